@@ -1,0 +1,91 @@
+# Everything that is done to this repository. CI runs `make check` and nothing else.
+# Needs a Rust toolchain, gcc and Python >= 3.10; the rest is installed into .venv and .venv-test.
+
+PYTHON ?= python3
+
+VENV := .venv/bin
+TEST := .venv-test/bin
+PIP := -m pip --disable-pip-version-check --quiet
+PIP_WITH_GROUPS := 'pip>=25.1'
+WHEEL = $$(echo target/wheels/vgcore-*.whl)
+# Folders are listed too: a deleted file shows in nothing else.
+SOURCES := $(wildcard Cargo.toml Cargo.lock pyproject.toml README.md LICENSE*) \
+	$(shell find src python -not -path '*/__pycache__*')
+
+# The tests must see the installed wheel, whatever the shell has set.
+unexport PYTHONPATH
+
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test check wheel lint bench clean
+
+define say
+@printf '\n== %s\n' '$(1)'
+endef
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: .venv/.installed ## Build, install into .venv, run the depth sweep, draw it into demo/
+	$(call say,demo: depth sweep)
+	mkdir -p demo
+	$(VENV)/vgcore sweep --data digits --depth 1,2,4,8,16,32,64,128 \
+		--activation sigmoid,tanh,relu --init xavier_normal,kaiming_normal --skip none,residual \
+		--width 64 --batch 256 --seeds 4 --out demo/sweep.csv --plot demo
+
+test: lint ## Lint, Rust tests, then the wheel's tests in a clean .venv-test
+	$(call say,test: Rust)
+	cargo test --locked --release
+	$(call say,test: the installed wheel)
+	$(TEST)/python -c 'import sys, vgcore; assert vgcore.__file__.startswith(sys.prefix), vgcore.__file__'
+	$(TEST)/python -m mypy.stubtest vgcore._core
+	$(TEST)/pytest
+
+check: test demo ## All that CI runs
+
+wheel: target/wheels/.built ## Build the release wheel into target/wheels
+
+lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
+	$(call say,lint: Rust)
+	cargo fmt --check
+	cargo clippy --locked --all-targets -- -D warnings
+	PYO3_PYTHON='$(abspath $(VENV)/python)' cargo clippy --locked --all-targets --features python -- -D warnings
+	$(call say,lint: Python)
+	$(TEST)/ruff check
+	$(TEST)/ruff format --check
+	$(TEST)/mypy --strict
+
+bench: ## Measure the kernels
+	cargo bench --locked
+
+clean: ## Remove all that is built
+	cargo clean
+	rm -rf target .venv .venv-test demo .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+# Each stamp lies inside what it vouches for, so removing the one removes the other.
+
+.venv/.tools: pyproject.toml
+	$(call say,.venv: build tools)
+	$(PYTHON) -m venv --clear .venv
+	$(VENV)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
+	$(VENV)/python $(PIP) install --group build
+	@touch $@
+
+target/wheels/.built: .venv/.tools $(SOURCES)
+	$(call say,wheel)
+	rm -rf target/wheels
+	$(VENV)/maturin build --locked --release --interpreter $(VENV)/python --out target/wheels
+	@touch $@
+
+.venv/.installed: target/wheels/.built
+	$(call say,.venv: install the wheel)
+	$(VENV)/python $(PIP) install --force-reinstall --no-deps "$(WHEEL)"
+	$(VENV)/python $(PIP) install "$(WHEEL)[plot]"
+	@touch $@
+
+.venv-test/.installed: target/wheels/.built
+	$(call say,.venv-test: the wheel and its test tools)
+	$(PYTHON) -m venv --clear .venv-test
+	$(TEST)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
+	$(TEST)/python $(PIP) install --group test --group lint "$(WHEEL)[all]"
+	@touch $@

@@ -1,0 +1,62 @@
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vgcore.spec import MLP
+
+__all__ = [
+    "ACTIVATIONS",
+    "COLUMNS",
+    "INITS",
+    "LOSSES",
+    "NORMS",
+    "SKIPS",
+    "Weights",
+    "__version__",
+    "build_info",
+    "canonical",
+    "gradcheck",
+    "probe",
+    "resolve",
+]
+
+__version__: str
+ACTIVATIONS: tuple[str, ...]
+INITS: tuple[str, ...]
+NORMS: tuple[str, ...]
+SKIPS: tuple[str, ...]
+LOSSES: tuple[str, ...]
+COLUMNS: tuple[str, ...]
+
+@final
+class Weights:
+    @staticmethod
+    def draw(spec: MLP, seed: int, dtype: str) -> Weights: ...
+    @staticmethod
+    def given(spec: MLP, state: dict[str, ArrayLike], dtype: str) -> Weights: ...
+    @property
+    def dtype(self) -> str: ...
+    def state_dict(self) -> dict[str, NDArray[np.floating[Any]]]: ...
+    def forward(self, x: ArrayLike) -> NDArray[np.floating[Any]]: ...
+    def backward(self, x: ArrayLike, cotangent: ArrayLike) -> dict[str, Any]: ...
+    def gradients(self, x: ArrayLike, y: ArrayLike, loss: str) -> dict[str, Any]: ...
+
+def canonical(spec: MLP) -> dict[str, Any]: ...
+def resolve(kind: str, name: str, params: dict[str, float | str | None]) -> tuple[str, dict[str, float | str], str]: ...
+def probe(
+    specs: Sequence[MLP],
+    report: Callable[[int, dict[str, NDArray[Any]]], object],
+    *,
+    x: ArrayLike | None,
+    y: ArrayLike | None,
+    loss: str | None,
+    batch: int | None,
+    seeds: int,
+    seed: int,
+    dtype: str,
+    threads: int | None,
+) -> None: ...
+def gradcheck(spec: MLP, seed: int, batch: int) -> dict[str, float]: ...
+def build_info() -> dict[str, str | int]: ...

@@ -1,0 +1,265 @@
+"""The measurement of a cell: `probe` -> `Probe`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vgcore import _core, table
+from vgcore.spec import MLP
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+Floats = NDArray[np.float64]
+Signal = Literal["forward", "backward", "weight"]
+
+# Which column a factor is of, and whether its direction of travel is toward the input.
+SIGNALS: dict[str, tuple[str, bool]] = {
+    "forward": ("log10_z_rms", False),
+    "backward": ("log10_delta_rms", True),
+    "weight": ("log10_wgrad_norm", True),
+}
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A geometric multiplier per layer in a signal's direction of travel; 1 is preserved.
+
+    Attributes:
+        value: Geometric mean over layers and seeds.
+        low: Lower end of the 95 % interval over seeds (Student's t on the logarithm); nan for one seed.
+        high: Its upper end.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g}" if math.isnan(self.low) else f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """What was measured of one spec over its seeds. Columns are float64 `(seeds, depth)`, layer 0 at the input.
+
+    Norms are log10, whose range no depth leaves; `z_rms`, `a_rms`, `delta_rms`, `wgrad_norm` and `bgrad_norm` are the
+    linear views, 0 or inf where float64 ends. After a value that is not finite, columns are nan.
+
+    Attributes:
+        spec: What was measured.
+        seeds: The seed of each run, `(seeds,)`; `spec.init(seed=seeds[i])` is run i's net.
+        dtype: Of the computation.
+        batch: Samples of a run.
+        loss: The loss that started the backward pass; None for a random cotangent.
+        log10_z_rms: Root mean square over batch and width of the pre-activations z.
+        log10_a_rms: The same of the activations a = phi(z), before a skip.
+        log10_delta_rms: The same of the backward signal dL/dz.
+        log10_wgrad_norm: Frobenius norm of dL/dW.
+        log10_bgrad_norm: Norm of dL/db.
+        saturated: Share of (sample, unit) with |phi'(z)| below 1 % of the activation's largest. ReLU's flat half counts.
+        dead: Share of units that are exactly 0 for every sample.
+        correlation: Mean cosine between the z of two samples; nan for one sample.
+        effective_rank: Participation ratio (tr G)^2 / |G|_F^2 of the samples' Gram matrix G of h.
+        first_nonfinite: Layer where a value first was not finite, depth for readout or loss, -1 for none; `(seeds,)`.
+    """
+
+    spec: MLP
+    seeds: NDArray[np.uint64]
+    dtype: str
+    batch: int
+    loss: str | None
+    log10_z_rms: Floats
+    log10_a_rms: Floats
+    log10_delta_rms: Floats
+    log10_wgrad_norm: Floats
+    log10_bgrad_norm: Floats
+    saturated: Floats
+    dead: Floats
+    correlation: Floats
+    effective_rank: Floats
+    first_nonfinite: NDArray[np.int64]
+
+    @property
+    def z_rms(self) -> Floats:
+        """Linear view of `log10_z_rms`."""
+        return _linear(self.log10_z_rms)
+
+    @property
+    def a_rms(self) -> Floats:
+        """Linear view of `log10_a_rms`."""
+        return _linear(self.log10_a_rms)
+
+    @property
+    def delta_rms(self) -> Floats:
+        """Linear view of `log10_delta_rms`."""
+        return _linear(self.log10_delta_rms)
+
+    @property
+    def wgrad_norm(self) -> Floats:
+        """Linear view of `log10_wgrad_norm`."""
+        return _linear(self.log10_wgrad_norm)
+
+    @property
+    def bgrad_norm(self) -> Floats:
+        """Linear view of `log10_bgrad_norm`."""
+        return _linear(self.log10_bgrad_norm)
+
+    def end_to_end(self, signal: Signal) -> Floats:
+        """log10 of the change of a signal over all layers in its direction of travel, one a seed."""
+        if signal not in SIGNALS:
+            raise ValueError(f"signal must be one of {', '.join(SIGNALS)}, got {signal!r}")
+        column, toward_input = SIGNALS[signal]
+        values: Floats = getattr(self, column)
+        first, last = values[:, 0], values[:, -1]
+        with np.errstate(invalid="ignore"):  # -inf - -inf: a signal that is 0 at both ends has no factor.
+            return first - last if toward_input else last - first
+
+    def factor(self, signal: Signal) -> Factor:
+        """The geometric mean multiplier per layer of a signal, with its 95 % interval over seeds.
+
+        Args:
+            signal: `"forward"` (z), `"backward"` (dL/dz) or `"weight"` (dL/dW).
+
+        Returns:
+            nan for a depth of 1, which has no layer to pass.
+
+        >>> import vgcore as vg
+        >>> p = vg.probe(vg.MLP(depth=20, width=64, activation="sigmoid", init="lecun_normal"))
+        >>> 0.22 < p.factor("backward").value < 0.25  # mean field: 0.236
+        True
+        """
+        steps = self.spec.depth - 1
+        logs = self.end_to_end(signal) / steps if steps else np.full(len(self.seeds), np.nan)
+        mean, count = float(np.mean(logs)), len(logs)
+        half = math.nan
+        if count > 1 and np.isfinite(logs).all():
+            half = _student(count - 1) * float(np.std(logs, ddof=1)) / math.sqrt(count)
+        value, low, high = _linear(np.array([mean, mean - half, mean + half]))
+        return Factor(float(value), float(low), float(high))
+
+    def to_dict(self) -> dict[str, NDArray[Any]]:
+        """Tidy columns: one row a (seed, layer), with the spec's fields beside the measures."""
+        return table.tidy([self])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The tidy columns as a pandas frame (extra `pandas`)."""
+        return table.to_pandas([self])
+
+    def to_polars(self) -> pl.DataFrame:
+        """The tidy columns as a polars frame (extra `polars`)."""
+        return table.to_polars([self])
+
+    def __repr__(self) -> str:
+        factors = ", ".join(f"{signal}={self.factor(signal)}" for signal in ("forward", "backward", "weight"))
+        return f"Probe({self.spec!r}, seeds={len(self.seeds)}, factors per layer: {factors})"
+
+
+def _linear(log10: Floats) -> Floats:
+    with np.errstate(over="ignore", under="ignore"):
+        result: Floats = 10.0**log10
+    return result
+
+
+@lru_cache
+def _student(df: int) -> float:
+    """The 97.5 % quantile of Student's t, by bisection on its closed form (Abramowitz and Stegun 26.7.3, 26.7.4)."""
+
+    def two_sided(t: float) -> float:
+        angle = math.atan(t / math.sqrt(df))
+        term, total = (1.0, 1.0) if df % 2 == 0 else (math.cos(angle), 0.0 if df == 1 else math.cos(angle))
+        for k in range(2 if df % 2 == 0 else 3, df - 1, 2):
+            term *= (k - 1) / k * math.cos(angle) ** 2
+            total += term
+        return math.sin(angle) * total if df % 2 == 0 else 2 / math.pi * (angle + math.sin(angle) * total)
+
+    low, high = 0.0, 1000.0
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if two_sided(middle) < 0.95 else (low, middle)
+    return high
+
+
+def measure(
+    specs: list[MLP],
+    finished: Any,
+    *,
+    x: ArrayLike | None,
+    y: ArrayLike | None,
+    loss: str | None,
+    batch: int | None,
+    seeds: int,
+    seed: int,
+    dtype: str,
+    threads: int | None,
+) -> None:
+    """Run cells on the core; `finished(index, probe)` is called for each as it ends, in any order."""
+
+    def report(index: int, columns: dict[str, NDArray[Any]]) -> None:
+        runs = np.uint64(seed) + np.arange(seeds, dtype=np.uint64)
+        finished(index, Probe(specs[index], runs, str(np.dtype(dtype)), loss=loss, **columns))
+
+    _core.probe(
+        specs, report, x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads
+    )
+
+
+def probe(
+    spec: MLP,
+    *,
+    x: ArrayLike | None = None,
+    y: ArrayLike | None = None,
+    loss: str | None = None,
+    batch: int | None = None,
+    seeds: int = 8,
+    seed: int = 0,
+    dtype: str = "float32",
+    threads: int | None = None,
+) -> Probe:
+    """Measure how signals pass a net at initialisation: forward, backward and weight gradients, layer by layer.
+
+    Args:
+        spec: The net.
+        x: Samples `(rows, in_features)`; standard normal ones, drawn for each seed, if None.
+        y: Targets of `loss`: class ids `(rows,)` or numbers of the output's shape.
+        loss: `mse`, `half_mse` or `cross_entropy`. Without one, the cotangent at the output is standard normal over
+            sqrt(batch), drawn for each seed from a stream of its own.
+        batch: Samples of a run. 128 for random samples; all rows of x otherwise, or as many drawn for each seed.
+        seeds: Number of runs; run i uses seed `seed + i` for weights, samples and cotangent.
+        seed: The first seed, 0 to 2^64 - 1.
+        dtype: `"float32"` or `"float64"`.
+        threads: At most this many; else VGCORE_NUM_THREADS, else all that the process may use. The numbers do not
+            depend on it.
+
+    Raises:
+        ValueError: For values or shapes that are not allowed.
+        TypeError: For arrays that hold no real numbers, or arguments of the wrong type.
+        MemoryError: Before anything is allocated, where the machine has too little.
+        KeyboardInterrupt: At Ctrl-C, within 0.1 s.
+
+    >>> import vgcore as vg
+    >>> p = vg.probe(vg.MLP(depth=1000, width=64, activation="sigmoid", init="xavier_normal"), seeds=2)
+    >>> bool(p.log10_delta_rms[0, 0] < -600)
+    True
+    """
+    cells: list[Probe] = []
+    measure(
+        [spec],
+        lambda _, cell: cells.append(cell),
+        x=x,
+        y=y,
+        loss=loss,
+        batch=batch,
+        seeds=seeds,
+        seed=seed,
+        dtype=dtype,
+        threads=threads,
+    )
+    return cells[0]

@@ -1,0 +1,154 @@
+"""A grid of cells: `sweep` -> `Sweep`."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+from vgcore import table
+from vgcore.probe import Probe, measure
+from vgcore.progress import progress_bar
+from vgcore.spec import FIELDS, MLP, Activation, Init, _check_names
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+
+@dataclass(frozen=True, eq=False)
+class Sweep:
+    """The finished cells of a sweep, in the order of the grid.
+
+    Attributes:
+        cells: One `Probe` a spec.
+        varied: The fields that the grid varied, slowest first.
+        planned: Cells that the grid has; more than `cells` after an interrupt.
+    """
+
+    cells: tuple[Probe, ...]
+    varied: tuple[str, ...]
+    planned: int
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def __getitem__(self, index: int) -> Probe:
+        return self.cells[index]
+
+    def __iter__(self) -> Iterator[Probe]:
+        return iter(self.cells)
+
+    def table(self) -> list[dict[str, Any]]:
+        """One row a cell: the varied fields, the three factors, the first layer's gradient, and a one-word state."""
+        return [table.summary(cell, self.varied) for cell in self.cells]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Tidy columns: one row a (cell, seed, layer)."""
+        return table.tidy(self.cells)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The tidy columns as a pandas frame (extra `pandas`)."""
+        return table.to_pandas(self.cells)
+
+    def to_polars(self) -> pl.DataFrame:
+        """The tidy columns as a polars frame (extra `polars`)."""
+        return table.to_polars(self.cells)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the tidy columns; the file's ending chooses the format.
+
+        Args:
+            path: `.csv`, `.json` (an object of columns; values that are not finite are null) or `.parquet` (extra
+                `parquet`).
+        """
+        table.save(self.cells, path)
+
+    def __repr__(self) -> str:
+        return f"Sweep({len(self.cells)} of {self.planned} cells, varied: {', '.join(self.varied) or 'nothing'})"
+
+
+def sweep(
+    spec: MLP,
+    *,
+    x: ArrayLike | None = None,
+    y: ArrayLike | None = None,
+    loss: str | None = None,
+    batch: int | None = None,
+    seeds: int = 8,
+    seed: int = 0,
+    dtype: str = "float32",
+    threads: int | None = None,
+    progress: bool = False,
+    **grid: Any,
+) -> Sweep:
+    """Measure every combination of some fields, in parallel, all over the same seeds.
+
+    Args:
+        spec: The net where nothing is varied.
+        x, y, loss, batch, seeds, seed, dtype, threads: As in `probe`.
+        progress: Show a bar with the time left, on stderr and only on a terminal.
+        **grid: For any field of `MLP`, the values to try; the last one given varies fastest.
+
+    Returns:
+        One cell a combination. A net that diverges is a cell like any other: see `first_nonfinite`.
+
+    Raises:
+        ValueError: For a combination that no net can be, before anything runs.
+        KeyboardInterrupt: At Ctrl-C, within 0.1 s, with the finished cells as its attribute `sweep`.
+
+    >>> import vgcore as vg
+    >>> s = vg.sweep(vg.MLP(depth=1, width=32), depth=[4, 8], activation=["tanh", "relu"], seeds=2)
+    >>> [(cell.spec.depth, cell.spec.activation) for cell in s]
+    [(4, 'tanh'), (4, 'relu'), (8, 'tanh'), (8, 'relu')]
+    """
+    axes = [_axis(name, values) for name, values in grid.items()]
+    _check_names(grid)
+    specs = [_cell(spec, dict(zip(grid, values, strict=True))) for values in itertools.product(*axes)]
+    done: dict[int, Probe] = {}
+
+    def partial() -> Sweep:
+        return Sweep(tuple(done[i] for i in sorted(done)), tuple(grid), len(specs))
+
+    with progress_bar([cell.depth * seeds for cell in specs], show=progress) as advance:
+
+        def finished(index: int, cell: Probe) -> None:
+            done[index] = cell
+            advance(index)
+
+        try:
+            measure(
+                specs,
+                finished,
+                x=x,
+                y=y,
+                loss=loss,
+                batch=batch,
+                seeds=seeds,
+                seed=seed,
+                dtype=dtype,
+                threads=threads,
+            )
+        except KeyboardInterrupt as interrupt:
+            interrupt.sweep = partial()  # type: ignore[attr-defined]
+            raise
+    return partial()
+
+
+def _axis(name: str, values: Any) -> list[Any]:
+    if isinstance(values, str | bytes | Activation | Init) or not isinstance(values, Iterable):
+        raise TypeError(f"{name} must be a list of values to try, got {values!r}; use spec.replace for a single one")
+    if not (axis := list(values)):
+        raise ValueError(f"{name} must have at least one value to try, got none")
+    return axis
+
+
+def _cell(spec: MLP, fields: dict[str, Any]) -> MLP:
+    try:
+        return spec.replace(**fields)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{error} (in the cell {', '.join(f'{k}={v!r}' for k, v in fields.items())})") from None

@@ -1,0 +1,139 @@
+"""Tidy rows, frames and files, and the one-line summary of a cell."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgcore._core import COLUMNS
+from vgcore.spec import Init
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+    from vgcore.probe import Probe
+
+#: A signal that changes by more than this many powers of ten over all layers has vanished or exploded.
+LIMIT = 3.0
+
+
+def optional(module: str, extra: str) -> Any:
+    """Import a library that only some uses need; say which extra brings it."""
+    try:
+        return import_module(module)
+    except ImportError as error:
+        name = module.partition(".")[0]
+        raise ImportError(f"this needs {name}; install it with: pip install 'vgcore[{extra}]'") from error
+
+
+def tidy(cells: Sequence[Probe]) -> dict[str, NDArray[Any]]:
+    """One row a (cell, seed, layer): what the cell is, then what was measured."""
+    parts = [_tidy(cell) for cell in cells]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+
+
+def _tidy(cell: Probe) -> dict[str, NDArray[Any]]:
+    seeds, depth = cell.log10_z_rms.shape
+    fields = cell.spec.to_dict()
+    keys: dict[str, Any] = {"cell_id": cell.spec.id}
+    for name, value in fields.items():
+        keys[name] = " ".join(map(str, value)) if isinstance(value, list) else value
+        if name == "init":
+            keys["gain"] = Init(cell.spec.init).params.get("gain", math.nan)
+    keys |= {"dtype": cell.dtype, "batch": cell.batch, "loss": cell.loss}
+    rows = {name: np.full(seeds * depth, value, dtype=_dtype(value)) for name, value in keys.items()}
+    rows["seed"] = np.repeat(cell.seeds, depth)
+    rows["layer"] = np.tile(np.arange(depth), seeds)
+    rows |= {name: getattr(cell, name).ravel() for name in COLUMNS}
+    rows["first_nonfinite"] = np.repeat(cell.first_nonfinite, depth)
+    return rows
+
+
+def _dtype(value: object) -> type:
+    return type(value) if isinstance(value, bool | int | float) else object
+
+
+def to_pandas(cells: Sequence[Probe]) -> pd.DataFrame:
+    """The tidy columns as a pandas frame."""
+    frame: pd.DataFrame = optional("pandas", "pandas").DataFrame(tidy(cells))
+    return frame
+
+
+def to_polars(cells: Sequence[Probe]) -> pl.DataFrame:
+    """The tidy columns as a polars frame."""
+    polars = optional("polars", "polars")
+    columns = {name: v.tolist() if v.dtype == object else v for name, v in tidy(cells).items()}
+    frame: pl.DataFrame = polars.DataFrame(columns)
+    return frame
+
+
+def save(cells: Sequence[Probe], path: str | os.PathLike[str]) -> None:
+    """Write the tidy columns as csv, json or parquet, chosen by the ending."""
+    target, columns = Path(path), tidy(cells)
+    if (write := _WRITERS.get(target.suffix)) is None:
+        raise ValueError(f"path must end in {', '.join(_WRITERS)}, got '{target.name}'")
+    write(target, columns)
+
+
+def _save_csv(path: Path, columns: dict[str, NDArray[Any]]) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows(zip(*(column.tolist() for column in columns.values()), strict=True))
+
+
+def _save_json(path: Path, columns: dict[str, NDArray[Any]]) -> None:
+    def plain(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    values = {name: [plain(v) for v in column.tolist()] for name, column in columns.items()}
+    path.write_text(json.dumps(values), encoding="utf-8")
+
+
+def _save_parquet(path: Path, columns: dict[str, NDArray[Any]]) -> None:
+    arrow = optional("pyarrow", "parquet")
+    optional("pyarrow.parquet", "parquet").write_table(
+        arrow.table({name: column.tolist() if column.dtype == object else column for name, column in columns.items()}),
+        path,
+    )
+
+
+_WRITERS = {".csv": _save_csv, ".json": _save_json, ".parquet": _save_parquet}
+
+
+def summary(cell: Probe, varied: Sequence[str] = ()) -> dict[str, Any]:
+    """One row for a cell: the varied fields, the factors, the first layer's gradient as a power of ten, the state."""
+    first = cell.log10_wgrad_norm[:, 0]
+    return {
+        **{name: getattr(cell.spec, name) for name in varied},
+        **{signal: cell.factor(signal) for signal in ("forward", "backward", "weight")},  # type: ignore[arg-type]
+        "first_gradient": float(np.mean(first)),
+        "state": state(cell),
+    }
+
+
+def state(cell: Probe) -> str:
+    """What happened, in a word: `diverged`, `dead`, `exploding`, `vanishing` or `healthy`.
+
+    Judged by the change of the backward signal, then of the forward signal, over all layers and averaged over seeds:
+    more than a factor 1000 either way is named. Not by any absolute size, so the loss may be multiplied by anything.
+    """
+    if (cell.first_nonfinite >= 0).any():
+        return "diverged"
+    for signal in ("backward", "forward"):
+        change = float(np.mean(cell.end_to_end(signal)))  # type: ignore[arg-type]
+        if not math.isfinite(change):
+            return "dead"
+        if abs(change) > LIMIT:
+            return "exploding" if change > 0 else "vanishing"
+    return "healthy"

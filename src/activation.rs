@@ -1,0 +1,255 @@
+//! Activations: one row each, the function beside its derivative.
+//!
+//! Both are computed from the pre-activation `z`. The saved-output forms `1 - y^2` and `y (1 - y)` lose every digit in
+//! saturation, the very thing that vgcore studies. Names, defaults and slopes at kinks are those of
+//! `torch.nn.functional`.
+
+use crate::error::Result;
+use crate::float::Float;
+use crate::signature::{Call, Domain, Param, Signature, Values, find};
+use std::f64::consts::{FRAC_1_SQRT_2, PI};
+
+/// An activation function with its parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct Activation {
+    row: &'static Row,
+    values: Values,
+}
+
+impl PartialEq for Activation {
+    fn eq(&self, other: &Self) -> bool {
+        self.row.signature.name == other.row.signature.name && self.text() == other.text()
+    }
+}
+
+/// One activation of the table.
+#[derive(Debug)]
+struct Row {
+    signature: Signature,
+    /// `phi(t z) = t phi(z)` for every `t > 0`: such a net can carry an exponent forward.
+    homogeneous: bool,
+    /// Where `phi` or `phi'` jumps: no difference quotient may straddle these.
+    kinks: &'static [f64],
+    /// The largest `|phi'|`, against which saturation is measured.
+    steepest: fn(&Values) -> f64,
+    /// `(phi(z), phi'(z))`.
+    both: fn(f64, &Values) -> (f64, f64),
+    single: fn(&Values, &[f32], &mut [f32], &mut [f32]),
+    double: fn(&Values, &[f64], &mut [f64], &mut [f64]),
+}
+
+/// A row of the table; the loop over a slice is made for each row, so that the formula is inlined into it.
+macro_rules! row {
+    (
+        $name:literal, [$($alias:literal),*], [$($param:expr),*], homogeneous: $homogeneous:literal, kinks: $kinks:expr,
+        steepest: $steepest:expr, |$z:ident, $p:ident| $both:expr
+    ) => {{
+        #[inline]
+        fn both($z: f64, $p: &Values) -> (f64, f64) {
+            $both
+        }
+        fn map<F: Float>(values: &Values, z: &[F], a: &mut [F], slope: &mut [F]) {
+            for ((&z, a), slope) in z.iter().zip(a).zip(slope) {
+                let (value, derivative) = both(z.wide(), values);
+                *a = F::of(value);
+                *slope = F::of(derivative);
+            }
+        }
+        Row {
+            signature: Signature { name: $name, aliases: &[$($alias),*], params: &[$($param),*] },
+            homogeneous: $homogeneous,
+            kinks: &$kinks,
+            steepest: $steepest,
+            both,
+            single: map::<f32>,
+            double: map::<f64>,
+        }
+    }};
+}
+
+const ALPHA: f64 = 1.673_263_242_354_377_2;
+const LAMBDA: f64 = 1.050_700_987_355_480_5;
+
+static TABLE: [Row; 10] = [
+    row!("linear", ["identity"], [], homogeneous: true, kinks: [], steepest: |_| 1.0, |z, _p| (z, 1.0)),
+    row!("sigmoid", ["logistic"], [], homogeneous: false, kinks: [], steepest: |_| 0.25, |z, _p| {
+        let (s, rest) = logistic(z);
+        (s, s * rest)
+    }),
+    row!("tanh", [], [], homogeneous: false, kinks: [], steepest: |_| 1.0, |z, _p| (libm::tanh(z), sech_squared(z))),
+    row!("relu", [], [], homogeneous: true, kinks: [0.0], steepest: |_| 1.0, |z, _p| if z > 0.0 { (z, 1.0) } else { (if z.is_nan() { z } else { 0.0 }, 0.0) }),
+    row!("leaky_relu", [], [Param::new("negative_slope", Domain::Finite, 0.01)], homogeneous: true, kinks: [0.0],
+        steepest: |p| p[0].abs().max(1.0), |z, p| if z > 0.0 { (z, 1.0) } else { (p[0] * z, p[0]) }),
+    row!("elu", [], [Param::new("alpha", Domain::Finite, 1.0)], homogeneous: false, kinks: [0.0],
+        steepest: |p| p[0].abs().max(1.0),
+        |z, p| if z > 0.0 { (z, 1.0) } else { (p[0] * libm::expm1(z), p[0] * libm::exp(z)) }),
+    // Klambauer et al. 2017, arXiv:1706.02515.
+    row!("selu", [], [], homogeneous: false, kinks: [0.0], steepest: |_| LAMBDA * ALPHA,
+        |z, _p| if z > 0.0 { (LAMBDA * z, LAMBDA) } else { (LAMBDA * ALPHA * libm::expm1(z), LAMBDA * ALPHA * libm::exp(z)) }),
+    // Hendrycks and Gimpel 2016, arXiv:1606.08415: z N(z), or its tanh approximation.
+    row!("gelu", [], [Param::new("approximate", Domain::Word(&["none", "tanh"]), 0.0)], homogeneous: false, kinks: [],
+        steepest: |p| if p[0] == 0.0 { 1.128_904_145_185_154_7 } else { 1.128_993_068_655_481 },
+        |z, p| if p[0] == 0.0 { gelu(z) } else { gelu_tanh(z) }),
+    row!("silu", ["swish"], [], homogeneous: false, kinks: [], steepest: |_| 1.099_839_320_206_783_4, |z, _p| {
+        let (s, rest) = logistic(z);
+        (product(z, s), s * (1.0 + product(z, rest)))
+    }),
+    row!("softplus", [], [Param::new("beta", Domain::Positive, 1.0), Param::new("threshold", Domain::Finite, 20.0)],
+    homogeneous: false, kinks: [], steepest: |_| 1.0, |z, p| {
+        let t = p[0] * z;
+        // torch's rule: the identity above the threshold. Below, log(1 + e^t) without overflow.
+        if t > p[1] { (z, 1.0) } else { ((libm::log1p(libm::exp(-t.abs())) + t.max(0.0)) / p[0], logistic(t).0) }
+    }),
+];
+
+/// `(s, 1 - s)` of the logistic function, both to full relative accuracy.
+fn logistic(z: f64) -> (f64, f64) {
+    let e = libm::exp(-z.abs());
+    let (large, small) = (1.0 / (1.0 + e), e / (1.0 + e));
+    if z >= 0.0 { (large, small) } else { (small, large) }
+}
+
+/// `1 / cosh^2`, without the cancellation of `1 - tanh^2`.
+fn sech_squared(z: f64) -> f64 {
+    let e = libm::exp(-2.0 * z.abs());
+    4.0 * e / ((1.0 + e) * (1.0 + e))
+}
+
+fn gelu(z: f64) -> (f64, f64) {
+    // erfc keeps its digits in the negative tail, where 1 + erf has none.
+    let cdf = 0.5 * libm::erfc(-z * FRAC_1_SQRT_2);
+    let pdf = libm::exp(-0.5 * z * z) / (2.0 * PI).sqrt();
+    (product(z, cdf), cdf + product(z, pdf))
+}
+
+fn gelu_tanh(z: f64) -> (f64, f64) {
+    let root = (2.0 / PI).sqrt();
+    let u = root * (z + 0.044_715 * z * z * z);
+    // (1 + tanh u) / 2 is the logistic function of 2u.
+    let cdf = logistic(2.0 * u).0;
+    let du = root * (1.0 + 3.0 * 0.044_715 * z * z);
+    (product(z, cdf), cdf + 0.5 * product(z, product(du, sech_squared(u))))
+}
+
+/// `a * b`, where a vanishing factor `b` beats an infinite one.
+fn product(a: f64, b: f64) -> f64 {
+    if b == 0.0 { 0.0 } else { a * b }
+}
+
+/// The canonical names, in the order of the table.
+pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+    TABLE.iter().map(|row| row.signature.name)
+}
+
+impl Activation {
+    /// The activation that a call describes.
+    pub fn new(call: &Call) -> Result<Self> {
+        let row = find("activation", &TABLE, |row| &row.signature, &call.name)?;
+        Ok(Self { row, values: row.signature.values("activation", call)? })
+    }
+
+    /// How it is written.
+    pub fn signature(&self) -> &'static Signature {
+        &self.row.signature
+    }
+
+    /// Parameter values in the order of the signature.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// The canonical spelling.
+    pub fn text(&self) -> String {
+        self.row.signature.text(&self.values)
+    }
+
+    /// Is it positively homogeneous?
+    pub fn homogeneous(&self) -> bool {
+        self.row.homogeneous
+    }
+
+    /// Where `phi` or `phi'` jumps.
+    pub fn kinks(&self) -> &'static [f64] {
+        self.row.kinks
+    }
+
+    /// The largest `|phi'|`.
+    pub fn steepest(&self) -> f64 {
+        (self.row.steepest)(&self.values)
+    }
+
+    /// `(phi(z), phi'(z))`.
+    pub fn both(&self, z: f64) -> (f64, f64) {
+        (self.row.both)(z, &self.values)
+    }
+
+    /// Outputs and slopes of a slice of pre-activations; all three of one length.
+    pub fn apply<F: Float>(&self, z: &[F], a: &mut [F], slope: &mut [F]) {
+        F::pick(self.row.single, self.row.double)(&self.values, z, a, slope);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn every() -> Vec<Activation> {
+        let extra = ["leaky_relu(-1.5)", "elu(2)", "gelu(tanh)", "softplus(3, 10)"];
+        names().chain(extra).map(|text| Activation::new(&Call::parse("activation", text).unwrap()).unwrap()).collect()
+    }
+
+    #[test]
+    fn the_stated_steepest_slope_is_the_largest_one_on_a_fine_grid() {
+        for activation in every() {
+            let largest =
+                (-600_000..=600_000).map(|i| activation.both(f64::from(i) * 1e-4).1.abs()).fold(0.0, f64::max);
+            assert!((largest - activation.steepest()).abs() < 1e-8, "{} {largest}", activation.text());
+        }
+    }
+
+    #[test]
+    fn homogeneous_rows_scale_and_the_others_do_not() {
+        for activation in every() {
+            let scales = [-3.0, -0.5, 0.7, 4.0].iter().all(|&z| {
+                let (small, large) = (activation.both(z).0, activation.both(8.0 * z).0);
+                (large - 8.0 * small).abs() <= 1e-12 * large.abs()
+            });
+            assert_eq!(scales, activation.homogeneous(), "{}", activation.text());
+        }
+    }
+
+    #[test]
+    fn nan_stays_nan_and_infinities_keep_their_limits() {
+        for activation in every() {
+            assert!(activation.both(f64::NAN).0.is_nan(), "{}", activation.text());
+            for z in [-1e300, 1e300, f64::INFINITY] {
+                let (value, slope) = activation.both(z);
+                assert!(!value.is_nan() && !slope.is_nan(), "{} at {z}: {value} {slope}", activation.text());
+            }
+        }
+    }
+
+    #[test]
+    fn slopes_at_kinks_are_those_of_torch() {
+        // Measured with torch 2.13.
+        for (text, z, slope) in [
+            ("relu", 0.0, 0.0),
+            ("leaky_relu(0.2)", 0.0, 0.2),
+            ("elu", 0.0, 1.0),
+            ("selu", 0.0, 1.758_099_340_847_376_8),
+            ("softplus", 20.1, 1.0),
+        ] {
+            let activation = Activation::new(&Call::parse("activation", text).unwrap()).unwrap();
+            assert!((activation.both(z).1 - slope).abs() < 1e-15, "{text}");
+        }
+    }
+
+    #[test]
+    fn slopes_keep_their_digits_in_deep_saturation() {
+        let slope = |text: &str, z: f64| Activation::new(&Call::parse("activation", text).unwrap()).unwrap().both(z).1;
+        // exp(-z) and 4 exp(-2z) to all digits: the next term of the series is 1e-17 of the first.
+        assert_eq!(slope("sigmoid", 40.0), libm::exp(-40.0));
+        assert_eq!(slope("sigmoid", -40.0), libm::exp(-40.0));
+        assert_eq!(slope("tanh", 20.0), 4.0 * libm::exp(-40.0));
+    }
+}

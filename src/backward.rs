@@ -1,0 +1,82 @@
+//! The backward pass: one layer, then the stack. Reads as a pair with `forward.rs`.
+
+use crate::error::{Cancel, Result};
+use crate::float::Float;
+use crate::forward::Trace;
+use crate::kernel::Scaled;
+use crate::plan::Plan;
+use crate::weights::Weights;
+
+/// Receives what the backward pass computes.
+pub trait Collect<F> {
+    /// `dL/dz` of a linear map (`depth` for the readout) and the map's input: together its weight and bias gradients.
+    fn map(&mut self, index: usize, delta: &Scaled<F>, input: &Scaled<F>);
+}
+
+/// Buffers of the pass. Reused from run to run.
+#[derive(Debug, Clone)]
+pub struct Signal<F> {
+    /// `dL/dh` of the layer at hand; `dL/dx` after the pass.
+    pub dh: Scaled<F>,
+    /// `dL/dz` of the layer at hand.
+    delta: Scaled<F>,
+    /// `dL/dh` at the end of a block, on its way around the branch.
+    around: Scaled<F>,
+}
+
+impl<F> Default for Signal<F> {
+    fn default() -> Self {
+        Self { dh: Scaled::default(), delta: Scaled::default(), around: Scaled::default() }
+    }
+}
+
+/// One hidden layer: `delta = dh scale phi'(z)`, then `dh = W^T delta`, plus what went around the block.
+fn layer<F: Float>(
+    plan: &Plan,
+    weights: &Weights<F>,
+    trace: &Trace<F>,
+    signal: &mut Signal<F>,
+    layer: usize,
+    collect: &mut impl Collect<F>,
+) {
+    let Signal { dh, delta, around } = signal;
+    let skip = plan.skips[layer];
+    if skip.is_some() {
+        around.copy_from(dh);
+    }
+    let scale = skip.map_or(1.0, |skip| skip.scale);
+    delta.panels.set_product(&dh.panels, &trace.slopes[layer], F::of(scale));
+    delta.exponent = dh.exponent;
+    delta.normalise();
+    collect.map(layer, delta, &trace.inputs[layer]);
+    weights.maps[layer].weight.backward(&delta.panels, &mut dh.panels);
+    dh.exponent = delta.exponent;
+    if plan.opens_block(layer) {
+        dh.scale_and_add(1.0, around);
+    }
+    dh.normalise();
+}
+
+/// From the cotangent `dL/dy` in `signal.dh` to `dL/dx` in its place.
+pub fn backward<F: Float>(
+    plan: &Plan,
+    weights: &Weights<F>,
+    trace: &Trace<F>,
+    signal: &mut Signal<F>,
+    collect: &mut impl Collect<F>,
+    cancel: &Cancel,
+) -> Result<()> {
+    let depth = plan.depth();
+    signal.dh.normalise();
+    if plan.readout.is_some() {
+        collect.map(depth, &signal.dh, &trace.inputs[depth]);
+        signal.delta.copy_from(&signal.dh);
+        weights.maps[depth].weight.backward(&signal.delta.panels, &mut signal.dh.panels);
+        signal.dh.normalise();
+    }
+    for index in (0..depth).rev() {
+        cancel.check()?;
+        layer(plan, weights, trace, signal, index, collect);
+    }
+    Ok(())
+}

@@ -1,0 +1,101 @@
+//! The two element types, `f32` and `f64`, behind one trait.
+
+use crate::simd::{Set, Vector};
+use std::ops::{Add, AddAssign, Mul, MulAssign, Neg, Sub};
+
+/// An element type: `f32` or `f64`.
+pub trait Float:
+    Copy
+    + Send
+    + Sync
+    + 'static
+    + PartialOrd
+    + std::fmt::Debug
+    + Add<Output = Self>
+    + Sub<Output = Self>
+    + Mul<Output = Self>
+    + Neg<Output = Self>
+    + AddAssign
+    + MulAssign
+{
+    /// Name of the type in `NumPy`.
+    const NAME: &'static str;
+    /// Zero.
+    const ZERO: Self;
+    /// Does a uniform of this type take 53 random bits (32 otherwise)?
+    const WIDE: bool;
+    /// Vectors of this type.
+    type Vector<S: Set>: Vector<Self>;
+
+    /// Round from `f64`.
+    fn of(value: f64) -> Self;
+    /// Widen to `f64`.
+    fn wide(self) -> f64;
+    /// Absolute value.
+    fn abs(self) -> Self;
+    /// Neither infinite nor NaN.
+    fn finite(self) -> bool;
+    /// `self * a + b`, rounded once.
+    fn fused(self, a: Self, b: Self) -> Self;
+    /// The one of two functions that works on this type.
+    fn pick<P>(
+        single: fn(&P, &[f32], &mut [f32], &mut [f32]),
+        double: fn(&P, &[f64], &mut [f64], &mut [f64]),
+    ) -> fn(&P, &[Self], &mut [Self], &mut [Self]);
+}
+
+macro_rules! float {
+    ($type:ty, $name:literal, $wide:literal, $vector:ident, |$single:ident, $double:ident| $mine:ident) => {
+        impl Float for $type {
+            const NAME: &'static str = $name;
+            const ZERO: Self = 0.0;
+            const WIDE: bool = $wide;
+            type Vector<S: Set> = S::$vector;
+
+            #[inline(always)]
+            #[allow(clippy::inline_always, clippy::cast_lossless)]
+            fn of(value: f64) -> Self {
+                value as $type
+            }
+            #[inline(always)]
+            #[allow(clippy::inline_always, clippy::cast_lossless)]
+            fn wide(self) -> f64 {
+                self as f64
+            }
+            #[inline(always)]
+            #[allow(clippy::inline_always)]
+            fn abs(self) -> Self {
+                self.abs()
+            }
+            #[inline(always)]
+            #[allow(clippy::inline_always)]
+            fn finite(self) -> bool {
+                self.is_finite()
+            }
+            #[inline(always)]
+            #[allow(clippy::inline_always)]
+            fn fused(self, a: Self, b: Self) -> Self {
+                self.mul_add(a, b)
+            }
+            fn pick<P>(
+                $single: fn(&P, &[f32], &mut [f32], &mut [f32]),
+                $double: fn(&P, &[f64], &mut [f64], &mut [f64]),
+            ) -> fn(&P, &[Self], &mut [Self], &mut [Self]) {
+                $mine
+            }
+        }
+    };
+}
+
+float!(f32, "float32", false, Single, |single, _double| single);
+float!(f64, "float64", true, Double, |_single, double| double);
+
+/// `value * 2^exponent` for any exponent, rounded once where the result is normal.
+pub fn times_power_of_two(value: f64, exponent: i64) -> f64 {
+    libm::ldexp(value, exponent.clamp(-4000, 4000) as i32)
+}
+
+/// The exponent `e` with `2^e <= |value| < 2^(e+1)`; `value` finite and not zero.
+pub fn exponent_of(value: f64) -> i64 {
+    i64::from(libm::ilogb(value))
+}

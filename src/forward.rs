@@ -1,0 +1,128 @@
+//! The forward pass: one layer, then the stack. Reads as a pair with `backward.rs`.
+
+use crate::error::{Cancel, Result};
+use crate::float::Float;
+use crate::kernel::{Panels, Scaled};
+use crate::plan::Plan;
+use crate::weights::Weights;
+
+/// What the forward pass leaves for the backward pass. Reused from run to run.
+#[derive(Debug, Clone)]
+pub struct Trace<F> {
+    /// Inputs of the layers: the net's input, then every hidden output.
+    pub inputs: Vec<Scaled<F>>,
+    /// `phi'(z)` of the hidden layers.
+    pub slopes: Vec<Panels<F>>,
+    /// The readout's output, where there is one.
+    readout: Scaled<F>,
+    /// Pre-activations of the layer at hand.
+    z: Scaled<F>,
+}
+
+impl<F> Default for Trace<F> {
+    fn default() -> Self {
+        Self { inputs: Vec::new(), slopes: Vec::new(), readout: Scaled::default(), z: Scaled::default() }
+    }
+}
+
+/// Sees every layer as it is computed.
+pub trait Watch<F> {
+    /// `z_l`, `a_l` and `phi'(z_l)`; the true `z` and `a` are times `2^exponent`.
+    fn activated(&mut self, layer: usize, z: &Panels<F>, a: &Panels<F>, slopes: &Panels<F>, exponent: i64);
+    /// `h_l`, after the skip.
+    fn output(&mut self, layer: usize, h: &Panels<F>);
+}
+
+/// Sees nothing.
+impl<F> Watch<F> for () {
+    fn activated(&mut self, _: usize, _: &Panels<F>, _: &Panels<F>, _: &Panels<F>, _: i64) {}
+    fn output(&mut self, _: usize, _: &Panels<F>) {}
+}
+
+impl<F: Float> Trace<F> {
+    /// Take the input, a function of (sample, feature), before [`forward`].
+    pub fn set_input(&mut self, features: usize, batch: usize, value: impl FnMut(usize, usize) -> F) {
+        if self.inputs.is_empty() {
+            self.inputs.push(Scaled::default());
+        }
+        self.inputs[0].panels.fill(features, batch, value);
+        self.inputs[0].exponent = 0;
+    }
+
+    /// The output of the net, after [`forward`].
+    pub fn output(&self, plan: &Plan) -> &Scaled<F> {
+        if plan.readout.is_some() { &self.readout } else { &self.inputs[plan.depth()] }
+    }
+}
+
+/// Does `net(2^e x) = 2^e net(x)` hold, so that an exponent may be carried?
+fn carries<F>(plan: &Plan, weights: &Weights<F>) -> bool {
+    plan.homogeneous && weights.unbiased
+}
+
+/// One hidden layer: `z = W h + b`, `a = phi(z)`, `h = a` or `h = h_from + scale a`. False where a value is not finite.
+fn layer<F: Float>(
+    plan: &Plan,
+    weights: &Weights<F>,
+    trace: &mut Trace<F>,
+    layer: usize,
+    watch: &mut impl Watch<F>,
+) -> bool {
+    let Trace { inputs, slopes, z, .. } = trace;
+    let (before, after) = inputs.split_at_mut(layer + 1);
+    let (input, h) = (&before[layer], &mut after[0]);
+    let map = &weights.maps[layer];
+    map.weight.forward(&input.panels, &map.bias, &mut z.panels);
+    z.exponent = input.exponent;
+    let (features, batch) = (z.panels.features(), z.panels.batch());
+    h.panels.reshape(features, batch);
+    h.exponent = z.exponent;
+    slopes[layer].reshape(features, batch);
+    plan.activations[layer].apply(z.panels.values(), h.panels.values_mut(), slopes[layer].values_mut());
+    h.panels.clear_padding();
+    watch.activated(layer, &z.panels, &h.panels, &slopes[layer], z.exponent);
+    let mut finite = z.panels.scan().finite && h.panels.scan().finite;
+    if let Some(skip) = plan.skips[layer] {
+        h.scale_and_add(skip.scale, &before[skip.from]);
+        finite &= h.panels.scan().finite;
+    }
+    if carries(plan, weights) {
+        finite &= h.normalise();
+    }
+    watch.output(layer, &h.panels);
+    finite
+}
+
+/// All layers and the readout on the trace's input. Returns the first layer whose values are not finite, `depth` for the
+/// readout; the pass goes on, as a framework's would.
+pub fn forward<F: Float>(
+    plan: &Plan,
+    weights: &Weights<F>,
+    trace: &mut Trace<F>,
+    watch: &mut impl Watch<F>,
+    cancel: &Cancel,
+) -> Result<Option<usize>> {
+    let depth = plan.depth();
+    trace.inputs.resize_with(depth + 1, Scaled::default);
+    trace.slopes.resize_with(depth, Panels::default);
+    let mut first = None;
+    if carries(plan, weights) {
+        trace.inputs[0].normalise();
+    }
+    for index in 0..depth {
+        cancel.check()?;
+        if !layer(plan, weights, trace, index, watch) {
+            first.get_or_insert(index);
+        }
+    }
+    if plan.readout.is_some() {
+        let (input, map) = (&trace.inputs[depth], &weights.maps[depth]);
+        map.weight.forward(&input.panels, &map.bias, &mut trace.readout.panels);
+        trace.readout.exponent = input.exponent;
+        trace.readout.panels.clear_padding();
+        if !trace.readout.panels.scan().finite {
+            first.get_or_insert(depth);
+        }
+    }
+    Ok(first)
+}

@@ -1,0 +1,130 @@
+//! Explicit gradients of one net, and the losses that start them.
+
+use crate::backward::{Collect, Signal, backward};
+use crate::error::{Cancel, Result};
+use crate::float::{Float, times_power_of_two};
+use crate::forward::{Trace, forward};
+use crate::kernel::{Matrix, Scaled, outer};
+use crate::loss::{Loss, Targets};
+use crate::plan::Plan;
+use crate::weights::Weights;
+
+/// A tensor times a power of two.
+#[derive(Debug, Clone)]
+pub struct Tensor<T> {
+    /// Entries in C order.
+    pub values: Vec<T>,
+    /// The exponent.
+    pub exponent: i64,
+}
+
+impl<T: Float> Tensor<T> {
+    /// True values, 0 or infinite where the type ends.
+    pub fn spelled_out<F: Float>(&self) -> Vec<F> {
+        self.values.iter().map(|v| F::of(times_power_of_two(v.wide(), self.exponent))).collect()
+    }
+}
+
+/// Every gradient of one backward pass, input side first.
+#[derive(Debug, Clone)]
+pub struct Gradients<F> {
+    /// `dL/dW`, the readout's last.
+    pub weights: Vec<Tensor<F>>,
+    /// `dL/db`, the readout's last.
+    pub biases: Vec<Tensor<f64>>,
+    /// `dL/dz` of the hidden layers, `(batch, width)`.
+    pub preactivations: Vec<Tensor<F>>,
+    /// `dL/dx`, `(batch, in_features)`.
+    pub input: Tensor<F>,
+    /// The loss, where there is one.
+    pub loss: Option<f64>,
+}
+
+/// What starts the backward pass.
+#[derive(Debug, Clone)]
+pub enum Start {
+    /// `dL/dy`, row-major.
+    Cotangent(Vec<f64>),
+    /// A loss on targets.
+    Loss(Loss, Targets),
+}
+
+impl Start {
+    /// `dL/dy` and the loss, from the output.
+    pub fn cotangent<F: Float>(&self, output: &Scaled<F>) -> (Vec<f64>, Option<f64>) {
+        match self {
+            Self::Cotangent(cotangent) => (cotangent.clone(), None),
+            Self::Loss(loss, targets) => {
+                let (loss, gradient) = loss.evaluate(&output.to_rows(), output.panels.features(), targets);
+                (gradient, Some(loss))
+            }
+        }
+    }
+}
+
+struct Keep<F> {
+    maps: Vec<(Tensor<F>, Tensor<f64>, Tensor<F>)>,
+    scratch: Vec<F>,
+}
+
+impl<F: Float> Collect<F> for Keep<F> {
+    fn map(&mut self, _: usize, delta: &Scaled<F>, input: &Scaled<F>) {
+        let mut weight = Matrix::default();
+        outer(&delta.panels, &input.panels, &mut weight, &mut self.scratch);
+        let mut bias = vec![0.0; delta.panels.features()];
+        for (_, feature, values) in delta.panels.rows() {
+            bias[feature] += values.iter().map(|v| v.wide()).sum::<f64>();
+        }
+        self.maps.push((
+            Tensor { values: weight.to_rows(), exponent: delta.exponent + input.exponent },
+            Tensor { values: bias, exponent: delta.exponent },
+            Tensor { values: delta.panels.to_rows(), exponent: delta.exponent },
+        ));
+    }
+}
+
+/// The output of a net on row-major samples.
+pub fn output<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], cancel: &Cancel) -> Result<Vec<f64>> {
+    let mut trace = Trace::default();
+    pass(plan, weights, x, &mut trace, cancel)?;
+    Ok(trace.output(plan).to_rows())
+}
+
+/// All gradients of a net on row-major samples.
+pub fn gradients<F: Float>(
+    plan: &Plan,
+    weights: &Weights<F>,
+    x: &[F],
+    start: &Start,
+    cancel: &Cancel,
+) -> Result<Gradients<F>> {
+    let mut trace = Trace::default();
+    pass(plan, weights, x, &mut trace, cancel)?;
+    let output = trace.output(plan);
+    let (cotangent, loss) = start.cotangent(output);
+    let mut signal = Signal::default();
+    signal.dh.fill(output.panels.features(), output.panels.batch(), &cotangent);
+    let mut keep = Keep { maps: Vec::new(), scratch: Vec::new() };
+    backward(plan, weights, &trace, &mut signal, &mut keep, cancel)?;
+    let mut all = Gradients {
+        weights: Vec::new(),
+        biases: Vec::new(),
+        preactivations: Vec::new(),
+        input: Tensor { values: signal.dh.panels.to_rows(), exponent: signal.dh.exponent },
+        loss,
+    };
+    for (weight, bias, preactivation) in keep.maps.into_iter().rev() {
+        all.weights.push(weight);
+        all.biases.push(bias);
+        all.preactivations.push(preactivation);
+    }
+    all.preactivations.truncate(plan.depth());
+    Ok(all)
+}
+
+fn pass<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], trace: &mut Trace<F>, cancel: &Cancel) -> Result<()> {
+    trace.set_input(plan.in_features, x.len() / plan.in_features, |sample, feature| {
+        x[sample * plan.in_features + feature]
+    });
+    forward(plan, weights, trace, &mut (), cancel).map(|_| ())
+}

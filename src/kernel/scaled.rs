@@ -1,0 +1,141 @@
+//! Values that carry their exponent: `panels * 2^exponent`.
+
+use super::panels::Panels;
+use crate::float::{Float, exponent_of, times_power_of_two};
+
+/// After rescaling to a largest magnitude in [1, 2), what is below this becomes zero. Products of such values stay clear
+/// of the subnormal range, where arithmetic is up to a hundred times slower.
+pub const TINY: f64 = 1.0 / (1_u128 << 100) as f64;
+
+/// The exponent of a batch of zeros: below every other, so that adding one changes nothing.
+const OF_ZERO: i64 = i64::MIN / 8;
+
+/// A batch times a power of two.
+#[derive(Debug, Clone)]
+pub struct Scaled<F> {
+    /// The values.
+    pub panels: Panels<F>,
+    /// The exponent.
+    pub exponent: i64,
+}
+
+impl<F> Default for Scaled<F> {
+    fn default() -> Self {
+        Self { panels: Panels::default(), exponent: 0 }
+    }
+}
+
+impl<F: Float> Scaled<F> {
+    /// Fill from row-major true values in `f64`, which may lie far outside the range of `F`.
+    pub fn fill(&mut self, features: usize, batch: usize, rows: &[f64]) {
+        let largest = rows.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+        self.exponent = match largest {
+            0.0 => OF_ZERO,
+            _ if largest.is_finite() => exponent_of(largest),
+            _ => 0,
+        };
+        let exponent = self.exponent;
+        self.panels.fill(features, batch, |sample, feature| {
+            F::of(times_power_of_two(rows[sample * features + feature], -exponent))
+        });
+        self.panels.scale_and_flush(F::of(1.0), F::of(TINY));
+    }
+
+    /// Become a copy, keeping the allocation.
+    pub fn copy_from(&mut self, other: &Self) {
+        self.panels.copy_from(&other.panels);
+        self.exponent = other.exponent;
+    }
+
+    /// Bring the largest magnitude into [1, 2) by an exact power of two and flush what is tiny beside it.
+    /// Returns whether every value is finite; if not, nothing is changed.
+    pub fn normalise(&mut self) -> bool {
+        let scan = self.panels.scan();
+        if !scan.finite {
+            return false;
+        }
+        if scan.largest == 0.0 {
+            self.exponent = OF_ZERO;
+            return true;
+        }
+        let shift = exponent_of(scan.largest);
+        // 2^-shift may itself be out of range (a largest value below 2^-126 in f32): two exact factors are not.
+        let half = shift / 2;
+        if shift.abs() > 100 {
+            self.panels.scale_and_flush(F::of(times_power_of_two(1.0, -half)), F::ZERO);
+            self.panels.scale_and_flush(F::of(times_power_of_two(1.0, half - shift)), F::of(TINY));
+        } else {
+            self.panels.scale_and_flush(F::of(times_power_of_two(1.0, -shift)), F::of(TINY));
+        }
+        self.exponent += shift;
+        true
+    }
+
+    /// `self = factor * self + other`, aligned to the larger exponent.
+    pub fn scale_and_add(&mut self, factor: f64, other: &Self) {
+        let exponent = self.exponent.max(other.exponent);
+        let aligned = |own: i64| times_power_of_two(1.0, own - exponent);
+        self.panels.combine(F::of(factor * aligned(self.exponent)), &other.panels, F::of(aligned(other.exponent)));
+        self.exponent = exponent;
+    }
+
+    /// True values, row-major `(batch, features)`: 0 or infinite where `f64` ends.
+    pub fn to_rows(&self) -> Vec<f64> {
+        self.panels.to_rows().into_iter().map(|v| times_power_of_two(v.wide(), self.exponent)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scaled(rows: &[f64]) -> Scaled<f32> {
+        let mut all = Scaled::default();
+        all.fill(1, rows.len(), rows);
+        all
+    }
+
+    #[test]
+    fn values_far_outside_f32_come_back_as_they_went_in() {
+        let rows = [1e-300, -2.5e-300, 0.0];
+        for (out, given) in scaled(&rows).to_rows().iter().zip(rows) {
+            assert!((out - given).abs() <= 1e-7 * given.abs(), "{out} {given}");
+        }
+    }
+
+    #[test]
+    fn normalising_is_exact_and_flushes_what_is_far_below_the_largest() {
+        let mut values = scaled(&[1.0]);
+        for (raw, exponent) in [([3.0_f32, 1e-40], 1), ([1e-42, 0.0], -140), ([3e38, 1.0], 127)] {
+            values.panels.fill(1, 2, |sample, _| raw[sample]);
+            values.exponent = 0;
+            assert!(values.normalise());
+            assert_eq!(values.exponent, exponent, "{raw:?}");
+            let rows = values.to_rows();
+            assert_eq!(rows[0], f64::from(raw[0]));
+            assert_eq!(
+                rows[1],
+                if f64::from(raw[1]) < f64::from(raw[0]) * TINY / 2.0 { 0.0 } else { f64::from(raw[1]) }
+            );
+        }
+    }
+
+    #[test]
+    fn a_non_finite_value_is_reported_and_left_alone() {
+        let mut values = scaled(&[1.0, 2.0]);
+        values.panels.values_mut()[0] = f32::NAN;
+        assert!(!values.normalise());
+    }
+
+    #[test]
+    fn adding_aligns_exponents() {
+        let sum = |factor: f64, a: f64, b: f64| {
+            let mut sum = scaled(&[a]);
+            sum.scale_and_add(factor, &scaled(&[b]));
+            sum.to_rows()[0]
+        };
+        assert_eq!(sum(0.5, 4.0, 3.0), 5.0);
+        assert!((sum(1.0, 1e-200, 1e200) / 1e200 - 1.0).abs() < 1e-7);
+        assert!((sum(1.0, 0.0, 1e-200) / 1e-200 - 1.0).abs() < 1e-7);
+    }
+}

@@ -1,0 +1,29 @@
+//! Vanishing and exploding gradients in deep MLPs: fast forward and backward passes whose numbers carry their exponent,
+//! so that no depth underflows or overflows them.
+//!
+//! A [`spec::Spec`] is checked once, turned into a [`plan::Plan`], run by [`run::probe`] over many seeds in parallel, and
+//! comes back as [`stats::Columns`].
+
+pub mod activation;
+pub mod backward;
+pub mod error;
+pub mod float;
+pub mod forward;
+pub mod gradcheck;
+pub mod gradients;
+pub mod init;
+#[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
+pub mod kernel;
+pub mod loss;
+pub mod naive;
+pub mod plan;
+#[cfg(feature = "python")]
+mod py;
+pub mod rng;
+pub mod run;
+pub mod signature;
+#[allow(clippy::inline_always)] // The same.
+pub mod simd;
+pub mod spec;
+pub mod stats;
+pub mod weights;

@@ -1,0 +1,156 @@
+//! A spec turned into shapes, streams and memory: pure arithmetic that the passes follow.
+
+use crate::activation::Activation;
+use crate::error::{Error, Result};
+use crate::float::Float;
+use crate::init::{Distribution, Init};
+use crate::kernel::{Matrix, Panels};
+use crate::rng::{Role, Stream};
+use crate::spec::Spec;
+
+/// One linear map: a hidden layer's or the readout's.
+#[derive(Debug, Clone, Copy)]
+pub struct Map {
+    /// Columns of the weights.
+    pub fan_in: usize,
+    /// Rows of the weights.
+    pub fan_out: usize,
+    /// Distribution of the weights.
+    pub weight: Distribution,
+    /// Distribution of the biases.
+    pub bias: Distribution,
+    /// Hidden layer index of the streams.
+    layer: usize,
+    /// Roles of the streams.
+    roles: (Role, Role),
+}
+
+impl Map {
+    /// The streams of weights and biases for a seed.
+    pub fn streams(&self, seed: u64) -> (Stream, Stream) {
+        (Stream::new(seed, self.layer, self.roles.0), Stream::new(seed, self.layer, self.roles.1))
+    }
+}
+
+/// A skip that ends at a layer: `h_l = h_from + scale * a_l`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Skip {
+    /// Index of the block's input among the layer inputs (0 is the net's input).
+    pub from: usize,
+    /// Factor of the branch.
+    pub scale: f64,
+}
+
+/// What the passes need to know of a net.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Columns of the input.
+    pub in_features: usize,
+    /// Hidden layers, input side first.
+    pub hidden: Vec<Map>,
+    /// Their activations.
+    pub activations: Vec<Activation>,
+    /// The skip that ends at each layer, if any.
+    pub skips: Vec<Option<Skip>>,
+    /// The readout, if any.
+    pub readout: Option<Map>,
+    /// Are all activations positively homogeneous? Without biases the forward pass then carries an exponent.
+    pub homogeneous: bool,
+}
+
+impl Plan {
+    /// The plan of a spec.
+    pub fn new(spec: &Spec) -> Self {
+        let map = |fan_in, fan_out, layer, roles| Map {
+            fan_in,
+            fan_out,
+            weight: spec.init.weight(fan_in, fan_out),
+            bias: Init::bias(&spec.init, spec.bias.as_ref(), fan_in),
+            layer,
+            roles,
+        };
+        let hidden = (0..spec.depth)
+            .map(|layer| map(spec.fan_in(layer), *spec.width.at(layer), layer, (Role::Weight, Role::Bias)))
+            .collect::<Vec<_>>();
+        let activations = (0..spec.depth).map(|layer| *spec.activation.at(layer)).collect::<Vec<_>>();
+        let skips = (0..spec.depth).map(|layer| {
+            let residual = spec.residual.filter(|r| (layer + 1) % r.block == 0)?;
+            let from = layer + 1 - residual.block;
+            (spec.fan_in(from) == hidden[layer].fan_out).then_some(Skip { from, scale: residual.branch_scale })
+        });
+        Self {
+            in_features: spec.in_features,
+            skips: skips.collect(),
+            homogeneous: activations.iter().all(Activation::homogeneous),
+            readout: spec
+                .out_features
+                .map(|out| map(*spec.width.at(spec.depth - 1), out, 0, (Role::ReadoutWeight, Role::ReadoutBias))),
+            hidden,
+            activations,
+        }
+    }
+
+    /// Hidden layers.
+    pub fn depth(&self) -> usize {
+        self.hidden.len()
+    }
+
+    /// Every linear map, the readout last.
+    pub fn maps(&self) -> impl Iterator<Item = &Map> {
+        self.hidden.iter().chain(&self.readout)
+    }
+
+    /// Columns of the output.
+    pub fn output(&self) -> usize {
+        self.maps().last().map_or(self.in_features, |map| map.fan_out)
+    }
+
+    /// Is the input of this layer the input of a block with a skip?
+    pub fn opens_block(&self, layer: usize) -> bool {
+        self.skips[layer..].iter().flatten().next().is_some_and(|skip| skip.from == layer)
+    }
+
+    /// Bytes of the weights.
+    pub fn weight_bytes<F: Float>(&self) -> u128 {
+        self.maps().map(|map| Matrix::<F>::bytes(map.fan_out, map.fan_in + 1)).sum()
+    }
+
+    /// Bytes of a forward and backward pass: layer inputs and slopes are kept, the rest is a few of the largest.
+    pub fn pass_bytes<F: Float>(&self, batch: usize) -> u128 {
+        let layer = |map: &Map| 2 * Panels::<F>::bytes(map.fan_out, batch);
+        let scratch = |map: &Map| {
+            let widest = map.fan_in.max(map.fan_out);
+            let smaller = widest.min(batch) as u128;
+            6 * Panels::<F>::bytes(widest, batch)
+                + Matrix::<F>::bytes(map.fan_out, map.fan_in)
+                + 2 * smaller * smaller * size_of::<F>() as u128
+        };
+        self.maps().map(layer).sum::<u128>()
+            + self.maps().map(scratch).max().unwrap_or(0)
+            + Panels::<F>::bytes(self.in_features, batch)
+    }
+}
+
+/// Refuse a job that needs more memory than the machine can give.
+pub fn check_memory(what: &str, needed: u128, hint: &'static str) -> Result<()> {
+    match available_memory() {
+        Some(available) if needed > u128::from(available) => {
+            Err(Error::Memory { what: what.to_owned(), needed, available, hint })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Bytes that can be allocated without swapping: the least of what the kernel calls available and what the control
+/// group has left. `None` where the system does not say (there, an allocation that fails is the limit).
+pub fn available_memory() -> Option<u64> {
+    let read = |path: &str| std::fs::read_to_string(path).ok();
+    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
+    let kernel = read("/proc/meminfo")?
+        .lines()
+        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
+        .map(|kib| kib * 1024)?;
+    let group = number("/sys/fs/cgroup/memory.max")
+        .map(|max| max.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0)));
+    Some(group.map_or(kernel, |group| group.min(kernel)))
+}

@@ -1,0 +1,668 @@
+//! The Python boundary, and the only file that knows `PyO3` and `NumPy`: convert, detach, convert back.
+//!
+//! Work runs on the pool while the calling thread waits in slices short enough for Ctrl-C. No `NumPy` memory is held
+//! while detached.
+
+use crate::activation::Activation;
+use crate::error::{Cancel, Error, Result};
+use crate::float::Float;
+use crate::gradients::{Gradients, Start, Tensor};
+use crate::init::Init;
+use crate::loss::{Loss, Targets};
+use crate::plan::{Plan, check_memory};
+use crate::run::{Data, Job};
+use crate::signature::{Argument, Call, Signature, Values};
+use crate::spec::{BranchScale, PerLayer, Request, Rows, Spec};
+use crate::stats::{COLUMNS, Columns};
+use crate::weights::Weights as Numbers;
+use crate::{activation, gradients, init, loss, rng, run, simd, spec};
+use numpy::{Element, PyArray1, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyDict, PyList, PyString, PyTuple};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long the calling thread sleeps before it looks for Ctrl-C again.
+const SLICE: Duration = Duration::from_millis(20);
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Value(_) => PyValueError::new_err(message),
+            Error::Type(_) => PyTypeError::new_err(message),
+            Error::Memory { .. } => PyMemoryError::new_err(message),
+            Error::Cancelled => PyRuntimeError::new_err(message),
+        }
+    }
+}
+
+enum Message<M, T> {
+    Item(M),
+    Done(std::thread::Result<Result<T>>),
+}
+
+/// Run `work` on the pool. Its items reach `report` on the calling thread; a signal or an error there cancels the work
+/// and returns at once, without waiting for the workers, who own all that they use.
+fn on_pool<M: Send + 'static, T: Send + 'static>(
+    py: Python<'_>,
+    threads: usize,
+    work: impl FnOnce(&Cancel, &(dyn Fn(M) + Sync)) -> Result<T> + Send + 'static,
+    mut report: impl FnMut(M) -> PyResult<()>,
+) -> PyResult<T> {
+    simd::isa()?;
+    let (cancel, (sender, receiver)) = (Cancel::default(), channel());
+    let theirs = cancel.clone();
+    run::pool(threads)?.spawn(move || {
+        // A receiver that is gone has cancelled: nobody waits for what is sent.
+        let send = |sender: &Sender<_>, message| drop(sender.send(message));
+        let done = catch_unwind(AssertUnwindSafe(|| work(&theirs, &|item| send(&sender, Message::Item(item)))));
+        send(&sender, Message::Done(done));
+    });
+    let receiver = Mutex::new(receiver);
+    let mut step = || loop {
+        match py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(SLICE)) {
+            Ok(Message::Item(item)) => report(item)?,
+            Ok(Message::Done(Ok(result))) => return Ok(result?),
+            Ok(Message::Done(Err(_))) | Err(RecvTimeoutError::Disconnected) => {
+                return Err(PyRuntimeError::new_err("internal error in vgcore: a worker panicked; please report it"));
+            }
+            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+        }
+    };
+    step().inspect_err(|_| cancel.request())
+}
+
+/// The same for work that reports nothing.
+fn detached<T: Send + 'static>(
+    py: Python<'_>,
+    work: impl FnOnce(&Cancel) -> Result<T> + Send + 'static,
+) -> PyResult<T> {
+    on_pool::<(), T>(py, run::threads(None)?, |cancel, _| work(cancel), |()| Ok(()))
+}
+
+fn type_error(name: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
+    let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |n| n.to_string());
+    let shown = given.repr().map_or_else(|_| String::new(), |r| r.to_string());
+    let shown = if shown.chars().count() > 60 { String::new() } else { format!("{shown} ") };
+    Error::type_of(name, allowed, format!("{shown}({kind})")).into()
+}
+
+fn integer(name: &str, given: &Bound<'_, PyAny>) -> PyResult<i128> {
+    if given.is_instance_of::<PyBool>() {
+        return Err(type_error(name, "an integer", given));
+    }
+    let index = given.call_method0("__index__").map_err(|_| type_error(name, "an integer", given))?;
+    match index.extract::<i128>() {
+        // Beyond 128 bits any bound has been passed; the sign is all that matters.
+        Err(error) if error.is_instance_of::<PyOverflowError>(given.py()) => {
+            Ok(if index.lt(0)? { i128::MIN } else { i128::MAX })
+        }
+        other => Ok(other?),
+    }
+}
+
+fn text(name: &str, given: &Bound<'_, PyAny>) -> PyResult<String> {
+    given.extract().map_err(|_| type_error(name, "a string", given))
+}
+
+fn optional<T>(
+    given: &Bound<'_, PyAny>,
+    convert: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>,
+) -> PyResult<Option<T>> {
+    if given.is_none() { Ok(None) } else { convert(given).map(Some) }
+}
+
+fn per_layer<T>(
+    name: &str,
+    given: &Bound<'_, PyAny>,
+    convert: impl Fn(&str, &Bound<'_, PyAny>) -> PyResult<T>,
+) -> PyResult<PerLayer<T>> {
+    if given.is_instance_of::<PyString>() {
+        return convert(name, given).map(PerLayer::All);
+    }
+    let Ok(items) = given.try_iter() else { return convert(name, given).map(PerLayer::All) };
+    let each = items.enumerate().map(|(i, item)| convert(&format!("{name}[{i}]"), &item?));
+    Ok(PerLayer::Each(each.collect::<PyResult<_>>()?))
+}
+
+fn argument(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Argument> {
+    if let Ok(word) = given.extract() {
+        return Ok(Argument::Word(word));
+    }
+    if given.is_instance_of::<PyBool>() {
+        return Err(type_error(name, "a number or a word", given));
+    }
+    given.extract().map(Argument::Number).map_err(|_| type_error(name, "a number or a word", given))
+}
+
+/// Reads the attributes of the `MLP` dataclass and checks them.
+fn spec_of(mlp: &Bound<'_, PyAny>) -> PyResult<Spec> {
+    let get = |name: &str| mlp.getattr(name);
+    let request = Request {
+        depth: integer("depth", &get("depth")?)?,
+        width: per_layer("width", &get("width")?, integer)?,
+        in_features: optional(&get("in_features")?, |v| integer("in_features", v))?,
+        out_features: optional(&get("out_features")?, |v| integer("out_features", v))?,
+        activation: per_layer("activation", &get("activation")?, text)?,
+        init: text("init", &get("init")?)?,
+        bias: optional(&get("bias")?, |v| text("bias", v))?,
+        norm: optional(&get("norm")?, |v| text("norm", v))?,
+        norm_position: text("norm_position", &get("norm_position")?)?,
+        skip: optional(&get("skip")?, |v| text("skip", v))?,
+        branch_scale: match argument("branch_scale", &get("branch_scale")?)? {
+            Argument::Number(scale) => BranchScale::Number(scale),
+            Argument::Word(text) => BranchScale::Text(text),
+        },
+        block: integer("block", &get("block")?)?,
+        tied: get("tied")?
+            .extract()
+            .map_err(|_| get("tied").map_or_else(|e| e, |v| type_error("tied", "a bool", &v)))?,
+    };
+    Ok(Spec::new(&request)?)
+}
+
+fn specs_of(mlps: &Bound<'_, PyAny>) -> PyResult<Vec<Spec>> {
+    mlps.try_iter()?.map(|mlp| spec_of(&mlp?)).collect()
+}
+
+/// An array of real numbers as `f64`, in C order whatever its layout, byte order or flags were.
+fn real_array<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArrayDyn<'py, f64>> {
+    let numpy = given.py().import("numpy")?;
+    let array = numpy
+        .call_method1("asarray", (given,))
+        .map_err(|error| Error::Value(format!("{name} must be an array of numbers: {error}")))?;
+    kind_of(name, &array, "biuf", "real numbers")?;
+    array.call_method1("astype", ("=f8", "C"))?.extract()
+}
+
+/// Refuse an array whose dtype is of none of these kinds.
+fn kind_of(name: &str, array: &Bound<'_, PyAny>, kinds: &str, allowed: &str) -> PyResult<()> {
+    let dtype = array.getattr("dtype")?;
+    let kind: String = dtype.getattr("kind")?.extract()?;
+    if kinds.contains(&kind) {
+        return Ok(());
+    }
+    Err(Error::type_of(name, &format!("an array of {allowed}"), format!("dtype {dtype}")).into())
+}
+
+/// A checked matrix in the dtype of the computation, and its number of rows.
+fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Rows<'_>) -> PyResult<(Vec<F>, usize)> {
+    let array = real_array(rows.name, given)?;
+    let &[count, columns] = array.shape() else {
+        let allowed = format!("of shape (batch, {})", rows.axis);
+        return Err(Error::value(rows.name, &allowed, format!("shape {:?}", array.shape())).into());
+    };
+    let values = array.as_slice()?.iter().map(|&v| F::of(v)).collect::<Vec<_>>();
+    rows.check((count, columns), F::NAME, values.iter().map(|v| v.finite()))?;
+    Ok((values, count))
+}
+
+/// Targets of a loss for outputs of this width: class ids or numbers.
+fn targets_of(loss: Loss, given: &Bound<'_, PyAny>, batch: usize, outputs: usize) -> PyResult<Targets> {
+    if !loss.takes_classes() {
+        let rows = Rows { name: "y", axis: "outputs", columns: outputs, rows: Some(batch) };
+        return Ok(Targets::Values(matrix::<f64>(given, rows)?.0, outputs));
+    }
+    let array = given.py().import("numpy")?.call_method1("asarray", (given,))?;
+    kind_of("y", &array, "biu", "integer class ids")?;
+    let ids: PyReadonlyArrayDyn<'_, i64> = array.call_method1("astype", ("=i8", "C"))?.extract()?;
+    if ids.shape().len() != 1 {
+        return Err(
+            Error::value("y", "of shape (batch,), one class id a sample", format!("shape {:?}", ids.shape())).into()
+        );
+    }
+    let ids = spec::classes(&ids.as_slice()?.iter().map(|&id| i128::from(id)).collect::<Vec<_>>(), batch)?;
+    spec::class_range(&ids, outputs)?;
+    Ok(Targets::Classes(ids))
+}
+
+fn array<'py, T: Element>(py: Python<'py>, values: Vec<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyArray1::from_vec(py, values).reshape(shape.to_vec())?.into_any())
+}
+
+fn per_layer_object<'py, T, O: IntoPyObject<'py>>(
+    py: Python<'py>,
+    values: &PerLayer<T>,
+    object: impl Fn(&T) -> O,
+) -> PyResult<Bound<'py, PyAny>> {
+    match values {
+        PerLayer::All(value) => object(value).into_bound_py_any(py),
+        PerLayer::Each(values) => Ok(PyTuple::new(py, values.iter().map(object))?.into_any()),
+    }
+}
+
+/// Is the dtype double precision?
+fn double(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let name: String = match dtype.extract() {
+        Ok(name) => name,
+        Err(_) => dtype
+            .py()
+            .import("numpy")?
+            .call_method1("dtype", (dtype,))
+            .and_then(|d| d.getattr("name")?.extract())
+            .unwrap_or_default(),
+    };
+    match name.as_str() {
+        "float32" => Ok(false),
+        "float64" => Ok(true),
+        _ => Err(Error::value("dtype", "'float32' or 'float64'", dtype.repr()?).into()),
+    }
+}
+
+fn seed_of(given: &Bound<'_, PyAny>, last: u64) -> PyResult<u64> {
+    Ok(spec::integer("seed", integer("seed", given)?, 0, u64::MAX - last)?)
+}
+
+fn signature_parts(signature: &Signature, values: &Values) -> (String, Vec<(&'static str, Argument)>, String) {
+    (signature.name.to_owned(), signature.arguments(values), signature.text(values))
+}
+
+/// A net's numbers in one of the two dtypes.
+#[derive(Clone)]
+enum Handle {
+    Single(Arc<Numbers<f32>>),
+    Double(Arc<Numbers<f64>>),
+}
+
+/// Run a block with the numbers under one name, whatever their dtype.
+macro_rules! either {
+    ($handle:expr, $numbers:ident => $body:expr) => {
+        match $handle {
+            Handle::Single($numbers) => $body,
+            Handle::Double($numbers) => $body,
+        }
+    };
+}
+
+/// The numbers of a net, owned by Rust.
+#[pyclass(frozen, module = "vgcore._core")]
+struct Weights {
+    plan: Arc<Plan>,
+    handle: Handle,
+}
+
+fn draw<F: Float>(py: Python<'_>, plan: &Arc<Plan>, seed: u64) -> PyResult<Arc<Numbers<F>>> {
+    check_memory("these weights", plan.weight_bytes::<F>(), "lower depth or width")?;
+    let plan = Arc::clone(plan);
+    let numbers = detached(py, move |cancel| {
+        let mut numbers = Numbers::default();
+        numbers.draw(&plan, seed, cancel)?;
+        Ok(numbers)
+    })?;
+    Ok(Arc::new(numbers))
+}
+
+/// State-dict keys and shapes, input side first.
+fn tensors(plan: &Plan) -> Vec<(String, Vec<usize>)> {
+    let named = plan.maps().enumerate().flat_map(|(i, map)| {
+        let name = if i < plan.depth() { format!("layers.{i}") } else { "readout".to_owned() };
+        [(format!("{name}.weight"), vec![map.fan_out, map.fan_in]), (format!("{name}.bias"), vec![map.fan_out])]
+    });
+    named.collect()
+}
+
+fn given<F: Float>(plan: &Plan, state: &Bound<'_, PyDict>) -> PyResult<Arc<Numbers<F>>> {
+    let mut flat = Vec::new();
+    for (name, shape) in tensors(plan) {
+        let value = state
+            .get_item(&name)?
+            .ok_or_else(|| Error::Value(format!("state_dict lacks '{name}' of shape {shape:?}")))?;
+        let array = real_array(&name, &value)?;
+        if array.shape() != shape {
+            return Err(Error::value(
+                &name,
+                &format!("of shape {shape:?}, (out_features, in_features)"),
+                format!("{:?}", array.shape()),
+            )
+            .into());
+        }
+        let values = array.as_slice()?.iter().map(|&v| F::of(v)).collect::<Vec<F>>();
+        if let Some(at) = values.iter().position(|v| !v.finite()) {
+            return Err(Error::Value(format!(
+                "{name} must be finite in {}, but entry {at} in C order is not",
+                F::NAME
+            ))
+            .into());
+        }
+        flat.push(values);
+    }
+    let mut flat = flat.into_iter();
+    let maps = std::iter::from_fn(|| Some((flat.next()?, flat.next()?))).collect();
+    Ok(Arc::new(Numbers::given(plan, maps)))
+}
+
+#[pymethods]
+impl Weights {
+    /// Draw a net's numbers.
+    #[staticmethod]
+    fn draw(spec: &Bound<'_, PyAny>, seed: &Bound<'_, PyAny>, dtype: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let (plan, seed, py) = (Arc::new(Plan::new(&spec_of(spec)?)), seed_of(seed, 0)?, spec.py());
+        let handle = if double(dtype)? {
+            Handle::Double(draw(py, &plan, seed)?)
+        } else {
+            Handle::Single(draw(py, &plan, seed)?)
+        };
+        Ok(Self { plan, handle })
+    }
+
+    /// Take a net's numbers from a state dict.
+    #[staticmethod]
+    fn given(spec: &Bound<'_, PyAny>, state: &Bound<'_, PyDict>, dtype: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let plan = Arc::new(Plan::new(&spec_of(spec)?));
+        let names = tensors(&plan);
+        for key in state.keys() {
+            let key = text("a key of state_dict", &key)?;
+            if !names.iter().any(|(name, _)| *name == key) {
+                return Err(
+                    Error::unknown("key of state_dict", &key, names.iter().map(|(name, _)| name.as_str())).into()
+                );
+            }
+        }
+        let handle =
+            if double(dtype)? { Handle::Double(given(&plan, state)?) } else { Handle::Single(given(&plan, state)?) };
+        Ok(Self { plan, handle })
+    }
+
+    /// The dtype's name.
+    #[getter]
+    fn dtype(&self) -> &'static str {
+        match self.handle {
+            Handle::Single(_) => f32::NAME,
+            Handle::Double(_) => f64::NAME,
+        }
+    }
+
+    /// Copies of all numbers by name.
+    fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let state = PyDict::new(py);
+        let names = tensors(&self.plan);
+        either!(&self.handle, numbers => {
+            for (map, pair) in numbers.maps.iter().zip(names.chunks_exact(2)) {
+                state.set_item(&pair[0].0, array(py, map.weight.to_rows(), &pair[0].1)?)?;
+                state.set_item(&pair[1].0, array(py, map.bias.clone(), &pair[1].1)?)?;
+            }
+        });
+        Ok(state)
+    }
+
+    /// The output on a batch.
+    fn forward<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        either!(&self.handle, numbers => forward(&self.plan, numbers, x))
+    }
+
+    /// All gradients from a cotangent.
+    fn backward<'py>(&self, x: &Bound<'py, PyAny>, cotangent: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let start = |batch| {
+            let rows = Rows { name: "cotangent", axis: "outputs", columns: self.plan.output(), rows: Some(batch) };
+            Ok(Start::Cotangent(matrix::<f64>(cotangent, rows)?.0))
+        };
+        either!(&self.handle, numbers => all_gradients(&self.plan, numbers, x, start))
+    }
+
+    /// All gradients from a loss.
+    fn gradients<'py>(&self, x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>, loss: &str) -> PyResult<Bound<'py, PyDict>> {
+        let loss = Loss::new(loss)?;
+        let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
+        either!(&self.handle, numbers => all_gradients(&self.plan, numbers, x, start))
+    }
+}
+
+/// The caller's samples, and a refusal if a pass over them does not fit into memory.
+fn samples<F: Float>(plan: &Plan, x: &Bound<'_, PyAny>, copies: u128) -> PyResult<(Vec<F>, usize)> {
+    let (x, batch) = matrix(x, Rows { name: "x", axis: "in_features", columns: plan.in_features, rows: None })?;
+    let bytes = plan.pass_bytes::<F>(batch) + copies * (plan.weight_bytes::<F>() + plan.pass_bytes::<F>(batch));
+    check_memory("this pass", bytes, "lower depth, width or batch")?;
+    Ok((x, batch))
+}
+
+fn forward<'py, F: Float + Element>(
+    plan: &Arc<Plan>,
+    numbers: &Arc<Numbers<F>>,
+    x: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (x_values, batch) = samples(plan, x, 0)?;
+    let (ours, numbers) = (Arc::clone(plan), Arc::clone(numbers));
+    let y = detached(x.py(), move |cancel| gradients::output(&ours, &numbers, &x_values, cancel))?;
+    array(x.py(), y.into_iter().map(F::of).collect(), &[batch, plan.output()])
+}
+
+fn all_gradients<'py, F: Float + Element>(
+    plan: &Arc<Plan>,
+    numbers: &Arc<Numbers<F>>,
+    x: &Bound<'py, PyAny>,
+    start: impl FnOnce(usize) -> PyResult<Start>,
+) -> PyResult<Bound<'py, PyDict>> {
+    // Kept with their exponents, then spelled out.
+    let (x_values, batch) = samples(plan, x, 2)?;
+    let start = start(batch)?;
+    let (ours, numbers) = (Arc::clone(plan), Arc::clone(numbers));
+    let all: Gradients<F> =
+        detached(x.py(), move |cancel| gradients::gradients(&ours, &numbers, &x_values, &start, cancel))?;
+    let py = x.py();
+    let list = |tensors: &mut dyn Iterator<Item = PyResult<Bound<'py, PyAny>>>| {
+        PyList::new(py, tensors.collect::<PyResult<Vec<_>>>()?)
+    };
+    let wide = |t: &Tensor<F>, shape: [usize; 2]| array(py, t.spelled_out::<F>(), &shape);
+    let result = PyDict::new(py);
+    result.set_item(
+        "weights",
+        list(&mut all.weights.iter().zip(plan.maps()).map(|(t, map)| wide(t, [map.fan_out, map.fan_in])))?,
+    )?;
+    result.set_item(
+        "biases",
+        list(&mut all.biases.iter().map(|t| array(py, t.spelled_out::<F>(), &[t.values.len()])))?,
+    )?;
+    result.set_item(
+        "preactivations",
+        list(&mut all.preactivations.iter().map(|t| wide(t, [batch, t.values.len() / batch])))?,
+    )?;
+    result.set_item("input", wide(&all.input, [batch, plan.in_features])?)?;
+    result.set_item("loss", all.loss)?;
+    Ok(result)
+}
+
+/// One cell as Python sees it: a `(seeds, depth)` array a column.
+fn cell<'py>(py: Python<'py>, runs: &[Columns], batch: usize) -> PyResult<Bound<'py, PyDict>> {
+    let result = PyDict::new(py);
+    result.set_item("batch", batch)?;
+    let depth = runs.first().map_or(0, |run| run.values[0].len());
+    for (i, name) in COLUMNS.into_iter().enumerate() {
+        let values = runs.iter().flat_map(|run| run.values[i].iter().copied()).collect();
+        result.set_item(name, array::<f64>(py, values, &[runs.len(), depth])?)?;
+    }
+    let first = runs.iter().map(|run| run.first_nonfinite.map_or(-1, |layer| layer as i64)).collect();
+    result.set_item("first_nonfinite", array::<i64>(py, first, &[runs.len()])?)?;
+    Ok(result)
+}
+
+/// Arguments of a probe that do not depend on the dtype.
+struct Measurement<'a, 'py> {
+    specs: Vec<Spec>,
+    x: Option<&'a Bound<'py, PyAny>>,
+    y: Option<&'a Bound<'py, PyAny>>,
+    loss: Option<Loss>,
+    batch: Option<usize>,
+    seed: u64,
+    seeds: usize,
+    threads: usize,
+    report: &'a Bound<'py, PyAny>,
+}
+
+/// The batch of random samples when none is given.
+const BATCH: usize = 128;
+
+fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>) -> PyResult<()> {
+    let Measurement { specs, x, y, loss, batch, seed, seeds, threads, report } = request;
+    // Cells that disagree on a width cannot all fit the data: the smallest and the largest tell.
+    let extremes = |width: fn(&Spec) -> usize| {
+        [specs.iter().map(width).min(), specs.iter().map(width).max()].into_iter().flatten()
+    };
+    let mut data = None;
+    if let Some(x) = x {
+        for columns in extremes(|spec| spec.in_features) {
+            let (values, _) = matrix::<F>(x, Rows { name: "x", axis: "in_features", columns, rows: None })?;
+            data = Some(Data { x: values, columns, targets: None });
+        }
+    }
+    let total = data.as_ref().map(|data| data.x.len() / data.columns);
+    if let (Some(data), Some(loss), Some(y), Some(total)) = (&mut data, loss, y, total) {
+        for outputs in extremes(Spec::output) {
+            let targets = targets_of(loss, y, total, outputs)?;
+            data.targets = data.targets.take().or(Some((loss, targets)));
+        }
+    }
+    let batch = match (batch, total) {
+        (None, None) => BATCH,
+        (None, Some(total)) => total,
+        (Some(batch), total) => batch.min(total.unwrap_or(batch)),
+    };
+    let job = Job { specs, data, batch, seed, seeds, threads };
+    on_pool(
+        py,
+        threads,
+        move |cancel, send| run::probe::<F>(&job, cancel, &|index, columns| send((index, columns))),
+        |(index, columns)| report.call1((index, cell(py, &columns, batch)?)).map(|_| ()),
+    )
+}
+
+/// The canonical values of a spec's fields, and the text that its id is hashed from.
+#[pyfunction]
+fn canonical<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    let (py, valid) = (spec.py(), spec_of(spec)?);
+    let fields = PyDict::new(py);
+    fields.set_item("depth", valid.depth)?;
+    fields.set_item("width", per_layer_object(py, &valid.width, |w| *w)?)?;
+    fields.set_item("activation", per_layer_object(py, &valid.activation, Activation::text)?)?;
+    fields.set_item("init", valid.init.text())?;
+    fields.set_item("bias", valid.bias.map(|bias| bias.text()))?;
+    fields.set_item("content", valid.content())?;
+    Ok(fields)
+}
+
+/// `(name, parameters, canonical text)` of an activation or an init.
+#[pyfunction]
+fn resolve<'py>(
+    py: Python<'py>,
+    kind: &str,
+    name: &str,
+    params: &Bound<'py, PyDict>,
+) -> PyResult<(String, Bound<'py, PyDict>, String)> {
+    let mut call = Call::parse(kind, name)?;
+    for (key, value) in params.iter().filter(|(_, value)| !value.is_none()) {
+        let key = key.extract::<String>()?;
+        let value = argument(&key, &value)?;
+        call.arguments.push((Some(key), value));
+    }
+    let (name, arguments, text) = match kind {
+        "activation" => Activation::new(&call).map(|a| signature_parts(a.signature(), a.values())),
+        _ => Init::new(&call).map(|i| signature_parts(i.signature(), i.values())),
+    }?;
+    let known = PyDict::new(py);
+    for (key, value) in arguments {
+        match value {
+            Argument::Number(value) => known.set_item(key, value)?,
+            Argument::Word(value) => known.set_item(key, value)?,
+        }
+    }
+    Ok((name, known, text))
+}
+
+/// Measure cells; `report(index, columns)` is called for each as it is finished.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)] // The keywords of Python's `probe`.
+#[pyo3(signature = (specs, report, *, x, y, loss, batch, seeds, seed, dtype, threads))]
+fn probe(
+    specs: &Bound<'_, PyAny>,
+    report: &Bound<'_, PyAny>,
+    x: Option<&Bound<'_, PyAny>>,
+    y: Option<&Bound<'_, PyAny>>,
+    loss: Option<&str>,
+    batch: Option<&Bound<'_, PyAny>>,
+    seeds: &Bound<'_, PyAny>,
+    seed: &Bound<'_, PyAny>,
+    dtype: &Bound<'_, PyAny>,
+    threads: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    const MOST: u64 = 1_000_000;
+    let seeds = spec::integer("seeds", integer("seeds", seeds)?, 1, MOST)?;
+    if x.is_none() && y.is_some() {
+        return Err(Error::Value("y is given without x; give both, or neither".to_owned()).into());
+    }
+    let request = Measurement {
+        specs: specs_of(specs)?,
+        x,
+        y,
+        loss: spec::loss(loss, y.is_some())?,
+        batch: batch
+            .map(|b| PyResult::Ok(spec::integer("batch", integer("batch", b)?, 1, MOST)? as usize))
+            .transpose()?,
+        seed: seed_of(seed, seeds - 1)?,
+        seeds: seeds as usize,
+        threads: run::threads(threads.map(|t| integer("threads", t)).transpose()?)?,
+        report,
+    };
+    if double(dtype)? { measure::<f64>(report.py(), request) } else { measure::<f32>(report.py(), request) }
+}
+
+/// Relative error of every tensor's gradient against chained central differences.
+#[pyfunction]
+fn gradcheck<'py>(
+    spec: &Bound<'py, PyAny>,
+    seed: &Bound<'py, PyAny>,
+    batch: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let (py, valid, seed) = (spec.py(), spec_of(spec)?, seed_of(seed, 0)?);
+    let batch = spec::integer("batch", integer("batch", batch)?, 1, 1_000_000)? as usize;
+    let plan = Plan::new(&valid);
+    // The naive twin keeps a second copy of everything, in vectors of vectors.
+    let bytes = 4 * (plan.weight_bytes::<f64>() + plan.pass_bytes::<f64>(batch));
+    check_memory("this gradient check", bytes, "lower depth, width or batch")?;
+    let errors = detached(py, move |cancel| crate::gradcheck::gradcheck(&valid, seed, batch, cancel))?;
+    let result = PyDict::new(py);
+    for (name, error) in errors {
+        result.set_item(name, error)?;
+    }
+    Ok(result)
+}
+
+/// What this build is and what it uses here.
+#[pyfunction]
+fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let info = PyDict::new(py);
+    info.set_item("version", env!("CARGO_PKG_VERSION"))?;
+    info.set_item("isa", simd::isa()?.name())?;
+    info.set_item("threads", run::threads(None)?)?;
+    info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    info.set_item("stream_version", rng::STREAM_VERSION)?;
+    Ok(info)
+}
+
+/// The name tables and the version.
+fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let names = |names: Vec<&'static str>| PyTuple::new(py, names);
+    module.add("ACTIVATIONS", names(activation::names().collect())?)?;
+    module.add("INITS", names(init::names().collect())?)?;
+    module.add("NORMS", names(spec::NORMS.to_vec())?)?;
+    module.add("SKIPS", names(spec::SKIPS.to_vec())?)?;
+    module.add("LOSSES", names(loss::names().collect())?)?;
+    module.add("COLUMNS", names(COLUMNS.to_vec())?)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}
+
+/// The extension module.
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::{Weights, build_info, canonical, gradcheck, probe, resolve};
+
+    #[pymodule_init]
+    fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+        super::constants(module)
+    }
+}

@@ -1,0 +1,76 @@
+//! AVX2 with FMA: 8 lanes of f32, 4 of f64.
+#![allow(unsafe_code)]
+
+use super::{Set, Task, Vector};
+use std::arch::x86_64::{
+    __m256, __m256d, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_loadu_pd, _mm256_loadu_ps, _mm256_set1_pd,
+    _mm256_set1_ps, _mm256_storeu_pd, _mm256_storeu_ps,
+};
+
+/// This set.
+pub struct Avx2;
+
+impl Set for Avx2 {
+    type Single = Single;
+    type Double = Double;
+    const TILE: usize = 4;
+}
+
+/// Does this machine have it?
+pub fn available() -> bool {
+    is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
+}
+
+/// Run a task compiled for this set.
+pub fn run<T: Task>(task: T) -> T::Output {
+    #[target_feature(enable = "avx2,fma")]
+    fn enabled<T: Task>(task: T) -> T::Output {
+        task.run::<Avx2>()
+    }
+    // SAFETY: `super::isa` names this set only where `available` has seen every feature that `enabled` turns on.
+    unsafe { enabled(task) }
+}
+
+/// A vector of `f32`.
+#[derive(Clone, Copy)]
+pub struct Single(__m256);
+
+/// A vector of `f64`.
+#[derive(Clone, Copy)]
+pub struct Double(__m256d);
+
+macro_rules! vector {
+    ($name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
+        // SAFETY (all blocks below): a task runs on these vectors only inside `run`, where the set is enabled; loads and
+        // stores touch `LANES` elements of a slice that has just been cut to that length.
+        impl Vector<$element> for $name {
+            const LANES: usize = $lanes;
+
+            #[inline(always)]
+            fn splat(value: $element) -> Self {
+                // SAFETY: as above.
+                Self(unsafe { $splat(value) })
+            }
+            #[inline(always)]
+            fn load(from: &[$element]) -> Self {
+                let from = &from[..Self::LANES];
+                // SAFETY: as above.
+                Self(unsafe { $load(from.as_ptr()) })
+            }
+            #[inline(always)]
+            fn store(self, to: &mut [$element]) {
+                let to = &mut to[..Self::LANES];
+                // SAFETY: as above.
+                unsafe { $store(to.as_mut_ptr(), self.0) }
+            }
+            #[inline(always)]
+            fn multiply_add(self, a: Self, b: Self) -> Self {
+                // SAFETY: as above.
+                Self(unsafe { $fma(self.0, a.0, b.0) })
+            }
+        }
+    };
+}
+
+vector!(Single, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);
+vector!(Double, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd);

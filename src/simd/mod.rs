@@ -1,0 +1,169 @@
+//! Vectors of every instruction set behind one trait, and the run-time choice among them.
+//!
+//! A [`Task`] is arithmetic on slices, written once. [`run`] compiles it for each instruction set and picks the best one
+//! that this machine has, so that one wheel serves all. `VGCORE_ISA=avx512|avx2|scalar` forces one.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod scalar;
+
+use crate::error::{Error, Result};
+use crate::float::Float;
+use std::sync::OnceLock;
+
+/// An instruction set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Isa {
+    /// AVX-512 F, VL, DQ, BW.
+    Avx512,
+    /// AVX2 and FMA.
+    Avx2,
+    /// What the compiler assumes of every machine of this architecture.
+    Scalar,
+}
+
+impl Isa {
+    /// Every instruction set, best first.
+    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Scalar];
+
+    /// Its name, as in `VGCORE_ISA`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Avx512 => "avx512",
+            Self::Avx2 => "avx2",
+            Self::Scalar => "scalar",
+        }
+    }
+
+    /// Does this machine have it?
+    pub fn available(self) -> bool {
+        #[cfg(target_arch = "x86_64")]
+        match self {
+            Self::Avx512 => avx512::available(),
+            Self::Avx2 => avx2::available(),
+            Self::Scalar => true,
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        matches!(self, Self::Scalar)
+    }
+}
+
+/// The instruction set in use; an error if `VGCORE_ISA` names one that is unknown or that this machine lacks.
+pub fn isa() -> Result<Isa> {
+    static CHOSEN: OnceLock<Result<Isa>> = OnceLock::new();
+    CHOSEN.get_or_init(|| choose(std::env::var("VGCORE_ISA").ok().as_deref())).clone()
+}
+
+fn choose(forced: Option<&str>) -> Result<Isa> {
+    let available = || Isa::ALL.into_iter().filter(|isa| isa.available());
+    match forced {
+        None | Some("") => Ok(available().next().unwrap_or(Isa::Scalar)),
+        Some(name) => available().find(|isa| isa.name() == name).ok_or_else(|| {
+            let names = available().map(Isa::name).collect::<Vec<_>>().join(", ");
+            Error::value("VGCORE_ISA", &format!("one of {names} on this machine"), format!("'{name}'"))
+        }),
+    }
+}
+
+/// A vector of elements. Methods are `#[inline(always)]`, to be compiled for the set at hand inside a [`Task`].
+pub trait Vector<F>: Copy {
+    /// Elements.
+    const LANES: usize;
+
+    /// All lanes this value.
+    fn splat(value: F) -> Self;
+    /// The first `LANES` elements of a slice, which must have as many.
+    fn load(from: &[F]) -> Self;
+    /// To the first `LANES` elements of a slice, which must have as many.
+    fn store(self, to: &mut [F]);
+    /// `self * a + b`, rounded once where the set has a fused multiply-add.
+    fn multiply_add(self, a: Self, b: Self) -> Self;
+}
+
+/// An instruction set at compile time.
+pub trait Set {
+    /// Its vectors of `f32`.
+    type Single: Vector<f32>;
+    /// Its vectors of `f64`.
+    type Double: Vector<f64>;
+    /// Rows of two accumulators that its registers hold.
+    const TILE: usize;
+}
+
+/// Arithmetic that [`run`] compiles for each instruction set.
+pub trait Task {
+    /// What it gives back.
+    type Output;
+
+    /// The arithmetic; must be `#[inline(always)]`, and so must all that it calls, to be compiled for the set at hand.
+    fn run<S: Set>(self) -> Self::Output;
+}
+
+/// The vectors of an element type.
+pub type Lanes<F, S> = <F as Float>::Vector<S>;
+
+/// Run a task with the best instructions of this machine.
+pub fn run<T: Task>(task: T) -> T::Output {
+    // A wrong VGCORE_ISA is reported by `isa` before any job starts.
+    #[cfg(target_arch = "x86_64")]
+    match isa() {
+        Ok(Isa::Avx512) => return avx512::run(task),
+        Ok(Isa::Avx2) => return avx2::run(task),
+        _ => {}
+    }
+    task.run::<scalar::Scalar>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_forced_set_must_exist_and_the_default_is_the_best_one() {
+        assert_eq!(choose(Some("scalar")), Ok(Isa::Scalar));
+        assert!(choose(None).unwrap().available());
+        let message = choose(Some("sse9")).unwrap_err().to_string();
+        assert!(
+            message.contains("VGCORE_ISA") && message.contains("'sse9'") && message.contains("scalar"),
+            "{message}"
+        );
+    }
+
+    /// `a * b + c` of every lane, against the same in one element.
+    struct EveryLane<F>([F; 64], [F; 64], F);
+
+    impl<F: Float> Task for EveryLane<F> {
+        type Output = Vec<F>;
+
+        #[inline(always)]
+        fn run<S: Set>(self) -> Vec<F> {
+            let mut out = self.1;
+            for (a, c) in self.0.chunks_exact(Lanes::<F, S>::LANES).zip(out.chunks_exact_mut(Lanes::<F, S>::LANES)) {
+                let sum = Lanes::<F, S>::load(a).multiply_add(Lanes::<F, S>::splat(self.2), Lanes::<F, S>::load(c));
+                sum.store(c);
+            }
+            out.to_vec()
+        }
+    }
+
+    fn lanes_agree<F: Float>() {
+        let a = std::array::from_fn(|i| F::of(0.1 * i as f64 - 3.0));
+        let c = std::array::from_fn(|i| F::of(1.0 / (i as f64 + 1.0)));
+        let b = F::of(1.7);
+        let expected = a.iter().zip(&c).map(|(a, c): (&F, &F)| a.wide() * b.wide() + c.wide());
+        for (out, expected) in run(EveryLane(a, c, b)).iter().zip(expected) {
+            // One rounding of F, or two where the set does not fuse.
+            assert!((out.wide() - expected).abs() <= 1e-6 * expected.abs().max(1.0), "{out:?} {expected}");
+        }
+        let wide = |i: usize| run(EveryLane(a, c, b))[i].wide();
+        assert_ne!(wide(0), wide(63));
+    }
+
+    #[test]
+    fn every_lane_of_a_vector_multiplies_and_adds() {
+        lanes_agree::<f32>();
+        lanes_agree::<f64>();
+    }
+}
