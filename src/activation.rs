@@ -10,20 +10,25 @@ use crate::signature::{Call, Domain, Param, Signature, Values, find};
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 /// An activation function with its parameters.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Activation {
     row: &'static Row,
     values: Values,
 }
 
+impl std::fmt::Debug for Activation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text())
+    }
+}
+
 impl PartialEq for Activation {
     fn eq(&self, other: &Self) -> bool {
-        self.row.signature.name == other.row.signature.name && self.text() == other.text()
+        self.text() == other.text()
     }
 }
 
 /// One activation of the table.
-#[derive(Debug)]
 struct Row {
     signature: Signature,
     /// `phi(t z) = t phi(z)` for every `t > 0`: such a net can carry an exponent forward.

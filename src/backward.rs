@@ -47,14 +47,15 @@ fn layer<F: Float>(
     let scale = skip.map_or(1.0, |skip| skip.scale);
     delta.panels.set_product(&dh.panels, &trace.slopes[layer], F::of(scale));
     delta.exponent = dh.exponent;
-    delta.normalise();
+    delta.rescale_and_flush();
     collect.map(layer, delta, &trace.inputs[layer]);
     weights.maps[layer].weight.backward(&delta.panels, &mut dh.panels);
     dh.exponent = delta.exponent;
     if plan.opens_block(layer) {
         dh.scale_and_add(1.0, around);
     }
-    dh.normalise();
+    // Not flushed: what is tiny here may be all that is left where the large values meet a flat activation.
+    dh.rescale();
 }
 
 /// From the cotangent `dL/dy` in `signal.dh` to `dL/dx` in its place.
@@ -67,12 +68,12 @@ pub fn backward<F: Float>(
     cancel: &Cancel,
 ) -> Result<()> {
     let depth = plan.depth();
-    signal.dh.normalise();
+    signal.dh.rescale();
     if plan.readout.is_some() {
         collect.map(depth, &signal.dh, &trace.inputs[depth]);
         signal.delta.copy_from(&signal.dh);
         weights.maps[depth].weight.backward(&signal.delta.panels, &mut signal.dh.panels);
-        signal.dh.normalise();
+        signal.dh.rescale();
     }
     for index in (0..depth).rev() {
         cancel.check()?;

@@ -87,7 +87,7 @@ fn layer<F: Float>(
         finite &= h.panels.scan().finite;
     }
     if carries(plan, weights) {
-        finite &= h.normalise();
+        finite &= h.rescale_and_flush();
     }
     watch.output(layer, &h.panels);
     finite
@@ -107,7 +107,7 @@ pub fn forward<F: Float>(
     trace.slopes.resize_with(depth, Panels::default);
     let mut first = None;
     if carries(plan, weights) {
-        trace.inputs[0].normalise();
+        trace.inputs[0].rescale_and_flush();
     }
     for index in 0..depth {
         cancel.check()?;

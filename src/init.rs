@@ -24,10 +24,16 @@ pub enum Distribution {
 use Distribution::{Constant, Normal, Orthogonal, Uniform};
 
 /// An initialisation with its parameters.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Init {
     row: &'static Row,
     values: Values,
+}
+
+impl std::fmt::Debug for Init {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text())
+    }
 }
 
 impl PartialEq for Init {
@@ -36,7 +42,6 @@ impl PartialEq for Init {
     }
 }
 
-#[derive(Debug)]
 struct Row {
     signature: Signature,
     /// Weights from (parameters, `fan_in`, `fan_out`).

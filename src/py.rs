@@ -180,6 +180,14 @@ fn real_array<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<PyReadonly
     array.call_method1("astype", ("=f8", "C"))?.extract()
 }
 
+/// A shape as Python writes it.
+fn shape_text(shape: &[usize]) -> String {
+    match shape {
+        [one] => format!("shape ({one},)"),
+        _ => format!("shape ({})", shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
 /// Refuse an array whose dtype is of none of these kinds.
 fn kind_of(name: &str, array: &Bound<'_, PyAny>, kinds: &str, allowed: &str) -> PyResult<()> {
     let dtype = array.getattr("dtype")?;
@@ -195,7 +203,7 @@ fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Rows<'_>) -> PyResult<(Vec<F
     let array = real_array(rows.name, given)?;
     let &[count, columns] = array.shape() else {
         let allowed = format!("of shape (batch, {})", rows.axis);
-        return Err(Error::value(rows.name, &allowed, format!("shape {:?}", array.shape())).into());
+        return Err(Error::value(rows.name, &allowed, shape_text(array.shape())).into());
     };
     let values = array.as_slice()?.iter().map(|&v| F::of(v)).collect::<Vec<_>>();
     rows.check((count, columns), F::NAME, values.iter().map(|v| v.finite()))?;
@@ -212,9 +220,7 @@ fn targets_of(loss: Loss, given: &Bound<'_, PyAny>, batch: usize, outputs: usize
     kind_of("y", &array, "biu", "integer class ids")?;
     let ids: PyReadonlyArrayDyn<'_, i64> = array.call_method1("astype", ("=i8", "C"))?.extract()?;
     if ids.shape().len() != 1 {
-        return Err(
-            Error::value("y", "of shape (batch,), one class id a sample", format!("shape {:?}", ids.shape())).into()
-        );
+        return Err(Error::value("y", "of shape (batch,), one class id a sample", shape_text(ids.shape())).into());
     }
     let ids = spec::classes(&ids.as_slice()?.iter().map(|&id| i128::from(id)).collect::<Vec<_>>(), batch)?;
     spec::class_range(&ids, outputs)?;
@@ -311,7 +317,7 @@ fn given<F: Float>(plan: &Plan, state: &Bound<'_, PyDict>) -> PyResult<Arc<Numbe
     for (name, shape) in tensors(plan) {
         let value = state
             .get_item(&name)?
-            .ok_or_else(|| Error::Value(format!("state_dict lacks '{name}' of shape {shape:?}")))?;
+            .ok_or_else(|| Error::Value(format!("state_dict lacks '{name}' of {}", shape_text(&shape))))?;
         let array = real_array(&name, &value)?;
         if array.shape() != shape {
             return Err(Error::value(

@@ -135,7 +135,9 @@ pub struct Spec {
 /// An integer between two bounds.
 pub fn integer(name: &str, given: i128, low: u64, high: u64) -> Result<u64> {
     let fits = u64::try_from(given).ok().filter(|v| (low..=high).contains(v));
-    fits.ok_or_else(|| Error::value(name, &format!("an integer from {low} to {high}"), given))
+    // Callers clamp what does not fit 128 bits.
+    let shown = if given.unsigned_abs() >= 1 << 126 { "a number beyond 10^37".to_owned() } else { given.to_string() };
+    fits.ok_or_else(|| Error::value(name, &format!("an integer from {low} to {high}"), shown))
 }
 
 fn width(name: &str, given: i128) -> Result<usize> {

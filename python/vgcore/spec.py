@@ -103,9 +103,13 @@ class _InitField:
     """Lets `init` be a field and `init(seed=0)` a method: both names are what people reach for."""
 
     def __get__(self, spec: MLP | None, owner: type[MLP]) -> InitText:
-        text = InitText("kaiming_normal" if spec is None else spec.__dict__["_init"])
-        if spec is not None:
-            text._spec = spec
+        if spec is None:
+            return InitText("kaiming_normal")
+        stored = spec.__dict__["_init"]
+        if not isinstance(stored, str):
+            return stored  # type: ignore[no-any-return]  # Not a text: for the core to refuse.
+        text = InitText(stored)
+        text._spec = spec
         return text
 
     def __set__(self, spec: MLP, value: str | Init) -> None:

@@ -6,7 +6,7 @@ import csv
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,9 +48,12 @@ def _tidy(cell: Probe) -> dict[str, NDArray[Any]]:
     keys: dict[str, Any] = {"cell_id": cell.spec.id}
     for name, value in fields.items():
         keys[name] = " ".join(map(str, value)) if isinstance(value, list) else value
+        # A missing name would drop out of every group-by.
+        if value is None and name in ("bias", "norm", "skip"):
+            keys[name] = "none"
         if name == "init":
             keys["gain"] = Init(cell.spec.init).params.get("gain", math.nan)
-    keys |= {"dtype": cell.dtype, "batch": cell.batch, "loss": cell.loss}
+    keys |= {"dtype": cell.dtype, "batch": cell.batch, "loss": cell.loss or "none"}
     rows = {name: np.full(seeds * depth, value, dtype=_dtype(value)) for name, value in keys.items()}
     rows["seed"] = np.repeat(cell.seeds, depth)
     rows["layer"] = np.tile(np.arange(depth), seeds)
@@ -77,12 +80,19 @@ def to_polars(cells: Sequence[Probe]) -> pl.DataFrame:
     return frame
 
 
+def writer(path: str | os.PathLike[str]) -> Callable[[Path, dict[str, NDArray[Any]]], None]:
+    """What writes a file of this ending; an error before any work where nothing does."""
+    target = Path(path)
+    if target.suffix not in _WRITERS:
+        raise ValueError(f"the output file must end in {', '.join(_WRITERS)}, got '{target.name}'")
+    if target.suffix == ".parquet":
+        optional("pyarrow", "parquet")
+    return _WRITERS[target.suffix]
+
+
 def save(cells: Sequence[Probe], path: str | os.PathLike[str]) -> None:
     """Write the tidy columns as csv, json or parquet, chosen by the ending."""
-    target, columns = Path(path), tidy(cells)
-    if (write := _WRITERS.get(target.suffix)) is None:
-        raise ValueError(f"path must end in {', '.join(_WRITERS)}, got '{target.name}'")
-    write(target, columns)
+    writer(path)(Path(path), tidy(cells))
 
 
 def _save_csv(path: Path, columns: dict[str, NDArray[Any]]) -> None:

@@ -3,10 +3,6 @@
 use super::panels::Panels;
 use crate::float::{Float, exponent_of, times_power_of_two};
 
-/// After rescaling to a largest magnitude in [1, 2), what is below this becomes zero. Products of such values stay clear
-/// of the subnormal range, where arithmetic is up to a hundred times slower.
-pub const TINY: f64 = 1.0 / (1_u128 << 100) as f64;
-
 /// The exponent of a batch of zeros: below every other, so that adding one changes nothing.
 const OF_ZERO: i64 = i64::MIN / 8;
 
@@ -38,7 +34,6 @@ impl<F: Float> Scaled<F> {
         self.panels.fill(features, batch, |sample, feature| {
             F::of(times_power_of_two(rows[sample * features + feature], -exponent))
         });
-        self.panels.scale_and_flush(F::of(1.0), F::of(TINY));
     }
 
     /// Become a copy, keeping the allocation.
@@ -47,9 +42,18 @@ impl<F: Float> Scaled<F> {
         self.exponent = other.exponent;
     }
 
-    /// Bring the largest magnitude into [1, 2) by an exact power of two and flush what is tiny beside it.
-    /// Returns whether every value is finite; if not, nothing is changed.
-    pub fn normalise(&mut self) -> bool {
+    /// Bring the largest magnitude into [1, 2) by an exact power of two. Returns whether every value is finite; if not,
+    /// nothing is changed.
+    pub fn rescale(&mut self) -> bool {
+        self.bring_to_one(F::ZERO)
+    }
+
+    /// The same, and flush what is then below [`Float::TINY`].
+    pub fn rescale_and_flush(&mut self) -> bool {
+        self.bring_to_one(F::TINY)
+    }
+
+    fn bring_to_one(&mut self, tiny: F) -> bool {
         let scan = self.panels.scan();
         if !scan.finite {
             return false;
@@ -63,9 +67,9 @@ impl<F: Float> Scaled<F> {
         let half = shift / 2;
         if shift.abs() > 100 {
             self.panels.scale_and_flush(F::of(times_power_of_two(1.0, -half)), F::ZERO);
-            self.panels.scale_and_flush(F::of(times_power_of_two(1.0, half - shift)), F::of(TINY));
+            self.panels.scale_and_flush(F::of(times_power_of_two(1.0, half - shift)), tiny);
         } else {
-            self.panels.scale_and_flush(F::of(times_power_of_two(1.0, -shift)), F::of(TINY));
+            self.panels.scale_and_flush(F::of(times_power_of_two(1.0, -shift)), tiny);
         }
         self.exponent += shift;
         true
@@ -104,18 +108,18 @@ mod tests {
     }
 
     #[test]
-    fn normalising_is_exact_and_flushes_what_is_far_below_the_largest() {
+    fn rescaling_is_exact_and_flushes_what_is_far_below_the_largest() {
         let mut values = scaled(&[1.0]);
         for (raw, exponent) in [([3.0_f32, 1e-40], 1), ([1e-42, 0.0], -140), ([3e38, 1.0], 127)] {
             values.panels.fill(1, 2, |sample, _| raw[sample]);
             values.exponent = 0;
-            assert!(values.normalise());
+            assert!(values.rescale_and_flush());
             assert_eq!(values.exponent, exponent, "{raw:?}");
             let rows = values.to_rows();
             assert_eq!(rows[0], f64::from(raw[0]));
             assert_eq!(
                 rows[1],
-                if f64::from(raw[1]) < f64::from(raw[0]) * TINY / 2.0 { 0.0 } else { f64::from(raw[1]) }
+                if f64::from(raw[1]) < f64::from(raw[0]) * f32::TINY.wide() / 2.0 { 0.0 } else { f64::from(raw[1]) }
             );
         }
     }
@@ -124,7 +128,7 @@ mod tests {
     fn a_non_finite_value_is_reported_and_left_alone() {
         let mut values = scaled(&[1.0, 2.0]);
         values.panels.values_mut()[0] = f32::NAN;
-        assert!(!values.normalise());
+        assert!(!values.rescale_and_flush());
     }
 
     #[test]

@@ -1,0 +1,321 @@
+"""The shell: arguments in, calls, words out.
+
+Exit codes: 0 all runs stayed finite; 1 some run did not; 2 wrong usage or input; 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from vgcore import __version__, data, table
+from vgcore.probe import Factor, Probe
+from vgcore.spec import MLP
+from vgcore.sweep import Sweep, sweep
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+DIVERGED, USAGE, INTERRUPTED = 1, 2, 130
+STYLES = {"healthy": "green", "vanishing": "blue", "exploding": "red", "dead": "magenta", "diverged": "bold red"}
+
+
+def _split(text: str) -> list[str]:
+    """The parts between commas, except those within parentheses: `relu,leaky_relu(0.1)`."""
+    return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+
+
+def _integers(text: str) -> list[int]:
+    """`4,16,64` or `2:128:2`, the end included."""
+    numbers: list[int] = []
+    for part in _split(text):
+        if (match := re.fullmatch(r"(-?\d+)(?::(-?\d+)(?::(-?\d+))?)?", part)) is None:
+            raise ValueError(f"'{part}' is neither a number nor a range such as 2:128:2")
+        start, stop, step = (int(g) if g else None for g in match.groups())
+        assert start is not None
+        if step is not None and step < 1:
+            raise ValueError(f"the step of '{part}' must be 1 or more")
+        numbers += range(start, (start if stop is None else stop) + 1, step or 1)
+    return numbers
+
+
+def _scales(text: str) -> list[float | str]:
+    def scale(part: str) -> float | str:
+        try:
+            return float(part)
+        except ValueError:
+            return part
+
+    return [scale(part) for part in _split(text)]
+
+
+def _names(text: str) -> list[str | None]:
+    return [None if part == "none" else part for part in _split(text)]
+
+
+def _gather(name: str, texts: list[str] | None, parse: Callable[[str], list[Any]]) -> list[Any]:
+    try:
+        values = [value for text in texts or [] for value in parse(text)]
+    except ValueError as error:
+        raise ValueError(f"--{name.replace('_', '-')}: {error}") from None
+    if texts and not values:
+        raise ValueError(f"--{name.replace('_', '-')} has no values in {' '.join(map(repr, texts))}")
+    return values
+
+
+PARSERS: dict[str, Callable[[str], list[Any]]] = {
+    "depth": _integers,
+    "width": _integers,
+    "in_features": _integers,
+    "out_features": _integers,
+    "activation": _names,
+    "init": _names,
+    "bias": _names,
+    "norm": _names,
+    "skip": _names,
+    "branch_scale": _scales,
+    "block": _integers,
+}
+
+
+def _load(source: str, target: str | None) -> tuple[Any, Any]:
+    if source == "digits":
+        if target is not None:
+            raise ValueError("--target goes with a file; digits has its classes")
+        return data.digits()
+    column: str | int | None = int(target) if target and re.fullmatch(r"-?\d+", target) else target
+    return data.read(source, target=column)
+
+
+def _measure(  # noqa: PLR0913 - the options of the command line
+    context: typer.Context,
+    depth: Annotated[list[str] | None, typer.Option(help="Hidden layers: 64, a list 4,16,64 or a range 2:128:2.")] = None,
+    width: Annotated[list[str] | None, typer.Option(help="Units a hidden layer.")] = None,
+    activation: Annotated[list[str] | None, typer.Option(help="Such as tanh or 'leaky_relu(0.1)'.")] = None,
+    init: Annotated[list[str] | None, typer.Option(help="Such as xavier_normal or 'mean_field(1.5, 0.05)'.")] = None,
+    bias: Annotated[list[str] | None, typer.Option(help="Init of the biases; none: what init brings, or zeros.")] = None,
+    norm: Annotated[list[str] | None, typer.Option(help="none; this version has no normalisations.")] = None,
+    skip: Annotated[list[str] | None, typer.Option(help="none or residual.")] = None,
+    branch_scale: Annotated[list[str] | None, typer.Option(help="Factor of a skip's branch, or 1/sqrt(L).")] = None,
+    block: Annotated[list[str] | None, typer.Option(help="Layers a skip spans.")] = None,
+    in_features: Annotated[list[str] | None, typer.Option(help="Columns of the input; from the data if given.")] = None,
+    out_features: Annotated[list[str] | None, typer.Option(help="Units of the readout; from the data if given.")] = None,
+    data: Annotated[str | None, typer.Option(help="digits, FILE.csv or FILE.npz; standard normal samples otherwise.")] = None,
+    target: Annotated[str | None, typer.Option(help="The target's column, by name or index; the last one otherwise.")] = None,
+    loss: Annotated[str | None, typer.Option(help="cross_entropy, mse or half_mse.")] = None,
+    batch: Annotated[int | None, typer.Option(help="Samples of a run; all of the data, or 128, otherwise.")] = None,
+    seeds: Annotated[int, typer.Option(help="Runs a cell.")] = 8,
+    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
+    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
+    threads: Annotated[int | None, typer.Option(help="At most this many.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Write tidy rows to a .csv, .json or .parquet file.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Draw pictures (.png) into this folder.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+) -> None:
+    """Measure how signals pass deep nets at initialisation."""
+    fields = {name: _gather(name, context.params[name], parse) for name, parse in PARSERS.items()}
+    fields = {name: values for name, values in fields.items() if values}
+    fields = {"depth": [32], "width": [128]} | fields
+    single = context.info_name == "probe"
+    if single and (many := [name for name, values in fields.items() if len(values) > 1]):
+        raise ValueError(f"probe takes one value for {', '.join(many)}; use vgcore sweep to try several")
+    if out is not None:
+        table.writer(out)
+    if plot is not None:
+        table.optional("matplotlib", "plot")
+        if plot.exists() and not plot.is_dir():
+            raise ValueError(f"--plot must be a folder, got the file '{plot}'")
+
+    x = y = None
+    if data is not None:
+        x, y = _load(data, target)
+        classes = y.ndim == 1
+        loss = loss or ("cross_entropy" if classes else "mse")
+        fields.setdefault("in_features", [x.shape[1]])
+        fields.setdefault("out_features", [int(y.max()) + 1 if classes else y.shape[1]])
+    elif loss is not None:
+        raise ValueError("--loss needs targets; give --data")
+
+    base = MLP(**{name: values[0] for name, values in fields.items()})
+    grid = {name: values for name, values in fields.items() if len(values) > 1}
+    started, interrupted = time.perf_counter(), False
+    try:
+        result = sweep(
+            base,
+            x=x,
+            y=y,
+            loss=loss,
+            batch=batch,
+            seeds=seeds,
+            seed=seed,
+            dtype=dtype,
+            threads=threads,
+            progress=True,
+            **grid,
+        )
+    except KeyboardInterrupt as interrupt:
+        result, interrupted = interrupt.sweep, True  # type: ignore[attr-defined]
+    seconds = time.perf_counter() - started
+
+    written = _write(result, out, plot)
+    if as_json:
+        print(json.dumps(_plain([_cell(cell, result.varied, columns=single) for cell in result]), indent=2))
+    elif result.cells:
+        _show(result, base, source=data, seconds=seconds, layers=single)
+    for path in written:
+        _say(f"wrote {path}")
+    if interrupted:
+        _say(f"interrupted: {len(result)} of {result.planned} cells were finished")
+        raise typer.Exit(INTERRUPTED)
+    if any((cell.first_nonfinite >= 0).any() for cell in result):
+        raise typer.Exit(DIVERGED)
+
+
+app.command("probe", help="Measure one net, layer by layer.")(_measure)
+app.command("sweep", help="Measure every combination of the values given.")(_measure)
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _write(result: Sweep, out: Path | None, folder: Path | None) -> list[Path]:
+    """Write the file and the pictures asked for; whatever was finished is kept."""
+    written: list[Path] = []
+    if not result.cells:
+        return written
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        result.save(out)
+        written.append(out)
+    if folder is not None:
+        from vgcore import plot
+
+        folder.mkdir(parents=True, exist_ok=True)
+        deepest = max(cell.spec.depth for cell in result)
+        shown: Any = [cell for cell in result if cell.spec.depth == deepest]
+        pictures: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(shown[0] if len(shown) == 1 else shown)}
+        if "depth" in result.varied:
+            pictures |= {"depths": lambda: plot.depths(result), "heatmap": lambda: plot.heatmap(result)}
+        for name, draw in pictures.items():
+            path = folder / f"{name}.png"
+            draw().figure.savefig(path, dpi=120, bbox_inches="tight")
+            written.append(path)
+    return written
+
+
+def _cell(cell: Probe, varied: tuple[str, ...], *, columns: bool) -> dict[str, Any]:
+    row = table.summary(cell, varied)
+    row = {name: vars(value) if isinstance(value, Factor) else value for name, value in row.items()}
+    row |= {"cell_id": cell.spec.id, "spec": cell.spec.to_dict(), "batch": cell.batch, "loss": cell.loss}
+    row |= {"seeds": cell.seeds.tolist(), "dtype": cell.dtype, "first_nonfinite": cell.first_nonfinite.tolist()}
+    if columns:
+        row |= {name: getattr(cell, name).tolist() for name in table.COLUMNS}
+    return row
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no nan: null instead."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _power(log10: float) -> str:
+    if math.isfinite(log10):
+        return f"10^{log10:.1f}"
+    return "0" if log10 < 0 else "inf" if log10 > 0 else "-"
+
+
+def _factor(factor: Factor) -> str:
+    if math.isnan(factor.value):
+        return "-"
+    half = (factor.high - factor.low) / 2
+    return f"{factor.value:.3f}" + ("" if math.isnan(half) else f" ±{half:.3f}")
+
+
+def _show(result: Sweep, base: MLP, *, source: str | None, seconds: float, layers: bool) -> None:
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    first = result[0]
+    fixed = {name: value for name, value in base.to_dict().items() if name not in result.varied and value is not None}
+    start = f"{first.loss} loss" if first.loss else "a random cotangent"
+    samples = "standard normal samples" if source is None else f"samples of {source}"
+    console.print(
+        f"{len(result)} cells x {len(first.seeds)} seeds, {first.batch} {samples}, {start}, {first.dtype}, {seconds:.1f} s"
+    )
+    shown = ("depth", "width", "activation", "init", "bias", "skip", "in_features", "out_features")
+    console.print("all: " + ", ".join(f"{name} {fixed[name]}" for name in shown if name in fixed))
+    rows = Table(box=box.SIMPLE_HEAD)
+    for name in result.varied:
+        rows.add_column(name, justify="right" if name == "depth" else "left", no_wrap=True)
+    for name in ("forward", "backward", "weight"):
+        rows.add_column(f"{name}\nx per layer", justify="right", no_wrap=True)
+    rows.add_column("first-layer\ngradient", justify="right", no_wrap=True)
+    rows.add_column("state")
+    for row in result.table():
+        values = ["none" if row[name] is None else str(row[name]) for name in result.varied]
+        factors = [_factor(row[name]) for name in ("forward", "backward", "weight")]
+        state = row["state"]
+        rows.add_row(*values, *factors, _power(row["first_gradient"]), f"[{STYLES[state]}]{state}[/]")
+    console.print(rows)
+    if layers:
+        console.print(_layers(first))
+    console.print(
+        "x per layer: geometric mean, 1 = preserved, ± 95 % over seeds; forward: z toward the output, backward: dL/dz and\n"
+        "weight: dL/dW toward the input. First-layer gradient: norm of dL/dW. Exploding, vanishing: z or dL/dz changes by\n"
+        "more than a factor 1000 from end to end."
+    )
+
+
+def _layers(cell: Probe, most: int = 16) -> Table:
+    """The seeds' mean of every column; in a deep net, of evenly spread layers."""
+    depth = cell.spec.depth
+    chosen = sorted({round(i * (depth - 1) / max(most - 1, 1)) for i in range(most)}) if depth > most else range(depth)
+    rows = Table(box=box.SIMPLE_HEAD)
+    for name in ("layer", *(name.removeprefix("log10_") for name in table.COLUMNS)):
+        rows.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
+    means = {name: getattr(cell, name).mean(axis=0) for name in table.COLUMNS}
+    for layer in chosen:
+        values = [
+            _power(means[name][layer]) if name.startswith("log10_") else f"{means[name][layer]:.3g}" for name in means
+        ]
+        rows.add_row(str(layer + 1), *values)
+    return rows
+
+
+def _version(show: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+    if show:
+        print(f"vgcore {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _app(
+    version: Annotated[  # noqa: ARG001 - typer hands it to the callback
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Vanishing and exploding gradients in deep MLPs: measured in milliseconds."""
+
+
+def main() -> None:
+    """The command `vgcore`."""
+    try:
+        app()
+    except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
+        _say(f"error: {error}")
+        sys.exit(USAGE)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
