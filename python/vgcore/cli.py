@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 import sys
 import time
@@ -19,7 +20,8 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from vgcore import __version__, data, table
+from vgcore import data, table
+from vgcore._core import COLUMNS, __version__
 from vgcore.probe import Factor, Probe
 from vgcore.spec import MLP
 from vgcore.sweep import Sweep, sweep
@@ -27,6 +29,10 @@ from vgcore.sweep import Sweep, sweep
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 DIVERGED, USAGE, INTERRUPTED = 1, 2, 130
+LEGEND = """\
+x per layer: geometric mean, 1 = preserved, ± 95 % over seeds. forward: z, toward the output; backward: dL/dz and
+weight: dL/dW, toward the input. first-layer gradient: norm of dL/dW. vanishing, exploding: z or dL/dz changes by more
+than a factor 1000 from end to end. dead: nothing arrives. diverged: a value was not finite."""
 STYLES = {"healthy": "green", "vanishing": "blue", "exploding": "red", "dead": "magenta", "diverged": "bold red"}
 
 
@@ -41,11 +47,12 @@ def _integers(text: str) -> list[int]:
     for part in _split(text):
         if (match := re.fullmatch(r"(-?\d+)(?::(-?\d+)(?::(-?\d+))?)?", part)) is None:
             raise ValueError(f"'{part}' is neither a number nor a range such as 2:128:2")
-        start, stop, step = (int(g) if g else None for g in match.groups())
-        assert start is not None
-        if step is not None and step < 1:
+        start, stop, step = match[1], match[2] or match[1], match[3] or "1"
+        if int(step) < 1:
             raise ValueError(f"the step of '{part}' must be 1 or more")
-        numbers += range(start, (start if stop is None else stop) + 1, step or 1)
+        if int(stop) < int(start):
+            raise ValueError(f"the range '{part}' is empty")
+        numbers += range(int(start), int(stop) + 1, int(step))
     return numbers
 
 
@@ -97,21 +104,31 @@ def _load(source: str, target: str | None) -> tuple[Any, Any]:
     return data.read(source, target=column)
 
 
-def _measure(  # noqa: PLR0913 - the options of the command line
+def _measure(
     context: typer.Context,
-    depth: Annotated[list[str] | None, typer.Option(help="Hidden layers: 64, a list 4,16,64 or a range 2:128:2.")] = None,
+    depth: Annotated[
+        list[str] | None, typer.Option(help="Hidden layers: 64, a list 4,16,64 or a range 2:128:2.")
+    ] = None,
     width: Annotated[list[str] | None, typer.Option(help="Units a hidden layer.")] = None,
     activation: Annotated[list[str] | None, typer.Option(help="Such as tanh or 'leaky_relu(0.1)'.")] = None,
     init: Annotated[list[str] | None, typer.Option(help="Such as xavier_normal or 'mean_field(1.5, 0.05)'.")] = None,
-    bias: Annotated[list[str] | None, typer.Option(help="Init of the biases; none: what init brings, or zeros.")] = None,
+    bias: Annotated[
+        list[str] | None, typer.Option(help="Init of the biases; none: what init brings, or zeros.")
+    ] = None,
     norm: Annotated[list[str] | None, typer.Option(help="none; this version has no normalisations.")] = None,
     skip: Annotated[list[str] | None, typer.Option(help="none or residual.")] = None,
     branch_scale: Annotated[list[str] | None, typer.Option(help="Factor of a skip's branch, or 1/sqrt(L).")] = None,
     block: Annotated[list[str] | None, typer.Option(help="Layers a skip spans.")] = None,
     in_features: Annotated[list[str] | None, typer.Option(help="Columns of the input; from the data if given.")] = None,
-    out_features: Annotated[list[str] | None, typer.Option(help="Units of the readout; from the data if given.")] = None,
-    data: Annotated[str | None, typer.Option(help="digits, FILE.csv or FILE.npz; standard normal samples otherwise.")] = None,
-    target: Annotated[str | None, typer.Option(help="The target's column, by name or index; the last one otherwise.")] = None,
+    out_features: Annotated[
+        list[str] | None, typer.Option(help="Units of the readout; from the data if given.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="digits, FILE.csv or FILE.npz; standard normal samples otherwise.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="The target's column, by name or index; the last one otherwise.")
+    ] = None,
     loss: Annotated[str | None, typer.Option(help="cross_entropy, mse or half_mse.")] = None,
     batch: Annotated[int | None, typer.Option(help="Samples of a run; all of the data, or 128, otherwise.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs a cell.")] = 8,
@@ -129,12 +146,7 @@ def _measure(  # noqa: PLR0913 - the options of the command line
     single = context.info_name == "probe"
     if single and (many := [name for name, values in fields.items() if len(values) > 1]):
         raise ValueError(f"probe takes one value for {', '.join(many)}; use vgcore sweep to try several")
-    if out is not None:
-        table.writer(out)
-    if plot is not None:
-        table.optional("matplotlib", "plot")
-        if plot.exists() and not plot.is_dir():
-            raise ValueError(f"--plot must be a folder, got the file '{plot}'")
+    _check_outputs(out, plot)
 
     x = y = None
     if data is not None:
@@ -189,19 +201,31 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
+def _check_outputs(out: Path | None, folder: Path | None) -> None:
+    """Refuse before any work what could not be written after it."""
+    if folder is not None:
+        table.optional("matplotlib", "plot")
+        if folder.exists() and not folder.is_dir():
+            raise ValueError(f"--plot must be a folder, got the file '{folder}'")
+        folder.mkdir(parents=True, exist_ok=True)
+    if out is not None:
+        table.writer(out)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        if out.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
+            raise ValueError(f"--out cannot be written: '{out}'")
+
+
 def _write(result: Sweep, out: Path | None, folder: Path | None) -> list[Path]:
     """Write the file and the pictures asked for; whatever was finished is kept."""
     written: list[Path] = []
     if not result.cells:
         return written
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         result.save(out)
         written.append(out)
     if folder is not None:
         from vgcore import plot
 
-        folder.mkdir(parents=True, exist_ok=True)
         deepest = max(cell.spec.depth for cell in result)
         shown: Any = [cell for cell in result if cell.spec.depth == deepest]
         pictures: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(shown[0] if len(shown) == 1 else shown)}
@@ -220,7 +244,7 @@ def _cell(cell: Probe, varied: tuple[str, ...], *, columns: bool) -> dict[str, A
     row |= {"cell_id": cell.spec.id, "spec": cell.spec.to_dict(), "batch": cell.batch, "loss": cell.loss}
     row |= {"seeds": cell.seeds.tolist(), "dtype": cell.dtype, "first_nonfinite": cell.first_nonfinite.tolist()}
     if columns:
-        row |= {name: getattr(cell, name).tolist() for name in table.COLUMNS}
+        row |= {name: getattr(cell, name).tolist() for name in COLUMNS}
     return row
 
 
@@ -231,6 +255,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _power(log10: float) -> str:
@@ -252,9 +280,8 @@ def _show(result: Sweep, base: MLP, *, source: str | None, seconds: float, layer
     fixed = {name: value for name, value in base.to_dict().items() if name not in result.varied and value is not None}
     start = f"{first.loss} loss" if first.loss else "a random cotangent"
     samples = "standard normal samples" if source is None else f"samples of {source}"
-    console.print(
-        f"{len(result)} cells x {len(first.seeds)} seeds, {first.batch} {samples}, {start}, {first.dtype}, {seconds:.1f} s"
-    )
+    runs = f"{_count(len(result), 'cell')} x {_count(len(first.seeds), 'seed')}"
+    console.print(f"{runs}, {first.batch} {samples} a run, {start}, {first.dtype}, {seconds:.1f} s")
     shown = ("depth", "width", "activation", "init", "bias", "skip", "in_features", "out_features")
     console.print("all: " + ", ".join(f"{name} {fixed[name]}" for name in shown if name in fixed))
     rows = Table(box=box.SIMPLE_HEAD)
@@ -272,11 +299,7 @@ def _show(result: Sweep, base: MLP, *, source: str | None, seconds: float, layer
     console.print(rows)
     if layers:
         console.print(_layers(first))
-    console.print(
-        "x per layer: geometric mean, 1 = preserved, ± 95 % over seeds; forward: z toward the output, backward: dL/dz and\n"
-        "weight: dL/dW toward the input. First-layer gradient: norm of dL/dW. Exploding, vanishing: z or dL/dz changes by\n"
-        "more than a factor 1000 from end to end."
-    )
+    console.print(LEGEND)
 
 
 def _layers(cell: Probe, most: int = 16) -> Table:
@@ -284,9 +307,9 @@ def _layers(cell: Probe, most: int = 16) -> Table:
     depth = cell.spec.depth
     chosen = sorted({round(i * (depth - 1) / max(most - 1, 1)) for i in range(most)}) if depth > most else range(depth)
     rows = Table(box=box.SIMPLE_HEAD)
-    for name in ("layer", *(name.removeprefix("log10_") for name in table.COLUMNS)):
+    for name in ("layer", *(name.removeprefix("log10_") for name in COLUMNS)):
         rows.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
-    means = {name: getattr(cell, name).mean(axis=0) for name in table.COLUMNS}
+    means = {name: getattr(cell, name).mean(axis=0) for name in COLUMNS}
     for layer in chosen:
         values = [
             _power(means[name][layer]) if name.startswith("log10_") else f"{means[name][layer]:.3g}" for name in means
@@ -295,7 +318,7 @@ def _layers(cell: Probe, most: int = 16) -> Table:
     return rows
 
 
-def _version(show: bool) -> None:  # noqa: FBT001 - typer calls it with the flag's value
+def _version(show: bool) -> None:
     if show:
         print(f"vgcore {__version__}")
         raise typer.Exit
@@ -303,7 +326,7 @@ def _version(show: bool) -> None:  # noqa: FBT001 - typer calls it with the flag
 
 @app.callback()
 def _app(
-    version: Annotated[  # noqa: ARG001 - typer hands it to the callback
+    version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:

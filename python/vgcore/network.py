@@ -65,7 +65,7 @@ class Network:
         return Network.from_state_dict, (self._spec, self.state_dict())
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of all numbers: `layers.0.weight` `(out, in)`, `layers.0.bias` ..., `readout.weight`, `readout.bias`."""
+        """Copies of all numbers: `layers.0.weight` `(out, in)`, `layers.0.bias` ..., and the `readout`'s."""
         return self._weights.state_dict()
 
     @staticmethod

@@ -82,7 +82,13 @@ def _text(value: object) -> Any:
 class InitText(str):
     """The init of a spec in canonical spelling; calling it draws the net's numbers: `spec.init(seed=0)`."""
 
-    _spec: MLP
+    __slots__ = ("_spec",)
+
+    def __new__(cls, text: str, spec: MLP | None = None) -> InitText:
+        """The text, and the spec that it is of."""
+        self = super().__new__(cls, text)
+        self._spec = spec
+        return self
 
     def __call__(self, seed: int = 0, *, dtype: str = "float32") -> Network:
         """Draw weights and biases.
@@ -96,6 +102,8 @@ class InitText(str):
         """
         from vgcore.network import Network
 
+        if self._spec is None:
+            raise TypeError("this init belongs to no spec; draw a net by MLP(...).init(seed=0)")
         return Network(self._spec, _core.Weights.draw(self._spec, seed, dtype))
 
 
@@ -108,9 +116,7 @@ class _InitField:
         stored = spec.__dict__["_init"]
         if not isinstance(stored, str):
             return stored  # type: ignore[no-any-return]  # Not a text: for the core to refuse.
-        text = InitText(stored)
-        text._spec = spec
-        return text
+        return InitText(stored, spec)
 
     def __set__(self, spec: MLP, value: str | Init) -> None:
         spec.__dict__["_init"] = value
@@ -132,7 +138,7 @@ class MLP:
         bias: An init for biases; None for what `init` brings (`mean_field`, `torch_default`), zeros otherwise.
         norm: None; this version has no normalisations.
         norm_position: `"pre"` or `"post"`.
-        skip: None or `"residual"`: every block whose two ends have one width gets `h_l = h_{l-block} + branch_scale a_l`.
+        skip: None or `"residual"`: a block whose two ends have one width gets `h_l = h_{l-block} + branch_scale a_l`.
         branch_scale: A number, or `"1/sqrt(L)"` with L the number of blocks.
         block: Layers a skip spans; depth must be a multiple of it.
         tied: False; this version has no tied weights.
@@ -172,7 +178,7 @@ class MLP:
 
     def replace(self, **changes: Any) -> MLP:
         """A copy with some fields changed, checked again."""
-        _check_names(changes)
+        check_names(changes)
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -189,7 +195,7 @@ class MLP:
         fields = json.loads(text)
         if not isinstance(fields, dict):
             raise ValueError(f"a spec must be a JSON object, got {type(fields).__name__}")
-        _check_names(fields)
+        check_names(fields)
         if missing := [name for name in ("depth", "width") if name not in fields]:
             raise ValueError(f"a spec needs {' and '.join(missing)}")
         return MLP(**fields)
@@ -204,7 +210,8 @@ class MLP:
 FIELDS = tuple(field.name for field in dataclasses.fields(MLP))
 
 
-def _check_names(fields: Mapping[str, object]) -> None:
+def check_names(fields: Mapping[str, object]) -> None:
+    """Refuse what is no field of `MLP`."""
     for name in fields:
         if name not in FIELDS:
             near = difflib.get_close_matches(name, FIELDS, n=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from vgcore import table
 from vgcore.probe import Probe, measure
 from vgcore.progress import progress_bar
-from vgcore.spec import FIELDS, MLP, Activation, Init, _check_names
+from vgcore.spec import MLP, Activation, Init, check_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -90,7 +90,14 @@ def sweep(
 
     Args:
         spec: The net where nothing is varied.
-        x, y, loss, batch, seeds, seed, dtype, threads: As in `probe`.
+        x: Samples, as in `probe`; so are the next seven.
+        y: Targets of `loss`.
+        loss: `mse`, `half_mse` or `cross_entropy`.
+        batch: Samples of a run.
+        seeds: Number of runs a cell.
+        seed: The first seed.
+        dtype: `"float32"` or `"float64"`.
+        threads: At most this many.
         progress: Show a bar with the time left, on stderr and only on a terminal.
         **grid: For any field of `MLP`, the values to try; the last one given varies fastest.
 
@@ -107,7 +114,7 @@ def sweep(
     [(4, 'tanh'), (4, 'relu'), (8, 'tanh'), (8, 'relu')]
     """
     axes = [_axis(name, values) for name, values in grid.items()]
-    _check_names(grid)
+    check_names(grid)
     specs = [_cell(spec, dict(zip(grid, values, strict=True))) for values in itertools.product(*axes)]
     done: dict[int, Probe] = {}
 

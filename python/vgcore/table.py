@@ -126,7 +126,7 @@ def summary(cell: Probe, varied: Sequence[str] = ()) -> dict[str, Any]:
     first = cell.log10_wgrad_norm[:, 0]
     return {
         **{name: getattr(cell.spec, name) for name in varied},
-        **{signal: cell.factor(signal) for signal in ("forward", "backward", "weight")},  # type: ignore[arg-type]
+        **{signal: cell.factor(signal) for signal in ("forward", "backward", "weight")},
         "first_gradient": float(np.mean(first)),
         "state": state(cell),
     }
@@ -141,7 +141,7 @@ def state(cell: Probe) -> str:
     if (cell.first_nonfinite >= 0).any():
         return "diverged"
     for signal in ("backward", "forward"):
-        change = float(np.mean(cell.end_to_end(signal)))  # type: ignore[arg-type]
+        change = float(np.mean(cell.end_to_end(signal)))
         if not math.isfinite(change):
             return "dead"
         if abs(change) > LIMIT:
