@@ -47,7 +47,7 @@ def canonical(spec: MLP) -> dict[str, Any]: ...
 def resolve(kind: str, name: str, params: dict[str, float | str | None]) -> tuple[str, dict[str, float | str], str]: ...
 def probe(
     specs: Sequence[MLP],
-    report: Callable[[int, dict[str, NDArray[Any]]], object],
+    report: Callable[[int, dict[str, Any]], object],
     *,
     x: ArrayLike | None,
     y: ArrayLike | None,

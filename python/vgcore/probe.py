@@ -64,7 +64,7 @@ class Probe:
         log10_delta_rms: The same of the backward signal dL/dz.
         log10_wgrad_norm: Frobenius norm of dL/dW.
         log10_bgrad_norm: Norm of dL/db.
-        saturated: Share of (sample, unit) with |phi'(z)| below 1 % of the activation's largest; ReLU's flat half counts.
+        saturated: Share of (sample, unit) with |phi'(z)| below 1 % of its largest value; ReLU's flat half counts.
         dead: Share of units that are exactly 0 for every sample.
         correlation: Mean cosine between the z of two samples; nan for one sample.
         effective_rank: Participation ratio (tr G)^2 / |G|_F^2 of the samples' Gram matrix G of h.

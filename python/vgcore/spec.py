@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from vgcore import _core
 
 if TYPE_CHECKING:
+    from typing_extensions import Self
+
     from vgcore.network import Network
 
 
@@ -83,8 +85,9 @@ class InitText(str):
     """The init of a spec in canonical spelling; calling it draws the net's numbers: `spec.init(seed=0)`."""
 
     __slots__ = ("_spec",)
+    _spec: MLP | None
 
-    def __new__(cls, text: str, spec: MLP | None = None) -> InitText:
+    def __new__(cls, text: str, spec: MLP | None = None) -> Self:
         """The text, and the spec that it is of."""
         self = super().__new__(cls, text)
         self._spec = spec
