@@ -229,7 +229,7 @@ def _write(result: Sweep, out: Path | None, folder: Path | None) -> list[Path]:
         deepest = max(cell.spec.depth for cell in result)
         shown: Any = [cell for cell in result if cell.spec.depth == deepest]
         pictures: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(shown[0] if len(shown) == 1 else shown)}
-        if "depth" in result.varied:
+        if len({cell.spec.depth for cell in result}) > 1:
             pictures |= {"depths": lambda: plot.depths(result), "heatmap": lambda: plot.heatmap(result)}
         for name, draw in pictures.items():
             path = folder / f"{name}.png"

@@ -1,0 +1,381 @@
+"""Pictures of what was measured: cells in, matplotlib `Axes` out, nothing shown (extra `plot`).
+
+Signals pass the range of floats, so their log10 is drawn, on a linear axis whose ticks read as powers of ten. Over the
+seeds of a cell it is averaged, which makes a geometric mean; where a run diverged or a signal is exactly 0 there is no
+such mean, and the picture has a gap and says why.
+"""
+
+from __future__ import annotations
+
+import itertools
+import textwrap
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgcore import table
+from vgcore.probe import SIGNALS, Floats, Probe, Signal
+from vgcore.spec import FIELDS, MLP
+from vgcore.sweep import Sweep
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+Cells: TypeAlias = Probe | Sweep | Sequence[Probe]
+
+LABELS = {
+    "forward": "forward scale z (rms)",
+    "backward": "backward signal dL/dz (rms)",
+    "weight": "weight gradient dL/dW (norm)",
+}
+CHANGES = {"forward": "forward change of z", "backward": "backward change of dL/dz", "weight": "change of dL/dW"}
+FLOAT32 = {
+    "float32 max (3e38)": float(np.log10(np.finfo(np.float32).max)),
+    "float32 smallest normal (1e-38)": float(np.log10(np.finfo(np.float32).tiny)),
+}
+
+# Okabe and Ito's colours, which every kind of colour vision tells apart; their yellow is too pale for lines on white.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", ":", "-.")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LOOKS = {"color": COLORS, "linestyle": STYLES, "marker": MARKERS}
+
+GAPS = {"diverged": "diverged: a value of a run is not finite", "dead": "dead: the signal of a run is exactly 0"}
+HATCHES = {"diverged": "////", "dead": "...."}
+TITLE = ("activation", "init", "depth", "width")
+STEPS = (1, 2, 2.5, 5, 10)
+REFERENCE: dict[str, Any] = {"color": "0.5", "linewidth": 0.8}
+QUIET: dict[str, Any] = {"frameon": False, "fontsize": "small"}
+CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
+BELOW = QUIET | {"borderaxespad": 4.5}  # in font sizes: under the tick labels and the axis label
+
+
+def layers(probes: Cells, *, signal: Signal | None = None, ax: Axes | None = None) -> Axes:
+    """Draw signals layer by layer: all three of one cell, or one signal of several cells.
+
+    Args:
+        probes: A `Probe`, a `Sweep` or a list of probes.
+        signal: `"forward"` (z), `"backward"` (dL/dz) or `"weight"` (dL/dW). None for all three where there is one
+            cell, and the backward signal where there are more.
+        ax: Where to draw; a new figure if None.
+
+    >>> import vgcore as vg
+    >>> ax = layers(vg.probe(vg.MLP(depth=50, width=32, activation="sigmoid"), seeds=2))
+    >>> [line.get_label() for line in ax.get_lines()]
+    ['forward scale z (rms)', 'backward signal dL/dz (rms)', 'weight gradient dL/dW (norm)']
+    """
+    cells = _cells(probes)
+    words = _varied(cells)
+    if len(cells) == 1:
+        shown = [_signal(signal)] if signal else list(SIGNALS)
+        lines = [(cells[0], each, LABELS[each]) for each in shown]
+        looks = _looks([{"signal": each} for each in shown])
+    else:
+        shown = [_signal(signal or "backward")]
+        lines = [(cell, shown[0], _label(words[i]) or f"probe {i + 1}") for i, cell in enumerate(cells)]
+        looks = _looks(words)
+    ax = _axes(ax, 8, 5 + 0.18 * max(0, len(lines) - 12))
+    for i, (cell, each, label) in enumerate(lines):
+        values = getattr(cell, SIGNALS[each][0])
+        x = np.arange(1, cell.spec.depth + 1)
+        _line(ax, x, values, label=label + _gap(values, [cell]), look=looks[i], start=i / len(lines))
+    _layer_axis(ax)
+    _power_axis(ax)
+    ax.set_ylabel(LABELS[shown[0]] if len(shown) == 1 else "rms (z, dL/dz) or norm (dL/dW)")
+    low, high = ax.get_ylim()
+    for name, limit in FLOAT32.items():
+        if low < limit < high:
+            ax.axhline(limit, label=name, dashes=(8, 4), **REFERENCE)
+    _title(ax, cells, "geometric mean ± 1 std over")
+    _legend(ax)
+    return ax
+
+
+def depths(sweep: Cells, *, ax: Axes | None = None) -> Axes:
+    """Draw the change of the backward signal from the last layer to the first against depth, a line a configuration.
+
+    Args:
+        sweep: A `Sweep` (or a list of probes) over two depths or more.
+        ax: Where to draw; a new figure if None.
+    """
+    cells = _cells(sweep)
+    rows = _configurations(cells)
+    ax = _axes(ax, 8, 5 + 0.18 * max(0, len(rows) - 12))
+    looks = _looks([next(iter(row.values()))[1] for row in rows.values()])
+    for (label, row), look in zip(rows.items(), looks, strict=True):
+        probes = [cell for cell, _ in row.values()]
+        values = np.stack([cell.end_to_end("backward") for cell in probes], axis=1)
+        _line(ax, np.array(list(row)), values, label=label + _gap(values, probes), look=look)
+    _depth_axis(ax, sorted({cell.spec.depth for cell in cells}))
+    _power_axis(ax)
+    ax.set_ylabel(f"end-to-end {CHANGES['backward']}")
+    ax.axhline(0, label="preserved", zorder=1, **REFERENCE)
+    _title(ax, cells, "geometric mean ± 1 std over")
+    _legend(ax)
+    return ax
+
+
+def heatmap(sweep: Cells, *, value: Signal = "backward", ax: Axes | None = None) -> Axes:
+    """Draw the change of a signal from end to end, in its direction of travel: a row a configuration, a column a depth.
+
+    Colours are linear to one power of ten and logarithmic beyond, so that 10^-700 leaves 10^-2 its colour.
+
+    Args:
+        sweep: A `Sweep` (or a list of probes) over two depths or more.
+        value: `"forward"` (z), `"backward"` (dL/dz) or `"weight"` (dL/dW).
+        ax: Where to draw; a new figure if None.
+    """
+    cells = _cells(sweep)
+    rows = _configurations(cells)
+    columns = sorted({cell.spec.depth for cell in cells})
+    signal = _signal(value)
+    changes = np.full((len(rows), len(columns)), np.nan)
+    gaps: dict[str, list[tuple[int, int]]] = {}
+    for i, row in enumerate(rows.values()):
+        for depth, (cell, _) in row.items():
+            at = i, columns.index(depth)
+            changes[at] = _mean(cell.end_to_end(signal))
+            if np.isnan(changes[at]):
+                gaps.setdefault("diverged" if (cell.first_nonfinite >= 0).any() else "dead", []).append(at)
+    width = 2.5 + 0.075 * max(map(len, rows)) + 0.4 * len(columns)
+    ax = _axes(ax, min(max(width, 7), 14), max(2 + 0.26 * len(rows), 3.6))
+    step = -(-len(columns) // 40)
+    ax.set_xticks(np.arange(len(columns))[::step] + 0.5, [str(depth) for depth in columns[::step]])
+    ax.set_yticks(np.arange(len(rows)) + 0.5, list(rows))
+    ax.set_ylim(len(rows), 0)
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_xlabel("depth (hidden layers)")
+    for word, places in gaps.items():
+        i, j = np.transpose(places)
+        ax.bar(j + 0.5, 1, 1, i, color="0.93", edgecolor="0.6", linewidth=0, hatch=HATCHES[word], label=GAPS[word])
+    if gaps:
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), **BELOW)
+    _colours(ax, changes, f"end-to-end {CHANGES[signal]}")
+    left, _ = ax.transAxes.inverted().transform((ax.get_tightbbox() or ax.bbox).min)
+    _title(ax, cells, "geometric mean over", left)
+    return ax
+
+
+# What is drawn
+
+
+def _cells(probes: object) -> list[Probe]:
+    cells = [probes] if isinstance(probes, Probe) else probes
+    if not isinstance(cells, Sweep | Sequence) or not all(isinstance(cell, Probe) for cell in cells):
+        raise TypeError(f"expected a Probe, a Sweep or a list of Probes, got {type(probes).__name__}")
+    if not len(cells):
+        raise ValueError("there is nothing to draw: no cell was measured")
+    return list(cells)
+
+
+def _signal(name: Signal) -> Signal:
+    if name not in SIGNALS:
+        raise ValueError(f"unknown signal {name!r}; choose from: {', '.join(SIGNALS)}")
+    return name
+
+
+def _configurations(cells: Sequence[Probe]) -> dict[str, dict[int, tuple[Probe, dict[str, str]]]]:
+    """Cells by label and depth, depths ascending, with what is particular to their configuration."""
+    if len({cell.spec.depth for cell in cells}) < 2:
+        raise ValueError("depth is the same in all cells; vary it: sweep(spec, depth=[2, 4, 8, 16])")
+    rows: dict[str, dict[int, tuple[Probe, dict[str, str]]]] = {}
+    for cell, words in zip(cells, _varied(cells, but="depth"), strict=True):
+        label = _label(words) or _label({name: _words(cell)[name] for name in ("activation", "init")})
+        rows.setdefault(label, {})[cell.spec.depth] = cell, words
+    return {label: dict(sorted(row.items())) for label, row in rows.items()}
+
+
+def _mean(values: Floats) -> Floats:
+    """The mean over seeds; nan where any is not finite."""
+    mean: Floats = np.where(np.isfinite(values), values, np.nan).mean(axis=0)
+    return mean
+
+
+def _gap(values: Floats, cells: Sequence[Probe]) -> str:
+    """Why a line has gaps, for its label; values are `(seeds, points)`."""
+    diverged = np.stack([cell.first_nonfinite >= 0 for cell in cells]).any(axis=0)
+    missing = ~np.isfinite(values).all(axis=1)
+    counts = {"diverged": np.sum(missing & diverged), "exactly 0": np.sum(missing & ~diverged)}
+    reasons = [f"{count} of {len(values)} runs {reason}" for reason, count in counts.items() if count]
+    return f" (gap: {', '.join(reasons)})" if reasons else ""
+
+
+# Words
+
+
+def _words(cell: Probe) -> dict[str, str]:
+    """What a cell is and how it was measured, by field."""
+    seeds = len(cell.seeds)
+    return {name: _word(name, getattr(cell.spec, name)) for name in FIELDS} | {
+        "seeds": f"{seeds} seeds" if seeds > 1 else "1 seed",
+        "batch": f"batch {cell.batch}",
+        "dtype": cell.dtype,
+        "loss": f"{cell.loss} loss" if cell.loss else "random cotangent",
+    }
+
+
+def _word(name: str, value: object) -> str:
+    if value is None:
+        return {"bias": "bias of init", "out_features": "no readout"}.get(name, f"no {name}")
+    if isinstance(value, tuple):
+        runs = [(item, len(list(group))) for item, group in itertools.groupby(value)]
+        value = " ".join(f"{item} x{count}" if count > 1 else str(item) for item, count in runs)
+    return str(value) if name in {"activation", "init", "norm", "skip"} else f"{name} {value}"
+
+
+def _varied(cells: Sequence[Probe], but: str = "") -> list[dict[str, str]]:
+    """The words of each cell that are not those of all."""
+    words = [_words(cell) for cell in cells]
+    fields = [name for name in words[0] if name != but and len({row[name] for row in words}) > 1]
+    return [{name: row[name] for name in fields} for row in words]
+
+
+def _label(words: dict[str, str]) -> str:
+    return ", ".join(words.values())
+
+
+# Axes
+
+
+def _axes(ax: Axes | None, width: float, height: float) -> Axes:
+    if ax is None:
+        ax = table.optional("matplotlib.pyplot", "plot").subplots(figsize=(width, height), layout="constrained")[1]
+    ax.spines[["top", "right"]].set_visible(False)
+    return ax
+
+
+def _looks(words: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
+    """Colour, line style and marker of each line.
+
+    One of them for each varied field, where they suffice, so that what is alike looks alike; all in turn otherwise.
+    """
+    kinds = {name: list(dict.fromkeys(row[name] for row in words)) for name in words[0]}
+    fields = sorted(kinds, key=lambda name: -len(kinds[name]))
+    uses = dict(zip(fields, LOOKS, strict=False))
+    if 1 < len(fields) <= len(LOOKS) and all(len(kinds[name]) <= len(LOOKS[look]) for name, look in uses.items()):
+        first = {look: choices[0] for look, choices in LOOKS.items()}
+        return [
+            first | {look: LOOKS[look][kinds[name].index(row[name])] for name, look in uses.items()} for row in words
+        ]
+    turns = [(color, style, marker) for style in STYLES for color, marker in zip(COLORS, MARKERS, strict=True)]
+    return [dict(zip(LOOKS, turn, strict=True)) for turn in itertools.islice(itertools.cycle(turns), len(words))]
+
+
+def _line(
+    ax: Axes, x: NDArray[np.int64], values: Floats, *, label: str, look: dict[str, Any], start: float = 0
+) -> None:
+    """The mean over seeds with a band of one standard deviation either way; values are `(seeds, points)`.
+
+    Markers begin at the share `start` of their distance, so that of two lines in one place both are seen.
+    """
+    mean = _mean(values)
+    step = -(-len(x) // 10)
+    ax.plot(x, mean, label=label, markersize=4.5, markevery=(int(start * step), step), linewidth=1.6, **look)
+    if len(values) > 1:
+        std = np.where(np.isfinite(values), values, np.nan).std(axis=0, ddof=1)
+        ax.fill_between(x, mean - std, mean + std, color=look["color"], alpha=0.2, linewidth=0)
+
+
+def _layer_axis(ax: Axes) -> None:
+    """All layers in view, also those of gaps."""
+    last = max(int(np.max(line.get_xdata())) for line in ax.get_lines())
+    ticks = _ticker().MaxNLocator(9, integer=True, steps=STEPS).tick_values(1, last)
+    ax.set_xticks([1, *(int(tick) for tick in ticks if 1 < tick <= last)])
+    ax.update_datalim([(1, 0), (last, 0)], updatey=False)
+    ax.margins(x=0.02)
+    ax.set_xlabel("layer (1 = input side)")
+
+
+def _depth_axis(ax: Axes, depths: Sequence[int]) -> None:
+    """Depths that are spaced more evenly in their logarithms get a log2 axis."""
+    even, geometric = (np.std(steps) / np.mean(steps) for steps in (np.diff(depths), np.diff(np.log2(depths))))
+    if geometric < even:
+        ax.set_xscale("log", base=2)
+        ax.xaxis.set_minor_locator(_ticker().NullLocator())
+    ax.xaxis.set_major_locator(_ticker().FixedLocator(depths, nbins=10))
+    ax.xaxis.set_major_formatter(_ticker().FuncFormatter(lambda depth, _: f"{depth:g}"))
+    ax.set_xlabel("depth (hidden layers)")
+
+
+def _power(exponent: float, _: Any = None) -> str:
+    """A tick in log10, written as the power of ten it stands for."""
+    return rf"$\mathdefault{{10^{{{exponent:g}}}}}$"
+
+
+def _power_axis(ax: Axes) -> None:
+    """Let y read as powers of ten, two or more in view: less would make noise look like a trend."""
+    low, high = ax.get_ylim()
+    if high - low < 2:
+        ax.update_datalim([(1, (low + high) / 2 + sign) for sign in (-1, 1)], updatex=False)
+        ax.autoscale_view()
+    ax.yaxis.set_major_locator(_ticker().MaxNLocator(9, integer=True, steps=STEPS))
+    ax.yaxis.set_major_formatter(_ticker().FuncFormatter(_power))
+    ax.grid(axis="y", color="0.9", linewidth=0.6)
+    ax.set_axisbelow(True)
+
+
+def _ticker() -> Any:
+    return table.optional("matplotlib.ticker", "plot")
+
+
+def _room(ax: Axes) -> float:
+    """About how many characters fit across."""
+    return 13 * ax.bbox.width / ax.figure.dpi
+
+
+def _title(ax: Axes, cells: Sequence[Probe], mean: str, left: float = 0) -> None:
+    """What all cells have in common, and how they were measured."""
+    spec, default, varied = cells[0].spec, MLP(depth=1, width=1), _varied(cells)[0]
+    common = {name: word for name, word in _words(cells[0]).items() if name not in varied}
+    fields = [name for name in FIELDS if name not in TITLE and getattr(spec, name) != getattr(default, name)]
+    net = [common[name] for name in (*TITLE, *fields) if name in common and not name.endswith("_features")]
+    seeds = common.get("seeds", "the seeds")
+    run = [seeds if seeds == "1 seed" else f"{mean} {seeds}"]
+    run += [common[name] for name in ("batch", "dtype", "loss") if name in common]
+    parts = (", ".join(word.replace(" ", "\xa0") for word in words) for words in (net, run) if words)
+    text = "\n".join(textwrap.fill(part, int(_room(ax) * (1 - left))) for part in parts)
+    ax.set_title(text.replace("\xa0", " "), loc="left", x=left, fontsize="medium")
+
+
+def _legend(ax: Axes) -> None:
+    """Under the axes where it is low or wide, beside them otherwise: never over the data."""
+    labels = ax.get_legend_handles_labels()[1]
+    longest = max(map(len, labels)) + 6
+    columns = min(max(1, int(1.4 * _room(ax) / longest)), len(labels))
+    if len(labels) > 4 * columns and longest < 0.75 * _room(ax):
+        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, **QUIET)
+    elif len(labels) > 1 or "(gap" in labels[0]:
+        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns, **BELOW)
+
+
+def _colours(ax: Axes, changes: Floats, label: str) -> None:
+    """Colour a grid of powers of ten, white where preserved, and write them in where they fit."""
+    colors = table.optional("matplotlib.colors", "plot")
+    peak = np.nanmax(np.abs(changes), initial=table.LIMIT)
+    limit = next(m * 10**e for e in itertools.count() for m in (1, 2, 5) if m * 10**e >= peak)
+    norm = colors.SymLogNorm(linthresh=1, vmin=-limit, vmax=limit, base=10)
+    mesh = ax.pcolormesh(np.ma.masked_invalid(changes), cmap="RdBu_r", norm=norm, edgecolors="white", linewidth=1)
+    ticks = [10**e for e in range(6) if 10**e < limit] + [limit]
+    bar = ax.figure.colorbar(mesh, ax=ax, format=_ticker().FuncFormatter(_power), aspect=30, pad=0.02)
+    bar.set_ticks([-tick for tick in reversed(ticks)] + [0, *ticks])
+    bar.set_label(f"{label}\n(numbers: its power of ten)", fontsize="small")
+    bar.minorticks_off()
+    bar.outline.set_visible(False)
+    ax.figure.canvas.figure.draw_without_rendering()  # only now is known how large a cell is
+    height, width = (length / ax.figure.dpi for length in (ax.bbox.height, ax.bbox.width))
+    if height / changes.shape[0] < 0.14 or width / changes.shape[1] < 0.36:
+        bar.set_label(label)
+        return
+    for (i, j), change in np.ndenumerate(changes):
+        if np.isfinite(change):
+            dark = np.dot(mesh.cmap(norm(change))[:3], (0.3, 0.59, 0.11)) < 0.5
+            ax.text(j + 0.5, i + 0.5, _number(change), color="w" if dark else "k", **CENTRED)
+
+
+def _number(value: float) -> str:
+    """Two digits, or all before the point."""
+    text = f"{value:.0f}" if abs(value) >= 9.95 else f"{round(value, 1) + 0:.1f}"  # + 0 makes -0.0 plain 0.0
+    return text.replace("-", "−")

@@ -1,0 +1,185 @@
+"""The shell: what it prints, writes and returns."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import vgcore as vg
+from vgcore import cli
+
+COMMAND = [sys.executable, "-c", "from vgcore.cli import main; main()"]
+SMALL = ["--width", "8", "--seeds", "2"]
+
+
+def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, cwd=cwd, timeout=120)
+
+
+def test_a_probe_prints_factors_and_layers_and_returns_0() -> None:
+    done = run("probe", "--depth", "5", "--activation", "tanh", *SMALL)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"\d\.\d+ ±\d\.\d+.*healthy", done.stdout)
+    assert [line.split()[0] for line in done.stdout.splitlines() if re.match(r"\s+\d+\s+10\^", line)] == list("12345")
+    assert done.stderr == ""  # no progress bar off a terminal
+
+
+def test_the_table_says_what_the_python_call_measures() -> None:
+    done = run("sweep", "--depth", "40", "--activation", "sigmoid,relu", *SMALL)
+    cells = vg.sweep(vg.MLP(depth=40, width=8), activation=["sigmoid", "relu"], seeds=2)
+    for cell in cells:
+        (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == [cell.spec.activation]]
+        assert f"{cell.factor('backward').value:.3f}" in line
+        assert f"10^{cell.log10_wgrad_norm[:, 0].mean():.1f}" in line
+    assert "vanishing" in done.stdout
+
+
+def test_json_holds_every_cell_and_is_plain_json() -> None:
+    done = run("sweep", "--depth", "1,3", "--json", *SMALL)
+    cells = json.loads(done.stdout)  # json.loads takes NaN too: look for it
+    assert "NaN" not in done.stdout
+    assert [cell["depth"] for cell in cells] == [1, 3]
+    assert cells[0]["backward"] == {"value": None, "low": None, "high": None}
+    assert vg.MLP.from_json(json.dumps(cells[1]["spec"])).id == cells[1]["cell_id"]
+
+
+def test_json_of_a_probe_holds_its_columns() -> None:
+    (cell,) = json.loads(run("probe", "--depth", "3", "--json", *SMALL).stdout)
+    expected = vg.probe(vg.MLP(depth=3, width=8), seeds=2)
+    np.testing.assert_array_equal(cell["log10_delta_rms"], expected.log10_delta_rms)
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [("7", [7]), ("4,16,64", [4, 16, 64]), ("2:8:2", [2, 4, 6, 8]), ("2:4", [2, 3, 4]), ("1,5:9:3", [1, 5, 8])],
+)
+def test_integers_are_numbers_lists_and_ranges_with_their_end(text: str, numbers: list[int]) -> None:
+    assert cli._integers(text) == numbers
+
+
+def test_lists_split_at_commas_outside_parentheses_and_options_repeat() -> None:
+    assert cli._split("relu,mean_field(1.5, 0.05), tanh") == ["relu", "mean_field(1.5, 0.05)", "tanh"]
+    done = run("sweep", "--activation", "tanh,relu", "--activation", "elu(0.5)", "--json", "--depth", "2", *SMALL)
+    assert [cell["activation"] for cell in json.loads(done.stdout)] == ["tanh", "relu", "elu(alpha=0.5)"]
+
+
+def test_digits_give_the_sizes_and_the_loss() -> None:
+    (cell,) = json.loads(run("probe", "--data", "digits", "--depth", "2", "--batch", "50", "--json", *SMALL).stdout)
+    assert (cell["spec"]["in_features"], cell["spec"]["out_features"]) == (64, 10)
+    assert (cell["loss"], cell["batch"]) == ("cross_entropy", 50)
+
+
+def test_a_csv_is_read_with_its_target_by_name_or_index(tmp_path: Path) -> None:
+    path = tmp_path / "d.csv"
+    path.write_text("y,a,b\n" + "".join(f"{i % 3},{i},{-i}.5\n" for i in range(9)))
+    for target in ("y", "0"):
+        done = run("probe", "--data", str(path), "--target", target, "--depth", "2", "--json", *SMALL)
+        (cell,) = json.loads(done.stdout)
+        assert (cell["spec"]["in_features"], cell["spec"]["out_features"], cell["batch"]) == (2, 3, 9)
+
+
+def test_files_and_pictures_are_written_where_asked(tmp_path: Path) -> None:
+    done = run("sweep", "--depth", "2,4", "--out", "a/s.csv", "--plot", "p", *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "a/s.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 2 * (2 + 4)
+    assert {row["layer"] for row in rows} == {"0", "1", "2", "3"}
+    for name in ("layers", "depths", "heatmap"):
+        assert (tmp_path / "p" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_run_that_diverges_is_a_row_and_returns_1() -> None:
+    done = run("sweep", "--depth", "2,200", "--activation", "softplus", "--init", "normal(std=100)", *SMALL)
+    assert done.returncode == cli.DIVERGED
+    assert "diverged" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["probe", "--activation", "tnah"], ["unknown activation 'tnah'", "'tanh'"]),
+        (["probe", "--depth", "0"], ["depth", "1 to 1000000", "got 0"]),
+        (["probe", "--depth", "3.5"], ["--depth", "'3.5'", "2:128:2"]),
+        (["probe", "--depth", "9:2"], ["--depth", "'9:2'", "empty"]),
+        (["probe", "--depth", "2:8:0"], ["--depth", "'2:8:0'", "1 or more"]),
+        (["probe", "--depth", ","], ["--depth", "no values"]),
+        (["probe", "--depth", "3,4"], ["depth", "vgcore sweep"]),
+        (["probe", "--dtype", "float16"], ["dtype", "'float32' or 'float64'", "float16"]),
+        (["probe", "--threads", "0"], ["threads", "1 to", "got 0"]),
+        (["probe", "--seeds", "0"], ["seeds", "1 to", "got 0"]),
+        (["probe", "--seed", "-1"], ["seed", "got -1"]),
+        (["probe", "--loss", "mse"], ["--loss", "--data"]),
+        (["probe", "--data", "digits", "--loss", "msee"], ["unknown loss 'msee'", "'mse'"]),
+        (["probe", "--data", "nope.csv"], ["nope.csv"]),
+        (["probe", "--data", "digits", "--target", "3"], ["--target"]),
+        (["probe", "--data", "digits", "--in-features", "3"], ["x", "(batch, 3)", "(1797, 64)"]),
+        (["probe", "--out", "a.txt"], [".csv", ".parquet", "a.txt"]),
+        (["probe", "--init", "normal(std=-1)"], ["std", "0 or more", "got -1"]),
+        (["probe", "--depth", "100000", "--width", "100000"], ["bytes", "lower depth"]),
+        (["probe", "--nonsense"], ["--nonsense"]),
+        (["prob"], ["prob"]),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_returns_2(arguments: list[str], words: list[str], tmp_path: Path) -> None:
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == cli.USAGE
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []  # nothing half done
+
+
+def test_an_interrupt_keeps_and_shows_what_was_finished(tmp_path: Path) -> None:
+    arguments = ["sweep", "--depth", "2:3000:1", "--width", "64", "--seeds", "8", "--out", "s.csv"]
+    with subprocess.Popen([*COMMAND, *arguments], stdout=-1, stderr=-1, text=True, cwd=tmp_path) as process:
+        time.sleep(4)  # imports take a part of it
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED, err
+    assert (found := re.search(r"interrupted: (\d+) of 2999 cells", err))
+    assert 0 < int(found[1]) < 2999
+    assert f"{found[1]} cells x 8 seeds" in out
+    assert (tmp_path / "s.csv").stat().st_size > 0
+
+
+def test_a_terminal_gets_a_live_bar_with_the_time_left_on_stderr_alone() -> None:
+    ours, theirs = pty.openpty()
+    arguments = ["sweep", "--depth", "2:60:2", "--width", "64", "--seeds", "4"]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "120"}
+    with subprocess.Popen([*COMMAND, *arguments], stdout=-1, stderr=theirs, env=environment) as process:
+        os.close(theirs)
+        assert process.stdout is not None
+        shown = b""
+        deadline = time.monotonic() + 60
+        while process.poll() is None and time.monotonic() < deadline:
+            if select.select([ours], [], [], 0.05)[0]:
+                try:
+                    shown += os.read(ours, 65536)
+                except OSError:  # the other end is closed
+                    break
+            if select.select([process.stdout], [], [], 0)[0] and not process.stdout.peek(1):  # type: ignore[attr-defined]
+                break
+        out = process.stdout.read().decode()
+    os.close(ours)
+    assert b"30/30 cells" in shown
+    assert b"left" in shown
+    assert "cells x 4 seeds" in out
+    assert "elapsed" not in out
+
+
+def test_the_version_is_the_crate_s() -> None:
+    assert run("--version").stdout.strip() == f"vgcore {vg.__version__}"
