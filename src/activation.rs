@@ -5,8 +5,8 @@
 //! `torch.nn.functional`.
 
 use crate::error::Result;
-use crate::float::Float;
 use crate::signature::{Call, Domain, Param, Signature, Values, find};
+use crate::simd::Float;
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 
 /// An activation function with its parameters.

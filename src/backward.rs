@@ -1,10 +1,10 @@
 //! The backward pass: one layer, then the stack. Reads as a pair with `forward.rs`.
 
 use crate::error::{Cancel, Result};
-use crate::float::Float;
 use crate::forward::Trace;
 use crate::kernel::Scaled;
 use crate::plan::Plan;
+use crate::simd::Float;
 use crate::weights::Weights;
 
 /// Receives what the backward pass computes.

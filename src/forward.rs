@@ -1,9 +1,9 @@
 //! The forward pass: one layer, then the stack. Reads as a pair with `backward.rs`.
 
 use crate::error::{Cancel, Result};
-use crate::float::Float;
 use crate::kernel::{Panels, Scaled};
 use crate::plan::Plan;
+use crate::simd::Float;
 use crate::weights::Weights;
 
 /// What the forward pass leaves for the backward pass. Reused from run to run.

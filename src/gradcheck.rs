@@ -7,11 +7,11 @@
 
 use crate::activation::Activation;
 use crate::error::{Cancel, Error, Result};
-use crate::float::{exponent_of, times_power_of_two};
 use crate::gradients::{Gradients, Start, Tensor, gradients};
 use crate::naive::{self, Linear, Pass, Rows};
 use crate::plan::Plan;
 use crate::rng::{Role, Stream};
+use crate::simd::{exponent_of, times_power_of_two};
 use crate::spec::Spec;
 use crate::weights::Weights;
 

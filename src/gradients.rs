@@ -2,11 +2,11 @@
 
 use crate::backward::{Collect, Signal, backward};
 use crate::error::{Cancel, Result};
-use crate::float::{Float, times_power_of_two};
 use crate::forward::{Trace, forward};
 use crate::kernel::{Matrix, Scaled, outer};
 use crate::loss::{Loss, Targets};
 use crate::plan::Plan;
+use crate::simd::{Float, times_power_of_two};
 use crate::weights::Weights;
 
 /// A tensor times a power of two.

@@ -4,9 +4,9 @@
 //! the standard deviation. Names and semantics are those of `torch.nn.init`; `lecun_normal` is not truncated.
 
 use crate::error::{Error, Result};
-use crate::float::Float;
 use crate::rng::Stream;
 use crate::signature::{Call, Default, Domain, Param, Signature, Values, find};
+use crate::simd::Float;
 
 /// How the entries of one tensor are made.
 #[derive(Debug, Clone, Copy, PartialEq)]

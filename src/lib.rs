@@ -7,7 +7,6 @@
 pub mod activation;
 pub mod backward;
 pub mod error;
-pub mod float;
 pub mod forward;
 pub mod gradcheck;
 pub mod gradients;

@@ -2,10 +2,10 @@
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::float::Float;
 use crate::init::{Distribution, Init};
 use crate::kernel::{Matrix, Panels};
 use crate::rng::{Role, Stream};
+use crate::simd::Float;
 use crate::spec::Spec;
 
 /// One linear map: a hidden layer's or the readout's.

@@ -5,13 +5,13 @@
 
 use crate::activation::Activation;
 use crate::error::{Cancel, Error, Result};
-use crate::float::Float;
 use crate::gradients::{Gradients, Start, Tensor};
 use crate::init::Init;
 use crate::loss::{Loss, Targets};
 use crate::plan::{Plan, check_memory};
 use crate::run::{Data, Job};
 use crate::signature::{Argument, Call, Signature, Values};
+use crate::simd::Float;
 use crate::spec::{BranchScale, PerLayer, Request, Rows, Spec};
 use crate::stats::{COLUMNS, Columns};
 use crate::weights::Weights as Numbers;

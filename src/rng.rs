@@ -3,7 +3,7 @@
 //! Element `i` of a tensor depends on the seed, the layer, the role and `i` alone: not on depth, on other layers, on
 //! batch size or on threads. J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
-use crate::float::Float;
+use crate::simd::Float;
 
 /// The version of the mapping from (seed, layer, role, index) to numbers.
 pub const STREAM_VERSION: u32 = 1;

@@ -2,12 +2,12 @@
 
 use crate::backward::{Signal, backward};
 use crate::error::{Cancel, Error, Result};
-use crate::float::Float;
 use crate::forward::{Trace, forward};
 use crate::gradients::Start;
 use crate::loss::{Loss, Targets};
 use crate::plan::{Plan, available_memory, check_memory};
 use crate::rng::{Role, Stream};
+use crate::simd::Float;
 use crate::spec::Spec;
 use crate::stats::{Buffers, COLUMNS, Columns, Gauge};
 use crate::weights::Weights;

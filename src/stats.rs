@@ -1,9 +1,9 @@
 //! From values of a layer to its numbers. Sums are in `f64`, in an order fixed by the shapes.
 
 use crate::backward::Collect;
-use crate::float::{Float, exponent_of, times_power_of_two};
 use crate::forward::Watch;
 use crate::kernel::{LANES, Matrix, Panels, Scaled, gram, outer};
+use crate::simd::{Float, exponent_of, times_power_of_two};
 use std::f64::consts::LOG10_2;
 
 /// Names of the columns, in the order of [`Columns::values`].

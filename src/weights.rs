@@ -1,9 +1,9 @@
 //! The numbers of a net: drawn from its streams, or given.
 
 use crate::error::{Cancel, Result};
-use crate::float::Float;
 use crate::kernel::Matrix;
 use crate::plan::Plan;
+use crate::simd::Float;
 
 /// Weights and biases of one linear map.
 #[derive(Debug, Clone)]

@@ -3,11 +3,11 @@
 use proptest::prelude::*;
 use proptest::test_runner::Config;
 use vgcore::error::Cancel;
-use vgcore::float::Float;
 use vgcore::gradients::{Start, Tensor, gradients, output};
 use vgcore::naive::{self, Linear, Rows};
 use vgcore::plan::Plan;
 use vgcore::run::{Job, probe};
+use vgcore::simd::Float;
 use vgcore::spec::{BranchScale, PerLayer, Request, Spec};
 use vgcore::stats::{COLUMNS, Columns};
 use vgcore::weights::Weights;

@@ -1,8 +1,7 @@
 //! Weight matrices and their three products.
 
 use super::panels::{LANES, Panels};
-use crate::float::Float;
-use crate::simd::{self, Lanes, Set, Task, Vector};
+use crate::simd::{self, Float, Lanes, Set, Task, Vector};
 
 /// Run a body for tiles of `S::TILE` rows, then for the rows left over. `ROWS` is the constant of the tile at hand: a
 /// constant of a trait cannot yet be a const argument.
@@ -10,14 +9,14 @@ macro_rules! in_tiles {
     ($set:ident, $rows:expr, |$row:ident, $ROWS:ident| $body:block) => {{
         let (rows, mut $row): (usize, usize) = ($rows, 0);
         macro_rules! tiles {
-                                                        ($size:literal) => {
-                                                            while rows - $row >= $size {
-                                                                const $ROWS: usize = $size;
-                                                                $body
-                                                                $row += $size;
+                                                                ($size:literal) => {
+                                                                    while rows - $row >= $size {
+                                                                        const $ROWS: usize = $size;
+                                                                        $body
+                                                                        $row += $size;
+                                                                    }
+                                                                };
                                                             }
-                                                        };
-                                                    }
         if $set::TILE >= 8 {
             tiles!(8);
         }

@@ -4,8 +4,7 @@
 //! hold zeros in what enters a product from outside; activations may fill them, so reductions over samples go through
 //! [`Panels::rows`], which leaves them out.
 
-use crate::float::Float;
-use crate::simd::{self, Set, Task};
+use crate::simd::{self, Float, Set, Task};
 
 /// Samples of a panel: two vectors of the widest instruction set in `f32`.
 pub const LANES: usize = 32;

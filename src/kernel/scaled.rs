@@ -1,7 +1,7 @@
 //! Values that carry their exponent: `panels * 2^exponent`.
 
 use super::panels::Panels;
-use crate::float::{Float, exponent_of, times_power_of_two};
+use crate::simd::{Float, exponent_of, times_power_of_two};
 
 /// The exponent of a batch of zeros: below every other, so that adding one changes nothing.
 const OF_ZERO: i64 = i64::MIN / 8;

@@ -1,4 +1,4 @@
-//! Vectors of every instruction set behind one trait, and the run-time choice among them.
+//! Element types, vectors of every instruction set behind one trait, and the run-time choice among them.
 //!
 //! A [`Task`] is arithmetic on slices, written once. [`run`] compiles it for each instruction set and picks the best one
 //! that this machine has, so that one wheel serves all. `VGCORE_ISA=avx512|avx2|scalar` forces one.
@@ -7,10 +7,12 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod float;
 mod scalar;
 
+pub use float::{Float, exponent_of, times_power_of_two};
+
 use crate::error::{Error, Result};
-use crate::float::Float;
 use std::sync::OnceLock;
 
 /// An instruction set.

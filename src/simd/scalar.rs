@@ -1,7 +1,6 @@
 //! Plain arrays, compiled for what every machine of the architecture has.
 
-use super::{Set, Vector};
-use crate::float::Float;
+use super::{Float, Set, Vector};
 
 /// This set.
 pub struct Scalar;

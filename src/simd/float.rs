@@ -1,6 +1,6 @@
 //! The two element types, `f32` and `f64`, behind one trait.
 
-use crate::simd::{Set, Vector};
+use super::{Set, Vector};
 use std::ops::{Add, AddAssign, Mul, MulAssign, Neg, Sub};
 
 /// An element type: `f32` or `f64`.
