@@ -1,5 +1,6 @@
 //! The forward pass: one layer, then the stack. Reads as a pair with `backward.rs`.
 
+use crate::activation::Activation;
 use crate::error::{Cancel, Result};
 use crate::kernel::{Panels, Scaled};
 use crate::plan::Plan;
@@ -55,9 +56,31 @@ impl<F: Float> Trace<F> {
     }
 }
 
-/// Does `net(2^e x) = 2^e net(x)` hold, so that an exponent may be carried?
+/// May `h` carry an exponent? Where every `phi(0) = 0` and no bias is added, a signal of any size stays in proportion:
+/// exactly where `phi` is positively homogeneous, and wherever it is too small for `phi` to bend.
 fn carries<F>(plan: &Plan, weights: &Weights<F>) -> bool {
-    plan.homogeneous && weights.unbiased
+    plan.through_zero && weights.unbiased
+}
+
+/// Below this power of two `phi(z)` is `phi'(0) z` to the last bit of `f64`.
+const STRAIGHT: i64 = -60;
+
+/// `a = phi(z)` and `phi'(z)`. A carried `z` is spelled out where `phi` bends it.
+fn activate<F: Float>(activation: &Activation, z: &mut Scaled<F>, a: &mut Panels<F>, slopes: &mut Panels<F>) {
+    a.reshape(z.panels.features(), z.panels.batch());
+    slopes.reshape(z.panels.features(), z.panels.batch());
+    if z.exponent != 0 && !activation.homogeneous() {
+        if let (Some([below, above]), Some(..STRAIGHT)) = (activation.at_zero(), z.magnitude()) {
+            let slope_of = |z: &F| F::of(if *z > F::ZERO { above } else { below });
+            for ((z, a), slope) in z.panels.values().iter().zip(a.values_mut()).zip(slopes.values_mut()) {
+                *slope = slope_of(z);
+                *a = *z * *slope;
+            }
+            return;
+        }
+        z.spell_out();
+    }
+    activation.apply(z.panels.values(), a.values_mut(), slopes.values_mut());
 }
 
 /// One hidden layer: `z = W h + b`, `a = phi(z)`, `h = a` or `h = h_from + scale a`. False where a value is not finite.
@@ -74,11 +97,8 @@ fn layer<F: Float>(
     let map = &weights.maps[layer];
     map.weight.forward(&input.panels, &map.bias, &mut z.panels);
     z.exponent = input.exponent;
-    let (features, batch) = (z.panels.features(), z.panels.batch());
-    h.panels.reshape(features, batch);
+    activate(&plan.activations[layer], z, &mut h.panels, &mut slopes[layer]);
     h.exponent = z.exponent;
-    slopes[layer].reshape(features, batch);
-    plan.activations[layer].apply(z.panels.values(), h.panels.values_mut(), slopes[layer].values_mut());
     h.panels.clear_padding();
     watch.activated(layer, &z.panels, &h.panels, &slopes[layer], z.exponent);
     let mut finite = z.panels.scan().finite && h.panels.scan().finite;
@@ -87,7 +107,7 @@ fn layer<F: Float>(
         finite &= h.panels.scan().finite;
     }
     if carries(plan, weights) {
-        finite &= h.rescale_and_flush();
+        finite &= h.rescale_if_far();
     }
     watch.output(layer, &h.panels);
     finite
@@ -107,7 +127,7 @@ pub fn forward<F: Float>(
     trace.slopes.resize_with(depth, Panels::default);
     let mut first = None;
     if carries(plan, weights) {
-        trace.inputs[0].rescale_and_flush();
+        trace.inputs[0].rescale_if_far();
     }
     for index in 0..depth {
         cancel.check()?;

