@@ -51,7 +51,7 @@ fn layer<F: Float>(
     collect.map(layer, delta, &trace.inputs[layer]);
     weights.maps[layer].weight.backward(&delta.panels, &mut dh.panels);
     dh.exponent = delta.exponent;
-    if plan.opens_block(layer) {
+    if plan.opens_skip[layer] {
         dh.scale_and_add(1.0, around);
     }
     // Not flushed: what is tiny here may be all that is left where the large values meet a flat activation.

@@ -52,6 +52,8 @@ pub struct Plan {
     pub activations: Vec<Activation>,
     /// The skip that ends at each layer, if any.
     pub skips: Vec<Option<Skip>>,
+    /// Does a skip begin at the input of each layer?
+    pub opens_skip: Vec<bool>,
     /// The readout, if any.
     pub readout: Option<Map>,
     /// Is `phi(0) = 0` for all activations? Without biases the forward pass then carries an exponent.
@@ -78,9 +80,13 @@ impl Plan {
             let from = layer + 1 - residual.block;
             (spec.fan_in(from) == hidden[layer].fan_out).then_some(Skip { from, scale: residual.branch_scale })
         });
+        let skips = skips.collect::<Vec<Option<Skip>>>();
+        let mut opens_skip = vec![false; spec.depth];
+        skips.iter().flatten().for_each(|skip| opens_skip[skip.from] = true);
         Self {
             in_features: spec.in_features,
-            skips: skips.collect(),
+            skips,
+            opens_skip,
             through_zero: activations.iter().all(|activation| activation.at_zero().is_some()),
             readout: spec
                 .out_features
@@ -103,11 +109,6 @@ impl Plan {
     /// Columns of the output.
     pub fn output(&self) -> usize {
         self.maps().last().map_or(self.in_features, |map| map.fan_out)
-    }
-
-    /// Is the input of this layer the input of a block with a skip?
-    pub fn opens_block(&self, layer: usize) -> bool {
-        self.skips[layer..].iter().flatten().next().is_some_and(|skip| skip.from == layer)
     }
 
     /// Bytes of the weights.

@@ -168,7 +168,8 @@ fn workers<F: Float>(job: &Job<F>) -> Result<usize> {
         job.specs.iter().map(|spec| spec.depth as u128).sum::<u128>() * job.seeds as u128 * 8 * COLUMNS.len() as u128;
     check_memory("this probe", one + results, "lower depth, width, batch or seeds")?;
     let tasks = (job.specs.len() * job.seeds).max(1);
-    let fits = available_memory().map_or(usize::MAX, |bytes| ((u128::from(bytes) - results) / one.max(1)) as usize);
+    let fits = available_memory()
+        .map_or(usize::MAX, |bytes| (u128::from(bytes).saturating_sub(results) / one.max(1)) as usize);
     Ok(job.threads.min(tasks).min(fits).max(1))
 }
 

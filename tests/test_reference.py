@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 
 import vgcore as vg
-from rivals import RIVALS, Answer, error
+from rivals import RIVALS, Answer, error, reference_gradients
 from strategies import Problem, over_examples, problems
 from vgcore import reference
-from vgcore.reference import Stream
+from vgcore.reference import Scaled, Stream
 
 # --- Random numbers ------------------------------------------------------------------------------
 
@@ -55,9 +55,22 @@ def test_drawn_uniforms_fill_the_open_interval_evenly(dtype: str) -> None:
     assert ((counts - 1000) ** 2 / 1000).sum() < 99 + 5 * math.sqrt(2 * 99)
 
 
-def test_numbers_of_both_dtypes_differ_by_the_bits_of_a_float32_uniform() -> None:
-    single, double = (Stream(1, 0, 0, dtype).uniform((10_000,)) for dtype in ("float32", "float64"))
-    assert 0 < np.abs(single - double).max() <= 2.0**-32
+def test_a_uniform_has_32_bits_for_float32_and_21_more_from_the_companion_stream() -> None:
+    high, low = (Stream(1, 3).words(10, role) for role in (3, 3 + 16))
+    exact = [(int(h) * 2**21 + int(l) // 2**11 + 0.5) / 2**53 for h, l in zip(high, low, strict=True)]
+    assert Stream(1, 3).uniform((2, 5)).ravel().tolist() == exact
+    single = [(int(h) + 0.5) / 2**32 for h in high]
+    assert Stream(1, 3, dtype="float32").uniform((2, 5)).ravel().tolist() == single
+
+
+def test_normals_are_the_box_muller_pairs_of_the_uniforms() -> None:
+    u = Stream(1, 3).uniform((6,))
+    pairs = [
+        math.sqrt(-2 * math.log(u[i])) * turn(2 * math.pi * u[i + 1])
+        for i in (0, 2, 4)
+        for turn in (math.cos, math.sin)
+    ]
+    np.testing.assert_allclose(Stream(1, 3).normal((5,)), pairs[:5], rtol=1e-14)
 
 
 def test_streams_of_other_seeds_layers_and_roles_are_uncorrelated() -> None:
@@ -140,6 +153,16 @@ def test_orthogonal_weights_are_the_q_of_their_normals_with_a_positive_diagonal_
     assert (np.diag(r) > 0).all()
 
 
+def test_every_tensor_has_a_stream_of_its_own() -> None:
+    spec = vg.MLP(depth=2, width=5, out_features=3, init="normal", bias="normal")
+    drawn = reference.init(spec, seed=9, dtype="float32")
+    roles = {"layers.0": (0, 1, 0), "layers.1": (0, 1, 1), "readout": (4, 5, 0)}
+    for name, (weight, bias, layer) in roles.items():
+        for key, role in ((f"{name}.weight", weight), (f"{name}.bias", bias)):
+            normals = Stream(9, role, layer, "float32").normal(drawn[key].shape)
+            assert (drawn[key] == normals.astype(np.float32)).all()
+
+
 @pytest.mark.parametrize("init", ["torch_default", "orthogonal"])
 def test_a_layer_has_the_same_numbers_at_every_depth(init: str) -> None:
     shallow, deep = (
@@ -152,7 +175,7 @@ def test_a_layer_has_the_same_numbers_at_every_depth(init: str) -> None:
 # --- Activations ---------------------------------------------------------------------------------
 
 mp = mpmath.mp.clone()
-mp.dps = 800  # 1 - tanh(350)^2 is 1e-304
+mp.dps = 400  # 1 - tanh(350)^2 is 1e-304
 
 
 def mp_elu(z: Any, alpha: float) -> Any:
@@ -227,20 +250,15 @@ def test_the_steepest_slope_is_found(kind: str, largest: float) -> None:
 # --- Gradients -----------------------------------------------------------------------------------
 
 
-def answer(problem: Problem, state: reference.State) -> reference.Gradients:
-    solve = reference.gradients if "loss" in problem.start else reference.backward
-    return solve(problem.spec, state, problem.x, **problem.start)
-
-
 @pytest.mark.parametrize("rival", RIVALS)
 @over_examples
 @given(problem=problems())
 def test_gradients_are_those_of_autograd(rival: Callable[..., Answer], problem: Problem) -> None:
     state = reference.init(problem.spec, problem.seed)
-    expected = rival(problem.spec, state, problem.x, **problem.start)
-    measured = answer(problem, state)
+    measured, expected = (
+        solve(problem.spec, state, problem.x, **problem.start) for solve in (reference_gradients, rival)
+    )
     assert error(measured, expected) < 1e-10
-    assert measured.loss == pytest.approx(expected.loss, rel=1e-10)
 
 
 @pytest.mark.parametrize("activation", ["sigmoid", "tanh", "elu", "gelu", "silu", "softplus"])
@@ -287,3 +305,189 @@ def test_the_sigmoid_chain_has_the_digits_of_the_worked_example() -> None:
         *(-0.0004008451871554536729367, 0.02607150381369343946024),
     ]
     assert np.abs(np.hstack([np.ravel(value) for value in measured]) - expected).max() < 1e-15
+
+
+# --- Exponents and columns -----------------------------------------------------------------------
+
+
+def test_rescaling_is_exact_and_drops_what_is_a_hundred_bits_below_the_largest() -> None:
+    rescaled = Scaled(np.array([3.0, -0.7, 2.0**-98, 2.0**-101, 0.0]) * 2.0**-900, -200).rescaled()
+    assert (rescaled.value == [1.5, -0.35, 2.0**-99, 0, 0]).all()
+    assert rescaled.exponent == -1099
+    assert Scaled(np.zeros(2), 7).rescaled().true().tolist() == [0, 0]
+
+
+def test_a_sum_of_scaled_arrays_lines_up_their_exponents() -> None:
+    total = Scaled(np.array([1.5]), -2000) + Scaled(np.array([1.0]), -2001)
+    assert (total.value * 2.0 ** (total.exponent + 2000)).tolist() == [2.0]
+    lost = Scaled(np.array([1.0])) + Scaled(np.array([1.0]), -5000)
+    assert lost.true().tolist() == [1.0]
+
+
+def plain_columns(spec: vg.MLP, state: reference.State, x: Any, cotangent: Any) -> dict[str, Any]:
+    """The columns of a square tanh net without readout or exponents, from textbook formulas."""
+    z, h = [], [x]
+    for l in range(spec.depth):
+        z.append(h[l] @ state[f"layers.{l}.weight"].T + state[f"layers.{l}.bias"])
+        h.append(np.tanh(z[l]))
+    delta = [cotangent / np.cosh(z[-1]) ** 2]
+    for l in reversed(range(1, spec.depth)):
+        delta.insert(0, delta[0] @ state[f"layers.{l}.weight"] / np.cosh(z[l - 1]) ** 2)
+
+    def rms(values: Any) -> list[float]:
+        return [math.log10(math.sqrt((v**2).mean())) for v in values]
+
+    def mean_cosine(z: Any) -> Any:
+        lengths = np.linalg.norm(z, axis=1)
+        return (z @ z.T / np.outer(lengths, lengths))[np.triu_indices(len(z), 1)].mean()
+
+    def participation(h: Any) -> Any:
+        eigenvalues = np.linalg.eigvalsh(h @ h.T)
+        return eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
+
+    wgrad = [d.T @ h_in for d, h_in in zip(delta, h, strict=False)]
+    return {
+        "log10_z_rms": rms(z),
+        "log10_a_rms": rms(h[1:]),
+        "log10_delta_rms": rms(delta),
+        "log10_wgrad_norm": [math.log10(np.linalg.norm(w)) for w in wgrad],
+        "log10_bgrad_norm": [math.log10(np.linalg.norm(d.sum(axis=0))) for d in delta],
+        "saturated": [(np.cosh(v) ** -2 < 0.01).mean() for v in z],
+        "dead": [0.0] * spec.depth,
+        "correlation": [mean_cosine(v) for v in z],
+        "effective_rank": [participation(v) for v in h[1:]],
+    }
+
+
+def test_columns_are_those_of_a_plain_computation_where_nothing_underflows() -> None:
+    spec = vg.MLP(depth=7, width=6, activation="tanh", init="mean_field(sigma_w=2, sigma_b=0.5)")
+    measured = reference.probe(spec, batch=5, seeds=3, seed=11)
+    assert measured.pop("first_nonfinite").tolist() == [-1, -1, -1]
+    assert 0 < measured["saturated"].mean() < 1
+    for r in range(3):
+        x, c = (Stream(11 + r, role).normal((5, 6)) for role in (2, 3))
+        expected = plain_columns(spec, reference.init(spec, 11 + r), x, c / math.sqrt(5))
+        assert measured.keys() == expected.keys()
+        for name, column in expected.items():
+            np.testing.assert_allclose(measured[name][r], column, rtol=1e-12, atol=1e-12)
+
+
+def test_a_power_of_two_on_the_cotangent_changes_exponents_alone() -> None:
+    spec = vg.MLP(depth=4, width=6, out_features=3, activation="gelu", skip="residual", block=2)
+    state = reference.init(spec)
+    trace = reference.propagate(spec, state, Stream(0, 2).normal((5, 6)))
+    cotangent = Stream(0, 3).normal((5, 3))
+
+    def scaled(factor: float) -> list[Scaled]:
+        dw, db, dz, dx = reference.backpropagate(spec, state, trace, factor * cotangent)
+        return [*dw, *db, *dz, dx]
+
+    for one, tiny in zip(scaled(1), scaled(2.0**-1000), strict=True):
+        assert (one.value == tiny.value).all()
+        assert one.exponent == tiny.exponent + 1000
+
+
+def test_a_thousand_sigmoid_layers_shrink_the_signal_by_the_mean_field_factor() -> None:
+    spec = vg.MLP(depth=1000, width=64, activation="sigmoid", init="lecun_normal")
+    p = reference.probe(spec, batch=4, seeds=2)
+    factor = math.log10(0.055720706770) / 2  # chi_1 is of the squared norm
+    slopes = (p["log10_delta_rms"][:, 0] - p["log10_delta_rms"][:, -1]) / 999
+    assert np.isfinite(p["log10_delta_rms"]).all()
+    assert p["log10_delta_rms"].min() < -620
+    np.testing.assert_allclose(slopes, factor, rtol=0.015)
+
+
+def test_halving_the_weights_of_a_relu_net_halves_every_layer_at_any_depth() -> None:
+    depth, layer = 2000, np.arange(2000)
+    he, half = (
+        reference.probe(vg.MLP(depth=depth, width=16, init=f"kaiming_normal(gain={gain})"), batch=3, seeds=1)
+        for gain in (math.sqrt(2), math.sqrt(2) / 2)
+    )
+    powers = {
+        "log10_z_rms": layer + 1,
+        "log10_a_rms": layer + 1,
+        "log10_delta_rms": depth - 1 - layer,
+        "log10_wgrad_norm": depth - 1 + 0 * layer,
+    }
+    assert half["log10_z_rms"].min() < -600
+    for name, power in powers.items():
+        np.testing.assert_allclose(he[name][0] - half[name][0], power * math.log10(2), atol=1e-9)
+
+
+def test_samples_of_a_relu_net_align_as_the_arc_cosine_kernel_says() -> None:
+    # Cho & Saul 2009: c' = (sqrt(1 - c^2) + c (pi - arccos c)) / pi, from orthogonal inputs.
+    spec = vg.MLP(depth=11, width=300, init="kaiming_normal")
+    c = reference.probe(spec, batch=8, seeds=40)["correlation"]
+    standard_error = c.std(axis=0, ddof=1) / math.sqrt(40)
+    for layer, kernel in {1: 1 / math.pi, 2: 0.4937310902, 5: 0.7359463506, 10: 0.8715355160}.items():
+        assert standard_error[layer] < 0.008
+        assert abs(c[:, layer].mean() - kernel) < 5 * standard_error[layer]
+
+
+def test_logarithms_of_a_narrow_relu_net_have_the_exact_mean_and_variance() -> None:
+    # A He-ReLU layer multiplies |h|^2 by (2/n) chi^2_K, K ~ Bin(n, 1/2), whatever it gets; n = 16.
+    p = reference.probe(vg.MLP(depth=50, width=16, init="kaiming_normal"), batch=1, seeds=400)
+    factors = 2 * math.log(10) * np.diff(p["log10_a_rms"], axis=1)
+    assert abs(factors.mean() + 0.1763973244) < 5 * math.sqrt(0.4195933941 / factors.size)
+    assert factors.var() == pytest.approx(0.4195933941, rel=0.1)
+
+
+def test_a_unit_is_dead_where_it_is_zero_for_every_sample() -> None:
+    x = np.array([[1.0, -1.0, 2.0, -0.5], [3.0, -2.0, -1.0, -1.0]])
+    spec = vg.MLP(depth=1, width=4, activation="relu", init="orthogonal")
+    w = reference.init(spec)["layers.0.weight"]
+    p = reference.probe(spec, x=x @ w, seeds=1)  # so that z = x
+    assert p["dead"].item() == 0.5
+    assert p["saturated"].item() == 5 / 8
+
+
+def test_a_layer_of_zeros_has_no_size_and_no_rank() -> None:
+    p = reference.probe(vg.MLP(depth=2, width=4, bias="constant(value=-20)"), batch=6, seeds=1)
+    assert (p["dead"] == 1).all()
+    assert (p["saturated"] == 1).all()
+    assert (p["log10_a_rms"] == -math.inf).all()
+    assert np.isnan(p["effective_rank"]).all()
+
+
+def test_one_sample_has_rank_one_and_no_correlation() -> None:
+    p = reference.probe(vg.MLP(depth=2, width=4, activation="tanh"), batch=1, seeds=2)
+    np.testing.assert_allclose(p["effective_rank"], 1, rtol=1e-14)
+    assert np.isnan(p["correlation"]).all()
+
+
+def test_an_orthogonal_linear_net_keeps_an_orthogonal_input() -> None:
+    spec = vg.MLP(depth=5, width=8, activation="linear", init="orthogonal")
+    p = reference.probe(spec, x=np.eye(8), seeds=2)
+    np.testing.assert_allclose(p["effective_rank"], 8, rtol=1e-13)
+    np.testing.assert_allclose(p["correlation"], 0, atol=1e-13)
+    np.testing.assert_allclose(p["log10_z_rms"], -math.log10(8) / 2, atol=1e-13)
+
+
+def test_the_first_value_beyond_the_range_is_named_and_what_follows_is_nan() -> None:
+    spec = vg.MLP(depth=6, width=8, activation="elu", init="normal(std=1e10)")
+    p = reference.probe(spec, batch=4, seeds=1, dtype="float32")
+    assert p["first_nonfinite"].tolist() == [3]
+    assert np.isfinite(p["log10_z_rms"][0, :3]).all()
+    assert np.isnan(p["log10_z_rms"][0, 4:]).all()
+    assert np.isnan(p["log10_delta_rms"]).all()
+
+
+def test_a_backward_product_beyond_the_range_is_named_too() -> None:
+    # Forward every sum has one term, backward one has 64: only that one leaves float32.
+    spec = vg.MLP(depth=2, width=(1, 64), activation="linear", init="constant(value=1e38)")
+    p = reference.probe(spec, batch=4, seeds=1, dtype="float32")
+    assert p["first_nonfinite"].tolist() == [0]
+    assert np.isfinite(p["log10_z_rms"]).all()
+    assert np.isfinite(p["log10_delta_rms"][0]).tolist() == [False, True]
+
+
+def test_a_homogeneous_net_ends_only_at_its_loss() -> None:
+    spec = vg.MLP(depth=6, width=8, init="normal(std=1e10)")
+    x, y = Stream(0, 2).normal((4, 8)), np.zeros((4, 8))
+    endless = reference.probe(spec, x=x, seeds=1, dtype="float32")
+    ended = reference.probe(spec, x=x, y=y, loss="mse", seeds=1, dtype="float32")
+    assert endless["first_nonfinite"].tolist() == [-1]
+    assert endless["log10_z_rms"].max() > 60
+    assert ended["first_nonfinite"].tolist() == [6]
+    assert (ended["log10_z_rms"] == endless["log10_z_rms"]).all()
+    assert np.isnan(ended["log10_delta_rms"]).all()

@@ -263,7 +263,7 @@ def _count(number: int, noun: str) -> str:
 
 def _power(log10: float) -> str:
     if math.isfinite(log10):
-        return f"10^{log10:.1f}"
+        return f"10^{round(log10, 1) + 0:.1f}"  # + 0 makes -0.0 plain 0.0
     return "0" if log10 < 0 else "inf" if log10 > 0 else "-"
 
 

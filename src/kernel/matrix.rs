@@ -9,14 +9,14 @@ macro_rules! in_tiles {
     ($set:ident, $rows:expr, |$row:ident, $ROWS:ident| $body:block) => {{
         let (rows, mut $row): (usize, usize) = ($rows, 0);
         macro_rules! tiles {
-                                                                        ($size:literal) => {
-                                                                            while rows - $row >= $size {
-                                                                                const $ROWS: usize = $size;
-                                                                                $body
-                                                                                $row += $size;
-                                                                            }
-                                                                        };
-                                                                    }
+                                                                            ($size:literal) => {
+                                                                                while rows - $row >= $size {
+                                                                                    const $ROWS: usize = $size;
+                                                                                    $body
+                                                                                    $row += $size;
+                                                                                }
+                                                                            };
+                                                                        }
         if $set::TILE >= 8 {
             tiles!(8);
         }
