@@ -179,12 +179,15 @@ impl Distribution {
     pub fn fill<F: Float>(&self, stream: Stream, rows: usize, columns: usize, out: &mut [F]) {
         match *self {
             Constant(value) => out.fill(F::of(value)),
-            Uniform(a, b) => stream.uniform::<F>(out.len(), |i, u| out[i] = F::of((b - a) * u + a)),
-            Normal(mean, std) => stream.normal::<F>(out.len(), |i, n| out[i] = F::of(std * n + mean)),
+            Uniform(a, b) => stream.uniform::<F, F>(a, b, out),
+            Normal(mean, std) => stream.normal::<F, F>(mean, std, out),
             Orthogonal(gain) => {
                 let (tall, narrow) = (rows.max(columns), rows.min(columns));
-                let mut columns_of_q = vec![0.0; tall * narrow];
-                stream.normal::<F>(tall * narrow, |i, n| columns_of_q[(i % narrow) * tall + i / narrow] = n);
+                let (mut drawn, mut columns_of_q) = (vec![0.0; tall * narrow], vec![0.0; tall * narrow]);
+                stream.normal::<F, f64>(0.0, 1.0, &mut drawn);
+                for (i, n) in drawn.into_iter().enumerate() {
+                    columns_of_q[(i % narrow) * tall + i / narrow] = n;
+                }
                 orthonormalise(&mut columns_of_q, tall);
                 for (i, out) in out.iter_mut().enumerate() {
                     let (row, column) = (i / columns, i % columns);

@@ -18,6 +18,7 @@ pub mod naive;
 pub mod plan;
 #[cfg(feature = "python")]
 mod py;
+#[allow(clippy::inline_always)] // The same.
 pub mod rng;
 pub mod run;
 pub mod signature;

@@ -3,7 +3,8 @@
 //! Element `i` of a tensor depends on the seed, the layer, the role and `i` alone: not on depth, on other layers, on
 //! batch size or on threads. J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
-use crate::simd::Float;
+use crate::simd::{self, Bits, Float, Set, Task, Vector, Wide, math};
+use std::marker::PhantomData;
 
 /// The version of the mapping from (seed, layer, role, index) to numbers.
 pub const STREAM_VERSION: u32 = 1;
@@ -47,77 +48,170 @@ impl Stream {
         Self { seed, layer: layer as u32, role }
     }
 
-    fn block(self, index: u64, role: u32) -> [u32; 4] {
-        philox([index as u32, (index >> 32) as u32, self.layer, role], [self.seed as u32, (self.seed >> 32) as u32])
+    /// Fill with `low + (high - low) u`, element by element in order, `u` uniform in (0, 1). `B` is the type whose random
+    /// bits are drawn: 32 for `f32`, 53 for `f64`.
+    pub fn uniform<B: Float, F: Float>(self, low: f64, high: f64, out: &mut [F]) {
+        simd::run(Fill::<B, F> {
+            stream: self,
+            shape: Shape::Uniform,
+            scale: high - low,
+            shift: low,
+            out,
+            bits: PhantomData,
+        });
     }
 
-    /// Four uniforms in (0, 1), elements `4 block .. 4 block + 4`: 32 random bits for `f32`, 53 for `f64`.
-    fn uniforms<F: Float>(self, block: u64) -> [f64; 4] {
-        let high = self.block(block, self.role as u32);
-        if F::WIDE {
-            let low = self.block(block, self.role as u32 + LOW_BITS);
-            std::array::from_fn(|i| {
-                ((u64::from(high[i]) << 21 | u64::from(low[i] >> 11)) as f64 + 0.5) * 2_f64.powi(-53)
-            })
-        } else {
-            high.map(|word| (f64::from(word) + 0.5) * 2_f64.powi(-32))
-        }
-    }
-
-    /// Call `each` with `count` uniforms in (0, 1), in order.
-    pub fn uniform<F: Float>(self, count: usize, mut each: impl FnMut(usize, f64)) {
-        for block in 0..count.div_ceil(4) {
-            for (i, u) in self.uniforms::<F>(block as u64).into_iter().enumerate().take(count - 4 * block) {
-                each(4 * block + i, u);
-            }
-        }
-    }
-
-    /// Call `each` with `count` standard normals, in order (Box-Muller on pairs of uniforms).
-    pub fn normal<F: Float>(self, count: usize, mut each: impl FnMut(usize, f64)) {
-        for block in 0..count.div_ceil(4) {
-            let [a, b, c, d] = self.uniforms::<F>(block as u64);
-            let ((n0, n1), (n2, n3)) = (box_muller(a, b), box_muller(c, d));
-            for (i, n) in [n0, n1, n2, n3].into_iter().enumerate().take(count - 4 * block) {
-                each(4 * block + i, n);
-            }
-        }
+    /// Fill with `mean + std n`, element by element in order, `n` standard normal (Box and Muller 1958, on pairs of
+    /// uniforms).
+    pub fn normal<B: Float, F: Float>(self, mean: f64, std: f64, out: &mut [F]) {
+        simd::run(Fill::<B, F> { stream: self, shape: Shape::Normal, scale: std, shift: mean, out, bits: PhantomData });
     }
 
     /// `count` different indices below `total`, in drawn order (Fisher-Yates, stopped early).
     pub fn choose(self, count: usize, total: usize) -> Vec<usize> {
+        let mut uniforms = vec![0.0; count];
+        self.uniform::<f64, f64>(0.0, 1.0, &mut uniforms);
         let mut rows = (0..total).collect::<Vec<_>>();
-        self.uniform::<f64>(count, |i, u| rows.swap(i, i + (u * (total - i) as f64) as usize));
+        for (i, u) in uniforms.into_iter().enumerate() {
+            rows.swap(i, i + (u * (total - i) as f64) as usize);
+        }
         rows.truncate(count);
         rows
     }
 }
 
-fn box_muller(u1: f64, u2: f64) -> (f64, f64) {
-    let radius = (-2.0 * libm::log(u1)).sqrt();
-    let (sin, cos) = libm::sincos(std::f64::consts::TAU * u2);
-    (radius * cos, radius * sin)
+#[derive(Clone, Copy, PartialEq)]
+enum Shape {
+    Uniform,
+    Normal,
 }
 
-/// Philox4x32 with ten rounds.
-fn philox(mut counter: [u32; 4], mut key: [u32; 2]) -> [u32; 4] {
-    for _ in 0..10 {
-        let left = u64::from(counter[0]) * 0xD251_1F53;
-        let right = u64::from(counter[2]) * 0xCD9E_8D57;
-        counter = [
-            (right >> 32) as u32 ^ counter[1] ^ key[0],
-            right as u32,
-            (left >> 32) as u32 ^ counter[3] ^ key[1],
-            left as u32,
-        ];
-        key = [key[0].wrapping_add(0x9E37_79B9), key[1].wrapping_add(0xBB67_AE85)];
+/// Fills a slice from a stream, as many blocks of four at once as a vector has lanes.
+struct Fill<'o, B, F> {
+    stream: Stream,
+    shape: Shape,
+    scale: f64,
+    shift: f64,
+    out: &'o mut [F],
+    bits: PhantomData<B>,
+}
+
+impl<B: Float, F: Float> Task for Fill<'_, B, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        let lanes = S::Double::LANES;
+        let (scale, shift) = (S::Double::splat(self.scale), S::Double::splat(self.shift));
+        let mut columns = [[0.0; MOST_LANES]; 4];
+        for (group, out) in self.out.chunks_mut(4 * lanes).enumerate() {
+            let mut four = self.stream.uniforms::<B, S>((group * lanes) as u64);
+            if self.shape == Shape::Normal {
+                let [a, b, c, d] = four;
+                let ((a, b), (c, d)) = (box_muller(a, b), box_muller(c, d));
+                four = [a, b, c, d];
+            }
+            for (column, values) in columns.iter_mut().zip(four) {
+                values.multiply_add(scale, shift).store(column);
+            }
+            // Lane j holds block j: its four elements are the j-th of the four columns.
+            for (j, out) in out.chunks_mut(4).enumerate() {
+                for (column, out) in columns.iter().zip(out) {
+                    *out = F::of(column[j]);
+                }
+            }
+        }
     }
-    counter
+}
+
+/// The most lanes of `f64` that a set has.
+const MOST_LANES: usize = 8;
+
+impl Stream {
+    /// Uniforms in (0, 1) of the blocks from `first` on, one a lane: the four elements of each.
+    #[inline(always)]
+    fn uniforms<B: Float, S: Set>(self, first: u64) -> [S::Double; 4] {
+        let high = self.words::<S>(first, self.role as u32);
+        let mut four = [S::Double::splat(0.0); 4];
+        // Loops, not `map`: a closure handed to it is compiled without the set's instructions.
+        if B::WIDE {
+            let low = self.words::<S>(first, self.role as u32 + LOW_BITS);
+            for i in 0..4 {
+                // 53 bits are more than `whole` takes: 2^21 high + low, each exact, and one rounding of the sum.
+                let low = math::whole::<S::Double>(low[i].right::<11>());
+                let both = math::whole::<S::Double>(high[i]).multiply_add(S::Double::splat(2_097_152.0), low);
+                four[i] = both.add(S::Double::splat(0.5)).mul(S::Double::splat(2_f64.powi(-53)));
+            }
+        } else {
+            for i in 0..4 {
+                let half = math::whole::<S::Double>(high[i]).add(S::Double::splat(0.5));
+                four[i] = half.mul(S::Double::splat(2_f64.powi(-32)));
+            }
+        }
+        four
+    }
+
+    /// Philox4x32 with ten rounds on one block a lane, from block `first` on.
+    #[inline(always)]
+    fn words<S: Set>(self, first: u64, role: u32) -> [WordsOf<S>; 4] {
+        let splat = WordsOf::<S>::splat;
+        let block = splat(first).add(WordsOf::<S>::count());
+        // Only the low halves count; what multiplications leave in the high ones is cut off at the end.
+        let mut c = [block, block.right::<32>(), splat(u64::from(self.layer)), splat(u64::from(role))];
+        let (mut low_key, mut high_key) = (self.seed as u32, (self.seed >> 32) as u32);
+        for _ in 0..10 {
+            let left = c[0].mul_low(splat(0xD251_1F53));
+            let right = c[2].mul_low(splat(0xCD9E_8D57));
+            c = [
+                right.right::<32>().xor(c[1]).xor(splat(u64::from(low_key))),
+                right,
+                left.right::<32>().xor(c[3]).xor(splat(u64::from(high_key))),
+                left,
+            ];
+            low_key = low_key.wrapping_add(0x9E37_79B9);
+            high_key = high_key.wrapping_add(0xBB67_AE85);
+        }
+        for word in &mut c {
+            *word = word.and(splat(u64::from(u32::MAX)));
+        }
+        c
+    }
+}
+
+type WordsOf<S> = <<S as Set>::Double as Wide>::Bits;
+
+#[inline(always)]
+fn box_muller<V: Wide>(u1: V, u2: V) -> (V, V) {
+    let radius = math::ln(u1).mul(V::splat(-2.0)).sqrt();
+    let (cosine, sine) = math::cos_sin_turns(u2);
+    (radius.mul(cosine), radius.mul(sine))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    struct Block(Stream, u64, u32);
+
+    impl Task for Block {
+        type Output = [u32; 4];
+
+        #[inline(always)]
+        fn run<S: Set>(self) -> [u32; 4] {
+            self.0.words::<S>(self.1, self.2).map(|words| {
+                let mut lanes = [0.0; MOST_LANES];
+                math::whole::<S::Double>(words).store(&mut lanes);
+                lanes[0] as u32
+            })
+        }
+    }
+
+    /// The role is an argument: the vectors have counters that no role has.
+    fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
+        let seed = u64::from(key[0]) | u64::from(key[1]) << 32;
+        let stream = Stream { seed, layer: counter[2], role: Role::Weight };
+        simd::run(Block(stream, u64::from(counter[0]) | u64::from(counter[1]) << 32, counter[3]))
+    }
 
     #[test]
     fn philox_gives_the_known_answers_of_random123() {
@@ -136,13 +230,27 @@ mod tests {
 
     fn normals<F: Float>(count: usize) -> Vec<f64> {
         let mut all = vec![0.0; count];
-        Stream::new(7, 3, Role::Weight).normal::<F>(count, |i, n| all[i] = n);
+        Stream::new(7, 3, Role::Weight).normal::<F, f64>(0.0, 1.0, &mut all);
         all
     }
 
     #[test]
     fn a_longer_draw_begins_with_the_shorter_one() {
         assert_eq!(normals::<f64>(7), normals::<f64>(100)[..7]);
+    }
+
+    #[test]
+    fn a_long_draw_passes_the_lanes_and_blocks_in_order() {
+        let uniforms = |count| {
+            let mut all = vec![0.0; count];
+            Stream::new(7, 3, Role::Weight).uniform::<f32, f64>(0.0, 1.0, &mut all);
+            all
+        };
+        for (i, u) in uniforms(1000).into_iter().enumerate() {
+            let word = philox([i as u32 / 4, 0, 3, 0], [7, 0])[i % 4];
+            assert_eq!(u, (f64::from(word) + 0.5) / 4_294_967_296.0, "element {i}");
+        }
+        assert_eq!(uniforms(3), uniforms(1000)[..3]);
     }
 
     #[test]

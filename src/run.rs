@@ -125,7 +125,7 @@ fn run<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, space: &mut Workspace<F>,
 fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, trace: &mut Trace<F>) -> Start {
     let normals = |role, count| {
         let mut all = vec![0.0; count];
-        Stream::new(seed, 0, role).normal::<F>(count, |i, n| all[i] = n);
+        Stream::new(seed, 0, role).normal::<F, f64>(0.0, 1.0, &mut all);
         all
     };
     let (batch, columns) = (job.batch, plan.in_features);

@@ -166,7 +166,7 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Vec<Vec<f64>> 
         .collect::<Vec<_>>();
     let draw = |role, columns: usize, scale: f64| {
         let mut all = vec![0.0; batch * columns];
-        Stream::new(seed, 0, role).normal::<f64>(batch * columns, |i, n| all[i] = n * scale);
+        Stream::new(seed, 0, role).normal::<f64, f64>(0.0, scale, &mut all);
         rows(&all, columns)
     };
     let x = draw(Role::Input, plan.in_features, 1.0);

@@ -9,14 +9,14 @@ macro_rules! in_tiles {
     ($set:ident, $rows:expr, |$row:ident, $ROWS:ident| $body:block) => {{
         let (rows, mut $row): (usize, usize) = ($rows, 0);
         macro_rules! tiles {
-                                                                            ($size:literal) => {
-                                                                                while rows - $row >= $size {
-                                                                                    const $ROWS: usize = $size;
-                                                                                    $body
-                                                                                    $row += $size;
+                                                                                    ($size:literal) => {
+                                                                                        while rows - $row >= $size {
+                                                                                            const $ROWS: usize = $size;
+                                                                                            $body
+                                                                                            $row += $size;
+                                                                                        }
+                                                                                    };
                                                                                 }
-                                                                            };
-                                                                        }
         if $set::TILE >= 8 {
             tiles!(8);
         }
@@ -183,8 +183,10 @@ impl<F: Float> Task for Broadcast<'_, F> {
 impl<F: Float> Broadcast<'_, F> {
     #[inline(always)]
     fn tile<S: Set, const ROWS: usize>(&mut self, row: usize, lane: usize) {
-        let bias = |r: usize| Lanes::<F, S>::splat(self.bias.get(row + r).copied().unwrap_or(F::ZERO));
-        let mut sums: [[Lanes<F, S>; 2]; ROWS] = std::array::from_fn(|r| [bias(r); 2]);
+        let mut sums = [[Lanes::<F, S>::splat(F::ZERO); 2]; ROWS];
+        for (sums, bias) in sums.iter_mut().zip(self.bias.get(row..).unwrap_or_default()) {
+            *sums = [Lanes::<F, S>::splat(*bias); 2];
+        }
         let left = Strided { values: &self.weights[row * self.stride..], row: self.stride, step: self.step };
         let right = Strided { values: &self.panel[lane..], row: 1, step: LANES };
         accumulate::<F, S, ROWS>(&mut sums, left, right, self.inner);

@@ -1,10 +1,13 @@
 //! AVX2 with FMA: 8 lanes of f32, 4 of f64.
 #![allow(unsafe_code)]
 
-use super::{Set, Task, Vector};
+use super::{Bits, Set, Task, Vector, Wide};
 use std::arch::x86_64::{
-    __m256, __m256d, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_loadu_pd, _mm256_loadu_ps, _mm256_set1_pd,
-    _mm256_set1_ps, _mm256_storeu_pd, _mm256_storeu_ps,
+    __m256, __m256d, __m256i, _mm_cvtsi32_si128, _mm256_add_epi64, _mm256_add_pd, _mm256_and_si256,
+    _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_div_pd, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_loadu_pd,
+    _mm256_loadu_ps, _mm256_mul_epu32, _mm256_mul_pd, _mm256_or_si256, _mm256_set1_epi64x, _mm256_set1_pd,
+    _mm256_set1_ps, _mm256_setr_epi64x, _mm256_sll_epi64, _mm256_sqrt_pd, _mm256_srl_epi64, _mm256_storeu_pd,
+    _mm256_storeu_ps, _mm256_sub_epi64, _mm256_sub_pd, _mm256_xor_si256,
 };
 
 /// This set.
@@ -74,3 +77,101 @@ macro_rules! vector {
 
 vector!(Single, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);
 vector!(Double, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd);
+
+/// A vector of `u64`.
+#[derive(Clone, Copy)]
+pub struct Words(__m256i);
+
+// SAFETY (all blocks below): as for the vectors above; no memory is touched.
+impl Wide for Double {
+    type Bits = Words;
+
+    #[inline(always)]
+    fn add(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_add_pd(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn sub(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_sub_pd(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn mul(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_mul_pd(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn div(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_div_pd(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_sqrt_pd(self.0) })
+    }
+    #[inline(always)]
+    fn to_bits(self) -> Words {
+        // SAFETY: as above.
+        Words(unsafe { _mm256_castpd_si256(self.0) })
+    }
+    #[inline(always)]
+    fn from_bits(bits: Words) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_castsi256_pd(bits.0) })
+    }
+}
+
+impl Bits for Words {
+    #[inline(always)]
+    fn splat(value: u64) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_set1_epi64x(value as i64) })
+    }
+    #[inline(always)]
+    fn count() -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_setr_epi64x(0, 1, 2, 3) })
+    }
+    #[inline(always)]
+    fn add(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_add_epi64(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn sub(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_sub_epi64(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn mul_low(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_mul_epu32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn and(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_and_si256(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn or(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_or_si256(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn xor(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_xor_si256(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn left<const N: u32>(self) -> Self {
+        // SAFETY: as above; the count is a constant below 64.
+        Self(unsafe { _mm256_sll_epi64(self.0, _mm_cvtsi32_si128(N as i32)) })
+    }
+    #[inline(always)]
+    fn right<const N: u32>(self) -> Self {
+        // SAFETY: as above; the count is a constant below 64.
+        Self(unsafe { _mm256_srl_epi64(self.0, _mm_cvtsi32_si128(N as i32)) })
+    }
+}

@@ -8,6 +8,8 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod float;
+#[allow(clippy::excessive_precision)] // Coefficients stand as published.
+pub mod math;
 mod scalar;
 
 pub use float::{Float, exponent_of, times_power_of_two};
@@ -84,12 +86,61 @@ pub trait Vector<F>: Copy {
     fn multiply_add(self, a: Self, b: Self) -> Self;
 }
 
+/// A vector of `f64` with what its functions and random streams need beside arithmetic.
+pub trait Wide: Vector<f64> {
+    /// The same lanes as bits.
+    type Bits: Bits;
+
+    /// `self + a`.
+    fn add(self, a: Self) -> Self;
+    /// `self - a`.
+    fn sub(self, a: Self) -> Self;
+    /// `self * a`.
+    fn mul(self, a: Self) -> Self;
+    /// `self / a`.
+    fn div(self, a: Self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// The bits.
+    fn to_bits(self) -> Self::Bits;
+    /// The number of these bits.
+    fn from_bits(bits: Self::Bits) -> Self;
+}
+
+/// A vector of `u64`; sums wrap.
+pub trait Bits: Copy {
+    /// All lanes this value.
+    fn splat(value: u64) -> Self;
+    /// `0, 1, 2, ...`
+    fn count() -> Self;
+    /// `self + a`.
+    fn add(self, a: Self) -> Self;
+    /// `self - a`.
+    fn sub(self, a: Self) -> Self;
+    /// The product of the low 32 bits.
+    fn mul_low(self, a: Self) -> Self;
+    /// Bitwise and.
+    fn and(self, a: Self) -> Self;
+    /// Bitwise or.
+    fn or(self, a: Self) -> Self;
+    /// Bitwise exclusive or.
+    fn xor(self, a: Self) -> Self;
+    /// Shift toward the high bits.
+    fn left<const N: u32>(self) -> Self;
+    /// Shift toward the low bits.
+    fn right<const N: u32>(self) -> Self;
+    /// All bits of the lanes whose lowest bit is set.
+    fn mask_of_lowest(self) -> Self {
+        Self::splat(0).sub(self.and(Self::splat(1)))
+    }
+}
+
 /// An instruction set at compile time.
 pub trait Set {
     /// Its vectors of `f32`.
     type Single: Vector<f32>;
     /// Its vectors of `f64`.
-    type Double: Vector<f64>;
+    type Double: Wide;
     /// Rows of two accumulators that its registers hold.
     const TILE: usize;
 }

@@ -1,6 +1,6 @@
 //! Plain arrays, compiled for what every machine of the architecture has.
 
-use super::{Float, Set, Vector};
+use super::{Bits, Float, Set, Vector, Wide};
 
 /// This set.
 pub struct Scalar;
@@ -35,5 +35,81 @@ impl<F: Float> Vector<F> for [F; 4] {
         let one =
             |i: usize| if cfg!(target_arch = "aarch64") { self[i].fused(a[i], b[i]) } else { self[i] * a[i] + b[i] };
         [one(0), one(1), one(2), one(3)]
+    }
+}
+
+impl Wide for [f64; 4] {
+    type Bits = [u64; 4];
+
+    #[inline(always)]
+    fn add(self, a: Self) -> Self {
+        std::array::from_fn(|i| self[i] + a[i])
+    }
+    #[inline(always)]
+    fn sub(self, a: Self) -> Self {
+        std::array::from_fn(|i| self[i] - a[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: Self) -> Self {
+        std::array::from_fn(|i| self[i] * a[i])
+    }
+    #[inline(always)]
+    fn div(self, a: Self) -> Self {
+        std::array::from_fn(|i| self[i] / a[i])
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.map(f64::sqrt)
+    }
+    #[inline(always)]
+    fn to_bits(self) -> [u64; 4] {
+        self.map(f64::to_bits)
+    }
+    #[inline(always)]
+    fn from_bits(bits: [u64; 4]) -> Self {
+        bits.map(f64::from_bits)
+    }
+}
+
+impl Bits for [u64; 4] {
+    #[inline(always)]
+    fn splat(value: u64) -> Self {
+        [value; 4]
+    }
+    #[inline(always)]
+    fn count() -> Self {
+        [0, 1, 2, 3]
+    }
+    #[inline(always)]
+    fn add(self, a: Self) -> Self {
+        std::array::from_fn(|i| self[i].wrapping_add(a[i]))
+    }
+    #[inline(always)]
+    fn sub(self, a: Self) -> Self {
+        std::array::from_fn(|i| self[i].wrapping_sub(a[i]))
+    }
+    #[inline(always)]
+    fn mul_low(self, a: Self) -> Self {
+        std::array::from_fn(|i| u64::from(self[i] as u32) * u64::from(a[i] as u32))
+    }
+    #[inline(always)]
+    fn and(self, a: Self) -> Self {
+        std::array::from_fn(|i| self[i] & a[i])
+    }
+    #[inline(always)]
+    fn or(self, a: Self) -> Self {
+        std::array::from_fn(|i| self[i] | a[i])
+    }
+    #[inline(always)]
+    fn xor(self, a: Self) -> Self {
+        std::array::from_fn(|i| self[i] ^ a[i])
+    }
+    #[inline(always)]
+    fn left<const N: u32>(self) -> Self {
+        self.map(|bits| bits << N)
+    }
+    #[inline(always)]
+    fn right<const N: u32>(self) -> Self {
+        self.map(|bits| bits >> N)
     }
 }
