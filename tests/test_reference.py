@@ -217,6 +217,11 @@ def test_values_and_slopes_keep_fourteen_digits_into_the_tails(kind: str) -> Non
             assert abs(value - truth) <= max(tolerance, 1e-307), (point, value, float(truth))
 
 
+@pytest.mark.parametrize("kind", TRUTH)
+def test_values_and_slopes_are_finite_wherever_z_is(kind: str) -> None:
+    assert np.isfinite(reference.activate(kind, np.array([-1e300, -1e160, 1e160, 1e300]))).all()
+
+
 @pytest.mark.parametrize(
     ("kind", "z", "slope"),
     [
@@ -307,12 +312,24 @@ def test_the_sigmoid_chain_has_the_digits_of_the_worked_example() -> None:
     assert np.abs(np.hstack([np.ravel(value) for value in measured]) - expected).max() < 1e-15
 
 
+@pytest.mark.parametrize(
+    ("weight", "depth", "gradient"),
+    [(0.5, 1001, 2.0**-1000), (0.5, 1501, 0), (2, 1001, 2.0**1000), (2, 1501, math.inf)],
+)
+def test_gradients_are_true_values_and_end_where_their_dtype_ends(weight: float, depth: int, gradient: float) -> None:
+    spec = vg.MLP(depth=depth, width=1, activation="linear", init=f"constant(value={weight})")
+    state, one = reference.init(spec), np.ones((1, 1))
+    g = reference.backward(spec, state, one, one)
+    assert {w.item() for w in g.weights} == {gradient}
+    assert reference.forward(spec, state, one).item() == weight * gradient
+
+
 # --- Exponents and columns -----------------------------------------------------------------------
 
 
-def test_rescaling_is_exact_and_drops_what_is_a_hundred_bits_below_the_largest() -> None:
-    rescaled = Scaled(np.array([3.0, -0.7, 2.0**-98, 2.0**-101, 0.0]) * 2.0**-900, -200).rescaled()
-    assert (rescaled.value == [1.5, -0.35, 2.0**-99, 0, 0]).all()
+def test_rescaling_is_exact() -> None:
+    rescaled = Scaled(np.array([3.0, -0.7, 0.0]) * 2.0**-900, -200).rescaled()
+    assert rescaled.value.tolist() == [1.5, -0.35, 0]
     assert rescaled.exponent == -1099
     assert Scaled(np.zeros(2), 7).rescaled().true().tolist() == [0, 0]
 
@@ -359,11 +376,18 @@ def plain_columns(spec: vg.MLP, state: reference.State, x: Any, cotangent: Any) 
     }
 
 
-def test_columns_are_those_of_a_plain_computation_where_nothing_underflows() -> None:
-    spec = vg.MLP(depth=7, width=6, activation="tanh", init="mean_field(sigma_w=2, sigma_b=0.5)")
+@pytest.mark.parametrize(
+    "spec",
+    [
+        vg.MLP(depth=7, width=6, activation="tanh", init="mean_field(sigma_w=2, sigma_b=0.5)"),
+        # Carried forward down to 1e-70, where the squares of the plain computation still are.
+        vg.MLP(depth=70, width=6, activation="tanh", init="lecun_normal(gain=0.1)"),
+    ],
+    ids=["biased", "shrinking"],
+)
+def test_columns_are_those_of_a_plain_computation_where_nothing_underflows(spec: vg.MLP) -> None:
     measured = reference.probe(spec, batch=5, seeds=3, seed=11)
     assert measured.pop("first_nonfinite").tolist() == [-1, -1, -1]
-    assert 0 < measured["saturated"].mean() < 1
     for r in range(3):
         x, c = (Stream(11 + r, role).normal((5, 6)) for role in (2, 3))
         expected = plain_columns(spec, reference.init(spec, 11 + r), x, c / math.sqrt(5))
@@ -412,6 +436,29 @@ def test_halving_the_weights_of_a_relu_net_halves_every_layer_at_any_depth() -> 
     assert half["log10_z_rms"].min() < -600
     for name, power in powers.items():
         np.testing.assert_allclose(he[name][0] - half[name][0], power * math.log10(2), atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", ["tanh", "elu(alpha=0.5)", "selu", "gelu", "silu"])
+@pytest.mark.parametrize("exponent", [-5, -30, -59, -63, -900])
+def test_a_z_that_carries_an_exponent_is_bent_like_its_true_value(kind: str, exponent: int) -> None:
+    z = Scaled(np.array([-1.9, -1.0, 0.0, 0.1, 1.7]), exponent)
+    bent, a, slope = reference.bend(kind, z)
+    value, true_slope = reference.activate(kind, z.true())
+    assert (bent.true() == z.true()).all()
+    np.testing.assert_allclose(a.true(), value, rtol=1e-15)
+    np.testing.assert_allclose(slope, true_slope, rtol=1e-15)
+
+
+@pytest.mark.parametrize("activation", ["tanh", "elu(alpha=0.5)", "selu", "gelu", "silu"])
+def test_a_signal_too_small_to_bend_passes_in_proportion_at_any_depth(activation: str) -> None:
+    spec = vg.MLP(depth=600, width=8, activation=activation, init="lecun_normal(gain=0.1)")
+    x = Stream(0, 2).normal((5, 8))
+    one, tiny = (reference.probe(spec, x=factor * x, seeds=1) for factor in (2.0**-80, 2.0**-900))
+    assert one["log10_z_rms"].min() < -400
+    for name in ("log10_z_rms", "log10_a_rms", "log10_wgrad_norm"):
+        np.testing.assert_allclose(one[name] - tiny[name], 820 * math.log10(2), rtol=1e-12)
+    for name in ("log10_delta_rms", "saturated", "correlation", "effective_rank"):
+        assert (one[name] == tiny[name]).all()
 
 
 def test_samples_of_a_relu_net_align_as_the_arc_cosine_kernel_says() -> None:

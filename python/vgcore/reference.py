@@ -1,0 +1,564 @@
+"""The whole network in NumPy: slow, short, and meant to be read.
+
+It states the same formulas, random stream and columns as the Rust core and shares none of its code,
+so that a student can read it and a test can trust it. Layers are numbered from 0 here:
+
+    z_l = W_l h_l + b_l              pre-activation, (batch, width); h_0 is the input
+    a_l = phi(z_l)
+    h_{l+1} = a_l                    or h_{l+1-block} + branch_scale a_l where a residual block ends
+    y = W_out h_depth + b_out        only with a readout, else y = h_depth
+    delta_l = dL/dz_l                the backward signal
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from .spec import MLP
+
+Array = npt.NDArray[Any]
+State = dict[str, Array]
+Kind = tuple[str, dict[str, Any]]
+
+
+# --- What a spec says ----------------------------------------------------------------------------
+
+
+def parse(text: str) -> Kind:
+    """Split `"leaky_relu(negative_slope=0.1)"` into a name and parameters."""
+
+    def value(text: str) -> float | str:
+        try:
+            return float(text)
+        except ValueError:
+            return text
+
+    name, _, inside = text.rstrip(")").partition("(")
+    items = (item.split("=") for item in inside.split(", ") if item)
+    return name, {key: value(text) for key, text in items}
+
+
+class Plan(NamedTuple):
+    """A spec layer by layer."""
+
+    sizes: list[int]  # of h_0, h_1, ..., h_depth
+    kinds: list[str]  # the activation of each layer
+    sources: list[int | None]  # the h that a skip adds to the output of each layer
+    branch_scale: float
+
+    @classmethod
+    def of(cls, spec: MLP) -> Plan:
+        """Spread what a spec says once over its layers."""
+        widths = [spec.width] * spec.depth if isinstance(spec.width, int) else list(spec.width)
+        sizes = [spec.in_features or widths[0], *widths]
+        kinds: Any = spec.activation
+        kinds = [kinds] * spec.depth if isinstance(kinds, str) else list(kinds)
+        sources: list[int | None] = [None] * spec.depth
+        if spec.skip == "residual":
+            for end in range(spec.block, spec.depth + 1, spec.block):
+                source = end - spec.block
+                sources[end - 1] = source if sizes[source] == sizes[end] else None
+        scale = spec.branch_scale
+        if isinstance(scale, str):  # "1/sqrt(L)", L the number of blocks
+            scale = 1 / math.sqrt(spec.depth / spec.block)
+        return cls(sizes, kinds, sources, scale)
+
+
+# --- Random numbers ------------------------------------------------------------------------------
+
+WEIGHT, BIAS, INPUT, COTANGENT, READOUT_WEIGHT, READOUT_BIAS = range(6)  # roles of a stream
+LOW_BITS = 16  # added to a role: the companion stream that extends 32 bits to 53
+
+
+def philox(counter: Array, seed: int) -> Array:
+    """Philox4x32-10 of a (4, n) counter under a 64-bit key (Salmon et al. 2011, Random123)."""
+    mask = np.uint64(0xFFFFFFFF)
+    c0, c1, c2, c3 = counter.astype(np.uint64)
+    for i in range(10):
+        k0 = np.uint64((seed + i * 0x9E3779B9) & 0xFFFFFFFF)
+        k1 = np.uint64(((seed >> 32) + i * 0xBB67AE85) & 0xFFFFFFFF)
+        p0, p1 = c0 * np.uint64(0xD2511F53), c2 * np.uint64(0xCD9E8D57)
+        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 & mask, (p0 >> 32) ^ c3 ^ k1, p0 & mask
+    return np.stack([c0, c1, c2, c3])
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The numbers of one tensor: element i depends on (seed, role, layer, i) and nothing else."""
+
+    seed: int
+    role: int
+    layer: int = 0
+    dtype: str = "float64"
+
+    def words(self, count: int, role: int) -> Array:
+        """32-bit words: element i is word i % 4 of block i // 4."""
+        block = np.arange(-(-count // 4), dtype=np.uint64)
+        layer, role_ = np.full_like(block, self.layer), np.full_like(block, role)
+        counter = np.stack([block & np.uint64(0xFFFFFFFF), block >> 32, layer, role_])
+        return philox(counter, self.seed).T.ravel()[:count]
+
+    def uniform(self, shape: tuple[int, ...]) -> Array:
+        """U(0, 1), never 0: made of 32 bits for float32, of 53 for float64."""
+        high = self.words(math.prod(shape), self.role).reshape(shape)
+        if self.dtype == "float32":
+            return (high + 0.5) * 2.0**-32
+        low = self.words(math.prod(shape), self.role + LOW_BITS).reshape(shape)
+        return ((high << 21) + (low >> 11) + 0.5) * 2.0**-53
+
+    def normal(self, shape: tuple[int, ...]) -> Array:
+        """N(0, 1), made in pairs (Box & Muller 1958): sqrt(-2 ln u1) (cos, sin)(2 pi u2)."""
+        count = math.prod(shape)
+        u1, u2 = self.uniform((-(-count // 2), 2)).T
+        radius, angle = np.sqrt(-2 * np.log(u1)), 2 * np.pi * u2
+        pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+        return pairs.ravel()[:count].reshape(shape)
+
+
+# --- Initial weights -----------------------------------------------------------------------------
+
+
+def draw(kind: Kind, shape: tuple[int, ...], stream: Stream) -> Array:
+    """One tensor of an init, in float64; a weight is `(fan_out, fan_in)`."""
+    name, p = kind
+    fan_out, fan_in = shape[0], shape[-1]
+    gain: float = p.get("gain", 1.0)
+    std: float
+    match name:
+        case "zeros":
+            return np.zeros(shape)
+        case "constant":
+            return np.full(shape, gain * p["value"])
+        case "uniform":
+            low: float = p.get("a", 0.0)
+            high: float = p.get("b", 1.0)
+            return gain * (low + (high - low) * stream.uniform(shape))
+        case "normal":
+            mean: float = p.get("mean", 0.0)
+            std = p.get("std", 1.0)
+            return gain * (mean + std * stream.normal(shape))
+        case "orthogonal":  # Saxe et al. 2013; positive diag(R) makes it Haar (Mezzadri 2007)
+            q, r = np.linalg.qr(stream.normal((max(shape), min(shape))))
+            q *= np.sign(np.diag(r))
+            return gain * (q if fan_out >= fan_in else q.T)
+        case "xavier_uniform" | "xavier_normal":  # Glorot & Bengio 2010
+            std = gain * math.sqrt(2 / (fan_in + fan_out))
+        case "kaiming_uniform" | "kaiming_normal":  # He et al. 2015
+            fan = fan_out if p.get("mode") == "fan_out" else fan_in
+            std = p.get("gain", math.sqrt(2 / (1 + p.get("a", 0.0) ** 2))) / math.sqrt(fan)
+        case "lecun_normal":  # LeCun et al. 1998
+            std = gain / math.sqrt(fan_in)
+        case "mean_field":  # Poole et al. 2016
+            std = gain * p.get("sigma_w", 1.0) / math.sqrt(fan_in)
+        case "torch_default":  # torch.nn.Linear: U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))
+            std = gain / math.sqrt(3 * fan_in)
+        case _:
+            raise ValueError(f"unknown init {name!r}")
+    if name in {"xavier_uniform", "kaiming_uniform", "torch_default"}:
+        return math.sqrt(3) * std * (2 * stream.uniform(shape) - 1)
+    return std * stream.normal(shape)
+
+
+def bias_kind(spec: MLP, fan_in: int) -> Kind:
+    """What biases are drawn from: the spec's `bias`, else what its `init` brings, else zeros."""
+    name, p = parse(str(spec.bias or spec.init))
+    if name == "torch_default":
+        bound = (p.get("gain", 1.0) if spec.bias else 1.0) / math.sqrt(fan_in)
+        return "uniform", {"a": -bound, "b": bound}
+    if name == "mean_field":
+        return "normal", {"std": p.get("sigma_b", 0.0)}
+    return (name, p) if spec.bias else ("zeros", {})
+
+
+def init(spec: MLP, seed: int = 0, dtype: str = "float64") -> State:
+    """Weights `(out, in)` and biases `(out,)` under torch's key names."""
+    sizes = Plan.of(spec).sizes
+    state: State = {}
+
+    def add(name: str, fan_in: int, fan_out: int, roles: tuple[int, int], layer: int = 0) -> None:
+        weight, bias = (Stream(seed, role, layer, dtype) for role in roles)
+        state[f"{name}.weight"] = draw(parse(str(spec.init)), (fan_out, fan_in), weight).astype(dtype)
+        state[f"{name}.bias"] = draw(bias_kind(spec, fan_in), (fan_out,), bias).astype(dtype)
+
+    for l in range(spec.depth):
+        add(f"layers.{l}", sizes[l], sizes[l + 1], (WEIGHT, BIAS), l)
+    if spec.out_features is not None:
+        add("readout", sizes[-1], spec.out_features, (READOUT_WEIGHT, READOUT_BIAS))
+    return state
+
+
+# --- Activations: phi(z) and its slope phi'(z) ---------------------------------------------------
+# The slope comes from z, never from the output: where tanh(z) is 1, 1 - tanh(z)^2 has no digits.
+
+Pair = tuple[Array, Array]
+
+
+def sigmoid(z: Array) -> Pair:
+    """1 / (1 + exp(-z)) without overflow; the slope exp(-z) / (1 + exp(-z))^2 is even in z."""
+    e = np.exp(-np.abs(z))
+    return np.where(z < 0, e, 1) / (1 + e), e / (1 + e) ** 2
+
+
+def tanh(z: Array) -> Pair:
+    """Slope 1 / cosh(z)^2, which is 4 sigmoid'(2 z)."""
+    return np.tanh(z), 4 * sigmoid(2 * z)[1]
+
+
+def leaky_relu(z: Array, negative_slope: float = 0.01) -> Pair:
+    """Slope 1 above 0 and `negative_slope` from 0 down (Maas et al. 2013)."""
+    return np.where(z > 0, z, negative_slope * z), np.where(z > 0, 1.0, negative_slope)
+
+
+def elu(z: Array, alpha: float = 1.0) -> Pair:
+    """Linear above 0 and alpha (exp(z) - 1) below (Clevert et al. 2015)."""
+    low = np.minimum(z, 0)
+    return np.where(z > 0, z, alpha * np.expm1(low)), np.where(z > 0, 1, alpha * np.exp(low))
+
+
+def selu(z: Array) -> Pair:
+    """Elu scaled so that mean 0 and variance 1 are a fixed point (Klambauer et al. 2017)."""
+    value, slope = elu(z, 1.6732632423543772)
+    return 1.0507009873554805 * value, 1.0507009873554805 * slope
+
+
+def gelu(z: Array, approximate: str = "none") -> Pair:
+    """Gate z by P(N(0, 1) < z), or by a sigmoid close to it (Hendrycks & Gimpel 2016)."""
+    near = np.clip(z, -100, 100)  # beyond, the gate is 0 or 1
+    if approximate == "none":  # erfc keeps the digits of the lower tail, 1 + erf does not
+        erfc = np.vectorize(math.erfc, otypes=[np.float64])
+        gate = erfc(-near / math.sqrt(2)) / 2
+        gate_slope = np.exp(-(near**2) / 2) / math.sqrt(2 * math.pi)
+    else:  # (1 + tanh(u)) / 2 = sigmoid(2 u) with u = sqrt(2 / pi) (z + 0.044715 z^3)
+        gate, gate_slope = sigmoid(math.sqrt(8 / math.pi) * (near + 0.044715 * near**3))
+        gate_slope *= math.sqrt(8 / math.pi) * (1 + 3 * 0.044715 * near**2)
+    return z * gate, gate + near * gate_slope
+
+
+def silu(z: Array) -> Pair:
+    """Gate z by sigmoid(z) (Elfwing et al. 2017)."""
+    gate, gate_slope = sigmoid(z)
+    return z * gate, gate + z * gate_slope
+
+
+def softplus(z: Array, beta: float = 1.0, threshold: float = 20.0) -> Pair:
+    """log(1 + exp(beta z)) / beta, and z itself where beta z > threshold."""
+    linear = beta * z > threshold
+    value = np.maximum(z, 0) + np.log1p(np.exp(-np.abs(beta * z))) / beta
+    return np.where(linear, z, value), np.where(linear, 1, sigmoid(beta * z)[0])
+
+
+ACTIVATIONS: dict[str, Callable[..., Pair]] = {
+    "linear": lambda z: (z, np.ones_like(z)),
+    "sigmoid": sigmoid,
+    "tanh": tanh,
+    "relu": lambda z: leaky_relu(z, 0.0),
+    "leaky_relu": leaky_relu,
+    "elu": elu,
+    "selu": selu,
+    "gelu": gelu,
+    "silu": silu,
+    "softplus": softplus,
+}
+HOMOGENEOUS = {"linear", "relu", "leaky_relu"}  # phi(c z) = c phi(z) for every c > 0
+
+
+def activate(kind: str, z: Array) -> Pair:
+    """(phi(z), phi'(z)), evaluated in float64 and rounded once to the dtype of z."""
+    name, params = parse(kind)
+    value, slope = ACTIVATIONS[name](z.astype(np.float64), **params)
+    return value.astype(z.dtype), slope.astype(z.dtype)
+
+
+@cache
+def steepest(kind: str) -> float:
+    """The largest |phi'|, on a grid fine enough for its one use, a threshold at 1 % of it."""
+    z = np.geomspace(1e-6, 1e6, 20_001)
+    return float(np.abs(activate(kind, np.concatenate([-z, [0.0], z]))[1]).max())
+
+
+# --- Numbers that no depth can make underflow or overflow ----------------------------------------
+
+
+@dataclass(frozen=True)
+class Scaled:
+    """The array `value * 2**exponent`."""
+
+    value: Array
+    exponent: int = 0
+
+    def rescaled(self) -> Scaled:
+        """Bring max|value| into [1, 2), which is exact."""
+        peak = float(np.abs(self.value).max())
+        if peak == 0 or not math.isfinite(peak):
+            return self
+        shift = math.frexp(peak)[1] - 1
+        return Scaled(np.ldexp(self.value, -shift), self.exponent + shift)
+
+    def __matmul__(self, matrix: Array) -> Scaled:
+        return Scaled(self.value @ matrix, self.exponent)
+
+    def __mul__(self, factor: Array | float) -> Scaled:
+        return Scaled(self.value * factor, self.exponent)
+
+    def __add__(self, other: Scaled) -> Scaled:
+        top = max(self.exponent, other.exponent)
+        one, two = (np.ldexp(term.value, term.exponent - top) for term in (self, other))
+        return Scaled(one + two, top)
+
+    @np.errstate(all="ignore")
+    def true(self) -> Array:
+        """The plain array: 0 or inf where its dtype ends."""
+        return np.ldexp(self.value, self.exponent)
+
+    def finite(self) -> bool:
+        """Is no element infinite or nan?"""
+        return bool(np.isfinite(self.value).all())
+
+    def wide(self) -> Array:
+        """The value in float64, rescaled so that its squares are in range."""
+        return self.rescaled().value.astype(np.float64)
+
+    def log10_norm(self) -> float:
+        """log10 of the Frobenius norm, -inf for zeros."""
+        norm = np.linalg.norm(self.wide())
+        return float(np.log10(norm)) + self.rescaled().exponent * math.log10(2)
+
+    def log10_rms(self) -> float:
+        """log10 of the root mean square."""
+        return self.log10_norm() - math.log10(self.value.size) / 2
+
+
+# --- Losses: the value and dL/dy -----------------------------------------------------------------
+
+
+def mse(y: Array, target: Array) -> tuple[float, Array]:
+    """Mean of (y - t)^2 over all elements."""
+    error = y - target
+    return float((error**2).mean()), 2 * error / error.size
+
+
+def half_mse(y: Array, target: Array) -> tuple[float, Array]:
+    """Sum of (y - t)^2 / 2, averaged over the batch."""
+    error = y - target
+    return float((error**2).sum()) / 2 / len(y), error / len(y)
+
+
+def cross_entropy(y: Array, target: Array) -> tuple[float, Array]:
+    """-log softmax(y)[t] for class ids t, averaged over the batch."""
+    rows = np.arange(len(y))
+    logits = y - y.max(axis=1, keepdims=True)
+    total = np.exp(logits).sum(axis=1, keepdims=True)
+    p = np.exp(logits) / total
+    p[rows, target] = 0
+    p[rows, target] = -p.sum(axis=1)  # p - 1, without its cancellation near p = 1
+    return float((np.log(total[:, 0]) - logits[rows, target]).mean()), p / len(y)
+
+
+LOSSES = {"mse": mse, "half_mse": half_mse, "cross_entropy": cross_entropy}
+
+
+# --- Forward and backward ------------------------------------------------------------------------
+
+
+class Trace(NamedTuple):
+    """What the forward pass leaves for the backward pass."""
+
+    z: list[Scaled]
+    a: list[Scaled]
+    slope: list[Array]
+    h: list[Scaled]
+    y: Scaled
+
+
+class Gradients(NamedTuple):
+    """True gradients, input side first; the readout is last in `weights` and `biases`."""
+
+    weights: list[Array]
+    biases: list[Array]
+    preactivations: list[Array]
+    input: Array
+    loss: float | None = None
+
+
+def bend(kind: str, z: Scaled) -> tuple[Scaled, Scaled, Array]:
+    """z, a = phi(z) and phi'(z); a z that carries an exponent is spelled out where phi bends it."""
+    if z.exponent and parse(kind)[0] not in HOMOGENEOUS:
+        if z.rescaled().exponent < -60:  # there phi(z) = phi'(0) z to the last bit of float64
+            tiny = np.where(z.value > 0, 2.0**-60, -(2.0**-60))
+            slope = activate(kind, tiny)[1].astype(z.value.dtype)
+            return z, z * slope, slope
+        z = Scaled(z.true())
+    value, slope = activate(kind, z.value)
+    return z, Scaled(value, z.exponent), slope
+
+
+@np.errstate(all="ignore")  # a value that is not finite is a result
+def propagate(spec: MLP, state: State, x: Array) -> Trace:
+    """The forward pass."""
+    plan = Plan.of(spec)
+    # Where phi(0) = 0 and no bias is added, a signal of any size stays in proportion and can carry
+    # an exponent. Elsewhere the exponent stays 0.
+    unbiased = not any(state[key].any() for key in state if key.endswith("bias"))
+    carried = unbiased and not any(activate(kind, np.zeros(1))[0].any() for kind in plan.kinds)
+
+    def kept(h: Scaled) -> Scaled:
+        return h.rescaled() if carried else h
+
+    def affine(name: str, h: Scaled) -> Scaled:
+        # Adding the bias to the value is right in both: an exponent is carried, or the bias is not 0.
+        z = h @ state[f"{name}.weight"].T
+        return Scaled(z.value + state[f"{name}.bias"], z.exponent)
+
+    bent = []
+    h = [kept(Scaled(np.asarray(x, state["layers.0.weight"].dtype)))]
+    for l, kind in enumerate(plan.kinds):
+        bent.append(bend(kind, affine(f"layers.{l}", h[l])))
+        a, source = bent[l][1], plan.sources[l]
+        h.append(kept(a if source is None else h[source] + a * plan.branch_scale))
+    z, activations, slopes = map(list, zip(*bent, strict=True))
+    y = h[-1] if spec.out_features is None else affine("readout", h[-1])
+    return Trace(z, activations, slopes, h, y)
+
+
+@np.errstate(all="ignore")
+def backpropagate(
+    spec: MLP, state: State, trace: Trace, cotangent: Array
+) -> tuple[list[Scaled], list[Scaled], list[Scaled], Scaled]:
+    """Gradients of weights, biases, pre-activations and input, each with its exponent."""
+    plan = Plan.of(spec)
+    weights: list[Scaled] = []
+    biases: list[Scaled] = []
+    deltas: list[Scaled] = []
+
+    def through(name: str, delta: Scaled, h: Scaled) -> Scaled:
+        """From dL/dz of z = W h + b to dL/dh, leaving dL/dW and dL/db on the way."""
+        h = h.rescaled()
+        weights.insert(0, Scaled(delta.value.T @ h.value, delta.exponent + h.exponent))
+        biases.insert(0, Scaled(delta.value.sum(axis=0), delta.exponent))
+        return (delta @ state[f"{name}.weight"]).rescaled()
+
+    dh = Scaled(np.asarray(cotangent, np.float64)).rescaled()
+    dh = Scaled(dh.value.astype(trace.y.value.dtype), dh.exponent)
+    if spec.out_features is not None:
+        dh = through("readout", dh, trace.h[-1])
+    skipped: dict[int, Scaled] = {}  # what reaches an h along its skip
+    for l in reversed(range(spec.depth)):
+        da, source = dh, plan.sources[l]
+        if source is not None:
+            skipped[source], da = dh, dh * plan.branch_scale
+        deltas.insert(0, (da * trace.slope[l]).rescaled())
+        dh = through(f"layers.{l}", deltas[0], trace.h[l])
+        if l in skipped:
+            dh = (dh + skipped[l]).rescaled()
+    return weights, biases, deltas, dh
+
+
+def forward(spec: MLP, state: State, x: Array) -> Array:
+    """The readout, or the last hidden output without one: `(batch, out)`."""
+    return propagate(spec, state, x).y.true()
+
+
+def backward(spec: MLP, state: State, x: Array, cotangent: Array) -> Gradients:
+    """Gradients of `sum(cotangent * y)`."""
+    *parts, dx = backpropagate(spec, state, propagate(spec, state, x), cotangent)
+    weights, biases, deltas = ([scaled.true() for scaled in part] for part in parts)
+    return Gradients(weights, biases, deltas, dx.true())
+
+
+@np.errstate(all="ignore")
+def gradients(spec: MLP, state: State, x: Array, y: Array, loss: str) -> Gradients:
+    """Gradients of a loss between the output and the targets y, and its value."""
+    value, cotangent = LOSSES[loss](forward(spec, state, x).astype(np.float64), y)
+    return backward(spec, state, x, cotangent)._replace(loss=value)
+
+
+# --- The columns of a probe ----------------------------------------------------------------------
+
+
+def correlation(z: Scaled) -> float:
+    """Mean cosine of pairs of the B nonzero rows: (|sum of unit rows|^2 - B) / (B (B - 1))."""
+    rows = z.wide()
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = (rows / length)[length[:, 0] > 0]
+    b = len(unit)
+    return float((unit.sum(axis=0) ** 2).sum() - b) / (b * (b - 1)) if b > 1 else math.nan
+
+
+def effective_rank(h: Scaled) -> float:
+    """Participation ratio (tr G)^2 / |G|_F^2 of the Gram matrix G = H H^T."""
+    gram = h.wide() @ h.wide().T
+    return float(np.trace(gram) ** 2 / (gram**2).sum())
+
+
+FORWARD: dict[str, Callable[[Trace, str, int], float]] = {
+    "log10_z_rms": lambda t, _, l: t.z[l].log10_rms(),
+    "log10_a_rms": lambda t, _, l: t.a[l].log10_rms(),
+    "saturated": lambda t, kind, l: (np.abs(t.slope[l]) < 0.01 * steepest(kind)).mean(),
+    "dead": lambda t, _, l: (t.a[l].value == 0).all(axis=0).mean(),
+    "correlation": lambda t, _, l: correlation(t.z[l]),
+    "effective_rank": lambda t, _, l: effective_rank(t.h[l + 1]),
+}
+BACKWARD = ("log10_delta_rms", "log10_wgrad_norm", "log10_bgrad_norm")
+
+
+@np.errstate(all="ignore")
+def probe(
+    spec: MLP,
+    *,
+    x: Array | None = None,
+    y: Array | None = None,
+    loss: str | None = None,
+    batch: int = 128,
+    seeds: int = 8,
+    seed: int = 0,
+    dtype: str = "float64",
+) -> dict[str, Array]:
+    """Every column `(seeds, depth)` and `first_nonfinite` `(seeds,)`; run r is drawn from seed + r.
+
+    Without `x` the input is standard normal; without a loss the cotangent at the output is standard
+    normal divided by sqrt(batch).
+    """
+    sizes = Plan.of(spec).sizes
+    inputs = (batch, sizes[0]) if x is None else np.shape(x)
+    outputs = (inputs[0], spec.out_features or sizes[-1])
+    columns = {name: np.full((seeds, spec.depth), math.nan) for name in (*FORWARD, *BACKWARD)}
+    first_nonfinite = np.full(seeds, -1)
+
+    def run(r: int) -> int:
+        """Fill row r of every column; return where a value was first not finite, or -1."""
+        state = init(spec, seed + r, dtype)
+        given = Stream(seed + r, INPUT, dtype=dtype).normal(inputs) if x is None else x
+        trace = propagate(spec, state, given)
+        for l, kind in enumerate(Plan.of(spec).kinds):
+            for name, column in FORWARD.items():
+                columns[name][r, l] = column(trace, kind, l)
+            if not (trace.z[l].finite() and trace.a[l].finite() and trace.h[l + 1].finite()):
+                return l
+        value = 0.0
+        if loss is None:
+            stream = Stream(seed + r, COTANGENT, dtype=dtype)
+            cotangent = stream.normal(outputs) / math.sqrt(outputs[0])
+        else:
+            value, cotangent = LOSSES[loss](trace.y.true().astype(np.float64), np.asarray(y))
+        if not (trace.y.finite() and math.isfinite(value)):
+            return spec.depth
+        weights, biases, deltas, _ = backpropagate(spec, state, trace, cotangent)
+        for l in reversed(range(spec.depth)):
+            norms = deltas[l].log10_rms(), weights[l].log10_norm(), biases[l].log10_norm()
+            for name, norm in zip(BACKWARD, norms, strict=True):
+                columns[name][r, l] = norm
+            if not deltas[l].finite():
+                return l
+        return -1
+
+    for r in range(seeds):
+        first_nonfinite[r] = run(r)
+    return columns | {"first_nonfinite": first_nonfinite}

@@ -1,0 +1,233 @@
+"""Gradients by the autograd of other libraries, in float64, and the error they are compared by.
+
+A rival writes the network in its own library and differentiates it there. Where the derivative of a
+library loses its digits in saturation (1 - y^2 of tanh, 1 + erf of gelu, p - 1 of cross-entropy),
+the same function is spelled so that autograd keeps them. Slopes at kinks are torch's.
+"""
+
+import importlib.util
+import math
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+import vgcore as vg
+from vgcore import reference
+
+Array = npt.NDArray[Any]
+State = dict[str, Array]
+Function = Callable[..., Any]
+
+
+class Answer(NamedTuple):
+    """Gradients of one problem, input side first; the readout is last in `weights` and `biases`."""
+
+    weights: list[Array]
+    biases: list[Array]
+    preactivations: list[Array]
+    input: Array
+    loss: float | None
+
+
+def error(measured: Any, expected: Any) -> float:
+    """The largest |a - b|_F / |b|_F over gradients and loss; inf where shapes differ."""
+
+    def parts(answer: Any) -> Iterator[Array]:
+        yield from (*answer.weights, *answer.biases, *answer.preactivations, answer.input)
+        if answer.loss is not None:
+            yield np.array(answer.loss)
+
+    def relative(a: Array, b: Array) -> float:
+        # Below the floor a plain backward pass has met subnormal numbers, which have fewer digits.
+        return float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-290)
+
+    pairs = zip(parts(measured), parts(expected), strict=True)
+    return max(relative(a, b) if a.shape == b.shape else math.inf for a, b in pairs)
+
+
+def tensors(spec: vg.MLP, state: State, suffix: str) -> list[Array]:
+    """Weights or biases of a state dict, input side first, the readout last."""
+    modules = [f"layers.{l}" for l in range(spec.depth)]
+    modules += [] if spec.out_features is None else ["readout"]
+    return [state[f"{module}.{suffix}"] for module in modules]
+
+
+def network(spec: vg.MLP, activations: dict[str, Function], affine: Function, x: Any) -> Any:
+    """The output in any array library; `affine(i, h)` is the i-th affine map, the readout last."""
+    kinds: Any = spec.activation
+    kinds = [kinds] * spec.depth if isinstance(kinds, str) else kinds
+    blocks = spec.depth // spec.block
+    scale = blocks**-0.5 if spec.branch_scale == "1/sqrt(L)" else spec.branch_scale
+    h = entry = x
+    for l, kind in enumerate(map(vg.Activation, kinds)):
+        h = activations[kind.name](affine(l, h), **kind.params)
+        if spec.skip == "residual" and (l + 1) % spec.block == 0:
+            entry = h = entry + scale * h if entry.shape == h.shape else h
+    return h if spec.out_features is None else affine(spec.depth, h)
+
+
+def saturating(where: Function, sigmoid: Function, tanh: Function, erfc: Function) -> dict[str, Function]:
+    """Activations whose derivative needs care where they saturate."""
+
+    def sigmoid_(z: Any) -> Any:
+        return where(z < 0, sigmoid(z), 1 - sigmoid(-z))
+
+    def tanh_(z: Any) -> Any:
+        return where(abs(z) < 1, tanh(z), 2 * sigmoid_(2 * z) - 1)
+
+    def gelu(z: Any, approximate: str) -> Any:
+        if approximate == "none":
+            return z * erfc(-z / math.sqrt(2)) / 2
+        return z * sigmoid_(math.sqrt(8 / math.pi) * (z + 0.044715 * z**3))
+
+    return {"sigmoid": sigmoid_, "tanh": tanh_, "gelu": gelu, "silu": lambda z: z * sigmoid_(z)}
+
+
+def jax_gradients(
+    spec: vg.MLP,
+    state: State,
+    x: Array,
+    *,
+    y: Array | None = None,
+    loss: str | None = None,
+    cotangent: Array | None = None,
+) -> Answer:
+    """By `jax.value_and_grad`; dL/dz_l is the gradient of a zero that is added to z_l."""
+    jax = import_module("jax")
+    jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_disable_most_optimizations", True)  # every program runs once
+    jnp, nn = jax.numpy, jax.nn
+
+    def elu(z: Any, alpha: float) -> Any:
+        low = jnp.where(z > 0, 0, z)  # the branch not taken must stay finite
+        # The derivative of expm1 is expm1 + 1, which has no digits left far below 0.
+        return jnp.where(z > 0, z, alpha * jnp.where(z < -1, jnp.exp(low) - 1, jnp.expm1(low)))
+
+    def softplus(z: Any, beta: float, threshold: float) -> Any:
+        return jnp.where(beta * z > threshold, z, nn.softplus(beta * z) / beta)
+
+    def cross_entropy(out: Any, target: Any) -> Any:
+        is_target = jnp.arange(out.shape[1]) == target[:, None]
+        margins = out - jnp.take_along_axis(out, target[:, None], axis=1)
+        others = nn.logsumexp(jnp.where(is_target, -jnp.inf, margins), axis=1)
+        return jnp.logaddexp(others, 0).mean()
+
+    activations = {
+        "linear": lambda z: z,
+        "relu": nn.relu,
+        "leaky_relu": lambda z, negative_slope: jnp.where(z > 0, z, negative_slope * z),
+        "elu": elu,
+        "selu": lambda z: 1.0507009873554805 * elu(z, 1.6732632423543772),
+        "softplus": softplus,
+        **saturating(jnp.where, nn.sigmoid, jnp.tanh, jax.scipy.special.erfc),
+    }
+    losses = {
+        None: lambda out, _: (out * cotangent).sum(),
+        "mse": lambda out, target: ((out - target) ** 2).mean(),
+        "half_mse": lambda out, target: ((out - target) ** 2).sum() / 2 / len(out),
+        "cross_entropy": cross_entropy,
+    }
+
+    def objective(weights: Any, biases: Any, nudges: Any, x: Any) -> Any:
+        def affine(i: int, h: Any) -> Any:
+            z = h @ weights[i].T + biases[i]
+            return z + nudges[i] if i < spec.depth else z
+
+        return losses[loss](network(spec, activations, affine, x), y)
+
+    weights = [jnp.asarray(value) for value in tensors(spec, state, "weight")]
+    biases = [jnp.asarray(value) for value in tensors(spec, state, "bias")]
+    nudges = [jnp.zeros((len(x), len(bias))) for bias in biases[: spec.depth]]
+    differentiate = jax.jit(jax.value_and_grad(objective, argnums=(0, 1, 2, 3)))
+    value, gradients = differentiate(weights, biases, nudges, jnp.asarray(x))
+    dw, db, dz, dx = jax.tree.map(np.asarray, gradients)
+    return Answer(dw, db, dz, dx, None if loss is None else float(value))
+
+
+def torch_gradients(
+    spec: vg.MLP,
+    state: State,
+    x: Array,
+    *,
+    y: Array | None = None,
+    loss: str | None = None,
+    cotangent: Array | None = None,
+) -> Answer:
+    """By `Tensor.backward`, with the gradients of the pre-activations retained."""
+    torch = import_module("torch")
+    functional = torch.nn.functional
+
+    def leaf(value: Array) -> Any:
+        return torch.tensor(value, dtype=torch.float64, requires_grad=True)
+
+    def cross_entropy(out: Any, target: Any) -> Any:
+        margins = out - out.gather(1, target[:, None])
+        others = margins.scatter(1, target[:, None], -math.inf).logsumexp(1)
+        return torch.logaddexp(others, torch.zeros_like(others)).mean()
+
+    activations = {
+        "linear": lambda z: z,
+        "relu": functional.relu,
+        "leaky_relu": functional.leaky_relu,
+        "elu": functional.elu,
+        "selu": functional.selu,
+        "softplus": functional.softplus,
+        **saturating(torch.where, torch.sigmoid, torch.tanh, torch.erfc),
+    }
+    losses = {
+        None: lambda out, _: (out * torch.tensor(cotangent)).sum(),
+        "mse": functional.mse_loss,
+        "half_mse": lambda out, target: ((out - target) ** 2).sum() / 2 / len(out),
+        "cross_entropy": cross_entropy,
+    }
+
+    weights = [leaf(value) for value in tensors(spec, state, "weight")]
+    biases = [leaf(value) for value in tensors(spec, state, "bias")]
+    preactivations = []
+
+    def affine(i: int, h: Any) -> Any:
+        z = functional.linear(h, weights[i], biases[i])
+        z.retain_grad()
+        preactivations.append(z)
+        return z
+
+    inputs = leaf(x)
+    out = network(spec, activations, affine, inputs)
+    value = losses[loss](out, None if y is None else torch.tensor(y))
+    value.backward()
+
+    def gradients(tensors: list[Any]) -> list[Array]:
+        return [tensor.grad.numpy() for tensor in tensors]
+
+    return Answer(
+        gradients(weights),
+        gradients(biases),
+        gradients(preactivations[: spec.depth]),
+        inputs.grad.numpy(),
+        None if loss is None else value.item(),
+    )
+
+
+def reference_gradients(
+    spec: vg.MLP,
+    state: State,
+    x: Array,
+    *,
+    y: Array | None = None,
+    loss: str | None = None,
+    cotangent: Array | None = None,
+) -> Answer:
+    """By the package's own NumPy twin: no autograd, but the same question."""
+    if loss is None:
+        return Answer(*reference.backward(spec, state, x, np.asarray(cotangent)))
+    return Answer(*reference.gradients(spec, state, x, np.asarray(y), loss))
+
+
+RIVALS: list[Callable[..., Answer]] = [
+    rival
+    for library, rival in {"jax": jax_gradients, "torch": torch_gradients}.items()
+    if importlib.util.find_spec(library)
+]

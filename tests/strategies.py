@@ -1,0 +1,136 @@
+"""Hypothesis strategies for nets and problems; a new row of a core table is drawn by itself."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+
+import vgcore as vg
+
+Array = npt.NDArray[Any]
+Parameters = dict[str, st.SearchStrategy[Any]]
+
+EXAMPLES = int(os.environ.get("VGCORE_EXAMPLES", "200"))
+
+
+def over_examples(test: Callable[..., None]) -> Callable[..., None]:
+    """Run a property on as many examples as the environment asks for, with time for each."""
+    patient: Callable[..., Callable[..., None]] = pytest.mark.timeout(100 + EXAMPLES)
+    return patient(settings(max_examples=EXAMPLES, deadline=None)(test))
+
+
+def hundredths(low: float, high: float) -> st.SearchStrategy[float]:
+    """Multiples of 0.01: no parameter is so small that a plain backward pass underflows."""
+    return st.integers(round(100 * low), round(100 * high)).map(lambda k: k / 100)
+
+
+# The ranges keep signals within a few orders of magnitude over six layers.
+GAIN = hundredths(0.5, 2)
+KAIMING: Parameters = {"a": hundredths(0, 2), "mode": st.sampled_from(["fan_in", "fan_out"])}
+INIT_PARAMETERS: dict[str, Parameters] = {
+    "constant": {"value": hundredths(-0.2, 0.2)},
+    "uniform": {"a": hundredths(-0.5, -0.1), "b": hundredths(0.1, 0.5)},
+    "normal": {"mean": hundredths(-0.1, 0.1), "std": hundredths(0.1, 0.4)},
+    "kaiming_uniform": KAIMING,
+    "kaiming_normal": KAIMING,
+    "mean_field": {"sigma_w": hundredths(0.5, 1.5), "sigma_b": hundredths(0, 1)},
+}
+# Without these the init has no value, or one that lets every layer grow by half its width.
+REQUIRED = {"constant": {"value"}, "uniform": {"a", "b"}, "normal": {"std"}}
+BIAS_INITS = ("zeros", "constant", "uniform", "normal", "torch_default")
+
+ACTIVATION_PARAMETERS: dict[str, Parameters] = {
+    "leaky_relu": {"negative_slope": hundredths(-0.5, 1.5)},
+    "elu": {"alpha": hundredths(0.2, 2)},
+    "gelu": {"approximate": st.sampled_from(["none", "tanh"])},
+    "softplus": {"beta": hundredths(0.5, 3), "threshold": hundredths(5, 30)},
+}
+
+
+def activations() -> st.SearchStrategy[vg.Activation]:
+    """Any activation, with some of its parameters given."""
+
+    def called(name: str) -> st.SearchStrategy[vg.Activation]:
+        given = st.fixed_dictionaries({}, optional=ACTIVATION_PARAMETERS.get(name, {}))
+        return given.map(lambda parameters: vg.Activation(name, **parameters))
+
+    return st.sampled_from(vg.ACTIVATIONS).flatmap(called)
+
+
+def inits(names: tuple[str, ...] = vg.INITS) -> st.SearchStrategy[vg.Init]:
+    """Any init of these names, with some of its parameters given."""
+
+    def called(name: str) -> st.SearchStrategy[vg.Init]:
+        known = {"gain": GAIN} | INIT_PARAMETERS.get(name, {})
+        required = {key: known.pop(key) for key in REQUIRED.get(name, ())}
+        given = st.fixed_dictionaries(required, optional=known)
+        return given.map(lambda parameters: vg.Init(name, **parameters))
+
+    return st.sampled_from(names).flatmap(called)
+
+
+@st.composite
+def fields(draw: st.DrawFn) -> dict[str, Any]:
+    """Keyword arguments of a valid `vg.MLP`."""
+    depth = draw(st.integers(1, 6))
+    sizes = st.integers(1, 9)
+    skip = draw(st.sampled_from((None, *vg.SKIPS)))
+    each = [activations()] * depth
+    given: dict[str, Any] = {
+        "depth": depth,
+        "width": draw(sizes if skip else sizes | st.tuples(*[sizes] * depth)),
+        "in_features": draw(st.none() | sizes),
+        "out_features": draw(st.none() | st.integers(1, 5)),
+        "activation": draw(activations() | st.tuples(*each)),
+        "init": draw(inits()),
+        "bias": draw(st.none() | inits(BIAS_INITS)),
+        "skip": skip,
+    }
+    if skip:
+        divisors = [block for block in range(1, depth + 1) if depth % block == 0]
+        given["block"] = draw(st.sampled_from(divisors))
+        given["branch_scale"] = draw(hundredths(0.1, 1) | st.just("1/sqrt(L)"))
+    return given
+
+
+def specs() -> st.SearchStrategy[vg.MLP]:
+    """Nets of up to six layers with up to nine units."""
+    return fields().map(lambda given: vg.MLP(**given))
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A net, its seed, an input, and what starts the backward pass."""
+
+    spec: vg.MLP
+    seed: int
+    x: Array
+    start: dict[str, Any]  # y and loss, or cotangent: the keywords of a rival
+
+
+@st.composite
+def problems(draw: st.DrawFn) -> Problem:
+    """Everything that a backward pass needs."""
+    spec = draw(specs())
+    seed = draw(st.integers(0, 2**64 - 1))
+    batch = draw(st.integers(1, 9))
+    rng = np.random.default_rng(seed)
+    widths = (spec.width,) if isinstance(spec.width, int) else spec.width
+    outputs = spec.out_features or widths[-1]
+    x = rng.standard_normal((batch, spec.in_features or widths[0]))
+    losses = [None, *vg.LOSSES]
+    if outputs == 1 or vg.Init(str(spec.init)).name == "constant":
+        # Its cotangent sums to zero over classes, which equal rows of W turn into rounding noise.
+        losses.remove("cross_entropy")
+    loss = draw(st.sampled_from(losses))
+    numbers = rng.standard_normal((batch, outputs))
+    if loss is None:
+        return Problem(spec, seed, x, {"cotangent": numbers})
+    y = rng.integers(outputs, size=batch) if loss == "cross_entropy" else numbers
+    return Problem(spec, seed, x, {"y": y, "loss": loss})

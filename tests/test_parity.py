@@ -1,0 +1,166 @@
+"""The Rust core against the NumPy reference and other libraries' autograd, through the public API."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import vgcore as vg
+from rivals import RIVALS, Answer, error, reference_gradients
+from strategies import Problem, over_examples, problems, specs
+from vgcore import reference
+
+NORMS = ("log10_z_rms", "log10_a_rms", "log10_delta_rms", "log10_wgrad_norm", "log10_bgrad_norm")
+SHARES = ("saturated", "dead", "correlation", "effective_rank")
+
+seeds = st.integers(0, 2**64 - 2)  # a probe of two seeds takes the next one too
+
+
+def kernel_gradients(net: vg.Network, problem: Problem) -> vg.Gradients:
+    solve = net.gradients if "loss" in problem.start else net.backward
+    return solve(problem.x, **problem.start)
+
+
+@over_examples
+@given(spec=specs(), seed=seeds)
+def test_drawn_numbers_are_those_of_the_reference(spec: vg.MLP, seed: int) -> None:
+    for dtype, tolerance in (("float64", 1e-14), ("float32", 1e-7)):
+        drawn = spec.init(seed=seed, dtype=dtype).state_dict()
+        expected = reference.init(spec, seed, dtype)
+        assert list(drawn) == list(expected)
+        for key, value in expected.items():
+            assert drawn[key].dtype == dtype
+            np.testing.assert_allclose(drawn[key], value, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("rival", [reference_gradients, *RIVALS])
+@over_examples
+@given(problem=problems())
+def test_gradients_are_those_of_every_rival(rival: Callable[..., Answer], problem: Problem) -> None:
+    net = problem.spec.init(seed=problem.seed, dtype="float64")
+    expected = rival(problem.spec, net.state_dict(), problem.x, **problem.start)
+    assert error(kernel_gradients(net, problem), expected) < 1e-10
+
+
+@over_examples
+@given(problem=problems())
+def test_outputs_are_those_of_the_reference(problem: Problem) -> None:
+    net = problem.spec.init(seed=problem.seed, dtype="float64")
+    expected = reference.forward(problem.spec, net.state_dict(), problem.x)
+    np.testing.assert_allclose(net.forward(problem.x), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("batch", [1, 7, 8, 9, 16, 33, 70, 130])
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-12), ("float32", 1e-4)])
+def test_every_edge_of_a_tile_is_computed(batch: int, dtype: str, tolerance: float) -> None:
+    widths = (1, 7, 8, 9, 15, 16, 17, 31, 33, 64, 65, 130, 3, 257, 2)
+    spec = vg.MLP(depth=len(widths), width=widths, in_features=5, out_features=11, activation="silu")
+    net = spec.init(dtype=dtype)
+    rng = np.random.default_rng(batch)
+    x, cotangent = (rng.standard_normal((batch, size)) for size in (5, 11))
+    state = {key: value.astype(np.float64) for key, value in net.state_dict().items()}
+    x, cotangent = (value.astype(dtype).astype(np.float64) for value in (x, cotangent))
+    expected = reference_gradients(spec, state, x, cotangent=cotangent)
+    assert error(net.backward(x, cotangent), expected) < tolerance
+
+
+def assert_columns(measured: vg.Probe, expected: dict[str, Any], norms: float, shares: float) -> None:
+    np.testing.assert_array_equal(measured.first_nonfinite, expected["first_nonfinite"])
+    for names, tolerance in ((NORMS, norms), (SHARES, shares)):
+        for name in names:
+            np.testing.assert_allclose(getattr(measured, name), expected[name], rtol=0, atol=tolerance, err_msg=name)
+
+
+@over_examples
+@given(spec=specs(), seed=seeds, batch=st.integers(1, 9))
+def test_columns_are_those_of_the_reference(spec: vg.MLP, seed: int, batch: int) -> None:
+    given: dict[str, Any] = {"batch": batch, "seeds": 2, "seed": seed, "dtype": "float64"}
+    assert_columns(vg.probe(spec, **given), reference.probe(spec, **given), 1e-9, 1e-9)
+
+
+@over_examples
+@given(problem=problems().filter(lambda problem: "loss" in problem.start))
+def test_columns_on_the_data_of_a_caller_are_those_of_the_reference(problem: Problem) -> None:
+    given: dict[str, Any] = {"x": problem.x, **problem.start, "seeds": 1, "dtype": "float64"}
+    spec = problem.spec
+    assert_columns(vg.probe(spec, **given), reference.probe(spec, **given), 1e-9, 1e-9)
+
+
+@pytest.mark.parametrize("activation", vg.ACTIVATIONS)
+@pytest.mark.parametrize("skip", [None, "residual"])
+@pytest.mark.parametrize("init", ["xavier_uniform", "kaiming_normal", "orthogonal", "torch_default"])
+def test_float32_columns_follow_the_reference_to_a_thousandth(activation: str, skip: str | None, init: str) -> None:
+    spec = vg.MLP(
+        depth=24,
+        width=33,
+        in_features=20,
+        out_features=4,
+        activation=activation,
+        init=init,
+        skip=skip,
+        block=2,
+    )
+    given: dict[str, Any] = {"batch": 17, "seeds": 2, "dtype": "float32"}
+    assert_columns(vg.probe(spec, **given), reference.probe(spec, **given), 1e-3, 5e-3)
+
+
+@pytest.mark.parametrize("activation", vg.ACTIVATIONS)
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 5e-3)])
+def test_columns_far_beyond_the_range_of_a_float_are_those_of_the_reference(
+    activation: str, dtype: str, tolerance: float
+) -> None:
+    spec = vg.MLP(depth=900, width=9, activation=activation, init="lecun_normal(gain=0.2)")
+    given: dict[str, Any] = {"batch": 5, "seeds": 2, "dtype": dtype}
+    measured = vg.probe(spec, **given)
+    assert measured.log10_delta_rms.min() < -330
+    assert measured.first_nonfinite.tolist() == [-1, -1]
+    assert_columns(measured, reference.probe(spec, **given), tolerance, tolerance)
+
+
+ENDS = {
+    "at z": (vg.MLP(depth=6, width=8, activation="elu", init="normal(std=1e10)"), 3),
+    "at a": (
+        vg.MLP(
+            depth=2,
+            width=4,
+            activation="leaky_relu(negative_slope=1e30)",
+            init="constant(value=-1e10)",
+            bias="constant(value=1)",
+        ),
+        0,
+    ),
+    "at the readout": (
+        vg.MLP(
+            depth=1,
+            width=64,
+            in_features=1,
+            out_features=1,
+            activation="sigmoid",
+            init="constant(value=1e38)",
+        ),
+        1,
+    ),
+    # Every forward sum has one term; the backward sum over 64 leaves float32.
+    "at delta": (
+        vg.MLP(depth=2, width=(1, 64), activation="linear", init="constant(value=1e38)"),
+        0,
+    ),
+    "never": (vg.MLP(depth=6, width=8, activation="relu", init="normal(std=1e10)"), -1),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("spec", "float32_ends_at"), ENDS.values(), ids=ENDS)
+def test_a_run_that_leaves_the_range_ends_where_the_reference_ends(
+    spec: vg.MLP, float32_ends_at: int, dtype: str
+) -> None:
+    given: dict[str, Any] = {"batch": 4, "seeds": 1, "dtype": dtype}
+    measured, expected = vg.probe(spec, **given), reference.probe(spec, **given)
+    assert measured.first_nonfinite.tolist() == [float32_ends_at if dtype == "float32" else -1]
+    for name in NORMS:
+        column, finite = getattr(measured, name), np.isfinite(expected[name])
+        assert (np.isfinite(column) == finite).all(), name
+        np.testing.assert_allclose(column[finite], expected[name][finite], rtol=0, atol=1e-3)

@@ -1,0 +1,304 @@
+"""The house stays in order: who imports whom, what is public, and that every printed example is true."""
+
+import ast
+import doctest
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+import vgcore
+
+ROOT = Path(__file__).parents[1]
+PYTHON = {path.stem: path for path in sorted((ROOT / "python" / "vgcore").glob("*.py"))}
+RUST = sorted((ROOT / "src").rglob("*.rs"))
+
+# A module may import from its own row and from rows above. A new module needs a place here.
+PYTHON_ROWS: list[set[str]] = [
+    {"_core", "data", "progress", "reference"},
+    {"spec", "network", "table"},
+    {"probe", "sweep", "train"},
+    {"diagnose", "advise", "theory"},
+    {"report", "plot"},
+    {"cli"},
+    {"__init__", "__main__"},
+]
+RUST_ROWS: list[set[str]] = [
+    {"error"},
+    {"simd", "rng"},
+    {"kernel", "activation", "norm", "skip", "loss", "init", "signature"},
+    {"spec"},
+    {"naive"},
+    {"forward", "backward", "stats", "plan", "weights"},
+    {"gradients", "gradcheck"},
+    {"run"},
+    {"py"},
+    {"lib"},
+]
+
+
+def row_of(module: str, rows: list[set[str]]) -> int:
+    return next(i for i, row in enumerate(rows) if module in row)
+
+
+def cycle(graph: Mapping[str, set[str]]) -> list[str]:
+    """Modules that import each other in a circle, if any."""
+    finished: set[str] = set()
+
+    def visit(module: str, path: list[str]) -> list[str]:
+        if module in path:
+            return [*path[path.index(module) :], module]
+        if module not in finished:
+            for other in sorted(graph.get(module, set())):
+                if found := visit(other, [*path, module]):
+                    return found
+            finished.add(module)
+        return []
+
+    return next((found for module in graph if (found := visit(module, []))), [])
+
+
+def test_a_circle_of_imports_is_found() -> None:
+    assert cycle({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert cycle({"a": {"b"}, "b": {"c", "d"}, "d": {"b"}}) == ["b", "d", "b"]
+
+
+# Python
+
+
+def is_type_checking(node: ast.AST) -> bool:
+    return isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
+
+
+def names(node: ast.AST) -> Iterator[str]:
+    """The modules that a statement or call imports, in full."""
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom):
+        base = node.module or ""
+        if node.level:
+            base = "vgcore." + base if base else "vgcore"
+        # From a package one imports its modules; from a module, its names.
+        yield from (f"vgcore.{alias.name}" for alias in node.names) if base == "vgcore" else (base,)
+    elif isinstance(node, ast.Call) and ast.unparse(node.func).split(".")[-1] in {"optional", "import_module"}:
+        yield from (arg.value for arg in node.args[:1] if isinstance(arg, ast.Constant) and isinstance(arg.value, str))
+
+
+def imports(module: str, *, functions: bool, types: bool) -> set[str]:
+    """What a module imports, with or without what only its functions or only its annotations need."""
+    found: set[str] = set()
+
+    def walk(node: ast.AST) -> None:
+        found.update(names(node))
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda) and not functions:
+                continue
+            if is_type_checking(child) and not types:
+                continue
+            walk(child)
+
+    walk(ast.parse(PYTHON[module].read_text(encoding="utf-8")))
+    return found
+
+
+def ours(found: set[str]) -> set[str]:
+    """The modules of this package among them."""
+    return {name.split(".")[1] for name in found if name.startswith("vgcore.")} & {*PYTHON, "_core"}
+
+
+def test_every_python_module_has_a_place() -> None:
+    assert {*PYTHON} <= set().union(*PYTHON_ROWS)
+    assert {"spec", "network", "probe", "sweep", "table", "plot", "cli", "data", "reference"} <= {*PYTHON}
+
+
+@pytest.mark.parametrize("module", PYTHON)
+def test_python_imports_run_one_way(module: str) -> None:
+    row = row_of(module, PYTHON_ROWS)
+    below = set().union(*PYTHON_ROWS[: row + 1])
+    assert ours(imports(module, functions=False, types=False)) <= below - {module}
+
+
+def test_no_python_modules_import_each_other_in_a_circle() -> None:
+    graph = {module: ours(imports(module, functions=False, types=False)) for module in PYTHON}
+    assert graph["sweep"] >= {"probe", "spec"}
+    assert cycle(graph) == []
+
+
+@pytest.mark.parametrize("module", sorted({*PYTHON} - {"__main__"}))
+def test_nobody_imports_the_command_line(module: str) -> None:
+    assert "cli" not in ours(imports(module, functions=True, types=True))
+
+
+@pytest.mark.parametrize("module", ["reference", "data", "progress"])
+def test_some_modules_stand_alone(module: str) -> None:
+    assert ours(imports(module, functions=True, types=False)) == set()
+
+
+# Who may need a library other than NumPy, be it in a function or for annotations.
+LIBRARIES = {
+    "matplotlib": {"plot"},
+    "pandas": {"table", "probe", "sweep"},
+    "polars": {"table", "probe", "sweep"},
+    "pyarrow": {"table"},
+    "rich": {"progress", "report", "cli"},
+    "typer": {"cli"},
+    "click": {"cli"},
+}
+
+
+@pytest.mark.parametrize("module", PYTHON)
+def test_a_library_is_imported_only_where_it_has_its_place(module: str) -> None:
+    runtime, all_ = (imports(module, functions=True, types=types) for types in (False, True))
+    found = {name.partition(".")[0] for name in runtime | (all_ - {"typing_extensions"})}
+    foreign = found - {"vgcore", "numpy"} - sys.stdlib_module_names
+    assert foreign <= {*LIBRARIES}
+    assert {library for library in foreign if module not in LIBRARIES[library]} == set()
+
+
+def test_the_plots_are_where_matplotlib_is_imported() -> None:
+    found = {name.partition(".")[0] for name in imports("plot", functions=True, types=False)}
+    assert "matplotlib" in found
+
+
+def test_importing_the_package_imports_nothing_that_is_slow() -> None:
+    code = "import sys, vgcore; print(*sorted({name.partition('.')[0] for name in sys.modules}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    assert {"vgcore", "numpy"} <= loaded
+    assert loaded & {*LIBRARIES, "jax", "torch", "scipy"} == set()
+
+
+def public_names() -> list[str]:
+    """What `__init__.py` imports: re-exported names and modules."""
+    tree = ast.parse(PYTHON["__init__"].read_text(encoding="utf-8"))
+    return [
+        alias.asname or alias.name for node in tree.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    ]
+
+
+def in_order(name: str) -> tuple[int, str]:
+    """CONSTANTS, then Classes, then the rest, as linters sort."""
+    return (0 if name.isupper() else 1 if name[0].isupper() else 2, name)
+
+
+def test_all_is_exactly_the_sorted_public_names() -> None:
+    assert vgcore.__all__ == sorted(public_names(), key=in_order)
+    for name in vgcore.__all__:
+        assert getattr(vgcore, name) is not None
+    # What else a user sees in the package are its modules.
+    rest = {name for name in vars(vgcore) if not name.startswith("_")} - set(vgcore.__all__)
+    assert rest <= {*PYTHON}
+
+
+def test_the_contract_of_names_is_kept() -> None:
+    assert set(vgcore.__all__) >= {
+        *("MLP", "Activation", "Init", "Network", "Gradients", "Probe", "Factor", "Sweep"),
+        *("probe", "sweep", "gradcheck", "build_info", "data", "plot"),
+        *("ACTIVATIONS", "INITS", "NORMS", "SKIPS", "LOSSES"),
+    }
+
+
+# Rust
+
+
+def module_of(path: Path) -> str:
+    """The module of a file; a folder is one module."""
+    return path.relative_to(ROOT / "src").parts[0].removesuffix(".rs")
+
+
+def code_of(path: Path) -> str:
+    """A Rust file without comments and without its unit tests, which stand at its end."""
+    text = path.read_text(encoding="utf-8").split("#[cfg(test)]")[0]
+    return re.sub(r"//[^\n]*", "", text)
+
+
+def uses(path: Path) -> set[str]:
+    """The modules of the crate that a file names."""
+    code = code_of(path)
+    found = set(re.findall(r"\bcrate::(\w+)", code))
+    for group in re.findall(r"\bcrate::\{(.*?)\};", code, flags=re.DOTALL):
+        found.update(re.findall(r"(?:^|,)\s*(\w+)", re.sub(r"\{[^{}]*\}", "", group)))
+    return found - {module_of(path)}
+
+
+RUST_GRAPH: dict[str, set[str]] = {}
+for _path in RUST:
+    RUST_GRAPH.setdefault(module_of(_path), set()).update(uses(_path))
+
+
+def test_every_rust_module_has_a_place() -> None:
+    assert {*RUST_GRAPH} <= set().union(*RUST_ROWS)
+    assert {"py", "run", "forward", "backward", "kernel", "simd", "rng", "spec", "naive"} <= {*RUST_GRAPH}
+
+
+@pytest.mark.parametrize("module", RUST_GRAPH)
+def test_rust_imports_run_one_way(module: str) -> None:
+    row = row_of(module, RUST_ROWS)
+    assert RUST_GRAPH[module] <= set().union(*RUST_ROWS[: row + 1])
+
+
+def test_no_rust_modules_import_each_other_in_a_circle() -> None:
+    assert RUST_GRAPH["run"] >= {"forward", "backward", "plan"}
+    assert cycle(RUST_GRAPH) == []
+
+
+def files_with(pattern: str) -> set[str]:
+    return {path.relative_to(ROOT / "src").as_posix() for path in RUST if re.search(pattern, code_of(path))}
+
+
+def test_only_the_boundary_knows_python() -> None:
+    assert files_with(r"\b(pyo3|numpy|Py[A-Z]\w*)\b") == {"py.rs"}
+
+
+def test_only_the_runner_uses_the_thread_pool() -> None:
+    assert files_with(r"\brayon\b") == {"run.rs"}
+
+
+def test_unsafe_code_stays_in_the_kernels() -> None:
+    found = {module_of(ROOT / "src" / name) for name in files_with(r"\bunsafe\b|allow\(unsafe_code\)")}
+    assert found <= {"simd", "kernel"}
+    assert "simd" in found
+
+
+def test_the_oracle_shares_nothing_with_what_it_judges() -> None:
+    assert RUST_GRAPH["naive"] & {"kernel", "simd", "forward", "backward", "stats", "run", "plan", "weights"} == set()
+
+
+# Examples
+
+
+@pytest.mark.parametrize("module", sorted({*PYTHON} - {"__main__"}))
+def test_docstring_examples_are_true(module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MPLBACKEND", "Agg")
+    # By its full name: in the package, `probe` and `sweep` are functions.
+    loaded = importlib.import_module("vgcore" if module == "__init__" else f"vgcore.{module}")
+    result = doctest.testmod(loaded)
+    assert result.failed == 0
+    assert result.attempted > 0 or ">>>" not in PYTHON[module].read_text(encoding="utf-8")
+
+
+def test_the_readmes_python_runs(tmp_path: Path) -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
+    # One after the other, as a reader would type them; prompts and their output are checked as docstrings are.
+    script = tmp_path / "readme.py"
+    plain = [block for block in blocks if ">>>" not in block]
+    script.write_text("\n".join(plain), encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(script)],
+        cwd=tmp_path,
+        env=os.environ | {"MPLBACKEND": "Agg"},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (tmp_path / "prompts.txt").write_text("\n".join(set(blocks) - set(plain)), encoding="utf-8")
+    assert doctest.testfile(str(tmp_path / "prompts.txt"), module_relative=False).failed == 0

@@ -1,0 +1,367 @@
+"""A grid of cells: its order, its tables and files, what is refused, and what Ctrl-C leaves."""
+
+import csv
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+import vgcore as vg
+
+Array: TypeAlias = npt.NDArray[Any]
+
+SPEC = vg.MLP(depth=3, width=8, activation="tanh", init="lecun_normal")
+MEASURES = (
+    *("log10_z_rms", "log10_a_rms", "log10_delta_rms", "log10_wgrad_norm", "log10_bgrad_norm"),
+    *("saturated", "dead", "correlation", "effective_rank"),
+)
+
+
+def small(**grid: Any) -> vg.Sweep:
+    return vg.sweep(SPEC, seeds=2, batch=4, **grid)
+
+
+# Cells
+
+
+def test_cells_come_in_the_order_of_the_grid_the_last_field_fastest() -> None:
+    s = small(depth=range(1, 4), activation=["relu", "tanh"], init=[vg.Init("lecun_normal"), "xavier_normal"])
+    fields = [(cell.spec.depth, cell.spec.activation, str(cell.spec.init)) for cell in s]
+    assert fields == [
+        (depth, activation, init)
+        for depth in (1, 2, 3)
+        for activation in ("relu", "tanh")
+        for init in ("lecun_normal", "xavier_normal")
+    ]
+    assert s.varied == ("depth", "activation", "init")
+    assert s.planned == len(s) == len(s.cells) == 12
+    assert s[5] is s.cells[5]
+    assert s[-1].spec == SPEC.replace(depth=3, init="xavier_normal")
+
+
+def test_every_cell_is_the_probe_of_its_spec() -> None:
+    s = vg.sweep(SPEC, depth=[7, 2], skip=[None, "residual"], width=[8, 33], seed=5, seeds=3, batch=6, dtype="float64")
+    assert len(s) == 8
+    for cell in s:
+        alone = vg.probe(cell.spec, seed=5, seeds=3, batch=6, dtype="float64")
+        assert (cell.dtype, cell.batch, cell.loss) == ("float64", 6, None)
+        np.testing.assert_array_equal(cell.seeds, alone.seeds)
+        for name in (*MEASURES, "first_nonfinite"):
+            np.testing.assert_array_equal(getattr(cell, name), getattr(alone, name))
+
+
+def test_every_cell_measures_the_data_that_is_given() -> None:
+    x, y = np.random.default_rng(0).standard_normal((6, 8)), np.array([0, 1, 2, 0, 1, 2])
+    s = vg.sweep(SPEC.replace(out_features=3), depth=[1, 4], x=x, y=y, loss="cross_entropy", seeds=2)
+    for cell in s:
+        alone = vg.probe(cell.spec, x=x, y=y, loss="cross_entropy", seeds=2)
+        assert cell.loss == "cross_entropy"
+        np.testing.assert_array_equal(cell.log10_wgrad_norm, alone.log10_wgrad_norm)
+
+
+def test_all_depths_share_their_seeds_and_so_their_first_layers() -> None:
+    s = vg.sweep(SPEC, depth=[2, 5, 40], seeds=4)
+    for shallow, deep in zip(s.cells, s.cells[1:], strict=False):
+        np.testing.assert_array_equal(shallow.log10_z_rms, deep.log10_z_rms[:, : shallow.spec.depth])
+
+
+def test_the_number_of_threads_changes_no_bit() -> None:
+    sweeps = [small(depth=range(1, 12), activation=["relu", "tanh"], threads=threads) for threads in (1, 2, 4)]
+    for other in sweeps[1:]:
+        for a, b in zip(sweeps[0], other, strict=True):
+            assert a.spec == b.spec
+            for name in MEASURES:
+                assert getattr(a, name).tobytes() == getattr(b, name).tobytes()
+
+
+def test_any_iterable_is_an_axis() -> None:
+    expected = [1, 2]
+    axes: list[Any] = [
+        expected,
+        tuple(expected),
+        range(1, 3),
+        iter(expected),
+        np.array(expected),
+        (d for d in expected),
+    ]
+    for axis in axes:
+        assert [cell.spec.depth for cell in small(depth=axis)] == expected
+
+
+def test_a_grid_of_nothing_is_one_cell() -> None:
+    s = small()
+    assert [cell.spec for cell in s] == [SPEC]
+    assert s.varied == ()
+
+
+def test_a_net_that_diverges_is_a_row() -> None:
+    s = vg.sweep(SPEC.replace(depth=40, init="mean_field(sigma_w=100)"), activation=["elu", "relu"], seeds=2)
+    assert len(s) == 2
+    assert [row["state"] for row in s.table()] == ["diverged", "exploding"]
+    assert (s[0].first_nonfinite >= 0).all()
+    assert (s[1].first_nonfinite == -1).all()
+    assert math.isnan(s.table()[0]["backward"].value)
+
+
+# Tables and files
+
+
+def test_the_table_has_one_row_a_cell() -> None:
+    s = small(activation=["sigmoid", "linear"], depth=[2, 60])
+    rows = s.table()
+    assert [(row["activation"], row["depth"]) for row in rows] == [
+        *(("sigmoid", 2), ("sigmoid", 60), ("linear", 2), ("linear", 60)),
+    ]
+    for row, cell in zip(rows, s, strict=True):
+        for signal in ("forward", "backward", "weight"):
+            assert row[signal] == cell.factor(signal)
+        assert row["first_gradient"] == pytest.approx(cell.log10_wgrad_norm[:, 0].mean())
+    assert rows[1]["state"] == "vanishing"
+    assert rows[0]["state"] == "healthy"
+
+
+def test_a_state_is_judged_by_change_and_not_by_size() -> None:
+    # A linear chain: the signal changes by the constant to the power of depth - 1 = 4, either way.
+    def state(constant: float, width: int = 1) -> str:
+        init = vg.Init("constant", value=constant)
+        s = vg.sweep(vg.MLP(depth=5, width=width, activation="linear", init=init), x=np.ones((1, width)), seeds=1)
+        return str(s.table()[0]["state"])
+
+    assert state(1.0) == "healthy"
+    assert state(10**0.74) == "healthy"
+    assert state(10**0.76) == "exploding"
+    assert state(10**-0.74) == "healthy"
+    assert state(10**-0.76) == "vanishing"
+    assert state(0.0) == "dead"
+
+
+def test_the_tidy_table_has_one_row_a_cell_seed_and_layer() -> None:
+    s = vg.sweep(SPEC, depth=[2, 3], activation=["relu", "tanh"], seeds=2, seed=9)
+    columns = s.to_dict()
+    cells = [(cell, seed, layer) for cell in s for seed in (9, 10) for layer in range(cell.spec.depth)]
+    assert {len(values) for values in columns.values()} == {len(cells)} == {20}
+    for i, (cell, seed, layer) in enumerate(cells):
+        assert columns["cell_id"][i] == cell.spec.id
+        assert columns["depth"][i] == cell.spec.depth
+        assert columns["activation"][i] == cell.spec.activation
+        assert (columns["seed"][i], columns["layer"][i]) == (seed, layer)
+        for name in MEASURES:
+            assert columns[name][i] == getattr(cell, name)[seed - 9, layer]
+
+
+def read_csv(path: Path) -> dict[str, Array]:
+    with path.open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {name: np.array([float(row[name]) for row in rows]) for name in (*MEASURES, "seed", "layer", "depth")}
+
+
+def read_json(path: Path) -> dict[str, Array]:
+    columns = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    return {name: np.array(values) for name, values in columns.items()}
+
+
+def read_parquet(path: Path) -> dict[str, Array]:
+    from pyarrow import parquet
+
+    return {name: np.array(values) for name, values in parquet.read_table(path).to_pydict().items()}
+
+
+@pytest.mark.parametrize(("ending", "read"), [("csv", read_csv), ("json", read_json), ("parquet", read_parquet)])
+def test_what_is_saved_can_be_read_back(tmp_path: Path, ending: str, read: Callable[[Path], dict[str, Array]]) -> None:
+    s = vg.sweep(SPEC, depth=[2, 3], activation=["relu", ("tanh")], seeds=2)
+    path = tmp_path / f"runs.{ending}"
+    s.save(path)
+    columns, got = s.to_dict(), read(path)
+    assert set(MEASURES) <= set(got)
+    for name in got:
+        if name in MEASURES or name in {"seed", "layer", "depth", "activation", "cell_id"}:
+            np.testing.assert_array_equal(got[name], columns[name])
+    s.save(str(path))
+    assert read(path).keys() == got.keys()
+
+
+def test_json_has_null_where_a_number_is_not_finite(tmp_path: Path) -> None:
+    s = vg.sweep(SPEC.replace(depth=40, activation="elu", init="mean_field(sigma_w=100)"), seeds=1)
+    s.save(tmp_path / "runs.json")
+    columns = json.loads((tmp_path / "runs.json").read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    lost = ~np.isfinite(s[0].log10_z_rms[0])
+    assert 0 < lost.sum() < 40
+    assert [value is None for value in columns["log10_z_rms"]] == lost.tolist()
+    assert columns["log10_delta_rms"] == [None] * 40
+
+
+#: Axes whose values are of several types.
+MIXED: list[dict[str, Any]] = [
+    {"activation": ["relu", ("tanh", "relu"), vg.Activation("leaky_relu", negative_slope=0.2)]},
+    {"init": ["lecun_normal", vg.Init("mean_field", sigma_w=1.5)], "bias": [None, "zeros"]},
+    {"out_features": [None, 3], "in_features": [None, 3]},
+    {"skip": [None, "residual"], "block": [1, 2]},
+    {"skip": ["residual"], "branch_scale": [1, 0.5]},
+    {"skip": ["residual"], "branch_scale": ["1/sqrt(L)", 0.5]},
+    {"width": [4, (4, 3)]},
+]
+
+
+@pytest.mark.parametrize("grid", MIXED)
+@pytest.mark.parametrize(("ending", "read"), [("csv", read_csv), ("json", read_json), ("parquet", read_parquet)])
+def test_every_grid_can_be_saved(
+    tmp_path: Path, grid: dict[str, Any], ending: str, read: Callable[[Path], dict[str, Array]]
+) -> None:
+    s = vg.sweep(SPEC.replace(depth=2), seeds=2, batch=4, **grid)
+    s.save(tmp_path / f"runs.{ending}")
+    np.testing.assert_array_equal(
+        read(tmp_path / f"runs.{ending}")["log10_z_rms"], np.concatenate([cell.log10_z_rms.ravel() for cell in s])
+    )
+
+
+@pytest.mark.parametrize("grid", MIXED)
+@pytest.mark.parametrize("framed", [vg.Sweep.to_pandas, vg.Sweep.to_polars])
+def test_every_grid_can_be_framed(grid: dict[str, Any], framed: Callable[[vg.Sweep], Any]) -> None:
+    s = vg.sweep(SPEC.replace(depth=2), seeds=2, batch=4, **grid)
+    frame = framed(s)
+    assert len(frame) == 4 * len(s)
+    assert set(frame["cell_id"]) == {cell.spec.id for cell in s}
+
+
+def test_frames_hold_the_tidy_table() -> None:
+    s = small(depth=[2, 3])
+    columns = s.to_dict()
+    for frame in (s.to_pandas(), s.to_polars()):
+        assert list(frame.columns) == list(columns)
+        for name in (*MEASURES, "seed", "layer", "depth"):
+            np.testing.assert_array_equal(frame[name].to_numpy(), columns[name])
+
+
+def test_an_unknown_ending_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    for name in ("runs.txt", "runs", "runs.csv.gz"):
+        with pytest.raises(ValueError, match=rf"must end in \.csv, \.json, \.parquet, got '{name}'"):
+            small().save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "use"),
+    [
+        ("pandas", "pandas", lambda s, _: s.to_pandas()),
+        ("pandas", "pandas", lambda s, _: s[0].to_pandas()),
+        ("polars", "polars", lambda s, _: s.to_polars()),
+        ("polars", "polars", lambda s, _: s[0].to_polars()),
+        ("pyarrow", "parquet", lambda s, path: s.save(path / "runs.parquet")),
+        ("matplotlib", "plot", lambda s, _: vg.plot.layers(s[0])),
+    ],
+)
+def test_a_missing_library_is_named_with_the_extra_that_brings_it(
+    module: str, extra: str, use: Callable[[vg.Sweep, Path], object], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    s = small()
+    # None in sys.modules is what an import finds of a library that is not there.
+    for name in [name for name in sys.modules if name.partition(".")[0] == module]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ImportError, match=rf"needs {module}.*pip install 'vgcore\[{extra}\]'"):
+        use(s, tmp_path)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("grid", "error", "message"),
+    [
+        ({"depth": []}, ValueError, "depth must have at least one value"),
+        ({"depth": 3}, TypeError, "depth must be a list of values to try, got 3"),
+        ({"activation": "relu"}, TypeError, "activation must be a list of values to try, got 'relu'"),
+        ({"activation": vg.Activation("relu")}, TypeError, "activation must be a list of values to try"),
+        ({"init": vg.Init("zeros")}, TypeError, "init must be a list of values to try"),
+        ({"init": None}, TypeError, "init must be a list of values to try, got None"),
+        ({"dept": [1]}, ValueError, r"'dept' \(did you mean 'depth'\?\)"),
+        ({"dept": 1}, ValueError, r"'dept' \(did you mean 'depth'\?\)"),
+        ({"depth": [2, 0]}, ValueError, r"depth must be an integer from 1 .*got 0 .*depth=0"),
+        ({"depth": [2, 2.5]}, TypeError, r"depth must be an integer, got 2\.5 .*depth=2\.5"),
+        ({"activation": ["relu", "tahn"]}, ValueError, r"'tahn' \(did you mean 'tanh'\?\).*activation='tahn'"),
+        (
+            {"depth": [2, 3], "block": [1, 2], "skip": ["residual"]},
+            ValueError,
+            "multiple of block=2 .*got 3 .*depth=3, block=2, skip='residual'",
+        ),
+        ({"seeds": 0}, ValueError, "seeds must be an integer from 1 to .*, got 0"),
+        ({"threads": 0}, ValueError, "threads must be an integer from 1 to .*, got 0"),
+        ({"x": np.ones((2, 9))}, ValueError, r"x must be of shape .*= \(batch, 8\), got \(2, 9\)"),
+        ({"x": np.ones((2, 8)), "width": [8, 9]}, ValueError, r"x must be of shape .*= \(batch, 9\), got \(2, 8\)"),
+        ({"loss": "mse"}, ValueError, "loss='mse' needs targets; give y"),
+    ],
+)
+def test_a_bad_grid_is_refused_before_anything_runs(
+    grid: dict[str, Any], error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished: list[object] = []
+    # Every finished cell becomes a Probe. (The module's name in the package is that of the function.)
+    monkeypatch.setattr(sys.modules["vgcore.probe"], "Probe", lambda *args, **_: finished.append(args))
+    with pytest.raises(error, match=message):
+        vg.sweep(SPEC, **grid)
+    assert not finished
+
+
+@pytest.mark.parametrize("spec", ["tanh", None])
+def test_what_is_no_spec_is_refused(spec: Any) -> None:
+    with pytest.raises(TypeError, match=r"^spec must be "):
+        vg.sweep(spec, depth=[1, 2])
+
+
+def test_a_sweep_with_one_cell_beyond_memory_is_refused_before_anything_runs() -> None:
+    with pytest.raises(MemoryError, match=r"needs \d{13,} bytes .*available; lower depth, width, batch or seeds"):
+        vg.sweep(SPEC, width=[8, 10**6], depth=[1, 10**6])
+
+
+# Progress
+
+
+def test_progress_writes_nothing_where_there_is_no_terminal(capfd: pytest.CaptureFixture[str]) -> None:
+    small(depth=[1, 2], progress=True)
+    assert capfd.readouterr() == ("", "")
+
+
+# Ctrl-C
+
+INTERRUPT = """
+import os, signal, threading, time
+import vgcore as vg
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have it ignored
+def press():
+    global pressed
+    pressed = time.perf_counter()
+    os.kill(os.getpid(), signal.SIGINT)
+spec = vg.MLP(depth=1, width=256)
+threading.Timer(0.5, press).start()
+try:
+    vg.sweep(spec, depth=[*range(1, 4), *[500] * 1000], seeds=8)
+except KeyboardInterrupt as interrupt:
+    seconds = time.perf_counter() - pressed
+    s = interrupt.sweep
+    whole = all(cell.log10_z_rms.shape == (8, cell.spec.depth) for cell in s)
+    same = (s[0].log10_wgrad_norm == vg.probe(s[0].spec).log10_wgrad_norm).all()
+    print(seconds, len(s), s.planned, s[0].spec.depth, len(s.table()), whole, same)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
+def test_ctrl_c_ends_a_sweep_at_once_and_leaves_the_finished_cells() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPT], env=os.environ, capture_output=True, text=True, timeout=250, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    seconds, cells, planned, depth, rows, whole, same = done.stdout.split()
+    print(f"{seconds} s")  # noqa: T201, shown with -rP
+    # Promised is 0.1 s; a busy machine may schedule the main thread late.
+    assert float(seconds) < 1
+    assert 3 <= int(cells) < 500
+    assert (planned, depth, rows) == ("1003", "1", cells)
+    assert (whole, same) == ("True", "True")
