@@ -3,10 +3,9 @@
 The net is vgcore's default: ReLU, He normal weights, float32, no readout, every layer as wide as the input. Its biases
 are zero, and the rivals leave them out. torch and JAX take part if they are installed. Before a figure is taken, all
 must compute the same: the explicit gradients of one net of that shape, and the mean log norm that probes find.
-
 In every round each rival has one turn: a pause, an untimed call (unless it is long), then timed calls. Where a rival
 has a choice (threads of torch, form of a JAX program), all are tried and the fastest is kept, for each job and shape.
-First calls, in which JAX compiles, are never timed; how long they took is stated.
+First calls, in which JAX compiles, are never timed; how long they took is stated. A ratio above 1: vgcore is faster.
 """
 
 import argparse
@@ -213,8 +212,7 @@ RIVALS = {"vgcore": vgcore, "one net": one_net, "torch": torch, "NumPy": numpy, 
 
 def measure(job: str, shape: tuple[int, int, int], rivals: list[str], rounds: int) -> dict[str, Program]:
     """Check, choose, then let the rivals take turns."""
-    given, depth, expected = Given(*shape), shape[2], None
-    chosen: dict[str, Program] = {}
+    given, depth, chosen, expected = Given(*shape), shape[2], dict[str, Program](), None
     for name in rivals:
         programs = [program for program in RIVALS[name](given) if program.job == job]
         for program in programs:
@@ -254,7 +252,7 @@ def facts() -> dict[str, Any]:
         "cpu": "".join(re.findall(r"model name\s*: (.*)", run("cat /proc/cpuinfo"))[:1]) or platform.processor(),
         "cores": CORES,
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
-        "vgcore": vg.build_info(),
+        "build": vg.build_info(),
         "rustc": run("rustc --version"),
         "python": platform.python_version(),
         "numpy": f"{np.__version__} with {blas['name']} {blas['version']}",
@@ -275,11 +273,10 @@ def main() -> None:
         os.execv(sys.executable, sys.orig_argv)  # libraries count cores when they are loaded
     machine, rows = facts(), list[dict[str, Any]]()
     does = {name: inspect.getdoc(f) for name, f in RIVALS.items() if machine.get(name.lower(), "") is not None}
-    print(*(f"{name}: {value}" for name, value in {**machine, "rivals": "", **does}.items()), sep="\n")
+    print(*(f"{name}: {value}" for name, value in [*machine.items(), *does.items()]), sep="\n")
     check_probes(list(does))
     for job, text in JOBS.items():
-        print(f"\n{job}: {text}\nmicroseconds per layer of one net: median (fastest..slowest round),", end=" ")
-        print("ratio to vgcore (above 1, vgcore is faster)")
+        print(f"\n{job}: {text}\nmicroseconds per layer of one net: median (fastest..slowest round), ratio to vgcore")
         for sizes in (list(map(int, text.split("x"))) for text in args.shapes.split(",")):
             width, batch, depth = sizes if sizes[2:] else (*sizes, 16 if sizes[0] >= 512 else 64)
             programs = measure(job, (width, batch, depth), list(does), args.rounds)
@@ -291,12 +288,11 @@ def main() -> None:
                 row = {"job": job, "shape": [width, batch, depth], "rival": name, "setting": p.setting}
                 rows.append({**row, "us_per_layer": p.turns, "ratio": median / ours, "first_call_s": p.first_call})
             print(line, flush=True)
-    print(
-        "\nslowest first calls:",
-        *(f"{n} {max(r['first_call_s'] for r in rows if r['rival'] == n):.2f} s" for n in does),
-    )
+    slow = {name: max(row["first_call_s"] for row in rows if row["rival"] == name) for name in does}
+    print("\nslowest first calls:", *(f"{name} {seconds:.2f} s" for name, seconds in slow.items()))
     record = {"facts": machine, "jobs": JOBS, "rivals": does, "shape": "width, batch, depth", "rows": rows}
     if args.json:
+        args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(record, indent=1) + "\n")
 
 

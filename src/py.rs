@@ -142,7 +142,7 @@ fn argument(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Argument> {
 
 /// Reads the attributes of the `MLP` dataclass and checks them.
 fn spec_of(mlp: &Bound<'_, PyAny>) -> PyResult<Spec> {
-    let get = |name: &str| mlp.getattr(name);
+    let get = |name: &str| mlp.getattr(name).map_err(|_| type_error("spec", "an MLP", mlp));
     let request = Request {
         depth: integer("depth", &get("depth")?)?,
         width: per_layer("width", &get("width")?, integer)?,
@@ -177,6 +177,9 @@ fn real_array<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<PyReadonly
         .call_method1("asarray", (given,))
         .map_err(|error| Error::Value(format!("{name} must be an array of numbers: {error}")))?;
     kind_of(name, &array, "biuf", "real numbers")?;
+    // The copy and what is made of it.
+    let bytes = 16 * array.getattr("size")?.extract::<u128>()?;
+    check_memory(&format!("a copy of {name}"), bytes, "give fewer samples")?;
     array.call_method1("astype", ("=f8", "C"))?.extract()
 }
 
@@ -218,11 +221,11 @@ fn targets_of(loss: Loss, given: &Bound<'_, PyAny>, batch: usize, outputs: usize
     }
     let array = given.py().import("numpy")?.call_method1("asarray", (given,))?;
     kind_of("y", &array, "biu", "integer class ids")?;
-    let ids: PyReadonlyArrayDyn<'_, i64> = array.call_method1("astype", ("=i8", "C"))?.extract()?;
-    if ids.shape().len() != 1 {
-        return Err(Error::value("y", "of shape (batch,), one class id a sample", shape_text(ids.shape())).into());
+    let shape = array.getattr("shape")?.extract::<Vec<usize>>()?;
+    if shape.len() != 1 {
+        return Err(Error::value("y", "of shape (batch,), one class id a sample", shape_text(&shape)).into());
     }
-    let ids = spec::classes(&ids.as_slice()?.iter().map(|&id| i128::from(id)).collect::<Vec<_>>(), batch)?;
+    let ids = spec::classes(&array.call_method0("tolist")?.extract::<Vec<i128>>()?, batch)?;
     spec::class_range(&ids, outputs)?;
     Ok(Targets::Classes(ids))
 }
@@ -293,7 +296,7 @@ struct Weights {
 }
 
 fn draw<F: Float>(py: Python<'_>, plan: &Arc<Plan>, seed: u64) -> PyResult<Arc<Numbers<F>>> {
-    check_memory("these weights", plan.weight_bytes::<F>(), "lower depth or width")?;
+    check_memory("drawing these weights", plan.weight_bytes::<F>(), "lower depth or width")?;
     let plan = Arc::clone(plan);
     let numbers = detached(py, move |cancel| {
         let mut numbers = Numbers::default();
@@ -411,8 +414,13 @@ impl Weights {
     }
 
     /// All gradients from a loss.
-    fn gradients<'py>(&self, x: &Bound<'py, PyAny>, y: &Bound<'py, PyAny>, loss: &str) -> PyResult<Bound<'py, PyDict>> {
-        let loss = Loss::new(loss)?;
+    fn gradients<'py>(
+        &self,
+        x: &Bound<'py, PyAny>,
+        y: &Bound<'py, PyAny>,
+        loss: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let loss = Loss::new(&text("loss", loss)?)?;
         let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
         either!(&self.handle, numbers => all_gradients(&self.plan, numbers, x, start))
     }
@@ -587,7 +595,7 @@ fn probe(
     report: &Bound<'_, PyAny>,
     x: Option<&Bound<'_, PyAny>>,
     y: Option<&Bound<'_, PyAny>>,
-    loss: Option<&str>,
+    loss: Option<&Bound<'_, PyAny>>,
     batch: Option<&Bound<'_, PyAny>>,
     seeds: &Bound<'_, PyAny>,
     seed: &Bound<'_, PyAny>,
@@ -603,7 +611,7 @@ fn probe(
         specs: specs_of(specs)?,
         x,
         y,
-        loss: spec::loss(loss, y.is_some())?,
+        loss: spec::loss(loss.map(|loss| text("loss", loss)).transpose()?.as_deref(), y.is_some())?,
         batch: batch
             .map(|b| PyResult::Ok(spec::integer("batch", integer("batch", b)?, 1, MOST)? as usize))
             .transpose()?,
@@ -651,6 +659,8 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
 /// The name tables and the version.
 fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    // NumPy's C interface is looked up on first use, where Ctrl-C in the middle of it would be a panic: use it now.
+    array::<f64>(py, Vec::new(), &[0])?;
     let names = |names: Vec<&'static str>| PyTuple::new(py, names);
     module.add("ACTIVATIONS", names(activation::names().collect())?)?;
     module.add("INITS", names(init::names().collect())?)?;

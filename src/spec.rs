@@ -105,8 +105,6 @@ pub struct Request {
 pub struct Residual {
     /// The factor of the branch.
     pub branch_scale: f64,
-    /// Is that factor the rule `1/sqrt(L)`?
-    pub inverse_sqrt: bool,
     /// Layers it spans.
     pub block: usize,
 }
@@ -222,11 +220,11 @@ impl Spec {
             format!("init={}", self.init.text()),
         ];
         parts.extend(self.out_features.map(|n| format!("out={n}")));
-        parts.extend(self.bias.map(|bias| format!("bias={}", bias.text())));
-        if let Some(Residual { branch_scale, inverse_sqrt, block }) = self.residual {
-            parts.push("skip=residual".to_owned());
-            parts.push(if inverse_sqrt { format!("scale={INVERSE_SQRT}") } else { format!("scale={branch_scale}") });
-            parts.push(format!("block={block}"));
+        // A bias that is what the init brings anyway says nothing; two fans tell.
+        let brings = |named: &Init| [2, 3].iter().all(|&n| self.init.bias(Some(named), n) == self.init.bias(None, n));
+        parts.extend(self.bias.filter(|bias| !brings(bias)).map(|bias| format!("bias={}", bias.text())));
+        if let Some(Residual { branch_scale, block }) = self.residual {
+            parts.push(format!("skip=residual;scale={branch_scale};block={block}"));
         }
         parts.join(";")
     }
@@ -236,16 +234,16 @@ fn residual(request: &Request, depth: usize) -> Result<Option<Residual>> {
     // Checked without a skip too: a typo is a typo, and a sweep may switch the skip on.
     let block = integer("block", request.block, 1, MAX_DEPTH as u64)? as usize;
     let allowed = format!("a finite number or '{INVERSE_SQRT}'");
-    let (branch_scale, inverse_sqrt) = match &request.branch_scale {
-        BranchScale::Number(scale) if scale.is_finite() => (*scale, false),
+    let branch_scale = match &request.branch_scale {
+        BranchScale::Number(scale) if scale.is_finite() => *scale,
         BranchScale::Number(scale) => return Err(Error::value("branch_scale", &allowed, scale)),
-        BranchScale::Text(text) if text == INVERSE_SQRT => (1.0 / ((depth / block).max(1) as f64).sqrt(), true),
+        BranchScale::Text(text) if text == INVERSE_SQRT => 1.0 / ((depth / block).max(1) as f64).sqrt(),
         BranchScale::Text(text) => return Err(Error::value("branch_scale", &allowed, format!("'{text}'"))),
     };
     match request.skip.as_deref() {
         None => Ok(None),
-        Some("residual") => Ok(Some(Residual { branch_scale, inverse_sqrt, block })),
-        Some(other) => Err(Error::unknown("skip", other, SKIPS.into_iter().chain(["none"]))),
+        Some("residual") => Ok(Some(Residual { branch_scale, block })),
+        Some(other) => Err(Error::unknown("skip", other, SKIPS.into_iter())),
     }
 }
 

@@ -93,7 +93,8 @@ fn log10_rms(squares: f64, count: usize, exponent: i64) -> f64 {
 /// A power of two near `1 / largest`, with its exponent: squares of scaled values neither overflow nor underflow.
 fn unit<F: Float>(panels: &Panels<F>) -> (f64, i64) {
     let scan = panels.scan();
-    let exponent = if scan.finite && scan.largest > 0.0 { exponent_of(scan.largest) } else { 0 };
+    // Within the powers that f64 has both of: those of a subnormal number have no inverse.
+    let exponent = if scan.finite && scan.largest > 0.0 { exponent_of(scan.largest).clamp(-1000, 1000) } else { 0 };
     (times_power_of_two(1.0, -exponent), exponent)
 }
 

@@ -232,7 +232,7 @@ def test_no_depth_ends_the_range_of_a_homogeneous_net() -> None:
     ("activation", "slope"), [("tanh", 1), ("elu", 1), ("gelu", 0.5), ("gelu(tanh)", 0.5), ("silu", 0.5)]
 )
 def test_a_signal_that_fades_in_a_smooth_net_goes_on_as_in_a_linear_one(activation: str, slope: float) -> None:
-    # phi(z) is slope times z for the 1e-6 that start here and for all that is less: 1e-300 or 1e-600 in the end, in float32.
+    # phi(z) is slope times z for the 1e-6 that start here and for all that is less: 1e-300 or 1e-600 in the end.
     linear = vg.MLP(depth=1000, width=32, activation="linear", init="mean_field(sigma_w=0.5)")
     x = 1e-6 * np.random.default_rng(0).standard_normal((4, 32))
     smooth, straight = (vg.probe(spec, x=x, seeds=2) for spec in (linear.replace(activation=activation), linear))
@@ -626,6 +626,31 @@ def test_ctrl_c_ends_a_call_at_once(net: str, job: str, record_property: Callabl
     print(f"{job}: {seconds:.4f} s")  # noqa: T201, shown with -rP
     # Promised is 0.1 s; a busy machine may schedule the main thread late.
     assert seconds < 1
+
+
+def test_ctrl_c_while_numpy_is_looked_up_is_no_panic() -> None:
+    # The first call that takes an array may import parts of NumPy; Ctrl-C falls into that.
+    code = """
+    import signal, sys
+    import numpy as np
+    import vgcore as vg
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    net, x = vg.MLP(depth=1, width=4).init(), np.ones((4, 4), "float32")
+    def press(frame, event, argument):
+        if "numpy" in frame.f_code.co_filename:
+            sys.settrace(None)
+            signal.raise_signal(signal.SIGINT)
+        return press
+    sys.settrace(press)
+    try:
+        net.forward(x)
+    except KeyboardInterrupt:
+        pass
+    sys.settrace(None)
+    print(net.forward(x).shape)
+    """
+    done = run(code)
+    assert done.stdout == "(4, 4)\n", done.stderr
 
 
 # Tables

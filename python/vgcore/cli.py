@@ -20,7 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from vgcore import data, table
+from vgcore import data, plot, table
 from vgcore._core import COLUMNS, __version__
 from vgcore.probe import Factor, Probe
 from vgcore.spec import MLP
@@ -136,7 +136,7 @@ def _measure(
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
     threads: Annotated[int | None, typer.Option(help="At most this many.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write tidy rows to a .csv, .json or .parquet file.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Draw pictures (.png) into this folder.")] = None,
+    pictures: Annotated[Path | None, typer.Option("--plot", help="Draw pictures (.png) into this folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure how signals pass deep nets at initialisation."""
@@ -146,7 +146,7 @@ def _measure(
     single = context.info_name == "probe"
     if single and (many := [name for name, values in fields.items() if len(values) > 1]):
         raise ValueError(f"probe takes one value for {', '.join(many)}; use vgcore sweep to try several")
-    _check_outputs(out, plot)
+    _check_outputs(out, pictures)
 
     x = y = None
     if data is not None:
@@ -179,7 +179,7 @@ def _measure(
         result, interrupted = interrupt.sweep, True  # type: ignore[attr-defined]
     seconds = time.perf_counter() - started
 
-    written = _write(result, out, plot)
+    written = _write(result, out, pictures)
     if as_json:
         print(json.dumps(_plain([_cell(cell, result.varied, columns=single) for cell in result]), indent=2))
     elif result.cells:
@@ -204,7 +204,7 @@ def _say(text: str) -> None:
 def _check_outputs(out: Path | None, folder: Path | None) -> None:
     """Refuse before any work what could not be written after it."""
     if folder is not None:
-        table.optional("matplotlib", "plot")
+        plot.available()
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"--plot must be a folder, got the file '{folder}'")
         folder.mkdir(parents=True, exist_ok=True)
@@ -224,16 +224,14 @@ def _write(result: Sweep, out: Path | None, folder: Path | None) -> list[Path]:
         result.save(out)
         written.append(out)
     if folder is not None:
-        from vgcore import plot
-
         deepest = max(cell.spec.depth for cell in result)
         shown: Any = [cell for cell in result if cell.spec.depth == deepest]
-        pictures: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(shown[0] if len(shown) == 1 else shown)}
+        draw: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(shown[0] if len(shown) == 1 else shown)}
         if len({cell.spec.depth for cell in result}) > 1:
-            pictures |= {"depths": lambda: plot.depths(result), "heatmap": lambda: plot.heatmap(result)}
-        for name, draw in pictures.items():
+            draw |= {"depths": lambda: plot.depths(result), "heatmap": lambda: plot.heatmap(result)}
+        for name, make in draw.items():
             path = folder / f"{name}.png"
-            draw().figure.savefig(path, dpi=120, bbox_inches="tight")
+            make().figure.savefig(path, dpi=120, bbox_inches="tight")
             written.append(path)
     return written
 

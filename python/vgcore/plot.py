@@ -52,6 +52,11 @@ CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
 BELOW = QUIET | {"borderaxespad": 4.5}  # in font sizes: under the tick labels and the axis label
 
 
+def available() -> None:
+    """An ImportError that names the extra where matplotlib is not installed."""
+    table.optional("matplotlib", "plot")
+
+
 def layers(probes: Cells, *, signal: Signal | None = None, ax: Axes | None = None) -> Axes:
     """Draw signals layer by layer: all three of one cell, or one signal of several cells.
 

@@ -113,8 +113,10 @@ def sweep(
     >>> [(cell.spec.depth, cell.spec.activation) for cell in s]
     [(4, 'tanh'), (4, 'relu'), (8, 'tanh'), (8, 'relu')]
     """
-    axes = [_axis(name, values) for name, values in grid.items()]
+    if not isinstance(spec, MLP):
+        raise TypeError(f"spec must be an MLP, got {spec!r}")
     check_names(grid)
+    axes = [_axis(name, values) for name, values in grid.items()]
     specs = [_cell(spec, dict(zip(grid, values, strict=True))) for values in itertools.product(*axes)]
     done: dict[int, Probe] = {}
 

@@ -38,32 +38,38 @@ def optional(module: str, extra: str) -> Any:
 
 def tidy(cells: Sequence[Probe]) -> dict[str, NDArray[Any]]:
     """One row a (cell, seed, layer): what the cell is, then what was measured."""
-    parts = [_tidy(cell) for cell in cells]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]} if parts else {}
+    if not cells:
+        return {}
+    keys = [_keys(cell) for cell in cells]
+    rows = [cell.log10_z_rms.size for cell in cells]
+    columns = {name: np.repeat(_column([key[name] for key in keys]), rows) for name in keys[0]}
+    columns["seed"] = np.concatenate([np.repeat(cell.seeds, cell.spec.depth) for cell in cells])
+    columns["layer"] = np.concatenate([np.tile(np.arange(cell.spec.depth), len(cell.seeds)) for cell in cells])
+    for name in COLUMNS:
+        columns[name] = np.concatenate([getattr(cell, name).ravel() for cell in cells])
+    columns["first_nonfinite"] = np.concatenate([np.repeat(cell.first_nonfinite, cell.spec.depth) for cell in cells])
+    return columns
 
 
-def _tidy(cell: Probe) -> dict[str, NDArray[Any]]:
-    seeds, depth = cell.log10_z_rms.shape
-    fields = cell.spec.to_dict()
+def _keys(cell: Probe) -> dict[str, Any]:
+    """What a cell is and how it was measured."""
     keys: dict[str, Any] = {"cell_id": cell.spec.id}
-    for name, value in fields.items():
+    for name, value in cell.spec.to_dict().items():
         keys[name] = " ".join(map(str, value)) if isinstance(value, list) else value
         # A missing name would drop out of every group-by.
         if value is None and name in ("bias", "norm", "skip"):
             keys[name] = "none"
         if name == "init":
             keys["gain"] = Init(cell.spec.init).params.get("gain", math.nan)
-    keys |= {"dtype": cell.dtype, "batch": cell.batch, "loss": cell.loss or "none"}
-    rows = {name: np.full(seeds * depth, value, dtype=_dtype(value)) for name, value in keys.items()}
-    rows["seed"] = np.repeat(cell.seeds, depth)
-    rows["layer"] = np.tile(np.arange(depth), seeds)
-    rows |= {name: getattr(cell, name).ravel() for name in COLUMNS}
-    rows["first_nonfinite"] = np.repeat(cell.first_nonfinite, depth)
-    return rows
+    return keys | {"dtype": cell.dtype, "batch": cell.batch, "loss": cell.loss or "none"}
 
 
-def _dtype(value: object) -> type:
-    return type(value) if isinstance(value, bool | int | float) else object
+def _column(values: list[Any]) -> NDArray[Any]:
+    """An array of one type: text where any value is text, numbers otherwise; None stays None."""
+    if any(isinstance(value, str) for value in values):
+        values = [None if value is None else str(value) for value in values]
+    known = {type(value) for value in values}
+    return np.array(values, dtype=None if known <= {bool} or known <= {int, float} else object)
 
 
 def to_pandas(cells: Sequence[Probe]) -> pd.DataFrame:
