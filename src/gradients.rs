@@ -21,7 +21,11 @@ pub struct Tensor<T> {
 impl<T: Float> Tensor<T> {
     /// True values, 0 or infinite where the type ends.
     pub fn spelled_out<F: Float>(&self) -> Vec<F> {
-        self.values.iter().map(|v| F::of(times_power_of_two(v.wide(), self.exponent))).collect()
+        // Two factors, because 2^exponent alone may be out of range where the products are not. The first product is
+        // exact, or so far out that the second cannot bring it back.
+        let exponent = self.exponent.clamp(-2000, 2000);
+        let [first, second] = [exponent / 2, exponent - exponent / 2].map(|half| times_power_of_two(1.0, half));
+        self.values.iter().map(|v| F::of(v.wide() * first * second)).collect()
     }
 }
 
@@ -76,7 +80,7 @@ impl<F: Float> Collect<F> for Keep<F> {
             bias[feature] += values.iter().map(|v| v.wide()).sum::<f64>();
         }
         self.maps.push((
-            Tensor { values: weight.to_rows(), exponent: delta.exponent + input.exponent },
+            Tensor { values: weight.into_rows(), exponent: delta.exponent + input.exponent },
             Tensor { values: bias, exponent: delta.exponent },
             Tensor { values: delta.panels.to_rows(), exponent: delta.exponent },
         ));
@@ -127,4 +131,24 @@ fn pass<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], trace: &mut Trace<
         x[sample * plan.in_features + feature]
     });
     forward(plan, weights, trace, &mut (), cancel).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spelling_out_gives_zero_and_infinity_only_where_the_type_ends() {
+        let out = |value: f64, exponent| Tensor { values: vec![value], exponent }.spelled_out::<f64>()[0];
+        assert_eq!(out(1.5, 3), 12.0);
+        assert_eq!(out(1.0, -1074), f64::from_bits(1));
+        assert_eq!(out(1.0, -1076), 0.0);
+        assert_eq!(out(1.5, 1023), 1.5 * 2_f64.powi(1023));
+        assert_eq!(out(1.5, 1024), f64::INFINITY);
+        assert_eq!(out(-1.0, i64::MIN / 8), -0.0);
+        assert_eq!(Tensor { values: vec![1.0_f64], exponent: 128 }.spelled_out::<f32>()[0], f32::INFINITY);
+        // 2^1100 times 2^-1100: the values may be far from 1 themselves.
+        assert_eq!(out(2_f64.powi(-1000), 1500), 2_f64.powi(500));
+        assert_eq!(out(2_f64.powi(1000), -1500), 2_f64.powi(-500));
+    }
 }

@@ -60,7 +60,12 @@ impl<F: Float> Matrix<F> {
         self.data.resize(rows * columns, F::ZERO);
     }
 
-    /// Entries in C order.
+    /// Its entries in C order.
+    pub fn into_rows(self) -> Vec<F> {
+        self.data
+    }
+
+    /// A copy of its entries in C order.
     pub fn to_rows(&self) -> Vec<F> {
         self.data.clone()
     }
