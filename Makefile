@@ -55,8 +55,8 @@ lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	$(TEST)/ruff format --check
 	$(TEST)/mypy --strict
 
-bench: ## Measure the kernels
-	cargo bench --locked
+bench: .venv/.installed ## Compare with NumPy, and with torch and JAX where .venv has them
+	$(VENV)/python benches/compare.py
 
 clean: ## Remove all that is built
 	cargo clean
