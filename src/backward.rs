@@ -4,7 +4,7 @@ use crate::error::{Cancel, Result};
 use crate::forward::Trace;
 use crate::kernel::Scaled;
 use crate::plan::Plan;
-use crate::simd::Float;
+use crate::simd::{Float, exponent_of, times_power_of_two};
 use crate::weights::Weights;
 
 /// Receives what the backward pass computes.
@@ -44,9 +44,11 @@ fn layer<F: Float>(
     if skip.is_some() {
         around.copy_from(dh);
     }
+    // The factor of a branch may lie outside the type: its exponent joins the signal's.
     let scale = skip.map_or(1.0, |skip| skip.scale);
-    delta.panels.set_product(&dh.panels, &trace.slopes[layer], F::of(scale));
-    delta.exponent = dh.exponent;
+    let shift = if scale == 0.0 { 0 } else { exponent_of(scale) };
+    delta.panels.set_product(&dh.panels, &trace.slopes[layer], F::of(times_power_of_two(scale, -shift)));
+    delta.exponent = dh.exponent + shift;
     delta.rescale_and_flush();
     collect.map(layer, delta, &trace.inputs[layer]);
     weights.maps[layer].weight.backward(&delta.panels, &mut dh.panels);

@@ -31,13 +31,13 @@ pub trait Watch<F> {
     /// `z_l`, `a_l` and `phi'(z_l)`; the true `z` and `a` are times `2^exponent`.
     fn activated(&mut self, layer: usize, z: &Panels<F>, a: &Panels<F>, slopes: &Panels<F>, exponent: i64);
     /// `h_l`, after the skip.
-    fn output(&mut self, layer: usize, h: &Panels<F>);
+    fn output(&mut self, layer: usize, h: &Scaled<F>);
 }
 
 /// Sees nothing.
 impl<F> Watch<F> for () {
     fn activated(&mut self, _: usize, _: &Panels<F>, _: &Panels<F>, _: &Panels<F>, _: i64) {}
-    fn output(&mut self, _: usize, _: &Panels<F>) {}
+    fn output(&mut self, _: usize, _: &Scaled<F>) {}
 }
 
 impl<F: Float> Trace<F> {
@@ -104,12 +104,15 @@ fn layer<F: Float>(
     let mut finite = z.panels.scan().finite && h.panels.scan().finite;
     if let Some(skip) = plan.skips[layer] {
         h.scale_and_add(skip.scale, &before[skip.from]);
+        if h.exponent != 0 && !carries(plan, weights) {
+            h.spell_out();
+        }
         finite &= h.panels.scan().finite;
     }
     if carries(plan, weights) {
         finite &= h.rescale_if_far();
     }
-    watch.output(layer, &h.panels);
+    watch.output(layer, h);
     finite
 }
 

@@ -51,7 +51,7 @@ fn add((a, ea): &Carried, scale: f64, (b, eb): &Carried) -> Carried {
 
 /// `phi'(z)` by differences of `phi`.
 fn slope(activation: &Activation, z: f64) -> f64 {
-    let gap = activation.kinks().iter().map(|kink| (z - kink).abs()).fold(f64::INFINITY, f64::min);
+    let gap = activation.kink().map_or(f64::INFINITY, |kink| (z - kink).abs());
     if gap == 0.0 {
         // No derivative to compare with: the convention's stands.
         return activation.both(z).1;
@@ -133,10 +133,13 @@ pub fn gradcheck(spec: &Spec, seed: u64, batch: usize, cancel: &Cancel) -> Resul
         .collect::<Vec<_>>();
     let (x, cotangent) = (rows(&x, plan.in_features), rows(&cotangent, plan.output()));
     let Pass { inputs, z, .. } = naive::forward(spec, &maps, &x);
-    if inputs.iter().flatten().flatten().any(|v| !v.is_finite()) {
-        return Err(Error::Value(
-            "this net overflows float64 on the way forward: there is no gradient to check".to_owned(),
-        ));
+    let largest =
+        |h: &Rows| h.iter().flatten().fold(0.0, |m: f64, v| if v.is_nan() { f64::NAN } else { m.max(v.abs()) });
+    if let Some(layer) = inputs.iter().map(largest).position(|h| !h.is_finite() || (h > 0.0 && h < 1e-290)) {
+        return Err(Error::Value(format!(
+            "cannot check this net: its forward pass leaves the range of float64 at layer {layer}, and the plain twin \
+             that it is checked against carries no exponent; use less depth or another gain"
+        )));
     }
     let slopes = z
         .iter()

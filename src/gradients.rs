@@ -69,19 +69,17 @@ impl Start {
 struct Keep<F> {
     maps: Vec<(Tensor<F>, Tensor<f64>, Tensor<F>)>,
     scratch: Vec<F>,
+    near: Scaled<F>,
 }
 
 impl<F: Float> Collect<F> for Keep<F> {
     fn map(&mut self, _: usize, delta: &Scaled<F>, input: &Scaled<F>) {
+        let input = input.near_one(&mut self.near);
         let mut weight = Matrix::default();
         outer(&delta.panels, &input.panels, &mut weight, &mut self.scratch);
-        let mut bias = vec![0.0; delta.panels.features()];
-        for (_, feature, values) in delta.panels.rows() {
-            bias[feature] += values.iter().map(|v| v.wide()).sum::<f64>();
-        }
         self.maps.push((
             Tensor { values: weight.into_rows(), exponent: delta.exponent + input.exponent },
-            Tensor { values: bias, exponent: delta.exponent },
+            Tensor { values: delta.panels.sum_over_samples(), exponent: delta.exponent },
             Tensor { values: delta.panels.to_rows(), exponent: delta.exponent },
         ));
     }
@@ -108,7 +106,7 @@ pub fn gradients<F: Float>(
     let (cotangent, loss) = start.cotangent(output);
     let mut signal = Signal::default();
     signal.dh.fill(output.panels.features(), output.panels.batch(), &cotangent);
-    let mut keep = Keep { maps: Vec::new(), scratch: Vec::new() };
+    let mut keep = Keep { maps: Vec::new(), scratch: Vec::new(), near: Scaled::default() };
     backward(plan, weights, &trace, &mut signal, &mut keep, cancel)?;
     let mut all = Gradients {
         weights: Vec::new(),

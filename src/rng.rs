@@ -73,7 +73,8 @@ impl Stream {
         self.uniform::<f64, f64>(0.0, 1.0, &mut uniforms);
         let mut rows = (0..total).collect::<Vec<_>>();
         for (i, u) in uniforms.into_iter().enumerate() {
-            rows.swap(i, i + (u * (total - i) as f64) as usize);
+            // The largest u rounds to 1.
+            rows.swap(i, (i + (u * (total - i) as f64) as usize).min(total - 1));
         }
         rows.truncate(count);
         rows
@@ -112,7 +113,7 @@ impl<B: Float, F: Float> Task for Fill<'_, B, F> {
                 four = [a, b, c, d];
             }
             for (column, values) in columns.iter_mut().zip(four) {
-                values.multiply_add(scale, shift).store(column);
+                values.mul(scale).add(shift).store(column);
             }
             // Lane j holds block j: its four elements are the j-th of the four columns.
             for (j, out) in out.chunks_mut(4).enumerate() {
@@ -139,7 +140,7 @@ impl Stream {
             for i in 0..4 {
                 // 53 bits are more than `whole` takes: 2^21 high + low, each exact, and one rounding of the sum.
                 let low = math::whole::<S::Double>(low[i].right::<11>());
-                let both = math::whole::<S::Double>(high[i]).multiply_add(S::Double::splat(2_097_152.0), low);
+                let both = math::whole::<S::Double>(high[i]).mul(S::Double::splat(2_097_152.0)).add(low);
                 four[i] = both.add(S::Double::splat(0.5)).mul(S::Double::splat(2_f64.powi(-53)));
             }
         } else {

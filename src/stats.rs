@@ -63,12 +63,12 @@ pub struct Buffers<F> {
     matrix: Matrix<F>,
     scratch: Vec<F>,
     square: Panels<F>,
-    unit_h: Panels<F>,
+    near: Scaled<F>,
 }
 
 impl<F> Default for Buffers<F> {
     fn default() -> Self {
-        Self { matrix: Matrix::default(), scratch: Vec::new(), square: Panels::default(), unit_h: Panels::default() }
+        Self { matrix: Matrix::default(), scratch: Vec::new(), square: Panels::default(), near: Scaled::default() }
     }
 }
 
@@ -151,12 +151,9 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
         );
     }
 
-    fn output(&mut self, layer: usize, h: &Panels<F>) {
-        let Buffers { matrix, scratch, square, unit_h } = &mut *self.buffers;
-        // Products of two small values would leave the range of F.
-        unit_h.copy_from(h);
-        unit_h.scale_and_flush(F::of(unit(h).0), F::ZERO);
-        let (squares, trace) = gram(unit_h, matrix, scratch, square);
+    fn output(&mut self, layer: usize, h: &Scaled<F>) {
+        let Buffers { matrix, scratch, square, near } = &mut *self.buffers;
+        let (squares, trace) = gram(&h.near_one(near).panels, matrix, scratch, square);
         self.set(layer, [(8, trace * trace / squares)]);
     }
 }
@@ -168,14 +165,11 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         }
         let count = delta.panels.batch() * delta.panels.features();
         let squares = delta.panels.sum_of_squares(1.0);
-        let mut bias = vec![0.0; delta.panels.features()];
-        for (_, feature, values) in delta.panels.rows() {
-            bias[feature] += values.iter().map(|v| v.wide()).sum::<f64>();
-        }
-        let bias = bias.iter().map(|b| b * b).sum::<f64>();
-        let (scale, shift) = unit(&input.panels);
-        outer(&delta.panels, &input.panels, &mut self.buffers.matrix, &mut self.buffers.scratch);
-        let weight = self.buffers.matrix.sum_of_squares(scale);
+        let bias = delta.panels.sum_over_samples().iter().map(|b| b * b).sum::<f64>();
+        let Buffers { matrix, scratch, near, .. } = &mut *self.buffers;
+        let input = input.near_one(near);
+        outer(&delta.panels, &input.panels, matrix, scratch);
+        let (weight, exponent) = (matrix.sum_of_squares(1.0), delta.exponent + input.exponent);
         if !(squares.is_finite() && weight.is_finite()) {
             self.columns.first_nonfinite.get_or_insert(layer);
         }
@@ -183,7 +177,7 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
             layer,
             [
                 (2, log10_rms(squares, count, delta.exponent)),
-                (3, log10_rms(weight, 1, delta.exponent + input.exponent + shift)),
+                (3, log10_rms(weight, 1, exponent)),
                 (4, log10_rms(bias, 1, delta.exponent)),
             ],
         );

@@ -4,7 +4,7 @@
 //! hold zeros in what enters a product from outside; activations may fill them, so reductions over samples go through
 //! [`Panels::rows`], which leaves them out.
 
-use crate::simd::{self, Float, Set, Task};
+use crate::simd::{self, Float, Set, Task, times_power_of_two};
 
 /// Samples of a panel: two vectors of the widest instruction set in `f32`.
 pub const LANES: usize = 32;
@@ -120,6 +120,27 @@ impl<F: Float> Panels<F> {
     /// Multiply by a factor and zero what is then below `tiny`.
     pub fn scale_and_flush(&mut self, factor: F, tiny: F) {
         simd::run(ScaleAndFlush { values: &mut self.data, factor, tiny });
+    }
+
+    /// Multiply by a power of two, however large, and zero what is then below `tiny`.
+    pub fn times_power_of_two(&mut self, exponent: i64, tiny: F) {
+        // One factor of a hundred at most: 2^exponent itself may be out of range where the products are not.
+        let mut rest = exponent.clamp(-4000, 4000);
+        while rest.abs() > 100 {
+            let step = rest.signum() * 100;
+            self.scale_and_flush(F::of(times_power_of_two(1.0, step)), F::ZERO);
+            rest -= step;
+        }
+        self.scale_and_flush(F::of(times_power_of_two(1.0, rest)), tiny);
+    }
+
+    /// Sum over the samples of each feature, in `f64`.
+    pub fn sum_over_samples(&self) -> Vec<f64> {
+        let mut sums = vec![0.0; self.features];
+        for (_, feature, values) in self.rows() {
+            sums[feature] += values.iter().map(|v| v.wide()).sum::<f64>();
+        }
+        sums
     }
 
     /// Largest magnitude, padding included.

@@ -60,10 +60,7 @@ impl<F: Float> Scaled<F> {
 
     /// Make the values the true ones: 0 or infinite where the type ends.
     pub fn spell_out(&mut self) {
-        let half = self.exponent.clamp(-4000, 4000) / 2;
-        for exponent in [half, self.exponent.clamp(-4000, 4000) - half] {
-            self.panels.scale_and_flush(F::of(times_power_of_two(1.0, exponent)), F::ZERO);
-        }
+        self.panels.times_power_of_two(self.exponent, F::ZERO);
         self.exponent = 0;
     }
 
@@ -88,23 +85,49 @@ impl<F: Float> Scaled<F> {
             return true;
         }
         let shift = exponent_of(scan.largest);
-        // 2^-shift may itself be out of range (a largest value below 2^-126 in f32): two exact factors are not.
-        let half = shift / 2;
-        if shift.abs() > 100 {
-            self.panels.scale_and_flush(F::of(times_power_of_two(1.0, -half)), F::ZERO);
-            self.panels.scale_and_flush(F::of(times_power_of_two(1.0, half - shift)), tiny);
-        } else {
-            self.panels.scale_and_flush(F::of(times_power_of_two(1.0, -shift)), tiny);
-        }
+        self.panels.times_power_of_two(-shift, tiny);
         self.exponent += shift;
         true
     }
 
-    /// `self = factor * self + other`, aligned to the larger exponent.
+    /// Itself, or a rescaled copy in `scratch` where the values are so far from 1 that their products leave the type.
+    pub fn near_one<'s>(&'s self, scratch: &'s mut Self) -> &'s Self {
+        if self.magnitude().is_none_or(|magnitude| (magnitude - self.exponent).abs() <= FAR) {
+            return self;
+        }
+        scratch.copy_from(self);
+        scratch.rescale();
+        scratch
+    }
+
+    /// `self = factor * self + other`, aligned to the larger of the two terms: where one is zero its exponent says
+    /// nothing, and a factor may lie outside the type.
     pub fn scale_and_add(&mut self, factor: f64, other: &Self) {
-        let exponent = self.exponent.max(other.exponent);
-        let aligned = |own: i64| times_power_of_two(1.0, own - exponent);
-        self.panels.combine(F::of(factor * aligned(self.exponent)), &other.panels, F::of(aligned(other.exponent)));
+        if self.exponent == other.exponent && (factor == 0.0 || exponent_of(factor).abs() <= FAR) {
+            self.panels.combine(F::of(factor), &other.panels, F::of(1.0));
+            return;
+        }
+        let size = |values: &Self, factor: f64| {
+            let magnitude = values.magnitude().filter(|_| factor != 0.0);
+            magnitude.map(|magnitude| magnitude + exponent_of(factor))
+        };
+        let exponent = match (size(self, factor), size(other, 1.0)) {
+            (Some(own), Some(theirs)) => own.max(theirs),
+            (own, theirs) => own.or(theirs).unwrap_or(self.exponent),
+        };
+        let aligned = |own: i64| times_power_of_two(1.0, (own - exponent).clamp(-4000, 4000));
+        // Values times a power of two may pass through a range that the type lacks: the powers go in first.
+        let own = F::of(times_power_of_two(factor, (self.exponent - exponent).clamp(-4000, 4000)));
+        let theirs = F::of(aligned(other.exponent));
+        if own.finite() && theirs.finite() {
+            self.panels.combine(own, &other.panels, theirs);
+        } else {
+            let mut theirs = other.clone();
+            theirs.panels.times_power_of_two(other.exponent - exponent, F::ZERO);
+            self.panels.times_power_of_two(self.exponent - exponent + exponent_of(factor), F::ZERO);
+            let factor = times_power_of_two(factor, -exponent_of(factor));
+            self.panels.combine(F::of(factor), &theirs.panels, F::of(1.0));
+        }
         self.exponent = exponent;
     }
 
@@ -166,5 +189,15 @@ mod tests {
         assert_eq!(sum(0.5, 4.0, 3.0), 5.0);
         assert!((sum(1.0, 1e-200, 1e200) / 1e200 - 1.0).abs() < 1e-7);
         assert!((sum(1.0, 0.0, 1e-200) / 1e-200 - 1.0).abs() < 1e-7);
+        // A zero term has no say, whatever its exponent or factor.
+        assert!((sum(0.0, 1e200, 3.0) / 3.0 - 1.0).abs() < 1e-7);
+        assert!((sum(2.0, 1e100, 0.0) / 2e100 - 1.0).abs() < 1e-7);
+        let mut zeros = scaled(&[0.0]);
+        zeros.exponent = 200;
+        zeros.scale_and_add(1.0, &scaled(&[1.0]));
+        assert_eq!(zeros.to_rows(), [1.0]);
+        // Factors outside f32.
+        assert!((sum(1e-100, 1.0, 0.0) / 1e-100 - 1.0).abs() < 1e-7);
+        assert!((sum(1e50, 1e-60, 1e-10) / 2e-10 - 1.0).abs() < 1e-7);
     }
 }

@@ -1,4 +1,5 @@
-//! Functions on vectors of `f64`, each one chain of operations whatever the instruction set.
+//! Functions on vectors of `f64`, each one chain of exactly rounded operations: the same bits on every instruction set.
+//! No fused multiply-add, which not every set has; the random streams are made of these.
 //!
 //! Coefficients are those of FreeBSD's msun (`e_log.c`, `k_sin.c`, `k_cos.c`; Sun Microsystems 1993).
 
@@ -12,7 +13,7 @@ const WHOLE: f64 = 4_503_599_627_370_496.0;
 fn polynomial<V: Wide, const N: usize>(x: V, c: [f64; N]) -> V {
     let mut sum = V::splat(c[N - 1]);
     for &c in c[..N - 1].iter().rev() {
-        sum = sum.multiply_add(x, V::splat(c));
+        sum = sum.mul(x).add(V::splat(c));
     }
     sum
 }
@@ -50,21 +51,23 @@ pub fn ln<V: Wide>(x: V) -> V {
         ],
     ));
     let half_square = f.mul(f).mul(V::splat(0.5));
-    let low = s.multiply_add(half_square.add(r), k.mul(V::splat(LN2_LOW)));
-    k.multiply_add(V::splat(LN2_HIGH), f.sub(half_square.sub(low)))
+    let low = s.mul(half_square.add(r)).add(k.mul(V::splat(LN2_LOW)));
+    // k LN2_HIGH is exact.
+    k.mul(V::splat(LN2_HIGH)).add(f.sub(half_square.sub(low)))
 }
 
 /// `(cos 2 pi u, sin 2 pi u)` for `0 <= u <= 1`, to 1 ulp of the larger.
 #[inline(always)]
 pub fn cos_sin_turns<V: Wide>(u: V) -> (V, V) {
     // u = q / 4 + r with |r| <= 1/8: exact.
-    let shifted = u.multiply_add(V::splat(4.0), V::splat(1.5 * WHOLE));
+    let shifted = u.mul(V::splat(4.0)).add(V::splat(1.5 * WHOLE));
     let quarter = shifted.to_bits();
     let q = shifted.sub(V::splat(1.5 * WHOLE));
-    let t = q.multiply_add(V::splat(-0.25), u).mul(V::splat(std::f64::consts::TAU));
+    let t = u.sub(q.mul(V::splat(0.25))).mul(V::splat(std::f64::consts::TAU));
     let z = t.mul(t);
-    let sine = z.mul(t).multiply_add(
-        polynomial(
+    let sine = z
+        .mul(t)
+        .mul(polynomial(
             z,
             [
                 -1.666_666_666_666_663_243_48e-01,
@@ -74,9 +77,8 @@ pub fn cos_sin_turns<V: Wide>(u: V) -> (V, V) {
                 -2.505_076_025_340_686_341_95e-08,
                 1.589_690_995_211_550_102_21e-10,
             ],
-        ),
-        t,
-    );
+        ))
+        .add(t);
     let half_z = z.mul(V::splat(0.5));
     let one_less = V::splat(1.0).sub(half_z);
     let rest = z.mul(z).mul(polynomial(
