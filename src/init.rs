@@ -3,7 +3,7 @@
 //! `fan_in` is the number of columns of `W`, `fan_out` the number of its rows. `gain` is the number in the formula of
 //! the standard deviation. Names and semantics are those of `torch.nn.init`; `lecun_normal` is not truncated.
 
-use crate::error::{Error, Result};
+use crate::error::{Cancel, Error, Result};
 use crate::rng::Stream;
 use crate::signature::{Call, Default, Domain, Param, Signature, Values, find};
 use crate::simd::Float;
@@ -64,8 +64,12 @@ const KAIMING: [Param; 3] = [
 
 /// He et al. 2015, arXiv:1502.01852: `gain / sqrt(fan)`, the gain that of a leaky `ReLU` with slope `a`.
 fn kaiming_std(p: &Values, fan_in: f64, fan_out: f64) -> f64 {
-    let gain = if p[2].is_nan() { (2.0 / (1.0 + p[0] * p[0])).sqrt() } else { p[2] };
+    let gain = if p[2].is_nan() { kaiming_gain(p) } else { p[2] };
     gain / if p[1] == 0.0 { fan_in } else { fan_out }.sqrt()
+}
+
+fn kaiming_gain(p: &Values) -> f64 {
+    (2.0 / (1.0 + p[0] * p[0])).sqrt()
 }
 
 fn centred_uniform(bound: f64) -> Distribution {
@@ -160,6 +164,12 @@ impl Init {
         self.row.signature.text(&self.values)
     }
 
+    /// The gain in use, given or derived.
+    pub fn gain(&self) -> f64 {
+        let given = self.row.signature.params.iter().position(|p| p.name == "gain").map_or(1.0, |i| self.values[i]);
+        if given.is_nan() { kaiming_gain(&self.values) } else { given }
+    }
+
     /// The distribution of a weight matrix.
     pub fn weight(&self, fan_in: usize, fan_out: usize) -> Distribution {
         (self.row.weight)(&self.values, fan_in as f64, fan_out as f64)
@@ -176,19 +186,28 @@ impl Init {
 
 impl Distribution {
     /// Draw a `rows x columns` tensor in C order.
-    pub fn fill<F: Float>(&self, stream: Stream, rows: usize, columns: usize, out: &mut [F]) {
+    pub fn fill<F: Float>(
+        &self,
+        stream: Stream,
+        rows: usize,
+        columns: usize,
+        out: &mut [F],
+        cancel: &Cancel,
+    ) -> Result<()> {
         match *self {
             Constant(value) => out.fill(F::of(value)),
-            Uniform(a, b) => stream.uniform::<F, F>(a, b, out),
-            Normal(mean, std) => stream.normal::<F, F>(mean, std, out),
+            Uniform(a, b) => in_parts(out, cancel, |start, part| stream.after(start).uniform::<F, F>(a, b, part))?,
+            Normal(mean, std) => {
+                in_parts(out, cancel, |start, part| stream.after(start).normal::<F, F>(mean, std, part))?;
+            }
             Orthogonal(gain) => {
                 let (tall, narrow) = (rows.max(columns), rows.min(columns));
                 let (mut drawn, mut columns_of_q) = (vec![0.0; tall * narrow], vec![0.0; tall * narrow]);
-                stream.normal::<F, f64>(0.0, 1.0, &mut drawn);
+                in_parts(&mut drawn, cancel, |start, part| stream.after(start).normal::<F, f64>(0.0, 1.0, part))?;
                 for (i, n) in drawn.into_iter().enumerate() {
                     columns_of_q[(i % narrow) * tall + i / narrow] = n;
                 }
-                orthonormalise(&mut columns_of_q, tall);
+                orthonormalise(&mut columns_of_q, tall, cancel)?;
                 for (i, out) in out.iter_mut().enumerate() {
                     let (row, column) = (i / columns, i % columns);
                     let (long, short) = if rows < columns { (column, row) } else { (row, column) };
@@ -196,12 +215,23 @@ impl Distribution {
                 }
             }
         }
+        Ok(())
     }
+}
+
+/// Fill part by part, looking for a request to stop in between: a large tensor takes seconds.
+fn in_parts<F>(out: &mut [F], cancel: &Cancel, fill: impl Fn(usize, &mut [F])) -> Result<()> {
+    const PART: usize = 1 << 20;
+    for (i, part) in out.chunks_mut(PART).enumerate() {
+        cancel.check()?;
+        fill(i * PART, part);
+    }
+    Ok(())
 }
 
 /// Replace the columns of a tall matrix (each of length `tall`, contiguous) by the Q of its Householder QR, signs fixed
 /// so that R has a positive diagonal: Haar-distributed for normal entries (Mezzadri 2007, arXiv:math-ph/0609050).
-fn orthonormalise(columns: &mut [f64], tall: usize) {
+fn orthonormalise(columns: &mut [f64], tall: usize, cancel: &Cancel) -> Result<()> {
     let narrow = columns.len() / tall;
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let reflect = |v: &[f64], x: &mut [f64]| {
@@ -210,6 +240,7 @@ fn orthonormalise(columns: &mut [f64], tall: usize) {
     };
     let mut signs = vec![1.0; narrow];
     for j in 0..narrow {
+        cancel.check()?;
         let (done, rest) = columns.split_at_mut((j + 1) * tall);
         let v = &mut done[j * tall + j..];
         let norm = dot(v, v).sqrt();
@@ -223,6 +254,7 @@ fn orthonormalise(columns: &mut [f64], tall: usize) {
         rest.chunks_exact_mut(tall).for_each(|x| reflect(v, &mut x[j..]));
     }
     for j in (0..narrow).rev() {
+        cancel.check()?;
         let (done, rest) = columns.split_at_mut((j + 1) * tall);
         let v = done[j * tall + j..].to_vec();
         rest.chunks_exact_mut(tall).for_each(|x| reflect(&v, &mut x[j..]));
@@ -234,6 +266,7 @@ fn orthonormalise(columns: &mut [f64], tall: usize) {
     for (q, sign) in columns.chunks_exact_mut(tall).zip(signs) {
         q.iter_mut().for_each(|q| *q *= sign);
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -264,12 +297,10 @@ mod tests {
     fn orthogonal_matrices_are_orthonormal_on_their_shorter_side() {
         for (rows, columns) in [(1, 1), (7, 7), (12, 5), (5, 12), (64, 64), (1, 9)] {
             let mut w = vec![0.0_f64; rows * columns];
-            init("orthogonal(gain=2)").weight(columns, rows).fill(
-                Stream::new(1, 0, Role::Weight),
-                rows,
-                columns,
-                &mut w,
-            );
+            init("orthogonal(gain=2)")
+                .weight(columns, rows)
+                .fill(Stream::new(1, 0, Role::Weight), rows, columns, &mut w, &Cancel::default())
+                .unwrap();
             let short = rows.min(columns);
             for i in 0..short {
                 for j in 0..short {

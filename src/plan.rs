@@ -151,7 +151,12 @@ pub fn available_memory() -> Option<u64> {
         .lines()
         .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
         .map(|kib| kib * 1024)?;
-    let group = number("/sys/fs/cgroup/memory.max")
-        .map(|max| max.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0)));
+    // The page cache counts as used there, but the kernel gives it up when asked.
+    let cache = || {
+        let stat = read("/sys/fs/cgroup/memory.stat")?;
+        stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse::<u64>().ok())
+    };
+    let used = || number("/sys/fs/cgroup/memory.current").unwrap_or(0).saturating_sub(cache().unwrap_or(0));
+    let group = number("/sys/fs/cgroup/memory.max").map(|max| max.saturating_sub(used()));
     Some(group.map_or(kernel, |group| group.min(kernel)))
 }

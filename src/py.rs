@@ -1,6 +1,6 @@
 //! The Python boundary, and the only file that knows `PyO3` and `NumPy`: convert, detach, convert back.
 //!
-//! Work runs on the pool while the calling thread waits in slices short enough for Ctrl-C. No `NumPy` memory is held
+//! Work runs on another thread while the calling one waits in slices short enough for Ctrl-C. No `NumPy` memory is held
 //! while detached.
 
 use crate::activation::Activation;
@@ -46,23 +46,26 @@ enum Message<M, T> {
     Done(std::thread::Result<Result<T>>),
 }
 
-/// Run `work` on the pool. Its items reach `report` on the calling thread; a signal or an error there cancels the work
+/// Run `work` on a thread of its own. Its items reach `report` on the calling thread; a signal or an error there cancels the work
 /// and returns at once, without waiting for the workers, who own all that they use.
-fn on_pool<M: Send + 'static, T: Send + 'static>(
+fn in_background<M: Send + 'static, T: Send + 'static>(
     py: Python<'_>,
-    threads: usize,
     work: impl FnOnce(&Cancel, &(dyn Fn(M) + Sync)) -> Result<T> + Send + 'static,
     mut report: impl FnMut(M) -> PyResult<()>,
 ) -> PyResult<T> {
     simd::isa()?;
     let (cancel, (sender, receiver)) = (Cancel::default(), channel());
     let theirs = cancel.clone();
-    run::pool(threads)?.spawn(move || {
+    let job = move || {
         // A receiver that is gone has cancelled: nobody waits for what is sent.
         let send = |sender: &Sender<_>, message| drop(sender.send(message));
         let done = catch_unwind(AssertUnwindSafe(|| work(&theirs, &|item| send(&sender, Message::Item(item)))));
         send(&sender, Message::Done(done));
-    });
+    };
+    std::thread::Builder::new()
+        .name("vgcore".to_owned())
+        .spawn(job)
+        .map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
     let receiver = Mutex::new(receiver);
     let mut step = || loop {
         match py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(SLICE)) {
@@ -82,7 +85,7 @@ fn detached<T: Send + 'static>(
     py: Python<'_>,
     work: impl FnOnce(&Cancel) -> Result<T> + Send + 'static,
 ) -> PyResult<T> {
-    on_pool::<(), T>(py, run::threads(None)?, |cancel, _| work(cancel), |()| Ok(()))
+    in_background::<(), T>(py, |cancel, _| work(cancel), |()| Ok(()))
 }
 
 fn type_error(name: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
@@ -126,7 +129,8 @@ fn per_layer<T>(
         return convert(name, given).map(PerLayer::All);
     }
     let Ok(items) = given.try_iter() else { return convert(name, given).map(PerLayer::All) };
-    let each = items.enumerate().map(|(i, item)| convert(&format!("{name}[{i}]"), &item?));
+    // One more than any depth: enough to refuse an endless iterable.
+    let each = items.take(spec::MAX_DEPTH + 1).enumerate().map(|(i, item)| convert(&format!("{name}[{i}]"), &item?));
     Ok(PerLayer::Each(each.collect::<PyResult<_>>()?))
 }
 
@@ -140,10 +144,15 @@ fn argument(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Argument> {
     given.extract().map(Argument::Number).map_err(|_| type_error(name, "a number or a word", given))
 }
 
-/// Reads the attributes of the `MLP` dataclass and checks them.
+/// Reads and checks the attributes of the `MLP` dataclass.
 fn spec_of(mlp: &Bound<'_, PyAny>) -> PyResult<Spec> {
+    Ok(Spec::new(&request_of(mlp)?)?)
+}
+
+/// Reads the attributes of the `MLP` dataclass.
+fn request_of(mlp: &Bound<'_, PyAny>) -> PyResult<Request> {
     let get = |name: &str| mlp.getattr(name).map_err(|_| type_error("spec", "an MLP", mlp));
-    let request = Request {
+    Ok(Request {
         depth: integer("depth", &get("depth")?)?,
         width: per_layer("width", &get("width")?, integer)?,
         in_features: optional(&get("in_features")?, |v| integer("in_features", v))?,
@@ -162,8 +171,7 @@ fn spec_of(mlp: &Bound<'_, PyAny>) -> PyResult<Spec> {
         tied: get("tied")?
             .extract()
             .map_err(|_| get("tied").map_or_else(|e| e, |v| type_error("tied", "a bool", &v)))?,
-    };
-    Ok(Spec::new(&request)?)
+    })
 }
 
 fn specs_of(mlps: &Bound<'_, PyAny>) -> PyResult<Vec<Spec>> {
@@ -249,6 +257,7 @@ fn per_layer_object<'py, T, O: IntoPyObject<'py>>(
 fn double(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
     let name: String = match dtype.extract() {
         Ok(name) => name,
+        Err(_) if dtype.is_none() => String::new(),
         Err(_) => dtype
             .py()
             .import("numpy")?
@@ -455,28 +464,26 @@ fn all_gradients<'py, F: Float + Element>(
     let (x_values, batch) = samples(plan, x, 2)?;
     let start = start(batch)?;
     let (ours, numbers) = (Arc::clone(plan), Arc::clone(numbers));
-    let all: Gradients<F> =
-        detached(x.py(), move |cancel| gradients::gradients(&ours, &numbers, &x_values, &start, cancel))?;
-    let py = x.py();
+    // Spelled out over there too: millions of entries take a while.
+    let (all, loss) = detached(x.py(), move |cancel| {
+        let all: Gradients<F> = gradients::gradients(&ours, &numbers, &x_values, &start, cancel)?;
+        let wide = |tensors: Vec<Tensor<F>>| tensors.iter().map(Tensor::spelled_out).collect::<Vec<Vec<F>>>();
+        let biases = all.biases.iter().map(Tensor::spelled_out).collect::<Vec<Vec<F>>>();
+        Ok(((wide(all.weights), biases, wide(all.preactivations), all.input.spelled_out()), all.loss))
+    })?;
+    let (py, (weights, biases, preactivations, input)) = (x.py(), all);
     let list = |tensors: &mut dyn Iterator<Item = PyResult<Bound<'py, PyAny>>>| {
         PyList::new(py, tensors.collect::<PyResult<Vec<_>>>()?)
     };
-    let wide = |t: &Tensor<F>, shape: [usize; 2]| array(py, t.spelled_out::<F>(), &shape);
     let result = PyDict::new(py);
-    result.set_item(
-        "weights",
-        list(&mut all.weights.iter().zip(plan.maps()).map(|(t, map)| wide(t, [map.fan_out, map.fan_in])))?,
-    )?;
-    result.set_item(
-        "biases",
-        list(&mut all.biases.iter().map(|t| array(py, t.spelled_out::<F>(), &[t.values.len()])))?,
-    )?;
-    result.set_item(
-        "preactivations",
-        list(&mut all.preactivations.iter().map(|t| wide(t, [batch, t.values.len() / batch])))?,
-    )?;
-    result.set_item("input", wide(&all.input, [batch, plan.in_features])?)?;
-    result.set_item("loss", all.loss)?;
+    let mut shaped = weights.into_iter().zip(plan.maps()).map(|(w, map)| array(py, w, &[map.fan_out, map.fan_in]));
+    result.set_item("weights", list(&mut shaped)?)?;
+    let mut shaped = biases.into_iter().zip(plan.maps()).map(|(b, map)| array(py, b, &[map.fan_out]));
+    result.set_item("biases", list(&mut shaped)?)?;
+    let mut shaped = preactivations.into_iter().zip(&plan.hidden).map(|(z, map)| array(py, z, &[batch, map.fan_out]));
+    result.set_item("preactivations", list(&mut shaped)?)?;
+    result.set_item("input", array::<F>(py, input, &[batch, plan.in_features])?)?;
+    result.set_item("loss", loss)?;
     Ok(result)
 }
 
@@ -514,7 +521,9 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>) -> PyResult<(
     let Measurement { specs, x, y, loss, batch, seed, seeds, threads, report } = request;
     // Cells that disagree on a width cannot all fit the data: the smallest and the largest tell.
     let extremes = |width: fn(&Spec) -> usize| {
-        [specs.iter().map(width).min(), specs.iter().map(width).max()].into_iter().flatten()
+        let least = specs.iter().map(width).min();
+        let most = specs.iter().map(width).max().filter(|most| Some(*most) != least);
+        least.into_iter().chain(most)
     };
     let mut data = None;
     if let Some(x) = x {
@@ -536,9 +545,8 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>) -> PyResult<(
         (Some(batch), total) => batch.min(total.unwrap_or(batch)),
     };
     let job = Job { specs, data, batch, seed, seeds, threads };
-    on_pool(
+    in_background(
         py,
-        threads,
         move |cancel, send| run::probe::<F>(&job, cancel, &|index, columns| send((index, columns))),
         |(index, columns)| report.call1((index, cell(py, &columns, batch)?)).map(|_| ()),
     )
@@ -547,13 +555,20 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>) -> PyResult<(
 /// The canonical values of a spec's fields, and the text that its id is hashed from.
 #[pyfunction]
 fn canonical<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
-    let (py, valid) = (spec.py(), spec_of(spec)?);
-    let fields = PyDict::new(py);
+    let (py, request) = (spec.py(), request_of(spec)?);
+    let (valid, fields) = (Spec::new(&request)?, PyDict::new(py));
     fields.set_item("depth", valid.depth)?;
     fields.set_item("width", per_layer_object(py, &valid.width, |w| *w)?)?;
     fields.set_item("activation", per_layer_object(py, &valid.activation, Activation::text)?)?;
     fields.set_item("init", valid.init.text())?;
     fields.set_item("bias", valid.bias.map(|bias| bias.text()))?;
+    fields.set_item("block", request.block)?;
+    fields.set_item("in_features", request.in_features)?;
+    fields.set_item("out_features", request.out_features)?;
+    match request.branch_scale {
+        BranchScale::Number(scale) => fields.set_item("branch_scale", scale)?,
+        BranchScale::Text(rule) => fields.set_item("branch_scale", rule)?,
+    }
     fields.set_item("content", valid.content())?;
     Ok(fields)
 }
@@ -572,10 +587,13 @@ fn resolve<'py>(
         let value = argument(&key, &value)?;
         call.arguments.push((Some(key), value));
     }
-    let (name, arguments, text) = match kind {
+    let (name, mut arguments, text) = match kind {
         "activation" => Activation::new(&call).map(|a| signature_parts(a.signature(), a.values())),
         _ => Init::new(&call).map(|i| signature_parts(i.signature(), i.values())),
     }?;
+    if kind == "init" && !arguments.iter().any(|(key, _)| *key == "gain") {
+        arguments.push(("gain", Argument::Number(Init::new(&call)?.gain())));
+    }
     let known = PyDict::new(py);
     for (key, value) in arguments {
         match value {

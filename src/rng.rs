@@ -40,12 +40,19 @@ pub struct Stream {
     seed: u64,
     layer: u32,
     role: Role,
+    /// The first block.
+    first: u64,
 }
 
 impl Stream {
     /// The stream of a seed, a 0-based hidden layer (0 where the role has none) and a role.
     pub fn new(seed: u64, layer: usize, role: Role) -> Self {
-        Self { seed, layer: layer as u32, role }
+        Self { seed, layer: layer as u32, role, first: 0 }
+    }
+
+    /// The stream from a later element on; `elements` is a multiple of four.
+    pub fn after(self, elements: usize) -> Self {
+        Self { first: self.first + elements as u64 / 4, ..self }
     }
 
     /// Fill with `low + (high - low) u`, element by element in order, `u` uniform in (0, 1). `B` is the type whose random
@@ -106,7 +113,7 @@ impl<B: Float, F: Float> Task for Fill<'_, B, F> {
         let (scale, shift) = (S::Double::splat(self.scale), S::Double::splat(self.shift));
         let mut columns = [[0.0; MOST_LANES]; 4];
         for (group, out) in self.out.chunks_mut(4 * lanes).enumerate() {
-            let mut four = self.stream.uniforms::<B, S>((group * lanes) as u64);
+            let mut four = self.stream.uniforms::<B, S>(self.stream.first + (group * lanes) as u64);
             if self.shape == Shape::Normal {
                 let [a, b, c, d] = four;
                 let ((a, b), (c, d)) = (box_muller(a, b), box_muller(c, d));
@@ -210,7 +217,7 @@ mod tests {
     /// The role is an argument: the vectors have counters that no role has.
     fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
         let seed = u64::from(key[0]) | u64::from(key[1]) << 32;
-        let stream = Stream { seed, layer: counter[2], role: Role::Weight };
+        let stream = Stream { seed, layer: counter[2], role: Role::Weight, first: 0 };
         simd::run(Block(stream, u64::from(counter[0]) | u64::from(counter[1]) << 32, counter[3]))
     }
 
@@ -252,6 +259,9 @@ mod tests {
             assert_eq!(u, (f64::from(word) + 0.5) / 4_294_967_296.0, "element {i}");
         }
         assert_eq!(uniforms(3), uniforms(1000)[..3]);
+        let mut later = [0.0; 5];
+        Stream::new(7, 3, Role::Weight).after(96).uniform::<f32, f64>(0.0, 1.0, &mut later);
+        assert_eq!(later, uniforms(1000)[96..101]);
     }
 
     #[test]

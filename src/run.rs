@@ -1,4 +1,7 @@
-//! Many runs in parallel, one reused workspace a worker. The only user of the thread pool.
+//! Many runs in parallel, one reused workspace a worker. The only file that starts threads, with `py.rs`.
+//!
+//! Threads live as long as a job: a shared pool made small jobs wait for the runs of others, kept every thread count ever
+//! asked for alive, and had to be rebuilt after `fork`. Starting a worker costs some 20 us.
 
 use crate::backward::{Signal, backward};
 use crate::error::{Cancel, Error, Result};
@@ -12,7 +15,7 @@ use crate::spec::Spec;
 use crate::stats::{Buffers, COLUMNS, Columns, Gauge};
 use crate::weights::Weights;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 /// Data of the caller.
 #[derive(Debug, Clone)]
@@ -88,14 +91,19 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
             }
         }
     };
-    rayon::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|_| {
-                if let Err(error) = work() {
-                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
-                }
-            });
+    let worker = || {
+        if let Err(error) = work() {
+            *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..workers {
+            // Where the system gives no further thread, those there are do the work.
+            if std::thread::Builder::new().name("vgcore".to_owned()).spawn_scoped(scope, worker).is_err() {
+                break;
+            }
+        }
+        worker();
     });
     failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
@@ -111,8 +119,9 @@ fn run<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, space: &mut Workspace<F>,
         return Ok(gauge.columns);
     }
     let output = trace.output(plan);
-    let (cotangent, loss) = start.cotangent(output);
-    if !loss.unwrap_or(0.0).is_finite() || cotangent.iter().any(|c| !c.is_finite()) {
+    let (cotangent, _) = start.cotangent(output);
+    // A loss may overflow where its gradient does not.
+    if cotangent.iter().any(|c| !c.is_finite()) {
         gauge.columns.break_off(plan.depth());
         return Ok(gauge.columns);
     }
@@ -188,20 +197,4 @@ pub fn threads(given: Option<i128>) -> Result<usize> {
         }
         _ => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
     }
-}
-
-/// The pool of this many threads, built on first use. A pool does not survive `fork`, whose child has none of the
-/// threads: the key holds the process, so that a child builds its own.
-pub fn pool(threads: usize) -> Result<Arc<rayon::ThreadPool>> {
-    type Pools = Vec<((u32, usize), Arc<rayon::ThreadPool>)>;
-    static POOLS: Mutex<Pools> = Mutex::new(Vec::new());
-    let key = (std::process::id(), threads);
-    let mut pools = POOLS.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some((_, pool)) = pools.iter().find(|(of, _)| *of == key) {
-        return Ok(Arc::clone(pool));
-    }
-    let built = rayon::ThreadPoolBuilder::new().num_threads(threads).thread_name(|i| format!("vgcore-{i}")).build();
-    let pool = Arc::new(built.map_err(|error| Error::Value(format!("cannot start {threads} threads: {error}")))?);
-    pools.push((key, Arc::clone(&pool)));
-    Ok(pool)
 }

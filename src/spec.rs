@@ -243,6 +243,7 @@ fn residual(request: &Request, depth: usize) -> Result<Option<Residual>> {
     match request.skip.as_deref() {
         None => Ok(None),
         Some("residual") => Ok(Some(Residual { branch_scale, block })),
+        Some("none") => Err(Error::value("skip", &format!("None or one of {}", SKIPS.join(", ")), "'none'")),
         Some(other) => Err(Error::unknown("skip", other, SKIPS.into_iter())),
     }
 }

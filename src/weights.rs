@@ -43,9 +43,9 @@ impl<F: Float> Weights<F> {
             cancel.check()?;
             let (rows, columns) = (map.fan_out, map.fan_in);
             let (weights, biases) = map.streams(seed);
-            linear.weight.fill(rows, columns, |out| map.weight.fill(weights, rows, columns, out));
+            linear.weight.fill(rows, columns, |out| map.weight.fill(weights, rows, columns, out, cancel))?;
             linear.bias.resize(rows, F::ZERO);
-            map.bias.fill(biases, rows, 1, &mut linear.bias);
+            map.bias.fill(biases, rows, 1, &mut linear.bias, cancel)?;
         }
         self.note_biases();
         Ok(())

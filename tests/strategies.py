@@ -95,7 +95,7 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
     if skip:
         divisors = [block for block in range(1, depth + 1) if depth % block == 0]
         given["block"] = draw(st.sampled_from(divisors))
-        given["branch_scale"] = draw(hundredths(0.1, 1) | st.just("1/sqrt(L)"))
+        given["branch_scale"] = draw(hundredths(-1, 1) | st.sampled_from(["1/sqrt(L)", 0.0, 1e-30, -1e-30]))
     return given
 
 
@@ -119,7 +119,7 @@ def problems(draw: st.DrawFn) -> Problem:
     """Everything that a backward pass needs."""
     spec = draw(specs())
     seed = draw(st.integers(0, 2**64 - 1))
-    batch = draw(st.integers(1, 9))
+    batch = draw(st.integers(1, 40))
     rng = np.random.default_rng(seed)
     widths = (spec.width,) if isinstance(spec.width, int) else spec.width
     outputs = spec.out_features or widths[-1]

@@ -31,7 +31,7 @@ def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess
 def test_a_probe_prints_factors_and_layers_and_returns_0() -> None:
     done = run("probe", "--depth", "5", "--activation", "tanh", *SMALL)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"\d\.\d+ ±\d\.\d+.*healthy", done.stdout)
+    assert re.search(r"\d\.\d+ \(\d\.\d+-\d\.\d+\).*healthy", done.stdout)
     assert [line.split()[0] for line in done.stdout.splitlines() if re.match(r"\s+\d+\s+10\^", line)] == list("12345")
     assert done.stderr == ""  # no progress bar off a terminal
 
@@ -90,6 +90,17 @@ def test_a_csv_is_read_with_its_target_by_name_or_index(tmp_path: Path) -> None:
         assert (cell["spec"]["in_features"], cell["spec"]["out_features"], cell["batch"]) == (2, 3, 9)
 
 
+def test_whole_numbers_are_classes_or_values_as_the_loss_says(tmp_path: Path) -> None:
+    path = tmp_path / "prices.csv"
+    path.write_text("a,price\n" + "".join(f"{i},{200_000 + i}\n" for i in range(9)))
+    (cell,) = json.loads(run("probe", "--data", str(path), "--loss", "mse", "--depth", "2", "--json", *SMALL).stdout)
+    assert (cell["loss"], cell["spec"]["out_features"]) == ("mse", 1)
+    refused = run("probe", "--data", str(path), "--depth", "2", *SMALL)
+    assert refused.returncode == cli.USAGE
+    assert "200000 to 200008" in refused.stderr
+    assert "--loss mse" in refused.stderr
+
+
 def test_files_and_pictures_are_written_where_asked(tmp_path: Path) -> None:
     done = run("sweep", "--depth", "2,4", "--out", "a/s.csv", "--plot", "p", *SMALL, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -130,6 +141,12 @@ def test_a_run_that_diverges_is_a_row_and_returns_1() -> None:
         (["probe", "--init", "normal(std=-1)"], ["std", "0 or more", "got -1"]),
         (["probe", "--depth", "100000", "--width", "100000"], ["bytes", "lower depth"]),
         (["probe", "--nonsense"], ["--nonsense"]),
+        (["probe", "--target", "y"], ["--target", "--data"]),
+        (["probe", "--init", "mean_field(1.5,0.05"], ["--init", "parentheses"]),
+        (["sweep", "--depth", "1:1000000000000"], ["--depth", "more than 1000000"]),
+        (["sweep", "--depth", "1:2000", "--width", "1:2000"], ["at most 1000000 cells", "4000000"]),
+        (["probe", "--skip", "None"], ["skip", "None"]),
+        (["probe", "--activation", "tnah", "--out", "new/a.csv", "--plot", "pictures"], ["tnah"]),
         (["prob"], ["prob"]),
     ],
 )

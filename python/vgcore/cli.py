@@ -23,21 +23,23 @@ from rich.table import Table
 from vgcore import data, plot, table
 from vgcore._core import COLUMNS, __version__
 from vgcore.probe import Factor, Probe
-from vgcore.spec import MLP
+from vgcore.spec import LONGEST, MLP
 from vgcore.sweep import Sweep, sweep
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 DIVERGED, USAGE, INTERRUPTED = 1, 2, 130
 LEGEND = """\
-x per layer: geometric mean, 1 = preserved, ± 95 % over seeds. forward: z, toward the output; backward: dL/dz and
-weight: dL/dW, toward the input. first-layer gradient: norm of dL/dW. vanishing, exploding: z or dL/dz changes by more
-than a factor 1000 from end to end. dead: nothing arrives. diverged: a value was not finite."""
+x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. forward: z, toward the output;
+backward: dL/dz and weight: dL/dW, toward the input. first-layer gradient: norm of dL/dW. vanishing, exploding: z or
+dL/dz changes by more than a factor 1000 from end to end. dead: nothing arrives. diverged: a value was not finite."""
 STYLES = {"healthy": "green", "vanishing": "blue", "exploding": "red", "dead": "magenta", "diverged": "bold red"}
 
 
 def _split(text: str) -> list[str]:
     """The parts between commas, except those within parentheses: `relu,leaky_relu(0.1)`."""
+    if text.count("(") != text.count(")"):
+        raise ValueError(f"the parentheses of '{text}' do not match")
     return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
 
 
@@ -52,7 +54,10 @@ def _integers(text: str) -> list[int]:
             raise ValueError(f"the step of '{part}' must be 1 or more")
         if int(stop) < int(start):
             raise ValueError(f"the range '{part}' is empty")
-        numbers += range(int(start), int(stop) + 1, int(step))
+        several = range(int(start), int(stop) + 1, int(step))
+        if len(several) > LONGEST:
+            raise ValueError(f"the range '{part}' has more than {LONGEST} numbers")
+        numbers += several
     return numbers
 
 
@@ -104,6 +109,15 @@ def _load(source: str, target: str | None) -> tuple[Any, Any]:
     return data.read(source, target=column)
 
 
+def _targets(x: Any, y: Any, loss: str | None) -> tuple[Any, Any, str]:
+    """The targets as the loss takes them; without one, whole numbers are classes where they can be."""
+    if y.ndim == 1 and loss in ("mse", "half_mse"):
+        return x, y[:, None].astype(float), loss
+    if y.ndim == 1 and loss is None and not (y.min() >= 0 and y.max() < len(y)):
+        raise ValueError(f"the target ranges from {y.min()} to {y.max()}, so it names no classes; give --loss mse")
+    return x, y, loss or ("cross_entropy" if y.ndim == 1 else "mse")
+
+
 def _measure(
     context: typer.Context,
     depth: Annotated[
@@ -150,13 +164,11 @@ def _measure(
 
     x = y = None
     if data is not None:
-        x, y = _load(data, target)
-        classes = y.ndim == 1
-        loss = loss or ("cross_entropy" if classes else "mse")
+        x, y, loss = _targets(*_load(data, target), loss)
         fields.setdefault("in_features", [x.shape[1]])
-        fields.setdefault("out_features", [int(y.max()) + 1 if classes else y.shape[1]])
-    elif loss is not None:
-        raise ValueError("--loss needs targets; give --data")
+        fields.setdefault("out_features", [int(y.max()) + 1 if y.ndim == 1 else y.shape[1]])
+    elif loss is not None or target is not None:
+        raise ValueError(f"{'--loss' if loss else '--target'} needs targets; give --data")
 
     base = MLP(**{name: values[0] for name, values in fields.items()})
     grid = {name: values for name, values in fields.items() if len(values) > 1}
@@ -207,12 +219,13 @@ def _check_outputs(out: Path | None, folder: Path | None) -> None:
         plot.available()
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"--plot must be a folder, got the file '{folder}'")
-        folder.mkdir(parents=True, exist_ok=True)
     if out is not None:
         table.writer(out)
-        out.parent.mkdir(parents=True, exist_ok=True)
-        if out.is_dir() or not os.access(out if out.exists() else out.parent, os.W_OK):
-            raise ValueError(f"--out cannot be written: '{out}'")
+    for path in (out, folder):
+        if path is not None:
+            there = next(p for p in (path, *path.absolute().parents) if p.exists())
+            if (path is out and path.is_dir()) or not os.access(there, os.W_OK):
+                raise ValueError(f"cannot write '{path}'")
 
 
 def _write(result: Sweep, out: Path | None, folder: Path | None) -> list[Path]:
@@ -221,9 +234,11 @@ def _write(result: Sweep, out: Path | None, folder: Path | None) -> list[Path]:
     if not result.cells:
         return written
     if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
         result.save(out)
         written.append(out)
     if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
         deepest = max(cell.spec.depth for cell in result)
         shown: Any = [cell for cell in result if cell.spec.depth == deepest]
         draw: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(shown[0] if len(shown) == 1 else shown)}
@@ -268,8 +283,8 @@ def _power(log10: float) -> str:
 def _factor(factor: Factor) -> str:
     if math.isnan(factor.value):
         return "-"
-    half = (factor.high - factor.low) / 2
-    return f"{factor.value:.3f}" + ("" if math.isnan(half) else f" ±{half:.3f}")
+    spread = "" if math.isnan(factor.low) else f" ({factor.low:.3f}-{factor.high:.3f})"
+    return f"{factor.value:.3f}{spread}"
 
 
 def _show(result: Sweep, base: MLP, *, source: str | None, seconds: float, layers: bool) -> None:
@@ -335,6 +350,8 @@ def main() -> None:
     """The command `vgcore`."""
     try:
         app()
+    except BrokenPipeError:  # the reader has seen enough: `| head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
         _say(f"error: {error}")
         sys.exit(USAGE)

@@ -50,8 +50,10 @@ class Factor:
 class Probe:
     """What was measured of one spec over its seeds. Columns are float64 `(seeds, depth)`, layer 0 at the input.
 
-    Norms are log10, whose range no depth leaves; `z_rms`, `a_rms`, `delta_rms`, `wgrad_norm` and `bgrad_norm` are the
-    linear views, 0 or inf where float64 ends. After a value that is not finite, columns are nan.
+    Norms are log10, whose range no depth leaves. Slopes phi'(z) and activations are of the dtype: where all units of a
+    layer are so saturated that they end there (sigmoid beyond |z| of 88 in float32, 708 in float64), they read as 0.
+    The linear views of the norms are `z_rms`, `a_rms`, `delta_rms`, `wgrad_norm` and `bgrad_norm`: 0 or inf where float64
+    ends. After a value that is not finite, columns are nan.
 
     Attributes:
         spec: What was measured.
@@ -129,7 +131,8 @@ class Probe:
             signal: `"forward"` (z), `"backward"` (dL/dz) or `"weight"` (dL/dW).
 
         Returns:
-            nan for a depth of 1, which has no layer to pass.
+            Over the runs whose signal arrives: not those that diverged or where it is exactly 0. nan where they are not
+            the majority, and for a depth of 1, which has no layer to pass.
 
         >>> import vgcore as vg
         >>> p = vg.probe(vg.MLP(depth=20, width=64, activation="sigmoid", init="lecun_normal"))
@@ -137,10 +140,12 @@ class Probe:
         True
         """
         steps = self.spec.depth - 1
-        logs = self.end_to_end(signal) / steps if steps else np.full(len(self.seeds), np.nan)
-        mean, count = float(np.mean(logs)), len(logs)
+        logs = self.end_to_end(signal) / steps if steps else np.array([])
+        logs = logs[np.isfinite(logs)]
+        count = len(logs)
+        mean = float(np.mean(logs)) if 2 * count > len(self.seeds) else math.nan
         half = math.nan
-        if count > 1 and np.isfinite(logs).all():
+        if count > 1:
             half = _student(count - 1) * float(np.std(logs, ddof=1)) / math.sqrt(count)
         value, low, high = _linear(np.array([mean, mean - half, mean + half]))
         return Factor(float(value), float(low), float(high))

@@ -12,7 +12,7 @@ def progress_bar(work: Sequence[int], *, show: bool) -> Iterator[Callable[[int],
     """Yield `advance(cell)`, to be called as each cell ends.
 
     Args:
-        work: Layers to run for each cell: the time left is estimated from them, since cells differ in depth.
+        work: Layers of each cell: the time left is estimated from them, since cells differ in depth.
         show: Whether a bar is wanted at all.
     """
     if not (show and sys.stderr.isatty()):

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from vgcore.network import Network
 
 
+#: The most values that one argument may list.
+LONGEST = 1_000_000
+
+
 class _Kind:
     """A named kind with parameters; `str()` of it is its canonical spelling."""
 
@@ -76,7 +80,8 @@ def _text(value: object) -> Any:
     """Kinds as text, sequences as tuples; the core rejects what is left."""
     if isinstance(value, _Kind):
         return str(value)
-    if isinstance(value, Sequence) and not isinstance(value, str):
+    # A longer one than any depth is left for the core to refuse.
+    if isinstance(value, Sequence) and not isinstance(value, str) and len(value) <= LONGEST:
         return tuple(_text(item) for item in value)
     return value
 
@@ -129,7 +134,8 @@ class _InitField:
 class MLP:
     """A deep net: `z_l = W_l h_{l-1} + b_l`, `a_l = phi(z_l)`, `h_l` with or without a skip, and an optional readout.
 
-    Frozen, hashable, picklable; its values are stored in canonical form.
+    Frozen, hashable, picklable; kinds are stored in canonical spelling. Two specs are equal if their fields are; they
+    have one `id` if they describe the same net.
 
     Args:
         depth: Number of hidden layers, 1 to 1,000,000.

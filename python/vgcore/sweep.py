@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike
 from vgcore import table
 from vgcore.probe import Probe, measure
 from vgcore.progress import progress_bar
-from vgcore.spec import MLP, Activation, Init, check_names
+from vgcore.spec import LONGEST, MLP, Activation, Init, check_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -117,19 +118,21 @@ def sweep(
         raise TypeError(f"spec must be an MLP, got {spec!r}")
     check_names(grid)
     axes = [_axis(name, values) for name, values in grid.items()]
-    specs = [_cell(spec, dict(zip(grid, values, strict=True))) for values in itertools.product(*axes)]
+    if (planned := math.prod(map(len, axes))) > LONGEST:
+        raise ValueError(f"a sweep has at most {LONGEST} cells, got {planned}")
     done: dict[int, Probe] = {}
 
     def partial() -> Sweep:
-        return Sweep(tuple(done[i] for i in sorted(done)), tuple(grid), len(specs))
+        return Sweep(tuple(done[i] for i in sorted(done)), tuple(grid), planned)
 
-    with progress_bar([cell.depth * seeds for cell in specs], show=progress) as advance:
+    try:
+        specs = [_cell(spec, dict(zip(grid, values, strict=True))) for values in itertools.product(*axes)]
+        with progress_bar([cell.depth for cell in specs], show=progress) as advance:
 
-        def finished(index: int, cell: Probe) -> None:
-            done[index] = cell
-            advance(index)
+            def finished(index: int, cell: Probe) -> None:
+                done[index] = cell
+                advance(index)
 
-        try:
             measure(
                 specs,
                 finished,
@@ -142,16 +145,20 @@ def sweep(
                 dtype=dtype,
                 threads=threads,
             )
-        except KeyboardInterrupt as interrupt:
-            interrupt.sweep = partial()  # type: ignore[attr-defined]
-            raise
+    except KeyboardInterrupt as interrupt:
+        interrupt.sweep = partial()  # type: ignore[attr-defined]
+        raise
     return partial()
 
 
 def _axis(name: str, values: Any) -> list[Any]:
     if isinstance(values, str | bytes | Activation | Init) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of values to try, got {values!r}; use spec.replace for a single one")
-    if not (axis := list(values)):
+    # Ranges are not listed before their length is known to be sane; endless iterables not at all.
+    axis = list(itertools.islice(values, LONGEST + 1))
+    if len(axis) > LONGEST:
+        raise ValueError(f"{name} has more than {LONGEST} values to try")
+    if not axis:
         raise ValueError(f"{name} must have at least one value to try, got none")
     return axis
 

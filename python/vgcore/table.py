@@ -89,11 +89,11 @@ def to_polars(cells: Sequence[Probe]) -> pl.DataFrame:
 def writer(path: str | os.PathLike[str]) -> Callable[[Path, dict[str, NDArray[Any]]], None]:
     """What writes a file of this ending; an error before any work where nothing does."""
     target = Path(path)
-    if target.suffix not in _WRITERS:
+    if target.suffix.lower() not in _WRITERS:
         raise ValueError(f"the output file must end in {', '.join(_WRITERS)}, got '{target.name}'")
-    if target.suffix == ".parquet":
+    if target.suffix.lower() == ".parquet":
         optional("pyarrow", "parquet")
-    return _WRITERS[target.suffix]
+    return _WRITERS[target.suffix.lower()]
 
 
 def save(cells: Sequence[Probe], path: str | os.PathLike[str]) -> None:
@@ -141,15 +141,18 @@ def summary(cell: Probe, varied: Sequence[str] = ()) -> dict[str, Any]:
 def state(cell: Probe) -> str:
     """What happened, in a word: `diverged`, `dead`, `exploding`, `vanishing` or `healthy`.
 
-    Judged by the change of the backward signal, then of the forward signal, over all layers and averaged over seeds:
-    more than a factor 1000 either way is named. Not by any absolute size, so the loss may be multiplied by anything.
+    Judged by the change of the backward signal, then of the forward signal, over all layers and averaged over the seeds
+    in which it arrives: more than a factor 1000 either way is named, and dead if it arrives in no more than half of
+    them. Not by any absolute size, so the loss may be multiplied by anything.
     """
     if (cell.first_nonfinite >= 0).any():
         return "diverged"
     for signal in ("backward", "forward"):
-        change = float(np.mean(cell.end_to_end(signal)))
-        if not math.isfinite(change):
+        changes = cell.end_to_end(signal)
+        arriving = changes[np.isfinite(changes)]
+        if 2 * len(arriving) <= len(changes):
             return "dead"
+        change = float(np.mean(arriving))
         if abs(change) > LIMIT:
             return "exploding" if change > 0 else "vanishing"
     return "healthy"

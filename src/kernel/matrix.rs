@@ -49,9 +49,9 @@ impl<F: Float> Matrix<F> {
     }
 
     /// Take a shape and be written in C order by `fill`, keeping the allocation.
-    pub fn fill(&mut self, rows: usize, columns: usize, fill: impl FnOnce(&mut [F])) {
+    pub fn fill<T>(&mut self, rows: usize, columns: usize, fill: impl FnOnce(&mut [F]) -> T) -> T {
         self.reshape(rows, columns);
-        fill(&mut self.data);
+        fill(&mut self.data)
     }
 
     fn reshape(&mut self, rows: usize, columns: usize) {

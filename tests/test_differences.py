@@ -1,0 +1,215 @@
+"""Analytic gradients against differences of the loss itself, end to end through the public API.
+
+No second derivation of the backward pass is trusted here: only that the forward pass computes the loss.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import vgcore as vg
+from strategies import EXAMPLES, Problem, over_examples, problems, specs
+from vgcore import reference
+
+Array = npt.NDArray[Any]
+State = dict[str, Array]
+
+TOLERANCE = 1e-6
+STEPS = (1e-3, 1e-4, 1e-5)  # the first is the best where the loss is smooth, the others fit between kinks
+ENTRIES = 3  # of each tensor, the largest gradient among them
+EPS = float(np.finfo(np.float64).eps)
+
+seeds = st.integers(0, 2**64 - 1)
+
+
+# --- Numeric derivatives -------------------------------------------------------------------------
+
+
+class Difference(NamedTuple):
+    """What the loss says about one entry of a gradient."""
+
+    name: str
+    index: tuple[int, ...]
+    analytic: Array  # the whole tensor
+    numeric: float
+    floor: float  # the error that rounding of the loss may leave in `numeric`
+
+    @property
+    def scale(self) -> float:
+        return max(abs(self.numeric), float(np.sqrt((self.analytic**2).mean())))
+
+    @property
+    def resolved(self) -> bool:
+        """Do differences see as much as the tolerance asks for?"""
+        return self.floor <= TOLERANCE * self.scale
+
+
+def agrees(difference: Difference) -> bool:
+    """Is the entry right to 1e-6 of itself or of the root mean square of its tensor, if that is larger?
+
+    A loss that is a sum of terms of size s is known to a few eps s, a difference of it over 2 h to a few eps s / h. No
+    smaller gradient can be asked for: that floor is added.
+    """
+    gap = abs(float(difference.analytic[difference.index]) - difference.numeric)
+    return gap <= TOLERANCE * difference.scale + difference.floor
+
+
+def analytic_gradients(problem: Problem, state: State) -> vg.Gradients:
+    net = vg.Network.from_state_dict(problem.spec, state)
+    solve = net.gradients if "loss" in problem.start else net.backward
+    return solve(problem.x, **problem.start)
+
+
+def loss(problem: Problem, state: State, x: Array) -> float:
+    net = vg.Network.from_state_dict(problem.spec, state)
+    if "loss" not in problem.start:
+        return float((problem.start["cotangent"] * net.forward(x)).sum())
+    value = net.gradients(x, **problem.start).loss
+    assert value is not None
+    return value
+
+
+def size_of_terms(problem: Problem, state: State) -> float:
+    """How large the terms are whose sum is the loss: it is rounded to eps of this, not of itself."""
+    y = vg.Network.from_state_dict(problem.spec, state).forward(problem.x)
+    if "loss" not in problem.start:
+        return float(np.abs(problem.start["cotangent"] * y).sum())
+    value, slope = reference.LOSSES[problem.start["loss"]](y, problem.start["y"])
+    return value + float(np.abs(slope * y).sum())
+
+
+def sides(spec: vg.MLP, state: State, x: Array) -> bytes:
+    """Which side of its kink every pre-activation is on."""
+    signs = []
+    for text, z in zip(reference.Plan.of(spec).kinds, reference.propagate(spec, state, x).z, strict=True):
+        kind = vg.Activation(text)
+        if kind.name in {"relu", "leaky_relu", "elu", "selu"}:
+            signs.append(np.sign(z.value))
+        elif kind.name == "softplus":
+            signs.append(np.sign(kind.params["beta"] * z.true() - kind.params["threshold"]))
+    return b"".join(sign.astype(np.int8).tobytes() for sign in signs)
+
+
+def stencils(
+    f: Callable[[float], float], side: Callable[[float], bytes], at: float
+) -> Iterator[tuple[float, float, float]]:
+    """Fourth-order central differences of f by steps of h and of h / 2, and h, where both stay clear of kinks."""
+
+    def stencil(h: float) -> float:
+        return (8 * (f(at + h) - f(at - h)) - (f(at + 2 * h) - f(at - 2 * h))) / (12 * h)
+
+    here = side(at)
+    for step in STEPS:
+        h = step * max(1.0, abs(at))
+        if all(side(at + k * h) == here for k in (-2, -1, -0.5, 0.5, 1, 2)):
+            yield stencil(h), stencil(h / 2), h
+
+
+def difference(problem: Problem, state: State, name: str, index: tuple[int, ...], analytic: Array) -> Difference | None:
+    """One entry's derivative; None where kinks are too near, or where two steps disagree on it.
+
+    Which entries are left out is a matter of the loss alone, not of what the analytic entry is.
+    """
+
+    def moved(to: float) -> tuple[State, Array]:
+        tensors = state | {"input": problem.x}
+        tensors[name] = tensors[name].copy()
+        tensors[name][index] = to
+        return {key: tensors[key] for key in state}, tensors["input"]
+
+    def f(to: float) -> float:
+        return loss(problem, *moved(to))
+
+    def side(to: float) -> bytes:
+        return sides(problem.spec, *moved(to))
+
+    size = size_of_terms(problem, state)
+    at = float((problem.x if name == "input" else state[name])[index])
+    for coarse, fine, h in stencils(f, side, at):
+        found = Difference(name, index, analytic, fine, 32 * EPS * size / h)
+        # The error of `fine` is a sixteenth of that of `coarse`.
+        if abs(coarse - fine) <= TOLERANCE * found.scale + found.floor:
+            return found
+    return None
+
+
+def differences(problem: Problem, state: State) -> Iterator[Difference | None]:
+    """Up to three entries of every weight, every bias and the input."""
+    gradients = analytic_gradients(problem, state)
+    modules = [key.removesuffix(".weight") for key in state if key.endswith(".weight")]
+    named = {f"{module}.weight": value for module, value in zip(modules, gradients.weights, strict=True)}
+    named |= {f"{module}.bias": value for module, value in zip(modules, gradients.biases, strict=True)}
+    rng = np.random.default_rng(problem.seed)
+    for name, analytic in {**named, "input": gradients.input}.items():
+        drawn = rng.choice(analytic.size, min(ENTRIES, analytic.size), replace=False)
+        drawn[0] = np.abs(analytic).argmax()
+        for flat in np.unique(drawn):
+            index = tuple(int(i) for i in np.unravel_index(flat, analytic.shape))
+            yield difference(problem, state, name, index, analytic)
+
+
+# --- Tests ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.timeout(100 + EXAMPLES)
+def test_gradients_are_the_differences_of_the_loss() -> None:
+    drawn, checked = [], []
+
+    @settings(max_examples=EXAMPLES, deadline=None)
+    @given(problem=problems())
+    def each(problem: Problem) -> None:
+        state = problem.spec.init(seed=problem.seed, dtype="float64").state_dict()
+        for found in differences(problem, state):
+            drawn.append(found)
+            if found is not None:
+                assert agrees(found), found
+                checked.append(found)
+
+    each()
+    resolved = sum(found.resolved or not found.analytic.any() for found in checked)
+    print("STAT", len(drawn), len(checked), resolved, sum(f.resolved for f in checked))
+    assert len(checked) > 0.8 * len(drawn)
+    assert resolved > 0.7 * len(drawn)
+
+
+@over_examples
+@given(spec=specs(), seed=seeds)
+def test_every_net_passes_its_gradcheck(spec: vg.MLP, seed: int) -> None:
+    assert max(vg.gradcheck(spec, seed=seed).values()) < TOLERANCE
+
+
+@pytest.mark.parametrize("activation", vg.ACTIVATIONS)
+@pytest.mark.parametrize("skip", [None, *vg.SKIPS])
+def test_two_hundred_layers_pass_their_gradcheck(activation: str, skip: str | None) -> None:
+    spec = vg.MLP(depth=200, width=16, activation=activation, init="xavier_normal", skip=skip)
+    assert max(vg.gradcheck(spec).values()) < TOLERANCE
+
+
+@pytest.mark.parametrize("activation", vg.ACTIVATIONS)
+@pytest.mark.parametrize("skip", [None, *vg.SKIPS])
+@pytest.mark.parametrize("loss", [None, *vg.LOSSES])
+def test_an_entry_that_is_wrong_by_a_ten_thousandth_is_seen(
+    activation: str, skip: str | None, loss: str | None
+) -> None:
+    spec = vg.MLP(depth=3, width=5, out_features=3, activation=activation, init="xavier_normal", skip=skip)
+    rng = np.random.default_rng(0)
+    x, numbers = rng.standard_normal((8, 5)), rng.standard_normal((8, 3))
+    y = rng.integers(3, size=8) if loss == "cross_entropy" else numbers
+    problem = Problem(spec, 0, x, {"cotangent": numbers} if loss is None else {"y": y, "loss": loss})
+    state = spec.init(seed=0, dtype="float64").state_dict()
+    seen = set()
+    for found in filter(None, differences(problem, state)):
+        assert agrees(found), found
+        if abs(found.analytic[found.index]) < found.scale / 10:
+            continue  # a ten-thousandth of an entry far smaller than its tensor is no error of the tensor
+        for factor in (1 - 1e-4, 1 + 1e-4):
+            wrong = found.analytic.copy()
+            wrong[found.index] *= factor
+            assert not agrees(found._replace(analytic=wrong)), found
+        seen.add(found.name)
+    assert seen == {*state, "input"}
