@@ -546,3 +546,37 @@ def test_what_is_no_spec_is_refused(spec: Any) -> None:
         vg.Network.from_state_dict(spec, {})
     with pytest.raises(TypeError, match=r"^spec must be "):
         vg.gradcheck(spec)
+
+
+# Skips whose branch has another size
+
+
+def test_a_branch_of_weight_0_leaves_the_skip_alone_however_large_it_is() -> None:
+    spec = vg.MLP(depth=40, width=64, init="normal(std=8)", skip="residual", block=40, branch_scale=0.0)
+    x = np.ones((1, 64))
+    for dtype in ("float32", "float64"):
+        net = spec.init(dtype=dtype)
+        np.testing.assert_array_equal(net.forward(x), x)
+        np.testing.assert_array_equal(net.backward(x, x).input, x)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_branch_that_dies_far_from_1_leaves_the_skip_alone(dtype: str) -> None:
+    spec = vg.MLP(depth=4, width=3, init="zeros", skip="residual", block=4)
+    state = {key: value.astype(dtype) for key, value in spec.init().state_dict().items()}
+    for layer, gain in enumerate((1e30, 1e30, 1e30, -1.0)):
+        state[f"layers.{layer}.weight"] = gain * np.eye(3, dtype=dtype)
+    x = np.array([[1.0, 2.0, 3.0]])
+    np.testing.assert_array_equal(vg.Network.from_state_dict(spec, state).forward(x), x)
+    state["layers.0.weight"] *= 0  # now dL/dz of the first layer is huge, and nothing of it reaches x
+    np.testing.assert_array_equal(vg.Network.from_state_dict(spec, state).backward(x, x).input, x)
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1e50])
+def test_a_branch_scale_outside_float32_is_measured_as_in_float64(scale: float) -> None:
+    spec = vg.MLP(depth=3, width=16, skip="residual", branch_scale=scale)
+    single, double = (vg.probe(spec, seeds=2, dtype=dtype) for dtype in ("float32", "float64"))
+    assert double.first_nonfinite.tolist() == [-1, -1]
+    for name in ("log10_z_rms", "log10_a_rms", "log10_delta_rms", "log10_wgrad_norm"):
+        assert np.isfinite(getattr(double, name)).all()
+        np.testing.assert_allclose(getattr(single, name), getattr(double, name), rtol=0, atol=1e-3)

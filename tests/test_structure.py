@@ -255,8 +255,8 @@ def test_only_the_boundary_knows_python() -> None:
     assert files_with(r"\b(pyo3|numpy|Py[A-Z]\w*)\b") == {"py.rs"}
 
 
-def test_only_the_runner_uses_the_thread_pool() -> None:
-    assert files_with(r"\brayon\b") == {"run.rs"}
+def test_only_the_runner_and_the_boundary_start_threads() -> None:
+    assert files_with(r"\bthread::(Builder|spawn|scope)\b") == {"run.rs", "py.rs"}
 
 
 def test_unsafe_code_stays_in_the_kernels() -> None:

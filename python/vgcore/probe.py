@@ -51,9 +51,9 @@ class Probe:
     """What was measured of one spec over its seeds. Columns are float64 `(seeds, depth)`, layer 0 at the input.
 
     Norms are log10, whose range no depth leaves. Slopes phi'(z) and activations are of the dtype: where all units of a
-    layer are so saturated that they end there (sigmoid beyond |z| of 88 in float32, 708 in float64), they read as 0.
-    The linear views of the norms are `z_rms`, `a_rms`, `delta_rms`, `wgrad_norm` and `bgrad_norm`: 0 or inf where float64
-    ends. After a value that is not finite, columns are nan.
+    layer are so flat that they end there (sigmoid beyond |z| of 88 in float32, 708 in float64), they read as 0.
+    The linear views of the norms are `z_rms`, `a_rms`, `delta_rms`, `wgrad_norm` and `bgrad_norm`: 0 or inf where
+    float64 ends. After a value that is not finite, columns are nan.
 
     Attributes:
         spec: What was measured.
