@@ -148,9 +148,8 @@ pub fn gradcheck(spec: &Spec, seed: u64, batch: usize, cancel: &Cancel) -> Resul
         .collect::<Vec<Rows>>();
 
     let mut errors = Vec::new();
-    for (index, map) in plan.maps().enumerate() {
+    for (index, (map, name)) in plan.maps().zip(plan.names()).enumerate() {
         cancel.check()?;
-        let name = if index < spec.depth { format!("layers.{index}") } else { "readout".to_owned() };
         let v = normals(Role::Direction, 2 * index, map.fan_in * map.fan_out);
         let moved = (rows(&v, map.fan_in), vec![0.0; map.fan_out]);
         let numeric = push(spec, &maps, &slopes, &cotangent, index, naive::affine(&moved, &inputs[index]));

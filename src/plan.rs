@@ -106,6 +106,12 @@ impl Plan {
         self.hidden.iter().chain(&self.readout)
     }
 
+    /// Names of the maps in a state dict: `layers.0`, ..., `readout`.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        let hidden = (0..self.depth()).map(|layer| format!("layers.{layer}"));
+        hidden.chain(self.readout.map(|_| "readout".to_owned()))
+    }
+
     /// Columns of the output.
     pub fn output(&self) -> usize {
         self.maps().last().map_or(self.in_features, |map| map.fan_out)

@@ -317,8 +317,7 @@ fn draw<F: Float>(py: Python<'_>, plan: &Arc<Plan>, seed: u64) -> PyResult<Arc<N
 
 /// State-dict keys and shapes, input side first.
 fn tensors(plan: &Plan) -> Vec<(String, Vec<usize>)> {
-    let named = plan.maps().enumerate().flat_map(|(i, map)| {
-        let name = if i < plan.depth() { format!("layers.{i}") } else { "readout".to_owned() };
+    let named = plan.maps().zip(plan.names()).flat_map(|(map, name)| {
         [(format!("{name}.weight"), vec![map.fan_out, map.fan_in]), (format!("{name}.bias"), vec![map.fan_out])]
     });
     named.collect()
