@@ -137,16 +137,16 @@ impl Init {
 
     /// The same for the bias of a spec.
     pub fn for_bias(call: &Call) -> Result<Self> {
-        let init = Self { row: find("bias init", &TABLE, |row| &row.signature, &call.name)?, ..Self::new(call)? };
-        if init.row.vector.is_none() {
-            let allowed = TABLE.iter().filter(|row| row.vector.is_some()).map(|row| row.signature.name);
-            return Err(Error::value(
+        let of_vectors = TABLE.iter().filter(|row| row.vector.is_some()).map(|row| row.signature.name);
+        match TABLE.iter().find(|row| row.signature.answers_to(&call.name)) {
+            None => Err(Error::unknown("bias init", &call.name, of_vectors)),
+            Some(row) if row.vector.is_none() => Err(Error::value(
                 "bias",
-                &format!("one of {}", allowed.collect::<Vec<_>>().join(", ")),
+                &format!("one of {}", of_vectors.collect::<Vec<_>>().join(", ")),
                 format!("'{}' (it needs two fans)", call.name),
-            ));
+            )),
+            Some(_) => Self::new(call),
         }
-        Ok(init)
     }
 
     /// How it is written.

@@ -34,7 +34,7 @@ class Difference(NamedTuple):
     """What the loss says about one entry of a gradient."""
 
     name: str
-    index: tuple[int, ...]
+    entry: tuple[int, ...]
     analytic: Array  # the whole tensor
     numeric: float
     floor: float  # the error that rounding of the loss may leave in `numeric`
@@ -55,7 +55,7 @@ def agrees(difference: Difference) -> bool:
     A loss that is a sum of terms of size s is known to a few eps s, a difference of it over 2 h to a few eps s / h. No
     smaller gradient can be asked for: that floor is added.
     """
-    gap = abs(float(difference.analytic[difference.index]) - difference.numeric)
+    gap = abs(float(difference.analytic[difference.entry]) - difference.numeric)
     return gap <= TOLERANCE * difference.scale + difference.floor
 
 
@@ -91,7 +91,8 @@ def sides(spec: vg.MLP, state: State, x: Array) -> bytes:
         if kind.name in {"relu", "leaky_relu", "elu", "selu"}:
             signs.append(np.sign(z.value))
         elif kind.name == "softplus":
-            signs.append(np.sign(kind.params["beta"] * z.true() - kind.params["threshold"]))
+            beta, threshold = (float(kind.params[key]) for key in ("beta", "threshold"))
+            signs.append(np.sign(beta * z.true() - threshold))
     return b"".join(sign.astype(np.int8).tobytes() for sign in signs)
 
 
@@ -172,8 +173,7 @@ def test_gradients_are_the_differences_of_the_loss() -> None:
 
     each()
     resolved = sum(found.resolved or not found.analytic.any() for found in checked)
-    print("STAT", len(drawn), len(checked), resolved, sum(f.resolved for f in checked))
-    assert len(checked) > 0.8 * len(drawn)
+    assert len(checked) > 0.8 * len(drawn)  # the rest are at kinks, as the zeros behind a layer of dead units
     assert resolved > 0.7 * len(drawn)
 
 
@@ -196,7 +196,7 @@ def test_two_hundred_layers_pass_their_gradcheck(activation: str, skip: str | No
 def test_an_entry_that_is_wrong_by_a_ten_thousandth_is_seen(
     activation: str, skip: str | None, loss: str | None
 ) -> None:
-    spec = vg.MLP(depth=3, width=5, out_features=3, activation=activation, init="xavier_normal", skip=skip)
+    spec = vg.MLP(depth=3, width=5, out_features=3, activation=activation, init="torch_default", skip=skip)
     rng = np.random.default_rng(0)
     x, numbers = rng.standard_normal((8, 5)), rng.standard_normal((8, 3))
     y = rng.integers(3, size=8) if loss == "cross_entropy" else numbers
@@ -205,11 +205,11 @@ def test_an_entry_that_is_wrong_by_a_ten_thousandth_is_seen(
     seen = set()
     for found in filter(None, differences(problem, state)):
         assert agrees(found), found
-        if abs(found.analytic[found.index]) < found.scale / 10:
+        if abs(found.analytic[found.entry]) < found.scale / 10:
             continue  # a ten-thousandth of an entry far smaller than its tensor is no error of the tensor
         for factor in (1 - 1e-4, 1 + 1e-4):
             wrong = found.analytic.copy()
-            wrong[found.index] *= factor
+            wrong[found.entry] *= factor
             assert not agrees(found._replace(analytic=wrong)), found
         seen.add(found.name)
     assert seen == {*state, "input"}
