@@ -49,8 +49,8 @@ struct Row {
 /// A row of the table; the loop over a slice is made for each row, so that the formula is inlined into it.
 macro_rules! row {
     (
-        $name:literal, [$($alias:literal),*], [$($param:expr),*], homogeneous: $homogeneous:literal, at_zero: $at_zero:expr, kink: $kink:expr,
-        steepest: $steepest:expr, |$z:ident, $p:ident| $both:expr
+        $name:literal, [$($alias:literal),*], [$($param:expr),*],
+        homogeneous: $homogeneous:literal, at_zero: $at_zero:expr, kink: $kink:expr, steepest: $steepest:expr, |$z:ident, $p:ident| $both:expr
     ) => {{
         #[inline]
         fn both($z: f64, $p: &Values) -> (f64, f64) {
@@ -80,35 +80,78 @@ const ALPHA: f64 = 1.673_263_242_354_377_2;
 const LAMBDA: f64 = 1.050_700_987_355_480_5;
 
 static TABLE: [Row; 10] = [
-    row!("linear", ["identity"], [], homogeneous: true, at_zero: |_| Some([1.0, 1.0]), kink: |_| None, steepest: |_| 1.0, |z, _p| (z, 1.0)),
-    row!("sigmoid", ["logistic"], [], homogeneous: false, at_zero: |_| None, kink: |_| None, steepest: |_| 0.25, |z, _p| {
-        let (s, rest) = logistic(z);
-        (s, s * rest)
-    }),
-    row!("tanh", [], [], homogeneous: false, at_zero: |_| Some([1.0, 1.0]), kink: |_| None, steepest: |_| 1.0, |z, _p| (libm::tanh(z), sech_squared(z))),
-    row!("relu", [], [], homogeneous: true, at_zero: |_| Some([0.0, 1.0]), kink: |_| Some(0.0), steepest: |_| 1.0, |z, _p| if z > 0.0 { (z, 1.0) } else { (if z.is_nan() { z } else { 0.0 }, 0.0) }),
-    row!("leaky_relu", [], [Param::new("negative_slope", Domain::Finite, 0.01)], homogeneous: true, at_zero: |p| Some([p[0], 1.0]), kink: |_| Some(0.0),
-        steepest: |p| p[0].abs().max(1.0), |z, p| if z > 0.0 { (z, 1.0) } else { (p[0] * z, p[0]) }),
-    row!("elu", [], [Param::new("alpha", Domain::Finite, 1.0)], homogeneous: false, at_zero: |p| Some([p[0], 1.0]), kink: |_| Some(0.0),
-        steepest: |p| p[0].abs().max(1.0),
-        |z, p| if z > 0.0 { (z, 1.0) } else { (p[0] * libm::expm1(z), p[0] * libm::exp(z)) }),
+    row!(
+        "linear", ["identity"], [],
+        homogeneous: true, at_zero: |_| Some([1.0, 1.0]), kink: |_| None, steepest: |_| 1.0,
+        |z, _p| (z, 1.0)
+    ),
+    row!(
+        "sigmoid", ["logistic"], [],
+        homogeneous: false, at_zero: |_| None, kink: |_| None, steepest: |_| 0.25,
+        |z, _p| {
+            let (s, rest) = logistic(z);
+            (s, s * rest)
+        }
+    ),
+    row!(
+        "tanh", [], [],
+        homogeneous: false, at_zero: |_| Some([1.0, 1.0]), kink: |_| None, steepest: |_| 1.0,
+        |z, _p| (libm::tanh(z), sech_squared(z))
+    ),
+    row!(
+        "relu", [], [],
+        homogeneous: true, at_zero: |_| Some([0.0, 1.0]), kink: |_| Some(0.0), steepest: |_| 1.0,
+        |z, _p| if z > 0.0 { (z, 1.0) } else { (if z.is_nan() { z } else { 0.0 }, 0.0) }
+    ),
+    row!(
+        "leaky_relu", [], [Param::new("negative_slope", Domain::Finite, 0.01)],
+        homogeneous: true, at_zero: |p| Some([p[0], 1.0]), kink: |_| Some(0.0), steepest: |p| p[0].abs().max(1.0),
+        |z, p| if z > 0.0 { (z, 1.0) } else { (p[0] * z, p[0]) }
+    ),
+    row!(
+        "elu", [], [Param::new("alpha", Domain::Finite, 1.0)],
+        homogeneous: false, at_zero: |p| Some([p[0], 1.0]), kink: |_| Some(0.0), steepest: |p| p[0].abs().max(1.0),
+        |z, p| if z > 0.0 { (z, 1.0) } else { (p[0] * libm::expm1(z), p[0] * libm::exp(z)) }
+    ),
     // Klambauer et al. 2017, arXiv:1706.02515.
-    row!("selu", [], [], homogeneous: false, at_zero: |_| Some([LAMBDA * ALPHA, LAMBDA]), kink: |_| Some(0.0), steepest: |_| LAMBDA * ALPHA,
-        |z, _p| if z > 0.0 { (LAMBDA * z, LAMBDA) } else { (LAMBDA * ALPHA * libm::expm1(z), LAMBDA * ALPHA * libm::exp(z)) }),
+    row!(
+        "selu", [], [],
+        homogeneous: false, at_zero: |_| Some([LAMBDA * ALPHA, LAMBDA]), kink: |_| Some(0.0),
+        steepest: |_| LAMBDA * ALPHA,
+        |z, _p| {
+            let below = LAMBDA * ALPHA;
+            if z > 0.0 { (LAMBDA * z, LAMBDA) } else { (below * libm::expm1(z), below * libm::exp(z)) }
+        }
+    ),
     // Hendrycks and Gimpel 2016, arXiv:1606.08415: z N(z), or its tanh approximation.
-    row!("gelu", [], [Param::new("approximate", Domain::Word(&["none", "tanh"]), 0.0)], homogeneous: false, at_zero: |_| Some([0.5, 0.5]), kink: |_| None,
+    row!(
+        "gelu", [], [Param::new("approximate", Domain::Word(&["none", "tanh"]), 0.0)],
+        homogeneous: false, at_zero: |_| Some([0.5, 0.5]), kink: |_| None,
         steepest: |p| if p[0] == 0.0 { 1.128_904_145_185_154_7 } else { 1.128_993_068_655_481 },
-        |z, p| if p[0] == 0.0 { gelu(z) } else { gelu_tanh(z) }),
-    row!("silu", ["swish"], [], homogeneous: false, at_zero: |_| Some([0.5, 0.5]), kink: |_| None, steepest: |_| 1.099_839_320_206_783_4, |z, _p| {
-        let (s, rest) = logistic(z);
-        (product(z, s), s * (1.0 + product(z, rest)))
-    }),
-    row!("softplus", [], [Param::new("beta", Domain::Positive, 1.0), Param::new("threshold", Domain::Finite, 20.0)],
-    homogeneous: false, at_zero: |_| None, kink: |p| Some(p[1] / p[0]), steepest: |_| 1.0, |z, p| {
-        let t = p[0] * z;
-        // torch's rule: the identity above the threshold. Below, log(1 + e^t) without overflow.
-        if t > p[1] { (z, 1.0) } else { ((libm::log1p(libm::exp(-t.abs())) + t.max(0.0)) / p[0], logistic(t).0) }
-    }),
+        |z, p| if p[0] == 0.0 { gelu(z) } else { gelu_tanh(z) }
+    ),
+    row!(
+        "silu", ["swish"], [],
+        homogeneous: false, at_zero: |_| Some([0.5, 0.5]), kink: |_| None, steepest: |_| 1.099_839_320_206_783_4,
+        |z, _p| {
+            let (s, rest) = logistic(z);
+            (product(z, s), s * (1.0 + product(z, rest)))
+        }
+    ),
+    row!(
+        "softplus", [],
+        [Param::new("beta", Domain::Positive, 1.0), Param::new("threshold", Domain::Finite, 20.0)],
+        homogeneous: false, at_zero: |_| None, kink: |p| Some(p[1] / p[0]), steepest: |_| 1.0,
+        |z, p| {
+            let t = p[0] * z;
+            // torch's rule: the identity above the threshold. Below, log(1 + e^t) without overflow.
+            if t > p[1] {
+                (z, 1.0)
+            } else {
+                ((libm::log1p(libm::exp(-t.abs())) + t.max(0.0)) / p[0], logistic(t).0)
+            }
+        }
+    ),
 ];
 
 /// `(s, 1 - s)` of the logistic function, both to full relative accuracy.

@@ -77,11 +77,6 @@ impl Loss {
         TABLE.iter().find(|row| row.name == name).map(Self).ok_or_else(|| Error::unknown("loss", name, names()))
     }
 
-    /// Its name.
-    pub fn name(self) -> &'static str {
-        self.0.name
-    }
-
     /// Does it take class ids?
     pub fn takes_classes(self) -> bool {
         self.0.classes

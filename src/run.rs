@@ -1,7 +1,7 @@
-//! Many runs in parallel, one reused workspace a worker. The only file that starts threads, with `py.rs`.
+//! Many runs in parallel, one reused workspace a worker.
 //!
-//! Threads live as long as a job: a shared pool made small jobs wait for the runs of others, kept every thread count ever
-//! asked for alive, and had to be rebuilt after `fork`. Starting a worker costs some 20 us.
+//! Workers live as long as their job. A shared pool was tried: it made small jobs wait for the runs of others, kept the
+//! threads of every count ever asked for, and had to be rebuilt after `fork`.
 
 use crate::backward::{Signal, backward};
 use crate::error::{Cancel, Error, Result};

@@ -580,3 +580,10 @@ def test_a_branch_scale_outside_float32_is_measured_as_in_float64(scale: float) 
     for name in ("log10_z_rms", "log10_a_rms", "log10_delta_rms", "log10_wgrad_norm"):
         assert np.isfinite(getattr(double, name)).all()
         np.testing.assert_allclose(getattr(single, name), getattr(double, name), rtol=0, atol=1e-3)
+
+
+def test_a_sample_s_output_does_not_depend_on_a_far_larger_one_in_its_batch() -> None:
+    net = vg.MLP(depth=6, width=4).init(seed=1)
+    large, small = [1e30] * 4, [1e-3] * 4
+    np.testing.assert_array_equal(net.forward([large, small])[1:], net.forward([small]))
+    assert net.forward([small]).any()

@@ -51,11 +51,11 @@ impl<F: Float> Scaled<F> {
         self.bring_to_one(F::ZERO)
     }
 
-    /// The same, but only where the largest magnitude is far from 1, flushing what is then tiny beside it.
+    /// The same, but only where the largest magnitude is far from 1.
     pub fn rescale_if_far(&mut self) -> bool {
         let scan = self.panels.scan();
         let far = scan.largest != 0.0 && scan.finite && exponent_of(scan.largest).abs() > FAR;
-        if far { self.bring_to_one(F::TINY) } else { scan.finite }
+        if far { self.bring_to_one(F::ZERO) } else { scan.finite }
     }
 
     /// Make the values the true ones: 0 or infinite where the type ends.
