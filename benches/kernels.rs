@@ -77,7 +77,7 @@ fn products<F: Float>(width: usize, batch: usize) {
     let before = peak::<F>();
     let forward = time(|| weights.forward(&x, &bias, &mut y));
     let backward = time(|| weights.backward(&x, &mut y));
-    let (mut dw, mut scratch) = (Matrix::default(), Vec::new());
+    let (mut dw, mut scratch) = (Matrix::default(), Matrix::default());
     let gradient = time(|| outer(&x, &x, &mut dw, &mut scratch));
     let peak = before.max(peak::<F>());
     let share = |seconds: f64| 100.0 * work / seconds / peak;

@@ -1,16 +1,20 @@
 //! The backward pass: one layer, then the stack. Reads as a pair with `forward.rs`.
 
-use crate::error::{Cancel, Result};
 use crate::forward::Trace;
 use crate::kernel::Scaled;
 use crate::plan::Plan;
 use crate::simd::{Float, exponent_of, times_power_of_two};
-use crate::weights::Weights;
+use crate::weights::{Linear, Weights};
 
 /// Receives what the backward pass computes.
 pub trait Collect<F> {
     /// `dL/dz` of a linear map (`depth` for the readout) and the map's input: together its weight and bias gradients.
     fn map(&mut self, index: usize, delta: &Scaled<F>, input: &Scaled<F>);
+}
+
+/// Receives nothing.
+impl<F> Collect<F> for () {
+    fn map(&mut self, _: usize, _: &Scaled<F>, _: &Scaled<F>) {}
 }
 
 /// Buffers of the pass. Reused from run to run.
@@ -31,7 +35,7 @@ impl<F> Default for Signal<F> {
 }
 
 /// One hidden layer: `delta = dh scale phi'(z)`, then `dh = W^T delta`, plus what went around the block.
-fn layer<F: Float>(
+pub fn layer<F: Float>(
     plan: &Plan,
     weights: &Weights<F>,
     trace: &Trace<F>,
@@ -47,39 +51,28 @@ fn layer<F: Float>(
     // The factor of a branch may lie outside the type: its exponent joins the signal's.
     let scale = skip.map_or(1.0, |skip| skip.scale);
     let shift = if scale == 0.0 { 0 } else { exponent_of(scale) };
-    delta.panels.set_product(&dh.panels, &trace.slopes[layer], F::of(times_power_of_two(scale, -shift)));
-    delta.exponent = dh.exponent + shift;
-    delta.rescale_and_flush();
-    collect.map(layer, delta, &trace.inputs[layer]);
-    weights.maps[layer].weight.backward(&delta.panels, &mut dh.panels);
+    delta.set_product(dh, trace.slopes(layer), F::of(times_power_of_two(scale, -shift)));
+    delta.exponent += shift;
+    collect.map(layer, delta, trace.input(layer));
+    weights.map(layer).weight.backward(&delta.panels, &mut dh.panels);
     dh.exponent = delta.exponent;
     if plan.opens_skip[layer] {
         dh.scale_and_add(1.0, around);
     }
     // Not flushed: what is tiny here may be all that is left where the large values meet a flat activation.
-    dh.rescale();
+    dh.rescale_if_far();
 }
 
-/// From the cotangent `dL/dy` in `signal.dh` to `dL/dx` in its place.
-pub fn backward<F: Float>(
-    plan: &Plan,
-    weights: &Weights<F>,
-    trace: &Trace<F>,
+/// From `dL/dy` in `signal.dh` to the gradient of the readout's input in its place.
+pub fn readout<F: Float>(
+    map: &Linear<F>,
+    input: &Scaled<F>,
     signal: &mut Signal<F>,
+    index: usize,
     collect: &mut impl Collect<F>,
-    cancel: &Cancel,
-) -> Result<()> {
-    let depth = plan.depth();
-    signal.dh.rescale();
-    if plan.readout.is_some() {
-        collect.map(depth, &signal.dh, &trace.inputs[depth]);
-        signal.delta.copy_from(&signal.dh);
-        weights.maps[depth].weight.backward(&signal.delta.panels, &mut signal.dh.panels);
-        signal.dh.rescale();
-    }
-    for index in (0..depth).rev() {
-        cancel.check()?;
-        layer(plan, weights, trace, signal, index, collect);
-    }
-    Ok(())
+) {
+    collect.map(index, &signal.dh, input);
+    signal.delta.copy_from(&signal.dh);
+    map.weight.backward(&signal.delta.panels, &mut signal.dh.panels);
+    signal.dh.rescale_if_far();
 }

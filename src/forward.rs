@@ -5,54 +5,60 @@ use crate::error::{Cancel, Result};
 use crate::kernel::{Panels, Scaled};
 use crate::plan::Plan;
 use crate::simd::Float;
-use crate::weights::Weights;
+use crate::weights::{Linear, Weights};
+use std::ops::Range;
 
-/// What the forward pass leaves for the backward pass. Reused from run to run.
+/// What the forward pass leaves for the backward pass, of all layers or of some that follow each other. Reused from run to
+/// run.
 #[derive(Debug, Clone)]
 pub struct Trace<F> {
-    /// Inputs of the layers: the net's input, then every hidden output.
-    pub inputs: Vec<Scaled<F>>,
-    /// `phi'(z)` of the hidden layers.
-    pub slopes: Vec<Panels<F>>,
-    /// The readout's output, where there is one.
-    readout: Scaled<F>,
+    /// Index of the first layer.
+    first: usize,
+    /// The input of the first layer, then every hidden output.
+    inputs: Vec<Scaled<F>>,
+    /// `phi'(z)` of the layers.
+    slopes: Vec<Panels<F>>,
     /// Pre-activations of the layer at hand.
     z: Scaled<F>,
 }
 
 impl<F> Default for Trace<F> {
     fn default() -> Self {
-        Self { inputs: Vec::new(), slopes: Vec::new(), readout: Scaled::default(), z: Scaled::default() }
+        Self { first: 0, inputs: Vec::new(), slopes: Vec::new(), z: Scaled::default() }
     }
 }
 
 /// Sees every layer as it is computed.
-pub trait Watch<F> {
-    /// `z_l`, `a_l` and `phi'(z_l)`; the true `z` and `a` are times `2^exponent`.
-    fn activated(&mut self, layer: usize, z: &Panels<F>, a: &Panels<F>, slopes: &Panels<F>, exponent: i64);
-    /// `h_l`, after the skip.
-    fn output(&mut self, layer: usize, h: &Scaled<F>);
+pub trait Watch<F: Float> {
+    /// `z_l`, `a_l` and `phi'(z_l)`; the true `z` and `a` are times `2^exponent`. Is every `z` and `a` finite?
+    fn activated(&mut self, layer: usize, z: &Panels<F>, a: &Panels<F>, slopes: &Panels<F>, exponent: i64) -> bool;
 }
 
-/// Sees nothing.
-impl<F> Watch<F> for () {
-    fn activated(&mut self, _: usize, _: &Panels<F>, _: &Panels<F>, _: &Panels<F>, _: i64) {}
-    fn output(&mut self, _: usize, _: &Scaled<F>) {}
+/// Sees nothing but whether values are finite.
+impl<F: Float> Watch<F> for () {
+    fn activated(&mut self, _: usize, z: &Panels<F>, a: &Panels<F>, _: &Panels<F>, _: i64) -> bool {
+        z.largest().is_finite() && a.largest().is_finite()
+    }
 }
 
 impl<F: Float> Trace<F> {
-    /// Take the input, a function of (sample, feature), before [`forward`].
-    pub fn set_input(&mut self, features: usize, batch: usize, value: impl FnMut(usize, usize) -> F) {
+    /// Where a first layer's input is to be put before [`forward`].
+    pub fn begin(&mut self, layer: usize) -> &mut Scaled<F> {
+        self.first = layer;
         if self.inputs.is_empty() {
             self.inputs.push(Scaled::default());
         }
-        self.inputs[0].panels.fill(features, batch, value);
-        self.inputs[0].exponent = 0;
+        &mut self.inputs[0]
     }
 
-    /// The output of the net, after [`forward`].
-    pub fn output(&self, plan: &Plan) -> &Scaled<F> {
-        if plan.readout.is_some() { &self.readout } else { &self.inputs[plan.depth()] }
+    /// The input of a layer; that of the layer past the last one is its output.
+    pub fn input(&self, layer: usize) -> &Scaled<F> {
+        &self.inputs[layer - self.first]
+    }
+
+    /// `phi'(z)` of a layer.
+    pub fn slopes(&self, layer: usize) -> &Panels<F> {
+        &self.slopes[layer - self.first]
     }
 }
 
@@ -91,61 +97,58 @@ fn layer<F: Float>(
     layer: usize,
     watch: &mut impl Watch<F>,
 ) -> bool {
-    let Trace { inputs, slopes, z, .. } = trace;
-    let (before, after) = inputs.split_at_mut(layer + 1);
-    let (input, h) = (&before[layer], &mut after[0]);
-    let map = &weights.maps[layer];
+    let Trace { first, inputs, slopes, z } = trace;
+    let (before, after) = inputs.split_at_mut(layer - *first + 1);
+    let (input, h, slopes) = (&before[layer - *first], &mut after[0], &mut slopes[layer - *first]);
+    let map = weights.map(layer);
     map.weight.forward(&input.panels, &map.bias, &mut z.panels);
     z.exponent = input.exponent;
-    activate(&plan.activations[layer], z, &mut h.panels, &mut slopes[layer]);
+    activate(&plan.activations[layer], z, &mut h.panels, slopes);
     h.exponent = z.exponent;
     h.panels.clear_padding();
-    watch.activated(layer, &z.panels, &h.panels, &slopes[layer], z.exponent);
-    let mut finite = z.panels.scan().finite && h.panels.scan().finite;
+    let mut finite = watch.activated(layer, &z.panels, &h.panels, slopes, z.exponent);
     if let Some(skip) = plan.skips[layer] {
-        h.scale_and_add(skip.scale, &before[skip.from]);
+        h.scale_and_add(skip.scale, &before[skip.from - *first]);
         if h.exponent != 0 && !carries(plan, weights) {
             h.spell_out();
         }
-        finite &= h.panels.scan().finite;
+        finite &= h.panels.largest().is_finite();
     }
     if carries(plan, weights) {
         finite &= h.rescale_if_far();
     }
-    watch.output(layer, h);
     finite
 }
 
-/// All layers and the readout on the trace's input. Returns the first layer whose values are not finite, `depth` for the
-/// readout; the pass goes on, as a framework's would.
+/// Some layers that follow each other, from the input put by [`Trace::begin`]. Returns the first layer whose values are
+/// not finite; the pass goes on, as a framework's would.
 pub fn forward<F: Float>(
     plan: &Plan,
     weights: &Weights<F>,
     trace: &mut Trace<F>,
+    layers: Range<usize>,
     watch: &mut impl Watch<F>,
     cancel: &Cancel,
 ) -> Result<Option<usize>> {
-    let depth = plan.depth();
-    trace.inputs.resize_with(depth + 1, Scaled::default);
-    trace.slopes.resize_with(depth, Panels::default);
+    trace.inputs.resize_with((layers.len() + 1).max(trace.inputs.len()), Scaled::default);
+    trace.slopes.resize_with(layers.len().max(trace.slopes.len()), Panels::default);
     let mut first = None;
-    if carries(plan, weights) {
+    if layers.start == 0 && carries(plan, weights) {
         trace.inputs[0].rescale_if_far();
     }
-    for index in 0..depth {
+    for index in layers {
         cancel.check()?;
         if !layer(plan, weights, trace, index, watch) {
             first.get_or_insert(index);
         }
     }
-    if plan.readout.is_some() {
-        let (input, map) = (&trace.inputs[depth], &weights.maps[depth]);
-        map.weight.forward(&input.panels, &map.bias, &mut trace.readout.panels);
-        trace.readout.exponent = input.exponent;
-        trace.readout.panels.clear_padding();
-        if !trace.readout.panels.scan().finite {
-            first.get_or_insert(depth);
-        }
-    }
     Ok(first)
+}
+
+/// The readout. False where a value is not finite.
+pub fn readout<F: Float>(map: &Linear<F>, input: &Scaled<F>, out: &mut Scaled<F>) -> bool {
+    map.weight.forward(&input.panels, &map.bias, &mut out.panels);
+    out.exponent = input.exponent;
+    out.panels.clear_padding();
+    out.panels.largest().is_finite()
 }

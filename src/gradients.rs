@@ -1,8 +1,8 @@
 //! Explicit gradients of one net, and the losses that start them.
 
-use crate::backward::{Collect, Signal, backward};
+use crate::backward::{self, Collect, Signal};
 use crate::error::{Cancel, Result};
-use crate::forward::{Trace, forward};
+use crate::forward::{self, Trace, forward};
 use crate::kernel::{Matrix, Scaled, outer};
 use crate::loss::{Loss, Targets};
 use crate::plan::Plan;
@@ -68,18 +68,20 @@ impl Start {
 
 struct Keep<F> {
     maps: Vec<(Tensor<F>, Tensor<f64>, Tensor<F>)>,
-    scratch: Vec<F>,
+    scratch: Matrix<F>,
     near: Scaled<F>,
 }
 
 impl<F: Float> Collect<F> for Keep<F> {
     fn map(&mut self, _: usize, delta: &Scaled<F>, input: &Scaled<F>) {
         let input = input.near_one(&mut self.near);
+        let mut bias = Vec::new();
+        delta.panels.weighted(&vec![1.0; delta.panels.batch()], &mut bias);
         let mut weight = Matrix::default();
         outer(&delta.panels, &input.panels, &mut weight, &mut self.scratch);
         self.maps.push((
-            Tensor { values: weight.into_rows(), exponent: delta.exponent + input.exponent },
-            Tensor { values: delta.panels.sum_over_samples(), exponent: delta.exponent },
+            Tensor { values: weight.to_rows(), exponent: delta.exponent + input.exponent },
+            Tensor { values: bias, exponent: delta.exponent },
             Tensor { values: delta.panels.to_rows(), exponent: delta.exponent },
         ));
     }
@@ -87,9 +89,8 @@ impl<F: Float> Collect<F> for Keep<F> {
 
 /// The output of a net on row-major samples.
 pub fn output<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], cancel: &Cancel) -> Result<Vec<f64>> {
-    let mut trace = Trace::default();
-    pass(plan, weights, x, &mut trace, cancel)?;
-    Ok(trace.output(plan).to_rows())
+    let (mut trace, mut head) = (Trace::default(), Scaled::default());
+    Ok(pass(plan, weights, x, &mut trace, &mut head, cancel)?.to_rows())
 }
 
 /// All gradients of a net on row-major samples.
@@ -100,14 +101,20 @@ pub fn gradients<F: Float>(
     start: &Start,
     cancel: &Cancel,
 ) -> Result<Gradients<F>> {
-    let mut trace = Trace::default();
-    pass(plan, weights, x, &mut trace, cancel)?;
-    let output = trace.output(plan);
+    let depth = plan.depth();
+    let (mut trace, mut head) = (Trace::default(), Scaled::default());
+    let output = pass(plan, weights, x, &mut trace, &mut head, cancel)?;
     let (cotangent, loss) = start.cotangent(output);
     let mut signal = Signal::default();
     signal.dh.fill(output.panels.features(), output.panels.batch(), &cotangent);
-    let mut keep = Keep { maps: Vec::new(), scratch: Vec::new(), near: Scaled::default() };
-    backward(plan, weights, &trace, &mut signal, &mut keep, cancel)?;
+    let mut keep = Keep { maps: Vec::new(), scratch: Matrix::default(), near: Scaled::default() };
+    if plan.readout.is_some() {
+        backward::readout(weights.map(depth), trace.input(depth), &mut signal, depth, &mut keep);
+    }
+    for layer in (0..depth).rev() {
+        cancel.check()?;
+        backward::layer(plan, weights, &trace, &mut signal, layer, &mut keep);
+    }
     let mut all = Gradients {
         weights: Vec::new(),
         biases: Vec::new(),
@@ -120,15 +127,29 @@ pub fn gradients<F: Float>(
         all.biases.push(bias);
         all.preactivations.push(preactivation);
     }
-    all.preactivations.truncate(plan.depth());
+    all.preactivations.truncate(depth);
     Ok(all)
 }
 
-fn pass<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], trace: &mut Trace<F>, cancel: &Cancel) -> Result<()> {
-    trace.set_input(plan.in_features, x.len() / plan.in_features, |sample, feature| {
-        x[sample * plan.in_features + feature]
-    });
-    forward(plan, weights, trace, &mut (), cancel).map(|_| ())
+/// The forward pass of a whole net; gives its output.
+fn pass<'t, F: Float>(
+    plan: &Plan,
+    weights: &Weights<F>,
+    x: &[F],
+    trace: &'t mut Trace<F>,
+    head: &'t mut Scaled<F>,
+    cancel: &Cancel,
+) -> Result<&'t Scaled<F>> {
+    let columns = plan.in_features;
+    let input = trace.begin(0);
+    input.panels.fill(columns, x.len() / columns, |sample, feature| x[sample * columns + feature]);
+    forward(plan, weights, trace, 0..plan.depth(), &mut (), cancel)?;
+    let hidden = trace.input(plan.depth());
+    if plan.readout.is_none() {
+        return Ok(hidden);
+    }
+    forward::readout(weights.map(plan.depth()), hidden, head);
+    Ok(head)
 }
 
 #[cfg(test)]

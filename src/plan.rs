@@ -54,8 +54,12 @@ pub struct Plan {
     pub skips: Vec<Option<Skip>>,
     /// Does a skip begin at the input of each layer?
     pub opens_skip: Vec<bool>,
+    /// Layers that a skip spans.
+    block: usize,
     /// The readout, if any.
     pub readout: Option<Map>,
+    /// Is every bias drawn as zero?
+    pub unbiased: bool,
     /// Is `phi(0) = 0` for all activations? Without biases the forward pass then carries an exponent.
     pub through_zero: bool,
 }
@@ -83,14 +87,17 @@ impl Plan {
         let skips = skips.collect::<Vec<Option<Skip>>>();
         let mut opens_skip = vec![false; spec.depth];
         skips.iter().flatten().for_each(|skip| opens_skip[skip.from] = true);
+        let readout = spec
+            .out_features
+            .map(|out| map(*spec.width.at(spec.depth - 1), out, 0, (Role::ReadoutWeight, Role::ReadoutBias)));
         Self {
             in_features: spec.in_features,
             skips,
             opens_skip,
+            unbiased: hidden.iter().chain(&readout).all(|map| map.bias == Distribution::Constant(0.0)),
             through_zero: activations.iter().all(|activation| activation.at_zero().is_some()),
-            readout: spec
-                .out_features
-                .map(|out| map(*spec.width.at(spec.depth - 1), out, 0, (Role::ReadoutWeight, Role::ReadoutBias))),
+            block: spec.residual.map_or(1, |residual| residual.block),
+            readout,
             hidden,
             activations,
         }
@@ -124,18 +131,50 @@ impl Plan {
 
     /// Bytes of a forward and backward pass: layer inputs and slopes are kept, the rest is a few of the largest.
     pub fn pass_bytes<F: Float>(&self, batch: usize) -> u128 {
-        let layer = |map: &Map| 2 * Panels::<F>::bytes(map.fan_out, batch);
+        self.maps().map(|map| trace_bytes::<F>(map, batch)).sum::<u128>() + self.scratch_bytes::<F>(batch)
+    }
+
+    /// Bytes of what a pass keeps of no layer for another.
+    fn scratch_bytes<F: Float>(&self, batch: usize) -> u128 {
         let scratch = |map: &Map| {
             let widest = map.fan_in.max(map.fan_out);
-            let smaller = widest.min(batch) as u128;
-            6 * Panels::<F>::bytes(widest, batch)
-                + Matrix::<F>::bytes(map.fan_out, map.fan_in)
+            let smaller = (2 * widest).min(batch) as u128;
+            8 * Panels::<F>::bytes(widest, batch)
+                + 2 * Matrix::<F>::bytes(map.fan_out, map.fan_in)
                 + 2 * smaller * smaller * size_of::<F>() as u128
         };
-        self.maps().map(layer).sum::<u128>()
-            + self.maps().map(scratch).max().unwrap_or(0)
-            + Panels::<F>::bytes(self.in_features, batch)
+        self.maps().map(scratch).max().unwrap_or(0) + Panels::<F>::bytes(self.in_features, batch)
     }
+
+    /// How many layers a probe holds at a time: all, unless their weights and traces go beyond a budget. Then the inputs of
+    /// every so many layers are kept, and the layers between are drawn and run again on the way back: the square root of
+    /// the depth, so that the two take about the same (Chen et al. 2016, arXiv:1604.06174).
+    pub fn segment<F: Float>(&self, batch: usize) -> usize {
+        const BUDGET: u128 = 200 << 20;
+        let depth = self.depth();
+        let layer = |map: &Map| Matrix::<F>::bytes(map.fan_out, map.fan_in) + trace_bytes::<F>(map, batch);
+        let all = self.hidden.iter().map(layer).sum::<u128>();
+        if all <= BUDGET {
+            return depth;
+        }
+        let checkpoints = self.hidden.iter().map(|map| Panels::<F>::bytes(map.fan_out, batch)).sum::<u128>();
+        let best = (depth as f64 * checkpoints as f64 / all as f64).sqrt() as usize;
+        // A block keeps its input for its end.
+        best.max(1).next_multiple_of(self.block).min(depth)
+    }
+
+    /// Bytes of a run that holds `segment` layers at a time.
+    pub fn run_bytes<F: Float>(&self, batch: usize, segment: usize) -> u128 {
+        let (depth, segment) = (self.depth() as u128, segment as u128);
+        let all = self.weight_bytes::<F>() + self.pass_bytes::<F>(batch) - self.scratch_bytes::<F>(batch);
+        let checkpoints = self.hidden.iter().map(|map| Panels::<F>::bytes(map.fan_out, batch)).sum::<u128>();
+        all * segment / depth + checkpoints / segment + self.scratch_bytes::<F>(batch)
+    }
+}
+
+/// Bytes of a layer's output and slopes.
+fn trace_bytes<F: Float>(map: &Map, batch: usize) -> u128 {
+    2 * Panels::<F>::bytes(map.fan_out, batch)
 }
 
 /// Refuse a job that needs more memory than the machine can give.

@@ -307,12 +307,7 @@ struct Weights {
 fn draw<F: Float>(py: Python<'_>, plan: &Arc<Plan>, seed: u64) -> PyResult<Arc<Numbers<F>>> {
     check_memory("drawing these weights", plan.weight_bytes::<F>(), "lower depth or width")?;
     let plan = Arc::clone(plan);
-    let numbers = detached(py, move |cancel| {
-        let mut numbers = Numbers::default();
-        numbers.draw(&plan, seed, cancel)?;
-        Ok(numbers)
-    })?;
-    Ok(Arc::new(numbers))
+    Ok(Arc::new(detached(py, move |cancel| Numbers::drawn(&plan, seed, cancel))?))
 }
 
 /// State-dict keys and shapes, input side first.

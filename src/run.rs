@@ -3,17 +3,19 @@
 //! Workers live as long as their job. A shared pool was tried: it made small jobs wait for the runs of others, kept the
 //! threads of every count ever asked for, and had to be rebuilt after `fork`.
 
-use crate::backward::{Signal, backward};
+use crate::backward::{self, Signal, layer};
 use crate::error::{Cancel, Error, Result};
-use crate::forward::{Trace, forward};
+use crate::forward::{self, Trace, forward};
 use crate::gradients::Start;
+use crate::kernel::{Panels, Scaled};
 use crate::loss::{Loss, Targets};
 use crate::plan::{Plan, available_memory, check_memory};
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
 use crate::spec::Spec;
 use crate::stats::{Buffers, COLUMNS, Columns, Gauge};
-use crate::weights::Weights;
+use crate::weights::{Linear, Weights};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
@@ -49,8 +51,18 @@ pub struct Job<F> {
 struct Workspace<F> {
     weights: Weights<F>,
     trace: Trace<F>,
-    signal: Signal<F>,
+    /// Inputs of the segments of a deep net.
+    checkpoints: Vec<Scaled<F>>,
+    /// The backward pass of each cell.
+    signals: Vec<Signal<F>>,
+    head: Head<F>,
     buffers: Buffers<F>,
+}
+
+/// A readout and its output.
+struct Head<F> {
+    map: Linear<F>,
+    output: Scaled<F>,
 }
 
 impl<F> Default for Workspace<F> {
@@ -58,36 +70,75 @@ impl<F> Default for Workspace<F> {
         Self {
             weights: Weights::default(),
             trace: Trace::default(),
-            signal: Signal::default(),
+            checkpoints: Vec::new(),
+            signals: Vec::new(),
+            head: Head { map: Linear::default(), output: Scaled::default() },
             buffers: Buffers::default(),
         }
     }
 }
 
+/// Cells that differ in depth alone, the deepest first: each is the beginning of the deepest net.
+struct Family {
+    /// (index of the cell, its plan)
+    cells: Vec<(usize, Plan)>,
+    /// Layers held at a time.
+    segment: usize,
+}
+
+/// The families of a job, in the order of their first cells. A family is cut where its signals would take more memory
+/// than its deepest net, and so that every thread has something to do.
+fn families<F: Float>(job: &Job<F>) -> Vec<Family> {
+    let mut groups = Vec::<Vec<usize>>::new();
+    let mut of_kind = HashMap::new();
+    for (index, spec) in job.specs.iter().enumerate() {
+        let group = *of_kind.entry(spec.kind()).or_insert(groups.len());
+        groups.resize_with(groups.len().max(group + 1), Vec::new);
+        groups[group].push(index);
+    }
+    let parts = job.threads.div_ceil((groups.len() * job.seeds).max(1));
+    let family = |cells: Vec<usize>| {
+        let mut cells = cells.into_iter().map(|index| (index, Plan::new(&job.specs[index]))).collect::<Vec<_>>();
+        cells.sort_by_key(|(_, plan)| std::cmp::Reverse(plan.depth()));
+        let segment = cells[0].1.segment::<F>(job.batch);
+        Family { cells, segment }
+    };
+    let mut all = Vec::new();
+    for mut group in groups {
+        group.sort_by_key(|&index| std::cmp::Reverse(job.specs[index].depth));
+        // Dealt like cards, so that each part has shallow and deep ones.
+        let parts = parts.max(group.len().div_ceil(MOST_SIGNALS)).min(group.len());
+        for part in 0..parts {
+            all.push(family(group.iter().skip(part).step_by(parts).copied().collect()));
+        }
+    }
+    all
+}
+
+/// The most cells of a family: their signals share the caches with one layer's weights.
+const MOST_SIGNALS: usize = 64;
+
 /// Measure every cell. `finished` gets each cell's columns, one a seed, as soon as its last run ends; cells come in any
-/// order. Results do not depend on the number of threads.
+/// order. Results do not depend on the number of threads, nor on which cells are measured together.
 pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, Vec<Columns>) + Sync)) -> Result<()> {
-    let workers = workers(job)?;
+    let families = families(job);
+    let workers = workers(job, &families)?;
     let cells = job.specs.iter().map(|_| Mutex::new((0, vec![None; job.seeds]))).collect::<Vec<_>>();
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
     let work = || -> Result<()> {
         let mut space = Workspace::default();
-        let mut planned: Option<(usize, Plan)> = None;
         loop {
             let task = next.fetch_add(1, Ordering::Relaxed);
-            let (cell, seed) = (task / job.seeds, task % job.seeds);
-            let Some(spec) = job.specs.get(cell) else { return Ok(()) };
-            let plan = match planned.take() {
-                Some((of, plan)) if of == cell => plan,
-                _ => Plan::new(spec),
-            };
-            let columns = run(job, &plan, job.seed + seed as u64, &mut space, cancel)?;
-            planned = Some((cell, plan));
-            let mut guard = cells[cell].lock().unwrap_or_else(PoisonError::into_inner);
-            guard.0 += 1;
-            guard.1[seed] = Some(columns);
-            if guard.0 == job.seeds {
-                finished(cell, std::mem::take(&mut guard.1).into_iter().flatten().collect());
+            let Some(family) = families.get(task / job.seeds) else { return Ok(()) };
+            let seed = task % job.seeds;
+            let all = run(job, family, job.seed + seed as u64, &mut space, cancel)?;
+            for ((cell, _), columns) in family.cells.iter().zip(all) {
+                let mut guard = cells[*cell].lock().unwrap_or_else(PoisonError::into_inner);
+                guard.0 += 1;
+                guard.1[seed] = Some(columns);
+                if guard.0 == job.seeds {
+                    finished(*cell, std::mem::take(&mut guard.1).into_iter().flatten().collect());
+                }
             }
         }
     };
@@ -108,30 +159,114 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
     failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
-/// One run: one spec with one seed.
-fn run<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, space: &mut Workspace<F>, cancel: &Cancel) -> Result<Columns> {
-    let Workspace { weights, trace, signal, buffers } = space;
-    weights.draw(plan, seed, cancel)?;
-    let start = set_input(job, plan, seed, trace);
-    let mut gauge = Gauge::new(plan.activations.iter().map(crate::activation::Activation::steepest).collect(), buffers);
-    if let Some(layer) = forward(plan, weights, trace, &mut gauge, cancel)? {
-        gauge.columns.break_off(layer);
-        return Ok(gauge.columns);
+/// One run of a family: its nets with one seed. The forward pass of the deepest is that of all; their backward passes go
+/// side by side, each from its own output. Columns come in the order of the cells.
+fn run<F: Float>(
+    job: &Job<F>,
+    family: &Family,
+    seed: u64,
+    space: &mut Workspace<F>,
+    cancel: &Cancel,
+) -> Result<Vec<Columns>> {
+    let Workspace { weights, trace, checkpoints, signals, head, buffers } = space;
+    let plan = &family.cells[0].1;
+    let depth = plan.depth();
+    let segments = (0..depth).step_by(family.segment).map(|first| first..(first + family.segment).min(depth));
+    let start = set_input(job, plan, seed, trace.begin(0));
+
+    let mut shared = Columns::new(depth);
+    let mut broken = None;
+    checkpoints.resize_with(segments.len().max(checkpoints.len()), Scaled::default);
+    for (layers, checkpoint) in segments.clone().zip(&mut *checkpoints) {
+        if layers.start > 0 {
+            checkpoint.copy_from(trace.input(layers.start));
+            trace.begin(layers.start).copy_from(checkpoint);
+        } else if layers.end < depth {
+            checkpoint.copy_from(trace.input(0));
+        }
+        weights.draw(plan, layers.clone(), seed, cancel)?;
+        broken = forward(plan, weights, trace, layers, &mut Gauge { columns: &mut shared, plan, buffers }, cancel)?;
+        if broken.is_some() {
+            break;
+        }
     }
-    let output = trace.output(plan);
-    let (cotangent, _) = start.cotangent(output);
-    // A loss may overflow where its gradient does not.
-    if cotangent.iter().any(|c| !c.is_finite()) {
-        gauge.columns.break_off(plan.depth());
-        return Ok(gauge.columns);
+
+    let mut all = family.cells.iter().map(|(_, plan)| Columns::new(plan.depth())).collect::<Vec<Columns>>();
+    signals.resize_with(signals.len().max(all.len()), Signal::default);
+    let reached = broken.map_or(depth, |layer| layer + 1);
+    // Those that end before anything broke, the deepest first; `begun` of them have begun.
+    let sound = |cell: &usize| broken.is_none_or(|layer| family.cells[*cell].1.depth() <= layer);
+    let waiting = (0..all.len()).filter(sound).collect::<Vec<_>>();
+    let (mut begun, mut active) = (0, Vec::<usize>::with_capacity(waiting.len()));
+    for (layers, checkpoint) in segments.zip(&*checkpoints).rev().filter(|(layers, _)| layers.start < reached) {
+        let last = layers.end >= reached;
+        if !last {
+            trace.begin(layers.start).copy_from(checkpoint);
+            weights.draw(plan, layers.clone(), seed, cancel)?;
+            forward(plan, weights, trace, layers.clone(), &mut (), cancel)?;
+        }
+        // The end of every other segment has been seen as the start of the next.
+        for level in (layers.start..layers.end.min(reached) + usize::from(last)).rev() {
+            cancel.check()?;
+            Gauge { columns: &mut shared, plan, buffers }.input(level, trace.input(level));
+            for &cell in &active {
+                let (columns, plan) = (&mut all[cell], &family.cells[cell].1);
+                layer(plan, weights, trace, &mut signals[cell], level, &mut Gauge { columns, plan, buffers });
+            }
+            while let Some(&cell) = waiting.get(begun).filter(|&&cell| family.cells[cell].1.depth() == level) {
+                begun += 1;
+                let plan = &family.cells[cell].1;
+                if begin(plan, seed, &start, trace.input(level), head, &mut signals[cell], cancel)? {
+                    active.push(cell);
+                } else {
+                    all[cell].break_off(level);
+                }
+            }
+        }
     }
-    signal.dh.fill(output.panels.features(), output.panels.batch(), &cotangent);
-    backward(plan, weights, trace, signal, &mut gauge, cancel)?;
-    Ok(gauge.columns)
+    for (columns, (_, plan)) in all.iter_mut().zip(&family.cells) {
+        columns.take_forward(&shared);
+        if let Some(layer) = broken.filter(|&layer| plan.depth() > layer) {
+            columns.break_off(layer);
+        }
+    }
+    Ok(all)
 }
 
-/// The samples of a run and what starts its backward pass.
-fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, trace: &mut Trace<F>) -> Start {
+/// Begin the backward pass of a net in `signal.dh`, from its last hidden output. False where a value is not finite.
+fn begin<F: Float>(
+    plan: &Plan,
+    seed: u64,
+    start: &Start,
+    hidden: &Scaled<F>,
+    head: &mut Head<F>,
+    signal: &mut Signal<F>,
+    cancel: &Cancel,
+) -> Result<bool> {
+    let Head { map, output } = head;
+    let mut out = hidden;
+    if let Some(readout) = &plan.readout {
+        map.draw(readout, seed, cancel)?;
+        if !forward::readout(map, hidden, output) {
+            return Ok(false);
+        }
+        out = output;
+    }
+    let (cotangent, _) = start.cotangent(out);
+    // A loss may overflow where its gradient does not.
+    if cotangent.iter().any(|c| !c.is_finite()) {
+        return Ok(false);
+    }
+    signal.dh.fill(out.panels.features(), out.panels.batch(), &cotangent);
+    if plan.readout.is_some() {
+        backward::readout(map, hidden, signal, plan.depth(), &mut ());
+    }
+    Ok(true)
+}
+
+/// The samples of a run, and what starts its backward pass.
+fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, input: &mut Scaled<F>) -> Start {
+    input.exponent = 0;
     let normals = |role, count| {
         let mut all = vec![0.0; count];
         Stream::new(seed, 0, role).normal::<F, f64>(0.0, 1.0, &mut all);
@@ -140,13 +275,13 @@ fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, trace: &mut Trace<F
     let (batch, columns) = (job.batch, plan.in_features);
     let Some(data) = &job.data else {
         let x = normals(Role::Input, batch * columns);
-        trace.set_input(columns, batch, |sample, feature| F::of(x[sample * columns + feature]));
+        input.panels.fill(columns, batch, |sample, feature| F::of(x[sample * columns + feature]));
         return random_cotangent(batch, normals(Role::Cotangent, batch * plan.output()));
     };
     let total = data.x.len() / columns;
     let rows =
         if batch < total { Stream::new(seed, 0, Role::Batch).choose(batch, total) } else { (0..total).collect() };
-    trace.set_input(columns, rows.len(), |sample, feature| data.x[rows[sample] * columns + feature]);
+    input.panels.fill(columns, rows.len(), |sample, feature| data.x[rows[sample] * columns + feature]);
     match &data.targets {
         None => random_cotangent(rows.len(), normals(Role::Cotangent, rows.len() * plan.output())),
         Some((loss, Targets::Classes(ids))) => {
@@ -167,16 +302,17 @@ fn random_cotangent(batch: usize, mut normals: Vec<f64>) -> Start {
 }
 
 /// As many workers as tasks, threads and memory allow; an error where not even one fits.
-fn workers<F: Float>(job: &Job<F>) -> Result<usize> {
-    let largest = |spec: &Spec| {
-        let plan = Plan::new(spec);
-        plan.weight_bytes::<F>() + plan.pass_bytes::<F>(job.batch)
+fn workers<F: Float>(job: &Job<F>, families: &[Family]) -> Result<usize> {
+    let largest = |family: &Family| {
+        let plan = &family.cells[0].1;
+        let signal = 3 * Panels::<F>::bytes(plan.output(), job.batch);
+        plan.run_bytes::<F>(job.batch, family.segment) + family.cells.len() as u128 * signal
     };
-    let one = job.specs.iter().map(largest).max().unwrap_or(0);
+    let one = families.iter().map(largest).max().unwrap_or(0);
     let results =
         job.specs.iter().map(|spec| spec.depth as u128).sum::<u128>() * job.seeds as u128 * 8 * COLUMNS.len() as u128;
     check_memory("this probe", one + results, "lower depth, width, batch or seeds")?;
-    let tasks = (job.specs.len() * job.seeds).max(1);
+    let tasks = (families.len() * job.seeds).max(1);
     let fits = available_memory()
         .map_or(usize::MAX, |bytes| (u128::from(bytes).saturating_sub(results) / one.max(1)) as usize);
     Ok(job.threads.min(tasks).min(fits).max(1))

@@ -208,12 +208,16 @@ impl Spec {
     /// The canonical text of all that makes this net, from which its `id` is hashed. Parts at their default are left
     /// out, so that a part added in a later version changes no id.
     pub fn content(&self) -> String {
+        format!("depth={};{}", self.depth, self.kind())
+    }
+
+    /// The same without the depth: of two nets of one kind, the shallower is the beginning of the deeper.
+    pub fn kind(&self) -> String {
         let list = |values: Vec<String>| {
             let same = values.iter().all(|v| *v == values[0]);
             if same { values[0].clone() } else { values.join(",") }
         };
         let mut parts = vec![
-            format!("depth={}", self.depth),
             format!("width={}", list(self.width.values().iter().map(ToString::to_string).collect())),
             format!("in={}", self.in_features),
             format!("activation={}", list(self.activation.values().iter().map(Activation::text).collect())),

@@ -2,12 +2,13 @@
 
 use crate::backward::Collect;
 use crate::forward::Watch;
-use crate::kernel::{LANES, Matrix, Panels, Scaled, gram, outer};
+use crate::kernel::{Matrix, Panels, Scaled, gram, gram_sums, outer};
+use crate::plan::Plan;
 use crate::simd::{Float, exponent_of, times_power_of_two};
 use std::f64::consts::LOG10_2;
 
 /// Names of the columns, in the order of [`Columns::values`].
-pub const COLUMNS: [&str; 9] = [
+pub const COLUMNS: [&str; 10] = [
     "log10_z_rms",
     "log10_a_rms",
     "log10_delta_rms",
@@ -17,7 +18,11 @@ pub const COLUMNS: [&str; 9] = [
     "dead",
     "correlation",
     "effective_rank",
+    "log10_sample_wgrad_rms",
 ];
+
+/// The columns of the forward pass.
+const FORWARD: [usize; 6] = [0, 1, 5, 6, 7, 8];
 
 /// A unit counts as saturated where `|phi'|` is below this share of its maximum.
 const SATURATED: f64 = 0.01;
@@ -37,6 +42,19 @@ impl Columns {
         Self { values: std::array::from_fn(|_| vec![f64::NAN; depth]), first_nonfinite: None }
     }
 
+    /// Hidden layers.
+    pub fn depth(&self) -> usize {
+        self.values[0].len()
+    }
+
+    /// Take what the forward pass of a net found that this one is the beginning of.
+    pub fn take_forward(&mut self, deeper: &Self) {
+        for column in FORWARD {
+            let depth = self.depth();
+            self.values[column].copy_from_slice(&deeper.values[column][..depth]);
+        }
+    }
+
     /// Note where a value first was not finite; what lies behind it says nothing.
     pub fn break_off(&mut self, layer: usize) {
         self.first_nonfinite = Some(layer);
@@ -47,37 +65,51 @@ impl Columns {
     }
 }
 
-/// Measures a run as it is computed.
-#[derive(Debug)]
-pub struct Gauge<'b, F> {
-    /// What was measured so far.
-    pub columns: Columns,
-    /// The largest `|phi'|` of each layer's activation.
-    steepest: Vec<f64>,
-    buffers: &'b mut Buffers<F>,
-}
-
-/// Buffers of a gauge. Reused from run to run.
+/// Buffers of the gauges. Reused from run to run.
 #[derive(Debug)]
 pub struct Buffers<F> {
-    matrix: Matrix<F>,
-    scratch: Vec<F>,
-    square: Panels<F>,
+    /// A layer's input, rescaled where it is far from 1.
     near: Scaled<F>,
+    /// Gram matrix of the samples of a layer's input, if it has one.
+    gram: Option<Matrix<F>>,
+    /// The same of its deltas.
+    delta_gram: Matrix<F>,
+    matrix: Matrix<F>,
+    scratch: Matrix<F>,
+    samples: Vec<f64>,
+    other: Vec<f64>,
+    features: Vec<f64>,
+    alive: Vec<bool>,
 }
 
 impl<F> Default for Buffers<F> {
     fn default() -> Self {
-        Self { matrix: Matrix::default(), scratch: Vec::new(), square: Panels::default(), near: Scaled::default() }
+        Self {
+            near: Scaled::default(),
+            gram: None,
+            delta_gram: Matrix::default(),
+            matrix: Matrix::default(),
+            scratch: Matrix::default(),
+            samples: Vec::new(),
+            other: Vec::new(),
+            features: Vec::new(),
+            alive: Vec::new(),
+        }
     }
 }
 
-impl<'b, F: Float> Gauge<'b, F> {
-    /// A gauge for a net whose layers have these largest slopes.
-    pub fn new(steepest: Vec<f64>, buffers: &'b mut Buffers<F>) -> Self {
-        Self { columns: Columns::new(steepest.len()), steepest, buffers }
-    }
+/// Measures a pass as it is computed.
+#[derive(Debug)]
+pub struct Gauge<'b, F> {
+    /// Receives the numbers.
+    pub columns: &'b mut Columns,
+    /// The net.
+    pub plan: &'b Plan,
+    /// Reused.
+    pub buffers: &'b mut Buffers<F>,
+}
 
+impl<F: Float> Gauge<'_, F> {
     fn set<const N: usize>(&mut self, layer: usize, values: [(usize, f64); N]) {
         for (column, value) in values {
             self.columns.values[column][layer] = value;
@@ -90,95 +122,128 @@ fn log10_rms(squares: f64, count: usize, exponent: i64) -> f64 {
     0.5 * libm::log10(squares / count as f64) + exponent as f64 * LOG10_2
 }
 
-/// A power of two near `1 / largest`, with its exponent: squares of scaled values neither overflow nor underflow.
-fn unit<F: Float>(panels: &Panels<F>) -> (f64, i64) {
-    let scan = panels.scan();
+/// Sums of squares of `value / 2^shift` for each sample, into `sums`: (their sum, shift). The shift is 0 unless squares
+/// leave the range of `f64`, as those of another `f64` may.
+fn squares<F: Float>(panels: &Panels<F>, sums: &mut Vec<f64>) -> (f64, i64) {
+    let plain = panels.squares(1.0, sums);
+    if (1e-280..1e280).contains(&plain) {
+        return (plain, 0);
+    }
+    let largest = panels.largest();
+    if largest == 0.0 || !largest.is_finite() {
+        return (plain, 0);
+    }
     // Within the powers that f64 has both of: those of a subnormal number have no inverse.
-    let exponent = if scan.finite && scan.largest > 0.0 { exponent_of(scan.largest).clamp(-1000, 1000) } else { 0 };
-    (times_power_of_two(1.0, -exponent), exponent)
+    let shift = exponent_of(largest).clamp(-1000, 1000);
+    (panels.squares(times_power_of_two(1.0, -shift), sums), shift)
 }
 
 /// Mean over pairs of samples of the cosine between their rows: `(|sum of unit rows|^2 - n) / (n (n - 1))` over the `n`
-/// samples that are not zero, NaN for fewer than two.
-fn correlation<F: Float>(x: &Panels<F>, norms: &[f64], scale: f64) -> f64 {
-    let count = norms.iter().filter(|&&square| square > 0.0).count() as f64;
+/// samples that are not zero, NaN for fewer than two. `squares` holds each sample's sum of squares over `4^shift`, and
+/// the inverse norms afterwards; `sums` is reused.
+fn correlation<F: Float>(x: &Panels<F>, squares: &mut [f64], shift: i64, sums: &mut Vec<f64>) -> f64 {
+    let count = squares.iter().filter(|&&square| square > 0.0).count() as f64;
     if count < 2.0 {
         return f64::NAN;
     }
-    let inverse =
-        norms.iter().map(|&square| if square > 0.0 { scale / square.sqrt() } else { 0.0 }).collect::<Vec<_>>();
-    let mut sums = vec![0.0; x.features()];
-    let lanes = inverse.chunks(LANES).collect::<Vec<_>>();
-    for (panel, feature, values) in x.rows() {
-        sums[feature] += values.iter().zip(lanes[panel]).map(|(v, inverse)| v.wide() * inverse).sum::<f64>();
+    let scale = times_power_of_two(1.0, -shift);
+    for square in &mut *squares {
+        *square = if *square > 0.0 { scale / square.sqrt() } else { 0.0 };
     }
+    x.weighted(squares, sums);
     let square = sums.iter().map(|s| s * s).sum::<f64>();
     // Rounding may leave the last digit outside the range of a cosine.
     ((square - count) / (count * (count - 1.0))).clamp(-1.0, 1.0)
 }
 
 impl<F: Float> Watch<F> for Gauge<'_, F> {
-    fn activated(&mut self, layer: usize, z: &Panels<F>, a: &Panels<F>, slopes: &Panels<F>, exponent: i64) {
+    fn activated(&mut self, layer: usize, z: &Panels<F>, a: &Panels<F>, slopes: &Panels<F>, exponent: i64) -> bool {
         let count = z.batch() * z.features();
-        let (scale, shift) = unit(z);
-        let mut norms = vec![0.0; z.batch()];
-        for (panel, _, values) in z.rows() {
-            for (norm, value) in norms[panel * LANES..].iter_mut().zip(values) {
-                let value = value.wide() * scale;
-                *norm += value * value;
-            }
-        }
-        let (a_scale, a_shift) = unit(a);
-        let flat = F::of(SATURATED * self.steepest[layer]);
-        let mut saturated = 0;
-        for (_, _, values) in slopes.rows() {
-            saturated += values.iter().filter(|slope| slope.abs() < flat).count();
-        }
-        let mut alive = vec![false; a.features()];
-        for (_, feature, values) in a.rows() {
-            alive[feature] |= values.iter().any(|v| *v != F::ZERO);
-        }
-        let dead = alive.iter().filter(|alive| !**alive).count();
+        let Buffers { samples, other, features, alive, .. } = &mut *self.buffers;
+        let (a_squares, a_shift) = squares(a, other);
+        let (z_squares, z_shift) = squares(z, samples);
+        let correlation = correlation(z, samples, z_shift, features);
+        let saturated = slopes.count_below(F::of(SATURATED * self.plan.activations[layer].steepest()));
+        let dead = a.count_dead(alive);
         self.set(
             layer,
             [
-                (0, log10_rms(norms.iter().sum(), count, exponent + shift)),
-                (1, log10_rms(a.sum_of_squares(a_scale), count, exponent + a_shift)),
+                (0, log10_rms(z_squares, count, exponent + z_shift)),
+                (1, log10_rms(a_squares, count, exponent + a_shift)),
                 (5, saturated as f64 / count as f64),
                 (6, dead as f64 / a.features() as f64),
-                (7, correlation(z, &norms, scale)),
+                (7, correlation),
             ],
         );
+        z_squares.is_finite() && a_squares.is_finite()
     }
+}
 
-    fn output(&mut self, layer: usize, h: &Scaled<F>) {
-        let Buffers { matrix, scratch, square, near } = &mut *self.buffers;
-        let (squares, trace) = gram(&h.near_one(near).panels, matrix, scratch, square);
-        self.set(layer, [(8, trace * trace / squares)]);
+/// A weight gradient's squared norm taken from Gram matrices is trusted down to this share of the magnitudes that it is
+/// the sum of: below, their rounding (`1e-7` each in `f32`, random) could be seen in the sixth digit.
+const CANCELLED: f64 = 1.0 / 256.0;
+
+impl<F: Float> Gauge<'_, F> {
+    /// See the input of a layer, or past the last one the output, before the deltas of that layer: its rank belongs to
+    /// the layer before.
+    ///
+    /// With `G = H H^T` over the samples, both the rank (`tr(G)^2 / |G|^2`) and `|dL/dW|^2 = sum of G * (D D^T)` (facts: I2)
+    /// cost far less than a weight gradient, unless the batch is large.
+    pub fn input(&mut self, layer: usize, input: &Scaled<F>) {
+        let Buffers { near, gram: kept, matrix, scratch, .. } = &mut *self.buffers;
+        let input = input.near_one(near);
+        let (trace, squares) = if input.panels.batch() <= 2 * input.panels.features() {
+            let kept = kept.get_or_insert_default();
+            gram(&input.panels, kept);
+            (kept.trace(), gram_sums(kept, kept).squares)
+        } else {
+            *kept = None;
+            if layer == 0 {
+                return;
+            }
+            outer(&input.panels, &input.panels, matrix, scratch);
+            (matrix.trace(), matrix.sum_of_squares(1.0))
+        };
+        if let Some(before) = layer.checked_sub(1) {
+            self.set(before, [(8, trace * trace / squares)]);
+        }
     }
 }
 
 impl<F: Float> Collect<F> for Gauge<'_, F> {
     fn map(&mut self, layer: usize, delta: &Scaled<F>, input: &Scaled<F>) {
-        if layer == self.steepest.len() {
-            return;
-        }
-        let count = delta.panels.batch() * delta.panels.features();
-        let squares = delta.panels.sum_of_squares(1.0);
-        let bias = delta.panels.sum_over_samples().iter().map(|b| b * b).sum::<f64>();
-        let Buffers { matrix, scratch, near, .. } = &mut *self.buffers;
+        let Buffers { near, gram: input_gram, delta_gram, matrix, scratch, samples, other, features, .. } =
+            &mut *self.buffers;
+        let batch = delta.panels.batch();
+        let squares = delta.panels.squares(1.0, samples);
+        other.clear();
+        other.resize(batch, 1.0);
+        delta.panels.weighted(other, features);
+        let bias = features.iter().map(|b| b * b).sum::<f64>();
         let input = input.near_one(near);
-        outer(&delta.panels, &input.panels, matrix, scratch);
-        let (weight, exponent) = (matrix.sum_of_squares(1.0), delta.exponent + input.exponent);
+        let sums = input_gram.as_ref().map(|input_gram| {
+            gram(&delta.panels, delta_gram);
+            gram_sums(input_gram, delta_gram)
+        });
+        let (weight, each) = match sums {
+            Some(sums) if sums.products >= CANCELLED * sums.magnitudes => (sums.products, sums.diagonal),
+            _ => {
+                outer(&delta.panels, &input.panels, matrix, scratch);
+                input.panels.squares(1.0, other);
+                (matrix.sum_of_squares(1.0), samples.iter().zip(other).map(|(d, h)| d * *h).sum())
+            }
+        };
         if !(squares.is_finite() && weight.is_finite()) {
             self.columns.first_nonfinite.get_or_insert(layer);
         }
+        let exponent = delta.exponent + input.exponent;
         self.set(
             layer,
             [
-                (2, log10_rms(squares, count, delta.exponent)),
+                (2, log10_rms(squares, batch * delta.panels.features(), delta.exponent)),
                 (3, log10_rms(weight, 1, exponent)),
                 (4, log10_rms(bias, 1, delta.exponent)),
+                (9, log10_rms(each, batch, exponent)),
             ],
         );
     }

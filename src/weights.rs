@@ -2,8 +2,9 @@
 
 use crate::error::{Cancel, Result};
 use crate::kernel::Matrix;
-use crate::plan::Plan;
+use crate::plan::{Map, Plan};
 use crate::simd::Float;
+use std::ops::Range;
 
 /// Weights and biases of one linear map.
 #[derive(Debug, Clone)]
@@ -20,50 +21,67 @@ impl<F> Default for Linear<F> {
     }
 }
 
-/// All linear maps of a net, the readout last.
+impl<F: Float> Linear<F> {
+    /// Draw the numbers of a map for a seed, keeping the allocations.
+    pub fn draw(&mut self, map: &Map, seed: u64, cancel: &Cancel) -> Result<()> {
+        let (rows, columns) = (map.fan_out, map.fan_in);
+        let (weights, biases) = map.streams(seed);
+        self.weight.fill(rows, columns, |out| map.weight.fill(weights, rows, columns, out, cancel))?;
+        self.bias.resize(rows, F::ZERO);
+        map.bias.fill(biases, rows, 1, &mut self.bias, cancel)
+    }
+}
+
+/// Linear maps of a net that follow each other: all of them, the readout last, or some layers of a deep one.
 #[derive(Debug, Clone)]
 pub struct Weights<F> {
     /// The maps.
     pub maps: Vec<Linear<F>>,
-    /// Every bias is zero.
+    /// Index of the first.
+    first: usize,
+    /// Every bias of the net is zero.
     pub unbiased: bool,
 }
 
 impl<F> Default for Weights<F> {
     fn default() -> Self {
-        Self { maps: Vec::new(), unbiased: true }
+        Self { maps: Vec::new(), first: 0, unbiased: true }
     }
 }
 
 impl<F: Float> Weights<F> {
-    /// Draw a net's numbers for a seed, keeping the allocations.
-    pub fn draw(&mut self, plan: &Plan, seed: u64, cancel: &Cancel) -> Result<()> {
-        self.maps.resize_with(plan.maps().count(), Linear::default);
-        for (linear, map) in self.maps.iter_mut().zip(plan.maps()) {
+    /// Draw some maps of a net for a seed, keeping the allocations.
+    pub fn draw(&mut self, plan: &Plan, which: Range<usize>, seed: u64, cancel: &Cancel) -> Result<()> {
+        self.first = which.start;
+        self.unbiased = plan.unbiased;
+        self.maps.resize_with(which.len().max(self.maps.len()), Linear::default);
+        for (linear, map) in self.maps.iter_mut().zip(plan.maps().skip(which.start).take(which.len())) {
             cancel.check()?;
-            let (rows, columns) = (map.fan_out, map.fan_in);
-            let (weights, biases) = map.streams(seed);
-            linear.weight.fill(rows, columns, |out| map.weight.fill(weights, rows, columns, out, cancel))?;
-            linear.bias.resize(rows, F::ZERO);
-            map.bias.fill(biases, rows, 1, &mut linear.bias, cancel)?;
+            linear.draw(map, seed, cancel)?;
         }
-        self.note_biases();
         Ok(())
+    }
+
+    /// A whole net's numbers for a seed.
+    pub fn drawn(plan: &Plan, seed: u64, cancel: &Cancel) -> Result<Self> {
+        let mut weights = Self::default();
+        weights.draw(plan, 0..plan.maps().count(), seed, cancel)?;
+        Ok(weights)
     }
 
     /// Take given numbers: (weights in C order, biases) of each map, of the plan's shapes.
     pub fn given(plan: &Plan, tensors: Vec<(Vec<F>, Vec<F>)>) -> Self {
-        let linear = |(map, (entries, bias)): (&crate::plan::Map, (Vec<F>, Vec<F>))| {
+        let unbiased = tensors.iter().all(|(_, bias)| bias.iter().all(|b| *b == F::ZERO));
+        let linear = |(map, (entries, bias)): (&Map, (Vec<F>, Vec<F>))| {
             let mut weight = Matrix::default();
             weight.fill(map.fan_out, map.fan_in, |out| out.copy_from_slice(&entries));
             Linear { weight, bias }
         };
-        let mut weights = Self { maps: plan.maps().zip(tensors).map(linear).collect(), unbiased: true };
-        weights.note_biases();
-        weights
+        Self { maps: plan.maps().zip(tensors).map(linear).collect(), first: 0, unbiased }
     }
 
-    fn note_biases(&mut self) {
-        self.unbiased = self.maps.iter().all(|map| map.bias.iter().all(|b| *b == F::ZERO));
+    /// A map by its index in the net.
+    pub fn map(&self, index: usize) -> &Linear<F> {
+        &self.maps[index - self.first]
     }
 }

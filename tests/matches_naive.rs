@@ -105,8 +105,7 @@ struct Twins<F> {
 
 fn twins<F: Float>(spec: &Spec) -> Twins<F> {
     let plan = Plan::new(spec);
-    let mut weights = Weights::<F>::default();
-    weights.draw(&plan, 5, &Cancel::default()).unwrap();
+    let weights = Weights::<F>::drawn(&plan, 5, &Cancel::default()).unwrap();
     let wide = |v: &[F]| v.iter().map(|v| v.wide()).collect::<Vec<_>>();
     let map = |m: &vgcore::weights::Linear<F>| (rows(&wide(&m.weight.to_rows()), m.weight.columns()), wide(&m.bias));
     let maps = weights.maps.iter().map(map).collect();
@@ -157,8 +156,7 @@ fn participation_ratio(h: &Rows) -> f64 {
 fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Vec<Vec<f64>> {
     use vgcore::rng::{Role, Stream};
     let plan = Plan::new(spec);
-    let mut weights = Weights::<f64>::default();
-    weights.draw(&plan, seed, &Cancel::default()).unwrap();
+    let weights = Weights::<f64>::drawn(&plan, seed, &Cancel::default()).unwrap();
     let maps = weights
         .maps
         .iter()
@@ -193,6 +191,11 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Vec<Vec<f64>> 
                 dead as f64 / a[0].len() as f64,
                 mean_cosine(z),
                 participation_ratio(&pass.inputs[l + 1]),
+                {
+                    let square = |row: &Vec<f64>| row.iter().map(|v| v * v).sum::<f64>();
+                    let pairs = pass.inputs[l].iter().zip(&all.preactivations[l]);
+                    0.5 * (pairs.map(|(h, d)| square(h) * square(d)).sum::<f64>() / batch as f64).log10()
+                },
             ]
         })
         .collect()

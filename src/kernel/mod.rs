@@ -1,9 +1,12 @@
 //! Storage and matrix products of the hot path. Callers know none of the layouts.
 
+mod buffer;
 mod matrix;
 mod panels;
+mod passes;
 mod scaled;
+mod tiles;
 
-pub use matrix::{Matrix, gram, outer};
-pub use panels::{LANES, Panels};
+pub use matrix::{GramSums, Matrix, gram, gram_sums, outer};
+pub use panels::Panels;
 pub use scaled::Scaled;

@@ -48,14 +48,14 @@ impl<F: Float> Scaled<F> {
     /// Bring the largest magnitude into [1, 2) by an exact power of two. Returns whether every value is finite; if not,
     /// nothing is changed.
     pub fn rescale(&mut self) -> bool {
-        self.bring_to_one(F::ZERO)
+        self.bring_to_one(self.panels.largest(), F::ZERO)
     }
 
     /// The same, but only where the largest magnitude is far from 1.
     pub fn rescale_if_far(&mut self) -> bool {
-        let scan = self.panels.scan();
-        let far = scan.largest != 0.0 && scan.finite && exponent_of(scan.largest).abs() > FAR;
-        if far { self.bring_to_one(F::ZERO) } else { scan.finite }
+        let largest = self.panels.largest();
+        let far = largest != 0.0 && largest.is_finite() && exponent_of(largest).abs() > FAR;
+        if far { self.bring_to_one(largest, F::ZERO) } else { largest.is_finite() }
     }
 
     /// Make the values the true ones: 0 or infinite where the type ends.
@@ -66,25 +66,26 @@ impl<F: Float> Scaled<F> {
 
     /// The exponent of the largest true magnitude; `None` for zeros and for what is not finite.
     pub fn magnitude(&self) -> Option<i64> {
-        let scan = self.panels.scan();
-        (scan.finite && scan.largest > 0.0).then(|| exponent_of(scan.largest) + self.exponent)
+        let largest = self.panels.largest();
+        (largest.is_finite() && largest > 0.0).then(|| exponent_of(largest) + self.exponent)
     }
 
-    /// The same as [`Self::rescale`], and flush what is then below [`Float::TINY`].
-    pub fn rescale_and_flush(&mut self) -> bool {
-        self.bring_to_one(F::TINY)
+    /// `self = other * slopes * factor`, rescaled, and flushed where it is then below [`Float::TINY`].
+    pub fn set_product(&mut self, other: &Self, slopes: &Panels<F>, factor: F) -> bool {
+        let largest = self.panels.set_product(&other.panels, slopes, factor);
+        self.exponent = other.exponent;
+        self.bring_to_one(largest, F::TINY)
     }
 
-    fn bring_to_one(&mut self, tiny: F) -> bool {
-        let scan = self.panels.scan();
-        if !scan.finite {
+    fn bring_to_one(&mut self, largest: f64, tiny: F) -> bool {
+        if !largest.is_finite() {
             return false;
         }
-        if scan.largest == 0.0 {
+        if largest == 0.0 {
             self.exponent = OF_ZERO;
             return true;
         }
-        let shift = exponent_of(scan.largest);
+        let shift = exponent_of(largest);
         self.panels.times_power_of_two(-shift, tiny);
         self.exponent += shift;
         true
@@ -156,12 +157,15 @@ mod tests {
     }
 
     #[test]
-    fn rescaling_is_exact_and_flushes_what_is_far_below_the_largest() {
+    fn a_product_is_rescaled_exactly_and_flushed_far_below_its_largest_value() {
+        let mut ones = scaled(&[1.0, 1.0]);
         let mut values = scaled(&[1.0]);
         for (raw, exponent) in [([3.0_f32, 1e-40], 1), ([1e-42, 0.0], -140), ([3e38, 1.0], 127)] {
-            values.panels.fill(1, 2, |sample, _| raw[sample]);
-            values.exponent = 0;
-            assert!(values.rescale_and_flush());
+            ones.panels.fill(1, 2, |_, _| 1.0);
+            ones.exponent = 0;
+            let mut slopes = Panels::default();
+            slopes.fill(1, 2, |sample, _| raw[sample]);
+            assert!(values.set_product(&ones, &slopes, 1.0));
             assert_eq!(values.exponent, exponent, "{raw:?}");
             let rows = values.to_rows();
             assert_eq!(rows[0], f64::from(raw[0]));
@@ -174,9 +178,13 @@ mod tests {
 
     #[test]
     fn a_non_finite_value_is_reported_and_left_alone() {
-        let mut values = scaled(&[1.0, 2.0]);
-        values.panels.values_mut()[0] = f32::NAN;
-        assert!(!values.rescale_and_flush());
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let mut values = scaled(&[1.0, 2.0]);
+            values.panels.values_mut()[0] = bad;
+            assert!(!values.rescale() && !values.rescale_if_far());
+            assert!(!values.panels.values()[0].is_finite());
+            assert_eq!(values.panels.values()[1], 1.0);
+        }
     }
 
     #[test]

@@ -3,11 +3,12 @@
 
 use super::{Bits, Set, Task, Vector, Wide};
 use std::arch::x86_64::{
-    __m256, __m256d, __m256i, _mm_cvtsi32_si128, _mm256_add_epi64, _mm256_add_pd, _mm256_and_si256,
-    _mm256_castpd_si256, _mm256_castsi256_pd, _mm256_div_pd, _mm256_fmadd_pd, _mm256_fmadd_ps, _mm256_loadu_pd,
-    _mm256_loadu_ps, _mm256_mul_epu32, _mm256_mul_pd, _mm256_or_si256, _mm256_set1_epi64x, _mm256_set1_pd,
-    _mm256_set1_ps, _mm256_setr_epi64x, _mm256_sll_epi64, _mm256_sqrt_pd, _mm256_srl_epi64, _mm256_storeu_pd,
-    _mm256_storeu_ps, _mm256_sub_epi64, _mm256_sub_pd, _mm256_xor_si256,
+    __m256, __m256d, __m256i, _mm_cvtsi32_si128, _mm256_add_epi64, _mm256_add_pd, _mm256_and_si256, _mm256_castpd_ps,
+    _mm256_castpd_si256, _mm256_castps_pd, _mm256_castsi256_pd, _mm256_div_pd, _mm256_fmadd_pd, _mm256_fmadd_ps,
+    _mm256_loadu_pd, _mm256_loadu_ps, _mm256_mul_epu32, _mm256_mul_pd, _mm256_or_si256, _mm256_permute2f128_pd,
+    _mm256_permute2f128_ps, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_set1_ps, _mm256_setr_epi64x, _mm256_sll_epi64,
+    _mm256_sqrt_pd, _mm256_srl_epi64, _mm256_storeu_pd, _mm256_storeu_ps, _mm256_sub_epi64, _mm256_sub_pd,
+    _mm256_unpackhi_pd, _mm256_unpackhi_ps, _mm256_unpacklo_pd, _mm256_unpacklo_ps, _mm256_xor_si256,
 };
 
 /// This set.
@@ -16,7 +17,7 @@ pub struct Avx2;
 impl Set for Avx2 {
     type Single = Single;
     type Double = Double;
-    const TILE: usize = 4;
+    const TILE: usize = 6;
 }
 
 /// Does this machine have it?
@@ -43,7 +44,7 @@ pub struct Single(__m256);
 pub struct Double(__m256d);
 
 macro_rules! vector {
-    ($name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
+    ($name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $transposed:ident) => {
         // SAFETY (all blocks below): a task runs on these vectors only inside `run`, where the set is enabled; loads and
         // stores touch `LANES` elements of a slice that has just been cut to that length.
         impl Vector<$element> for $name {
@@ -71,12 +72,67 @@ macro_rules! vector {
                 // SAFETY: as above.
                 Self(unsafe { $fma(self.0, a.0, b.0) })
             }
+            #[inline(always)]
+            fn transpose(from: &[$element], from_step: usize, to: &mut [$element], to_step: usize) {
+                let mut rows = [Self::splat(0.0); Self::LANES];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    *row = Self::load(&from[i * from_step..]);
+                }
+                for (i, row) in $transposed(rows).into_iter().enumerate() {
+                    row.store(&mut to[i * to_step..]);
+                }
+            }
         }
     };
 }
 
-vector!(Single, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps);
-vector!(Double, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd);
+vector!(Single, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, transposed_single);
+vector!(Double, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd, transposed_double);
+
+/// Pairs, then fours of rows inside the halves of 128 bits, then the halves.
+#[inline(always)]
+fn transposed_single(rows: [Single; 8]) -> [Single; 8] {
+    let mut out = rows;
+    let mut fours = [[rows[0].0; 4]; 2];
+    for (i, four) in fours.iter_mut().enumerate() {
+        let [a, b, c, d] = [rows[4 * i].0, rows[4 * i + 1].0, rows[4 * i + 2].0, rows[4 * i + 3].0];
+        // SAFETY: as above; no memory is touched.
+        *four = unsafe {
+            let low = (_mm256_castps_pd(_mm256_unpacklo_ps(a, b)), _mm256_castps_pd(_mm256_unpacklo_ps(c, d)));
+            let high = (_mm256_castps_pd(_mm256_unpackhi_ps(a, b)), _mm256_castps_pd(_mm256_unpackhi_ps(c, d)));
+            [
+                _mm256_castpd_ps(_mm256_unpacklo_pd(low.0, low.1)),
+                _mm256_castpd_ps(_mm256_unpackhi_pd(low.0, low.1)),
+                _mm256_castpd_ps(_mm256_unpacklo_pd(high.0, high.1)),
+                _mm256_castpd_ps(_mm256_unpackhi_pd(high.0, high.1)),
+            ]
+        };
+    }
+    for i in 0..4 {
+        // SAFETY: as above; no memory is touched.
+        unsafe {
+            out[i] = Single(_mm256_permute2f128_ps::<0x20>(fours[0][i], fours[1][i]));
+            out[4 + i] = Single(_mm256_permute2f128_ps::<0x31>(fours[0][i], fours[1][i]));
+        }
+    }
+    out
+}
+
+/// Pairs of rows inside the halves of 128 bits, then the halves.
+#[inline(always)]
+fn transposed_double([a, b, c, d]: [Double; 4]) -> [Double; 4] {
+    // SAFETY: as above; no memory is touched.
+    unsafe {
+        let low = (_mm256_unpacklo_pd(a.0, b.0), _mm256_unpacklo_pd(c.0, d.0));
+        let high = (_mm256_unpackhi_pd(a.0, b.0), _mm256_unpackhi_pd(c.0, d.0));
+        [
+            Double(_mm256_permute2f128_pd::<0x20>(low.0, low.1)),
+            Double(_mm256_permute2f128_pd::<0x20>(high.0, high.1)),
+            Double(_mm256_permute2f128_pd::<0x31>(low.0, low.1)),
+            Double(_mm256_permute2f128_pd::<0x31>(high.0, high.1)),
+        ]
+    }
+}
 
 /// A vector of `u64`.
 #[derive(Clone, Copy)]

@@ -3,11 +3,12 @@
 
 use super::{Bits, Set, Task, Vector, Wide};
 use std::arch::x86_64::{
-    __m512, __m512d, __m512i, _mm512_add_epi64, _mm512_add_pd, _mm512_and_si512, _mm512_castpd_si512,
-    _mm512_castsi512_pd, _mm512_div_pd, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_loadu_pd, _mm512_loadu_ps,
-    _mm512_mul_epu32, _mm512_mul_pd, _mm512_or_si512, _mm512_set1_epi64, _mm512_set1_pd, _mm512_set1_ps,
-    _mm512_setr_epi64, _mm512_slli_epi64, _mm512_sqrt_pd, _mm512_srli_epi64, _mm512_storeu_pd, _mm512_storeu_ps,
-    _mm512_sub_epi64, _mm512_sub_pd, _mm512_xor_si512,
+    __m512, __m512d, __m512i, _mm512_add_epi64, _mm512_add_pd, _mm512_and_si512, _mm512_castpd_ps, _mm512_castpd_si512,
+    _mm512_castps_pd, _mm512_castsi512_pd, _mm512_div_pd, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_loadu_pd,
+    _mm512_loadu_ps, _mm512_mul_epu32, _mm512_mul_pd, _mm512_or_si512, _mm512_set1_epi64, _mm512_set1_pd,
+    _mm512_set1_ps, _mm512_setr_epi64, _mm512_shuffle_f32x4, _mm512_slli_epi64, _mm512_sqrt_pd, _mm512_srli_epi64,
+    _mm512_storeu_pd, _mm512_storeu_ps, _mm512_sub_epi64, _mm512_sub_pd, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
+    _mm512_unpacklo_pd, _mm512_unpacklo_ps, _mm512_xor_si512,
 };
 
 /// This set.
@@ -47,7 +48,7 @@ pub struct Single(__m512);
 pub struct Double(__m512d);
 
 macro_rules! vector {
-    ($name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
+    ($name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $transposed:ident) => {
         // SAFETY (all blocks below): a task runs on these vectors only inside `run`, where the set is enabled; loads and
         // stores touch `LANES` elements of a slice that has just been cut to that length.
         impl Vector<$element> for $name {
@@ -75,12 +76,86 @@ macro_rules! vector {
                 // SAFETY: as above.
                 Self(unsafe { $fma(self.0, a.0, b.0) })
             }
+            #[inline(always)]
+            fn transpose(from: &[$element], from_step: usize, to: &mut [$element], to_step: usize) {
+                let mut rows = [Self::splat(0.0); Self::LANES];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    *row = Self::load(&from[i * from_step..]);
+                }
+                for (i, row) in $transposed(rows).into_iter().enumerate() {
+                    row.store(&mut to[i * to_step..]);
+                }
+            }
         }
     };
 }
 
-vector!(Single, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps);
-vector!(Double, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd);
+vector!(Single, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps, transposed_single);
+vector!(Double, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd, transposed_double);
+
+/// Four vectors' blocks of 128 bits, transposed: block `b` of vector `v` becomes block `v` of vector `b`.
+#[inline(always)]
+fn transposed_blocks([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
+    // SAFETY: as above; no memory is touched.
+    unsafe {
+        let even = (_mm512_shuffle_f32x4::<0x88>(a, b), _mm512_shuffle_f32x4::<0x88>(c, d));
+        let odd = (_mm512_shuffle_f32x4::<0xdd>(a, b), _mm512_shuffle_f32x4::<0xdd>(c, d));
+        [
+            _mm512_shuffle_f32x4::<0x88>(even.0, even.1),
+            _mm512_shuffle_f32x4::<0x88>(odd.0, odd.1),
+            _mm512_shuffle_f32x4::<0xdd>(even.0, even.1),
+            _mm512_shuffle_f32x4::<0xdd>(odd.0, odd.1),
+        ]
+    }
+}
+
+/// Pairs, then fours of rows inside the blocks of 128 bits, then the blocks.
+#[inline(always)]
+fn transposed_single(rows: [Single; 16]) -> [Single; 16] {
+    let mut out = rows;
+    let mut fours = [[rows[0].0; 4]; 4];
+    for (i, four) in fours.iter_mut().enumerate() {
+        let [a, b, c, d] = [rows[4 * i].0, rows[4 * i + 1].0, rows[4 * i + 2].0, rows[4 * i + 3].0];
+        // SAFETY: as above; no memory is touched.
+        *four = unsafe {
+            let low = (_mm512_castps_pd(_mm512_unpacklo_ps(a, b)), _mm512_castps_pd(_mm512_unpacklo_ps(c, d)));
+            let high = (_mm512_castps_pd(_mm512_unpackhi_ps(a, b)), _mm512_castps_pd(_mm512_unpackhi_ps(c, d)));
+            [
+                _mm512_castpd_ps(_mm512_unpacklo_pd(low.0, low.1)),
+                _mm512_castpd_ps(_mm512_unpackhi_pd(low.0, low.1)),
+                _mm512_castpd_ps(_mm512_unpacklo_pd(high.0, high.1)),
+                _mm512_castpd_ps(_mm512_unpackhi_pd(high.0, high.1)),
+            ]
+        };
+    }
+    for i in 0..4 {
+        let blocks = transposed_blocks([fours[0][i], fours[1][i], fours[2][i], fours[3][i]]);
+        for (block, column) in blocks.into_iter().enumerate() {
+            out[4 * block + i] = Single(column);
+        }
+    }
+    out
+}
+
+/// Pairs of rows inside the blocks of 128 bits, then the blocks.
+#[inline(always)]
+fn transposed_double(rows: [Double; 8]) -> [Double; 8] {
+    let mut out = rows;
+    for i in 0..2 {
+        let mut pairs = [Single::splat(0.0).0; 4];
+        for (pair, rows) in pairs.iter_mut().zip(rows.chunks_exact(2)) {
+            let (a, b) = (rows[0].0, rows[1].0);
+            // SAFETY: as above; no memory is touched.
+            *pair =
+                unsafe { _mm512_castpd_ps(if i == 0 { _mm512_unpacklo_pd(a, b) } else { _mm512_unpackhi_pd(a, b) }) };
+        }
+        for (block, column) in transposed_blocks(pairs).into_iter().enumerate() {
+            // SAFETY: as above; no memory is touched.
+            out[2 * block + i] = Double(unsafe { _mm512_castps_pd(column) });
+        }
+    }
+    out
+}
 
 /// A vector of `u64`.
 #[derive(Clone, Copy)]

@@ -22,11 +22,15 @@ pub trait Float:
     const NAME: &'static str;
     /// Zero.
     const ZERO: Self;
+    /// Elements in 128 bytes: two vectors of the widest instruction set.
+    const LANES: usize;
     /// Does a uniform of this type take 53 random bits (32 otherwise)?
     const WIDE: bool;
     /// In values rescaled to a largest magnitude in [1, 2), what is below this is flushed to zero: products of two such
     /// values stay clear of the subnormal range, where arithmetic is up to a hundred times slower.
     const TINY: Self;
+    /// An unsigned integer as wide as this.
+    type Bits: Copy + Ord + std::fmt::Debug;
     /// Vectors of this type.
     type Vector<S: Set>: Vector<Self>;
 
@@ -36,6 +40,10 @@ pub trait Float:
     fn wide(self) -> f64;
     /// Absolute value.
     fn abs(self) -> Self;
+    /// The bits of the absolute value: in the order of the values, infinity and NaN last.
+    fn magnitude_bits(self) -> Self::Bits;
+    /// The number of these bits.
+    fn of_magnitude_bits(bits: Self::Bits) -> Self;
     /// Neither infinite nor NaN.
     fn finite(self) -> bool;
     /// `self * a + b`, rounded once.
@@ -48,12 +56,14 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ty, $name:literal, $wide:literal, $tiny:expr, $vector:ident, |$single:ident, $double:ident| $mine:ident) => {
+    ($type:ty, $bits:ident, $name:literal, $wide:literal, $tiny:expr, $vector:ident, |$single:ident, $double:ident| $mine:ident) => {
         impl Float for $type {
             const NAME: &'static str = $name;
             const ZERO: Self = 0.0;
+            const LANES: usize = 128 / size_of::<$type>();
             const WIDE: bool = $wide;
             const TINY: Self = $tiny;
+            type Bits = $bits;
             type Vector<S: Set> = S::$vector;
 
             #[inline(always)]
@@ -70,6 +80,16 @@ macro_rules! float {
             #[allow(clippy::inline_always)]
             fn abs(self) -> Self {
                 self.abs()
+            }
+            #[inline(always)]
+            #[allow(clippy::inline_always)]
+            fn magnitude_bits(self) -> $bits {
+                self.to_bits() & ($bits::MAX >> 1)
+            }
+            #[inline(always)]
+            #[allow(clippy::inline_always)]
+            fn of_magnitude_bits(bits: $bits) -> Self {
+                Self::from_bits(bits)
             }
             #[inline(always)]
             #[allow(clippy::inline_always)]
@@ -91,8 +111,8 @@ macro_rules! float {
     };
 }
 
-float!(f32, "float32", false, 1.0 / (1_u128 << 100) as f32, Single, |single, _double| single);
-float!(f64, "float64", true, f64::from_bits((1023 - 500) << 52), Double, |_single, double| double);
+float!(f32, u32, "float32", false, 1.0 / (1_u128 << 100) as f32, Single, |single, _double| single);
+float!(f64, u64, "float64", true, f64::from_bits((1023 - 500) << 52), Double, |_single, double| double);
 
 /// `value * 2^exponent` for any exponent, rounded once where the result is normal.
 pub fn times_power_of_two(value: f64, exponent: i64) -> f64 {

@@ -84,6 +84,8 @@ pub trait Vector<F>: Copy {
     fn store(self, to: &mut [F]);
     /// `self * a + b`, rounded once where the set has a fused multiply-add.
     fn multiply_add(self, a: Self, b: Self) -> Self;
+    /// Transpose a square of `LANES` rows, which begin a step apart.
+    fn transpose(from: &[F], from_step: usize, to: &mut [F], to_step: usize);
 }
 
 /// A vector of `f64` with what its functions and random streams need beside arithmetic.

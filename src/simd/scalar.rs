@@ -36,6 +36,15 @@ impl<F: Float> Vector<F> for [F; 4] {
             |i: usize| if cfg!(target_arch = "aarch64") { self[i].fused(a[i], b[i]) } else { self[i] * a[i] + b[i] };
         [one(0), one(1), one(2), one(3)]
     }
+
+    #[inline(always)]
+    fn transpose(from: &[F], from_step: usize, to: &mut [F], to_step: usize) {
+        for row in 0..4 {
+            for column in 0..4 {
+                to[column * to_step + row] = from[row * from_step + column];
+            }
+        }
+    }
 }
 
 impl Wide for [f64; 4] {

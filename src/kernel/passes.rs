@@ -1,0 +1,323 @@
+//! Passes over the values of a batch, element by element or row by row, each compiled for the instruction set.
+//!
+//! Sums are in `f64`, in an order fixed by the shapes.
+
+use super::panels::{Panel, Panels};
+use crate::simd::{self, Float, Set, Task, times_power_of_two};
+
+/// What a pass takes at once: every row of a panel is a whole number of these.
+const CHUNK: usize = 8;
+
+/// The most lanes of a panel.
+const MOST: usize = 32;
+
+impl<F: Float> Panels<F> {
+    /// The largest magnitude, padding included: infinite or NaN where a value is.
+    pub fn largest(&self) -> f64 {
+        simd::run(Largest(self.values()))
+    }
+
+    /// `self = other * slopes * factor`, element by element; the largest magnitude of it.
+    pub fn set_product(&mut self, other: &Self, slopes: &Self, factor: F) -> f64 {
+        self.reshape(other.features(), other.batch());
+        let values = self.values_mut();
+        simd::run(Multiply { values, other: other.values(), slopes: slopes.values(), factor })
+    }
+
+    /// `self = self * a + other * b`, element by element.
+    pub fn combine(&mut self, a: F, other: &Self, b: F) {
+        simd::run(Combine { values: self.values_mut(), a, other: other.values(), b });
+    }
+
+    /// Multiply by a power of two, however large, and zero what is then below `tiny`.
+    pub fn times_power_of_two(&mut self, exponent: i64, tiny: F) {
+        // One factor of a hundred at most: 2^exponent itself may be out of range where the products are not.
+        let mut rest = exponent.clamp(-4000, 4000);
+        while rest.abs() > 100 {
+            let step = rest.signum() * 100;
+            self.scale_and_flush(F::of(times_power_of_two(1.0, step)), F::ZERO);
+            rest -= step;
+        }
+        self.scale_and_flush(F::of(times_power_of_two(1.0, rest)), tiny);
+    }
+
+    fn scale_and_flush(&mut self, factor: F, tiny: F) {
+        simd::run(ScaleAndFlush { values: self.values_mut(), factor, tiny });
+    }
+
+    /// Sum of squares of each sample's `value * scale`, into `sums`; returns their sum.
+    pub fn squares(&self, scale: f64, sums: &mut Vec<f64>) -> f64 {
+        sums.clear();
+        for panel in self.panels() {
+            let lanes = simd::run(Squares { panel, scale });
+            sums.extend(&lanes[..panel.valid]);
+        }
+        sums.iter().sum()
+    }
+
+    /// Sum over samples of `value * weight`, for each feature, into `sums`. One weight a sample.
+    pub fn weighted(&self, weights: &[f64], sums: &mut Vec<f64>) {
+        sums.clear();
+        sums.resize(self.features(), 0.0);
+        for panel in self.panels() {
+            let mut lanes = [0.0; MOST];
+            lanes[..panel.valid].copy_from_slice(&weights[panel.first..][..panel.valid]);
+            simd::run(Weighted { panel, weights: &lanes, sums });
+        }
+    }
+
+    /// How many values of samples have a magnitude below a limit.
+    pub fn count_below(&self, limit: F) -> usize {
+        let count = |panel: Panel<&[F]>| {
+            let lanes = simd::run(CountBelow { panel, limit });
+            lanes[..panel.valid].iter().map(|n| *n as usize).sum::<usize>()
+        };
+        self.panels().map(count).sum()
+    }
+
+    /// How many features are zero in every sample. `alive` is reused.
+    pub fn count_dead(&self, alive: &mut Vec<bool>) -> usize {
+        alive.clear();
+        alive.resize(self.features(), false);
+        for panel in self.panels() {
+            simd::run(Alive { panel, alive });
+        }
+        alive.iter().filter(|alive| !**alive).count()
+    }
+}
+
+/// Sum of squares of `value * scale`.
+pub fn sum_of_squares<F: Float>(values: &[F], scale: f64) -> f64 {
+    simd::run(SumOfSquares { values, scale })
+}
+
+struct Largest<'v, F>(&'v [F]);
+
+impl<F: Float> Task for Largest<'_, F> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Set>(self) -> f64 {
+        // The bits of magnitudes are in the order of the magnitudes, infinity and NaN last.
+        let mut largest = [F::ZERO.magnitude_bits(); MOST];
+        for values in self.0.chunks_exact(MOST) {
+            for lane in 0..MOST {
+                largest[lane] = largest[lane].max(values[lane].magnitude_bits());
+            }
+        }
+        for value in self.0.chunks_exact(MOST).remainder() {
+            largest[0] = largest[0].max(value.magnitude_bits());
+        }
+        let largest = largest.into_iter().fold(F::ZERO.magnitude_bits(), Ord::max);
+        F::of_magnitude_bits(largest).wide()
+    }
+}
+
+struct Multiply<'v, F> {
+    values: &'v mut [F],
+    other: &'v [F],
+    slopes: &'v [F],
+    factor: F,
+}
+
+impl<F: Float> Task for Multiply<'_, F> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Set>(self) -> f64 {
+        for ((value, &other), &slope) in self.values.iter_mut().zip(self.other).zip(self.slopes) {
+            *value = other * slope * self.factor;
+        }
+        Largest(self.values).run::<S>()
+    }
+}
+
+struct Combine<'v, F> {
+    values: &'v mut [F],
+    a: F,
+    other: &'v [F],
+    b: F,
+}
+
+impl<F: Float> Task for Combine<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        for (value, &other) in self.values.iter_mut().zip(self.other) {
+            *value = *value * self.a + other * self.b;
+        }
+    }
+}
+
+struct ScaleAndFlush<'v, F> {
+    values: &'v mut [F],
+    factor: F,
+    tiny: F,
+}
+
+impl<F: Float> Task for ScaleAndFlush<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        for value in self.values {
+            let scaled = *value * self.factor;
+            // NaN is kept: the comparison is false for it.
+            *value = if scaled.abs() < self.tiny { F::ZERO } else { scaled };
+        }
+    }
+}
+
+/// A loop over the rows of a panel with its lanes known to the compiler, so that what it keeps for each lane stays in
+/// registers.
+macro_rules! by_lanes {
+    ($lanes:expr, $LANES:ident => $body:expr) => {
+        match $lanes {
+            8 => {
+                const $LANES: usize = 8;
+                $body
+            }
+            16 => {
+                const $LANES: usize = 16;
+                $body
+            }
+            _ => {
+                const $LANES: usize = 32;
+                $body
+            }
+        }
+    };
+}
+
+struct Squares<'v, F> {
+    panel: Panel<&'v [F]>,
+    scale: f64,
+}
+
+impl<F: Float> Task for Squares<'_, F> {
+    type Output = [f64; MOST];
+
+    #[inline(always)]
+    fn run<S: Set>(self) -> [f64; MOST] {
+        let mut all = [0.0; MOST];
+        by_lanes!(self.panel.lanes, LANES => {
+            let mut sums = [0.0; LANES];
+            for row in self.panel.values.chunks_exact(LANES) {
+                for lane in 0..LANES {
+                    let value = row[lane].wide() * self.scale;
+                    sums[lane] += value * value;
+                }
+            }
+            all[..LANES].copy_from_slice(&sums);
+        });
+        all
+    }
+}
+
+struct Weighted<'v, F> {
+    panel: Panel<&'v [F]>,
+    weights: &'v [f64; MOST],
+    sums: &'v mut [f64],
+}
+
+impl<F: Float> Task for Weighted<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        by_lanes!(self.panel.lanes, LANES => {
+            for (row, sum) in self.panel.values.chunks_exact(LANES).zip(self.sums) {
+                let mut parts = [0.0; CHUNK];
+                for chunk in 0..LANES / CHUNK {
+                    for lane in 0..CHUNK {
+                        parts[lane] += row[chunk * CHUNK + lane].wide() * self.weights[chunk * CHUNK + lane];
+                    }
+                }
+                *sum += folded(parts);
+            }
+        });
+    }
+}
+
+/// The sum of a chunk, by halves.
+#[inline(always)]
+fn folded(mut parts: [f64; CHUNK]) -> f64 {
+    for half in [4, 2, 1] {
+        for lane in 0..half {
+            parts[lane] += parts[lane + half];
+        }
+    }
+    parts[0]
+}
+
+struct CountBelow<'v, F> {
+    panel: Panel<&'v [F]>,
+    limit: F,
+}
+
+impl<F: Float> Task for CountBelow<'_, F> {
+    type Output = [u32; MOST];
+
+    #[inline(always)]
+    fn run<S: Set>(self) -> [u32; MOST] {
+        let mut all = [0; MOST];
+        by_lanes!(self.panel.lanes, LANES => {
+            let mut counts = [0; LANES];
+            for row in self.panel.values.chunks_exact(LANES) {
+                for lane in 0..LANES {
+                    counts[lane] += u32::from(row[lane].abs() < self.limit);
+                }
+            }
+            all[..LANES].copy_from_slice(&counts);
+        });
+        all
+    }
+}
+
+struct Alive<'v, F> {
+    panel: Panel<&'v [F]>,
+    alive: &'v mut [bool],
+}
+
+impl<F: Float> Task for Alive<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        for (row, alive) in self.panel.values.chunks_exact(self.panel.lanes).zip(self.alive) {
+            let mut any = F::ZERO.magnitude_bits();
+            for value in &row[..self.panel.valid] {
+                any = any.max(value.magnitude_bits());
+            }
+            *alive |= any != F::ZERO.magnitude_bits();
+        }
+    }
+}
+
+struct SumOfSquares<'v, F> {
+    values: &'v [F],
+    scale: f64,
+}
+
+impl<F: Float> Task for SumOfSquares<'_, F> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Set>(self) -> f64 {
+        let mut sums = [0.0; 4 * CHUNK];
+        let chunks = self.values.chunks_exact(4 * CHUNK);
+        let rest = chunks.remainder();
+        for values in chunks {
+            for lane in 0..4 * CHUNK {
+                let value = values[lane].wide() * self.scale;
+                sums[lane] += value * value;
+            }
+        }
+        for (sum, value) in sums.iter_mut().zip(rest) {
+            let value = value.wide() * self.scale;
+            *sum += value * value;
+        }
+        sums.iter().sum()
+    }
+}

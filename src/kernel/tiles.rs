@@ -1,0 +1,188 @@
+//! The inner loop of every matrix product: tiles of the output that live in registers while one chain of fused
+//! multiply-adds runs over the inner index.
+//!
+//! Each output is one chain in the order of that index, whatever the tile, the vector length or the blocks: so bits
+//! depend on the shapes alone, and are the same on every instruction set that fuses.
+
+use crate::simd::{Float, Lanes, Set, Task, Vector};
+
+/// `at(i, k) = values[i * row + k * step]`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Strided<'v, F> {
+    pub values: &'v [F],
+    pub row: usize,
+    pub step: usize,
+}
+
+/// What a sum begins with.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Start<'v, F> {
+    /// Zero.
+    Zero,
+    /// One value a row.
+    Bias(&'v [F]),
+    /// What the output holds.
+    Output,
+}
+
+/// `out(i, j) = start + sum_k left(i, k) right(k, j)`, with `k` running through `segments` of `inner` each: those of
+/// `left` lie `segment` apart, those of `right` follow each other.
+#[derive(Debug)]
+pub(super) struct Product<'v, F> {
+    pub left: Strided<'v, F>,
+    pub segments: usize,
+    pub segment: usize,
+    pub inner: usize,
+    /// Row `k` begins at `k * right_step` and is `columns` long, rounded up to whole vectors of 64 bytes.
+    pub right: &'v [F],
+    pub right_step: usize,
+    pub rows: usize,
+    pub columns: usize,
+    /// Row `i` begins at `i * out_step`.
+    pub out: &'v mut [F],
+    pub out_step: usize,
+    pub start: Start<'v, F>,
+}
+
+impl<F: Float> Task for Product<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(mut self) {
+        let lanes = Lanes::<F, S>::LANES;
+        let mut column = 0;
+        while column + lanes < self.columns {
+            self.strip::<S, 2>(column);
+            column += 2 * lanes;
+        }
+        if column < self.columns {
+            self.strip::<S, 1>(column);
+        }
+    }
+}
+
+impl<F: Float> Product<'_, F> {
+    /// All rows of some columns.
+    #[inline(always)]
+    fn strip<S: Set, const VECTORS: usize>(&mut self, column: usize) {
+        let mut row = 0;
+        macro_rules! while_at_least {
+            ($size:literal) => {
+                while self.rows - row >= $size {
+                    self.tile::<S, $size, VECTORS>(row, column);
+                    row += $size;
+                }
+            };
+        }
+        // As many accumulators as hide the latency of a fused multiply-add and fit the registers. One vector a row leaves
+        // room for twice the rows.
+        if S::TILE >= 8 && VECTORS == 1 {
+            while_at_least!(16);
+        }
+        if S::TILE >= 8 {
+            while_at_least!(8);
+        } else if S::TILE >= 6 {
+            while_at_least!(6);
+        } else {
+            while_at_least!(2);
+        }
+        // What is left in one tile: several small ones would each wait for their few chains.
+        match self.rows - row {
+            1 => self.tile::<S, 1, VECTORS>(row, column),
+            2 => self.tile::<S, 2, VECTORS>(row, column),
+            3 => self.tile::<S, 3, VECTORS>(row, column),
+            4 => self.tile::<S, 4, VECTORS>(row, column),
+            5 => self.tile::<S, 5, VECTORS>(row, column),
+            6 => self.tile::<S, 6, VECTORS>(row, column),
+            7 => self.tile::<S, 7, VECTORS>(row, column),
+            _ => {}
+        }
+    }
+
+    #[inline(always)]
+    fn tile<S: Set, const ROWS: usize, const VECTORS: usize>(&mut self, row: usize, column: usize) {
+        let lanes = Lanes::<F, S>::LANES;
+        let valid = (self.columns - column).min(VECTORS * lanes);
+        let whole = valid == VECTORS * lanes;
+        let mut sums = [[Lanes::<F, S>::splat(F::ZERO); VECTORS]; ROWS];
+        match self.start {
+            Start::Zero => {}
+            Start::Bias(bias) => {
+                for (sums, &bias) in sums.iter_mut().zip(&bias[row..]) {
+                    *sums = [Lanes::<F, S>::splat(bias); VECTORS];
+                }
+            }
+            Start::Output => {
+                for (r, sums) in sums.iter_mut().enumerate() {
+                    let out = &self.out[(row + r) * self.out_step + column..];
+                    let mut edge = [F::ZERO; MOST];
+                    if !whole {
+                        edge[..valid].copy_from_slice(&out[..valid]);
+                    }
+                    let out = if whole { out } else { &edge };
+                    for (v, sum) in sums.iter_mut().enumerate() {
+                        *sum = Lanes::<F, S>::load(&out[v * lanes..]);
+                    }
+                }
+            }
+        }
+        for segment in 0..self.segments {
+            let left =
+                Strided { values: &self.left.values[segment * self.segment + row * self.left.row..], ..self.left };
+            let right = &self.right[segment * self.inner * self.right_step + column..];
+            accumulate::<F, S, ROWS, VECTORS>(&mut sums, left, right, self.right_step, self.inner);
+        }
+        for (r, sums) in sums.into_iter().enumerate() {
+            let out = &mut self.out[(row + r) * self.out_step + column..];
+            if whole {
+                for (v, sum) in sums.into_iter().enumerate() {
+                    sum.store(&mut out[v * lanes..]);
+                }
+            } else {
+                let mut edge = [F::ZERO; MOST];
+                for (v, sum) in sums.into_iter().enumerate() {
+                    sum.store(&mut edge[v * lanes..]);
+                }
+                out[..valid].copy_from_slice(&edge[..valid]);
+            }
+        }
+    }
+}
+
+/// Elements of two vectors of the widest set.
+const MOST: usize = 32;
+
+/// `sums[r] += left(r, k) right(k)` for every `k < inner`.
+#[allow(unsafe_code)]
+#[inline(always)]
+fn accumulate<F: Float, S: Set, const ROWS: usize, const VECTORS: usize>(
+    sums: &mut [[Lanes<F, S>; VECTORS]; ROWS],
+    left: Strided<'_, F>,
+    right: &[F],
+    right_step: usize,
+    inner: usize,
+) {
+    if inner == 0 {
+        return;
+    }
+    let width = VECTORS * Lanes::<F, S>::LANES;
+    let last = (ROWS - 1) * left.row + (inner - 1) * left.step;
+    assert!(last < left.values.len() && (inner - 1) * right_step + width <= right.len());
+    let mut local = *sums;
+    for k in 0..inner {
+        // SAFETY: `k < inner`, and the end of the last `k` was checked against the length above.
+        let values = unsafe { right.get_unchecked(k * right_step..k * right_step + width) };
+        let mut vectors = [Lanes::<F, S>::splat(F::ZERO); VECTORS];
+        for (v, vector) in vectors.iter_mut().enumerate() {
+            *vector = Lanes::<F, S>::load(&values[v * Lanes::<F, S>::LANES..]);
+        }
+        for (r, sums) in local.iter_mut().enumerate() {
+            // SAFETY: `r < ROWS` and `k < inner`, and the largest such index was checked above.
+            let weight = Lanes::<F, S>::splat(unsafe { *left.values.get_unchecked(r * left.row + k * left.step) });
+            for (sum, vector) in sums.iter_mut().zip(&vectors) {
+                *sum = weight.multiply_add(*vector, *sum);
+            }
+        }
+    }
+    *sums = local;
+}
