@@ -1,7 +1,7 @@
 //! Element types, vectors of every instruction set behind one trait, and the run-time choice among them.
 //!
 //! A [`Task`] is arithmetic on slices, written once. [`run`] compiles it for each instruction set and picks the best one
-//! that this machine has, so that one wheel serves all. `VGCORE_ISA=avx512|avx2|scalar` forces one.
+//! that this machine has, so that one wheel serves all. `VGCORE_ISA=avx512|avx2|neon|scalar` forces one.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -10,6 +10,8 @@ mod avx512;
 mod float;
 #[allow(clippy::excessive_precision)] // Coefficients stand as published.
 pub mod math;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 mod scalar;
 
 pub use float::{Float, exponent_of, times_power_of_two};
@@ -24,33 +26,39 @@ pub enum Isa {
     Avx512,
     /// AVX2 and FMA.
     Avx2,
+    /// NEON of 64-bit ARM.
+    Neon,
     /// What the compiler assumes of every machine of this architecture.
     Scalar,
 }
 
 impl Isa {
     /// Every instruction set, best first.
-    pub const ALL: [Self; 3] = [Self::Avx512, Self::Avx2, Self::Scalar];
+    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
 
     /// Its name, as in `VGCORE_ISA`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
+            Self::Neon => "neon",
             Self::Scalar => "scalar",
         }
     }
 
     /// Does this machine have it?
     pub fn available(self) -> bool {
-        #[cfg(target_arch = "x86_64")]
         match self {
+            #[cfg(target_arch = "x86_64")]
             Self::Avx512 => avx512::available(),
+            #[cfg(target_arch = "x86_64")]
             Self::Avx2 => avx2::available(),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => neon::available(),
             Self::Scalar => true,
+            // Of another architecture.
+            _ => false,
         }
-        #[cfg(not(target_arch = "x86_64"))]
-        matches!(self, Self::Scalar)
     }
 }
 
@@ -162,13 +170,15 @@ pub type Lanes<F, S> = <F as Float>::Vector<S>;
 /// Run a task with the best instructions of this machine.
 pub fn run<T: Task>(task: T) -> T::Output {
     // A wrong VGCORE_ISA is reported by `isa` before any job starts.
-    #[cfg(target_arch = "x86_64")]
     match isa() {
-        Ok(Isa::Avx512) => return avx512::run(task),
-        Ok(Isa::Avx2) => return avx2::run(task),
-        _ => {}
+        #[cfg(target_arch = "x86_64")]
+        Ok(Isa::Avx512) => avx512::run(task),
+        #[cfg(target_arch = "x86_64")]
+        Ok(Isa::Avx2) => avx2::run(task),
+        #[cfg(target_arch = "aarch64")]
+        Ok(Isa::Neon) => neon::run(task),
+        _ => task.run::<scalar::Scalar>(),
     }
-    task.run::<scalar::Scalar>()
 }
 
 #[cfg(test)]
