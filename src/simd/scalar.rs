@@ -31,9 +31,8 @@ impl<F: Float> Vector<F> for [F; 4] {
 
     #[inline(always)]
     fn multiply_add(self, a: Self, b: Self) -> Self {
-        // A fused multiply-add without the instruction is a call of the maths library, some fifty times slower.
-        let one =
-            |i: usize| if cfg!(target_arch = "aarch64") { self[i].fused(a[i], b[i]) } else { self[i] * a[i] + b[i] };
+        // Rounded twice: a fused one without the instruction is a call of the maths library, some fifty times slower.
+        let one = |i: usize| self[i] * a[i] + b[i];
         [one(0), one(1), one(2), one(3)]
     }
 
