@@ -4,10 +4,13 @@
 //! saturation, the very thing that vgcore studies. Names, defaults and slopes at kinks are those of
 //! `torch.nn.functional`.
 
+#![allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
+
 use crate::error::Result;
 use crate::signature::{Call, Domain, Param, Signature, Values, find};
-use crate::simd::Float;
-use std::f64::consts::{FRAC_1_SQRT_2, PI};
+use crate::simd::{self, Float, Real, Reals, Set, Task, Vector};
+use std::f64::consts::PI;
+use std::marker::PhantomData;
 
 /// An activation function with its parameters.
 #[derive(Clone, Copy)]
@@ -46,21 +49,68 @@ struct Row {
     double: fn(&Values, &[f64], &mut [f64], &mut [f64]),
 }
 
-/// A row of the table; the loop over a slice is made for each row, so that the formula is inlined into it.
+/// The function of a row, written once for one number and for vectors.
+trait Formula {
+    /// `(phi(z), phi'(z))`; inlined, to be compiled for the instruction set at hand.
+    fn both<R: Real>(z: R, values: &Values) -> (R, R);
+}
+
+/// A formula over slices of one length.
+struct Map<'v, P, F> {
+    formula: PhantomData<P>,
+    values: Values,
+    z: &'v [F],
+    a: &'v mut [F],
+    slope: &'v mut [F],
+}
+
+impl<P: Formula, F: Float> Task for Map<'_, P, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        let lanes = S::Double::LANES;
+        let (z, z_rest) = self.z.split_at(self.z.len() / lanes * lanes);
+        let (a, a_rest) = self.a.split_at_mut(z.len());
+        let (slope, slope_rest) = self.slope.split_at_mut(z.len());
+        for ((z, a), slope) in z.chunks_exact(lanes).zip(a.chunks_exact_mut(lanes)).zip(slope.chunks_exact_mut(lanes)) {
+            one_vector::<S, P, F>(&self.values, z, a, slope);
+        }
+        if !z_rest.is_empty() {
+            let [mut z, mut a, mut slope] = [[F::ZERO; LONGEST]; 3];
+            z[..z_rest.len()].copy_from_slice(z_rest);
+            one_vector::<S, P, F>(&self.values, &z, &mut a, &mut slope);
+            a_rest.copy_from_slice(&a[..z_rest.len()]);
+            slope_rest.copy_from_slice(&slope[..z_rest.len()]);
+        }
+    }
+}
+
+/// At least as many elements as a vector of any set has.
+const LONGEST: usize = 16;
+
+#[inline(always)]
+fn one_vector<S: Set, P: Formula, F: Float>(values: &Values, z: &[F], a: &mut [F], slope: &mut [F]) {
+    let (value, derivative) = P::both(Reals(F::load_wide::<S>(z)), values);
+    F::store_wide::<S>(value.0, a);
+    F::store_wide::<S>(derivative.0, slope);
+}
+
+fn map<P: Formula, F: Float>(values: &Values, z: &[F], a: &mut [F], slope: &mut [F]) {
+    simd::run(Map { formula: PhantomData::<P>, values: *values, z, a, slope });
+}
+
+/// A row of the table; its functions are made for each row, so that the formula is inlined into them.
 macro_rules! row {
     (
         $name:literal, [$($alias:literal),*], [$($param:expr),*],
         homogeneous: $homogeneous:literal, at_zero: $at_zero:expr, kink: $kink:expr, steepest: $steepest:expr, |$z:ident, $p:ident| $both:expr
     ) => {{
-        #[inline]
-        fn both($z: f64, $p: &Values) -> (f64, f64) {
-            $both
-        }
-        fn map<F: Float>(values: &Values, z: &[F], a: &mut [F], slope: &mut [F]) {
-            for ((&z, a), slope) in z.iter().zip(a).zip(slope) {
-                let (value, derivative) = both(z.wide(), values);
-                *a = F::of(value);
-                *slope = F::of(derivative);
+        struct This;
+        impl Formula for This {
+            #[inline(always)]
+            fn both<R: Real>($z: R, $p: &Values) -> (R, R) {
+                $both
             }
         }
         Row {
@@ -69,9 +119,9 @@ macro_rules! row {
             at_zero: $at_zero,
             kink: $kink,
             steepest: $steepest,
-            both,
-            single: map::<f32>,
-            double: map::<f64>,
+            both: This::both::<f64>,
+            single: map::<This, f32>,
+            double: map::<This, f64>,
         }
     }};
 }
@@ -83,7 +133,7 @@ static TABLE: [Row; 10] = [
     row!(
         "linear", ["identity"], [],
         homogeneous: true, at_zero: |_| Some([1.0, 1.0]), kink: |_| None, steepest: |_| 1.0,
-        |z, _p| (z, 1.0)
+        |z, _p| (z, R::of(1.0))
     ),
     row!(
         "sigmoid", ["logistic"], [],
@@ -96,22 +146,29 @@ static TABLE: [Row; 10] = [
     row!(
         "tanh", [], [],
         homogeneous: false, at_zero: |_| Some([1.0, 1.0]), kink: |_| None, steepest: |_| 1.0,
-        |z, _p| (libm::tanh(z), sech_squared(z))
+        |z, _p| {
+            let t = z.abs() * -2.0;
+            let m = t.expm1();
+            let y = -m / (m + 2.0);
+            // 1 / cosh^2 = 4 e / (1 + e)^2 with e = exp(-2|z|), and 1 + y = 2 / (1 + e).
+            (y.with_sign_of(z), t.exp() * (y + 1.0) * (y + 1.0))
+        }
     ),
     row!(
         "relu", [], [],
         homogeneous: true, at_zero: |_| Some([0.0, 1.0]), kink: |_| Some(0.0), steepest: |_| 1.0,
-        |z, _p| if z > 0.0 { (z, 1.0) } else { (if z.is_nan() { z } else { 0.0 }, 0.0) }
+        // + 0: of -0 comes 0.
+        |z, _p| (z.at_least(0.0) + 0.0, z.above(0.0, R::of(1.0), R::of(0.0)))
     ),
     row!(
         "leaky_relu", [], [Param::new("negative_slope", Domain::Finite, 0.01)],
         homogeneous: true, at_zero: |p| Some([p[0], 1.0]), kink: |_| Some(0.0), steepest: |p| p[0].abs().max(1.0),
-        |z, p| if z > 0.0 { (z, 1.0) } else { (p[0] * z, p[0]) }
+        |z, p| (z.above(0.0, z, z * p[0]), z.above(0.0, R::of(1.0), R::of(p[0])))
     ),
     row!(
         "elu", [], [Param::new("alpha", Domain::Finite, 1.0)],
         homogeneous: false, at_zero: |p| Some([p[0], 1.0]), kink: |_| Some(0.0), steepest: |p| p[0].abs().max(1.0),
-        |z, p| if z > 0.0 { (z, 1.0) } else { (p[0] * libm::expm1(z), p[0] * libm::exp(z)) }
+        |z, p| (z.above(0.0, z, z.expm1() * p[0]), z.above(0.0, R::of(1.0), z.exp() * p[0]))
     ),
     // Klambauer et al. 2017, arXiv:1706.02515.
     row!(
@@ -120,7 +177,7 @@ static TABLE: [Row; 10] = [
         steepest: |_| LAMBDA * ALPHA,
         |z, _p| {
             let below = LAMBDA * ALPHA;
-            if z > 0.0 { (LAMBDA * z, LAMBDA) } else { (below * libm::expm1(z), below * libm::exp(z)) }
+            (z.above(0.0, z * LAMBDA, z.expm1() * below), z.above(0.0, R::of(LAMBDA), z.exp() * below))
         }
     ),
     // Hendrycks and Gimpel 2016, arXiv:1606.08415: z N(z), or its tanh approximation.
@@ -135,7 +192,7 @@ static TABLE: [Row; 10] = [
         homogeneous: false, at_zero: |_| Some([0.5, 0.5]), kink: |_| None, steepest: |_| 1.099_839_320_206_783_4,
         |z, _p| {
             let (s, rest) = logistic(z);
-            (product(z, s), s * (1.0 + product(z, rest)))
+            (product(z, s), s * (product(z, rest) + 1.0))
         }
     ),
     row!(
@@ -143,49 +200,44 @@ static TABLE: [Row; 10] = [
         [Param::new("beta", Domain::Positive, 1.0), Param::new("threshold", Domain::Finite, 20.0)],
         homogeneous: false, at_zero: |_| None, kink: |p| Some(p[1] / p[0]), steepest: |_| 1.0,
         |z, p| {
-            let t = p[0] * z;
-            // torch's rule: the identity above the threshold. Below, log(1 + e^t) without overflow.
-            if t > p[1] {
-                (z, 1.0)
-            } else {
-                ((libm::log1p(libm::exp(-t.abs())) + t.max(0.0)) / p[0], logistic(t).0)
-            }
+            let t = z * p[0];
+            // log(1 + e^t) without overflow; torch's rule is the identity above the threshold.
+            let bent = ((-t.abs()).exp().log1p() + t.at_least(0.0)) * (1.0 / p[0]);
+            (t.above(p[1], z, bent), t.above(p[1], R::of(1.0), logistic(t).0))
         }
     ),
 ];
 
 /// `(s, 1 - s)` of the logistic function, both to full relative accuracy.
-fn logistic(z: f64) -> (f64, f64) {
-    let e = libm::exp(-z.abs());
-    let (large, small) = (1.0 / (1.0 + e), e / (1.0 + e));
-    if z >= 0.0 { (large, small) } else { (small, large) }
+#[inline(always)]
+fn logistic<R: Real>(z: R) -> (R, R) {
+    let e = (-z.abs()).exp();
+    let large = R::of(1.0) / (e + 1.0);
+    let small = e * large;
+    (z.above(0.0, large, small), z.above(0.0, small, large))
 }
 
-/// `1 / cosh^2`, without the cancellation of `1 - tanh^2`.
-fn sech_squared(z: f64) -> f64 {
-    let e = libm::exp(-2.0 * z.abs());
-    4.0 * e / ((1.0 + e) * (1.0 + e))
-}
-
-fn gelu(z: f64) -> (f64, f64) {
-    // erfc keeps its digits in the negative tail, where 1 + erf has none.
-    let cdf = 0.5 * libm::erfc(-z * FRAC_1_SQRT_2);
-    let pdf = libm::exp(-0.5 * z * z) / (2.0 * PI).sqrt();
+#[inline(always)]
+fn gelu<R: Real>(z: R) -> (R, R) {
+    let (cdf, pdf) = z.normal();
     (product(z, cdf), cdf + product(z, pdf))
 }
 
-fn gelu_tanh(z: f64) -> (f64, f64) {
+#[inline(always)]
+fn gelu_tanh<R: Real>(z: R) -> (R, R) {
     let root = (2.0 / PI).sqrt();
-    let u = root * (z + 0.044_715 * z * z * z);
-    // (1 + tanh u) / 2 is the logistic function of 2u.
-    let cdf = logistic(2.0 * u).0;
-    let du = root * (1.0 + 3.0 * 0.044_715 * z * z);
-    (product(z, cdf), cdf + 0.5 * product(z, product(du, sech_squared(u))))
+    let square = z * z;
+    // (1 + tanh u) / 2 is the logistic function s of 2u, and its slope 2 s (1 - s) for each u.
+    let u = z * (square * 0.044_715 + 1.0) * root;
+    let (s, rest) = logistic(u * 2.0);
+    let du = (square * (3.0 * 0.044_715) + 1.0) * root;
+    (product(z, s), s + product(z, product(du, s * rest * 2.0)))
 }
 
-/// `a * b`, where a vanishing factor `b` beats an infinite one.
-fn product(a: f64, b: f64) -> f64 {
-    if b == 0.0 { 0.0 } else { a * b }
+/// `a * b` for `b >= 0`, where a vanishing `b` beats an infinite `a`.
+#[inline(always)]
+fn product<R: Real>(a: R, b: R) -> R {
+    b.above(0.0, a, R::of(0.0)) * b
 }
 
 /// The canonical names, in the order of the table.

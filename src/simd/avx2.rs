@@ -2,14 +2,8 @@
 #![allow(unsafe_code)]
 
 use super::{Bits, Set, Task, Vector, Wide};
-use std::arch::x86_64::{
-    __m256, __m256d, __m256i, _mm_cvtsi32_si128, _mm256_add_epi64, _mm256_add_pd, _mm256_and_si256, _mm256_castpd_ps,
-    _mm256_castpd_si256, _mm256_castps_pd, _mm256_castsi256_pd, _mm256_div_pd, _mm256_fmadd_pd, _mm256_fmadd_ps,
-    _mm256_loadu_pd, _mm256_loadu_ps, _mm256_mul_epu32, _mm256_mul_pd, _mm256_or_si256, _mm256_permute2f128_pd,
-    _mm256_permute2f128_ps, _mm256_set1_epi64x, _mm256_set1_pd, _mm256_set1_ps, _mm256_setr_epi64x, _mm256_sll_epi64,
-    _mm256_sqrt_pd, _mm256_srl_epi64, _mm256_storeu_pd, _mm256_storeu_ps, _mm256_sub_epi64, _mm256_sub_pd,
-    _mm256_unpackhi_pd, _mm256_unpackhi_ps, _mm256_unpacklo_pd, _mm256_unpacklo_ps, _mm256_xor_si256,
-};
+#[allow(clippy::wildcard_imports)] // Some fifty intrinsics.
+use std::arch::x86_64::*;
 
 /// This set.
 pub struct Avx2;
@@ -138,7 +132,7 @@ fn transposed_double([a, b, c, d]: [Double; 4]) -> [Double; 4] {
 #[derive(Clone, Copy)]
 pub struct Words(__m256i);
 
-// SAFETY (all blocks below): as for the vectors above; no memory is touched.
+// SAFETY (all blocks below): as for the vectors above; no memory is touched but by a load and a store.
 impl Wide for Double {
     type Bits = Words;
 
@@ -176,6 +170,33 @@ impl Wide for Double {
     fn from_bits(bits: Words) -> Self {
         // SAFETY: as above.
         Self(unsafe { _mm256_castsi256_pd(bits.0) })
+    }
+    #[inline(always)]
+    fn load_f32(from: &[f32]) -> Self {
+        let from = &from[..Self::LANES];
+        // SAFETY: as above; the slice has just been cut to the elements that are read.
+        Self(unsafe { _mm256_cvtps_pd(_mm_loadu_ps(from.as_ptr())) })
+    }
+    #[inline(always)]
+    fn store_f32(self, to: &mut [f32]) {
+        let to = &mut to[..Self::LANES];
+        // SAFETY: as above; the slice has just been cut to the elements that are written.
+        unsafe { _mm_storeu_ps(to.as_mut_ptr(), _mm256_cvtpd_ps(self.0)) }
+    }
+    #[inline(always)]
+    fn min(self, bound: Self) -> Self {
+        // SAFETY: as above. The instruction gives its second operand back if either is NaN.
+        Self(unsafe { _mm256_min_pd(bound.0, self.0) })
+    }
+    #[inline(always)]
+    fn max(self, bound: Self) -> Self {
+        // SAFETY: as above. The instruction gives its second operand back if either is NaN.
+        Self(unsafe { _mm256_max_pd(bound.0, self.0) })
+    }
+    #[inline(always)]
+    fn above(self, bound: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_blendv_pd(no.0, yes.0, _mm256_cmp_pd::<_CMP_GT_OQ>(self.0, bound.0)) })
     }
 }
 

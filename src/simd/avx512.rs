@@ -2,14 +2,8 @@
 #![allow(unsafe_code)]
 
 use super::{Bits, Set, Task, Vector, Wide};
-use std::arch::x86_64::{
-    __m512, __m512d, __m512i, _mm512_add_epi64, _mm512_add_pd, _mm512_and_si512, _mm512_castpd_ps, _mm512_castpd_si512,
-    _mm512_castps_pd, _mm512_castsi512_pd, _mm512_div_pd, _mm512_fmadd_pd, _mm512_fmadd_ps, _mm512_loadu_pd,
-    _mm512_loadu_ps, _mm512_mul_epu32, _mm512_mul_pd, _mm512_or_si512, _mm512_set1_epi64, _mm512_set1_pd,
-    _mm512_set1_ps, _mm512_setr_epi64, _mm512_shuffle_f32x4, _mm512_slli_epi64, _mm512_sqrt_pd, _mm512_srli_epi64,
-    _mm512_storeu_pd, _mm512_storeu_ps, _mm512_sub_epi64, _mm512_sub_pd, _mm512_unpackhi_pd, _mm512_unpackhi_ps,
-    _mm512_unpacklo_pd, _mm512_unpacklo_ps, _mm512_xor_si512,
-};
+#[allow(clippy::wildcard_imports)] // Some fifty intrinsics.
+use std::arch::x86_64::*;
 
 /// This set.
 pub struct Avx512;
@@ -161,7 +155,7 @@ fn transposed_double(rows: [Double; 8]) -> [Double; 8] {
 #[derive(Clone, Copy)]
 pub struct Words(__m512i);
 
-// SAFETY (all blocks below): as for the vectors above; no memory is touched.
+// SAFETY (all blocks below): as for the vectors above; no memory is touched but by a load and a store.
 impl Wide for Double {
     type Bits = Words;
 
@@ -199,6 +193,38 @@ impl Wide for Double {
     fn from_bits(bits: Words) -> Self {
         // SAFETY: as above.
         Self(unsafe { _mm512_castsi512_pd(bits.0) })
+    }
+    #[inline(always)]
+    fn load_f32(from: &[f32]) -> Self {
+        let from = &from[..Self::LANES];
+        // SAFETY: as above; the slice has just been cut to the elements that are read.
+        Self(unsafe { _mm512_cvtps_pd(_mm256_loadu_ps(from.as_ptr())) })
+    }
+    #[inline(always)]
+    fn store_f32(self, to: &mut [f32]) {
+        let to = &mut to[..Self::LANES];
+        // SAFETY: as above; the slice has just been cut to the elements that are written.
+        unsafe { _mm256_storeu_ps(to.as_mut_ptr(), _mm512_cvtpd_ps(self.0)) }
+    }
+    #[inline(always)]
+    fn min(self, bound: Self) -> Self {
+        // SAFETY: as above. The instruction gives its second operand back if either is NaN.
+        Self(unsafe { _mm512_min_pd(bound.0, self.0) })
+    }
+    #[inline(always)]
+    fn max(self, bound: Self) -> Self {
+        // SAFETY: as above. The instruction gives its second operand back if either is NaN.
+        Self(unsafe { _mm512_max_pd(bound.0, self.0) })
+    }
+    #[inline(always)]
+    fn above(self, bound: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_mask_blend_pd(_mm512_cmp_pd_mask::<_CMP_GT_OQ>(self.0, bound.0), no.0, yes.0) })
+    }
+    #[inline(always)]
+    fn times_power_of_two(self, n: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_scalef_pd(self.0, n.0) })
     }
 }
 

@@ -1,6 +1,6 @@
 //! The two element types, `f32` and `f64`, behind one trait.
 
-use super::{Set, Vector};
+use super::{Set, Vector, Wide};
 use std::ops::{Add, AddAssign, Mul, MulAssign, Neg, Sub};
 
 /// An element type: `f32` or `f64`.
@@ -48,6 +48,10 @@ pub trait Float:
     fn finite(self) -> bool;
     /// `self * a + b`, rounded once.
     fn fused(self, a: Self, b: Self) -> Self;
+    /// The first elements of a slice as a vector of `f64`; there must be enough to fill it.
+    fn load_wide<S: Set>(from: &[Self]) -> S::Double;
+    /// A vector of `f64` to the first elements of a slice, rounded once; there must be enough to take it.
+    fn store_wide<S: Set>(from: S::Double, to: &mut [Self]);
     /// The one of two functions that works on this type.
     fn pick<P>(
         single: fn(&P, &[f32], &mut [f32], &mut [f32]),
@@ -56,7 +60,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ty, $bits:ident, $name:literal, $wide:literal, $tiny:expr, $vector:ident, |$single:ident, $double:ident| $mine:ident) => {
+    ($type:ty, $bits:ident, $name:literal, $wide:literal, $tiny:expr, $vector:ident, $load:ident, $store:ident, |$single:ident, $double:ident| $mine:ident) => {
         impl Float for $type {
             const NAME: &'static str = $name;
             const ZERO: Self = 0.0;
@@ -101,6 +105,14 @@ macro_rules! float {
             fn fused(self, a: Self, b: Self) -> Self {
                 self.mul_add(a, b)
             }
+            #[inline(always)]
+            fn load_wide<S: Set>(from: &[Self]) -> S::Double {
+                S::Double::$load(from)
+            }
+            #[inline(always)]
+            fn store_wide<S: Set>(from: S::Double, to: &mut [Self]) {
+                from.$store(to);
+            }
             fn pick<P>(
                 $single: fn(&P, &[f32], &mut [f32], &mut [f32]),
                 $double: fn(&P, &[f64], &mut [f64], &mut [f64]),
@@ -111,8 +123,8 @@ macro_rules! float {
     };
 }
 
-float!(f32, u32, "float32", false, 1.0 / (1_u128 << 100) as f32, Single, |single, _double| single);
-float!(f64, u64, "float64", true, f64::from_bits((1023 - 500) << 52), Double, |_single, double| double);
+float!(f32, u32, "float32", false, 1.0 / (1_u128 << 100) as f32, Single, load_f32, store_f32, |single, _double| single);
+float!(f64, u64, "float64", true, f64::from_bits((1023 - 500) << 52), Double, load, store, |_single, double| double);
 
 /// `value * 2^exponent` for any exponent, rounded once where the result is normal.
 pub fn times_power_of_two(value: f64, exponent: i64) -> f64 {

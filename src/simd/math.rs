@@ -6,7 +6,7 @@
 use super::{Bits, Wide};
 
 /// 2^52, whose sum with a whole number below it holds that number in its low bits.
-const WHOLE: f64 = 4_503_599_627_370_496.0;
+pub(super) const WHOLE: f64 = 4_503_599_627_370_496.0;
 
 /// `c[0] + x (c[1] + x (c[2] + ...))`.
 #[inline(always)]

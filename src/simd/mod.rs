@@ -12,9 +12,13 @@ mod float;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod real;
 mod scalar;
+#[allow(clippy::excessive_precision)] // The same.
+mod smooth;
 
 pub use float::{Float, exponent_of, times_power_of_two};
+pub use real::{Real, Reals};
 
 use crate::error::{Error, Result};
 use std::sync::OnceLock;
@@ -115,6 +119,25 @@ pub trait Wide: Vector<f64> {
     fn to_bits(self) -> Self::Bits;
     /// The number of these bits.
     fn from_bits(bits: Self::Bits) -> Self;
+    /// The first `LANES` elements of a slice, which must have as many.
+    fn load_f32(from: &[f32]) -> Self;
+    /// To the first `LANES` elements of a slice, which must have as many, rounded.
+    fn store_f32(self, to: &mut [f32]);
+    /// The smaller of the two; `self` if it is NaN.
+    fn min(self, bound: Self) -> Self;
+    /// The larger of the two; `self` if it is NaN.
+    fn max(self, bound: Self) -> Self;
+    /// `yes` in lanes where `self > bound`; `no` in the others, those with a NaN among them.
+    fn above(self, bound: Self, yes: Self, no: Self) -> Self;
+    /// `self * 2^n` for whole `n` between -2000 and 2000 and a `self` that stays normal on half the way.
+    #[inline(always)]
+    fn times_power_of_two(self, n: Self) -> Self {
+        // 2^n may be no normal number, so two factors that are; the biased exponents of the two add up to this.
+        let biased = n.add(Self::splat(1.5 * math::WHOLE)).to_bits().add(Self::Bits::splat(2 * 1023));
+        let half = biased.right::<1>();
+        let rest = biased.sub(half);
+        self.mul(Self::from_bits(half.left::<52>())).mul(Self::from_bits(rest.left::<52>()))
+    }
 }
 
 /// A vector of `u64`; sums wrap.

@@ -77,6 +77,26 @@ impl Wide for [f64; 4] {
     fn from_bits(bits: [u64; 4]) -> Self {
         bits.map(f64::from_bits)
     }
+    #[inline(always)]
+    fn load_f32(from: &[f32]) -> Self {
+        <[f32; 4]>::load(from).map(f64::from)
+    }
+    #[inline(always)]
+    fn store_f32(self, to: &mut [f32]) {
+        self.map(|value| value as f32).store(to);
+    }
+    #[inline(always)]
+    fn min(self, bound: Self) -> Self {
+        std::array::from_fn(|i| if bound[i] < self[i] { bound[i] } else { self[i] })
+    }
+    #[inline(always)]
+    fn max(self, bound: Self) -> Self {
+        std::array::from_fn(|i| if bound[i] > self[i] { bound[i] } else { self[i] })
+    }
+    #[inline(always)]
+    fn above(self, bound: Self, yes: Self, no: Self) -> Self {
+        std::array::from_fn(|i| if self[i] > bound[i] { yes[i] } else { no[i] })
+    }
 }
 
 impl Bits for [u64; 4] {
