@@ -71,7 +71,7 @@ fn panels<F: Float>(features: usize, batch: usize) -> Panels<F> {
 fn products<F: Float>(width: usize, batch: usize) {
     let (x, mut y) = (panels::<F>(width, batch), Panels::default());
     let mut weights = Matrix::default();
-    weights.fill(width, width, |out| Stream::new(1, 0, Role::Weight).normal::<F, F>(0.0, 1.0, out));
+    weights.fill(width, width, |out| Stream::new(1, 0, Role::Weight).normal(out));
     let bias = vec![F::ZERO; width];
     let work = (width * width * batch) as f64;
     let before = peak::<F>();
@@ -96,10 +96,10 @@ fn per_element<F: Float>(name: &str) {
     let (mut out, mut slope) = (vec![F::ZERO; COUNT], vec![F::ZERO; COUNT]);
     let mut z = vec![F::ZERO; COUNT];
     let stream = Stream::new(1, 0, Role::Weight);
-    stream.normal::<F, F>(0.0, 1.0, &mut z);
+    stream.normal(&mut z);
     let seconds = match name {
-        "normal" => time(|| stream.normal::<F, F>(0.0, 1.0, &mut out)),
-        "uniform" => time(|| stream.uniform::<F, F>(0.0, 1.0, &mut out)),
+        "normal" => time(|| stream.normal(&mut out)),
+        "uniform" => time(|| stream.uniform(0.0, 1.0, &mut out)),
         _ => {
             let activation = Activation::new(&Call::parse("activation", name).expect("a row")).expect("a row");
             time(|| activation.apply(&z, &mut out, &mut slope))

@@ -120,7 +120,7 @@ pub fn gradcheck(spec: &Spec, seed: u64, batch: usize, cancel: &Cancel) -> Resul
     let weights = Weights::<f64>::drawn(&plan, seed, cancel)?;
     let normals = |role, layer, count| {
         let mut all = vec![0.0; count];
-        Stream::new(seed, layer, role).normal::<f64, f64>(0.0, 1.0, &mut all);
+        Stream::new(seed, layer, role).normal::<f64>(&mut all);
         all
     };
     let rows = |flat: &[f64], columns: usize| flat.chunks(columns).map(<[f64]>::to_vec).collect::<Rows>();

@@ -196,16 +196,17 @@ impl Distribution {
     ) -> Result<()> {
         match *self {
             Constant(value) => out.fill(F::of(value)),
-            Uniform(a, b) => in_parts(out, cancel, |start, part| stream.after(start).uniform::<F, F>(a, b, part))?,
+            Uniform(a, b) => in_parts(out, cancel, |start, part| stream.after(start).uniform(a, b, part))?,
             Normal(mean, std) => {
-                in_parts(out, cancel, |start, part| stream.after(start).normal::<F, F>(mean, std, part))?;
+                in_parts(out, cancel, |start, part| stream.after(start).normal(part))?;
+                scale(out, mean, std);
             }
             Orthogonal(gain) => {
                 let (tall, narrow) = (rows.max(columns), rows.min(columns));
-                let (mut drawn, mut columns_of_q) = (vec![0.0; tall * narrow], vec![0.0; tall * narrow]);
-                in_parts(&mut drawn, cancel, |start, part| stream.after(start).normal::<F, f64>(0.0, 1.0, part))?;
+                let (mut drawn, mut columns_of_q) = (vec![F::ZERO; tall * narrow], vec![0.0; tall * narrow]);
+                in_parts(&mut drawn, cancel, |start, part| stream.after(start).normal(part))?;
                 for (i, n) in drawn.into_iter().enumerate() {
-                    columns_of_q[(i % narrow) * tall + i / narrow] = n;
+                    columns_of_q[(i % narrow) * tall + i / narrow] = n.wide();
                 }
                 orthonormalise(&mut columns_of_q, tall, cancel)?;
                 for (i, out) in out.iter_mut().enumerate() {
@@ -217,6 +218,12 @@ impl Distribution {
         }
         Ok(())
     }
+}
+
+/// Unit normals to this mean and standard deviation.
+fn scale<F: Float>(units: &mut [F], mean: f64, std: f64) {
+    let (mean, std) = (F::of(mean), F::of(std));
+    units.iter_mut().for_each(|n| *n = *n * std + mean);
 }
 
 /// Fill part by part, looking for a request to stop in between: a large tensor takes seconds.

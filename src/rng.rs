@@ -3,11 +3,10 @@
 //! Element `i` of a tensor depends on the seed, the layer, the role and `i` alone: not on depth, on other layers, on
 //! batch size or on threads. J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
-use crate::simd::{self, Bits, Float, Set, Task, Vector, Wide, math};
-use std::marker::PhantomData;
+use crate::simd::{self, Bits, Float, Set, Task, Vector, Words};
 
 /// The version of the mapping from (seed, layer, role, index) to numbers.
-pub const STREAM_VERSION: u32 = 1;
+pub const STREAM_VERSION: u32 = 2;
 
 /// What a stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,29 +54,20 @@ impl Stream {
         Self { first: self.first + elements as u64 / 4, ..self }
     }
 
-    /// Fill with `low + (high - low) u`, element by element in order, `u` uniform in (0, 1). `B` is the type whose random
-    /// bits are drawn: 32 for `f32`, 53 for `f64`.
-    pub fn uniform<B: Float, F: Float>(self, low: f64, high: f64, out: &mut [F]) {
-        simd::run(Fill::<B, F> {
-            stream: self,
-            shape: Shape::Uniform,
-            scale: high - low,
-            shift: low,
-            out,
-            bits: PhantomData,
-        });
+    /// Fill with uniforms between two bounds, element by element in order: of 32 random bits for `f32`, 53 for `f64`.
+    pub fn uniform<F: Float>(self, low: f64, high: f64, out: &mut [F]) {
+        simd::run(Fill { stream: self, shape: Shape::Uniform([low, high]), out });
     }
 
-    /// Fill with `mean + std n`, element by element in order, `n` standard normal (Box and Muller 1958, on pairs of
-    /// uniforms).
-    pub fn normal<B: Float, F: Float>(self, mean: f64, std: f64, out: &mut [F]) {
-        simd::run(Fill::<B, F> { stream: self, shape: Shape::Normal, scale: std, shift: mean, out, bits: PhantomData });
+    /// Fill with standard normals, element by element in order.
+    pub fn normal<F: Float>(self, out: &mut [F]) {
+        simd::run(Fill { stream: self, shape: Shape::Normal, out });
     }
 
     /// `count` different indices below `total`, in drawn order (Fisher-Yates, stopped early).
     pub fn choose(self, count: usize, total: usize) -> Vec<usize> {
         let mut uniforms = vec![0.0; count];
-        self.uniform::<f64, f64>(0.0, 1.0, &mut uniforms);
+        self.uniform::<f64>(0.0, 1.0, &mut uniforms);
         let mut rows = (0..total).collect::<Vec<_>>();
         for (i, u) in uniforms.into_iter().enumerate() {
             // The largest u rounds to 1.
@@ -88,46 +78,36 @@ impl Stream {
     }
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Shape {
-    Uniform,
+    Uniform([f64; 2]),
     Normal,
 }
 
 /// Fills a slice from a stream, as many blocks of four at once as a vector has lanes.
-struct Fill<'o, B, F> {
+struct Fill<'o, F> {
     stream: Stream,
     shape: Shape,
-    scale: f64,
-    shift: f64,
     out: &'o mut [F],
-    bits: PhantomData<B>,
 }
 
-impl<B: Float, F: Float> Task for Fill<'_, B, F> {
+impl<F: Float> Task for Fill<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Set>(self) {
-        let lanes = S::Double::LANES;
-        let (scale, shift) = (S::Double::splat(self.scale), S::Double::splat(self.shift));
-        let mut columns = [[0.0; MOST_LANES]; 4];
-        for (group, out) in self.out.chunks_mut(4 * lanes).enumerate() {
-            let mut four = self.stream.uniforms::<B, S>(self.stream.first + (group * lanes) as u64);
-            if self.shape == Shape::Normal {
-                let [a, b, c, d] = four;
-                let ((a, b), (c, d)) = (box_muller(a, b), box_muller(c, d));
-                four = [a, b, c, d];
-            }
-            for (column, values) in columns.iter_mut().zip(four) {
-                values.mul(scale).add(shift).store(column);
-            }
-            // Lane j holds block j: its four elements are the j-th of the four columns.
-            for (j, out) in out.chunks_mut(4).enumerate() {
-                for (column, out) in columns.iter().zip(out) {
-                    *out = F::of(column[j]);
-                }
-            }
+        let size = 4 * S::Double::LANES;
+        let mut groups = self.out.chunks_exact_mut(size);
+        let mut block = self.stream.first;
+        for out in &mut groups {
+            self.stream.fill::<F, S>(block, self.shape, out);
+            block += S::Double::LANES as u64;
+        }
+        let rest = groups.into_remainder();
+        if !rest.is_empty() {
+            let mut all = [F::ZERO; 4 * MOST_LANES];
+            self.stream.fill::<F, S>(block, self.shape, &mut all);
+            rest.copy_from_slice(&all[..rest.len()]);
         }
     }
 }
@@ -136,34 +116,22 @@ impl<B: Float, F: Float> Task for Fill<'_, B, F> {
 const MOST_LANES: usize = 8;
 
 impl Stream {
-    /// Uniforms in (0, 1) of the blocks from `first` on, one a lane: the four elements of each.
+    /// The numbers of as many blocks as a vector has lanes.
     #[inline(always)]
-    fn uniforms<B: Float, S: Set>(self, first: u64) -> [S::Double; 4] {
-        let high = self.words::<S>(first, self.role as u32);
-        let mut four = [S::Double::splat(0.0); 4];
-        // Loops, not `map`: a closure handed to it is compiled without the set's instructions.
-        if B::WIDE {
-            let low = self.words::<S>(first, self.role as u32 + LOW_BITS);
-            for i in 0..4 {
-                // 53 bits are more than `whole` takes: 2^21 high + low, each exact, and one rounding of the sum.
-                let low = math::whole::<S::Double>(low[i].right::<11>());
-                let both = math::whole::<S::Double>(high[i]).mul(S::Double::splat(2_097_152.0)).add(low);
-                four[i] = both.add(S::Double::splat(0.5)).mul(S::Double::splat(2_f64.powi(-53)));
-            }
-        } else {
-            for i in 0..4 {
-                let half = math::whole::<S::Double>(high[i]).add(S::Double::splat(0.5));
-                four[i] = half.mul(S::Double::splat(2_f64.powi(-32)));
-            }
+    fn fill<F: Float, S: Set>(self, block: u64, shape: Shape, out: &mut [F]) {
+        let high = self.words::<S>(block, self.role as u32);
+        let low = if F::WIDE { self.words::<S>(block, self.role as u32 + LOW_BITS) } else { high };
+        match shape {
+            Shape::Uniform(bounds) => F::uniforms::<S>(high, low, bounds, out),
+            Shape::Normal => F::normals::<S>(high, low, out),
         }
-        four
     }
 
     /// Philox4x32 with ten rounds on one block a lane, from block `first` on.
     #[inline(always)]
-    fn words<S: Set>(self, first: u64, role: u32) -> [WordsOf<S>; 4] {
-        let splat = WordsOf::<S>::splat;
-        let block = splat(first).add(WordsOf::<S>::count());
+    fn words<S: Set>(self, first: u64, role: u32) -> [Words<S>; 4] {
+        let splat = Words::<S>::splat;
+        let block = splat(first).add(Words::<S>::count());
         // Only the low halves count; what multiplications leave in the high ones is cut off at the end.
         let mut c = [block, block.right::<32>(), splat(u64::from(self.layer)), splat(u64::from(role))];
         let (mut low_key, mut high_key) = (self.seed as u32, (self.seed >> 32) as u32);
@@ -186,15 +154,6 @@ impl Stream {
     }
 }
 
-type WordsOf<S> = <<S as Set>::Double as Wide>::Bits;
-
-#[inline(always)]
-fn box_muller<V: Wide>(u1: V, u2: V) -> (V, V) {
-    let radius = math::ln(u1).mul(V::splat(-2.0)).sqrt();
-    let (cosine, sine) = math::cos_sin_turns(u2);
-    (radius.mul(cosine), radius.mul(sine))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -208,7 +167,7 @@ mod tests {
         fn run<S: Set>(self) -> [u32; 4] {
             self.0.words::<S>(self.1, self.2).map(|words| {
                 let mut lanes = [0.0; MOST_LANES];
-                math::whole::<S::Double>(words).store(&mut lanes);
+                simd::math::whole::<S::Double>(words).store(&mut lanes);
                 lanes[0] as u32
             })
         }
@@ -237,9 +196,9 @@ mod tests {
     }
 
     fn normals<F: Float>(count: usize) -> Vec<f64> {
-        let mut all = vec![0.0; count];
-        Stream::new(7, 3, Role::Weight).normal::<F, f64>(0.0, 1.0, &mut all);
-        all
+        let mut all = vec![F::ZERO; count];
+        Stream::new(7, 3, Role::Weight).normal(&mut all);
+        all.into_iter().map(Float::wide).collect()
     }
 
     #[test]
@@ -250,17 +209,17 @@ mod tests {
     #[test]
     fn a_long_draw_passes_the_lanes_and_blocks_in_order() {
         let uniforms = |count| {
-            let mut all = vec![0.0; count];
-            Stream::new(7, 3, Role::Weight).uniform::<f32, f64>(0.0, 1.0, &mut all);
+            let mut all = vec![0.0_f32; count];
+            Stream::new(7, 3, Role::Weight).uniform(0.0, 1.0, &mut all);
             all
         };
         for (i, u) in uniforms(1000).into_iter().enumerate() {
             let word = philox([i as u32 / 4, 0, 3, 0], [7, 0])[i % 4];
-            assert_eq!(u, (f64::from(word) + 0.5) / 4_294_967_296.0, "element {i}");
+            assert_eq!(u, ((f64::from(word) + 0.5) / 4_294_967_296.0) as f32, "element {i}");
         }
         assert_eq!(uniforms(3), uniforms(1000)[..3]);
-        let mut later = [0.0; 5];
-        Stream::new(7, 3, Role::Weight).after(96).uniform::<f32, f64>(0.0, 1.0, &mut later);
+        let mut later = [0.0_f32; 5];
+        Stream::new(7, 3, Role::Weight).after(96).uniform(0.0, 1.0, &mut later);
         assert_eq!(later, uniforms(1000)[96..101]);
     }
 

@@ -268,9 +268,9 @@ fn begin<F: Float>(
 fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, input: &mut Scaled<F>) -> Start {
     input.exponent = 0;
     let normals = |role, count| {
-        let mut all = vec![0.0; count];
-        Stream::new(seed, 0, role).normal::<F, f64>(0.0, 1.0, &mut all);
-        all
+        let mut all = vec![F::ZERO; count];
+        Stream::new(seed, 0, role).normal(&mut all);
+        all.into_iter().map(Float::wide).collect::<Vec<_>>()
     };
     let (batch, columns) = (job.batch, plan.in_features);
     let Some(data) = &job.data else {

@@ -164,8 +164,8 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Vec<Vec<f64>> 
         .collect::<Vec<_>>();
     let draw = |role, columns: usize, scale: f64| {
         let mut all = vec![0.0; batch * columns];
-        Stream::new(seed, 0, role).normal::<f64, f64>(0.0, scale, &mut all);
-        rows(&all, columns)
+        Stream::new(seed, 0, role).normal::<f64>(&mut all);
+        rows(&all.iter().map(|n| n * scale).collect::<Vec<_>>(), columns)
     };
     let x = draw(Role::Input, plan.in_features, 1.0);
     let cotangent = draw(Role::Cotangent, plan.output(), 1.0 / (batch as f64).sqrt());

@@ -1,7 +1,7 @@
 //! AVX2 with FMA: 8 lanes of f32, 4 of f64.
 #![allow(unsafe_code)]
 
-use super::{Bits, Set, Task, Vector, Wide};
+use super::{Bits, Narrow, Set, Task, Vector, Wide};
 #[allow(clippy::wildcard_imports)] // Some fifty intrinsics.
 use std::arch::x86_64::*;
 
@@ -125,6 +125,48 @@ fn transposed_double([a, b, c, d]: [Double; 4]) -> [Double; 4] {
             Double(_mm256_permute2f128_pd::<0x31>(low.0, low.1)),
             Double(_mm256_permute2f128_pd::<0x31>(high.0, high.1)),
         ]
+    }
+}
+
+// SAFETY (all blocks below): as for the vectors above; no memory is touched but where it says so.
+impl Narrow for Single {
+    type Double = Double;
+
+    #[inline(always)]
+    fn narrow(low: Double, high: Double) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_set_m128(_mm256_cvtpd_ps(high.0), _mm256_cvtpd_ps(low.0)) })
+    }
+    #[inline(always)]
+    fn add(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_add_ps(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn sub(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_sub_ps(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn mul(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_mul_ps(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_sqrt_ps(self.0) })
+    }
+    #[inline(always)]
+    fn store_fours(even: Self, odd: Self, to: &mut [f32]) {
+        let to = &mut to[..16];
+        // SAFETY: as above; the slice has just been cut to two vectors.
+        unsafe {
+            let low = _mm256_castps_pd(_mm256_unpacklo_ps(even.0, odd.0));
+            let high = _mm256_castps_pd(_mm256_unpackhi_ps(even.0, odd.0));
+            _mm256_storeu_ps(to.as_mut_ptr(), _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(low)));
+            _mm256_storeu_ps(to.as_mut_ptr().add(8), _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(high)));
+        }
     }
 }
 

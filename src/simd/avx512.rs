@@ -1,7 +1,7 @@
 //! AVX-512: 16 lanes of f32, 8 of f64.
 #![allow(unsafe_code)]
 
-use super::{Bits, Set, Task, Vector, Wide};
+use super::{Bits, Narrow, Set, Task, Vector, Wide};
 #[allow(clippy::wildcard_imports)] // Some fifty intrinsics.
 use std::arch::x86_64::*;
 
@@ -149,6 +149,51 @@ fn transposed_double(rows: [Double; 8]) -> [Double; 8] {
         }
     }
     out
+}
+
+// SAFETY (all blocks below): as for the vectors above; no memory is touched but where it says so.
+impl Narrow for Single {
+    type Double = Double;
+
+    #[inline(always)]
+    fn narrow(low: Double, high: Double) -> Self {
+        // SAFETY: as above.
+        Self(unsafe {
+            let (low, high) = (_mm512_cvtpd_ps(low.0), _mm512_cvtpd_ps(high.0));
+            _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
+        })
+    }
+    #[inline(always)]
+    fn add(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_add_ps(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn sub(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_sub_ps(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn mul(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_mul_ps(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_sqrt_ps(self.0) })
+    }
+    #[inline(always)]
+    fn store_fours(even: Self, odd: Self, to: &mut [f32]) {
+        let to = &mut to[..32];
+        // SAFETY: as above; the slice has just been cut to two vectors.
+        unsafe {
+            let low = _mm512_setr_epi32(0, 16, 8, 24, 1, 17, 9, 25, 2, 18, 10, 26, 3, 19, 11, 27);
+            let high = _mm512_add_epi32(low, _mm512_set1_epi32(4));
+            _mm512_storeu_ps(to.as_mut_ptr(), _mm512_permutex2var_ps(even.0, low, odd.0));
+            _mm512_storeu_ps(to.as_mut_ptr().add(16), _mm512_permutex2var_ps(even.0, high, odd.0));
+        }
+    }
 }
 
 /// A vector of `u64`.

@@ -1,6 +1,7 @@
 //! The two element types, `f32` and `f64`, behind one trait.
 
-use super::{Set, Vector, Wide};
+use super::{Set, Vector, Wide, random};
+use random::Words;
 use std::ops::{Add, AddAssign, Mul, MulAssign, Neg, Sub};
 
 /// An element type: `f32` or `f64`.
@@ -46,8 +47,10 @@ pub trait Float:
     fn of_magnitude_bits(bits: Self::Bits) -> Self;
     /// Neither infinite nor NaN.
     fn finite(self) -> bool;
-    /// `self * a + b`, rounded once.
-    fn fused(self, a: Self, b: Self) -> Self;
+    /// Unit normals from the words of blocks, one block a lane, into slices of four; `low` are further random bits.
+    fn normals<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], out: &mut [Self]);
+    /// Uniforms between two bounds, likewise.
+    fn uniforms<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], bounds: [f64; 2], out: &mut [Self]);
     /// The first elements of a slice as a vector of `f64`; there must be enough to fill it.
     fn load_wide<S: Set>(from: &[Self]) -> S::Double;
     /// A vector of `f64` to the first elements of a slice, rounded once; there must be enough to take it.
@@ -60,7 +63,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ty, $bits:ident, $name:literal, $wide:literal, $tiny:expr, $vector:ident, $load:ident, $store:ident, |$single:ident, $double:ident| $mine:ident) => {
+    ($type:ty, $bits:ident, $name:literal, $wide:literal, $tiny:expr, $vector:ident, $load:ident, $store:ident, $normals:ident, $uniforms:ident, |$single:ident, $double:ident| $mine:ident) => {
         impl Float for $type {
             const NAME: &'static str = $name;
             const ZERO: Self = 0.0;
@@ -102,8 +105,13 @@ macro_rules! float {
             }
             #[inline(always)]
             #[allow(clippy::inline_always)]
-            fn fused(self, a: Self, b: Self) -> Self {
-                self.mul_add(a, b)
+            fn normals<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], out: &mut [Self]) {
+                random::$normals::<S>(high, low, out);
+            }
+            #[inline(always)]
+            #[allow(clippy::inline_always)]
+            fn uniforms<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], bounds: [f64; 2], out: &mut [Self]) {
+                random::$uniforms::<S>(high, low, bounds, out);
             }
             #[inline(always)]
             fn load_wide<S: Set>(from: &[Self]) -> S::Double {
@@ -123,8 +131,32 @@ macro_rules! float {
     };
 }
 
-float!(f32, u32, "float32", false, 1.0 / (1_u128 << 100) as f32, Single, load_f32, store_f32, |single, _double| single);
-float!(f64, u64, "float64", true, f64::from_bits((1023 - 500) << 52), Double, load, store, |_single, double| double);
+float!(
+    f32,
+    u32,
+    "float32",
+    false,
+    1.0 / (1_u128 << 100) as f32,
+    Single,
+    load_f32,
+    store_f32,
+    normals_single,
+    uniforms_single,
+    |single, _double| single
+);
+float!(
+    f64,
+    u64,
+    "float64",
+    true,
+    f64::from_bits((1023 - 500) << 52),
+    Double,
+    load,
+    store,
+    normals_double,
+    uniforms_double,
+    |_single, double| double
+);
 
 /// `value * 2^exponent` for any exponent, rounded once where the result is normal.
 pub fn times_power_of_two(value: f64, exponent: i64) -> f64 {

@@ -24,18 +24,23 @@ pub fn whole<V: Wide>(bits: V::Bits) -> V {
     V::from_bits(bits.or(V::Bits::splat(WHOLE.to_bits()))).sub(V::splat(WHOLE))
 }
 
+/// `(k, f)` with `x = 2^k (1 + f)` and `1 + f` between `sqrt(1/2)` and `sqrt(2)`, for a positive normal `x`.
+#[inline(always)]
+pub fn ln_parts<V: Wide>(x: V) -> (V, V) {
+    const ONE: u64 = 0x3ff0_0000_0000_0000;
+    const ROOT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
+    let biased = x.to_bits().add(V::Bits::splat(ONE - ROOT_HALF)).right::<52>();
+    let k = whole::<V>(biased).sub(V::splat(1023.0));
+    let m = V::from_bits(x.to_bits().sub(biased.sub(V::Bits::splat(1023)).left::<52>()));
+    (k, m.sub(V::splat(1.0)))
+}
+
 /// The natural logarithm of a positive normal number, to 1 ulp.
 #[inline(always)]
 pub fn ln<V: Wide>(x: V) -> V {
     const LN2_HIGH: f64 = 6.931_471_803_691_238_164_90e-01;
     const LN2_LOW: f64 = 1.908_214_929_270_587_700_02e-10;
-    const ONE: u64 = 0x3ff0_0000_0000_0000;
-    const ROOT_HALF: u64 = 0x3fe6_a09e_667f_3bcd;
-    // x = 2^k m with m between sqrt(1/2) and sqrt(2).
-    let biased = x.to_bits().add(V::Bits::splat(ONE - ROOT_HALF)).right::<52>();
-    let k = whole::<V>(biased).sub(V::splat(1023.0));
-    let m = V::from_bits(x.to_bits().sub(biased.sub(V::Bits::splat(1023)).left::<52>()));
-    let f = m.sub(V::splat(1.0));
+    let (k, f) = ln_parts(x);
     let s = f.div(f.add(V::splat(2.0)));
     let z = s.mul(s);
     let r = z.mul(polynomial(

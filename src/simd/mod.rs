@@ -12,12 +12,14 @@ mod float;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod random;
 mod real;
 mod scalar;
 #[allow(clippy::excessive_precision)] // The same.
 mod smooth;
 
 pub use float::{Float, exponent_of, times_power_of_two};
+pub use random::Words;
 pub use real::{Real, Reals};
 
 use crate::error::{Error, Result};
@@ -97,7 +99,45 @@ pub trait Vector<F>: Copy {
     /// `self * a + b`, rounded once where the set has a fused multiply-add.
     fn multiply_add(self, a: Self, b: Self) -> Self;
     /// Transpose a square of `LANES` rows, which begin a step apart.
-    fn transpose(from: &[F], from_step: usize, to: &mut [F], to_step: usize);
+    #[inline(always)]
+    fn transpose(from: &[F], from_step: usize, to: &mut [F], to_step: usize)
+    where
+        F: Copy,
+    {
+        for row in 0..Self::LANES {
+            for column in 0..Self::LANES {
+                to[column * to_step + row] = from[row * from_step + column];
+            }
+        }
+    }
+}
+
+/// A vector of `f32` with what the random streams need: as many lanes as two of `f64`.
+pub trait Narrow: Vector<f32> {
+    /// Half as many lanes of `f64`.
+    type Double: Wide;
+
+    /// The lanes of two, rounded.
+    fn narrow(low: Self::Double, high: Self::Double) -> Self;
+    /// `self + a`.
+    fn add(self, a: Self) -> Self;
+    /// `self - a`.
+    fn sub(self, a: Self) -> Self;
+    /// `self * a`.
+    fn mul(self, a: Self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
+    /// To slices of four: lane `j` of the lower half of `even` and `odd`, then of their upper half.
+    #[inline(always)]
+    fn store_fours(even: Self, odd: Self, to: &mut [f32]) {
+        let (mut evens, mut odds) = ([0.0; 16], [0.0; 16]);
+        even.store(&mut evens);
+        odd.store(&mut odds);
+        let half = Self::LANES / 2;
+        for (j, four) in to[..4 * half].chunks_exact_mut(4).enumerate() {
+            four.copy_from_slice(&[evens[j], odds[j], evens[half + j], odds[half + j]]);
+        }
+    }
 }
 
 /// A vector of `f64` with what its functions and random streams need beside arithmetic.
@@ -171,7 +211,7 @@ pub trait Bits: Copy {
 /// An instruction set at compile time.
 pub trait Set {
     /// Its vectors of `f32`.
-    type Single: Vector<f32>;
+    type Single: Narrow<Double = Self::Double>;
     /// Its vectors of `f64`.
     type Double: Wide;
     /// Rows of two accumulators that its registers hold.

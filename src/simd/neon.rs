@@ -1,7 +1,7 @@
 //! NEON: 4 lanes of f32, 2 of f64.
 #![allow(unsafe_code)]
 
-use super::{Bits, Set, Task, Vector, Wide};
+use super::{Bits, Narrow, Set, Task, Vector, Wide};
 use std::arch::aarch64::{
     float32x4_t, float64x2_t, uint64x2_t, vaddq_f64, vaddq_u64, vandq_u64, vcombine_u64, vcreate_u64, vdivq_f64,
     vdupq_n_f32, vdupq_n_f64, vdupq_n_s64, vdupq_n_u64, veorq_u64, vfmaq_f32, vfmaq_f64, vld1q_f32, vld1q_f64,

@@ -1,48 +1,65 @@
 //! Plain arrays, compiled for what every machine of the architecture has.
 
-use super::{Bits, Float, Set, Vector, Wide};
+use super::{Bits, Float, Narrow, Set, Vector, Wide};
 
 /// This set.
 pub struct Scalar;
 
 impl Set for Scalar {
-    type Single = [f32; 4];
+    type Single = [f32; 8];
     type Double = [f64; 4];
     const TILE: usize = 2;
 }
 
-impl<F: Float> Vector<F> for [F; 4] {
-    const LANES: usize = 4;
+impl<F: Float, const N: usize> Vector<F> for [F; N] {
+    const LANES: usize = N;
 
     #[inline(always)]
     fn splat(value: F) -> Self {
-        [value; 4]
+        [value; N]
     }
 
     #[inline(always)]
     fn load(from: &[F]) -> Self {
-        [from[0], from[1], from[2], from[3]]
+        let mut all = [F::ZERO; N];
+        all.copy_from_slice(&from[..N]);
+        all
     }
 
     #[inline(always)]
     fn store(self, to: &mut [F]) {
-        to[..4].copy_from_slice(&self);
+        to[..N].copy_from_slice(&self);
     }
 
     #[inline(always)]
     fn multiply_add(self, a: Self, b: Self) -> Self {
         // Rounded twice: a fused one without the instruction is a call of the maths library, some fifty times slower.
-        let one = |i: usize| self[i] * a[i] + b[i];
-        [one(0), one(1), one(2), one(3)]
+        std::array::from_fn(|i| self[i] * a[i] + b[i])
     }
+}
+
+impl Narrow for [f32; 8] {
+    type Double = [f64; 4];
 
     #[inline(always)]
-    fn transpose(from: &[F], from_step: usize, to: &mut [F], to_step: usize) {
-        for row in 0..4 {
-            for column in 0..4 {
-                to[column * to_step + row] = from[row * from_step + column];
-            }
-        }
+    fn narrow(low: [f64; 4], high: [f64; 4]) -> Self {
+        std::array::from_fn(|i| if i < 4 { low[i] as f32 } else { high[i - 4] as f32 })
+    }
+    #[inline(always)]
+    fn add(self, a: Self) -> Self {
+        std::array::from_fn(|i| self[i] + a[i])
+    }
+    #[inline(always)]
+    fn sub(self, a: Self) -> Self {
+        std::array::from_fn(|i| self[i] - a[i])
+    }
+    #[inline(always)]
+    fn mul(self, a: Self) -> Self {
+        std::array::from_fn(|i| self[i] * a[i])
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        self.map(f32::sqrt)
     }
 }
 

@@ -1,0 +1,128 @@
+//! From random words to uniforms and normals: a block of four words a lane, its four numbers side by side in memory.
+//!
+//! Made of exactly rounded operations and no fused ones: the same bits on every instruction set. `f64` takes 53 bits of
+//! two words, `f32` the 32 of one.
+
+use super::math::{cos_sin_turns, ln, ln_parts, whole};
+use super::{Bits, Narrow, Set, Vector, Wide};
+
+/// Random words, in the low halves of `u64`.
+pub type Words<S> = <<S as Set>::Double as Wide>::Bits;
+
+/// The most lanes of `f64` that a set has.
+const MOST_LANES: usize = 8;
+
+/// `(word + 1/2) / 2^32`, exact.
+#[inline(always)]
+fn unit<V: Wide>(word: V::Bits) -> V {
+    whole::<V>(word).add(V::splat(0.5)).mul(V::splat(2_f64.powi(-32)))
+}
+
+/// `(2^21 high + low + 1/2) / 2^53`, rounded once: 53 bits are more than [`whole`] takes.
+#[inline(always)]
+fn fine_unit<V: Wide>(high: V::Bits, low: V::Bits) -> V {
+    let both = whole::<V>(high).mul(V::splat(2_097_152.0)).add(whole(low.right::<11>()));
+    both.add(V::splat(0.5)).mul(V::splat(2_f64.powi(-53)))
+}
+
+/// The four numbers of each lane's block, side by side.
+#[inline(always)]
+fn store_fours<V: Wide>(four: [V; 4], out: &mut [f64]) {
+    let mut columns = [[0.0; MOST_LANES]; 4];
+    for (column, values) in columns.iter_mut().zip(four) {
+        values.store(column);
+    }
+    for (j, out) in out[..4 * V::LANES].chunks_exact_mut(4).enumerate() {
+        for (column, out) in columns.iter().zip(out) {
+            *out = column[j];
+        }
+    }
+}
+
+/// Uniforms between two bounds.
+#[inline(always)]
+pub fn uniforms_double<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], [from, to]: [f64; 2], out: &mut [f64]) {
+    let mut four = [S::Double::splat(0.0); 4];
+    // Loops, not `map`: a closure handed to it is compiled without the set's instructions.
+    for i in 0..4 {
+        let unit: S::Double = fine_unit(high[i], low[i]);
+        four[i] = unit.mul(S::Double::splat(to - from)).add(S::Double::splat(from));
+    }
+    store_fours(four, out);
+}
+
+/// The same in `f32`.
+#[inline(always)]
+pub fn uniforms_single<S: Set>(words: [Words<S>; 4], _: [Words<S>; 4], [from, to]: [f64; 2], out: &mut [f32]) {
+    let mut four = [S::Double::splat(0.0); 4];
+    for i in 0..4 {
+        let unit: S::Double = unit(words[i]);
+        four[i] = unit.mul(S::Double::splat(to - from)).add(S::Double::splat(from));
+    }
+    S::Single::store_fours(S::Single::narrow(four[0], four[2]), S::Single::narrow(four[1], four[3]), out);
+}
+
+/// Unit normals (Box and Muller 1958, on pairs of uniforms).
+#[inline(always)]
+pub fn normals_double<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], out: &mut [f64]) {
+    let mut four = [S::Double::splat(0.0); 4];
+    for i in [0, 2] {
+        let radius = ln(fine_unit::<S::Double>(high[i], low[i])).mul(S::Double::splat(-2.0)).sqrt();
+        let (cosine, sine) = cos_sin_turns(fine_unit::<S::Double>(high[i + 1], low[i + 1]));
+        four[i] = radius.mul(cosine);
+        four[i + 1] = radius.mul(sine);
+    }
+    store_fours(four, out);
+}
+
+/// The same in `f32`, to `1e-6` or so of the largest; the tails reach to 6.7.
+///
+/// The logarithm's polynomial is that of Cephes (`logf.c`; Moshier 1992). Sine and cosine of half the angle less a right
+/// angle need no quadrants: `cos 2a = cos^2 a - sin^2 a`, `sin 2a = 2 sin a cos a`. Their polynomials were fitted on
+/// Chebyshev nodes of the square of `v` up to `1/4`, to `1e-8`.
+#[inline(always)]
+pub fn normals_single<S: Set>(words: [Words<S>; 4], _: [Words<S>; 4], out: &mut [f32]) {
+    let splat = S::Single::splat;
+    let (k0, f0) = ln_parts(unit::<S::Double>(words[0]));
+    let (k2, f2) = ln_parts(unit::<S::Double>(words[2]));
+    let (k, f) = (S::Single::narrow(k0, k2), S::Single::narrow(f0, f2));
+    let square = f.mul(f);
+    let curve = narrow_polynomial(
+        f,
+        [
+            3.333_333_1e-1,
+            -2.499_999_3e-1,
+            2.000_071_4e-1,
+            -1.666_805_8e-1,
+            1.424_932_3e-1,
+            -1.242_014_1e-1,
+            1.167_699_9e-1,
+            -1.151_461_0e-1,
+            7.037_683_6e-2,
+        ],
+    );
+    // ln 2 in two parts, so that k times the first is exact.
+    let low = curve.mul(f).mul(square).sub(k.mul(splat(2.121_944_4e-4))).sub(square.mul(splat(0.5)));
+    let ln = low.add(f).add(k.mul(splat(0.693_359_4)));
+    let radius = ln.mul(splat(-2.0)).sqrt();
+
+    let right = S::Double::splat(0.5);
+    let v = S::Single::narrow(unit::<S::Double>(words[1]).sub(right), unit::<S::Double>(words[3]).sub(right));
+    let t = v.mul(v);
+    let sine = v.mul(narrow_polynomial(t, [3.141_592_6, -5.167_710, 2.550_077_5, -5.982_913e-1, 7.765_766e-2]));
+    let cosine = narrow_polynomial(t, [1.0, -4.934_802, 4.058_709, -1.335_212, 2.349_373e-1, -2.439_632_4e-2]);
+    // The angle is 2 pi v + pi.
+    let even = radius.mul(sine.mul(sine).sub(cosine.mul(cosine)));
+    let odd = radius.mul(sine.mul(cosine).mul(splat(-2.0)));
+    S::Single::store_fours(even, odd, out);
+}
+
+/// `c[0] + x (c[1] + x (c[2] + ...))`.
+#[inline(always)]
+fn narrow_polynomial<V: Narrow, const N: usize>(x: V, c: [f32; N]) -> V {
+    let mut sum = V::splat(c[N - 1]);
+    for &c in c[..N - 1].iter().rev() {
+        sum = sum.mul(x).add(V::splat(c));
+    }
+    sum
+}
