@@ -334,3 +334,127 @@ pub fn threads(given: Option<i128>) -> Result<usize> {
         _ => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{BranchScale, PerLayer, Request};
+
+    fn spec(depth: i128, activation: &str, skip: bool, block: i128, out: Option<i128>) -> Spec {
+        Spec::new(&Request {
+            depth,
+            width: PerLayer::All(12),
+            in_features: Some(7),
+            out_features: out,
+            activation: PerLayer::All(activation.to_owned()),
+            init: "kaiming_normal".to_owned(),
+            bias: (activation == "tanh").then(|| "normal(std=0.1)".to_owned()),
+            norm: None,
+            norm_position: "pre".to_owned(),
+            skip: skip.then(|| "residual".to_owned()),
+            branch_scale: BranchScale::Number(0.7),
+            block,
+            tied: false,
+        })
+        .unwrap()
+    }
+
+    fn job(specs: Vec<Spec>, batch: usize) -> Job<f32> {
+        Job { specs, data: None, batch, seed: 3, seeds: 2, threads: 2 }
+    }
+
+    /// Bits of every cell's columns; `NaN` has bits too.
+    fn bits(all: &[Vec<Columns>]) -> Vec<Vec<u64>> {
+        let of_run = |run: &Columns| run.values.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>();
+        all.iter().map(|cell| cell.iter().flat_map(of_run).collect()).collect()
+    }
+
+    fn measured(job: &Job<f32>) -> Vec<Vec<Columns>> {
+        let all = Mutex::new(vec![Vec::new(); job.specs.len()]);
+        probe(job, &Cancel::default(), &|cell, columns| all.lock().unwrap()[cell] = columns).unwrap();
+        all.into_inner().unwrap()
+    }
+
+    /// Nets of several kinds in one list, with depths out of order and one depth twice.
+    fn mixed() -> Vec<Spec> {
+        let mut all = Vec::new();
+        for depth in [4, 12, 2, 6, 4] {
+            all.push(spec(depth, "relu", false, 1, None));
+            all.push(spec(depth, "tanh", true, 2, Some(4)));
+            all.push(spec(depth, "sigmoid", false, 1, Some(4)));
+        }
+        all
+    }
+
+    #[test]
+    fn cells_measured_together_have_the_bits_of_cells_measured_alone() {
+        for batch in [5, 70] {
+            let alone = |spec: Spec| measured(&job(vec![spec], batch)).remove(0);
+            let expected = mixed().into_iter().map(alone).collect::<Vec<_>>();
+            assert_eq!(bits(&measured(&job(mixed(), batch))), bits(&expected));
+        }
+    }
+
+    #[test]
+    fn depths_share_one_forward_pass() {
+        let families = families(&job(mixed(), 5));
+        let depths = |family: &Family| family.cells.iter().map(|(_, plan)| plan.depth()).collect::<Vec<_>>();
+        assert_eq!(families.iter().map(depths).collect::<Vec<_>>(), vec![vec![12, 6, 4, 4, 2]; 3]);
+    }
+
+    #[test]
+    fn a_single_kind_is_dealt_out_to_the_threads() {
+        let specs = (1..=7).map(|depth| spec(depth, "relu", false, 1, None)).collect();
+        let families = families(&Job { seeds: 1, ..job(specs, 5) });
+        assert_eq!(families.iter().map(|family| family.cells.len()).collect::<Vec<_>>(), [4, 3]);
+    }
+
+    #[test]
+    fn layers_drawn_and_run_again_give_the_bits_of_layers_kept() {
+        for (activation, skip, block) in [("relu", false, 1), ("tanh", true, 2), ("relu", true, 3)] {
+            let segments = if block == 2 { [2, 4, 10] } else { [3, 6, 9] };
+            let job = job([12, 6].map(|depth| spec(depth, activation, skip, block, Some(3))).to_vec(), 9);
+            let mut whole = families(&job).remove(0);
+            let mut columns = |segment| {
+                whole.segment = segment;
+                vec![run(&job, &whole, 5, &mut Workspace::default(), &Cancel::default()).unwrap()]
+            };
+            let expected = bits(&columns(12));
+            for segment in segments {
+                assert_eq!(bits(&columns(segment)), expected, "{activation} {segment}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_net_that_breaks_in_a_later_segment_says_where_and_its_shallow_kin_are_whole() {
+        let mut specs = [200, 20].map(|depth| spec(depth, "silu", false, 1, None));
+        for spec in &mut specs {
+            spec.init =
+                crate::init::Init::new(&crate::signature::Call::parse("init", "normal(std=3)").unwrap()).unwrap();
+        }
+        let job = job(specs.to_vec(), 9);
+        let mut family = families(&job).remove(0);
+        let mut columns = |segment| {
+            family.segment = segment;
+            run(&job, &family, 5, &mut Workspace::default(), &Cancel::default()).unwrap()
+        };
+        let whole = columns(200);
+        let layer = whole[0].first_nonfinite.unwrap();
+        assert!(layer > 20 && layer < 200, "{layer}");
+        assert!(whole[0].values[0][layer - 1].is_finite() && whole[0].values[0][layer + 1].is_nan());
+        assert_eq!(whole[1].first_nonfinite, None);
+        assert!(whole[1].values.iter().flatten().all(|v| v.is_finite()));
+        assert_eq!(bits(&[columns(7)]), bits(&[whole]));
+    }
+
+    #[test]
+    fn a_net_beyond_the_budget_is_run_in_segments_that_fit() {
+        let spec = |depth| Spec { width: PerLayer::All(256), in_features: 256, ..spec(depth, "relu", false, 1, None) };
+        let deep = Plan::new(&spec(10_000));
+        let segment = deep.segment::<f32>(64);
+        assert!(segment > 1 && segment < 200, "{segment}");
+        assert!(deep.run_bytes::<f32>(64, segment) < 100 << 20);
+        assert_eq!(Plan::new(&spec(100)).segment::<f32>(64), 100);
+    }
+}
