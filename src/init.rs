@@ -203,10 +203,8 @@ impl Distribution {
             }
             Orthogonal(gain) => {
                 let (tall, narrow) = (rows.max(columns), rows.min(columns));
-                let mut drawn = vec![0.0; tall * narrow];
-                in_parts(&mut drawn, cancel, |start, part| stream.after(start).normal::<F, f64>(0.0, 1.0, part))?;
-                let mut q = Columns::from_rows(&drawn, narrow);
-                drop(drawn);
+                let draw = |start, part: &mut [f64]| stream.after(start).normal::<F, f64>(0.0, 1.0, part);
+                let mut q = Columns::new(tall, narrow, cancel, draw)?;
                 q.orthonormalise(cancel)?;
                 q.write(rows < columns, |entry| F::of(gain * entry), out);
             }

@@ -19,8 +19,8 @@ const SUMS: usize = 8;
 /// Columns reflected at once by one reflector.
 const AT_ONCE: usize = 4;
 
-/// Entries of the columns that take part in one product: what is copied for it stays in the cache.
-const PART: usize = 1 << 15;
+/// Entries drawn at once, to be in the cache when they are sorted into columns.
+const PART: usize = 1 << 12;
 
 /// The columns of a matrix with at least as many rows.
 pub struct Columns {
@@ -31,23 +31,28 @@ pub struct Columns {
 }
 
 impl Columns {
-    /// From entries in C order with `columns` in each row.
-    pub fn from_rows(entries: &[f64], columns: usize) -> Self {
-        let rows = entries.len() / columns;
+    /// From a function that fills entries in C order, given the index of the first of them, a multiple of `SUMS`.
+    pub fn new(rows: usize, columns: usize, cancel: &Cancel, fill: impl Fn(usize, &mut [f64])) -> Result<Self> {
         let stride = rows.next_multiple_of(SUMS);
         let mut data = vec![0.0; columns * stride];
-        // A few rows at a time: each column is then written a cache line at a time.
-        for (i, entries) in entries.chunks(SUMS * columns).enumerate() {
-            for (j, column) in data.chunks_exact_mut(stride).enumerate() {
-                for (to, from) in column[i * SUMS..].iter_mut().zip(entries[j..].iter().step_by(columns)) {
-                    *to = *from;
+        // Rows that fill cache lines of the columns.
+        let at_once = (PART / columns).next_multiple_of(SUMS);
+        let mut part = vec![0.0; at_once.min(rows) * columns];
+        for first in (0..rows).step_by(at_once) {
+            cancel.check()?;
+            let part = &mut part[..at_once.min(rows - first) * columns];
+            fill(first * columns, part);
+            for (i, rows) in part.chunks(SUMS * columns).enumerate() {
+                for (j, column) in data.chunks_exact_mut(stride).enumerate() {
+                    let start = first + i * SUMS;
+                    for (to, from) in column[start..].iter_mut().zip(rows[j..].iter().step_by(columns)) {
+                        *to = *from;
+                    }
                 }
             }
         }
-        Self { data, rows, stride }
+        Ok(Self { data, rows, stride })
     }
-
-
 
     /// Write every entry, changed by a function, in C order of the matrix or of its transpose.
     pub fn write<F>(&self, transposed: bool, change: impl Fn(f64) -> F, to: &mut [F]) {
@@ -148,8 +153,8 @@ impl Block {
         let (height, width) = (self.rows.columns(), self.rows.rows());
         self.factor.fill(width, width, transposed);
         self.rows.backward(&self.factor, &mut self.scaled);
-        let at_once = (PART / height).max(BLOCK);
-        for part in to.data[column * to.stride..].chunks_mut(at_once * to.stride) {
+        // As many columns at once as there are reflectors: what is copied for a product stays in the cache.
+        for part in to.data[column * to.stride..].chunks_mut(BLOCK * to.stride) {
             let count = part.len() / to.stride;
             self.others.fill(count, height, |others| {
                 for (other, column) in others.chunks_exact_mut(height).zip(part.chunks_exact(to.stride)) {
