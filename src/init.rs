@@ -249,7 +249,9 @@ mod tests {
 
     #[test]
     fn orthogonal_matrices_are_orthonormal_on_their_shorter_side() {
-        for (rows, columns) in [(1, 1), (7, 7), (12, 5), (5, 12), (64, 64), (1, 9)] {
+        for (rows, columns) in
+            [(1, 1), (7, 7), (12, 5), (5, 12), (64, 64), (1, 9), (130, 70), (70, 130), (256, 256), (257, 257)]
+        {
             let mut w = vec![0.0_f64; rows * columns];
             init("orthogonal(gain=2)")
                 .weight(columns, rows)

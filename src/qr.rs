@@ -235,9 +235,15 @@ impl Task for Reflect<'_> {
             }
             // H_1 ... H_k = I - V T V^T: T grows by the column (-T V^T v, 1).
             let (known, column) = self.factor.split_at_mut(k * BLOCK);
-            for i in 0..k {
-                let [share] = dots::<S, 1>(v, &before[i * self.stride..], self.stride, start);
-                add::<S>(-share, &known[i * BLOCK..][..BLOCK], &mut column[..BLOCK]);
+            let mut sums = [S::Double::splat(0.0); BLOCK / 4];
+            for (v_i, known) in before.chunks_exact(self.stride).zip(known.chunks_exact(BLOCK)) {
+                let [share] = dots::<S, 1>(v, v_i, self.stride, start);
+                for (known, sum) in known.chunks_exact(S::Double::LANES).zip(&mut sums) {
+                    *sum = S::Double::splat(-share).multiply_add(S::Double::load(known), *sum);
+                }
+            }
+            for (column, sum) in column.chunks_exact_mut(S::Double::LANES).zip(sums).take(BLOCK / S::Double::LANES) {
+                sum.store(column);
             }
             column[k] = 1.0;
         }
@@ -277,14 +283,19 @@ fn reflect<S: Set, const N: usize>(v: &[f64], columns: &mut [f64], stride: usize
 /// Scalar products of `v` with `N` columns, each of `SUMS` partial sums.
 #[inline(always)]
 fn dots<S: Set, const N: usize>(v: &[f64], columns: &[f64], stride: usize, start: usize) -> [f64; N] {
+    // Arrays of known length and slices of one length: no check is left in the loop.
+    let (v, _) = v.as_chunks::<SUMS>();
+    let mut others = [v; N];
+    for (other, column) in others.iter_mut().zip(columns.chunks(stride)) {
+        *other = &column[start..].as_chunks().0[..v.len()];
+    }
     // As many vectors of the shortest kind as make `SUMS`; longer ones need fewer.
     let mut sums = [[S::Double::splat(0.0); SUMS / 4]; N];
-    for (i, v) in v.chunks_exact(SUMS).enumerate() {
-        for (n, sums) in sums.iter_mut().enumerate() {
-            let column = &columns[n * stride + start + i * SUMS..][..SUMS];
+    for (i, v) in v.iter().enumerate() {
+        for (other, sums) in others.iter().zip(&mut sums) {
             for (part, sum) in sums.iter_mut().enumerate().take(SUMS / S::Double::LANES) {
                 let at = part * S::Double::LANES;
-                *sum = S::Double::load(&v[at..]).multiply_add(S::Double::load(&column[at..]), *sum);
+                *sum = S::Double::load(&v[at..]).multiply_add(S::Double::load(&other[i][at..]), *sum);
             }
         }
     }
@@ -306,5 +317,157 @@ fn add<S: Set>(factor: f64, v: &[f64], to: &mut [f64]) {
     let factor = S::Double::splat(factor);
     for (v, to) in v.chunks_exact(S::Double::LANES).zip(to.chunks_exact_mut(S::Double::LANES)) {
         factor.multiply_add(S::Double::load(v), S::Double::load(to)).store(to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+    use crate::rng::{Role, Stream};
+
+    /// Column by column.
+    type Plain = Vec<Vec<f64>>;
+
+    fn dot(a: &[f64], b: &[f64]) -> f64 {
+        a.iter().zip(b).map(|(a, b)| a * b).sum()
+    }
+
+    fn normals(rows: usize, columns: usize) -> Plain {
+        let mut all = vec![0.0; rows * columns];
+        Stream::new(5, rows, Role::Weight).normal::<f64, f64>(0.0, 1.0, &mut all);
+        all.chunks_exact(rows).map(<[f64]>::to_vec).collect()
+    }
+
+    fn q_of(a: &Plain, cancel: &Cancel) -> Result<Plain> {
+        let (rows, columns) = (a[0].len(), a.len());
+        let entries = |start: usize, part: &mut [f64]| {
+            for (i, entry) in part.iter_mut().enumerate() {
+                *entry = a[(start + i) % columns][(start + i) / columns];
+            }
+        };
+        let mut q = Columns::new(rows, columns, cancel, entries)?;
+        q.orthonormalise(cancel)?;
+        let mut transposed = vec![0.0; rows * columns];
+        q.write(true, |entry| entry, &mut transposed);
+        let mut in_order = vec![0.0; rows * columns];
+        q.write(false, |entry| entry, &mut in_order);
+        let got = transposed.chunks_exact(rows).map(<[f64]>::to_vec).collect::<Plain>();
+        for (i, entry) in in_order.into_iter().enumerate() {
+            assert_eq!(entry, got[i % columns][i / columns]);
+        }
+        Ok(got)
+    }
+
+    /// The slow twin: every reflector by itself.
+    fn one_by_one(mut a: Plain) -> Plain {
+        let (rows, columns) = (a[0].len(), a.len());
+        let mut reflectors: Vec<Vec<f64>> = Vec::new();
+        let reflect = |v: &[f64], x: &mut [f64]| {
+            let share = 2.0 * dot(v, x) / dot(v, v);
+            x.iter_mut().zip(v).for_each(|(x, v)| *x -= share * v);
+        };
+        let mut signs = Vec::new();
+        for (j, x) in a.iter_mut().enumerate() {
+            reflectors.iter().for_each(|v| reflect(v, x));
+            let mut v = x.clone();
+            v[..j].fill(0.0);
+            signs.push(if v[j] > 0.0 { -1.0 } else { 1.0 });
+            v[j] -= signs[j] * dot(&v, &v).sqrt();
+            reflectors.push(v);
+        }
+        let column = |j: usize| {
+            let mut q = vec![0.0; rows];
+            q[j] = signs[j];
+            reflectors[..=j].iter().rev().for_each(|v| reflect(v, &mut q));
+            q
+        };
+        (0..columns).map(column).collect()
+    }
+
+    fn worst_product(q: &Plain) -> f64 {
+        let mut worst = 0.0_f64;
+        for (i, a) in q.iter().enumerate() {
+            for (j, b) in q[..=i].iter().enumerate() {
+                let error = dot(a, b) - if i == j { 1.0 } else { 0.0 };
+                assert!(error.is_finite(), "({i},{j})");
+                worst = worst.max(error.abs());
+            }
+        }
+        worst
+    }
+
+    /// Less than a vector, a block, a column more than a block, a part of draws; tall and square.
+    const SHAPES: [(usize, usize); 14] = [
+        (1, 1),
+        (9, 1),
+        (2, 2),
+        (7, 7),
+        (40, 31),
+        (32, 32),
+        (33, 33),
+        (64, 64),
+        (70, 65),
+        (130, 70),
+        (500, 96),
+        (5000, 3),
+        (256, 256),
+        (257, 257),
+    ];
+
+    #[test]
+    fn the_blocked_q_is_that_of_the_reflectors_one_by_one() {
+        for (rows, columns) in SHAPES {
+            let a = normals(rows, columns);
+            let q = q_of(&a, &Cancel::default()).unwrap();
+            assert!(worst_product(&q) < 1e-13, "{rows}x{columns}: {}", worst_product(&q));
+            for (got, expected) in q.iter().flatten().zip(one_by_one(a).iter().flatten()) {
+                assert!((got - expected).abs() < 1e-10, "{rows}x{columns}: {got} {expected}");
+            }
+        }
+    }
+
+    #[test]
+    fn r_is_upper_triangular_with_a_positive_diagonal() {
+        for (rows, columns) in SHAPES {
+            let a = normals(rows, columns);
+            let q = q_of(&a, &Cancel::default()).unwrap();
+            for (i, q) in q.iter().enumerate() {
+                assert!(dot(q, &a[i]) > 0.0, "{rows}x{columns} ({i},{i})");
+                for a in &a[..i] {
+                    // Columns of 5000 entries have a length of 70.
+                    assert!(dot(q, a).abs() < 1e-12, "{rows}x{columns} ({i}): {}", dot(q, a));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn columns_that_are_nearly_or_quite_dependent_give_orthonormal_ones_too() {
+        let (rows, columns) = (90, 70);
+        let change = |change: &dyn Fn(usize, &Plain) -> Vec<f64>| {
+            let a = normals(rows, columns);
+            (0..columns).map(|j| change(j, &a)).collect::<Plain>()
+        };
+        let scaled = |v: &[f64], by: f64| v.iter().map(|v| v * by).collect::<Vec<_>>();
+        for (name, a) in [
+            ("zeros", change(&|_, _| vec![0.0; rows])),
+            ("some zeros", change(&|j, a| if j % 3 == 1 { vec![0.0; rows] } else { a[j].clone() })),
+            ("repeated", change(&|j, a| a[j / 2].clone())),
+            ("all one", change(&|_, _| vec![1.0; rows])),
+            ("nearly one", change(&|j, a| a[0].iter().zip(&a[j]).map(|(x, y)| x + 1e-13 * y).collect())),
+            ("graded", change(&|j, a| scaled(&a[j], 10.0_f64.powi(-4 * j as i32)))),
+            ("vanishing", change(&|j, a| scaled(&a[j], 10.0_f64.powi(-120 - j as i32)))),
+        ] {
+            let worst = worst_product(&q_of(&a, &Cancel::default()).unwrap());
+            assert!(worst < 1e-13, "{name}: {worst}");
+        }
+    }
+
+    #[test]
+    fn a_request_to_stop_is_heard() {
+        let cancel = Cancel::default();
+        cancel.request();
+        assert_eq!(q_of(&normals(3, 2), &cancel), Err(Error::Cancelled));
     }
 }
