@@ -76,6 +76,13 @@ impl Columns {
     pub fn orthonormalise(&mut self, cancel: &Cancel) -> Result<()> {
         let count = self.data.len() / self.stride;
         let mut signs = vec![0.0; count];
+        if count <= BLOCK {
+            cancel.check()?;
+            let (columns, stride) = (&mut self.data[..], self.stride);
+            simd::run(Reflect { columns, stride, row: 0, signs: &mut signs, factor: &mut [] });
+            simd::run(Form { columns: &mut self.data, stride, signs: &signs });
+            return Ok(());
+        }
         let mut factors = vec![0.0; count * BLOCK];
         let mut block = Block::default();
         for first in (0..count).step_by(BLOCK) {
@@ -208,7 +215,7 @@ struct Reflect<'v> {
     row: usize,
     /// The signs of the diagonal of R.
     signs: &'v mut [f64],
-    /// `T`, column by column, `BLOCK` apart.
+    /// `T`, column by column, `BLOCK` apart; empty if not wanted.
     factor: &'v mut [f64],
 }
 
@@ -226,12 +233,9 @@ impl Task for Reflect<'_> {
             let v = &mut v[start..];
             self.signs[k] = reflector::<S>(v, k % SUMS);
             let v = &*v;
-            for columns in after.chunks_mut(AT_ONCE * self.stride) {
-                if columns.len() == AT_ONCE * self.stride {
-                    reflect::<S, AT_ONCE>(v, columns, self.stride, start);
-                } else {
-                    columns.chunks_mut(self.stride).for_each(|column| reflect::<S, 1>(v, column, self.stride, start));
-                }
+            reflect_all::<S>(v, after, self.stride, start);
+            if self.factor.is_empty() {
+                continue;
             }
             // H_1 ... H_k = I - V T V^T: T grows by the column (-T V^T v, 1).
             let (known, column) = self.factor.split_at_mut(k * BLOCK);
@@ -246,6 +250,32 @@ impl Task for Reflect<'_> {
                 sum.store(column);
             }
             column[k] = 1.0;
+        }
+    }
+}
+
+/// Q in the place of the reflectors of a matrix that is a single block: no product would save what it costs.
+struct Form<'v> {
+    columns: &'v mut [f64],
+    stride: usize,
+    signs: &'v [f64],
+}
+
+impl Task for Form<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        for (k, &sign) in self.signs.iter().enumerate().rev() {
+            let (v, after) = self.columns[k * self.stride..].split_at_mut(self.stride);
+            let start = k / SUMS * SUMS;
+            reflect_all::<S>(&v[start..], after, self.stride, start);
+            // A column of the identity with the sign of R, reflected.
+            let scale = -sign * v[k];
+            for v in &mut *v {
+                *v *= scale;
+            }
+            v[k] += sign;
         }
     }
 }
@@ -267,11 +297,28 @@ fn reflector<S: Set>(v: &mut [f64], first: usize) -> f64 {
     v[first] -= sign * norm;
     // |v|^2 = 2 norm (norm + |head|), to be 2.
     let scale = (norm * (norm + head.abs())).sqrt().recip();
-    v.iter_mut().for_each(|v| *v *= scale);
+    for v in v {
+        *v *= scale;
+    }
     sign
 }
 
-/// Reflect `N` columns, of which the part from `start` on is concerned.
+/// Reflect every column, of which the part from `start` on is concerned.
+#[inline(always)]
+fn reflect_all<S: Set>(v: &[f64], columns: &mut [f64], stride: usize, start: usize) {
+    for columns in columns.chunks_mut(AT_ONCE * stride) {
+        if columns.len() == AT_ONCE * stride {
+            reflect::<S, AT_ONCE>(v, columns, stride, start);
+        } else {
+            // Loops, not `for_each`: a closure handed to it is compiled without the set's instructions.
+            for column in columns.chunks_mut(stride) {
+                reflect::<S, 1>(v, column, stride, start);
+            }
+        }
+    }
+}
+
+/// The same for `N` columns.
 #[inline(always)]
 fn reflect<S: Set, const N: usize>(v: &[f64], columns: &mut [f64], stride: usize, start: usize) {
     let shares = dots::<S, N>(v, columns, stride, start);
