@@ -19,6 +19,9 @@ const FEW: usize = 64;
 /// Partial sums of a scalar product, the same on every instruction set: the widest vector of `f64`.
 const SUMS: usize = 8;
 
+/// Lanes of the shortest vector of `f64` that a set may have.
+const SHORTEST: usize = 2;
+
 /// Columns reflected at once by one reflector.
 const AT_ONCE: usize = 4;
 
@@ -242,7 +245,7 @@ impl Task for Reflect<'_> {
             }
             // H_1 ... H_k = I - V T V^T: T grows by the column (-T V^T v, 1).
             let (known, column) = self.factor.split_at_mut(k * BLOCK);
-            let mut sums = [S::Double::splat(0.0); BLOCK / 4];
+            let mut sums = [S::Double::splat(0.0); BLOCK / SHORTEST];
             for (v_i, known) in before.chunks_exact(self.stride).zip(known.chunks_exact(BLOCK)) {
                 let [share] = dots::<S, 1>(v, v_i, self.stride, start);
                 for (known, sum) in known.chunks_exact(S::Double::LANES).zip(&mut sums) {
@@ -339,8 +342,9 @@ fn dots<S: Set, const N: usize>(v: &[f64], columns: &[f64], stride: usize, start
     for (other, column) in others.iter_mut().zip(columns.chunks(stride)) {
         *other = &column[start..].as_chunks().0[..v.len()];
     }
+    const { assert!(S::Double::LANES >= SHORTEST && SUMS.is_multiple_of(S::Double::LANES)) };
     // As many vectors of the shortest kind as make `SUMS`; longer ones need fewer.
-    let mut sums = [[S::Double::splat(0.0); SUMS / 4]; N];
+    let mut sums = [[S::Double::splat(0.0); SUMS / SHORTEST]; N];
     for (i, v) in v.iter().enumerate() {
         for (other, sums) in others.iter().zip(&mut sums) {
             for (part, sum) in sums.iter_mut().enumerate().take(SUMS / S::Double::LANES) {
