@@ -1,7 +1,8 @@
 //! The kernels against what the machine can do: `cargo bench`, under each `VGCORE_ISA`.
 //!
 //! Matrix products as per cent of the fused multiply-add peak, measured in the same process before and after each
-//! figure; orthogonal weights alike; normals and activations in nanoseconds an element. One thread. Words after `--` choose rows by their name.
+//! figure; orthogonal weights alike; normals and activations in nanoseconds an element. One thread. Words after `--`
+//! choose rows by their name.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
