@@ -1,11 +1,14 @@
 //! The kernels against what the machine can do: `cargo bench`, under each `VGCORE_ISA`.
 //!
 //! Matrix products as per cent of the fused multiply-add peak, measured in the same process before and after each
-//! figure; normals and activations in nanoseconds an element. One thread. Words after `--` choose rows by their name.
+//! figure; orthogonal weights alike; normals and activations in nanoseconds an element. One thread. Words after `--`
+//! choose rows by their name.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 use vgcore::activation::Activation;
+use vgcore::error::Cancel;
+use vgcore::init::Distribution;
 use vgcore::kernel::{Matrix, Panels, outer};
 use vgcore::rng::{Role, Stream};
 use vgcore::signature::Call;
@@ -108,6 +111,26 @@ fn per_element<F: Float>(name: &str) {
     println!("{} {name:12} {:6.2} ns an element", F::NAME, 1e9 * seconds / COUNT as f64);
 }
 
+fn orthogonal(width: usize) {
+    let mut weights = vec![0.0; width * width];
+    let mut draw = |init: Distribution| {
+        let stream = Stream::new(1, 0, Role::Weight);
+        time(|| init.fill(stream, width, width, &mut weights, &Cancel::default()).expect("no request to stop"))
+    };
+    let before = peak::<f64>();
+    let (seconds, normals) = (draw(Distribution::Orthogonal(1.0)), draw(Distribution::Normal(0.0, 1.0)));
+    // Of the QR and of forming Q, one reflector at a time; two to a multiply-add.
+    let work = 4.0 / 3.0 * (width as f64).powi(3);
+    let peak = before.max(peak::<f64>());
+    println!(
+        "orthogonal {width:4}   {:8.3} ms, {:7.3} of them normals   {:5.1} %   of {:5.1} GFLOP/s",
+        1e3 * seconds,
+        1e3 * normals,
+        100.0 * work / seconds / peak,
+        2e-9 * peak
+    );
+}
+
 fn main() {
     let wanted = std::env::args().skip(1).filter(|word| !word.starts_with("--")).collect::<Vec<_>>();
     let wants = |name: &str| wanted.is_empty() || wanted.iter().any(|word| name.contains(word.as_str()));
@@ -121,6 +144,9 @@ fn main() {
             products::<f32>(width, batch);
             products::<f64>(width, batch);
         }
+    }
+    if wants("orthogonal") {
+        [16, 32, 64, 128, 256, 512, 1024].into_iter().for_each(orthogonal);
     }
     for name in ["normal", "uniform"].into_iter().chain(vgcore::activation::names()).filter(|name| wants(name)) {
         per_element::<f32>(name);

@@ -4,6 +4,7 @@
 //! the standard deviation. Names and semantics are those of `torch.nn.init`; `lecun_normal` is not truncated.
 
 use crate::error::{Cancel, Error, Result};
+use crate::qr::Columns;
 use crate::rng::Stream;
 use crate::signature::{Call, Default, Domain, Param, Signature, Values, find};
 use crate::simd::Float;
@@ -203,17 +204,15 @@ impl Distribution {
             }
             Orthogonal(gain) => {
                 let (tall, narrow) = (rows.max(columns), rows.min(columns));
-                let (mut drawn, mut columns_of_q) = (vec![F::ZERO; tall * narrow], vec![0.0; tall * narrow]);
-                in_parts(&mut drawn, cancel, |start, part| stream.after(start).normal(part))?;
-                for (i, n) in drawn.into_iter().enumerate() {
-                    columns_of_q[(i % narrow) * tall + i / narrow] = n.wide();
-                }
-                orthonormalise(&mut columns_of_q, tall, cancel)?;
-                for (i, out) in out.iter_mut().enumerate() {
-                    let (row, column) = (i / columns, i % columns);
-                    let (long, short) = if rows < columns { (column, row) } else { (row, column) };
-                    *out = F::of(gain * columns_of_q[short * tall + long]);
-                }
+                let mut drawn = Vec::new();
+                let draw = |start, part: &mut [f64]| {
+                    drawn.resize(part.len(), F::ZERO);
+                    stream.after(start).normal(&mut drawn);
+                    part.iter_mut().zip(&drawn).for_each(|(part, drawn)| *part = drawn.wide());
+                };
+                let mut q = Columns::new(tall, narrow, cancel, draw)?;
+                q.orthonormalise(cancel)?;
+                q.write(rows < columns, |entry| F::of(gain * entry), out);
             }
         }
         Ok(())
@@ -232,46 +231,6 @@ fn in_parts<F>(out: &mut [F], cancel: &Cancel, fill: impl Fn(usize, &mut [F])) -
     for (i, part) in out.chunks_mut(PART).enumerate() {
         cancel.check()?;
         fill(i * PART, part);
-    }
-    Ok(())
-}
-
-/// Replace the columns of a tall matrix (each of length `tall`, contiguous) by the Q of its Householder QR, signs fixed
-/// so that R has a positive diagonal: Haar-distributed for normal entries (Mezzadri 2007, arXiv:math-ph/0609050).
-fn orthonormalise(columns: &mut [f64], tall: usize, cancel: &Cancel) -> Result<()> {
-    let narrow = columns.len() / tall;
-    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-    let reflect = |v: &[f64], x: &mut [f64]| {
-        let scale = 2.0 * dot(v, x);
-        x.iter_mut().zip(v).for_each(|(x, v)| *x -= scale * v);
-    };
-    let mut signs = vec![1.0; narrow];
-    for j in 0..narrow {
-        cancel.check()?;
-        let (done, rest) = columns.split_at_mut((j + 1) * tall);
-        let v = &mut done[j * tall + j..];
-        let norm = dot(v, v).sqrt();
-        // R_jj = -sign(v_0) |v|: the sign that avoids cancellation.
-        signs[j] = if v[0] > 0.0 { -1.0 } else { 1.0 };
-        v[0] -= signs[j] * norm;
-        let length = dot(v, v).sqrt();
-        if length > 0.0 {
-            v.iter_mut().for_each(|v| *v /= length);
-        }
-        rest.chunks_exact_mut(tall).for_each(|x| reflect(v, &mut x[j..]));
-    }
-    for j in (0..narrow).rev() {
-        cancel.check()?;
-        let (done, rest) = columns.split_at_mut((j + 1) * tall);
-        let v = done[j * tall + j..].to_vec();
-        rest.chunks_exact_mut(tall).for_each(|x| reflect(&v, &mut x[j..]));
-        let q = &mut done[j * tall..];
-        q.fill(0.0);
-        q[j] = 1.0;
-        reflect(&v, &mut q[j..]);
-    }
-    for (q, sign) in columns.chunks_exact_mut(tall).zip(signs) {
-        q.iter_mut().for_each(|q| *q *= sign);
     }
     Ok(())
 }
@@ -302,7 +261,9 @@ mod tests {
 
     #[test]
     fn orthogonal_matrices_are_orthonormal_on_their_shorter_side() {
-        for (rows, columns) in [(1, 1), (7, 7), (12, 5), (5, 12), (64, 64), (1, 9)] {
+        for (rows, columns) in
+            [(1, 1), (7, 7), (12, 5), (5, 12), (64, 64), (1, 9), (130, 70), (70, 130), (256, 256), (257, 257)]
+        {
             let mut w = vec![0.0_f64; rows * columns];
             init("orthogonal(gain=2)")
                 .weight(columns, rows)

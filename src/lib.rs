@@ -19,6 +19,8 @@ pub mod plan;
 #[cfg(feature = "python")]
 mod py;
 #[allow(clippy::inline_always)] // The same.
+mod qr;
+#[allow(clippy::inline_always)] // The same.
 pub mod rng;
 pub mod run;
 pub mod signature;

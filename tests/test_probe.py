@@ -463,6 +463,25 @@ def test_a_seed_is_the_same_net_on_every_instruction_set(dtype: str) -> None:
     assert best.stdout == scalar.stdout
 
 
+def test_an_orthogonal_net_is_the_same_to_rounding_on_every_instruction_set() -> None:
+    # Its QR is sums of products, and only some sets round these once: equal bits where they do.
+    code = """
+    import json, vgcore as vg
+    state = vg.MLP(depth=1, width=100, in_features=70, init="orthogonal").init(seed=3, dtype="float64").state_dict()
+    print(json.dumps([vg.build_info()["isa"], state["layers.0.weight"].tolist()]))
+    """
+    nets = {}
+    for forced in ("", "avx2", "scalar"):
+        done = run(code, VGCORE_ISA=forced)
+        if forced == "avx2" and "VGCORE_ISA must be one of" in done.stderr:
+            continue
+        assert done.returncode == 0, done.stderr
+        isa, nets[forced] = json.loads(done.stdout)
+        assert forced in {"", isa}
+    np.testing.assert_allclose(nets["scalar"], nets[""], rtol=0, atol=1e-12)
+    assert nets.get("avx2", nets[""]) == nets[""]
+
+
 def test_an_unknown_instruction_set_is_refused() -> None:
     done = run("import vgcore as vg; vg.probe(vg.MLP(depth=1, width=1))", VGCORE_ISA="sse9")
     assert done.returncode == 1
