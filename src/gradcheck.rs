@@ -127,7 +127,7 @@ pub fn gradcheck(spec: &Spec, seed: u64, batch: usize, cancel: &Cancel) -> Resul
     let x = normals(Role::Input, 0, batch * plan.in_features);
     let cotangent = normals(Role::Cotangent, 0, batch * plan.output());
     let Gradients { weights: dw, biases: db, input: dx, .. } =
-        gradients(&plan, &weights, &x, &Start::Cotangent(cotangent.clone()), cancel)?;
+        gradients(&plan, &weights, &x, &Start::Cotangent(cotangent.clone()), 1, |_| (), cancel)?;
 
     let maps = weights
         .maps

@@ -3,11 +3,14 @@
 use crate::backward::{self, Collect, Signal};
 use crate::error::{Cancel, Result};
 use crate::forward::{self, Trace, forward};
-use crate::kernel::{Matrix, Scaled, outer};
+use crate::kernel::{Matrix, Scaled, outer_rows};
 use crate::loss::{Loss, Targets};
 use crate::plan::Plan;
 use crate::simd::{Float, times_power_of_two};
+use crate::threads::share;
 use crate::weights::Weights;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
 
 /// A tensor times a power of two.
 #[derive(Debug, Clone)]
@@ -26,6 +29,17 @@ impl<T: Float> Tensor<T> {
         let exponent = self.exponent.clamp(-2000, 2000);
         let [first, second] = [exponent / 2, exponent - exponent / 2].map(|half| times_power_of_two(1.0, half));
         self.values.iter().map(|v| F::of(v.wide() * first * second)).collect()
+    }
+
+    /// Make the values the true ones, as above.
+    pub fn spell_out(&mut self) {
+        let factor = T::of(times_power_of_two(1.0, self.exponent));
+        if factor.finite() && factor.wide() > 1e-37 {
+            self.values.iter_mut().for_each(|v| *v *= factor);
+        } else {
+            self.values = self.spelled_out();
+        }
+        self.exponent = 0;
     }
 }
 
@@ -66,24 +80,63 @@ impl Start {
     }
 }
 
-struct Keep<F> {
-    maps: Vec<(Tensor<F>, Tensor<f64>, Tensor<F>)>,
-    scratch: Matrix<F>,
-    near: Scaled<F>,
+/// What is known of a linear map: its delta, once the backward pass has been there, then its gradients.
+struct Slot<F> {
+    delta: OnceLock<Scaled<F>>,
+    found: OnceLock<(Tensor<F>, Tensor<f64>, Tensor<F>)>,
 }
 
-impl<F: Float> Collect<F> for Keep<F> {
-    fn map(&mut self, _: usize, delta: &Scaled<F>, input: &Scaled<F>) {
-        let input = input.near_one(&mut self.near);
-        let mut bias = Vec::new();
-        delta.panels.weighted(&vec![1.0; delta.panels.batch()], &mut bias);
-        let mut weight = Matrix::default();
-        outer(&delta.panels, &input.panels, &mut weight, &mut self.scratch);
-        self.maps.push((
-            Tensor { values: weight.to_rows(), exponent: delta.exponent + input.exponent },
-            Tensor { values: bias, exponent: delta.exponent },
-            Tensor { values: delta.panels.to_rows(), exponent: delta.exponent },
-        ));
+/// The gradients of the maps, worked out by any thread as soon as their deltas are there, the readout's first.
+struct Board<'p, F> {
+    /// One a map.
+    slots: Vec<Slot<F>>,
+    /// How many deltas are there; `None` when no more will come.
+    ready: Mutex<Option<usize>>,
+    changed: Condvar,
+    /// How many maps have been taken.
+    taken: AtomicUsize,
+    trace: &'p Trace<F>,
+    spell: fn(&mut Tensor<F>),
+}
+
+impl<F: Float> Collect<F> for &Board<'_, F> {
+    fn map(&mut self, index: usize, delta: &Scaled<F>, _: &Scaled<F>) {
+        let _ = self.slots[index].delta.set(delta.clone());
+        if let Some(ready) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            *ready += 1;
+        }
+        self.changed.notify_one();
+    }
+}
+
+impl<F: Float> Board<'_, F> {
+    /// No more deltas will come.
+    fn close(&self) {
+        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.changed.notify_all();
+    }
+
+    /// Work out maps until none is left.
+    fn work(&self, cancel: &Cancel) {
+        let (mut scratch, mut near) = (Matrix::default(), Scaled::default());
+        loop {
+            let taken = self.taken.fetch_add(1, Ordering::Relaxed);
+            let Some(index) = self.slots.len().checked_sub(taken + 1) else { return };
+            let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
+            let waits = |ready: &mut Option<usize>| ready.is_some_and(|ready| ready <= taken);
+            drop(self.changed.wait_while(ready, waits));
+            let Slot { delta, found } = &self.slots[index];
+            let Some(delta) = delta.get().filter(|_| cancel.check().is_ok()) else { return };
+            let input = self.trace.input(index).near_one(&mut near);
+            let exponent = delta.exponent + input.exponent;
+            let mut weight = Tensor { values: outer_rows(&delta.panels, &input.panels, &mut scratch), exponent };
+            let mut preactivation = Tensor { values: delta.panels.to_rows(), exponent: delta.exponent };
+            let mut bias = Vec::new();
+            delta.panels.weighted(&vec![1.0; delta.panels.batch()], &mut bias);
+            (self.spell)(&mut weight);
+            (self.spell)(&mut preactivation);
+            let _ = found.set((weight, Tensor { values: bias, exponent: delta.exponent }, preactivation));
+        }
     }
 }
 
@@ -93,12 +146,16 @@ pub fn output<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], cancel: &Can
     Ok(pass(plan, weights, x, &mut trace, &mut head, cancel)?.to_rows())
 }
 
-/// All gradients of a net on row-major samples.
+/// All gradients of a net on row-major samples. `spell` sees the tensors of weights and pre-activations as they come.
+///
+/// One thread runs the passes; the others turn deltas into gradients behind it.
 pub fn gradients<F: Float>(
     plan: &Plan,
     weights: &Weights<F>,
     x: &[F],
     start: &Start,
+    threads: usize,
+    spell: fn(&mut Tensor<F>),
     cancel: &Cancel,
 ) -> Result<Gradients<F>> {
     let depth = plan.depth();
@@ -107,14 +164,32 @@ pub fn gradients<F: Float>(
     let (cotangent, loss) = start.cotangent(output);
     let mut signal = Signal::default();
     signal.dh.fill(output.panels.features(), output.panels.batch(), &cotangent);
-    let mut keep = Keep { maps: Vec::new(), scratch: Matrix::default(), near: Scaled::default() };
-    if plan.readout.is_some() {
-        backward::readout(weights.map(depth), trace.input(depth), &mut signal, depth, &mut keep);
-    }
-    for layer in (0..depth).rev() {
-        cancel.check()?;
-        backward::layer(plan, weights, &trace, &mut signal, layer, &mut keep);
-    }
+    let slot = |_| Slot { delta: OnceLock::new(), found: OnceLock::new() };
+    let board = Board {
+        slots: weights.maps.iter().map(slot).collect(),
+        ready: Mutex::new(Some(0)),
+        changed: Condvar::new(),
+        taken: AtomicUsize::new(0),
+        trace: &trace,
+        spell,
+    };
+    let passes = || {
+        if plan.readout.is_some() {
+            backward::readout(weights.map(depth), trace.input(depth), &mut signal, depth, &mut &board);
+        }
+        for layer in (0..depth).rev() {
+            if cancel.check().is_err() {
+                break;
+            }
+            backward::layer(plan, weights, &trace, &mut signal, layer, &mut &board);
+        }
+        board.close();
+        board.work(cancel);
+    };
+    // A thread takes longer to start than a small net's gradients.
+    let work = plan.weight_entries() * x.len() / plan.in_features;
+    share(if work < WORTH_A_THREAD { 1 } else { threads }, passes, || board.work(cancel));
+    cancel.check()?;
     let mut all = Gradients {
         weights: Vec::new(),
         biases: Vec::new(),
@@ -122,7 +197,7 @@ pub fn gradients<F: Float>(
         input: Tensor { values: signal.dh.panels.to_rows(), exponent: signal.dh.exponent },
         loss,
     };
-    for (weight, bias, preactivation) in keep.maps.into_iter().rev() {
+    for (weight, bias, preactivation) in board.slots.into_iter().filter_map(|slot| slot.found.into_inner()) {
         all.weights.push(weight);
         all.biases.push(bias);
         all.preactivations.push(preactivation);
@@ -130,6 +205,9 @@ pub fn gradients<F: Float>(
     all.preactivations.truncate(depth);
     Ok(all)
 }
+
+/// Multiply-adds of a weight gradient from which on further threads are started: some hundred microseconds.
+const WORTH_A_THREAD: usize = 10_000_000;
 
 /// The forward pass of a whole net; gives its output.
 fn pass<'t, F: Float>(

@@ -28,4 +28,5 @@ pub mod signature;
 pub mod simd;
 pub mod spec;
 pub mod stats;
+pub mod threads;
 pub mod weights;

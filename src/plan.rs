@@ -124,6 +124,11 @@ impl Plan {
         self.maps().last().map_or(self.in_features, |map| map.fan_out)
     }
 
+    /// Entries of the weights.
+    pub fn weight_entries(&self) -> usize {
+        self.maps().map(|map| map.fan_out * map.fan_in).sum()
+    }
+
     /// Bytes of the weights.
     pub fn weight_bytes<F: Float>(&self) -> u128 {
         self.maps().map(|map| Matrix::<F>::bytes(map.fan_out, map.fan_in + 1)).sum()

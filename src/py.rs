@@ -15,7 +15,7 @@ use crate::simd::Float;
 use crate::spec::{BranchScale, PerLayer, Request, Rows, Spec};
 use crate::stats::{COLUMNS, Columns};
 use crate::weights::Weights as Numbers;
-use crate::{activation, gradients, init, loss, rng, run, simd, spec};
+use crate::{activation, gradients, init, loss, rng, run, simd, spec, threads};
 use numpy::{Element, PyArray1, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
@@ -454,29 +454,28 @@ fn all_gradients<'py, F: Float + Element>(
     x: &Bound<'py, PyAny>,
     start: impl FnOnce(usize) -> PyResult<Start>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    // Kept with their exponents, then spelled out.
-    let (x_values, batch) = samples(plan, x, 2)?;
+    let (x_values, batch) = samples(plan, x, 1)?;
     let start = start(batch)?;
     let (ours, numbers) = (Arc::clone(plan), Arc::clone(numbers));
-    // Spelled out over there too: millions of entries take a while.
-    let (all, loss) = detached(x.py(), move |cancel| {
-        let all: Gradients<F> = gradients::gradients(&ours, &numbers, &x_values, &start, cancel)?;
-        let wide = |tensors: Vec<Tensor<F>>| tensors.iter().map(Tensor::spelled_out).collect::<Vec<Vec<F>>>();
-        let biases = all.biases.iter().map(Tensor::spelled_out).collect::<Vec<Vec<F>>>();
-        Ok(((wide(all.weights), biases, wide(all.preactivations), all.input.spelled_out()), all.loss))
+    let threads = threads::threads(None)?;
+    let all = detached(x.py(), move |cancel| {
+        gradients::gradients(&ours, &numbers, &x_values, &start, threads, Tensor::spell_out, cancel)
     })?;
-    let (py, (weights, biases, preactivations, input)) = (x.py(), all);
+    let (py, Gradients { weights, biases, preactivations, input, loss }) = (x.py(), all);
     let list = |tensors: &mut dyn Iterator<Item = PyResult<Bound<'py, PyAny>>>| {
         PyList::new(py, tensors.collect::<PyResult<Vec<_>>>()?)
     };
     let result = PyDict::new(py);
-    let mut shaped = weights.into_iter().zip(plan.maps()).map(|(w, map)| array(py, w, &[map.fan_out, map.fan_in]));
+    let mut shaped =
+        weights.into_iter().zip(plan.maps()).map(|(w, map)| array(py, w.values, &[map.fan_out, map.fan_in]));
     result.set_item("weights", list(&mut shaped)?)?;
-    let mut shaped = biases.into_iter().zip(plan.maps()).map(|(b, map)| array(py, b, &[map.fan_out]));
+    let mut shaped =
+        biases.into_iter().zip(plan.maps()).map(|(b, map)| array::<F>(py, b.spelled_out(), &[map.fan_out]));
     result.set_item("biases", list(&mut shaped)?)?;
-    let mut shaped = preactivations.into_iter().zip(&plan.hidden).map(|(z, map)| array(py, z, &[batch, map.fan_out]));
+    let mut shaped =
+        preactivations.into_iter().zip(&plan.hidden).map(|(z, map)| array(py, z.values, &[batch, map.fan_out]));
     result.set_item("preactivations", list(&mut shaped)?)?;
-    result.set_item("input", array::<F>(py, input, &[batch, plan.in_features])?)?;
+    result.set_item("input", array::<F>(py, input.spelled_out(), &[batch, plan.in_features])?)?;
     result.set_item("loss", loss)?;
     Ok(result)
 }
@@ -629,7 +628,7 @@ fn probe(
             .transpose()?,
         seed: seed_of(seed, seeds - 1)?,
         seeds: seeds as usize,
-        threads: run::threads(threads.map(|t| integer("threads", t)).transpose()?)?,
+        threads: threads::threads(threads.map(|t| integer("threads", t)).transpose()?)?,
         report,
     };
     if double(dtype)? { measure::<f64>(report.py(), request) } else { measure::<f32>(report.py(), request) }
@@ -662,7 +661,7 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let info = PyDict::new(py);
     info.set_item("version", env!("CARGO_PKG_VERSION"))?;
     info.set_item("isa", simd::isa()?.name())?;
-    info.set_item("threads", run::threads(None)?)?;
+    info.set_item("threads", threads::threads(None)?)?;
     info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
     info.set_item("stream_version", rng::STREAM_VERSION)?;
     Ok(info)

@@ -1,10 +1,7 @@
 //! Many runs in parallel, one reused workspace a worker.
-//!
-//! Workers live as long as their job. A shared pool was tried: it made small jobs wait for the runs of others, kept the
-//! threads of every count ever asked for, and had to be rebuilt after `fork`.
 
 use crate::backward::{self, Signal, layer};
-use crate::error::{Cancel, Error, Result};
+use crate::error::{Cancel, Result};
 use crate::forward::{self, Trace, forward};
 use crate::gradients::Start;
 use crate::kernel::{Panels, Scaled};
@@ -14,6 +11,7 @@ use crate::rng::{Role, Stream};
 use crate::simd::Float;
 use crate::spec::Spec;
 use crate::stats::{Buffers, COLUMNS, Columns, Gauge};
+use crate::threads::share;
 use crate::weights::{Linear, Weights};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -147,15 +145,7 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
             *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
         }
     };
-    std::thread::scope(|scope| {
-        for _ in 1..workers {
-            // Where the system gives no further thread, those there are do the work.
-            if std::thread::Builder::new().name("vgcore".to_owned()).spawn_scoped(scope, worker).is_err() {
-                break;
-            }
-        }
-        worker();
-    });
+    share(workers, worker, worker);
     failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
@@ -316,23 +306,6 @@ fn workers<F: Float>(job: &Job<F>, families: &[Family]) -> Result<usize> {
     let fits = available_memory()
         .map_or(usize::MAX, |bytes| (u128::from(bytes).saturating_sub(results) / one.max(1)) as usize);
     Ok(job.threads.min(tasks).min(fits).max(1))
-}
-
-/// The number of threads to use: the caller's, else `VGCORE_NUM_THREADS`, else what the machine offers.
-pub fn threads(given: Option<i128>) -> Result<usize> {
-    const MOST: u64 = 1024;
-    if let Some(given) = given {
-        return crate::spec::integer("threads", given, 1, MOST).map(|n| n as usize);
-    }
-    match std::env::var("VGCORE_NUM_THREADS") {
-        Ok(text) if !text.trim().is_empty() => {
-            let number = text.trim().parse::<i128>().map_err(|_| {
-                Error::value("VGCORE_NUM_THREADS", &format!("an integer from 1 to {MOST}"), format!("'{text}'"))
-            })?;
-            crate::spec::integer("VGCORE_NUM_THREADS", number, 1, MOST).map(|n| n as usize)
-        }
-        _ => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
-    }
 }
 
 #[cfg(test)]

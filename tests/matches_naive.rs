@@ -123,7 +123,7 @@ fn compare<F: Float>(spec: &Spec, batch: usize, tolerance: f64) {
     let expected = naive::backward(spec, &maps, &pass, &rows(&cotangent, plan.output()));
     let y = output(&plan, &weights, &x, &Cancel::default()).unwrap();
     assert!(distance(&y, &flat(&pass.y)) < tolerance, "output: {y:?} {:?}", pass.y);
-    let found = gradients(&plan, &weights, &x, &Start::Cotangent(cotangent), &Cancel::default()).unwrap();
+    let found = gradients(&plan, &weights, &x, &Start::Cotangent(cotangent), 2, |_| (), &Cancel::default()).unwrap();
     for (index, (found, expected)) in found.weights.iter().zip(&expected.weights).enumerate() {
         assert!(distance(&spelled(found), &flat(expected)) < tolerance, "dL/dW {index}");
     }

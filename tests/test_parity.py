@@ -13,7 +13,10 @@ from rivals import RIVALS, Answer, error, reference_gradients
 from strategies import Problem, over_examples, problems, specs
 from vgcore import reference
 
-NORMS = ("log10_z_rms", "log10_a_rms", "log10_delta_rms", "log10_wgrad_norm", "log10_bgrad_norm")
+NORMS = (
+    *("log10_z_rms", "log10_a_rms", "log10_delta_rms", "log10_wgrad_norm", "log10_bgrad_norm"),
+    "log10_sample_wgrad_rms",
+)
 SHARES = ("saturated", "dead", "correlation", "effective_rank")
 
 seeds = st.integers(0, 2**64 - 2)  # a probe of two seeds takes the next one too

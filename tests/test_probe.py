@@ -21,7 +21,10 @@ import vgcore as vg
 
 Array: TypeAlias = npt.NDArray[Any]
 
-LOGS = ("log10_z_rms", "log10_a_rms", "log10_delta_rms", "log10_wgrad_norm", "log10_bgrad_norm")
+LOGS = (
+    *("log10_z_rms", "log10_a_rms", "log10_delta_rms", "log10_wgrad_norm", "log10_bgrad_norm"),
+    "log10_sample_wgrad_rms",
+)
 SHARES = ("saturated", "dead", "correlation", "effective_rank")
 FORWARD = ("log10_z_rms", "log10_a_rms", *SHARES)
 
@@ -127,6 +130,7 @@ def test_columns_are_what_their_names_say(activation: str, skip: str | None) -> 
                 "delta_rms": np.sqrt((gradients.preactivations[l] ** 2).mean()),
                 "wgrad_norm": np.linalg.norm(gradients.weights[l]),
                 "bgrad_norm": np.linalg.norm(gradients.biases[l]),
+                "sample_wgrad_rms": np.sqrt(((hs[l] ** 2).sum(1) * (gradients.preactivations[l] ** 2).sum(1)).mean()),
                 "saturated": (np.abs(slope) < 0.01 * steepest).mean(),
                 "dead": (a == 0).all(axis=0).mean(),
                 "correlation": (np.sum(unit @ unit.T) - 12) / pairs,

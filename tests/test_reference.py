@@ -370,6 +370,10 @@ def plain_columns(spec: vg.MLP, state: reference.State, x: Any, cotangent: Any) 
         "log10_delta_rms": rms(delta),
         "log10_wgrad_norm": [math.log10(np.linalg.norm(w)) for w in wgrad],
         "log10_bgrad_norm": [math.log10(np.linalg.norm(d.sum(axis=0))) for d in delta],
+        "log10_sample_wgrad_rms": [
+            math.log10(np.mean([np.linalg.norm(np.outer(a, b)) ** 2 for a, b in zip(d, h_in, strict=True)])) / 2
+            for d, h_in in zip(delta, h, strict=False)
+        ],
         "saturated": [(np.cosh(v) ** -2 < 0.01).mean() for v in z],
         "dead": [0.0] * spec.depth,
         "correlation": [mean_cosine(v) for v in z],

@@ -35,6 +35,7 @@ RUST_ROWS: list[set[str]] = [
     {"spec"},
     {"naive"},
     {"forward", "backward", "stats", "plan", "weights"},
+    {"threads"},
     {"gradients", "gradcheck"},
     {"run"},
     {"py"},
@@ -255,8 +256,8 @@ def test_only_the_boundary_knows_python() -> None:
     assert files_with(r"\b(pyo3|numpy|Py[A-Z]\w*)\b") == {"py.rs"}
 
 
-def test_only_the_runner_and_the_boundary_start_threads() -> None:
-    assert files_with(r"\bthread::(Builder|spawn|scope)\b") == {"run.rs", "py.rs"}
+def test_threads_start_in_one_place_and_at_the_boundary() -> None:
+    assert files_with(r"\bthread::(Builder|spawn|scope)\b") == {"threads.rs", "py.rs"}
 
 
 def test_unsafe_code_stays_in_the_kernels() -> None:

@@ -52,8 +52,8 @@ class Probe:
 
     Norms are log10, whose range no depth leaves. Slopes phi'(z) and activations are of the dtype: where all units of a
     layer are so flat that they end there (sigmoid beyond |z| of 88 in float32, 708 in float64), they read as 0.
-    The linear views of the norms are `z_rms`, `a_rms`, `delta_rms`, `wgrad_norm` and `bgrad_norm`: 0 or inf where
-    float64 ends. After a value that is not finite, columns are nan.
+    The linear views of the norms are `z_rms`, `a_rms`, `delta_rms`, `wgrad_norm`, `bgrad_norm` and
+    `sample_wgrad_rms`: 0 or inf where float64 ends. After a value that is not finite, columns are nan.
 
     Attributes:
         spec: What was measured.
@@ -66,6 +66,9 @@ class Probe:
         log10_delta_rms: The same of the backward signal dL/dz.
         log10_wgrad_norm: Frobenius norm of dL/dW.
         log10_bgrad_norm: Norm of dL/db.
+        log10_sample_wgrad_rms: Root mean square over samples of the Frobenius norm of one sample's share of dL/dW, which
+            is |h||dL/dz| (Goodfellow 2015, arXiv:1510.01799). The B shares add up to dL/dW: pointing one way their norm
+            is B times this, in random directions sqrt(B) times.
         saturated: Share of (sample, unit) with |phi'(z)| below 1 % of its largest value; ReLU's flat half counts.
         dead: Share of units that are exactly 0 for every sample.
         correlation: Mean cosine between the z of two samples; nan for one sample.
@@ -83,6 +86,7 @@ class Probe:
     log10_delta_rms: Floats
     log10_wgrad_norm: Floats
     log10_bgrad_norm: Floats
+    log10_sample_wgrad_rms: Floats
     saturated: Floats
     dead: Floats
     correlation: Floats
@@ -113,6 +117,11 @@ class Probe:
     def bgrad_norm(self) -> Floats:
         """Linear view of `log10_bgrad_norm`."""
         return _linear(self.log10_bgrad_norm)
+
+    @property
+    def sample_wgrad_rms(self) -> Floats:
+        """Linear view of `log10_sample_wgrad_rms`."""
+        return _linear(self.log10_sample_wgrad_rms)
 
     def end_to_end(self, signal: Signal) -> Floats:
         """log10 of the change of a signal over all layers in its direction of travel, one a seed."""

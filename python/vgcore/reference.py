@@ -498,6 +498,13 @@ def effective_rank(h: Scaled) -> float:
     return float(np.trace(gram) ** 2 / (gram**2).sum())
 
 
+def log10_sample_rms(h: Scaled, delta: Scaled) -> float:
+    """log10 of the root mean square of |h_b||delta_b|, the norm of sample b's share of dL/dW."""
+    one, two = h.rescaled(), delta.rescaled()
+    squares = (one.wide() ** 2).sum(axis=1) * (two.wide() ** 2).sum(axis=1)
+    return float(np.log10(squares.mean())) / 2 + (one.exponent + two.exponent) * math.log10(2)
+
+
 FORWARD: dict[str, Callable[[Trace, str, int], float]] = {
     "log10_z_rms": lambda t, _, l: t.z[l].log10_rms(),
     "log10_a_rms": lambda t, _, l: t.a[l].log10_rms(),
@@ -506,7 +513,7 @@ FORWARD: dict[str, Callable[[Trace, str, int], float]] = {
     "correlation": lambda t, _, l: correlation(t.z[l]),
     "effective_rank": lambda t, _, l: effective_rank(t.h[l + 1]),
 }
-BACKWARD = ("log10_delta_rms", "log10_wgrad_norm", "log10_bgrad_norm")
+BACKWARD = ("log10_delta_rms", "log10_wgrad_norm", "log10_bgrad_norm", "log10_sample_wgrad_rms")
 
 
 @np.errstate(all="ignore")
@@ -552,7 +559,8 @@ def probe(
             return spec.depth
         weights, biases, deltas, _ = backpropagate(spec, state, trace, cotangent)
         for l in reversed(range(spec.depth)):
-            norms = deltas[l].log10_rms(), weights[l].log10_norm(), biases[l].log10_norm()
+            shares = log10_sample_rms(trace.h[l], deltas[l])
+            norms = deltas[l].log10_rms(), weights[l].log10_norm(), biases[l].log10_norm(), shares
             for name, norm in zip(BACKWARD, norms, strict=True):
                 columns[name][r, l] = norm
             if not deltas[l].finite():

@@ -6,7 +6,7 @@
 use super::buffer::Buffer;
 use super::panels::{Panel, Panels};
 use super::tiles::{Product, Start, Strided};
-use crate::simd::{self, Float, Lanes, Set, Task, Vector};
+use crate::simd::{self, Float, Set, Task};
 
 /// The most steps of the inner index in one go: that many rows of a panel, 128 bytes each, stay in the first-level cache.
 const INNER: usize = 256;
@@ -148,6 +148,18 @@ fn broadcast<F: Float>(
 /// `out = left right^T` summed over samples: with delta and layer inputs, the weight gradient. `scratch` is reused.
 pub fn outer<F: Float>(left: &Panels<F>, right: &Panels<F>, out: &mut Matrix<F>, scratch: &mut Matrix<F>) {
     out.reshape(left.features(), right.features());
+    let stride = out.stride;
+    outer_into(left, right, &mut out.data, stride, scratch);
+}
+
+/// The same in C order, as a new tensor.
+pub fn outer_rows<F: Float>(left: &Panels<F>, right: &Panels<F>, scratch: &mut Matrix<F>) -> Vec<F> {
+    let mut out = vec![F::ZERO; left.features() * right.features()];
+    outer_into(left, right, &mut out, right.features(), scratch);
+    out
+}
+
+fn outer_into<F: Float>(left: &Panels<F>, right: &Panels<F>, out: &mut [F], stride: usize, scratch: &mut Matrix<F>) {
     transpose(right, scratch);
     let size = left.features() * F::LANES;
     let (whole, rest) = (left.batch() / F::LANES, left.batch() % F::LANES);
@@ -155,7 +167,7 @@ pub fn outer<F: Float>(left: &Panels<F>, right: &Panels<F>, out: &mut Matrix<F>,
     let chunks = blocks(whole, INNER / F::LANES).map(|(panel, count)| (panel, count, F::LANES, F::LANES));
     let last = left.panels().last().filter(|_| rest > 0).map(|panel| (whole, 1, panel.valid, panel.lanes));
     for (panel, segments, inner, lanes) in chunks.chain(last) {
-        for (row, rows) in blocks(out.rows, ROWS) {
+        for (row, rows) in blocks(left.features(), ROWS) {
             simd::run(Product {
                 left: Strided { values: &left.values()[panel * size + row * lanes..], row: lanes, step: 1 },
                 segments,
@@ -164,9 +176,9 @@ pub fn outer<F: Float>(left: &Panels<F>, right: &Panels<F>, out: &mut Matrix<F>,
                 right: &scratch.data[panel * F::LANES * scratch.stride..],
                 right_step: scratch.stride,
                 rows,
-                columns: out.columns,
-                out: &mut out.data[row * out.stride..],
-                out_step: out.stride,
+                columns: right.features(),
+                out: &mut out[row * stride..],
+                out_step: stride,
                 start: if panel == 0 { Start::Zero } else { Start::Output },
             });
         }
@@ -269,41 +281,11 @@ impl<F: Float> Task for Pairs<'_, F> {
     }
 }
 
-/// Samples as rows, zeros or leftovers past the features.
+/// Samples as rows, leftovers past the features and the samples.
 fn transpose<F: Float>(x: &Panels<F>, out: &mut Matrix<F>) {
     out.reshape(x.values().len() / x.features(), x.features().next_multiple_of(F::LANES / 2));
     let step = out.stride;
     for panel in x.panels() {
-        let out = &mut out.data[panel.first * step..];
-        simd::run(Transpose { rows: x.features(), lanes: panel.lanes, values: panel.values, step, out });
-    }
-}
-
-struct Transpose<'v, F> {
-    rows: usize,
-    lanes: usize,
-    values: &'v [F],
-    step: usize,
-    out: &'v mut [F],
-}
-
-impl<F: Float> Task for Transpose<'_, F> {
-    type Output = ();
-
-    #[inline(always)]
-    fn run<S: Set>(self) {
-        let size = Lanes::<F, S>::LANES;
-        let whole = self.rows / size * size;
-        for row in (0..whole).step_by(size) {
-            for lane in (0..self.lanes).step_by(size) {
-                let (from, to) = (&self.values[row * self.lanes + lane..], &mut self.out[lane * self.step + row..]);
-                Lanes::<F, S>::transpose(from, self.lanes, to, self.step);
-            }
-        }
-        for row in whole..self.rows {
-            for lane in 0..self.lanes {
-                self.out[lane * self.step + row] = self.values[row * self.lanes + lane];
-            }
-        }
+        panel.transpose(panel.lanes, x.features(), &mut out.data[panel.first * step..], step);
     }
 }

@@ -7,6 +7,6 @@ mod passes;
 mod scaled;
 mod tiles;
 
-pub use matrix::{GramSums, Matrix, gram, gram_sums, outer};
+pub use matrix::{GramSums, Matrix, gram, gram_sums, outer, outer_rows};
 pub use panels::Panels;
 pub use scaled::Scaled;

@@ -6,7 +6,7 @@
 //! out.
 
 use super::buffer::Buffer;
-use crate::simd::Float;
+use crate::simd::{self, Float, Lanes, Set, Task, Vector};
 
 /// A batch of samples.
 #[derive(Debug, Clone)]
@@ -40,6 +40,44 @@ impl<V> Panel<V> {
         let first = index * F::LANES;
         let lanes = lanes_at::<F>(first, batch);
         Self { first, lanes, valid: lanes.min(batch - first), values }
+    }
+}
+
+impl<F: Float> Panel<&[F]> {
+    /// Some lanes as rows that begin a step apart.
+    pub fn transpose(&self, lanes: usize, features: usize, out: &mut [F], step: usize) {
+        simd::run(Transpose { panel: *self, lanes, features, out, step });
+    }
+}
+
+struct Transpose<'v, F> {
+    panel: Panel<&'v [F]>,
+    lanes: usize,
+    features: usize,
+    out: &'v mut [F],
+    step: usize,
+}
+
+impl<F: Float> Task for Transpose<'_, F> {
+    type Output = ();
+
+    /// In squares of a vector's lanes, and what is left at the edges one by one.
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        let Self { panel: Panel { values, lanes: from_step, .. }, lanes, features, out, step } = self;
+        let size = Lanes::<F, S>::LANES;
+        let (whole_lanes, whole_features) = (lanes / size * size, features / size * size);
+        for feature in (0..whole_features).step_by(size) {
+            for lane in (0..whole_lanes).step_by(size) {
+                let (from, to) = (&values[feature * from_step + lane..], &mut out[lane * step + feature..]);
+                Lanes::<F, S>::transpose(from, from_step, to, step);
+            }
+        }
+        for feature in 0..features {
+            for lane in if feature < whole_features { whole_lanes } else { 0 }..lanes {
+                out[lane * step + feature] = values[feature * from_step + lane];
+            }
+        }
     }
 }
 
@@ -137,10 +175,8 @@ impl<F: Float> Panels<F> {
     /// Row-major `(batch, features)`.
     pub fn to_rows(&self) -> Vec<F> {
         let mut rows = vec![F::ZERO; self.batch * self.features];
-        for (first, feature, values) in self.rows() {
-            for (lane, &value) in values.iter().enumerate() {
-                rows[(first + lane) * self.features + feature] = value;
-            }
+        for panel in self.panels() {
+            panel.transpose(panel.valid, self.features, &mut rows[panel.first * self.features..], self.features);
         }
         rows
     }
