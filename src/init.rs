@@ -200,7 +200,7 @@ impl Distribution {
             Uniform(a, b) => in_parts(out, cancel, |start, part| stream.after(start).uniform(a, b, part))?,
             Normal(mean, std) => {
                 in_parts(out, cancel, |start, part| stream.after(start).normal(part))?;
-                scale(out, mean, std);
+                rescale(out, mean, std);
             }
             Orthogonal(gain) => {
                 let (tall, narrow) = (rows.max(columns), rows.min(columns));
@@ -219,8 +219,9 @@ impl Distribution {
     }
 }
 
-/// Unit normals to this mean and standard deviation.
-fn scale<F: Float>(units: &mut [F], mean: f64, std: f64) {
+/// Unit normals to this mean and standard deviation. Rounded to the type first: a draw kept and rescaled has the bits of one
+/// made anew.
+pub fn rescale<F: Float>(units: &mut [F], mean: f64, std: f64) {
     let (mean, std) = (F::of(mean), F::of(std));
     units.iter_mut().for_each(|n| *n = *n * std + mean);
 }

@@ -9,7 +9,7 @@ use crate::simd::{self, Bits, Float, Set, Task, Vector, Words};
 pub const STREAM_VERSION: u32 = 2;
 
 /// What a stream is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Role {
     /// Weights of a hidden layer.
@@ -34,7 +34,7 @@ pub enum Role {
 const LOW_BITS: u32 = 16;
 
 /// One stream of numbers.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stream {
     seed: u64,
     layer: u32,

@@ -12,7 +12,7 @@ use crate::simd::Float;
 use crate::spec::Spec;
 use crate::stats::{Buffers, COLUMNS, Columns, Gauge};
 use crate::threads::share;
-use crate::weights::{Linear, Weights};
+use crate::weights::{Linear, Units, Weights};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -47,6 +47,7 @@ pub struct Job<F> {
 
 /// What a worker reuses from run to run.
 struct Workspace<F> {
+    units: Units<F>,
     weights: Weights<F>,
     trace: Trace<F>,
     /// Inputs of the segments of a deep net.
@@ -63,9 +64,11 @@ struct Head<F> {
     output: Scaled<F>,
 }
 
-impl<F> Default for Workspace<F> {
-    fn default() -> Self {
+impl<F: Float> Workspace<F> {
+    /// A workspace that keeps so many bytes of unit normals.
+    fn new(units: usize) -> Self {
         Self {
+            units: Units::with_room(units),
             weights: Weights::default(),
             trace: Trace::default(),
             checkpoints: Vec::new(),
@@ -75,6 +78,9 @@ impl<F> Default for Workspace<F> {
         }
     }
 }
+
+/// Bytes of unit normals that a worker keeps from family to family: about its share of the last-level cache.
+const UNITS: usize = 16 << 20;
 
 /// Cells that differ in depth alone, the deepest first: each is the beginning of the deepest net.
 struct Family {
@@ -124,7 +130,7 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
     let cells = job.specs.iter().map(|_| Mutex::new((0, vec![None; job.seeds]))).collect::<Vec<_>>();
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
     let work = || -> Result<()> {
-        let mut space = Workspace::default();
+        let mut space = Workspace::new(if families.len() > 1 { UNITS } else { 0 });
         loop {
             let task = next.fetch_add(1, Ordering::Relaxed);
             let Some(family) = families.get(task / job.seeds) else { return Ok(()) };
@@ -158,7 +164,7 @@ fn run<F: Float>(
     space: &mut Workspace<F>,
     cancel: &Cancel,
 ) -> Result<Vec<Columns>> {
-    let Workspace { weights, trace, checkpoints, signals, head, buffers } = space;
+    let Workspace { units, weights, trace, checkpoints, signals, head, buffers } = space;
     let plan = &family.cells[0].1;
     let depth = plan.depth();
     let segments = (0..depth).step_by(family.segment).map(|first| first..(first + family.segment).min(depth));
@@ -174,7 +180,7 @@ fn run<F: Float>(
         } else if layers.end < depth {
             checkpoint.copy_from(trace.input(0));
         }
-        weights.draw(plan, layers.clone(), seed, cancel)?;
+        weights.draw(plan, layers.clone(), seed, units, cancel)?;
         broken = forward(plan, weights, trace, layers, &mut Gauge { columns: &mut shared, plan, buffers }, cancel)?;
         if broken.is_some() {
             break;
@@ -192,7 +198,7 @@ fn run<F: Float>(
         let last = layers.end >= reached;
         if !last {
             trace.begin(layers.start).copy_from(checkpoint);
-            weights.draw(plan, layers.clone(), seed, cancel)?;
+            weights.draw(plan, layers.clone(), seed, units, cancel)?;
             forward(plan, weights, trace, layers.clone(), &mut (), cancel)?;
         }
         // The end of every other segment has been seen as the start of the next.
@@ -206,7 +212,10 @@ fn run<F: Float>(
             while let Some(&cell) = waiting.get(begun).filter(|&&cell| family.cells[cell].1.depth() == level) {
                 begun += 1;
                 let plan = &family.cells[cell].1;
-                if begin(plan, seed, &start, trace.input(level), head, &mut signals[cell], cancel)? {
+                if let Some(map) = &plan.readout {
+                    head.map.draw(map, seed, units, cancel)?;
+                }
+                if begin(plan, &start, trace.input(level), head, &mut signals[cell]) {
                     active.push(cell);
                 } else {
                     all[cell].break_off(level);
@@ -224,34 +233,25 @@ fn run<F: Float>(
 }
 
 /// Begin the backward pass of a net in `signal.dh`, from its last hidden output. False where a value is not finite.
-fn begin<F: Float>(
-    plan: &Plan,
-    seed: u64,
-    start: &Start,
-    hidden: &Scaled<F>,
-    head: &mut Head<F>,
-    signal: &mut Signal<F>,
-    cancel: &Cancel,
-) -> Result<bool> {
+fn begin<F: Float>(plan: &Plan, start: &Start, hidden: &Scaled<F>, head: &mut Head<F>, signal: &mut Signal<F>) -> bool {
     let Head { map, output } = head;
     let mut out = hidden;
-    if let Some(readout) = &plan.readout {
-        map.draw(readout, seed, cancel)?;
+    if plan.readout.is_some() {
         if !forward::readout(map, hidden, output) {
-            return Ok(false);
+            return false;
         }
         out = output;
     }
     let (cotangent, _) = start.cotangent(out);
     // A loss may overflow where its gradient does not.
     if cotangent.iter().any(|c| !c.is_finite()) {
-        return Ok(false);
+        return false;
     }
     signal.dh.fill(out.panels.features(), out.panels.batch(), &cotangent);
     if plan.readout.is_some() {
         backward::readout(map, hidden, signal, plan.depth(), &mut ());
     }
-    Ok(true)
+    true
 }
 
 /// The samples of a run, and what starts its backward pass.
@@ -390,7 +390,7 @@ mod tests {
             let mut whole = families(&job).remove(0);
             let mut columns = |segment| {
                 whole.segment = segment;
-                vec![run(&job, &whole, 5, &mut Workspace::default(), &Cancel::default()).unwrap()]
+                vec![run(&job, &whole, 5, &mut Workspace::new(0), &Cancel::default()).unwrap()]
             };
             let expected = bits(&columns(12));
             for segment in segments {
@@ -410,7 +410,7 @@ mod tests {
         let mut family = families(&job).remove(0);
         let mut columns = |segment| {
             family.segment = segment;
-            run(&job, &family, 5, &mut Workspace::default(), &Cancel::default()).unwrap()
+            run(&job, &family, 5, &mut Workspace::new(0), &Cancel::default()).unwrap()
         };
         let whole = columns(200);
         let layer = whole[0].first_nonfinite.unwrap();

@@ -1,9 +1,12 @@
 //! The numbers of a net: drawn from its streams, or given.
 
 use crate::error::{Cancel, Result};
+use crate::init::{Distribution, rescale};
 use crate::kernel::Matrix;
 use crate::plan::{Map, Plan};
+use crate::rng::Stream;
 use crate::simd::Float;
+use std::collections::HashMap;
 use std::ops::Range;
 
 /// Weights and biases of one linear map.
@@ -23,12 +26,45 @@ impl<F> Default for Linear<F> {
 
 impl<F: Float> Linear<F> {
     /// Draw the numbers of a map for a seed, keeping the allocations.
-    pub fn draw(&mut self, map: &Map, seed: u64, cancel: &Cancel) -> Result<()> {
+    pub fn draw(&mut self, map: &Map, seed: u64, units: &mut Units<F>, cancel: &Cancel) -> Result<()> {
         let (rows, columns) = (map.fan_out, map.fan_in);
         let (weights, biases) = map.streams(seed);
-        self.weight.fill(rows, columns, |out| map.weight.fill(weights, rows, columns, out, cancel))?;
+        self.weight.fill(rows, columns, |out| match map.weight {
+            Distribution::Normal(mean, std) => units.scaled(weights, mean, std, out, cancel),
+            other => other.fill(weights, rows, columns, out, cancel),
+        })?;
         self.bias.resize(rows, F::ZERO);
         map.bias.fill(biases, rows, 1, &mut self.bias, cancel)
+    }
+}
+
+/// Unit normals kept for nets that differ in scale, activation or skip alone, as long as there is room.
+#[derive(Debug)]
+pub struct Units<F> {
+    drawn: HashMap<Stream, Vec<F>>,
+    room: usize,
+}
+
+impl<F: Float> Units<F> {
+    /// For so many bytes. Beyond what the caches hold, drawing again is as fast as reading.
+    pub fn with_room(bytes: usize) -> Self {
+        Self { drawn: HashMap::new(), room: bytes / size_of::<F>() }
+    }
+
+    /// Normals of a stream with this mean and standard deviation.
+    fn scaled(&mut self, stream: Stream, mean: f64, std: f64, out: &mut [F], cancel: &Cancel) -> Result<()> {
+        if let Some(kept) = self.drawn.get(&stream).filter(|kept| kept.len() >= out.len()) {
+            // A longer draw begins with the shorter one.
+            out.copy_from_slice(&kept[..out.len()]);
+        } else {
+            Distribution::Normal(0.0, 1.0).fill(stream, out.len(), 1, out, cancel)?;
+            if let Some(room) = self.room.checked_sub(out.len()) {
+                self.room = room;
+                self.drawn.insert(stream, out.to_vec());
+            }
+        }
+        rescale(out, mean, std);
+        Ok(())
     }
 }
 
@@ -51,13 +87,20 @@ impl<F> Default for Weights<F> {
 
 impl<F: Float> Weights<F> {
     /// Draw some maps of a net for a seed, keeping the allocations.
-    pub fn draw(&mut self, plan: &Plan, which: Range<usize>, seed: u64, cancel: &Cancel) -> Result<()> {
+    pub fn draw(
+        &mut self,
+        plan: &Plan,
+        which: Range<usize>,
+        seed: u64,
+        units: &mut Units<F>,
+        cancel: &Cancel,
+    ) -> Result<()> {
         self.first = which.start;
         self.unbiased = plan.unbiased;
         self.maps.resize_with(which.len().max(self.maps.len()), Linear::default);
         for (linear, map) in self.maps.iter_mut().zip(plan.maps().skip(which.start).take(which.len())) {
             cancel.check()?;
-            linear.draw(map, seed, cancel)?;
+            linear.draw(map, seed, units, cancel)?;
         }
         Ok(())
     }
@@ -65,7 +108,7 @@ impl<F: Float> Weights<F> {
     /// A whole net's numbers for a seed.
     pub fn drawn(plan: &Plan, seed: u64, cancel: &Cancel) -> Result<Self> {
         let mut weights = Self::default();
-        weights.draw(plan, 0..plan.maps().count(), seed, cancel)?;
+        weights.draw(plan, 0..plan.maps().count(), seed, &mut Units::with_room(0), cancel)?;
         Ok(weights)
     }
 

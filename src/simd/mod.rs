@@ -12,6 +12,7 @@ mod float;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+#[allow(clippy::excessive_precision)] // The same.
 mod random;
 mod real;
 mod scalar;

@@ -5,6 +5,7 @@
 
 use super::math::{cos_sin_turns, ln, ln_parts, whole};
 use super::{Bits, Narrow, Set, Vector, Wide};
+use std::f32::consts::PI;
 
 /// Random words, in the low halves of `u64`.
 pub type Words<S> = <<S as Set>::Double as Wide>::Bits;
@@ -109,7 +110,7 @@ pub fn normals_single<S: Set>(words: [Words<S>; 4], _: [Words<S>; 4], out: &mut 
     let right = S::Double::splat(0.5);
     let v = S::Single::narrow(unit::<S::Double>(words[1]).sub(right), unit::<S::Double>(words[3]).sub(right));
     let t = v.mul(v);
-    let sine = v.mul(narrow_polynomial(t, [3.141_592_6, -5.167_710, 2.550_077_5, -5.982_913e-1, 7.765_766e-2]));
+    let sine = v.mul(narrow_polynomial(t, [PI, -5.167_71, 2.550_077_4, -5.982_913e-1, 7.765_766e-2]));
     let cosine = narrow_polynomial(t, [1.0, -4.934_802, 4.058_709, -1.335_212, 2.349_373e-1, -2.439_632_4e-2]);
     // The angle is 2 pi v + pi.
     let even = radius.mul(sine.mul(sine).sub(cosine.mul(cosine)));
