@@ -186,6 +186,11 @@ impl Init {
 }
 
 impl Distribution {
+    /// Is every entry zero?
+    pub fn is_zero(&self) -> bool {
+        matches!(*self, Constant(0.0) | Normal(0.0, 0.0) | Uniform(0.0, 0.0) | Orthogonal(0.0))
+    }
+
     /// Draw a `rows x columns` tensor in C order.
     pub fn fill<F: Float>(
         &self,

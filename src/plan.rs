@@ -94,7 +94,7 @@ impl Plan {
             in_features: spec.in_features,
             skips,
             opens_skip,
-            unbiased: hidden.iter().chain(&readout).all(|map| map.bias == Distribution::Constant(0.0)),
+            unbiased: hidden.iter().chain(&readout).all(|map| map.bias.is_zero()),
             through_zero: activations.iter().all(|activation| activation.at_zero().is_some()),
             block: spec.residual.map_or(1, |residual| residual.block),
             readout,

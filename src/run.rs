@@ -90,8 +90,8 @@ struct Family {
     segment: usize,
 }
 
-/// The families of a job, in the order of their first cells. A family is cut where its signals would take more memory
-/// than its deepest net, and so that every thread has something to do.
+/// The families of a job, in the order of their first cells, each cut into parts that end soon: a cell is finished when
+/// its family is.
 fn families<F: Float>(job: &Job<F>) -> Vec<Family> {
     let mut groups = Vec::<Vec<usize>>::new();
     let mut of_kind = HashMap::new();
@@ -100,27 +100,49 @@ fn families<F: Float>(job: &Job<F>) -> Vec<Family> {
         groups.resize_with(groups.len().max(group + 1), Vec::new);
         groups[group].push(index);
     }
-    let parts = job.threads.div_ceil((groups.len() * job.seeds).max(1));
-    let family = |cells: Vec<usize>| {
-        let mut cells = cells.into_iter().map(|index| (index, Plan::new(&job.specs[index]))).collect::<Vec<_>>();
-        cells.sort_by_key(|(_, plan)| std::cmp::Reverse(plan.depth()));
+    let mut parts = Vec::new();
+    for mut group in groups {
+        group.sort_by_key(|&index| job.specs[index].depth);
+        cut(job, &group, &mut parts);
+    }
+    // Where there are fewer runs than threads, parts are dealt out like cards: each gets shallow and deep cells.
+    let hands = job.threads.div_ceil((parts.len() * job.seeds).max(1));
+    let deal = |part: Vec<usize>| {
+        let hands = hands.min(part.len());
+        (0..hands).map(move |hand| part.iter().skip(hand).step_by(hands).copied().collect::<Vec<_>>())
+    };
+    let family = |part: Vec<usize>| {
+        let plan = |&index: &usize| (index, Plan::new(&job.specs[index]));
+        let cells = part.iter().rev().map(plan).collect::<Vec<_>>();
         let segment = cells[0].1.segment::<F>(job.batch);
         Family { cells, segment }
     };
-    let mut all = Vec::new();
-    for mut group in groups {
-        group.sort_by_key(|&index| std::cmp::Reverse(job.specs[index].depth));
-        // Dealt like cards, so that each part has shallow and deep ones.
-        let parts = parts.max(group.len().div_ceil(MOST_SIGNALS)).min(group.len());
-        for part in 0..parts {
-            all.push(family(group.iter().skip(part).step_by(parts).copied().collect()));
-        }
-    }
-    all
+    parts.into_iter().flat_map(deal).map(family).collect()
 }
 
-/// The most cells of a family: their signals share the caches with one layer's weights.
-const MOST_SIGNALS: usize = 64;
+/// Cut cells of one kind, the shallowest first, where a part grows long or the next cell would share little of it.
+fn cut<F>(job: &Job<F>, group: &[usize], parts: &mut Vec<Vec<usize>>) {
+    /// Multiply-adds of a part: some tenths of a second.
+    const WORK: usize = 50_000_000_000;
+    /// Signals of so many cells share the caches with a layer's weights.
+    const CELLS: usize = 64;
+    let (mut work, mut deepest) = (0, 0);
+    for &index in group {
+        let spec = &job.specs[index];
+        let widest = spec.width.values().iter().copied().max().unwrap_or(0);
+        let cost = 3 * spec.depth * widest * widest * job.batch;
+        let part = parts
+            .last_mut()
+            .filter(|part| deepest > 0 && spec.depth <= 4 * deepest && part.len() < CELLS && work + cost <= WORK);
+        if let Some(part) = part {
+            part.push(index);
+        } else {
+            work = 0;
+            parts.push(vec![index]);
+        }
+        (work, deepest) = (work + cost, spec.depth);
+    }
+}
 
 /// Measure every cell. `finished` gets each cell's columns, one a seed, as soon as its last run ends; cells come in any
 /// order. Results do not depend on the number of threads, nor on which cells are measured together.
@@ -371,8 +393,22 @@ mod tests {
     #[test]
     fn depths_share_one_forward_pass() {
         let families = families(&job(mixed(), 5));
-        let depths = |family: &Family| family.cells.iter().map(|(_, plan)| plan.depth()).collect::<Vec<_>>();
-        assert_eq!(families.iter().map(depths).collect::<Vec<_>>(), vec![vec![12, 6, 4, 4, 2]; 3]);
+        assert_eq!(depths(&families), vec![vec![12, 6, 4, 4, 2]; 3]);
+    }
+
+    fn depths(families: &[Family]) -> Vec<Vec<usize>> {
+        families.iter().map(|family| family.cells.iter().map(|(_, plan)| plan.depth()).collect()).collect()
+    }
+
+    #[test]
+    fn a_cell_that_would_share_little_or_take_long_begins_another_family() {
+        let of =
+            |all: &[i128]| depths(&families(&job(all.iter().map(|&d| spec(d, "relu", false, 1, None)).collect(), 5)));
+        assert_eq!(of(&[2, 9, 1, 40, 30]), [vec![2, 1], vec![40, 30, 9]]);
+        // 12 x 12 x 5 x 3 multiply-adds a layer.
+        let many = [1_000_000; 50];
+        assert_eq!(of(&many).iter().map(Vec::len).collect::<Vec<_>>(), [23, 23, 4]);
+        assert_eq!(of(&[7; 130]).iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 2]);
     }
 
     #[test]
@@ -401,7 +437,7 @@ mod tests {
 
     #[test]
     fn a_net_that_breaks_in_a_later_segment_says_where_and_its_shallow_kin_are_whole() {
-        let mut specs = [200, 20].map(|depth| spec(depth, "silu", false, 1, None));
+        let mut specs = [200, 60].map(|depth| spec(depth, "silu", false, 1, None));
         for spec in &mut specs {
             spec.init =
                 crate::init::Init::new(&crate::signature::Call::parse("init", "normal(std=3)").unwrap()).unwrap();
@@ -414,7 +450,7 @@ mod tests {
         };
         let whole = columns(200);
         let layer = whole[0].first_nonfinite.unwrap();
-        assert!(layer > 20 && layer < 200, "{layer}");
+        assert!(layer > 60 && layer < 200, "{layer}");
         assert!(whole[0].values[0][layer - 1].is_finite() && whole[0].values[0][layer + 1].is_nan());
         assert_eq!(whole[1].first_nonfinite, None);
         assert!(whole[1].values.iter().flatten().all(|v| v.is_finite()));
