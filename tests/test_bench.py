@@ -5,14 +5,18 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-from collections.abc import Callable
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from test_cli import run
+from test_cli import COMMAND, run
 from vgcore import bench, cli
 
 TINY = (8, 4, 3)
@@ -81,6 +85,33 @@ def test_json_is_a_record_with_the_facts_it_depends_on_such_as_the_cores_it_was_
     assert {row["rival"] for row in record["rows"]} == {*record["rivals"]} == {*bench.installed()}
     assert {row["job"] for row in record["rows"]} == {*record["jobs"]}
     assert done.stderr == ""
+
+
+def test_an_interrupt_shows_what_was_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "torch", "jax")
+    compare = bench.compare
+
+    def interrupted(*arguments: Any, **options: Any) -> Iterator[list[bench.Row]]:
+        yield next(compare(*arguments, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "compare", interrupted)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    done = CliRunner().invoke(cli.app, ["bench", "--shapes", "8x4x3", "--rounds", "1"])
+    assert done.exit_code == cli.INTERRUPTED
+    assert "probe: " in done.output
+    assert "gradients: " not in done.output
+    assert "interrupted: 1 of 2 comparisons" in done.output
+
+
+def test_an_interrupt_ends_a_run_of_all_rivals_without_a_crash() -> None:
+    arguments = ["bench", "--shapes", "64x32", "--rounds", "100000"]
+    with subprocess.Popen([*COMMAND, *arguments], stdout=-1, stderr=-1, text=True) as process:
+        time.sleep(5)  # imports take a part of it
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED, err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,8 @@ def _bench(
         _show_comparisons(done, record)
     if interrupted:
         _say(f"interrupted: {len(done)} of {planned} comparisons were finished")
-        raise typer.Exit(INTERRUPTED)
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)  # the interpreter's own way out crashes where JAX was interrupted
 
 
 def _say(text: str) -> None:
