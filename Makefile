@@ -55,8 +55,13 @@ lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	$(TEST)/ruff format --check
 	$(TEST)/mypy --strict
 
-bench: .venv/.installed ## Compare with NumPy, and with torch and JAX where .venv has them
+bench: .venv/.installed ## Table of targets, claims, scan for cliffs: 15 minutes; torch and JAX where .venv has them
+	$(call say,bench: against NumPy, torch and JAX)
 	$(VENV)/python benches/compare.py
+	$(call say,bench: sweeps and deep nets)
+	$(VENV)/python benches/claims.py
+	$(call say,bench: cliffs)
+	$(VENV)/python benches/scan.py
 
 clean: ## Remove all that is built
 	cargo clean

@@ -24,7 +24,7 @@ PYTHON_ROWS: list[set[str]] = [
     {"spec", "network", "table"},
     {"probe", "sweep", "train"},
     {"diagnose", "advise", "theory"},
-    {"report", "plot"},
+    {"report", "plot", "bench"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -146,6 +146,8 @@ LIBRARIES = {
     "pandas": {"table", "probe", "sweep"},
     "polars": {"table", "probe", "sweep"},
     "pyarrow": {"table"},
+    "jax": {"bench"},
+    "torch": {"bench"},
     "rich": {"progress", "report", "cli"},
     "typer": {"cli"},
     "click": {"cli"},

@@ -20,7 +20,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from vgcore import data, plot, table
+from vgcore import bench, data, plot, table
 from vgcore._core import COLUMNS, __version__
 from vgcore.probe import Factor, Probe
 from vgcore.spec import LONGEST, MLP
@@ -29,10 +29,15 @@ from vgcore.sweep import Sweep, sweep
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 DIVERGED, USAGE, INTERRUPTED = 1, 2, 130
+SHAPES = "16x32,64x32,256x32,256x256"  # of bench
 LEGEND = """\
 x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. forward: z, toward the output;
 backward: dL/dz and weight: dL/dW, toward the input. first-layer gradient: norm of dL/dW. vanishing, exploding: z or
 dL/dz changes by more than a factor 1000 from end to end. dead: nothing arrives. diverged: a value was not finite."""
+COMPARED = """\
+Microseconds a layer of one net, median over rounds; in brackets as a multiple of vgcore's: above 1, vgcore is faster.
+spread: slowest round over fastest, of the rival where it is worst; far above 1, the machine was busy otherwise.
+"""
 STYLES = {"healthy": "green", "vanishing": "blue", "exploding": "red", "dead": "magenta", "diverged": "bold red"}
 
 
@@ -209,6 +214,40 @@ app.command("probe", help="Measure one net, layer by layer.")(_measure)
 app.command("sweep", help="Measure every combination of the values given.")(_measure)
 
 
+@app.command("bench", help="Compare with torch, JAX and NumPy, as installed, on this machine: about a minute.")
+def _bench(
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option(help="WIDTHxBATCH, such as 64x32,512x8; depth is 64, and 16 from width 512, or as in 64x32x10."),
+    ] = None,
+    rounds: Annotated[int, typer.Option(help="Turns of each rival.")] = 5,
+    threads: Annotated[int | None, typer.Option(help="Keep the whole run to so many cores (Linux).")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a record in JSON instead of tables.")] = False,
+) -> None:
+    several = _gather("shapes", shapes or [SHAPES], lambda text: [bench.shape(part) for part in _split(text)])
+    if threads is not None:
+        bench.keep_to(threads)
+    machine, interrupted = bench.facts(), False
+    done: list[list[bench.Row]] = []
+    planned = len(bench.JOBS) * len(several)
+    try:
+        with Console(stderr=True).status(f"0 of {planned} comparisons") as status:
+            for rows in bench.compare(several, rounds=rounds):
+                done.append(rows)
+                status.update(f"{len(done)} of {planned} comparisons")
+    except KeyboardInterrupt:
+        interrupted = True
+    record = bench.record(machine, [row for rows in done for row in rows])
+    if as_json:
+        print(json.dumps(record, indent=1))
+    elif done:
+        _show_comparisons(done, record)
+    if interrupted:
+        _say(f"interrupted: {len(done)} of {planned} comparisons were finished")
+        sys.stdout.flush()
+        os._exit(INTERRUPTED)  # the interpreter's own way out crashes where JAX was interrupted
+
+
 def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
@@ -287,8 +326,12 @@ def _factor(factor: Factor) -> str:
     return f"{factor.value:.3f}{spread}"
 
 
+def _console() -> Console:
+    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+
+
 def _show(result: Sweep, base: MLP, *, source: str | None, seconds: float, layers: bool) -> None:
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+    console = _console()
     first = result[0]
     fixed = {name: value for name, value in base.to_dict().items() if name not in result.varied and value is not None}
     start = f"{first.loss} loss" if first.loss else "a random cotangent"
@@ -329,6 +372,30 @@ def _layers(cell: Probe, most: int = 16) -> Table:
         ]
         rows.add_row(str(layer + 1), *values)
     return rows
+
+
+def _show_comparisons(done: list[list[bench.Row]], record: dict[str, Any]) -> None:
+    console, facts, build = _console(), record["facts"], record["facts"]["build"]
+    load = "" if facts["load"] is None else f", load {facts['load']:.1f}"
+    console.print(f"{_count(facts['cores'], 'core')} of {facts['cpu']}, {build['isa']}{load}")
+    others = [f"{name} {facts[module] or 'is not installed'}" for name, module in bench.OPTIONAL.items()]
+    console.print(f"vgcore {build['version']}, NumPy {facts['numpy']}, {', '.join(others)}")
+    for job, text in record["jobs"].items():
+        parts = [rows for rows in done if rows[0]["job"] == job]
+        if not parts:
+            continue
+        console.print(f"\n{job}: {text}")
+        lines = Table(box=box.SIMPLE_HEAD)
+        for name in ("width", "batch", "depth", *(row["rival"] for row in parts[0]), "spread"):
+            lines.add_column(name, justify="right", no_wrap=True)
+        for rows in parts:
+            times = [f"{row['median']:.1f} ({row['ratio']:.2f}x)" for row in rows]
+            spread = max(max(row["us_per_layer"]) / min(row["us_per_layer"]) for row in rows)
+            lines.add_row(*map(str, rows[0]["shape"]), f"{rows[0]['median']:.1f}", *times[1:], f"{spread:.1f}")
+        console.print(lines)
+    console.print(COMPARED)
+    for name, does in record["rivals"].items():
+        console.print(f"{name}: {does}".replace("\n\n", " "))
 
 
 def _version(show: bool) -> None:

@@ -1,0 +1,135 @@
+"""The comparison: who takes part, that all compute the same, and what the shell prints of it."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from test_cli import COMMAND, run
+from vgcore import bench, cli
+
+TINY = (8, 4, 3)
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in modules else find(name))
+
+
+def scaled(rival: Callable[[bench.Given], list[bench.Program]], job: str) -> Callable[[bench.Given], list[Any]]:
+    """The rival, if it made a mistake: what it finds is twice too much."""
+
+    def wrong(given: bench.Given) -> list[bench.Program]:
+        (program,) = [program for program in rival(given) if program.job == job]
+        right = program.run
+        program.run = lambda seed: [2 * np.asarray(part) for part in right(seed)]
+        return [program]
+
+    return wrong
+
+
+def test_every_installed_rival_finds_the_same_and_has_a_row_for_every_job() -> None:
+    found = list(bench.compare([TINY], rounds=2))  # an error if gradients differ
+    assert [rows[0]["job"] for rows in found] == list(bench.JOBS)
+    assert [row["rival"] for row in found[0]] == bench.installed()
+    assert [row["rival"] for row in found[1]] == [name for name in bench.installed() if name != "one net"]
+    for row in (row for rows in found for row in rows):
+        assert row["shape"] == list(TINY)
+        assert len(row["us_per_layer"]) == 2
+        assert min(row["us_per_layer"]) <= row["median"] <= max(row["us_per_layer"])
+        assert row["ratio"] == row["median"] / found[list(bench.JOBS).index(row["job"])][0]["median"]
+
+
+@pytest.mark.parametrize(("job", "words"), [("probe", "mean log norm"), ("gradients", "gradients are not vgcore's")])
+def test_a_rival_that_computes_something_else_is_refused(job: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "torch", "jax")
+    monkeypatch.setitem(bench.RIVALS, "NumPy", scaled(bench.numpy, job))
+    with pytest.raises(ValueError, match=f"NumPy.*{words}"):
+        list(bench.compare([TINY], rounds=1))
+
+
+def test_a_net_too_large_to_stay_clear_of_kinks_may_differ_a_little_more() -> None:
+    assert bench.Given(64, 32, 64).tolerance == 1e-4
+    assert bench.Given(256, 64, 300).tolerance > 1e-4
+
+
+def test_the_shell_compares_with_numpy_alone_and_says_who_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "torch", "jax")
+    done = CliRunner().invoke(cli.app, ["bench", "--shapes", "8x4x3", "--rounds", "1"])
+    assert done.exit_code == 0, done.output
+    for words in ("torch is not installed", "JAX is not installed", "NumPy 2" if np.__version__[0] == "2" else "NumPy"):
+        assert words in done.output
+    lines = [line.split() for line in done.output.splitlines() if line.split()[:3] == ["8", "4", "3"]]
+    assert len(lines) == len(bench.JOBS)
+    assert "JAX:" not in done.output
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are chosen on Linux only")
+def test_json_is_a_record_with_the_facts_it_depends_on_such_as_the_cores_it_was_kept_to() -> None:
+    done = run("bench", "--shapes", "8x4x3", "--rounds", "1", "--threads", "1", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert {"date", "cpu", "cores", "load", "build", "python", "numpy", "torch", "jax"} <= {*record["facts"]}
+    assert (record["facts"]["cores"], record["facts"]["build"]["threads"]) == (1, 1)
+    assert {row["rival"] for row in record["rows"]} == {*record["rivals"]} == {*bench.installed()}
+    assert {row["job"] for row in record["rows"]} == {*record["jobs"]}
+    assert done.stderr == ""
+
+
+def test_an_interrupt_shows_what_was_finished(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "torch", "jax")
+    compare = bench.compare
+
+    def interrupted(*arguments: Any, **options: Any) -> Iterator[list[bench.Row]]:
+        yield next(compare(*arguments, **options))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(bench, "compare", interrupted)
+    monkeypatch.setattr(os, "_exit", sys.exit)
+    done = CliRunner().invoke(cli.app, ["bench", "--shapes", "8x4x3", "--rounds", "1"])
+    assert done.exit_code == cli.INTERRUPTED
+    assert "probe: " in done.output
+    assert "gradients: " not in done.output
+    assert "interrupted: 1 of 2 comparisons" in done.output
+
+
+def test_an_interrupt_ends_a_run_of_all_rivals_without_a_crash() -> None:
+    arguments = ["bench", "--shapes", "64x32", "--rounds", "100000"]
+    with subprocess.Popen([*COMMAND, *arguments], stdout=-1, stderr=-1, text=True) as process:
+        time.sleep(5)  # imports take a part of it
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == cli.INTERRUPTED, err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--shapes", "64y32"], ["--shapes", "'64y32'", "64x32"]),
+        (["--shapes", "64"], ["--shapes", "'64'", "width x batch"]),
+        (["--shapes", "0x32"], ["--shapes", "'0x32'"]),
+        (["--shapes", "64x32x"], ["--shapes", "'64x32x'", "64x32x10"]),
+        (["--shapes", ","], ["--shapes", "no values"]),
+        (["--rounds", "0"], ["rounds", "1 or more", "got 0"]),
+        (["--threads", "0"], ["threads", "got 0"]),
+    ],
+)
+def test_bad_input_is_one_clear_error_and_returns_2(arguments: list[str], words: list[str]) -> None:
+    done = run("bench", *arguments)
+    assert done.returncode == cli.USAGE
+    assert done.stdout == ""
+    for word in words:
+        assert word in done.stderr, done.stderr
+    assert "Traceback" not in done.stderr
