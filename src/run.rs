@@ -402,13 +402,14 @@ mod tests {
 
     #[test]
     fn a_cell_that_would_share_little_or_take_long_begins_another_family() {
-        let of =
-            |all: &[i128]| depths(&families(&job(all.iter().map(|&d| spec(d, "relu", false, 1, None)).collect(), 5)));
-        assert_eq!(of(&[2, 9, 1, 40, 30]), [vec![2, 1], vec![40, 30, 9]]);
-        // 12 x 12 x 5 x 3 multiply-adds a layer.
-        let many = [1_000_000; 50];
-        assert_eq!(of(&many).iter().map(Vec::len).collect::<Vec<_>>(), [23, 23, 4]);
-        assert_eq!(of(&[7; 130]).iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 2]);
+        let of = |all: &[i128], batch| {
+            let specs = all.iter().map(|&depth| spec(depth, "relu", false, 1, None)).collect();
+            depths(&families(&job(specs, batch)))
+        };
+        assert_eq!(of(&[2, 9, 1, 40, 30], 5), [vec![2, 1], vec![40, 30, 9]]);
+        assert_eq!(of(&[7; 130], 5).iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 2]);
+        // 12 x 12 x 5000 x 3 multiply-adds a layer.
+        assert_eq!(of(&[1000; 50], 5000).iter().map(Vec::len).collect::<Vec<_>>(), [23, 23, 4]);
     }
 
     #[test]
@@ -437,7 +438,7 @@ mod tests {
 
     #[test]
     fn a_net_that_breaks_in_a_later_segment_says_where_and_its_shallow_kin_are_whole() {
-        let mut specs = [200, 60].map(|depth| spec(depth, "silu", false, 1, None));
+        let mut specs = [160, 40].map(|depth| spec(depth, "silu", false, 1, None));
         for spec in &mut specs {
             spec.init =
                 crate::init::Init::new(&crate::signature::Call::parse("init", "normal(std=3)").unwrap()).unwrap();
@@ -448,9 +449,9 @@ mod tests {
             family.segment = segment;
             run(&job, &family, 5, &mut Workspace::new(0), &Cancel::default()).unwrap()
         };
-        let whole = columns(200);
+        let whole = columns(160);
         let layer = whole[0].first_nonfinite.unwrap();
-        assert!(layer > 60 && layer < 200, "{layer}");
+        assert!(layer > 40 && layer < 160, "{layer}");
         assert!(whole[0].values[0][layer - 1].is_finite() && whole[0].values[0][layer + 1].is_nan());
         assert_eq!(whole[1].first_nonfinite, None);
         assert!(whole[1].values.iter().flatten().all(|v| v.is_finite()));
