@@ -14,6 +14,7 @@ pub mod init;
 #[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 pub mod kernel;
 pub mod loss;
+pub mod memory;
 pub mod naive;
 pub mod plan;
 #[cfg(feature = "python")]

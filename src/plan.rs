@@ -1,7 +1,6 @@
 //! A spec turned into shapes, streams and memory: pure arithmetic that the passes follow.
 
 use crate::activation::Activation;
-use crate::error::{Error, Result};
 use crate::init::{Distribution, Init};
 use crate::kernel::{Matrix, Panels};
 use crate::rng::{Role, Stream};
@@ -180,33 +179,4 @@ impl Plan {
 /// Bytes of a layer's output and slopes.
 fn trace_bytes<F: Float>(map: &Map, batch: usize) -> u128 {
     2 * Panels::<F>::bytes(map.fan_out, batch)
-}
-
-/// Refuse a job that needs more memory than the machine can give.
-pub fn check_memory(what: &str, needed: u128, hint: &'static str) -> Result<()> {
-    match available_memory() {
-        Some(available) if needed > u128::from(available) => {
-            Err(Error::Memory { what: what.to_owned(), needed, available, hint })
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Bytes that can be allocated without swapping: the least of what the kernel calls available and what the control
-/// group has left. `None` where the system does not say (there, an allocation that fails is the limit).
-pub fn available_memory() -> Option<u64> {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
-    let kernel = read("/proc/meminfo")?
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-        .map(|kib| kib * 1024)?;
-    // The page cache counts as used there, but the kernel gives it up when asked.
-    let cache = || {
-        let stat = read("/sys/fs/cgroup/memory.stat")?;
-        stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse::<u64>().ok())
-    };
-    let used = || number("/sys/fs/cgroup/memory.current").unwrap_or(0).saturating_sub(cache().unwrap_or(0));
-    let group = number("/sys/fs/cgroup/memory.max").map(|max| max.saturating_sub(used()));
-    Some(group.map_or(kernel, |group| group.min(kernel)))
 }

@@ -4,6 +4,7 @@
 //! threads of every count ever asked for, and had to be rebuilt after `fork`.
 
 use crate::error::{Error, Result};
+use crate::memory::keep_what_is_freed;
 
 /// The number of threads to use: the caller's, else `VGCORE_NUM_THREADS`, else what the machine offers.
 pub fn threads(given: Option<i128>) -> Result<usize> {
@@ -24,6 +25,7 @@ pub fn threads(given: Option<i128>) -> Result<usize> {
 
 /// Do `first` on this thread while `count - 1` more do `other`; wait for all.
 pub fn share(count: usize, first: impl FnOnce(), other: impl Fn() + Sync) {
+    keep_what_is_freed();
     std::thread::scope(|scope| {
         for _ in 1..count {
             // Where the system gives no further thread, those there are do the work.

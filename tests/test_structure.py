@@ -35,7 +35,7 @@ RUST_ROWS: list[set[str]] = [
     {"spec"},
     {"naive"},
     {"forward", "backward", "stats", "plan", "weights"},
-    {"threads"},
+    {"threads", "memory"},
     {"gradients", "gradcheck"},
     {"run"},
     {"py"},

@@ -238,46 +238,47 @@ pub struct GramSums {
 
 /// Sums over two Gram matrices, in `f64`.
 pub fn gram_sums<F: Float>(a: &Matrix<F>, b: &Matrix<F>) -> GramSums {
-    let mut sums = GramSums::default();
-    let mut squares = 0.0;
-    for (row, (a, b)) in a.each_row().zip(b.each_row()).enumerate() {
-        let end = (row + 1).next_multiple_of(F::LANES / 2);
-        let below = simd::run(Pairs { a: &a[..end], b: &b[..end] });
-        let (diagonal_a, diagonal_b) = (a[row].wide(), b[row].wide());
-        sums.squares += 2.0 * below.0;
-        sums.products += 2.0 * below.1;
-        sums.magnitudes += 2.0 * below.2;
-        sums.diagonal += diagonal_a * diagonal_b;
-        squares += diagonal_a * diagonal_a;
-    }
-    sums.squares -= squares;
-    sums.products -= sums.diagonal;
-    sums.magnitudes -= sums.diagonal;
-    sums
+    simd::run(Sums { a: &a.data, b: &b.data, stride: a.stride, rows: a.rows })
 }
 
-/// `(sum of a^2, sum of a b, sum of |a b|)`.
-struct Pairs<'v, F> {
+struct Sums<'v, F> {
     a: &'v [F],
     b: &'v [F],
+    stride: usize,
+    rows: usize,
 }
 
-impl<F: Float> Task for Pairs<'_, F> {
-    type Output = (f64, f64, f64);
+impl<F: Float> Task for Sums<'_, F> {
+    type Output = GramSums;
 
     #[inline(always)]
-    fn run<S: Set>(self) -> (f64, f64, f64) {
+    fn run<S: Set>(self) -> GramSums {
         const CHUNK: usize = 8;
         let (mut squares, mut products, mut magnitudes) = ([0.0; CHUNK], [0.0; CHUNK], [0.0; CHUNK]);
-        for (a, b) in self.a.chunks_exact(CHUNK).zip(self.b.chunks_exact(CHUNK)) {
-            for lane in 0..CHUNK {
-                let (a, product) = (a[lane].wide(), a[lane].wide() * b[lane].wide());
-                squares[lane] += a * a;
-                products[lane] += product;
-                magnitudes[lane] += product.abs();
+        let mut diagonal = (0.0, 0.0);
+        for row in 0..self.rows {
+            let from = row * self.stride;
+            // Zeros above the diagonal fill the last chunk.
+            let part = from..from + (row + 1).next_multiple_of(CHUNK);
+            for (a, b) in self.a[part.clone()].chunks_exact(CHUNK).zip(self.b[part].chunks_exact(CHUNK)) {
+                for lane in 0..CHUNK {
+                    let (a, product) = (a[lane].wide(), a[lane].wide() * b[lane].wide());
+                    squares[lane] += a * a;
+                    products[lane] += product;
+                    magnitudes[lane] += product.abs();
+                }
             }
+            let (a, b) = (self.a[from + row].wide(), self.b[from + row].wide());
+            diagonal.0 += a * a;
+            diagonal.1 += a * b;
         }
-        (squares.iter().sum(), products.iter().sum(), magnitudes.iter().sum())
+        // What lies below the diagonal counts twice.
+        GramSums {
+            squares: 2.0 * squares.iter().sum::<f64>() - diagonal.0,
+            products: 2.0 * products.iter().sum::<f64>() - diagonal.1,
+            magnitudes: 2.0 * magnitudes.iter().sum::<f64>() - diagonal.1,
+            diagonal: diagonal.1,
+        }
     }
 }
 
