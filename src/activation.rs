@@ -147,11 +147,10 @@ static TABLE: [Row; 10] = [
         "tanh", [], [],
         homogeneous: false, at_zero: |_| Some([1.0, 1.0]), kink: |_| None, steepest: |_| 1.0,
         |z, _p| {
-            let t = z.abs() * -2.0;
-            let m = t.expm1();
-            let y = -m / (m + 2.0);
+            let (e, less_one) = (z * 2.0).decay();
+            let y = -less_one / (e + 1.0);
             // 1 / cosh^2 = 4 e / (1 + e)^2 with e = exp(-2|z|), and 1 + y = 2 / (1 + e).
-            (y.with_sign_of(z), t.exp() * (y + 1.0) * (y + 1.0))
+            (y.with_sign_of(z), e * (y + 1.0) * (y + 1.0))
         }
     ),
     row!(
@@ -168,7 +167,10 @@ static TABLE: [Row; 10] = [
     row!(
         "elu", [], [Param::new("alpha", Domain::Finite, 1.0)],
         homogeneous: false, at_zero: |p| Some([p[0], 1.0]), kink: |_| Some(0.0), steepest: |p| p[0].abs().max(1.0),
-        |z, p| (z.above(0.0, z, z.expm1() * p[0]), z.above(0.0, R::of(1.0), z.exp() * p[0]))
+        |z, p| {
+            let (e, less_one) = z.decay();
+            (z.above(0.0, z, less_one * p[0]), z.above(0.0, R::of(1.0), e * p[0]))
+        }
     ),
     // Klambauer et al. 2017, arXiv:1706.02515.
     row!(
@@ -176,8 +178,9 @@ static TABLE: [Row; 10] = [
         homogeneous: false, at_zero: |_| Some([LAMBDA * ALPHA, LAMBDA]), kink: |_| Some(0.0),
         steepest: |_| LAMBDA * ALPHA,
         |z, _p| {
+            let (e, less_one) = z.decay();
             let below = LAMBDA * ALPHA;
-            (z.above(0.0, z * LAMBDA, z.expm1() * below), z.above(0.0, R::of(LAMBDA), z.exp() * below))
+            (z.above(0.0, z * LAMBDA, less_one * below), z.above(0.0, R::of(LAMBDA), e * below))
         }
     ),
     // Hendrycks and Gimpel 2016, arXiv:1606.08415: z N(z), or its tanh approximation.
@@ -202,7 +205,7 @@ static TABLE: [Row; 10] = [
         |z, p| {
             let t = z * p[0];
             // log(1 + e^t) without overflow; torch's rule is the identity above the threshold.
-            let bent = ((-t.abs()).exp().log1p() + t.at_least(0.0)) * (1.0 / p[0]);
+            let bent = (t.decay().0.log1p() + t.at_least(0.0)) * (1.0 / p[0]);
             (t.above(p[1], z, bent), t.above(p[1], R::of(1.0), logistic(t).0))
         }
     ),
@@ -211,9 +214,10 @@ static TABLE: [Row; 10] = [
 /// `(s, 1 - s)` of the logistic function, both to full relative accuracy.
 #[inline(always)]
 fn logistic<R: Real>(z: R) -> (R, R) {
-    let e = (-z.abs()).exp();
-    let large = R::of(1.0) / (e + 1.0);
-    let small = e * large;
+    let (e, _) = z.decay();
+    let rounded = e / (e + 1.0);
+    // small = e (1 - small), which has less of the rounding of 1 + e.
+    let (large, small) = (R::of(1.0) - rounded, e - e * rounded);
     (z.above(0.0, large, small), z.above(0.0, small, large))
 }
 

@@ -2,7 +2,8 @@
 //!
 //! One `f64` goes through `libm`, a vector through `smooth.rs`: two evaluations of one formula that share no primitive.
 
-use super::{Bits, Wide, smooth};
+use super::smooth::{self, SIGN};
+use super::{Bits, Wide};
 use std::f64::consts::{FRAC_1_SQRT_2, PI};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -27,19 +28,12 @@ pub trait Real:
     fn at_least(self, bound: f64) -> Self;
     /// `yes` where this is above a bound, `no` elsewhere and where it is NaN.
     fn above(self, bound: f64, yes: Self, no: Self) -> Self;
-    /// `e^x`.
-    fn exp(self) -> Self;
-    /// `e^x - 1`, to full relative accuracy near 0.
-    fn expm1(self) -> Self;
+    /// `(e^-|x|, e^-|x| - 1)`, both to full relative accuracy.
+    fn decay(self) -> (Self, Self);
     /// `ln(1 + x)` for `0 <= x <= 1`, to full relative accuracy near 0.
     fn log1p(self) -> Self;
     /// The standard normal's distribution function, to full relative accuracy in the lower tail, and its density.
     fn normal(self) -> (Self, Self);
-}
-
-/// `1 / sqrt(2 pi)`.
-fn peak_of_density() -> f64 {
-    1.0 / (2.0 * PI).sqrt()
 }
 
 impl Real for f64 {
@@ -58,26 +52,21 @@ impl Real for f64 {
     fn above(self, bound: f64, yes: Self, no: Self) -> Self {
         if self > bound { yes } else { no }
     }
-    fn exp(self) -> Self {
-        libm::exp(self)
-    }
-    fn expm1(self) -> Self {
-        libm::expm1(self)
+    fn decay(self) -> (Self, Self) {
+        (libm::exp(-self.abs()), libm::expm1(-self.abs()))
     }
     fn log1p(self) -> Self {
         libm::log1p(self)
     }
     fn normal(self) -> (Self, Self) {
         // erfc keeps its digits in the negative tail, where 1 + erf has none.
-        (0.5 * libm::erfc(-self * FRAC_1_SQRT_2), peak_of_density() * libm::exp(-0.5 * self * self))
+        (0.5 * libm::erfc(-self * FRAC_1_SQRT_2), libm::exp(-0.5 * self * self) / (2.0 * PI).sqrt())
     }
 }
 
 /// A vector as a [`Real`].
 #[derive(Clone, Copy)]
 pub struct Reals<V>(pub V);
-
-const SIGN: u64 = 1 << 63;
 
 impl<V: Wide> Real for Reals<V> {
     #[inline(always)]
@@ -102,12 +91,9 @@ impl<V: Wide> Real for Reals<V> {
         Self(self.0.above(V::splat(bound), yes.0, no.0))
     }
     #[inline(always)]
-    fn exp(self) -> Self {
-        Self(smooth::exp(self.0))
-    }
-    #[inline(always)]
-    fn expm1(self) -> Self {
-        Self(smooth::expm1(self.0))
+    fn decay(self) -> (Self, Self) {
+        let (e, less_one) = smooth::decay(self.0);
+        (Self(e), Self(less_one))
     }
     #[inline(always)]
     fn log1p(self) -> Self {
@@ -116,7 +102,7 @@ impl<V: Wide> Real for Reals<V> {
     #[inline(always)]
     fn normal(self) -> (Self, Self) {
         let (below, density) = smooth::normal(self.0);
-        (Self(below), Self(density) * peak_of_density())
+        (Self(below), Self(density))
     }
 }
 
