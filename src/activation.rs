@@ -169,7 +169,7 @@ static TABLE: [Row; 10] = [
         homogeneous: false, at_zero: |p| Some([p[0], 1.0]), kink: |_| Some(0.0), steepest: |p| p[0].abs().max(1.0),
         |z, p| {
             let (e, less_one) = z.decay();
-            (z.above(0.0, z, less_one * p[0]), z.above(0.0, R::of(1.0), e * p[0]))
+            (z.above(0.0, z, less_one.with_sign_of(z) * p[0]), z.above(0.0, R::of(1.0), e * p[0]))
         }
     ),
     // Klambauer et al. 2017, arXiv:1706.02515.
@@ -180,7 +180,8 @@ static TABLE: [Row; 10] = [
         |z, _p| {
             let (e, less_one) = z.decay();
             let below = LAMBDA * ALPHA;
-            (z.above(0.0, z * LAMBDA, less_one * below), z.above(0.0, R::of(LAMBDA), e * below))
+            let value = z.above(0.0, z * LAMBDA, less_one.with_sign_of(z) * below);
+            (value, z.above(0.0, R::of(LAMBDA), e * below))
         }
     ),
     // Hendrycks and Gimpel 2016, arXiv:1606.08415: z N(z), or its tanh approximation.
