@@ -163,8 +163,8 @@ fn float32_is_the_right_number_rounded() {
             [half(0..=u32::MAX >> 1), negative.join().unwrap()]
         });
         for (what, (error, z)) in halves.into_iter().flat_map(|half| ["value", "slope"].into_iter().zip(half)) {
-            println!("{} {what}: at most 0.5 units, or {error} at {z:e}", activation.text());
-            assert!(error <= 0.51, "{} {what} at {z:e}: {error} units", activation.text());
+            println!("{} {what}: at most 0.5 units, or {error:.3} at {z:e}", activation.text());
+            assert!(error <= 0.51, "{} {what} at {z:e}: {error:.3} units", activation.text());
         }
     }
 }
