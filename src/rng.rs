@@ -96,16 +96,15 @@ impl<F: Float> Task for Fill<'_, F> {
 
     #[inline(always)]
     fn run<S: Set>(self) {
-        let size = 4 * S::Double::LANES;
-        let mut groups = self.out.chunks_exact_mut(size);
+        let mut groups = self.out.chunks_exact_mut(4 * GROUPS * S::Double::LANES);
         let mut block = self.stream.first;
         for out in &mut groups {
             self.stream.fill::<F, S>(block, self.shape, out);
-            block += S::Double::LANES as u64;
+            block += (GROUPS * S::Double::LANES) as u64;
         }
         let rest = groups.into_remainder();
         if !rest.is_empty() {
-            let mut all = [F::ZERO; 4 * MOST_LANES];
+            let mut all = [F::ZERO; 4 * GROUPS * MOST_LANES];
             self.stream.fill::<F, S>(block, self.shape, &mut all);
             rest.copy_from_slice(&all[..rest.len()]);
         }
@@ -115,42 +114,57 @@ impl<F: Float> Task for Fill<'_, F> {
 /// The most lanes of `f64` that a set has.
 const MOST_LANES: usize = 8;
 
+/// Vectors of blocks at once: the ten rounds are one chain, and one chain alone leaves the processor half idle.
+const GROUPS: usize = 2;
+
+/// Four words of each block of some vectors of blocks.
+type Groups<S> = [[Words<S>; 4]; GROUPS];
+
 impl Stream {
-    /// The numbers of as many blocks as a vector has lanes.
+    /// The numbers of some vectors of blocks.
     #[inline(always)]
     fn fill<F: Float, S: Set>(self, block: u64, shape: Shape, out: &mut [F]) {
         let high = self.words::<S>(block, self.role as u32);
         let low = if F::WIDE { self.words::<S>(block, self.role as u32 + LOW_BITS) } else { high };
-        match shape {
-            Shape::Uniform(bounds) => F::uniforms::<S>(high, low, bounds, out),
-            Shape::Normal => F::normals::<S>(high, low, out),
+        for (group, out) in out.chunks_exact_mut(4 * S::Double::LANES).take(GROUPS).enumerate() {
+            match shape {
+                Shape::Uniform(bounds) => F::uniforms::<S>(high[group], low[group], bounds, out),
+                Shape::Normal => F::normals::<S>(high[group], low[group], out),
+            }
         }
     }
 
     /// Philox4x32 with ten rounds on one block a lane, from block `first` on.
     #[inline(always)]
-    fn words<S: Set>(self, first: u64, role: u32) -> [Words<S>; 4] {
+    fn words<S: Set>(self, first: u64, role: u32) -> Groups<S> {
         let splat = Words::<S>::splat;
-        let block = splat(first).add(Words::<S>::count());
-        // Only the low halves count; what multiplications leave in the high ones is cut off at the end.
-        let mut c = [block, block.right::<32>(), splat(u64::from(self.layer)), splat(u64::from(role))];
+        let mut groups = [[splat(0); 4]; GROUPS];
+        for (i, c) in groups.iter_mut().enumerate() {
+            let block = splat(first + (i * S::Double::LANES) as u64).add(Words::<S>::count());
+            // Only the low halves count; what multiplications leave in the high ones is cut off at the end.
+            *c = [block, block.right::<32>(), splat(u64::from(self.layer)), splat(u64::from(role))];
+        }
         let (mut low_key, mut high_key) = (self.seed as u32, (self.seed >> 32) as u32);
         for _ in 0..10 {
-            let left = c[0].mul_low(splat(0xD251_1F53));
-            let right = c[2].mul_low(splat(0xCD9E_8D57));
-            c = [
-                right.right::<32>().xor(c[1]).xor(splat(u64::from(low_key))),
-                right,
-                left.right::<32>().xor(c[3]).xor(splat(u64::from(high_key))),
-                left,
-            ];
+            for c in &mut groups {
+                let left = c[0].mul_low(splat(0xD251_1F53));
+                let right = c[2].mul_low(splat(0xCD9E_8D57));
+                *c = [
+                    right.right::<32>().xor(c[1]).xor(splat(u64::from(low_key))),
+                    right,
+                    left.right::<32>().xor(c[3]).xor(splat(u64::from(high_key))),
+                    left,
+                ];
+            }
             low_key = low_key.wrapping_add(0x9E37_79B9);
             high_key = high_key.wrapping_add(0xBB67_AE85);
         }
-        for word in &mut c {
-            *word = word.and(splat(u64::from(u32::MAX)));
+        for c in &mut groups {
+            for word in c {
+                *word = word.and(splat(u64::from(u32::MAX)));
+            }
         }
-        c
+        groups
     }
 }
 
@@ -165,7 +179,7 @@ mod tests {
 
         #[inline(always)]
         fn run<S: Set>(self) -> [u32; 4] {
-            self.0.words::<S>(self.1, self.2).map(|words| {
+            self.0.words::<S>(self.1, self.2)[0].map(|words| {
                 let mut lanes = [0.0; MOST_LANES];
                 simd::math::whole::<S::Double>(words).store(&mut lanes);
                 lanes[0] as u32

@@ -6,7 +6,7 @@
 use super::buffer::Buffer;
 use super::panels::{Panel, Panels};
 use super::tiles::{Product, Start, Strided};
-use crate::simd::{self, Float, Set, Task};
+use crate::simd::{self, Eight, Float, Set, Task, Vector, Wide, sum_of_eight};
 
 /// The most steps of the inner index in one go: that many rows of a panel, 128 bytes each, stay in the first-level cache.
 const INNER: usize = 256;
@@ -43,10 +43,11 @@ impl<F: Float> Matrix<F> {
     }
 
     /// Distance of two rows. Long rows are an odd number of cache lines apart: at powers of two, the entries of a column
-    /// fall into the same few sets of the caches (`W^T d` ran at two thirds of its speed at width 1024).
+    /// fall into the same few sets of the caches (`W^T d` ran at two thirds of its speed at width 1024). Short ones gain
+    /// nothing, and need not be spread after they are drawn.
     fn stride(columns: usize) -> usize {
         let line = F::LANES / 2;
-        if columns < 8 * line { columns } else { columns.next_multiple_of(2 * line) + line }
+        if columns < 32 * line { columns } else { columns.next_multiple_of(2 * line) + line }
     }
 
     /// Take a shape and be written in C order by `fill`, keeping the allocation.
@@ -253,19 +254,21 @@ impl<F: Float> Task for Sums<'_, F> {
 
     #[inline(always)]
     fn run<S: Set>(self) -> GramSums {
-        const CHUNK: usize = 8;
-        let (mut squares, mut products, mut magnitudes) = ([0.0; CHUNK], [0.0; CHUNK], [0.0; CHUNK]);
+        let zero = S::Double::splat(0.0);
+        let (mut squares, mut products, mut magnitudes): (Eight<S>, Eight<S>, Eight<S>) =
+            ([zero; 4], [zero; 4], [zero; 4]);
         let mut diagonal = (0.0, 0.0);
         for row in 0..self.rows {
             let from = row * self.stride;
-            // Zeros above the diagonal fill the last chunk.
-            let part = from..from + (row + 1).next_multiple_of(CHUNK);
-            for (a, b) in self.a[part.clone()].chunks_exact(CHUNK).zip(self.b[part].chunks_exact(CHUNK)) {
-                for lane in 0..CHUNK {
-                    let (a, product) = (a[lane].wide(), a[lane].wide() * b[lane].wide());
-                    squares[lane] += a * a;
-                    products[lane] += product;
-                    magnitudes[lane] += product.abs();
+            // Zeros above the diagonal fill the last eight.
+            for column in (0..=row).step_by(8) {
+                for (part, lane) in (0..8).step_by(S::Double::LANES).enumerate() {
+                    let a = F::load_wide::<S>(&self.a[from + column + lane..]);
+                    let b = F::load_wide::<S>(&self.b[from + column + lane..]);
+                    let product = a.mul(b);
+                    squares[part] = a.multiply_add(a, squares[part]);
+                    products[part] = products[part].add(product);
+                    magnitudes[part] = magnitudes[part].add(product.max(zero.sub(product)));
                 }
             }
             let (a, b) = (self.a[from + row].wide(), self.b[from + row].wide());
@@ -274,9 +277,9 @@ impl<F: Float> Task for Sums<'_, F> {
         }
         // What lies below the diagonal counts twice.
         GramSums {
-            squares: 2.0 * squares.iter().sum::<f64>() - diagonal.0,
-            products: 2.0 * products.iter().sum::<f64>() - diagonal.1,
-            magnitudes: 2.0 * magnitudes.iter().sum::<f64>() - diagonal.1,
+            squares: 2.0 * sum_of_eight::<S>(squares) - diagonal.0,
+            products: 2.0 * sum_of_eight::<S>(products) - diagonal.1,
+            magnitudes: 2.0 * sum_of_eight::<S>(magnitudes) - diagonal.1,
             diagonal: diagonal.1,
         }
     }

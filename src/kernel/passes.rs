@@ -3,7 +3,7 @@
 //! Sums are in `f64`, in an order fixed by the shapes.
 
 use super::panels::{Panel, Panels};
-use crate::simd::{self, Float, Set, Task, times_power_of_two};
+use crate::simd::{self, Eight, Float, Set, Task, Vector, sum_of_eight, times_power_of_two};
 
 /// What a pass takes at once: every row of a panel is a whole number of these.
 const CHUNK: usize = 8;
@@ -226,29 +226,18 @@ impl<F: Float> Task for Weighted<'_, F> {
 
     #[inline(always)]
     fn run<S: Set>(self) {
-        by_lanes!(self.panel.lanes, LANES => {
-            for (row, sum) in self.panel.values.chunks_exact(LANES).zip(self.sums) {
-                let mut parts = [0.0; CHUNK];
-                for chunk in 0..LANES / CHUNK {
-                    for lane in 0..CHUNK {
-                        parts[lane] += row[chunk * CHUNK + lane].wide() * self.weights[chunk * CHUNK + lane];
-                    }
+        let lanes = self.panel.lanes;
+        for (row, sum) in self.panel.values.chunks_exact(lanes).zip(self.sums) {
+            let mut parts: Eight<S> = [S::Double::splat(0.0); 4];
+            for chunk in (0..lanes).step_by(CHUNK) {
+                for (part, lane) in (chunk..chunk + CHUNK).step_by(S::Double::LANES).enumerate() {
+                    let weight = S::Double::load(&self.weights[lane..]);
+                    parts[part] = F::load_wide::<S>(&row[lane..]).multiply_add(weight, parts[part]);
                 }
-                *sum += folded(parts);
             }
-        });
-    }
-}
-
-/// The sum of a chunk, by halves.
-#[inline(always)]
-fn folded(mut parts: [f64; CHUNK]) -> f64 {
-    for half in [4, 2, 1] {
-        for lane in 0..half {
-            parts[lane] += parts[lane + half];
+            *sum += sum_of_eight::<S>(parts);
         }
     }
-    parts[0]
 }
 
 struct CountBelow<'v, F> {

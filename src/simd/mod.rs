@@ -181,6 +181,24 @@ pub trait Wide: Vector<f64> {
     }
 }
 
+/// Eight running sums, in as many vectors as they fill: in the same order on every instruction set.
+pub type Eight<S> = [<S as Set>::Double; 4];
+
+/// The sum of eight, by halves.
+#[inline(always)]
+pub fn sum_of_eight<S: Set>(parts: Eight<S>) -> f64 {
+    let mut lanes = [0.0; 8];
+    for (part, lanes) in parts.into_iter().zip(lanes.chunks_exact_mut(S::Double::LANES)) {
+        part.store(lanes);
+    }
+    for half in [4, 2, 1] {
+        for lane in 0..half {
+            lanes[lane] += lanes[lane + half];
+        }
+    }
+    lanes[0]
+}
+
 /// A vector of `u64`; sums wrap.
 pub trait Bits: Copy {
     /// All lanes this value.
