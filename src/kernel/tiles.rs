@@ -168,8 +168,13 @@ fn accumulate<F: Float, S: Set, const ROWS: usize, const VECTORS: usize>(
     let width = VECTORS * Lanes::<F, S>::LANES;
     let last = (ROWS - 1) * left.row + (inner - 1) * left.step;
     assert!(last < left.values.len() && (inner - 1) * right_step + width <= right.len());
+    // While a tile is worked on, the weights of the next are fetched: as whole rows (`W x`) or a few of each row (`W^T d`).
+    // Left to themselves, the caches of a net larger than they are made W x at width 256 wait half of its time.
+    let next = left.values.as_ptr().wrapping_add(ROWS * left.row);
+    let stride = if left.step == 1 { ROWS * left.row / inner } else { left.step };
     let mut local = *sums;
     for k in 0..inner {
+        S::prefetch(next.wrapping_add(k * stride));
         // SAFETY: `k < inner`, and the end of the last `k` was checked against the length above.
         let values = unsafe { right.get_unchecked(k * right_step..k * right_step + width) };
         let mut vectors = [Lanes::<F, S>::splat(F::ZERO); VECTORS];

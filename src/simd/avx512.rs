@@ -12,6 +12,12 @@ impl Set for Avx512 {
     type Single = Single;
     type Double = Double;
     const TILE: usize = 8;
+
+    #[inline(always)]
+    fn prefetch<T>(address: *const T) {
+        // SAFETY: a hint; no address faults.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
+    }
 }
 
 /// Does this machine have it?

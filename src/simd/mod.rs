@@ -235,6 +235,10 @@ pub trait Set {
     type Double: Wide;
     /// Rows of two accumulators that its registers hold.
     const TILE: usize;
+
+    /// Ask for the cache line of an address, which need not be valid.
+    #[inline(always)]
+    fn prefetch<T>(_address: *const T) {}
 }
 
 /// Arithmetic that [`run`] compiles for each instruction set.
