@@ -245,6 +245,22 @@ mod tests {
     }
 
     #[test]
+    fn normals_are_the_box_muller_pairs_of_their_words() {
+        let unit = |word: u32| (f64::from(word) + 0.5) / 4_294_967_296.0;
+        for (block, found) in normals::<f32>(200_000).chunks(4).enumerate() {
+            let words = philox([block as u32, 0, 3, 0], [7, 0]);
+            for pair in [0, 2] {
+                let radius = (-2.0 * libm::log(unit(words[pair]))).sqrt();
+                let (sine, cosine) = libm::sincos(std::f64::consts::TAU * unit(words[pair + 1]));
+                // Ten roundings of float32, 6e-8 each, of numbers of the size of the radius.
+                let bound = 6e-7 * radius;
+                assert!((found[pair] - radius * cosine).abs() < bound, "{block} {pair}: {found:?}");
+                assert!((found[pair + 1] - radius * sine).abs() < bound, "{block} {pair}: {found:?}");
+            }
+        }
+    }
+
+    #[test]
     fn normals_have_the_moments_of_a_normal() {
         let count = 400_000;
         let all = normals::<f32>(count);
