@@ -117,7 +117,7 @@ fn error(gradient: &Tensor<f64>, direction: &[f64], (numeric, exponent): (f64, i
 /// Relative error of every tensor's gradient, named as in a state dict, `input` last.
 pub fn gradcheck(spec: &Spec, seed: u64, batch: usize, cancel: &Cancel) -> Result<Vec<(String, f64)>> {
     let plan = Plan::new(spec);
-    let weights = Weights::<f64>::drawn(&plan, seed, cancel)?;
+    let weights = Weights::<f64>::drawn(&plan, seed, 1, cancel)?;
     let normals = |role, layer, count| {
         let mut all = vec![0.0; count];
         Stream::new(seed, layer, role).normal::<f64>(&mut all);

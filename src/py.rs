@@ -307,8 +307,8 @@ struct Weights {
 
 fn draw<F: Float>(py: Python<'_>, plan: &Arc<Plan>, seed: u64) -> PyResult<Arc<Numbers<F>>> {
     check_memory("drawing these weights", plan.weight_bytes::<F>(), "lower depth or width")?;
-    let plan = Arc::clone(plan);
-    Ok(Arc::new(detached(py, move |cancel| Numbers::drawn(&plan, seed, cancel))?))
+    let (plan, threads) = (Arc::clone(plan), threads::threads(None)?);
+    Ok(Arc::new(detached(py, move |cancel| Numbers::drawn(&plan, seed, threads, cancel))?))
 }
 
 /// State-dict keys and shapes, input side first.

@@ -48,6 +48,8 @@ pub struct Job<F> {
 
 /// What a worker reuses from run to run.
 struct Workspace<F> {
+    /// Threads of a run: more than one where there are fewer runs than threads.
+    threads: usize,
     units: Units<F>,
     weights: Weights<F>,
     trace: Trace<F>,
@@ -66,9 +68,10 @@ struct Head<F> {
 }
 
 impl<F: Float> Workspace<F> {
-    /// A workspace that keeps so many bytes of unit normals.
-    fn new(units: usize) -> Self {
+    /// A workspace for runs of so many threads each, that keeps so many bytes of unit normals.
+    fn new(threads: usize, units: usize) -> Self {
         Self {
+            threads,
             units: Units::with_room(units),
             weights: Weights::default(),
             trace: Trace::default(),
@@ -153,7 +156,7 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
     let cells = job.specs.iter().map(|_| Mutex::new((0, vec![None; job.seeds]))).collect::<Vec<_>>();
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
     let work = || -> Result<()> {
-        let mut space = Workspace::new(if families.len() > 1 { UNITS } else { 0 });
+        let mut space = Workspace::new(job.threads / workers, if families.len() > 1 { UNITS } else { 0 });
         loop {
             let task = next.fetch_add(1, Ordering::Relaxed);
             let Some(family) = families.get(task / job.seeds) else { return Ok(()) };
@@ -187,11 +190,18 @@ fn run<F: Float>(
     space: &mut Workspace<F>,
     cancel: &Cancel,
 ) -> Result<Vec<Columns>> {
-    let Workspace { units, weights, trace, checkpoints, signals, head, buffers } = space;
+    let Workspace { threads, units, weights, trace, checkpoints, signals, head, buffers } = space;
     let plan = &family.cells[0].1;
     let depth = plan.depth();
     let segments = (0..depth).step_by(family.segment).map(|first| first..(first + family.segment).min(depth));
     let start = set_input(job, plan, seed, trace.begin(0));
+    let draw = |layers, weights: &mut Weights<F>, units: &mut Units<F>| {
+        if *threads > 1 {
+            weights.draw_on(*threads, plan, layers, seed, cancel)
+        } else {
+            weights.draw(plan, layers, seed, units, cancel)
+        }
+    };
 
     let mut shared = Columns::new(depth);
     let mut broken = None;
@@ -203,7 +213,7 @@ fn run<F: Float>(
         } else if layers.end < depth {
             checkpoint.copy_from(trace.input(0));
         }
-        weights.draw(plan, layers.clone(), seed, units, cancel)?;
+        draw(layers.clone(), weights, units)?;
         broken = forward(plan, weights, trace, layers, &mut Gauge { columns: &mut shared, plan, buffers }, cancel)?;
         if broken.is_some() {
             break;
@@ -221,7 +231,7 @@ fn run<F: Float>(
         let last = layers.end >= reached;
         if !last {
             trace.begin(layers.start).copy_from(checkpoint);
-            weights.draw(plan, layers.clone(), seed, units, cancel)?;
+            draw(layers.clone(), weights, units)?;
             forward(plan, weights, trace, layers.clone(), &mut (), cancel)?;
         }
         // The end of every other segment has been seen as the start of the next.
@@ -428,7 +438,7 @@ mod tests {
             let mut whole = families(&job).remove(0);
             let mut columns = |segment| {
                 whole.segment = segment;
-                vec![run(&job, &whole, 5, &mut Workspace::new(0), &Cancel::default()).unwrap()]
+                vec![run(&job, &whole, 5, &mut Workspace::new(1, 0), &Cancel::default()).unwrap()]
             };
             let expected = bits(&columns(12));
             for segment in segments {
@@ -448,7 +458,7 @@ mod tests {
         let mut family = families(&job).remove(0);
         let mut columns = |segment| {
             family.segment = segment;
-            run(&job, &family, 5, &mut Workspace::new(0), &Cancel::default()).unwrap()
+            run(&job, &family, 5, &mut Workspace::new(1, 0), &Cancel::default()).unwrap()
         };
         let whole = columns(160);
         let layer = whole[0].first_nonfinite.unwrap();

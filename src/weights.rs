@@ -6,8 +6,10 @@ use crate::kernel::Matrix;
 use crate::plan::{Map, Plan};
 use crate::rng::Stream;
 use crate::simd::Float;
+use crate::threads::share;
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Weights and biases of one linear map.
 #[derive(Debug, Clone)]
@@ -95,20 +97,57 @@ impl<F: Float> Weights<F> {
         units: &mut Units<F>,
         cancel: &Cancel,
     ) -> Result<()> {
-        self.first = which.start;
-        self.unbiased = plan.unbiased;
-        self.maps.resize_with(which.len().max(self.maps.len()), Linear::default);
-        for (linear, map) in self.maps.iter_mut().zip(plan.maps().skip(which.start).take(which.len())) {
+        for (linear, map) in self.reshape(plan, which) {
             cancel.check()?;
             linear.draw(map, seed, units, cancel)?;
         }
         Ok(())
     }
 
+    /// The same, layers shared out to some threads.
+    pub fn draw_on(
+        &mut self,
+        threads: usize,
+        plan: &Plan,
+        which: Range<usize>,
+        seed: u64,
+        cancel: &Cancel,
+    ) -> Result<()> {
+        /// Entries that take longer to draw than a thread to start.
+        const WORTH_A_THREAD: usize = 300_000;
+        let threads = if plan.weight_entries() < WORTH_A_THREAD { 1 } else { threads };
+        let maps = Mutex::new(self.reshape(plan, which));
+        let failure = Mutex::new(None);
+        let work = || {
+            let next = || maps.lock().unwrap_or_else(PoisonError::into_inner).next();
+            while let Some((linear, map)) = next() {
+                let drawn = cancel.check().and_then(|()| linear.draw(map, seed, &mut Units::with_room(0), cancel));
+                if let Err(error) = drawn {
+                    *failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(error);
+                    return;
+                }
+            }
+        };
+        share(threads, work, work);
+        failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+
+    /// Take the shape of some maps of a net; gives them side by side with what they are to be.
+    fn reshape<'w, 'p>(
+        &'w mut self,
+        plan: &'p Plan,
+        which: Range<usize>,
+    ) -> impl Iterator<Item = (&'w mut Linear<F>, &'p Map)> {
+        self.first = which.start;
+        self.unbiased = plan.unbiased;
+        self.maps.resize_with(which.len().max(self.maps.len()), Linear::default);
+        self.maps.iter_mut().zip(plan.maps().skip(which.start).take(which.len()))
+    }
+
     /// A whole net's numbers for a seed.
-    pub fn drawn(plan: &Plan, seed: u64, cancel: &Cancel) -> Result<Self> {
+    pub fn drawn(plan: &Plan, seed: u64, threads: usize, cancel: &Cancel) -> Result<Self> {
         let mut weights = Self::default();
-        weights.draw(plan, 0..plan.maps().count(), seed, &mut Units::with_room(0), cancel)?;
+        weights.draw_on(threads, plan, 0..plan.maps().count(), seed, cancel)?;
         Ok(weights)
     }
 

@@ -105,7 +105,7 @@ struct Twins<F> {
 
 fn twins<F: Float>(spec: &Spec) -> Twins<F> {
     let plan = Plan::new(spec);
-    let weights = Weights::<F>::drawn(&plan, 5, &Cancel::default()).unwrap();
+    let weights = Weights::<F>::drawn(&plan, 5, 2, &Cancel::default()).unwrap();
     let wide = |v: &[F]| v.iter().map(|v| v.wide()).collect::<Vec<_>>();
     let map = |m: &vgcore::weights::Linear<F>| (rows(&wide(&m.weight.to_rows()), m.weight.columns()), wide(&m.bias));
     let maps = weights.maps.iter().map(map).collect();
@@ -156,7 +156,7 @@ fn participation_ratio(h: &Rows) -> f64 {
 fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Vec<Vec<f64>> {
     use vgcore::rng::{Role, Stream};
     let plan = Plan::new(spec);
-    let weights = Weights::<f64>::drawn(&plan, seed, &Cancel::default()).unwrap();
+    let weights = Weights::<f64>::drawn(&plan, seed, 2, &Cancel::default()).unwrap();
     let maps = weights
         .maps
         .iter()
