@@ -34,8 +34,8 @@ demo: .venv/.installed ## Build, install into .venv, run the depth sweep, draw i
 		--width 64 --batch 256 --seeds 4 --out demo/sweep.csv --plot demo
 
 test: lint ## Lint, Rust tests, then the wheel's tests in a clean .venv-test
-	$(call say,test: Rust)
-	cargo test --locked --release
+	$(call say,test: Rust on every instruction set)
+	for isa in avx512 avx2 neon scalar; do VGCORE_ISA=$$isa cargo test --locked --release --quiet || exit 1; done
 	$(call say,test: the installed wheel)
 	$(TEST)/python -c 'import sys, vgcore; assert vgcore.__file__.startswith(sys.prefix), vgcore.__file__'
 	$(TEST)/python -m mypy.stubtest vgcore._core

@@ -442,7 +442,9 @@ def test_every_instruction_set_gives_the_same_numbers_but_for_rounding(isa: str)
     assert done.returncode == 0, done.stderr
     used, got = json.loads(done.stdout)
     assert used == isa
-    expected = json.loads(run(code, VGCORE_ISA="").stdout)[1]
+    best, expected = json.loads(run(code, VGCORE_ISA="").stdout)
+    if "scalar" not in (isa, best):
+        assert got == expected  # every set that fuses a multiply-add gives the same bits
     for a, b in zip(got, expected, strict=True):
         # A relative 1e-5 of the linear columns: 8 layers of sums of 48 float32 terms in another order.
         for name in LOGS:
@@ -532,7 +534,7 @@ def test_a_bad_number_of_threads_in_the_environment_is_refused(threads: str) -> 
 def test_the_build_tells_what_it_is() -> None:
     info = vg.build_info()
     assert info["version"] == vg.__version__
-    assert info["isa"] in {"scalar", "avx2", "avx512"}
+    assert info["isa"] in {"scalar", "neon", "avx2", "avx512"}
     assert isinstance(info["threads"], int)
     assert info["threads"] >= 1
     assert info["profile"] == "release"
