@@ -30,8 +30,8 @@ def kernel_gradients(net: vg.Network, problem: Problem) -> vg.Gradients:
 @over_examples
 @given(spec=specs(), seed=seeds)
 def test_drawn_numbers_are_those_of_the_reference(spec: vg.MLP, seed: int) -> None:
-    # The kernel makes float32 normals in float32, to 6e-7 of their radius; the reference in float64, rounded.
-    for dtype, tolerance in (("float64", 1e-14), ("float32", 2e-6)):
+    # The kernel makes float32 normals in float32, to 2.5e-7 of their radius; the reference in float64, rounded.
+    for dtype, tolerance in (("float64", 1e-14), ("float32", 5e-7)):
         drawn = spec.init(seed=seed, dtype=dtype).state_dict()
         expected = reference.init(spec, seed, dtype)
         assert list(drawn) == list(expected)

@@ -10,7 +10,7 @@ pub(super) const WHOLE: f64 = 4_503_599_627_370_496.0;
 
 /// `c[0] + x (c[1] + x (c[2] + ...))`.
 #[inline(always)]
-fn polynomial<V: Wide, const N: usize>(x: V, c: [f64; N]) -> V {
+pub fn polynomial<V: Wide, const N: usize>(x: V, c: [f64; N]) -> V {
     let mut sum = V::splat(c[N - 1]);
     for &c in c[..N - 1].iter().rev() {
         sum = sum.mul(x).add(V::splat(c));
