@@ -107,8 +107,18 @@ def test_float32_columns_follow_the_reference_to_a_thousandth(activation: str, s
         skip=skip,
         block=2,
     )
-    given: dict[str, Any] = {"batch": 17, "seeds": 2, "dtype": "float32"}
+    # A z within float32's rounding of a kink may fall to either side of it, and a whole slope with it.
+    clear = (seed for seed in range(0, 100, 2) if min(nearest_to_zero(spec, seed + run) for run in (0, 1)) > 1e-5)
+    seed = next(clear) if activation in {"relu", "leaky_relu", "selu"} else 0
+    given: dict[str, Any] = {"batch": 17, "seeds": 2, "seed": seed, "dtype": "float32"}
     assert_columns(vg.probe(spec, **given), reference.probe(spec, **given), 1e-3, 5e-3)
+
+
+def nearest_to_zero(spec: vg.MLP, seed: int) -> float:
+    """The least |z| of a run on 17 samples, as a share of its layer's largest."""
+    x = reference.Stream(seed, reference.INPUT, dtype="float32").normal((17, 20))
+    trace = reference.propagate(spec, reference.init(spec, seed, "float32"), x)
+    return min(float(np.abs(z.value).min() / np.abs(z.value).max()) for z in trace.z)
 
 
 @pytest.mark.parametrize("activation", vg.ACTIVATIONS)
