@@ -40,6 +40,9 @@ class Gradients:
 class Network:
     """A spec with numbers, made by `spec.init(seed=...)` or `Network.from_state_dict`. Immutable.
 
+    Large nets are drawn and differentiated on as many threads as `VGCORE_NUM_THREADS` says, else as the machine has; the
+    bits do not depend on it.
+
     >>> import numpy as np
     >>> import vgcore as vg
     >>> net = vg.MLP(depth=3, width=8, out_features=2, activation="tanh").init(seed=0)
