@@ -139,8 +139,8 @@ fn sizes(most: usize, few: &'static [usize]) -> impl Iterator<Item = usize> + Cl
 
 #[test]
 fn products_are_exact_for_few_units_at_every_batch() {
-    for batch in sizes(70, &[1, 8, 9, 17, 33]) {
-        for rows in sizes(20, &[1, 2, 7, 17]) {
+    for batch in sizes(70, &[1, 9, 17]) {
+        for rows in sizes(20, &[3, 7]) {
             exact_in_both_types([rows, 1 + (3 * rows + batch) % 23, batch]);
         }
     }
@@ -148,16 +148,17 @@ fn products_are_exact_for_few_units_at_every_batch() {
 
 #[test]
 fn products_are_exact_at_every_width() {
-    for width in sizes(130, &[3, 33, 64, 127]) {
+    for width in sizes(130, &[3]) {
         // Every batch up to 70 comes by.
         exact_in_both_types([width, 131 - width, if cfg!(miri) { 3 } else { 1 + 37 * width % 70 }]);
     }
 }
 
 #[test]
+#[cfg_attr(miri, ignore = "minutes")]
 fn products_are_exact_across_the_blocks_of_long_sums_and_of_many_rows() {
     let shapes = [[257, 3, 5], [3, 257, 5], [600, 2, 33], [2, 600, 33], [5, 3, 257], [9, 17, 600], [513, 300, 40]];
-    for shape in shapes.into_iter().take(if cfg!(miri) { 2 } else { shapes.len() }) {
+    for shape in shapes {
         exact_in_both_types(shape);
     }
 }
