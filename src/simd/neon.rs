@@ -2,12 +2,8 @@
 #![allow(unsafe_code)]
 
 use super::{Bits, Narrow, Set, Task, Vector, Wide};
-use std::arch::aarch64::{
-    float32x4_t, float64x2_t, uint64x2_t, vaddq_f64, vaddq_u64, vandq_u64, vcombine_u64, vcreate_u64, vdivq_f64,
-    vdupq_n_f32, vdupq_n_f64, vdupq_n_s64, vdupq_n_u64, veorq_u64, vfmaq_f32, vfmaq_f64, vld1q_f32, vld1q_f64,
-    vmovn_u64, vmull_u32, vmulq_f64, vorrq_u64, vreinterpretq_f64_u64, vreinterpretq_u64_f64, vshlq_u64, vsqrtq_f64,
-    vst1q_f32, vst1q_f64, vsubq_f64, vsubq_u64,
-};
+#[allow(clippy::wildcard_imports)] // Some fifty intrinsics.
+use std::arch::aarch64::*;
 
 /// This set.
 pub struct Neon;
@@ -42,7 +38,7 @@ pub struct Single(float32x4_t);
 pub struct Double(float64x2_t);
 
 macro_rules! vector {
-    ($name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident) => {
+    ($name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $transposed:ident) => {
         // SAFETY (all blocks below): a task runs on these vectors only inside `run`, where the set is enabled; loads and
         // stores touch `LANES` elements of a slice that has just been cut to that length.
         impl Vector<$element> for $name {
@@ -70,18 +66,105 @@ macro_rules! vector {
                 // SAFETY: as above. The summand comes first.
                 Self(unsafe { $fma(b.0, self.0, a.0) })
             }
+            #[inline(always)]
+            fn transpose(from: &[$element], from_step: usize, to: &mut [$element], to_step: usize) {
+                let mut rows = [Self::splat(0.0); Self::LANES];
+                for (i, row) in rows.iter_mut().enumerate() {
+                    *row = Self::load(&from[i * from_step..]);
+                }
+                for (i, row) in $transposed(rows).into_iter().enumerate() {
+                    row.store(&mut to[i * to_step..]);
+                }
+            }
         }
     };
 }
 
-vector!(Single, f32, 4, vdupq_n_f32, vld1q_f32, vst1q_f32, vfmaq_f32);
-vector!(Double, f64, 2, vdupq_n_f64, vld1q_f64, vst1q_f64, vfmaq_f64);
+vector!(Single, f32, 4, vdupq_n_f32, vld1q_f32, vst1q_f32, vfmaq_f32, transposed_single);
+vector!(Double, f64, 2, vdupq_n_f64, vld1q_f64, vst1q_f64, vfmaq_f64, transposed_double);
+
+/// Pairs of rows, then fours.
+#[inline(always)]
+fn transposed_single([a, b, c, d]: [Single; 4]) -> [Single; 4] {
+    // SAFETY: as above; no memory is touched.
+    unsafe {
+        let low = (pairs(vzip1q_f32(a.0, b.0)), pairs(vzip1q_f32(c.0, d.0)));
+        let high = (pairs(vzip2q_f32(a.0, b.0)), pairs(vzip2q_f32(c.0, d.0)));
+        [
+            Single(singles(vzip1q_f64(low.0, low.1))),
+            Single(singles(vzip2q_f64(low.0, low.1))),
+            Single(singles(vzip1q_f64(high.0, high.1))),
+            Single(singles(vzip2q_f64(high.0, high.1))),
+        ]
+    }
+}
+
+#[inline(always)]
+fn transposed_double([a, b]: [Double; 2]) -> [Double; 2] {
+    // SAFETY: as above; no memory is touched.
+    unsafe { [Double(vzip1q_f64(a.0, b.0)), Double(vzip2q_f64(a.0, b.0))] }
+}
+
+/// Each pair of lanes as one.
+#[inline(always)]
+fn pairs(of: float32x4_t) -> float64x2_t {
+    // SAFETY: as above; no memory is touched.
+    unsafe { vreinterpretq_f64_f32(of) }
+}
+
+/// Each lane as the pair that it is.
+#[inline(always)]
+fn singles(of: float64x2_t) -> float32x4_t {
+    // SAFETY: as above; no memory is touched.
+    unsafe { vreinterpretq_f32_f64(of) }
+}
+
+// SAFETY (all blocks below): as for the vectors above; no memory is touched but where it says so.
+impl Narrow for Single {
+    type Double = Double;
+
+    #[inline(always)]
+    fn narrow(low: Double, high: Double) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vcombine_f32(vcvt_f32_f64(low.0), vcvt_f32_f64(high.0)) })
+    }
+    #[inline(always)]
+    fn add(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vaddq_f32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn sub(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vsubq_f32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn mul(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vmulq_f32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vsqrtq_f32(self.0) })
+    }
+    #[inline(always)]
+    fn store_fours(even: Self, odd: Self, to: &mut [f32]) {
+        let to = &mut to[..8];
+        // SAFETY: as above; the slice has just been cut to two vectors.
+        unsafe {
+            let (low, high) = (pairs(vzip1q_f32(even.0, odd.0)), pairs(vzip2q_f32(even.0, odd.0)));
+            vst1q_f32(to.as_mut_ptr(), singles(vzip1q_f64(low, high)));
+            vst1q_f32(to.as_mut_ptr().add(4), singles(vzip2q_f64(low, high)));
+        }
+    }
+}
 
 /// A vector of `u64`.
 #[derive(Clone, Copy)]
 pub struct Words(uint64x2_t);
 
-// SAFETY (all blocks below): as for the vectors above; no memory is touched.
+// SAFETY (all blocks below): as for the vectors above; no memory is touched but by a load and a store.
 impl Wide for Double {
     type Bits = Words;
 
@@ -119,6 +202,33 @@ impl Wide for Double {
     fn from_bits(bits: Words) -> Self {
         // SAFETY: as above.
         Self(unsafe { vreinterpretq_f64_u64(bits.0) })
+    }
+    #[inline(always)]
+    fn load_f32(from: &[f32]) -> Self {
+        let from = &from[..Self::LANES];
+        // SAFETY: as above; the slice has just been cut to the elements that are read.
+        Self(unsafe { vcvt_f64_f32(vld1_f32(from.as_ptr())) })
+    }
+    #[inline(always)]
+    fn store_f32(self, to: &mut [f32]) {
+        let to = &mut to[..Self::LANES];
+        // SAFETY: as above; the slice has just been cut to the elements that are written.
+        unsafe { vst1_f32(to.as_mut_ptr(), vcvt_f32_f64(self.0)) }
+    }
+    #[inline(always)]
+    fn min(self, bound: Self) -> Self {
+        // SAFETY: as above. Not `vminq_f64`, which gives the NaN of either back.
+        Self(unsafe { vbslq_f64(vcltq_f64(bound.0, self.0), bound.0, self.0) })
+    }
+    #[inline(always)]
+    fn max(self, bound: Self) -> Self {
+        // SAFETY: as above. Not `vmaxq_f64`, for the same reason.
+        Self(unsafe { vbslq_f64(vcgtq_f64(bound.0, self.0), bound.0, self.0) })
+    }
+    #[inline(always)]
+    fn above(self, bound: Self, yes: Self, no: Self) -> Self {
+        // SAFETY: as above. Comparisons with NaN are false.
+        Self(unsafe { vbslq_f64(vcgtq_f64(self.0, bound.0), yes.0, no.0) })
     }
 }
 
