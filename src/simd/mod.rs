@@ -71,8 +71,12 @@ impl Isa {
 
 /// The instruction set in use; an error if `VGCORE_ISA` names one that is unknown or that this machine lacks.
 pub fn isa() -> Result<Isa> {
+    chosen().clone()
+}
+
+fn chosen() -> &'static Result<Isa> {
     static CHOSEN: OnceLock<Result<Isa>> = OnceLock::new();
-    CHOSEN.get_or_init(|| choose(std::env::var("VGCORE_ISA").ok().as_deref())).clone()
+    CHOSEN.get_or_init(|| choose(std::env::var("VGCORE_ISA").ok().as_deref()))
 }
 
 fn choose(forced: Option<&str>) -> Result<Isa> {
@@ -256,7 +260,7 @@ pub type Lanes<F, S> = <F as Float>::Vector<S>;
 /// Run a task with the best instructions of this machine.
 pub fn run<T: Task>(task: T) -> T::Output {
     // A wrong VGCORE_ISA is reported by `isa` before any job starts.
-    match isa() {
+    match chosen() {
         #[cfg(target_arch = "x86_64")]
         Ok(Isa::Avx512) => avx512::run(task),
         #[cfg(target_arch = "x86_64")]
