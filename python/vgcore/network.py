@@ -40,8 +40,8 @@ class Gradients:
 class Network:
     """A spec with numbers, made by `spec.init(seed=...)` or `Network.from_state_dict`. Immutable.
 
-    Large nets are drawn and differentiated on as many threads as `VGCORE_NUM_THREADS` says, else as the machine has; the
-    bits do not depend on it.
+    Large nets are drawn and differentiated on as many threads as `VGCORE_NUM_THREADS` says, else as the machine has;
+    the bits do not depend on it.
 
     >>> import numpy as np
     >>> import vgcore as vg

@@ -66,9 +66,9 @@ class Probe:
         log10_delta_rms: The same of the backward signal dL/dz.
         log10_wgrad_norm: Frobenius norm of dL/dW.
         log10_bgrad_norm: Norm of dL/db.
-        log10_sample_wgrad_rms: Root mean square over samples of the Frobenius norm of one sample's share of dL/dW, which
-            is |h||dL/dz| (Goodfellow 2015, arXiv:1510.01799). The B shares add up to dL/dW: pointing one way their norm
-            is B times this, in random directions sqrt(B) times.
+        log10_sample_wgrad_rms: Root mean square over samples of the Frobenius norm of one sample's share of dL/dW,
+            which is |h||dL/dz| (Goodfellow 2015, arXiv:1510.01799). The B shares add up to dL/dW: pointing one way
+            their norm is B times this, in random directions sqrt(B) times.
         saturated: Share of (sample, unit) with |phi'(z)| below 1 % of its largest value; ReLU's flat half counts.
         dead: Share of units that are exactly 0 for every sample.
         correlation: Mean cosine between the z of two samples; nan for one sample.
