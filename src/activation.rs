@@ -36,8 +36,8 @@ struct Row {
     signature: Signature,
     /// `phi(t z) = t phi(z)` for every `t > 0`: such a net can carry an exponent forward.
     homogeneous: bool,
-    /// The slopes just below and just above 0 where `phi(0) = 0`, `None` elsewhere: a signal too small for `phi` to bend
-    /// passes as `z` times these, so that it can carry an exponent too.
+    /// The slopes just below and just above 0 where `phi(0) = 0`, `None` elsewhere: a signal too small for `phi` to
+    /// bend passes as `z` times these, so that it can carry an exponent too.
     at_zero: fn(&Values) -> Option<[f64; 2]>,
     /// Where `phi` or `phi'` jumps: no difference quotient may straddle it.
     kink: fn(&Values) -> Option<f64>,

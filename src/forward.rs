@@ -8,8 +8,8 @@ use crate::simd::Float;
 use crate::weights::{Linear, Weights};
 use std::ops::Range;
 
-/// What the forward pass leaves for the backward pass, of all layers or of some that follow each other. Reused from run to
-/// run.
+/// What the forward pass leaves for the backward pass, of all layers or of some that follow each other. Reused from run
+/// to run.
 #[derive(Debug, Clone)]
 pub struct Trace<F> {
     /// Index of the first layer.

@@ -224,8 +224,8 @@ impl Distribution {
     }
 }
 
-/// Unit normals to this mean and standard deviation. Rounded to the type first: a draw kept and rescaled has the bits of one
-/// made anew.
+/// Unit normals to this mean and standard deviation. Rounded to the type first: a draw kept and rescaled has the bits
+/// of one made anew.
 pub fn rescale<F: Float>(units: &mut [F], mean: f64, std: f64) {
     let (mean, std) = (F::of(mean), F::of(std));
     units.iter_mut().for_each(|n| *n = *n * std + mean);

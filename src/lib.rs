@@ -1,8 +1,8 @@
 //! Vanishing and exploding gradients in deep MLPs: fast forward and backward passes whose numbers carry their exponent,
 //! so that no depth underflows or overflows them.
 //!
-//! A [`spec::Spec`] is checked once, turned into a [`plan::Plan`], run by [`run::probe`] over many seeds in parallel, and
-//! comes back as [`stats::Columns`].
+//! A [`spec::Spec`] is checked once, turned into a [`plan::Plan`], run by [`run::probe`] over many seeds in parallel,
+//! and comes back as [`stats::Columns`].
 
 pub mod activation;
 pub mod backward;

@@ -34,10 +34,10 @@ pub fn available_memory() -> Option<u64> {
 
 /// Let the allocator keep what jobs free, up to some tens of megabytes, for the next job.
 ///
-/// The GNU allocator gives large blocks back to the system at once, and a job that begins with fresh pages pays a fault for
-/// each: half the time of the explicit gradients of a net of width 256. It learns better from the first large block that it
-/// sees freed: blocks up to that size, and twice as much in all, then stay. So it is shown one, untouched, of nearly the
-/// largest size that it learns from (32 MiB). Other allocators have nothing to learn.
+/// The GNU allocator gives large blocks back to the system at once, and a job that begins with fresh pages pays a fault
+/// for each: half the time of the explicit gradients of a net of width 256. It learns better from the first large block
+/// that it sees freed: blocks up to that size, and twice as much in all, then stay. So it is shown one, untouched, of
+/// nearly the largest size that it learns from (32 MiB). Other allocators have nothing to learn.
 pub fn keep_what_is_freed() {
     static SHOWN: Once = Once::new();
     SHOWN.call_once(|| drop(std::hint::black_box(Vec::<u8>::with_capacity(31 << 20))));

@@ -47,8 +47,8 @@ enum Message<M, T> {
     Done(std::thread::Result<Result<T>>),
 }
 
-/// Run `work` on a thread of its own. Its items reach `report` on the calling thread; a signal or an error there cancels
-/// the work and returns at once, without waiting for the workers, who own all that they use.
+/// Run `work` on a thread of its own. Its items reach `report` on the calling thread; a signal or an error there
+/// cancels the work and returns at once, without waiting for the workers, who own all that they use.
 fn in_background<M: Send + 'static, T: Send + 'static>(
     py: Python<'_>,
     work: impl FnOnce(&Cancel, &(dyn Fn(M) + Sync)) -> Result<T> + Send + 'static,

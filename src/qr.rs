@@ -1,9 +1,9 @@
 //! Orthonormal columns: the Q of a blocked Householder QR whose R has a positive diagonal.
 //!
-//! A block of reflectors is one product of matrices, `H_1 ... H_b = I - V T V^T` with an upper triangular `T`
-//! (R. Schreiber and C. Van Loan, "A storage-efficient WY representation for products of Householder transformations",
-//! SIAM J. Sci. Stat. Comput. 10, 1989). Only the columns of the block itself are reflected one by one; all others see
-//! the block as products, which run on the kernels of the layers. With the signs fixed, Q is Haar-distributed for normal
+//! A block of reflectors is one product of matrices, `H_1 ... H_b = I - V T V^T` with an upper triangular `T` (R.
+//! Schreiber and C. Van Loan, "A storage-efficient WY representation for products of Householder transformations", SIAM
+//! J. Sci. Stat. Comput. 10, 1989). Only the columns of the block itself are reflected one by one; all others see the
+//! block as products, which run on the kernels of the layers. With the signs fixed, Q is Haar-distributed for normal
 //! entries (F. Mezzadri, "How to generate random matrices from the classical compact groups", 2007,
 //! arXiv:math-ph/0609050).
 

@@ -181,8 +181,8 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
     failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
-/// One run of a family: its nets with one seed. The forward pass of the deepest is that of all; their backward passes go
-/// side by side, each from its own output. Columns come in the order of the cells.
+/// One run of a family: its nets with one seed. The forward pass of the deepest is that of all; their backward passes
+/// go side by side, each from its own output. Columns come in the order of the cells.
 fn run<F: Float>(
     job: &Job<F>,
     family: &Family,

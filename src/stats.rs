@@ -187,8 +187,8 @@ impl<F: Float> Gauge<'_, F> {
     /// See the input of a layer, or past the last one the output, before the deltas of that layer: its rank belongs to
     /// the layer before.
     ///
-    /// With `G = H H^T` over the samples, both the rank (`tr(G)^2 / |G|^2`) and `|dL/dW|^2 = sum of G * (D D^T)` (facts: I2)
-    /// cost far less than a weight gradient, unless the batch is large.
+    /// With `G = H H^T` over the samples, both the rank (`tr(G)^2 / |G|^2`) and `|dL/dW|^2 = sum of G * (D D^T)`
+    /// (facts: I2) cost far less than a weight gradient, unless the batch is large.
     pub fn input(&mut self, layer: usize, input: &Scaled<F>) {
         let Buffers { near, gram: kept, matrix, scratch, .. } = &mut *self.buffers;
         let input = input.near_one(near);

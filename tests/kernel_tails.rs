@@ -55,7 +55,8 @@ impl<F: Float> Buffers<F> {
         Self { batch: Panels::default(), matrix: Matrix::default(), scratch: Matrix::default() }
     }
 
-    /// Leave NaN behind, more than the products of this shape write, so that whatever is read before it is written shows.
+    /// Leave NaN behind, more than the products of this shape write, so that whatever is read before it is written
+    /// shows.
     fn spoil(&mut self, [rows, columns, batch]: [usize; 3]) {
         let nan = F::of(f64::NAN);
         let most = rows.max(columns).max(batch) + 64;

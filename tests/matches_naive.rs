@@ -223,8 +223,8 @@ proptest! {
 
     #[test]
     fn float32_gradients_match_the_oracle(spec in specs(2, TAME, KINKED), batch in 1..70_usize) {
-        // The oracle has the rounded weights: what is left is f32 rounding (6e-8) over sums of 40 and up to 6 layers. In
-        // one of a thousand nets it would step over a kink and change a whole unit: those are for float64.
+        // The oracle has the rounded weights: what is left is f32 rounding (6e-8) over sums of 40 and up to 6 layers.
+        // In one of a thousand nets it would step over a kink and change a whole unit: those are for float64.
         compare::<f32>(&spec, batch, 1e-3);
     }
 

@@ -8,7 +8,8 @@ use super::panels::{Panel, Panels};
 use super::tiles::{Product, Start, Strided};
 use crate::simd::{self, Eight, Float, Set, Task, Vector, Wide, sum_of_eight};
 
-/// The most steps of the inner index in one go: that many rows of a panel, 128 bytes each, stay in the first-level cache.
+/// The most steps of the inner index in one go: that many rows of a panel, 128 bytes each, stay in the first-level
+/// cache.
 const INNER: usize = 256;
 
 /// The most rows in one go: a block of `ROWS x INNER` weights stays in the second-level cache from panel to panel.
@@ -42,9 +43,9 @@ impl<F: Float> Matrix<F> {
         rows as u128 * Self::stride(columns) as u128 * size_of::<F>() as u128
     }
 
-    /// Distance of two rows. Long rows are an odd number of cache lines apart: at powers of two, the entries of a column
-    /// fall into the same few sets of the caches (`W^T d` ran at two thirds of its speed at width 1024). Short ones gain
-    /// nothing, and need not be spread after they are drawn.
+    /// Distance of two rows. Long rows are an odd number of cache lines apart: at powers of two, the entries of a
+    /// column fall into the same few sets of the caches (`W^T d` ran at two thirds of its speed at width 1024). Short
+    /// ones gain nothing, and need not be spread after they are drawn.
     fn stride(columns: usize) -> usize {
         let line = F::LANES / 2;
         if columns < 32 * line { columns } else { columns.next_multiple_of(2 * line) + line }

@@ -1,9 +1,9 @@
 //! Samples in panels: `[panel][feature][lane]`, a lane a sample.
 //!
-//! A panel is [`Float::LANES`] samples wide, the last one half of that where the samples left need no more, so that every
-//! loop over the innermost axis is a whole number of vectors. Lanes past the batch hold zeros in what enters a product
-//! from outside; activations may fill them, so reductions over samples go through [`Panels::rows`], which leaves them
-//! out.
+//! A panel is [`Float::LANES`] samples wide, the last one half of that where the samples left need no more, so that
+//! every loop over the innermost axis is a whole number of vectors. Lanes past the batch hold zeros in what enters a
+//! product from outside; activations may fill them, so reductions over samples go through [`Panels::rows`], which
+//! leaves them out.
 
 use super::buffer::Buffer;
 use crate::simd::{self, Float, Lanes, Set, Task, Vector};

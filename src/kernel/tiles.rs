@@ -74,8 +74,8 @@ impl<F: Float> Product<'_, F> {
                 }
             };
         }
-        // As many accumulators as hide the latency of a fused multiply-add and fit the registers. One vector a row leaves
-        // room for twice the rows.
+        // As many accumulators as hide the latency of a fused multiply-add and fit the registers. One vector a row
+        // leaves room for twice the rows.
         if S::TILE >= 8 && VECTORS == 1 {
             while_at_least!(16);
         }
@@ -168,8 +168,8 @@ fn accumulate<F: Float, S: Set, const ROWS: usize, const VECTORS: usize>(
     let width = VECTORS * Lanes::<F, S>::LANES;
     let last = (ROWS - 1) * left.row + (inner - 1) * left.step;
     assert!(last < left.values.len() && (inner - 1) * right_step + width <= right.len());
-    // While a tile is worked on, the weights of the next are fetched: as whole rows (`W x`) or a few of each row (`W^T d`).
-    // Left to themselves, the caches of a net larger than they are made W x at width 256 wait half of its time.
+    // While a tile is worked on, the weights of the next are fetched: as whole rows (`W x`) or a few of each row (`W^T
+    // d`). Left to themselves, the caches of a net larger than they are made W x at width 256 wait half of its time.
     let next = left.values.as_ptr().wrapping_add(ROWS * left.row);
     let stride = if left.step == 1 { ROWS * left.row / inner } else { left.step };
     let mut local = *sums;

@@ -1,7 +1,7 @@
 //! Element types, vectors of every instruction set behind one trait, and the run-time choice among them.
 //!
-//! A [`Task`] is arithmetic on slices, written once. [`run`] compiles it for each instruction set and picks the best one
-//! that this machine has, so that one wheel serves all. `VGCORE_ISA=avx512|avx2|neon|scalar` forces one.
+//! A [`Task`] is arithmetic on slices, written once. [`run`] compiles it for each instruction set and picks the best
+//! one that this machine has, so that one wheel serves all. `VGCORE_ISA=avx512|avx2|neon|scalar` forces one.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

@@ -39,8 +39,8 @@ pub struct Double(float64x2_t);
 
 macro_rules! vector {
     ($name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $transposed:ident) => {
-        // SAFETY (all blocks below): a task runs on these vectors only inside `run`, where the set is enabled; loads and
-        // stores touch `LANES` elements of a slice that has just been cut to that length.
+        // SAFETY (all blocks below): a task runs on these vectors only inside `run`, where the set is enabled; loads
+        // and stores touch `LANES` elements of a slice that has just been cut to that length.
         impl Vector<$element> for $name {
             const LANES: usize = $lanes;
 

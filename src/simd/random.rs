@@ -111,9 +111,9 @@ pub fn normals_single<S: Set>(words: [Words<S>; 4], _: [Words<S>; 4], out: &mut 
 
 /// `(cos 2 pi u, sin 2 pi u)` for `0 <= u <= 1`, to `1e-9`.
 ///
-/// Of half the angle less a right angle no quadrants are needed: `cos 2a = cos^2 a - sin^2 a`, `sin 2a = 2 sin a cos a`. The
-/// polynomials were fitted on Chebyshev nodes of the square of `v` up to `1/4`. In `f32` their error was three times that of
-/// the rounding, and showed in float32 nets of 10,000 layers.
+/// Of half the angle less a right angle no quadrants are needed: `cos 2a = cos^2 a - sin^2 a`, `sin 2a = 2 sin a cos
+/// a`. The polynomials were fitted on Chebyshev nodes of the square of `v` up to `1/4`. In `f32` their error was three
+/// times that of the rounding, and showed in float32 nets of 10,000 layers.
 #[inline(always)]
 fn cos_sin_by_halves<V: Wide>(u: V) -> (V, V) {
     let v = u.sub(V::splat(0.5));

@@ -1,8 +1,8 @@
 //! Smooth functions on vectors of `f64`, of which activations are made.
 //!
 //! Products are fused with sums where the set can, so that sets with and without may differ in the last bit; nothing
-//! here needs it for its accuracy, which `tests/accuracy.rs` holds. Coefficients are minimax fits by Remez' algorithm in
-//! 45 digits (mpmath), each good to 2^-55 of the function that it is for. NaN stays NaN.
+//! here needs it for its accuracy, which `tests/accuracy.rs` holds. Coefficients are minimax fits by Remez' algorithm
+//! in 45 digits (mpmath), each good to 2^-55 of the function that it is for. NaN stays NaN.
 
 use super::math::WHOLE;
 use super::{Bits, Wide};
@@ -42,8 +42,8 @@ fn polynomial<V: Wide, const N: usize>(x: V, c: [f64; N]) -> V {
 /// `(e^x, e^x - 1)` for `-800 <= x + rest <= 0` and `|rest|` below 1e-4, with `x + rest` in place of `x`.
 #[inline(always)]
 fn exp_of_sum<V: Wide>(x: V, rest: V) -> (V, V) {
-    // x + rest = n ln 2 + r with |r| <= ln(2) / 2. The two parts of ln 2 are those of FreeBSD's e_exp.c: n times the high
-    // one is exact, and so is its difference from x.
+    // x + rest = n ln 2 + r with |r| <= ln(2) / 2. The two parts of ln 2 are those of FreeBSD's e_exp.c: n times the
+    // high one is exact, and so is its difference from x.
     const LN2_HIGH: f64 = 6.931_471_803_691_238_164_90e-01;
     const LN2_LOW: f64 = 1.908_214_929_270_587_700_02e-10;
     // Added to 1.5 * 2^52, a number is rounded to a whole one.
@@ -119,9 +119,9 @@ pub fn normal<V: Wide>(x: V) -> (V, V) {
     let minus_half = high.mul(V::splat(-0.5));
     let rest = w.sub(high).mul(w.multiply_add(V::splat(-0.5), minus_half));
     let (density, _) = exp_of_sum(high.mul(minus_half), rest);
-    // The upper tail is density(w) ratio(w), and (w + 5) ratio(w) bends little in t = (w - 5) / (w + 5), which lies between
-    // -1 and 1. The denominator is rounded, by so little that one step along the slope of the ratio, w ratio - density(0),
-    // makes up for it.
+    // The upper tail is density(w) ratio(w), and (w + 5) ratio(w) bends little in t = (w - 5) / (w + 5), which lies
+    // between -1 and 1. The denominator is rounded, by so little that one step along the slope of the ratio, w ratio -
+    // density(0), makes up for it.
     let denominator = w.add(V::splat(5.0));
     let rounded_away = w.sub(denominator.sub(V::splat(5.0)));
     let t = denominator.sub(V::splat(10.0)).div(denominator);
