@@ -51,7 +51,7 @@ pub fn layer<F: Float>(
     // The factor of a branch may lie outside the type: its exponent joins the signal's.
     let scale = skip.map_or(1.0, |skip| skip.scale);
     let shift = if scale == 0.0 { 0 } else { exponent_of(scale) };
-    delta.set_product(dh, trace.slopes(layer), F::of(times_power_of_two(scale, -shift)));
+    delta.set_product(dh, trace.slopes(layer), times_power_of_two(scale, -shift));
     delta.exponent += shift;
     collect.map(layer, delta, trace.input(layer));
     weights.map(layer).weight.backward(&delta.panels, &mut dh.panels);
@@ -60,7 +60,6 @@ pub fn layer<F: Float>(
         dh.scale_and_add(1.0, around);
     }
     // Not flushed: what is tiny here may be all that is left where the large values meet a flat activation.
-    dh.rescale_if_far();
 }
 
 /// From `dL/dy` in `signal.dh` to the gradient of the readout's input in its place.
@@ -74,5 +73,4 @@ pub fn readout<F: Float>(
     collect.map(index, &signal.dh, input);
     signal.delta.copy_from(&signal.dh);
     map.weight.backward(&signal.delta.panels, &mut signal.dh.panels);
-    signal.dh.rescale_if_far();
 }

@@ -105,17 +105,21 @@ impl<F: Float> Collect<F> for &Board<'_, F> {
         if let Some(ready) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             *ready += 1;
         }
-        self.changed.notify_one();
+        self.changed.notify_all();
+    }
+}
+
+/// No more deltas will come, whether the passes ended or panicked.
+struct Close<'b, 'p, F>(&'b Board<'p, F>);
+
+impl<F> Drop for Close<'_, '_, F> {
+    fn drop(&mut self) {
+        *self.0.ready.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.0.changed.notify_all();
     }
 }
 
 impl<F: Float> Board<'_, F> {
-    /// No more deltas will come.
-    fn close(&self) {
-        *self.ready.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.changed.notify_all();
-    }
-
     /// Work out maps until none is left.
     fn work(&self, cancel: &Cancel) {
         let (mut scratch, mut near) = (Matrix::default(), Scaled::default());
@@ -174,6 +178,7 @@ pub fn gradients<F: Float>(
         spell,
     };
     let passes = || {
+        let close = Close(&board);
         if plan.readout.is_some() {
             backward::readout(weights.map(depth), trace.input(depth), &mut signal, depth, &mut &board);
         }
@@ -183,7 +188,7 @@ pub fn gradients<F: Float>(
             }
             backward::layer(plan, weights, &trace, &mut signal, layer, &mut &board);
         }
-        board.close();
+        drop(close);
         board.work(cancel);
     };
     // A thread takes longer to start than a small net's gradients.

@@ -169,10 +169,17 @@ impl Plan {
 
     /// Bytes of a run that holds `segment` layers at a time.
     pub fn run_bytes<F: Float>(&self, batch: usize, segment: usize) -> u128 {
-        let (depth, segment) = (self.depth() as u128, segment as u128);
+        let layer = |map: &Map| Matrix::<F>::bytes(map.fan_out, map.fan_in + 1) + trace_bytes::<F>(map, batch);
+        let largest = self.maps().map(layer).max().unwrap_or(0);
         let all = self.weight_bytes::<F>() + self.pass_bytes::<F>(batch) - self.scratch_bytes::<F>(batch);
-        let checkpoints = self.hidden.iter().map(|map| Panels::<F>::bytes(map.fan_out, batch)).sum::<u128>();
-        all * segment / depth + checkpoints / segment + self.scratch_bytes::<F>(batch)
+        let checkpoints = self.depth().div_ceil(segment) as u128 * self.widest_bytes::<F>(batch);
+        all.min(segment as u128 * largest) + checkpoints + self.scratch_bytes::<F>(batch)
+    }
+
+    /// Bytes of the largest batch between two maps.
+    pub fn widest_bytes<F: Float>(&self, batch: usize) -> u128 {
+        let widest = self.maps().map(|map| map.fan_in.max(map.fan_out)).max().unwrap_or(0);
+        Panels::<F>::bytes(widest, batch)
     }
 }
 

@@ -43,7 +43,7 @@ impl Columns {
         let stride = rows.next_multiple_of(SUMS);
         let mut data = vec![0.0; columns * stride];
         // Rows that fill cache lines of the columns.
-        let at_once = (PART / columns).next_multiple_of(SUMS);
+        let at_once = (PART / columns).max(1).next_multiple_of(SUMS);
         let mut part = vec![0.0; at_once.min(rows) * columns];
         for first in (0..rows).step_by(at_once) {
             cancel.check()?;
@@ -392,6 +392,17 @@ mod tests {
         let mut all = vec![0.0; rows * columns];
         Stream::new(5, rows, Role::Weight).normal(&mut all);
         all.chunks_exact(rows).map(<[f64]>::to_vec).collect()
+    }
+
+    #[test]
+    fn rows_longer_than_a_part_of_draws_are_taken_a_few_at_a_time() {
+        let size = PART + 1;
+        let entries = |start: usize, part: &mut [f64]| {
+            assert!(start.is_multiple_of(SUMS));
+            part[0] = start as f64;
+        };
+        let all = Columns::new(size, size, &Cancel::default(), entries).unwrap();
+        assert_eq!(all.data[SUMS], (SUMS * size) as f64);
     }
 
     fn q_of(a: &Plain, cancel: &Cancel) -> Result<Plain> {

@@ -4,7 +4,7 @@ use crate::backward::{self, Signal, layer};
 use crate::error::{Cancel, Result};
 use crate::forward::{self, Trace, forward};
 use crate::gradients::Start;
-use crate::kernel::{Panels, Scaled};
+use crate::kernel::Scaled;
 use crate::loss::{Loss, Targets};
 use crate::memory::{available_memory, check_memory};
 use crate::plan::Plan;
@@ -88,10 +88,12 @@ const UNITS: usize = 16 << 20;
 
 /// Cells that differ in depth alone, the deepest first: each is the beginning of the deepest net.
 struct Family {
-    /// (index of the cell, its plan)
-    cells: Vec<(usize, Plan)>,
+    /// Indices of the cells.
+    cells: Vec<usize>,
     /// Layers held at a time.
     segment: usize,
+    /// What a run takes.
+    bytes: u128,
 }
 
 /// The families of a job, in the order of their first cells, each cut into parts that end soon: a cell is finished when
@@ -115,11 +117,13 @@ fn families<F: Float>(job: &Job<F>) -> Vec<Family> {
         let hands = hands.min(part.len());
         (0..hands).map(move |hand| part.iter().skip(hand).step_by(hands).copied().collect::<Vec<_>>())
     };
-    let family = |part: Vec<usize>| {
-        let plan = |&index: &usize| (index, Plan::new(&job.specs[index]));
-        let cells = part.iter().rev().map(plan).collect::<Vec<_>>();
-        let segment = cells[0].1.segment::<F>(job.batch);
-        Family { cells, segment }
+    let family = |mut cells: Vec<usize>| {
+        cells.reverse();
+        // Plans take memory of their own: workers make them when they need them.
+        let plan = Plan::new(&job.specs[cells[0]]);
+        let segment = plan.segment::<F>(job.batch);
+        let signals = 3 * cells.len() as u128 * plan.widest_bytes::<F>(job.batch);
+        Family { cells, segment, bytes: plan.run_bytes::<F>(job.batch, segment) + signals }
     };
     parts.into_iter().flat_map(deal).map(family).collect()
 }
@@ -127,14 +131,14 @@ fn families<F: Float>(job: &Job<F>) -> Vec<Family> {
 /// Cut cells of one kind, the shallowest first, where a part grows long or the next cell would share little of it.
 fn cut<F>(job: &Job<F>, group: &[usize], parts: &mut Vec<Vec<usize>>) {
     /// Multiply-adds of a part: some tenths of a second.
-    const WORK: usize = 50_000_000_000;
+    const WORK: u128 = 50_000_000_000;
     /// Signals of so many cells share the caches with a layer's weights.
     const CELLS: usize = 64;
-    let (mut work, mut deepest) = (0, 0);
+    let (mut work, mut deepest) = (0_u128, 0);
     for &index in group {
         let spec = &job.specs[index];
         let widest = spec.width.values().iter().copied().max().unwrap_or(0);
-        let cost = 3 * spec.depth * widest * widest * job.batch;
+        let cost = [spec.depth, widest, widest, job.batch].into_iter().map(|n| n as u128).product::<u128>() * 3;
         let part = parts
             .last_mut()
             .filter(|part| deepest > 0 && spec.depth <= 4 * deepest && part.len() < CELLS && work + cost <= WORK);
@@ -157,12 +161,16 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
     let work = || -> Result<()> {
         let mut space = Workspace::new(job.threads / workers, if families.len() > 1 { UNITS } else { 0 });
+        let mut planned = (usize::MAX, Vec::new());
         loop {
             let task = next.fetch_add(1, Ordering::Relaxed);
-            let Some(family) = families.get(task / job.seeds) else { return Ok(()) };
-            let seed = task % job.seeds;
-            let all = run(job, family, job.seed + seed as u64, &mut space, cancel)?;
-            for ((cell, _), columns) in family.cells.iter().zip(all) {
+            let (index, seed) = (task / job.seeds, task % job.seeds);
+            let Some(family) = families.get(index) else { return Ok(()) };
+            if planned.0 != index {
+                planned = (index, family.cells.iter().map(|&cell| Plan::new(&job.specs[cell])).collect());
+            }
+            let all = run(job, &planned.1, family.segment, job.seed + seed as u64, &mut space, cancel)?;
+            for (cell, columns) in family.cells.iter().zip(all) {
                 let mut guard = cells[*cell].lock().unwrap_or_else(PoisonError::into_inner);
                 guard.0 += 1;
                 guard.1[seed] = Some(columns);
@@ -181,19 +189,20 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
     failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
-/// One run of a family: its nets with one seed. The forward pass of the deepest is that of all; their backward passes
+/// One run of a family's plans, `segment` layers held at a time: its nets with one seed. The forward pass of the deepest is that of all; their backward passes
 /// go side by side, each from its own output. Columns come in the order of the cells.
 fn run<F: Float>(
     job: &Job<F>,
-    family: &Family,
+    plans: &[Plan],
+    segment: usize,
     seed: u64,
     space: &mut Workspace<F>,
     cancel: &Cancel,
 ) -> Result<Vec<Columns>> {
     let Workspace { threads, units, weights, trace, checkpoints, signals, head, buffers } = space;
-    let plan = &family.cells[0].1;
+    let plan = &plans[0];
     let depth = plan.depth();
-    let segments = (0..depth).step_by(family.segment).map(|first| first..(first + family.segment).min(depth));
+    let segments = (0..depth).step_by(segment).map(|first| first..(first + segment).min(depth));
     let start = set_input(job, plan, seed, trace.begin(0));
     let draw = |layers, weights: &mut Weights<F>, units: &mut Units<F>| {
         if *threads > 1 {
@@ -220,11 +229,11 @@ fn run<F: Float>(
         }
     }
 
-    let mut all = family.cells.iter().map(|(_, plan)| Columns::new(plan.depth())).collect::<Vec<Columns>>();
+    let mut all = plans.iter().map(|plan| Columns::new(plan.depth())).collect::<Vec<Columns>>();
     signals.resize_with(signals.len().max(all.len()), Signal::default);
     let reached = broken.map_or(depth, |layer| layer + 1);
     // Those that end before anything broke, the deepest first; `begun` of them have begun.
-    let sound = |cell: &usize| broken.is_none_or(|layer| family.cells[*cell].1.depth() <= layer);
+    let sound = |cell: &usize| broken.is_none_or(|layer| plans[*cell].depth() <= layer);
     let waiting = (0..all.len()).filter(sound).collect::<Vec<_>>();
     let (mut begun, mut active) = (0, Vec::<usize>::with_capacity(waiting.len()));
     for (layers, checkpoint) in segments.zip(&*checkpoints).rev().filter(|(layers, _)| layers.start < reached) {
@@ -239,12 +248,12 @@ fn run<F: Float>(
             cancel.check()?;
             Gauge { columns: &mut shared, plan, buffers }.input(level, trace.input(level));
             for &cell in &active {
-                let (columns, plan) = (&mut all[cell], &family.cells[cell].1);
+                let (columns, plan) = (&mut all[cell], &plans[cell]);
                 layer(plan, weights, trace, &mut signals[cell], level, &mut Gauge { columns, plan, buffers });
             }
-            while let Some(&cell) = waiting.get(begun).filter(|&&cell| family.cells[cell].1.depth() == level) {
+            while let Some(&cell) = waiting.get(begun).filter(|&&cell| plans[cell].depth() == level) {
                 begun += 1;
-                let plan = &family.cells[cell].1;
+                let plan = &plans[cell];
                 if let Some(map) = &plan.readout {
                     head.map.draw(map, seed, units, cancel)?;
                 }
@@ -256,7 +265,7 @@ fn run<F: Float>(
             }
         }
     }
-    for (columns, (_, plan)) in all.iter_mut().zip(&family.cells) {
+    for (columns, plan) in all.iter_mut().zip(plans) {
         columns.take_forward(&shared);
         if let Some(layer) = broken.filter(|&layer| plan.depth() > layer) {
             columns.break_off(layer);
@@ -326,12 +335,7 @@ fn random_cotangent(batch: usize, mut normals: Vec<f64>) -> Start {
 
 /// As many workers as tasks, threads and memory allow; an error where not even one fits.
 fn workers<F: Float>(job: &Job<F>, families: &[Family]) -> Result<usize> {
-    let largest = |family: &Family| {
-        let plan = &family.cells[0].1;
-        let signal = 3 * Panels::<F>::bytes(plan.output(), job.batch);
-        plan.run_bytes::<F>(job.batch, family.segment) + family.cells.len() as u128 * signal
-    };
-    let one = families.iter().map(largest).max().unwrap_or(0);
+    let one = families.iter().map(|family| family.bytes).max().unwrap_or(0);
     let results =
         job.specs.iter().map(|spec| spec.depth as u128).sum::<u128>() * job.seeds as u128 * 8 * COLUMNS.len() as u128;
     check_memory("this probe", one + results, "lower depth, width, batch or seeds")?;
@@ -403,19 +407,25 @@ mod tests {
 
     #[test]
     fn depths_share_one_forward_pass() {
-        let families = families(&job(mixed(), 5));
-        assert_eq!(depths(&families), vec![vec![12, 6, 4, 4, 2]; 3]);
+        assert_eq!(depths(&job(mixed(), 5)), vec![vec![12, 6, 4, 4, 2]; 3]);
     }
 
-    fn depths(families: &[Family]) -> Vec<Vec<usize>> {
-        families.iter().map(|family| family.cells.iter().map(|(_, plan)| plan.depth()).collect()).collect()
+    /// Depths of the cells of each family.
+    fn depths(job: &Job<f32>) -> Vec<Vec<usize>> {
+        let of_family = |family: Family| family.cells.iter().map(|&cell| job.specs[cell].depth).collect();
+        families(job).into_iter().map(of_family).collect()
+    }
+
+    /// The plans of a job's first family.
+    fn plans(job: &Job<f32>) -> Vec<Plan> {
+        families(job)[0].cells.iter().map(|&cell| Plan::new(&job.specs[cell])).collect()
     }
 
     #[test]
     fn a_cell_that_would_share_little_or_take_long_begins_another_family() {
         let of = |all: &[i128], batch| {
             let specs = all.iter().map(|&depth| spec(depth, "relu", false, 1, None)).collect();
-            depths(&families(&job(specs, batch)))
+            depths(&job(specs, batch))
         };
         assert_eq!(of(&[2, 9, 1, 40, 30], 5), [vec![2, 1], vec![40, 30, 9]]);
         assert_eq!(of(&[7; 130], 5).iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 2]);
@@ -435,11 +445,9 @@ mod tests {
         for (activation, skip, block) in [("relu", false, 1), ("tanh", true, 2), ("relu", true, 3)] {
             let segments = if block == 2 { [2, 4, 10] } else { [3, 6, 9] };
             let job = job([12, 6].map(|depth| spec(depth, activation, skip, block, Some(3))).to_vec(), 9);
-            let mut whole = families(&job).remove(0);
-            let mut columns = |segment| {
-                whole.segment = segment;
-                vec![run(&job, &whole, 5, &mut Workspace::new(1, 0), &Cancel::default()).unwrap()]
-            };
+            let plans = plans(&job);
+            let columns =
+                |segment| vec![run(&job, &plans, segment, 5, &mut Workspace::new(1, 0), &Cancel::default()).unwrap()];
             let expected = bits(&columns(12));
             for segment in segments {
                 assert_eq!(bits(&columns(segment)), expected, "{activation} {segment}");
@@ -455,11 +463,8 @@ mod tests {
                 crate::init::Init::new(&crate::signature::Call::parse("init", "normal(std=3)").unwrap()).unwrap();
         }
         let job = job(specs.to_vec(), 9);
-        let mut family = families(&job).remove(0);
-        let mut columns = |segment| {
-            family.segment = segment;
-            run(&job, &family, 5, &mut Workspace::new(1, 0), &Cancel::default()).unwrap()
-        };
+        let plans = plans(&job);
+        let columns = |segment| run(&job, &plans, segment, 5, &mut Workspace::new(1, 0), &Cancel::default()).unwrap();
         let whole = columns(160);
         let layer = whole[0].first_nonfinite.unwrap();
         assert!(layer > 40 && layer < 160, "{layer}");

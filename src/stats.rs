@@ -70,8 +70,9 @@ impl Columns {
 pub struct Buffers<F> {
     /// A layer's input, rescaled where it is far from 1.
     near: Scaled<F>,
-    /// Gram matrix of the samples of a layer's input, if it has one.
-    gram: Option<Matrix<F>>,
+    /// Gram matrix of the samples of a layer's input, if `by_gram`.
+    gram: Matrix<F>,
+    by_gram: bool,
     /// The same of its deltas.
     delta_gram: Matrix<F>,
     matrix: Matrix<F>,
@@ -86,7 +87,8 @@ impl<F> Default for Buffers<F> {
     fn default() -> Self {
         Self {
             near: Scaled::default(),
-            gram: None,
+            gram: Matrix::default(),
+            by_gram: false,
             delta_gram: Matrix::default(),
             matrix: Matrix::default(),
             scratch: Matrix::default(),
@@ -179,9 +181,10 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     }
 }
 
-/// A weight gradient's squared norm taken from Gram matrices is trusted down to this share of the magnitudes that it is
-/// the sum of: below, their rounding (`1e-7` each in `f32`, random) could be seen in the sixth digit.
-const CANCELLED: f64 = 1.0 / 256.0;
+/// A weight gradient's squared norm taken from Gram matrices is trusted down to this share of the sum of its samples'
+/// squared norms. The roundings of the entries, `2e-7` of the samples' norms each in `f32`, are independent: together they
+/// are of that size times the sum over samples. So at this share they make up a few `1e-6` of the norm.
+const CANCELLED: f64 = 1.0 / 16.0;
 
 impl<F: Float> Gauge<'_, F> {
     /// See the input of a layer, or past the last one the output, before the deltas of that layer: its rank belongs to
@@ -190,14 +193,13 @@ impl<F: Float> Gauge<'_, F> {
     /// With `G = H H^T` over the samples, both the rank (`tr(G)^2 / |G|^2`) and `|dL/dW|^2 = sum of G * (D D^T)`
     /// (facts: I2) cost far less than a weight gradient, unless the batch is large.
     pub fn input(&mut self, layer: usize, input: &Scaled<F>) {
-        let Buffers { near, gram: kept, matrix, scratch, .. } = &mut *self.buffers;
+        let Buffers { near, gram: kept, by_gram, matrix, scratch, .. } = &mut *self.buffers;
         let input = input.near_one(near);
-        let (trace, squares) = if input.panels.batch() <= 2 * input.panels.features() {
-            let kept = kept.get_or_insert_default();
+        *by_gram = input.panels.batch() <= 2 * input.panels.features();
+        let (trace, squares) = if *by_gram {
             gram(&input.panels, kept);
             (kept.trace(), gram_sums(kept, kept).squares)
         } else {
-            *kept = None;
             if layer == 0 {
                 return;
             }
@@ -212,7 +214,7 @@ impl<F: Float> Gauge<'_, F> {
 
 impl<F: Float> Collect<F> for Gauge<'_, F> {
     fn map(&mut self, layer: usize, delta: &Scaled<F>, input: &Scaled<F>) {
-        let Buffers { near, gram: input_gram, delta_gram, matrix, scratch, samples, other, features, .. } =
+        let Buffers { near, gram: input_gram, by_gram, delta_gram, matrix, scratch, samples, other, features, .. } =
             &mut *self.buffers;
         let batch = delta.panels.batch();
         let squares = delta.panels.squares(1.0, samples);
@@ -221,12 +223,12 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         delta.panels.weighted(other, features);
         let bias = features.iter().map(|b| b * b).sum::<f64>();
         let input = input.near_one(near);
-        let sums = input_gram.as_ref().map(|input_gram| {
+        let sums = by_gram.then(|| {
             gram(&delta.panels, delta_gram);
             gram_sums(input_gram, delta_gram)
         });
         let (weight, each) = match sums {
-            Some(sums) if sums.products >= CANCELLED * sums.magnitudes => (sums.products, sums.diagonal),
+            Some(sums) if sums.products >= CANCELLED * sums.diagonal => (sums.products, sums.diagonal),
             _ => {
                 outer(&delta.panels, &input.panels, matrix, scratch);
                 input.panels.squares(1.0, other);

@@ -60,7 +60,8 @@ impl<F: Float> Units<F> {
             out.copy_from_slice(&kept[..out.len()]);
         } else {
             Distribution::Normal(0.0, 1.0).fill(stream, out.len(), 1, out, cancel)?;
-            if let Some(room) = self.room.checked_sub(out.len()) {
+            let shorter = self.drawn.get(&stream).map_or(0, Vec::len);
+            if let Some(room) = (self.room + shorter).checked_sub(out.len()) {
                 self.room = room;
                 self.drawn.insert(stream, out.to_vec());
             }
@@ -115,7 +116,9 @@ impl<F: Float> Weights<F> {
     ) -> Result<()> {
         /// Entries that take longer to draw than a thread to start.
         const WORTH_A_THREAD: usize = 300_000;
-        let threads = if plan.weight_entries() < WORTH_A_THREAD { 1 } else { threads };
+        let entries =
+            plan.maps().skip(which.start).take(which.len()).map(|map| map.fan_in * map.fan_out).sum::<usize>();
+        let threads = if entries < WORTH_A_THREAD { 1 } else { threads };
         let maps = Mutex::new(self.reshape(plan, which));
         let failure = Mutex::new(None);
         let work = || {

@@ -5,10 +5,10 @@ use vgcore::error::Cancel;
 use vgcore::run::{Job, probe};
 use vgcore::spec::{BranchScale, PerLayer, Request, Spec};
 
-fn job(depth: i128, activation: &str, skip: bool, seeds: usize) -> Job<f32> {
+fn job(widths: &[i128], depth: usize, activation: &str, skip: bool, seeds: usize) -> Job<f32> {
     let spec = Spec::new(&Request {
-        depth,
-        width: PerLayer::All(24),
+        depth: depth as i128,
+        width: PerLayer::Each(widths.iter().copied().cycle().take(depth).collect()),
         in_features: None,
         out_features: Some(5),
         activation: PerLayer::All(activation.to_owned()),
@@ -27,13 +27,18 @@ fn job(depth: i128, activation: &str, skip: bool, seeds: usize) -> Job<f32> {
 
 #[test]
 fn further_runs_allocate_as_often_at_any_depth() {
-    for (activation, skip) in [("relu", false), ("tanh", true), ("gelu", false)] {
+    // A batch of 40 takes Gram matrices at widths from 20 on, and weight gradients below.
+    let nets: [(&[i128], _, _); 4] =
+        [(&[24], "relu", false), (&[24], "tanh", true), (&[12], "gelu", false), (&[100, 4], "tanh", false)];
+    for (widths, activation, skip) in nets {
         let count = |depth, seeds| {
-            let job = job(depth, activation, skip, seeds);
+            let job = job(widths, depth, activation, skip, seeds);
             measure(|| probe(&job, &Cancel::default(), &|_, _| ()).unwrap()).count_total
         };
         let of_four_runs = |depth| count(depth, 8) - count(depth, 4);
         assert!(of_four_runs(4) > 0);
-        assert_eq!(of_four_runs(4), of_four_runs(64), "{activation}");
+        // A buffer that few layers need may grow late, once: not 240 times.
+        let (shallow, deep) = (of_four_runs(4), of_four_runs(64));
+        assert!(deep <= shallow + 2, "{activation} {widths:?}: {shallow} {deep}");
     }
 }

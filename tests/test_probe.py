@@ -157,6 +157,35 @@ def test_a_probe_with_a_loss_agrees_with_explicit_gradients(loss: str, dtype: st
         assert p.bgrad_norm[0, l] == pytest.approx(np.linalg.norm(gradients.biases[l]), rel=rel)
 
 
+def test_norms_of_weight_gradients_keep_five_digits_where_two_samples_nearly_cancel() -> None:
+    # Equal samples up to a part, pulled in opposite directions: their shares of dL/dW are up to fifty times the sum.
+    spec = vg.MLP(depth=3, width=256, activation="tanh", init="orthogonal", out_features=2)
+    net = spec.init(seed=3)
+    shares = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        apart = 10 ** rng.uniform(-1.5, -0.2)
+        x = (rng.normal(size=(1, 256)) + apart * rng.normal(size=(2, 256))).astype("float32")
+        y = net.forward(x) + np.array([[1, 1], [-1, -1]])
+        p = vg.probe(spec, x=x, y=y, loss="mse", seeds=1, seed=3)
+        norms = [np.linalg.norm(w.astype("float64")) for w in net.gradients(x, y, loss="mse").weights[:3]]
+        np.testing.assert_allclose(p.wgrad_norm[0], norms, rtol=1e-5)
+        shares.extend(p.wgrad_norm[0] / (2 * p.sample_wgrad_rms[0]))
+    assert min(shares) < 0.1
+    assert max(shares) > 0.3
+
+
+@pytest.mark.parametrize("bias", [-40, -80, -87])
+def test_float32_follows_slopes_down_to_the_end_of_its_range(bias: float) -> None:
+    # sigmoid'(-87) is 1.6e-38; the smallest normal float32 is 1.2e-38.
+    spec = vg.MLP(
+        depth=6, width=16, activation="sigmoid", init="normal(std=3.75e-7)", bias=vg.Init("constant", value=bias)
+    )
+    single, double = (vg.probe(spec, seeds=2, dtype=dtype) for dtype in ("float32", "float64"))
+    assert double.log10_delta_rms[:, 0].max() < -100
+    np.testing.assert_allclose(single.log10_wgrad_norm, double.log10_wgrad_norm, rtol=0, atol=1e-5)
+
+
 def test_a_batch_smaller_than_x_is_drawn_from_its_rows_for_each_seed() -> None:
     # Rows of different lengths: the rms of the first layer of an orthogonal net tells which were drawn.
     x = np.diag(np.arange(1.0, 17.0))

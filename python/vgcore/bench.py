@@ -133,7 +133,7 @@ class Program:
 def vgcore(given: Given) -> list[Program]:
     """Probe: vg.probe of many seeds a call, up to 16 a thread and fewer of large nets. Gradients: net.backward.
 
-    It does more than the job asks: a probe measures eight columns beside the norm, backward returns dL/dx too.
+    It does more than the job asks: a probe measures nine columns beside the norm, backward returns dL/dx too.
     """
     width, _, depth = given.shape
     threads = int(build_info()["threads"])

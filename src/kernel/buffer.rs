@@ -7,7 +7,7 @@ use std::ops::{Deref, DerefMut};
 const LINE: usize = 64;
 
 /// A slice on the heap whose first element lies at the start of a cache line: a vector never straddles two.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) struct Buffer<F> {
     /// Long enough to begin anywhere.
     data: Vec<F>,
@@ -18,6 +18,13 @@ pub(super) struct Buffer<F> {
 impl<F> Default for Buffer<F> {
     fn default() -> Self {
         Self { data: Vec::new(), start: 0, length: 0 }
+    }
+}
+
+impl<F: Clone> Clone for Buffer<F> {
+    /// Of what it holds, not of what it once held.
+    fn clone(&self) -> Self {
+        Self { data: self.to_vec(), start: 0, length: self.length }
     }
 }
 

@@ -6,7 +6,7 @@
 use super::buffer::Buffer;
 use super::panels::{Panel, Panels};
 use super::tiles::{Product, Start, Strided};
-use crate::simd::{self, Eight, Float, Set, Task, Vector, Wide, sum_of_eight};
+use crate::simd::{self, Eight, Float, Set, Task, Vector, sum_of_eight};
 
 /// The most steps of the inner index in one go: that many rows of a panel, 128 bytes each, stay in the first-level
 /// cache.
@@ -232,8 +232,6 @@ pub struct GramSums {
     pub squares: f64,
     /// Of the products.
     pub products: f64,
-    /// Of the products' magnitudes.
-    pub magnitudes: f64,
     /// Of the products on the diagonal.
     pub diagonal: f64,
 }
@@ -256,8 +254,7 @@ impl<F: Float> Task for Sums<'_, F> {
     #[inline(always)]
     fn run<S: Set>(self) -> GramSums {
         let zero = S::Double::splat(0.0);
-        let (mut squares, mut products, mut magnitudes): (Eight<S>, Eight<S>, Eight<S>) =
-            ([zero; 4], [zero; 4], [zero; 4]);
+        let (mut squares, mut products): (Eight<S>, Eight<S>) = ([zero; 4], [zero; 4]);
         let mut diagonal = (0.0, 0.0);
         for row in 0..self.rows {
             let from = row * self.stride;
@@ -266,10 +263,8 @@ impl<F: Float> Task for Sums<'_, F> {
                 for (part, lane) in (0..8).step_by(S::Double::LANES).enumerate() {
                     let a = F::load_wide::<S>(&self.a[from + column + lane..]);
                     let b = F::load_wide::<S>(&self.b[from + column + lane..]);
-                    let product = a.mul(b);
                     squares[part] = a.multiply_add(a, squares[part]);
-                    products[part] = products[part].add(product);
-                    magnitudes[part] = magnitudes[part].add(product.max(zero.sub(product)));
+                    products[part] = a.multiply_add(b, products[part]);
                 }
             }
             let (a, b) = (self.a[from + row].wide(), self.b[from + row].wide());
@@ -280,7 +275,6 @@ impl<F: Float> Task for Sums<'_, F> {
         GramSums {
             squares: 2.0 * sum_of_eight::<S>(squares) - diagonal.0,
             products: 2.0 * sum_of_eight::<S>(products) - diagonal.1,
-            magnitudes: 2.0 * sum_of_eight::<S>(magnitudes) - diagonal.1,
             diagonal: diagonal.1,
         }
     }

@@ -17,7 +17,7 @@ impl<F: Float> Panels<F> {
         simd::run(Largest(self.values()))
     }
 
-    /// `self = other * slopes * factor`, element by element; the largest magnitude of it.
+    /// `self = other * factor * slopes`, element by element; the largest magnitude of it.
     pub fn set_product(&mut self, other: &Self, slopes: &Self, factor: F) -> f64 {
         self.reshape(other.features(), other.batch());
         let values = self.values_mut();
@@ -126,7 +126,7 @@ impl<F: Float> Task for Multiply<'_, F> {
     #[inline(always)]
     fn run<S: Set>(self) -> f64 {
         for ((value, &other), &slope) in self.values.iter_mut().zip(self.other).zip(self.slopes) {
-            *value = other * slope * self.factor;
+            *value = other * self.factor * slope;
         }
         Largest(self.values).run::<S>()
     }

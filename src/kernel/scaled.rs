@@ -70,10 +70,15 @@ impl<F: Float> Scaled<F> {
         (largest.is_finite() && largest > 0.0).then(|| exponent_of(largest) + self.exponent)
     }
 
-    /// `self = other * slopes * factor`, rescaled, and flushed where it is then below [`Float::TINY`].
-    pub fn set_product(&mut self, other: &Self, slopes: &Panels<F>, factor: F) -> bool {
-        let largest = self.panels.set_product(&other.panels, slopes, factor);
-        self.exponent = other.exponent;
+    /// `self = other * slopes * factor`, rescaled, and flushed where it is then below [`Float::TINY`]. The factor is of the
+    /// size of 1. `other` is brought to 1 on the way, so that slopes may take the whole range of the type.
+    pub fn set_product(&mut self, other: &Self, slopes: &Panels<F>, factor: f64) -> bool {
+        let size = other.magnitude().map_or(0, |magnitude| magnitude - other.exponent);
+        // The inverse of a subnormal number lies outside the type: 2^126 brings it close enough to 1.
+        let most = if F::WIDE { 1022 } else { 126 };
+        let size = size.clamp(-most, most);
+        let largest = self.panels.set_product(&other.panels, slopes, F::of(times_power_of_two(factor, -size)));
+        self.exponent = other.exponent + size;
         self.bring_to_one(largest, F::TINY)
     }
 
