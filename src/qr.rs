@@ -177,39 +177,18 @@ impl Block {
             });
             self.others.forward(&self.scaled, &[], &mut self.shares);
             self.weights.fill(count, width, |weights| {
-                let mut done = Progress::default();
-                for (panel, column, shares) in self.shares.rows() {
-                    weights[column * width + done.start(panel, shares)..][..shares.len()].copy_from_slice(shares);
+                for (sample, column, shares) in self.shares.rows() {
+                    weights[column * width + sample..][..shares.len()].copy_from_slice(shares);
                 }
             });
             self.weights.forward(&self.samples, &[], &mut self.change);
-            let mut done = Progress::default();
-            for (panel, column, changes) in self.change.rows() {
-                let start = column * to.stride + row + done.start(panel, changes);
+            for (sample, column, changes) in self.change.rows() {
+                let start = column * to.stride + row + sample;
                 for (to, change) in part[start..].iter_mut().zip(changes) {
                     *to -= change;
                 }
             }
         }
-    }
-}
-
-/// The first sample of each panel, from the lengths of those before.
-#[derive(Default)]
-struct Progress {
-    panel: usize,
-    start: usize,
-    length: usize,
-}
-
-impl Progress {
-    fn start(&mut self, panel: usize, samples: &[f64]) -> usize {
-        if panel != self.panel {
-            self.start += self.length;
-            self.panel = panel;
-        }
-        self.length = samples.len();
-        self.start
     }
 }
 

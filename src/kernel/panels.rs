@@ -164,7 +164,7 @@ impl<F: Float> Panels<F> {
         chunks.enumerate().map(move |(i, values)| Panel::of::<F>(i, values, batch))
     }
 
-    /// (first sample, feature, its valid samples) of every row of a panel, in order.
+    /// (first sample, feature, its samples) of every row of every panel, in order.
     pub fn rows(&self) -> impl Iterator<Item = (usize, usize, &[F])> {
         self.panels().flat_map(|panel| {
             let rows = panel.values.chunks_exact(panel.lanes).enumerate();
