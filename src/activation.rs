@@ -7,7 +7,7 @@
 #![allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 
 use crate::error::Result;
-use crate::signature::{Call, Domain, Param, Signature, Values, find};
+use crate::signature::{Call, Domain, MAX_PARAMS, Param, Signature, Values, find};
 use crate::simd::{self, Float, Real, Reals, Set, Task, Vector};
 use std::f64::consts::PI;
 use std::marker::PhantomData;
@@ -250,7 +250,36 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
     TABLE.iter().map(|row| row.signature.name)
 }
 
+/// How outputs are made of pre-activations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shape {
+    Each,
+    Gated,
+    Doubled,
+}
+
 impl Activation {
+    pub fn shape(&self) -> Shape {
+        Shape::Each
+    }
+    pub fn outputs(&self, width: usize) -> usize {
+        width
+    }
+    pub fn learned(&self) -> Option<f64> {
+        None
+    }
+    pub fn with_slope(&self, _slope: f64) -> Self {
+        *self
+    }
+    /// The identity.
+    pub fn linear() -> Self {
+        Self { row: &TABLE[0], values: [f64::NAN; MAX_PARAMS] }
+    }
+
+    /// The logistic function.
+    pub fn sigmoid() -> Self {
+        Self { row: &TABLE[1], values: [f64::NAN; MAX_PARAMS] }
+    }
     /// The activation that a call describes.
     pub fn new(call: &Call) -> Result<Self> {
         let row = find("activation", &TABLE, |row| &row.signature, &call.name)?;

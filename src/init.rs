@@ -3,6 +3,7 @@
 //! `fan_in` is the number of columns of `W`, `fan_out` the number of its rows. `gain` is the number in the formula of
 //! the standard deviation. Names and semantics are those of `torch.nn.init`; `lecun_normal` is not truncated.
 
+use crate::activation::Activation;
 use crate::error::{Cancel, Error, Result};
 use crate::qr::Columns;
 use crate::rng::Stream;
@@ -23,6 +24,27 @@ pub enum Distribution {
 }
 
 use Distribution::{Constant, Normal, Orthogonal, Uniform};
+
+/// Where in a net the weights of a map stand.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Columns of the weights.
+    pub fan_in: usize,
+    /// Rows of the weights.
+    pub fan_out: usize,
+    /// Hidden layers of the net.
+    pub depth: usize,
+    /// The hidden layer; `None` for the readout.
+    pub layer: Option<usize>,
+    /// Branches of the net.
+    pub blocks: usize,
+    /// Layers of a branch.
+    pub block: usize,
+    /// Is it the last layer of a branch?
+    pub ends_branch: bool,
+    /// The activation that the map feeds into; none after the readout.
+    pub activation: Option<&'a Activation>,
+}
 
 /// An initialisation with its parameters.
 #[derive(Clone, Copy)]
@@ -172,16 +194,27 @@ impl Init {
     }
 
     /// The distribution of a weight matrix.
-    pub fn weight(&self, fan_in: usize, fan_out: usize) -> Distribution {
-        (self.row.weight)(&self.values, fan_in as f64, fan_out as f64)
+    pub fn weight(&self, place: &Place<'_>) -> Distribution {
+        (self.row.weight)(&self.values, place.fan_in as f64, place.fan_out as f64)
     }
 
     /// The distribution of a bias under the spec's `bias` init, `None` for what this init brings.
-    pub fn bias(&self, named: Option<&Self>, fan_in: usize) -> Distribution {
+    pub fn bias(&self, named: Option<&Self>, place: &Place<'_>) -> Distribution {
         match named {
-            None => (self.row.bias)(&self.values, fan_in as f64),
-            Some(named) => named.row.vector.unwrap_or(NONE)(&named.values, fan_in as f64),
+            None => (self.row.bias)(&self.values, place.fan_in as f64),
+            Some(named) => named.row.vector.unwrap_or(NONE)(&named.values, place.fan_in as f64),
         }
+    }
+
+    pub fn calibrates(&self) -> bool {
+        false
+    }
+    pub fn depends_on_depth(&self) -> bool {
+        false
+    }
+    pub fn brings(&self, named: &Self) -> bool {
+        let place = |fan_in| Place { fan_in, fan_out: 1, depth: 1, layer: Some(0), blocks: 1, block: 1, ends_branch: false, activation: None };
+        [2, 3].iter().all(|&n| self.bias(Some(named), &place(n)) == self.bias(None, &place(n)))
     }
 }
 

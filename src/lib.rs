@@ -16,6 +16,7 @@ pub mod kernel;
 pub mod loss;
 pub mod memory;
 pub mod naive;
+pub mod norm;
 pub mod plan;
 #[cfg(feature = "python")]
 mod py;
@@ -27,7 +28,9 @@ pub mod run;
 pub mod signature;
 #[allow(clippy::inline_always)] // The same.
 pub mod simd;
+pub mod skip;
 pub mod spec;
 pub mod stats;
 pub mod threads;
+pub mod transform;
 pub mod weights;

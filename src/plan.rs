@@ -1,13 +1,16 @@
 //! A spec turned into shapes, streams and memory: pure arithmetic that the passes follow.
 
-use crate::activation::Activation;
-use crate::init::{Distribution, Init};
+use crate::activation::Shape;
+use crate::init::{Distribution, Init, Place};
 use crate::kernel::{Matrix, Panels};
+use crate::norm::Norm;
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
-use crate::spec::Spec;
+use crate::skip::{self, Order};
+use crate::spec::{Layer, Spec};
+use crate::transform::Transform;
 
-/// One linear map: a hidden layer's or the readout's.
+/// One linear map: of a hidden layer, of a gate, of the inputs of a recurrent net, or the readout.
 #[derive(Debug, Clone, Copy)]
 pub struct Map {
     /// Columns of the weights.
@@ -16,8 +19,12 @@ pub struct Map {
     pub fan_out: usize,
     /// Distribution of the weights.
     pub weight: Distribution,
-    /// Distribution of the biases.
-    pub bias: Distribution,
+    /// A factor of what is drawn.
+    pub factor: f64,
+    /// Distribution of the biases; none where there are no biases.
+    pub bias: Option<Distribution>,
+    /// What the weights go through before they are used.
+    pub transform: Option<Transform>,
     /// Hidden layer index of the streams.
     layer: usize,
     /// Roles of the streams.
@@ -31,75 +38,258 @@ impl Map {
     }
 }
 
-/// A skip that ends at a layer: `h_l = h_from + scale * a_l`.
+/// How the input of a block joins what its layers make of it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Skip {
-    /// Index of the block's input among the layer inputs (0 is the net's input).
-    pub from: usize,
-    /// Factor of the branch.
-    pub scale: f64,
+pub enum Join {
+    /// `x + scale * F(x)`.
+    Add(f64),
+    /// `x + scale * alpha * F(x)`.
+    Learned(f64),
+    /// `(1 - T) * x + T * F(x)`.
+    Gate,
+    /// `x` and `F(x)` side by side.
+    Concatenate,
+}
+
+/// A hidden layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Hidden {
+    /// Its shape and its activation.
+    pub shape: Layer,
+    /// The skip that ends here, if any.
+    pub join: Option<Join>,
+    /// Does a skip begin at its input?
+    pub opens_skip: bool,
+}
+
+/// The parameters of a layer, or of all layers of a tied net.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameters {
+    /// The linear map.
+    pub map: Map,
+    /// Features of the normalisation.
+    pub normed: Option<usize>,
+    /// What a learned slope of the activation starts from.
+    pub slope: Option<f64>,
+    /// What a learned factor of the branch starts from.
+    pub alpha: Option<f64>,
+    /// The map of the gate.
+    pub gate: Option<Map>,
+}
+
+/// Which linear map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Which {
+    /// Of a hidden layer.
+    Hidden(usize),
+    /// Of the gate of the block that ends at a layer.
+    Gate(usize),
+    /// Of the input of a step.
+    Input(usize),
+    /// The readout.
+    Readout,
+}
+
+/// Which tensor of parameters, the layer a layer or a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// Weights of a map.
+    Weight(Which),
+    /// Biases of a map.
+    Bias(Which),
+    /// Factors of a normalisation.
+    NormWeight(usize),
+    /// Summands of a normalisation.
+    NormBias(usize),
+    /// A learned slope.
+    Slope(usize),
+    /// A learned factor of a branch.
+    Alpha(usize),
 }
 
 /// What the passes need to know of a net.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Columns of the input.
-    pub in_features: usize,
+    /// Columns of the samples: every step's input where each layer gets one.
+    pub columns: usize,
+    /// Features of the first layer's input.
+    pub first_input: usize,
     /// Hidden layers, input side first.
-    pub hidden: Vec<Map>,
-    /// Their activations.
-    pub activations: Vec<Activation>,
-    /// The skip that ends at each layer, if any.
-    pub skips: Vec<Option<Skip>>,
-    /// Does a skip begin at the input of each layer?
-    pub opens_skip: Vec<bool>,
+    pub hidden: Vec<Hidden>,
+    /// Their parameters; one for all in a tied net.
+    pub parameters: Vec<Parameters>,
+    /// The normalisation, if any.
+    pub norm: Option<Norm>,
+    /// Does it come after the activation?
+    pub post_norm: bool,
     /// Layers that a skip spans.
     block: usize,
+    /// The map of every step's input, if any.
+    pub feed: Option<Map>,
     /// The readout, if any.
     pub readout: Option<Map>,
     /// Is every bias drawn as zero?
     pub unbiased: bool,
-    /// Is `phi(0) = 0` for all activations? Without biases the forward pass then carries an exponent.
-    pub through_zero: bool,
+    /// Without biases, does a signal of any size stay in proportion, or would if it were small enough for no activation
+    /// to bend it? Then the forward pass carries an exponent.
+    pub proportional: bool,
+    /// Are weights scaled by what the data make of them?
+    pub calibrates: bool,
 }
 
 impl Plan {
     /// The plan of a spec.
     pub fn new(spec: &Spec) -> Self {
-        let map = |fan_in, fan_out, layer, roles| Map {
+        // A valid spec has layers.
+        let layers = spec.layers().unwrap_or_default();
+        let blocks = spec.depth / if spec.skip.is_some() { spec.block } else { 1 };
+        let place = |layer: Option<usize>, fan_in, fan_out| Place {
             fan_in,
             fan_out,
-            weight: spec.init.weight(fan_in, fan_out),
-            bias: Init::bias(&spec.init, spec.bias.as_ref(), fan_in),
+            depth: spec.depth,
             layer,
-            roles,
+            blocks,
+            block: if spec.skip.is_some() { spec.block } else { 1 },
+            ends_branch: layer.is_some_and(|l| layers[l].from.is_some()),
+            activation: layer.map(|l| &layers[l].activation),
         };
-        let hidden = (0..spec.depth)
-            .map(|layer| map(spec.fan_in(layer), *spec.width.at(layer), layer, (Role::Weight, Role::Bias)))
-            .collect::<Vec<_>>();
-        let activations = (0..spec.depth).map(|layer| *spec.activation.at(layer)).collect::<Vec<_>>();
-        let skips = (0..spec.depth).map(|layer| {
-            let residual = spec.residual.filter(|r| (layer + 1) % r.block == 0)?;
-            let from = layer + 1 - residual.block;
-            (spec.fan_in(from) == hidden[layer].fan_out).then_some(Skip { from, scale: residual.branch_scale })
+        let init = |layer: Option<usize>| spec.init.values()[..].get(layer.unwrap_or(spec.depth)).unwrap_or(spec.init.at(0));
+        let map = |layer: Option<usize>, fan_in, fan_out, roles| {
+            let place = place(layer, fan_in, fan_out);
+            let init = init(layer);
+            Map {
+                fan_in,
+                fan_out,
+                weight: init.weight(&place),
+                factor: 1.0,
+                bias: Some(Init::bias(init, spec.bias.as_ref(), &place)),
+                transform: None,
+                layer: layer.unwrap_or(0),
+                roles,
+            }
+        };
+        let joins = layers.iter().map(|layer| {
+            layer.from?;
+            let skip = spec.skip?;
+            Some(match skip.join() {
+                skip::Join::Add => Join::Add(spec.branch_scale),
+                skip::Join::Learned => Join::Learned(spec.branch_scale),
+                skip::Join::Gate => Join::Gate,
+                skip::Join::Concatenate => Join::Concatenate,
+            })
         });
-        let skips = skips.collect::<Vec<Option<Skip>>>();
-        let mut opens_skip = vec![false; spec.depth];
-        skips.iter().flatten().for_each(|skip| opens_skip[skip.from] = true);
-        let readout = spec
-            .out_features
-            .map(|out| map(*spec.width.at(spec.depth - 1), out, 0, (Role::ReadoutWeight, Role::ReadoutBias)));
+        let joins = joins.collect::<Vec<_>>();
+        let hidden = layers.iter().zip(&joins).map(|(&shape, &join)| Hidden { shape, join, opens_skip: false });
+        let mut hidden = hidden.collect::<Vec<_>>();
+        layers.iter().filter_map(|layer| layer.from).for_each(|from| hidden[from].opens_skip = true);
+        let parameters = |(index, layer): (usize, &Layer)| {
+            let hidden_map = Map {
+                transform: spec.transform,
+                ..map(Some(index), layer.fan_in, layer.width, (Role::Weight, Role::Bias))
+            };
+            let normed = match (layer.order, spec.post_norm) {
+                (Order::Pre, false) => layer.input,
+                (Order::Pre, true) => layer.fan_in,
+                (_, false) => layer.width,
+                (_, true) => layer.activation.outputs(layer.width),
+            };
+            // The layers of a tied net share one gate or factor, whichever of them has it.
+            let join = if spec.tied { joins.iter().flatten().next().copied() } else { joins[index] };
+            let gate = spec.skip.filter(|_| join == Some(Join::Gate)).map(|skip| Map {
+                factor: skip.gate_gain(),
+                bias: Some(Distribution::Constant(skip.gate_bias())),
+                ..map(Some(index), layers[layer.from.unwrap_or(index)].input, layer.output, (Role::GateWeight, Role::GateBias))
+            });
+            Parameters {
+                map: hidden_map,
+                normed: spec.norm.map(|_| normed),
+                slope: layer.activation.learned(),
+                alpha: spec.skip.filter(|_| matches!(join, Some(Join::Learned(_)))).map(|skip| skip.alpha()),
+                gate,
+            }
+        };
+        let count = if spec.tied { 1 } else { spec.depth };
+        let parameters = layers.iter().enumerate().take(count).map(parameters).collect::<Vec<_>>();
+        let feed = spec.fed.then(|| Map {
+            bias: None,
+            ..map(Some(0), spec.in_features, layers[0].width, (Role::InputWeight, Role::InputWeight))
+        });
+        let last = layers.last().map_or(0, |layer| layer.output);
+        let readout = spec.out_features.map(|out| map(None, last, out, (Role::ReadoutWeight, Role::ReadoutBias)));
+        let biased = |map: &Map| map.bias.is_some_and(|bias| !bias.is_zero());
         Self {
-            in_features: spec.in_features,
-            skips,
-            opens_skip,
-            unbiased: hidden.iter().chain(&readout).all(|map| map.bias.is_zero()),
-            through_zero: activations.iter().all(|activation| activation.at_zero().is_some()),
-            block: spec.residual.map_or(1, |residual| residual.block),
-            readout,
+            columns: spec.columns(),
+            first_input: layers.first().map_or(0, |layer| layer.input),
+            unbiased: !parameters.iter().map(|p| &p.map).chain(&readout).any(biased),
+            proportional: spec.norm.is_none()
+                && !spec.fed
+                && !joins.contains(&Some(Join::Gate))
+                && layers.iter().all(|layer| layer.activation.at_zero().is_some()),
+            calibrates: spec.init.values().iter().any(Init::calibrates),
+            norm: spec.norm,
+            post_norm: spec.post_norm,
+            block: if spec.skip.is_some() { spec.block } else { 1 },
             hidden,
-            activations,
+            parameters,
+            feed,
+            readout,
         }
+    }
+
+    /// Do all layers share their parameters?
+    pub fn tied(&self) -> bool {
+        self.parameters.len() < self.hidden.len()
+    }
+
+    /// The parameters of a layer.
+    pub fn slot(&self, layer: usize) -> usize {
+        if self.tied() { 0 } else { layer }
+    }
+
+    /// A linear map.
+    pub fn map(&self, which: Which) -> Option<&Map> {
+        match which {
+            Which::Hidden(layer) => Some(&self.parameters[self.slot(layer)].map),
+            Which::Gate(layer) => self.parameters[self.slot(layer)].gate.as_ref(),
+            Which::Input(_) => self.feed.as_ref(),
+            Which::Readout => self.readout.as_ref(),
+        }
+    }
+
+    /// Every tensor of parameters with its name in a state dict and its shape: input side first, the readout last.
+    pub fn tensors(&self) -> Vec<(Key, String, Vec<usize>)> {
+        let mut all = Vec::new();
+        let map = |all: &mut Vec<_>, which: Which, name: String, map: &Map| {
+            all.push((Key::Weight(which), format!("{name}.weight"), vec![map.fan_out, map.fan_in]));
+            if map.bias.is_some() {
+                all.push((Key::Bias(which), format!("{name}.bias"), vec![map.fan_out]));
+            }
+        };
+        for (layer, parameters) in self.parameters.iter().enumerate() {
+            map(&mut all, Which::Hidden(layer), format!("layers.{layer}"), &parameters.map);
+            if let (Some(features), Some(norm)) = (parameters.normed, &self.norm) {
+                all.push((Key::NormWeight(layer), format!("norms.{layer}.weight"), vec![features]));
+                if norm.centres() {
+                    all.push((Key::NormBias(layer), format!("norms.{layer}.bias"), vec![features]));
+                }
+            }
+            if parameters.slope.is_some() {
+                all.push((Key::Slope(layer), format!("activations.{layer}.weight"), vec![1]));
+            }
+            if parameters.alpha.is_some() {
+                all.push((Key::Alpha(layer), format!("skips.{layer}.weight"), vec![1]));
+            }
+            if let Some(gate) = &parameters.gate {
+                map(&mut all, Which::Gate(layer), format!("gates.{layer}"), gate);
+            }
+        }
+        if let Some(feed) = &self.feed {
+            map(&mut all, Which::Input(0), "inputs".to_owned(), feed);
+        }
+        if let Some(readout) = &self.readout {
+            map(&mut all, Which::Readout, "readout".to_owned(), readout);
+        }
+        all
     }
 
     /// Hidden layers.
@@ -107,20 +297,15 @@ impl Plan {
         self.hidden.len()
     }
 
-    /// Every linear map, the readout last.
+    /// Every linear map with parameters of its own, the readout last.
     pub fn maps(&self) -> impl Iterator<Item = &Map> {
-        self.hidden.iter().chain(&self.readout)
-    }
-
-    /// Names of the maps in a state dict: `layers.0`, ..., `readout`.
-    pub fn names(&self) -> impl Iterator<Item = String> {
-        let hidden = (0..self.depth()).map(|layer| format!("layers.{layer}"));
-        hidden.chain(self.readout.map(|_| "readout".to_owned()))
+        let hidden = self.parameters.iter().flat_map(|p| std::iter::once(&p.map).chain(&p.gate));
+        hidden.chain(&self.feed).chain(&self.readout)
     }
 
     /// Columns of the output.
     pub fn output(&self) -> usize {
-        self.maps().last().map_or(self.in_features, |map| map.fan_out)
+        self.readout.map_or_else(|| self.hidden.last().map_or(0, |h| h.shape.output), |map| map.fan_out)
     }
 
     /// Entries of the weights.
@@ -130,12 +315,33 @@ impl Plan {
 
     /// Bytes of the weights.
     pub fn weight_bytes<F: Float>(&self) -> u128 {
-        self.maps().map(|map| Matrix::<F>::bytes(map.fan_out, map.fan_in + 1)).sum()
+        self.maps().map(map_bytes::<F>).sum()
     }
 
     /// Bytes of a forward and backward pass: layer inputs and slopes are kept, the rest is a few of the largest.
     pub fn pass_bytes<F: Float>(&self, batch: usize) -> u128 {
-        self.maps().map(|map| trace_bytes::<F>(map, batch)).sum::<u128>() + self.scratch_bytes::<F>(batch)
+        let kept = (0..self.depth()).map(|layer| self.trace_bytes::<F>(layer, batch)).sum::<u128>();
+        kept + self.scratch_bytes::<F>(batch)
+    }
+
+    /// Bytes of a layer's output and of what its way back needs.
+    fn trace_bytes<F: Float>(&self, layer: usize, batch: usize) -> u128 {
+        let Hidden { shape, join, .. } = &self.hidden[layer];
+        let parameters = &self.parameters[self.slot(layer)];
+        let joined = match join {
+            Some(Join::Gate) => 3 * shape.output,
+            Some(Join::Learned(_)) => shape.output,
+            _ => 0,
+        };
+        let slopes = match shape.activation.shape() {
+            Shape::Each => shape.width,
+            Shape::Gated | Shape::Doubled => 2 * shape.width,
+        };
+        let before = if shape.order == Order::Pre { shape.fan_in } else { 0 };
+        let learned = if parameters.slope.is_some() { shape.width.max(shape.input) } else { 0 };
+        let fed = self.feed.map_or(0, |map| map.fan_in);
+        let features = shape.output + slopes + before + learned + joined + fed + parameters.normed.unwrap_or(0);
+        Panels::<F>::bytes(features, batch)
     }
 
     /// Bytes of what a pass keeps of no layer for another.
@@ -147,7 +353,9 @@ impl Plan {
                 + 2 * Matrix::<F>::bytes(map.fan_out, map.fan_in)
                 + 2 * smaller * smaller * size_of::<F>() as u128
         };
-        self.maps().map(scratch).max().unwrap_or(0) + Panels::<F>::bytes(self.in_features, batch)
+        // The sum over the steps of a tied net is in f64.
+        let sum = if self.tied() { 16 * self.parameters[0].map.fan_in as u128 * self.parameters[0].map.fan_out as u128 } else { 0 };
+        self.maps().map(scratch).max().unwrap_or(0) + Panels::<F>::bytes(self.columns, batch) + sum
     }
 
     /// How many layers a probe holds at a time: all, unless their weights and traces go beyond a budget. Then the
@@ -156,12 +364,12 @@ impl Plan {
     pub fn segment<F: Float>(&self, batch: usize) -> usize {
         const BUDGET: u128 = 200 << 20;
         let depth = self.depth();
-        let layer = |map: &Map| Matrix::<F>::bytes(map.fan_out, map.fan_in) + trace_bytes::<F>(map, batch);
-        let all = self.hidden.iter().map(layer).sum::<u128>();
+        let weights = if self.tied() { 0 } else { self.weight_bytes::<F>() };
+        let all = weights + (0..depth).map(|layer| self.trace_bytes::<F>(layer, batch)).sum::<u128>();
         if all <= BUDGET {
             return depth;
         }
-        let checkpoints = self.hidden.iter().map(|map| Panels::<F>::bytes(map.fan_out, batch)).sum::<u128>();
+        let checkpoints = self.hidden.iter().map(|h| Panels::<F>::bytes(h.shape.output, batch)).sum::<u128>();
         let best = (depth as f64 * checkpoints as f64 / all as f64).sqrt() as usize;
         // A block keeps its input for its end.
         best.max(1).next_multiple_of(self.block).min(depth)
@@ -169,8 +377,12 @@ impl Plan {
 
     /// Bytes of a run that holds `segment` layers at a time.
     pub fn run_bytes<F: Float>(&self, batch: usize, segment: usize) -> u128 {
-        let layer = |map: &Map| Matrix::<F>::bytes(map.fan_out, map.fan_in + 1) + trace_bytes::<F>(map, batch);
-        let largest = self.maps().map(layer).max().unwrap_or(0);
+        let weights = |layer: usize| {
+            let Parameters { map, gate, .. } = &self.parameters[self.slot(layer)];
+            map_bytes::<F>(map) + gate.as_ref().map_or(0, map_bytes::<F>)
+        };
+        let layers = (0..self.depth()).map(|layer| weights(layer) + self.trace_bytes::<F>(layer, batch));
+        let largest = layers.max().unwrap_or(0);
         let all = self.weight_bytes::<F>() + self.pass_bytes::<F>(batch) - self.scratch_bytes::<F>(batch);
         let checkpoints = self.depth().div_ceil(segment) as u128 * self.widest_bytes::<F>(batch);
         all.min(segment as u128 * largest) + checkpoints + self.scratch_bytes::<F>(batch)
@@ -183,7 +395,7 @@ impl Plan {
     }
 }
 
-/// Bytes of a layer's output and slopes.
-fn trace_bytes<F: Float>(map: &Map, batch: usize) -> u128 {
-    2 * Panels::<F>::bytes(map.fan_out, batch)
+/// Bytes of weights and biases, with those before a transform.
+fn map_bytes<F: Float>(map: &Map) -> u128 {
+    Matrix::<F>::bytes(map.fan_out, map.fan_in + 1) * if map.transform.is_some() { 2 } else { 1 }
 }

@@ -28,6 +28,12 @@ pub enum Role {
     Batch = 6,
     /// Directions of a gradient check.
     Direction = 7,
+    /// Weights of the gate of a highway.
+    GateWeight = 8,
+    /// Biases of the gate of a highway.
+    GateBias = 9,
+    /// Weights of the inputs of a recurrent net.
+    InputWeight = 10,
 }
 
 /// Added to a role for the stream that carries the low bits of an `f64`, so that both dtypes draw the same numbers.

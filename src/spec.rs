@@ -1,20 +1,18 @@
 //! The validated description of a net and of a job: the one place that rejects input.
 
-use crate::activation::Activation;
+use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::loss::Loss;
+use crate::norm::Norm;
 use crate::signature::Call;
+use crate::skip::{Join, Order, Skip};
+use crate::transform::Transform;
 
 /// The deepest net that is accepted.
 pub const MAX_DEPTH: usize = 1_000_000;
 /// The widest layer that is accepted.
 pub const MAX_WIDTH: usize = 1_000_000;
-/// Names of the skips.
-pub const SKIPS: [&str; 1] = ["residual"];
-/// Names of the normalisations; this version has none.
-pub const NORMS: [&str; 0] = [];
-
 /// A value for all hidden layers, or one a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PerLayer<T> {
@@ -82,8 +80,8 @@ pub struct Request {
     pub out_features: Option<i128>,
     /// Activations.
     pub activation: PerLayer<String>,
-    /// Weight init.
-    pub init: String,
+    /// Weight inits; the last one is the readout's too, unless there is one more than layers.
+    pub init: PerLayer<String>,
     /// Bias init; what the weight init brings if `None`.
     pub bias: Option<String>,
     /// Normalisation.
@@ -96,18 +94,18 @@ pub struct Request {
     pub branch_scale: BranchScale,
     /// Layers a skip spans.
     pub block: i128,
-    /// One weight matrix for all layers?
+    /// What hidden weights go through before they are used.
+    pub weight_transform: Option<String>,
+    /// One set of parameters for all layers?
     pub tied: bool,
+    /// Which layers get the input.
+    pub inputs: String,
 }
 
-/// A residual skip.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Residual {
-    /// The factor of the branch.
-    pub branch_scale: f64,
-    /// Layers it spans.
-    pub block: usize,
-}
+/// Where a normalisation stands.
+const POSITIONS: [&str; 2] = ["pre", "post"];
+/// Which layers may get the input.
+const INPUTS: [&str; 2] = ["first", "every"];
 
 /// A valid net.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,18 +114,51 @@ pub struct Spec {
     pub depth: usize,
     /// Units of the hidden layers.
     pub width: PerLayer<usize>,
-    /// Columns of the input.
+    /// Columns of the input, of each step's where every layer gets one.
     pub in_features: usize,
     /// Units of the readout, if there is one.
     pub out_features: Option<usize>,
     /// Activations.
     pub activation: PerLayer<Activation>,
-    /// Weight init, of the readout too.
-    pub init: Init,
+    /// Weight inits; one a layer and the readout's, where they differ.
+    pub init: PerLayer<Init>,
     /// Bias init named by the caller.
     pub bias: Option<Init>,
-    /// Residual skip, if any.
-    pub residual: Option<Residual>,
+    /// Normalisation, if any.
+    pub norm: Option<Norm>,
+    /// Does it come after the activation?
+    pub post_norm: bool,
+    /// Skip, if any.
+    pub skip: Option<Skip>,
+    /// The factor of a branch.
+    pub branch_scale: f64,
+    /// Layers that a skip spans.
+    pub block: usize,
+    /// What hidden weights go through before they are used.
+    pub transform: Option<Transform>,
+    /// One set of parameters for all layers?
+    pub tied: bool,
+    /// Does every layer get an input of its own?
+    pub fed: bool,
+}
+
+/// The shape of a hidden layer, and where its parts stand.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Layer {
+    /// Features that come in.
+    pub input: usize,
+    /// Columns of the weights: those features, or what an activation before the map makes of them.
+    pub fan_in: usize,
+    /// Rows of the weights: features of `z`.
+    pub width: usize,
+    /// Features that go out.
+    pub output: usize,
+    /// The activation; linear in the last layer of a block of order `linear`.
+    pub activation: Activation,
+    /// Where the activation stands: `Pre` before the map, `Post` after the sum with what went around the block.
+    pub order: Order,
+    /// The first layer of the block whose skip ends here.
+    pub from: Option<usize>,
 }
 
 /// An integer between two bounds.
@@ -142,6 +173,23 @@ fn width(name: &str, given: i128) -> Result<usize> {
     integer(name, given, 1, MAX_WIDTH as u64).map(|v| v as usize)
 }
 
+fn word(name: &str, given: &str, words: [&str; 2]) -> Result<bool> {
+    match words.iter().position(|word| *word == given) {
+        Some(index) => Ok(index == 1),
+        None => Err(Error::value(name, &format!("'{}' or '{}'", words[0], words[1]), format!("'{given}'"))),
+    }
+}
+
+/// A kind that may be left out.
+fn optional<T>(name: &str, given: Option<&str>, new: fn(&Call) -> Result<T>) -> Result<Option<T>> {
+    match given {
+        None => Ok(None),
+        // What the shell calls it, and a common guess.
+        Some("none") => Err(Error::value(name, "None, or a name", "'none'")),
+        Some(text) => new(&Call::parse(name, text)?).map(Some),
+    }
+}
+
 impl Spec {
     /// Check a request.
     pub fn new(request: &Request) -> Result<Self> {
@@ -149,58 +197,181 @@ impl Spec {
         let widths = request.width.map("width", depth, |name, &w| width(&name, w))?;
         let activation =
             request.activation.map("activation", depth, |name, text| Activation::new(&Call::parse(&name, text)?))?;
+        let (skip, fed) = (
+            optional("skip", request.skip.as_deref(), Skip::new)?,
+            word("inputs", &request.inputs, INPUTS)?,
+        );
+        // Checked without a skip too: a typo is a typo, and a sweep may switch the skip on.
+        let block = integer("block", request.block, 1, MAX_DEPTH as u64)? as usize;
         let spec = Self {
             depth,
             in_features: request.in_features.map_or(Ok(*widths.at(0)), |n| width("in_features", n))?,
             out_features: request.out_features.map(|n| width("out_features", n)).transpose()?,
             activation,
-            init: Init::new(&Call::parse("init", &request.init)?)?,
+            init: inits(&request.init, depth, request.out_features.is_some())?,
             bias: request.bias.as_ref().map(|text| Init::for_bias(&Call::parse("bias", text)?)).transpose()?,
-            residual: residual(request, depth)?,
+            norm: optional("norm", request.norm.as_deref(), Norm::new)?,
+            post_norm: word("norm_position", &request.norm_position, POSITIONS)?,
+            branch_scale: branch_scale(&request.branch_scale, depth, block)?,
+            skip,
+            block,
+            transform: optional("weight_transform", request.weight_transform.as_deref(), Transform::new)?,
+            tied: request.tied,
+            fed,
             width: widths,
         };
-        spec.check_blocks()?;
-        if let Some(norm) = &request.norm {
-            return Err(Error::value("norm", "None (this version has no normalisations)", format!("'{norm}'")));
-        }
-        if !["pre", "post"].contains(&request.norm_position.as_str()) {
-            return Err(Error::value("norm_position", "'pre' or 'post'", format!("'{}'", request.norm_position)));
-        }
-        if request.tied {
-            return Err(Error::value("tied", "False (this version has no tied weights)", "True"));
-        }
+        spec.check_skip()?;
+        spec.check_ties(&spec.layers()?)?;
+        spec.check_inits()?;
         Ok(spec)
     }
 
-    /// Units that feed a hidden layer.
-    pub fn fan_in(&self, layer: usize) -> usize {
-        if layer == 0 { self.in_features } else { *self.width.at(layer - 1) }
+    /// What the first layer takes beside its own input: a recurrent net that is fed starts from zeros.
+    fn first_input(&self) -> usize {
+        if self.fed { self.activation.at(0).outputs(*self.width.at(0)) } else { self.in_features }
+    }
+
+    /// Columns of the samples: every step's input where each layer gets one.
+    pub fn columns(&self) -> usize {
+        self.in_features * if self.fed { self.depth } else { 1 }
+    }
+
+    /// The shapes of the hidden layers, input side first.
+    pub fn layers(&self) -> Result<Vec<Layer>> {
+        let (mut all, mut input) = (Vec::with_capacity(self.depth), self.first_input());
+        let Some(skip) = self.skip else {
+            for layer in 0..self.depth {
+                all.push(self.layer(layer, input, Order::After, None)?);
+                input = all[layer].output;
+            }
+            return Ok(all);
+        };
+        for start in (0..self.depth).step_by(self.block) {
+            let end = start + self.block - 1;
+            for layer in start..=end {
+                let from = (layer == end).then_some(start);
+                all.push(self.layer(layer, all.last().map_or(input, |l: &Layer| l.output), skip.order(), from)?);
+            }
+            let last = all[end];
+            let joined = if skip.order() == Order::Post { last.width } else { last.output };
+            if skip.join() == Join::Concatenate {
+                all[end].output += input;
+            } else if joined != input && start == 0 {
+                // A first block that changes the number of features has no skip: its layers are as without one.
+                all.clear();
+                for layer in start..=end {
+                    let input = all.last().map_or(input, |l: &Layer| l.output);
+                    all.push(self.layer(layer, input, Order::After, None)?);
+                }
+            } else if joined != input {
+                return Err(Error::Value(format!(
+                    "a {} skip needs as many features at both ends of a block, got {input} before layer {start} and \
+                     {joined} after layer {end} (width[{end}]={}); make them equal or use skip=None",
+                    skip.signature().name,
+                    last.width
+                )));
+            }
+            input = all[end].output;
+        }
+        Ok(all)
+    }
+
+    /// One layer by itself; a block that ends here begins at `from`.
+    fn layer(&self, index: usize, input: usize, order: Order, from: Option<usize>) -> Result<Layer> {
+        let width = *self.width.at(index);
+        // The last layer of a block of this order has no activation, and one in the middle of a block stands as ever.
+        let (activation, order) = match (order, from) {
+            (Order::Linear, Some(_)) => (Activation::linear(), Order::After),
+            (Order::Linear, None) | (Order::Post, None) => (*self.activation.at(index), Order::After),
+            (order, _) => (*self.activation.at(index), order),
+        };
+        let bent = if order == Order::Pre { input } else { width };
+        if activation.shape() == Shape::Gated && !bent.is_multiple_of(2) {
+            return Err(Error::value(
+                &format!("width of a layer with activation '{}'", activation.text()),
+                "even, for half of its units are gates",
+                bent,
+            ));
+        }
+        let outputs = activation.outputs(bent);
+        let (fan_in, output) = if order == Order::Pre { (outputs, width) } else { (input, outputs) };
+        Ok(Layer { input, fan_in, width, output, activation, order, from })
     }
 
     /// Columns of the output.
     pub fn output(&self) -> usize {
-        self.out_features.unwrap_or_else(|| *self.width.at(self.depth - 1))
+        let last = || self.layers().ok().and_then(|layers| layers.last().map(|layer| layer.output));
+        self.out_features.or_else(last).unwrap_or_default()
     }
 
-    /// Every block but the first must keep its width, or its skip could not be added.
-    fn check_blocks(&self) -> Result<()> {
-        let Some(Residual { block, .. }) = self.residual else { return Ok(()) };
-        if !self.depth.is_multiple_of(block) {
+    fn check_skip(&self) -> Result<()> {
+        let Some(skip) = self.skip else { return Ok(()) };
+        let name = skip.signature().name;
+        if !self.depth.is_multiple_of(self.block) {
             return Err(Error::value(
                 "depth",
-                &format!("a multiple of block={block} with a residual skip"),
+                &format!("a multiple of block={} with a {name} skip", self.block),
                 self.depth,
             ));
         }
-        for end in (2 * block - 1..self.depth).step_by(block) {
-            let (before, after) = (self.width.at(end - block), self.width.at(end));
-            if before != after {
-                return Err(Error::Value(format!(
-                    "a residual skip needs equal widths at both ends of a block, got width[{}]={before} and width[{end}]={after}; \
-                     make them equal or use skip=None",
-                    end - block
-                )));
+        let scales = matches!(skip.join(), Join::Add | Join::Learned);
+        if !scales && self.branch_scale != 1.0 {
+            return Err(Error::value(
+                "branch_scale",
+                &format!("1 with a {name} skip, which has no branch to scale"),
+                self.branch_scale,
+            ));
+        }
+        Ok(())
+    }
+
+    /// Layers that share their parameters must have one shape.
+    fn check_ties(&self, layers: &[Layer]) -> Result<()> {
+        if !self.tied {
+            return match self.fed {
+                true => Err(Error::Value(
+                    "inputs='every' goes with tied=True: a recurrent net takes an input at every step".to_owned(),
+                )),
+                false => Ok(()),
+            };
+        }
+        if self.skip.is_some_and(|skip| skip.join() == Join::Concatenate) {
+            return Err(Error::Value(
+                "tied=True cannot have skip='dense': each layer would have more columns than the one before".to_owned(),
+            ));
+        }
+        for (name, count) in [
+            ("activation", self.activation.values().len()),
+            ("init", self.init.values().len()),
+        ] {
+            if count > 1 {
+                return Err(Error::value(name, "one for all layers with tied=True", format!("{count} values")));
             }
+        }
+        let (first, names) = (layers[0], "with tied=True, whose layers share one weight matrix");
+        let differs = |layer: &&Layer| (layer.fan_in, layer.width, layer.output) != (first.fan_in, first.width, first.input);
+        match layers.iter().find(differs) {
+            None => Ok(()),
+            Some(layer) if layer.fan_in != first.fan_in || layer.width != first.width => {
+                Err(Error::value("width", &format!("the same everywhere {names}"), layer.width))
+            }
+            Some(layer) => Err(Error::value(
+                "in_features",
+                &format!("{}, what a layer gives, {names}; or set inputs='every'", layer.output),
+                layer.input,
+            )),
+        }
+    }
+
+    fn check_inits(&self) -> Result<()> {
+        if let (Some(transform), Some(init)) =
+            (self.transform, self.init.values().iter().find(|init| init.calibrates()))
+        {
+            return Err(Error::Value(format!(
+                "init='{}' scales weights that weight_transform='{}' would scale back; use one of them",
+                init.text(),
+                transform.text()
+            )));
         }
         Ok(())
     }
@@ -208,11 +379,16 @@ impl Spec {
     /// The canonical text of all that makes this net, from which its `id` is hashed. Parts at their default are left
     /// out, so that a part added in a later version changes no id.
     pub fn content(&self) -> String {
-        format!("depth={};{}", self.depth, self.kind())
+        format!("depth={};{}", self.depth, self.parts())
     }
 
     /// The same without the depth: of two nets of one kind, the shallower is the beginning of the deeper.
     pub fn kind(&self) -> String {
+        // Each step of a net that is fed has its own columns, which another depth would lay out differently.
+        if self.fed || self.init.values().iter().any(Init::depends_on_depth) { self.content() } else { self.parts() }
+    }
+
+    fn parts(&self) -> String {
         let list = |values: Vec<String>| {
             let same = values.iter().all(|v| *v == values[0]);
             if same { values[0].clone() } else { values.join(",") }
@@ -221,34 +397,50 @@ impl Spec {
             format!("width={}", list(self.width.values().iter().map(ToString::to_string).collect())),
             format!("in={}", self.in_features),
             format!("activation={}", list(self.activation.values().iter().map(Activation::text).collect())),
-            format!("init={}", self.init.text()),
+            format!("init={}", list(self.init.values().iter().map(Init::text).collect())),
         ];
         parts.extend(self.out_features.map(|n| format!("out={n}")));
         // A bias that is what the init brings anyway says nothing; two fans tell.
-        let brings = |named: &Init| [2, 3].iter().all(|&n| self.init.bias(Some(named), n) == self.init.bias(None, n));
+        let brings = |named: &Init| self.init.values().iter().all(|init| init.brings(named));
         parts.extend(self.bias.filter(|bias| !brings(bias)).map(|bias| format!("bias={}", bias.text())));
-        if let Some(Residual { branch_scale, block }) = self.residual {
-            parts.push(format!("skip=residual;scale={branch_scale};block={block}"));
-        }
+        parts.extend(self.norm.map(|norm| format!("norm={}", norm.text())));
+        parts.extend(self.norm.filter(|_| self.post_norm).map(|_| "norm_position=post".to_owned()));
+        parts.extend(self.skip.map(|skip| {
+            let scale = match skip.join() {
+                Join::Add | Join::Learned => format!(";scale={}", self.branch_scale),
+                Join::Gate | Join::Concatenate => String::new(),
+            };
+            format!("skip={}{scale};block={}", skip.text(), self.block)
+        }));
+        parts.extend(self.transform.map(|transform| format!("weight_transform={}", transform.text())));
+        parts.extend(self.tied.then(|| "tied".to_owned()));
+        parts.extend(self.fed.then(|| "inputs=every".to_owned()));
         parts.join(";")
     }
 }
 
-fn residual(request: &Request, depth: usize) -> Result<Option<Residual>> {
-    // Checked without a skip too: a typo is a typo, and a sweep may switch the skip on.
-    let block = integer("block", request.block, 1, MAX_DEPTH as u64)? as usize;
+/// One init for all maps, or one a layer and one for the readout: where that is not given, the last layer's.
+fn inits(given: &PerLayer<String>, depth: usize, readout: bool) -> Result<PerLayer<Init>> {
+    let new = |name: String, text: &String| Init::new(&Call::parse(&name, text)?);
+    match given {
+        PerLayer::Each(values) if readout && values.len() == depth + 1 => given.map("init", depth + 1, new),
+        _ => match given.map("init", depth, new)? {
+            PerLayer::Each(mut inits) => {
+                inits.extend(inits.last().copied());
+                Ok(PerLayer::Each(inits))
+            }
+            all @ PerLayer::All(_) => Ok(all),
+        },
+    }
+}
+
+fn branch_scale(given: &BranchScale, depth: usize, block: usize) -> Result<f64> {
     let allowed = format!("a finite number or '{INVERSE_SQRT}'");
-    let branch_scale = match &request.branch_scale {
-        BranchScale::Number(scale) if scale.is_finite() => *scale,
-        BranchScale::Number(scale) => return Err(Error::value("branch_scale", &allowed, scale)),
-        BranchScale::Text(text) if text == INVERSE_SQRT => 1.0 / ((depth / block).max(1) as f64).sqrt(),
-        BranchScale::Text(text) => return Err(Error::value("branch_scale", &allowed, format!("'{text}'"))),
-    };
-    match request.skip.as_deref() {
-        None => Ok(None),
-        Some("residual") => Ok(Some(Residual { branch_scale, block })),
-        Some("none") => Err(Error::value("skip", &format!("None or one of {}", SKIPS.join(", ")), "'none'")),
-        Some(other) => Err(Error::unknown("skip", other, SKIPS.into_iter())),
+    match given {
+        BranchScale::Number(scale) if scale.is_finite() => Ok(*scale),
+        BranchScale::Number(scale) => Err(Error::value("branch_scale", &allowed, scale)),
+        BranchScale::Text(text) if text == INVERSE_SQRT => Ok(1.0 / ((depth / block).max(1) as f64).sqrt()),
+        BranchScale::Text(text) => Err(Error::value("branch_scale", &allowed, format!("'{text}'"))),
     }
 }
 

@@ -2,11 +2,13 @@
 
 mod buffer;
 mod matrix;
+mod moments;
 mod panels;
 mod passes;
 mod scaled;
 mod tiles;
 
 pub use matrix::{GramSums, Matrix, gram, gram_sums, outer, outer_rows};
+pub use moments::Along;
 pub use panels::Panels;
 pub use scaled::Scaled;

@@ -129,6 +129,25 @@ impl<F: Float> Panels<F> {
         self.data.copy_from_slice(&other.data);
     }
 
+    /// Become the features of two batches, one after the other.
+    pub fn stack(&mut self, first: &Self, second: &Self) {
+        let features = first.features + second.features;
+        self.reshape(features, first.batch);
+        for ((out, first), second) in self.panels_mut().zip(first.panels()).zip(second.panels()) {
+            let (low, high) = out.values.split_at_mut(first.values.len());
+            low.copy_from_slice(first.values);
+            high.copy_from_slice(second.values);
+        }
+    }
+
+    /// Become some consecutive features of another batch.
+    pub fn take(&mut self, other: &Self, features: std::ops::Range<usize>) {
+        self.reshape(features.len(), other.batch);
+        for (out, from) in self.panels_mut().zip(other.panels()) {
+            out.values.copy_from_slice(&from.values[features.start * from.lanes..features.end * from.lanes]);
+        }
+    }
+
     /// Samples.
     pub fn batch(&self) -> usize {
         self.batch

@@ -6,10 +6,10 @@ use super::panels::{Panel, Panels};
 use crate::simd::{self, Eight, Float, Set, Task, Vector, sum_of_eight, times_power_of_two};
 
 /// What a pass takes at once: every row of a panel is a whole number of these.
-const CHUNK: usize = 8;
+pub(super) const CHUNK: usize = 8;
 
 /// The most lanes of a panel.
-const MOST: usize = 32;
+pub(super) const MOST: usize = 32;
 
 impl<F: Float> Panels<F> {
     /// The largest magnitude, padding included: infinite or NaN where a value is.
@@ -22,6 +22,22 @@ impl<F: Float> Panels<F> {
         self.reshape(other.features(), other.batch());
         let values = self.values_mut();
         simd::run(Multiply { values, other: other.values(), slopes: slopes.values(), factor })
+    }
+
+    /// `self = self * other`, element by element.
+    pub fn times(&mut self, other: &Self) {
+        simd::run(Times { values: self.values_mut(), other: other.values() });
+    }
+
+    /// `self = 1 - other`, element by element.
+    pub fn set_complement(&mut self, other: &Self) {
+        self.reshape(other.features(), other.batch());
+        simd::run(Complement { values: self.values_mut(), other: other.values() });
+    }
+
+    /// `self = self * factor`.
+    pub fn scale(&mut self, factor: F) {
+        self.scale_and_flush(factor, F::ZERO);
     }
 
     /// `self = self * a + other * b`, element by element.
@@ -129,6 +145,39 @@ impl<F: Float> Task for Multiply<'_, F> {
             *value = other * self.factor * slope;
         }
         Largest(self.values).run::<S>()
+    }
+}
+
+struct Times<'v, F> {
+    values: &'v mut [F],
+    other: &'v [F],
+}
+
+impl<F: Float> Task for Times<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        for (value, &other) in self.values.iter_mut().zip(self.other) {
+            *value = *value * other;
+        }
+    }
+}
+
+struct Complement<'v, F> {
+    values: &'v mut [F],
+    other: &'v [F],
+}
+
+impl<F: Float> Task for Complement<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        let one = F::of(1.0);
+        for (value, &other) in self.values.iter_mut().zip(self.other) {
+            *value = one - other;
+        }
     }
 }
 

@@ -82,6 +82,39 @@ impl<F: Float> Scaled<F> {
         self.bring_to_one(largest, F::TINY)
     }
 
+    /// Multiply by a factor, which may lie outside the type: its exponent joins the other.
+    pub fn times(&mut self, factor: f64) {
+        let shift = if factor == 0.0 { 0 } else { exponent_of(factor) };
+        self.exponent += shift;
+        let rest = times_power_of_two(factor, -shift);
+        if rest != 1.0 {
+            self.panels.scale(F::of(rest));
+        }
+    }
+
+    /// Bring the largest magnitude into [1, 2) and flush what is then below [`Float::TINY`], as [`Self::set_product`]
+    /// does.
+    pub fn settle(&mut self) {
+        self.bring_to_one(self.panels.largest(), F::TINY);
+    }
+
+    /// Become the features of two batches, one after the other, aligned to the larger of the two.
+    pub fn stack(&mut self, first: &Self, second: &Self) {
+        self.panels.stack(&first.panels, &second.panels);
+        self.exponent = first.exponent;
+        if first.exponent != second.exponent {
+            let exponent = match (first.magnitude(), second.magnitude()) {
+                (Some(first), Some(second)) => first.max(second),
+                (first, second) => first.or(second).unwrap_or(0),
+            };
+            let (mut low, mut high) = (first.panels.clone(), second.panels.clone());
+            low.times_power_of_two(first.exponent - exponent, F::ZERO);
+            high.times_power_of_two(second.exponent - exponent, F::ZERO);
+            self.panels.stack(&low, &high);
+            self.exponent = exponent;
+        }
+    }
+
     fn bring_to_one(&mut self, largest: f64, tiny: F) -> bool {
         if !largest.is_finite() {
             return false;

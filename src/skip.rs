@@ -1,0 +1,137 @@
+//! Skip connections: one row each. `x` is the input of a block, `F(x)` what its layers make of it.
+
+use crate::error::Result;
+use crate::signature::{Call, Domain, Param, Signature, Values, find};
+
+/// How what is around a block joins what comes through it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// `x + branch_scale * F(x)`.
+    Add,
+    /// `x + branch_scale * alpha * F(x)` with a learnable number `alpha`.
+    Learned,
+    /// `(1 - T) * x + T * F(x)` with a gate `T = sigmoid(W_T x + b_T)` a feature.
+    Gate,
+    /// `x` and `F(x)` side by side.
+    Concatenate,
+}
+
+/// Where the activation of a layer stands in a net with skips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Within each layer, so that what is added has been activated: `x + phi(W x)`.
+    After,
+    /// The last layer of a block has none: `x + V phi(W x)`.
+    Linear,
+    /// After the sum: `phi(x + W x)`.
+    Post,
+    /// Before each linear map: `x + W phi(x)`.
+    Pre,
+}
+
+const ORDERS: [Order; 4] = [Order::After, Order::Linear, Order::Post, Order::Pre];
+const ORDER: Param = Param::new("order", Domain::Word(&["after", "linear", "post", "pre"]), 0.0);
+
+/// A kind of skip with its parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct Skip {
+    row: &'static Row,
+    values: Values,
+}
+
+impl PartialEq for Skip {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+#[derive(Debug)]
+struct Row {
+    signature: Signature,
+    join: Join,
+}
+
+static TABLE: [Row; 4] = [
+    // He et al. 2015, arXiv:1512.03385 (order=post), and 2016, arXiv:1603.05027 (order=pre).
+    Row { signature: Signature { name: "residual", aliases: &[], params: &[ORDER] }, join: Join::Add },
+    // Bachlechner et al. 2020, arXiv:2003.04887; De and Smith 2020, arXiv:2002.10444.
+    Row {
+        signature: Signature {
+            name: "rezero",
+            aliases: &["skipinit"],
+            params: &[ORDER, Param::new("alpha", Domain::Finite, 0.0)],
+        },
+        join: Join::Learned,
+    },
+    // Srivastava et al. 2015, arXiv:1505.00387. Gate weights are drawn as the layers' and multiplied by gate_gain.
+    Row {
+        signature: Signature {
+            name: "highway",
+            aliases: &[],
+            params: &[
+                Param::new("gate_bias", Domain::Finite, -1.0),
+                Param::new("gate_gain", Domain::NonNegative, 1.0),
+            ],
+        },
+        join: Join::Gate,
+    },
+    // Huang et al. 2016, arXiv:1608.06993.
+    Row { signature: Signature { name: "dense", aliases: &[], params: &[] }, join: Join::Concatenate },
+];
+
+/// The canonical names, in the order of the table.
+pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+    TABLE.iter().map(|row| row.signature.name)
+}
+
+impl Skip {
+    /// The skip that a call describes.
+    pub fn new(call: &Call) -> Result<Self> {
+        let row = find("skip", &TABLE, |row| &row.signature, &call.name)?;
+        Ok(Self { row, values: row.signature.values("skip", call)? })
+    }
+
+    /// How it is written.
+    pub fn signature(&self) -> &'static Signature {
+        &self.row.signature
+    }
+
+    /// Parameter values in the order of the signature.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// The canonical spelling.
+    pub fn text(&self) -> String {
+        self.row.signature.text(&self.values)
+    }
+
+    /// How its two ways join.
+    pub fn join(&self) -> Join {
+        self.row.join
+    }
+
+    /// Where activations stand.
+    pub fn order(&self) -> Order {
+        self.parameter("order").map_or(Order::After, |order| ORDERS[order as usize])
+    }
+
+    /// The value that `alpha` starts from.
+    pub fn alpha(&self) -> f64 {
+        self.parameter("alpha").unwrap_or(1.0)
+    }
+
+    /// What every gate bias starts from.
+    pub fn gate_bias(&self) -> f64 {
+        self.parameter("gate_bias").unwrap_or(0.0)
+    }
+
+    /// The factor of the drawn gate weights.
+    pub fn gate_gain(&self) -> f64 {
+        self.parameter("gate_gain").unwrap_or(1.0)
+    }
+
+    fn parameter(&self, name: &str) -> Option<f64> {
+        self.row.signature.params.iter().zip(self.values).find(|(param, _)| param.name == name).map(|(_, v)| v)
+    }
+}
