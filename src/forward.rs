@@ -344,8 +344,9 @@ pub fn forward<F: Float>(
     watch: &mut impl Watch<F>,
     cancel: &Cancel,
 ) -> Result<Option<usize>> {
-    trace.inputs.resize_with((layers.len() + 1).max(trace.inputs.len()), Scaled::default);
-    trace.kept.resize_with(layers.len().max(trace.kept.len()), Kept::default);
+    let count = layers.end - trace.first;
+    trace.inputs.resize_with((count + 1).max(trace.inputs.len()), Scaled::default);
+    trace.kept.resize_with(count.max(trace.kept.len()), Kept::default);
     let mut first = None;
     if layers.start == 0 && carries(plan, weights) {
         trace.inputs[0].rescale_if_far();

@@ -3,56 +3,24 @@
 use crate::backward::{self, Collect, Signal};
 use crate::error::{Cancel, Result};
 use crate::forward::{self, Trace, forward};
-use crate::kernel::{Matrix, Scaled, outer_rows};
+use crate::kernel::{Matrix, Panels, Scaled, Tensor, outer_rows};
 use crate::loss::{Loss, Targets};
-use crate::plan::Plan;
-use crate::simd::{Float, times_power_of_two};
+use crate::plan::{Key, Plan, Which};
+use crate::simd::{Float, exponent_of, times_power_of_two};
 use crate::threads::share;
-use crate::weights::Weights;
+use crate::weights::{Linear, Weights};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
-
-/// A tensor times a power of two.
-#[derive(Debug, Clone)]
-pub struct Tensor<T> {
-    /// Entries in C order.
-    pub values: Vec<T>,
-    /// The exponent.
-    pub exponent: i64,
-}
-
-impl<T: Float> Tensor<T> {
-    /// True values, 0 or infinite where the type ends.
-    pub fn spelled_out<F: Float>(&self) -> Vec<F> {
-        // Two factors, because 2^exponent alone may be out of range where the products are not. The first product is
-        // exact, or so far out that the second cannot bring it back.
-        let exponent = self.exponent.clamp(-2000, 2000);
-        let [first, second] = [exponent / 2, exponent - exponent / 2].map(|half| times_power_of_two(1.0, half));
-        self.values.iter().map(|v| F::of(v.wide() * first * second)).collect()
-    }
-
-    /// Make the values the true ones, as above.
-    pub fn spell_out(&mut self) {
-        let factor = T::of(times_power_of_two(1.0, self.exponent));
-        if factor.finite() && factor.wide() > 1e-37 {
-            self.values.iter_mut().for_each(|v| *v *= factor);
-        } else {
-            self.values = self.spelled_out();
-        }
-        self.exponent = 0;
-    }
-}
 
 /// Every gradient of one backward pass, input side first.
 #[derive(Debug, Clone)]
 pub struct Gradients<F> {
-    /// `dL/dW`, the readout's last.
-    pub weights: Vec<Tensor<F>>,
-    /// `dL/db`, the readout's last.
-    pub biases: Vec<Tensor<f64>>,
+    /// Of the parameters, in the order of [`Plan::tensors`]; of a tied net summed over its steps.
+    pub tensors: Vec<Tensor<F>>,
     /// `dL/dz` of the hidden layers, `(batch, width)`.
     pub preactivations: Vec<Tensor<F>>,
-    /// `dL/dx`, `(batch, in_features)`.
+    /// `dL/dx`, `(batch, columns)`.
     pub input: Tensor<F>,
     /// The loss, where there is one.
     pub loss: Option<f64>,
@@ -82,30 +50,64 @@ impl Start {
 
 /// What is known of a linear map: its delta, once the backward pass has been there, then its gradients.
 struct Slot<F> {
+    which: Which,
     delta: OnceLock<Scaled<F>>,
-    found: OnceLock<(Tensor<F>, Tensor<f64>, Tensor<F>)>,
+    found: OnceLock<Found<F>>,
+}
+
+/// `dL/dW`, `dL/db` and `dL/dz` of a map.
+struct Found<F> {
+    weight: Tensor<F>,
+    bias: Tensor<f64>,
+    delta: Tensor<F>,
+}
+
+impl<F: Float> Found<F> {
+    fn of(linear: &Linear<F>, delta: &Scaled<F>, input: &Scaled<F>, scratch: &mut Matrix<F>) -> Self {
+        let mut near = Scaled::default();
+        let input = input.near_one(&mut near);
+        let mut weight = outer_rows(&delta.panels, &input.panels, scratch);
+        linear.gradient_of_parameters(&mut weight);
+        let mut bias = Vec::new();
+        delta.panels.weighted(&vec![1.0; delta.panels.batch()], &mut bias);
+        Self {
+            weight: Tensor { values: weight, exponent: delta.exponent + input.exponent },
+            bias: Tensor { values: bias, exponent: delta.exponent },
+            delta: Tensor { values: delta.panels.to_rows(), exponent: delta.exponent },
+        }
+    }
 }
 
 /// The gradients of the maps, worked out by any thread as soon as their deltas are there, the readout's first.
 struct Board<'p, F> {
-    /// One a map.
+    plan: &'p Plan,
+    weights: &'p Weights<F>,
+    trace: &'p Trace<F>,
+    /// One a map, in the order in which the backward pass gets to them.
     slots: Vec<Slot<F>>,
     /// How many deltas are there; `None` when no more will come.
     ready: Mutex<Option<usize>>,
     changed: Condvar,
     /// How many maps have been taken.
     taken: AtomicUsize,
-    trace: &'p Trace<F>,
+    /// What else the backward pass finds.
+    vectors: Mutex<Vec<(Key, Tensor<f64>)>>,
     spell: fn(&mut Tensor<F>),
 }
 
 impl<F: Float> Collect<F> for &Board<'_, F> {
-    fn map(&mut self, index: usize, delta: &Scaled<F>, _: &Scaled<F>) {
-        let _ = self.slots[index].delta.set(delta.clone());
+    fn map(&mut self, which: Which, delta: &Scaled<F>, _: &Scaled<F>) {
         if let Some(ready) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            debug_assert_eq!(self.slots[*ready].which, which);
+            let _ = self.slots[*ready].delta.set(delta.clone());
             *ready += 1;
         }
         self.changed.notify_all();
+    }
+
+    fn vector(&mut self, key: Key, values: &[f64], exponent: i64) {
+        let tensor = Tensor { values: values.to_vec(), exponent };
+        self.vectors.lock().unwrap_or_else(PoisonError::into_inner).push((key, tensor));
     }
 }
 
@@ -122,35 +124,75 @@ impl<F> Drop for Close<'_, '_, F> {
 impl<F: Float> Board<'_, F> {
     /// Work out maps until none is left.
     fn work(&self, cancel: &Cancel) {
-        let (mut scratch, mut near) = (Matrix::default(), Scaled::default());
+        let mut scratch = Matrix::default();
         loop {
             let taken = self.taken.fetch_add(1, Ordering::Relaxed);
-            let Some(index) = self.slots.len().checked_sub(taken + 1) else { return };
+            let Some(Slot { which, delta, found }) = self.slots.get(taken) else { return };
             let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
             let waits = |ready: &mut Option<usize>| ready.is_some_and(|ready| ready <= taken);
             drop(self.changed.wait_while(ready, waits));
-            let Slot { delta, found } = &self.slots[index];
             let Some(delta) = delta.get().filter(|_| cancel.check().is_ok()) else { return };
-            let input = self.trace.input(index).near_one(&mut near);
-            let exponent = delta.exponent + input.exponent;
-            let mut weight = Tensor { values: outer_rows(&delta.panels, &input.panels, &mut scratch), exponent };
-            let mut preactivation = Tensor { values: delta.panels.to_rows(), exponent: delta.exponent };
-            let mut bias = Vec::new();
-            delta.panels.weighted(&vec![1.0; delta.panels.batch()], &mut bias);
-            (self.spell)(&mut weight);
-            (self.spell)(&mut preactivation);
-            let _ = found.set((weight, Tensor { values: bias, exponent: delta.exponent }, preactivation));
+            let input = match *which {
+                Which::Hidden(layer) => self.trace.mapped(self.plan, layer),
+                Which::Gate(layer) => self.trace.input(self.plan.hidden[layer].shape.from.unwrap_or(layer)),
+                Which::Input(step) => &self.trace.feed[step],
+                Which::Readout => self.trace.input(self.plan.depth()),
+            };
+            let mut all = Found::of(self.weights.linear(*which), delta, input, &mut scratch);
+            (self.spell)(&mut all.weight);
+            (self.spell)(&mut all.delta);
+            let _ = found.set(all);
         }
+    }
+}
+
+/// The gradients of a tied net, summed over its steps in the order of the backward pass.
+struct Sums<'p, F> {
+    weights: &'p Weights<F>,
+    sums: HashMap<Key, Tensor<f64>>,
+    preactivations: Vec<Tensor<F>>,
+    /// `dL/dx_t`, the last step first.
+    inputs: Vec<Tensor<F>>,
+    scratch: Matrix<F>,
+    dx: Panels<F>,
+}
+
+impl<F: Float> Sums<'_, F> {
+    fn add<T: Float>(&mut self, key: Key, values: &[T], exponent: i64) {
+        self.sums.entry(key).or_insert_with(|| Tensor::zeros(values.len())).add(values, exponent);
+    }
+}
+
+impl<F: Float> Collect<F> for Sums<'_, F> {
+    fn map(&mut self, which: Which, delta: &Scaled<F>, input: &Scaled<F>) {
+        let linear = self.weights.linear(which);
+        let Found { weight, bias, delta: preactivation } = Found::of(linear, delta, input, &mut self.scratch);
+        let which = which.of_first_step();
+        self.add(Key::Weight(which), &weight.values, weight.exponent);
+        self.add(Key::Bias(which), &bias.values, bias.exponent);
+        match which {
+            Which::Hidden(_) => self.preactivations.push(preactivation),
+            Which::Input(_) => {
+                linear.weight.backward(&delta.panels, &mut self.dx);
+                self.inputs.push(Tensor { values: self.dx.to_rows(), exponent: delta.exponent });
+            }
+            Which::Gate(_) | Which::Readout => (),
+        }
+    }
+
+    fn vector(&mut self, key: Key, values: &[f64], exponent: i64) {
+        self.add(key.of_first_step(), values, exponent);
     }
 }
 
 /// The output of a net on row-major samples.
 pub fn output<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], cancel: &Cancel) -> Result<Vec<f64>> {
     let (mut trace, mut head) = (Trace::default(), Scaled::default());
+    plan.check_batch(x.len() / plan.columns)?;
     Ok(pass(plan, weights, x, &mut trace, &mut head, cancel)?.to_rows())
 }
 
-/// All gradients of a net on row-major samples. `spell` sees the tensors of weights and pre-activations as they come.
+/// All gradients of a net on row-major samples. `spell` sees every tensor of the parameters and pre-activations.
 ///
 /// One thread runs the passes; the others turn deltas into gradients behind it.
 pub fn gradients<F: Float>(
@@ -162,53 +204,134 @@ pub fn gradients<F: Float>(
     spell: fn(&mut Tensor<F>),
     cancel: &Cancel,
 ) -> Result<Gradients<F>> {
-    let depth = plan.depth();
     let (mut trace, mut head) = (Trace::default(), Scaled::default());
+    plan.check_batch(x.len() / plan.columns)?;
     let output = pass(plan, weights, x, &mut trace, &mut head, cancel)?;
     let (cotangent, loss) = start.cotangent(output);
     let mut signal = Signal::default();
     signal.dh.fill(output.panels.features(), output.panels.batch(), &cotangent);
-    let slot = |_| Slot { delta: OnceLock::new(), found: OnceLock::new() };
-    let board = Board {
-        slots: weights.maps.iter().map(slot).collect(),
-        ready: Mutex::new(Some(0)),
-        changed: Condvar::new(),
-        taken: AtomicUsize::new(0),
-        trace: &trace,
-        spell,
+    let mut passed = Passed { plan, weights, trace: &trace, signal: &mut signal, cancel };
+    let (mut tensors, mut preactivations, input) =
+        if plan.tied() || plan.feed.is_some() { passed.summed() } else { passed.shared(threads, x.len(), spell) };
+    cancel.check()?;
+    preactivations.iter_mut().for_each(spell);
+    let input = input.unwrap_or(Tensor { values: signal.dh.panels.to_rows(), exponent: signal.dh.exponent });
+    let tensors = plan.tensors().into_iter().filter_map(|(key, _, _)| tensors.remove(&key));
+    let spelled = |mut tensor| {
+        spell(&mut tensor);
+        tensor
     };
-    let passes = || {
-        let close = Close(&board);
+    Ok(Gradients { tensors: tensors.map(spelled).collect(), preactivations, input, loss })
+}
+
+/// Tensors of the parameters, `dL/dz` of the layers, and `dL/dx` where it is not what is left of the signal.
+type Collected<F> = (HashMap<Key, Tensor<F>>, Vec<Tensor<F>>, Option<Tensor<F>>);
+
+/// A net after its forward pass.
+struct Passed<'p, F> {
+    plan: &'p Plan,
+    weights: &'p Weights<F>,
+    trace: &'p Trace<F>,
+    signal: &'p mut Signal<F>,
+    cancel: &'p Cancel,
+}
+
+impl<F: Float> Passed<'_, F> {
+    fn backward(&mut self, collect: &mut impl Collect<F>) {
+        let Self { plan, weights, trace, signal, cancel } = self;
         if plan.readout.is_some() {
-            backward::readout(weights.map(depth), trace.input(depth), &mut signal, depth, &mut &board);
+            backward::readout(&weights.readout, trace.input(plan.depth()), signal, collect);
         }
-        for layer in (0..depth).rev() {
+        for layer in (0..plan.depth()).rev() {
             if cancel.check().is_err() {
                 break;
             }
-            backward::layer(plan, weights, &trace, &mut signal, layer, &mut &board);
+            backward::layer(plan, weights, trace, signal, layer, collect);
         }
-        drop(close);
-        board.work(cancel);
-    };
-    // A thread takes longer to start than a small net's gradients.
-    let work = plan.weight_entries() * x.len() / plan.in_features;
-    share(if work < WORTH_A_THREAD { 1 } else { threads }, passes, || board.work(cancel));
-    cancel.check()?;
-    let mut all = Gradients {
-        weights: Vec::new(),
-        biases: Vec::new(),
-        preactivations: Vec::new(),
-        input: Tensor { values: signal.dh.panels.to_rows(), exponent: signal.dh.exponent },
-        loss,
-    };
-    for (weight, bias, preactivation) in board.slots.into_iter().filter_map(|slot| slot.found.into_inner()) {
-        all.weights.push(weight);
-        all.biases.push(bias);
-        all.preactivations.push(preactivation);
     }
-    all.preactivations.truncate(depth);
-    Ok(all)
+
+    /// The gradients of a net whose layers have their own parameters, on some threads.
+    fn shared(&mut self, threads: usize, entries: usize, spell: fn(&mut Tensor<F>)) -> Collected<F> {
+        let (plan, cancel) = (self.plan, self.cancel);
+        let of_layer = |layer: usize| {
+            plan.parameters[layer].gate.map(|_| Which::Gate(layer)).into_iter().chain([Which::Hidden(layer)])
+        };
+        let order = plan.readout.map(|_| Which::Readout).into_iter().chain((0..plan.depth()).rev().flat_map(of_layer));
+        let board = Board {
+            plan,
+            weights: self.weights,
+            trace: self.trace,
+            slots: order.map(|which| Slot { which, delta: OnceLock::new(), found: OnceLock::new() }).collect(),
+            ready: Mutex::new(Some(0)),
+            changed: Condvar::new(),
+            taken: AtomicUsize::new(0),
+            vectors: Mutex::new(Vec::new()),
+            spell,
+        };
+        let passes = || {
+            let close = Close(&board);
+            self.backward(&mut &board);
+            drop(close);
+            board.work(cancel);
+        };
+        // A thread takes longer to start than a small net's gradients.
+        let work = plan.weight_entries() * entries / plan.columns;
+        share(if work < WORTH_A_THREAD { 1 } else { threads }, passes, || board.work(cancel));
+        let mut tensors = HashMap::new();
+        let mut preactivations = Vec::new();
+        for Slot { which, found, .. } in board.slots {
+            let Some(Found { weight, bias, delta }) = found.into_inner() else { continue };
+            tensors.insert(Key::Weight(which), weight);
+            tensors.insert(Key::Bias(which), narrow(bias));
+            if let Which::Hidden(_) = which {
+                preactivations.push(delta);
+            }
+        }
+        preactivations.reverse();
+        let vectors = board.vectors.into_inner().unwrap_or_else(PoisonError::into_inner);
+        tensors.extend(vectors.into_iter().map(|(key, vector)| (key, narrow(vector))));
+        (tensors, preactivations, None)
+    }
+
+    /// The gradients of a net whose layers share their parameters.
+    fn summed(&mut self) -> Collected<F> {
+        let mut sums = Sums {
+            weights: self.weights,
+            sums: HashMap::new(),
+            preactivations: Vec::new(),
+            inputs: Vec::new(),
+            scratch: Matrix::default(),
+            dx: Panels::default(),
+        };
+        self.backward(&mut sums);
+        let Sums { sums, mut preactivations, mut inputs, .. } = sums;
+        preactivations.reverse();
+        inputs.reverse();
+        let input = self.plan.feed.map(|_| side_by_side(&inputs, self.signal.dh.panels.batch()));
+        (sums.into_iter().map(|(key, sum)| (key, narrow(sum))).collect(), preactivations, input)
+    }
+}
+
+/// Rounded to the type, the largest brought to 1 so that it fits.
+fn narrow<F: Float>(wide: Tensor<f64>) -> Tensor<F> {
+    let largest = wide.values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    let shift = if largest > 0.0 && largest.is_finite() { exponent_of(largest) } else { 0 };
+    let values = wide.values.iter().map(|v| F::of(times_power_of_two(*v, -shift))).collect();
+    Tensor { values, exponent: wide.exponent + shift }
+}
+
+/// Row-major batches next to each other, each row those of all, aligned to the largest exponent.
+fn side_by_side<F: Float>(steps: &[Tensor<F>], batch: usize) -> Tensor<F> {
+    let exponent = steps.iter().map(|step| step.exponent).max().unwrap_or(0);
+    let mut values = Vec::with_capacity(steps.iter().map(|step| step.values.len()).sum());
+    for sample in 0..batch {
+        for step in steps {
+            let columns = step.values.len() / batch;
+            let factor = F::of(times_power_of_two(1.0, step.exponent - exponent));
+            values.extend(step.values[sample * columns..][..columns].iter().map(|v| *v * factor));
+        }
+    }
+    Tensor { values, exponent }
 }
 
 /// Multiply-adds of a weight gradient from which on further threads are started: some hundred microseconds.
@@ -223,34 +346,13 @@ fn pass<'t, F: Float>(
     head: &'t mut Scaled<F>,
     cancel: &Cancel,
 ) -> Result<&'t Scaled<F>> {
-    let columns = plan.in_features;
-    let input = trace.begin(0);
-    input.panels.fill(columns, x.len() / columns, |sample, feature| x[sample * columns + feature]);
+    let columns = plan.columns;
+    trace.set_input(plan, x.len() / columns, |sample, feature| x[sample * columns + feature]);
     forward(plan, weights, trace, 0..plan.depth(), &mut (), cancel)?;
     let hidden = trace.input(plan.depth());
     if plan.readout.is_none() {
         return Ok(hidden);
     }
-    forward::readout(weights.map(plan.depth()), hidden, head);
+    forward::readout(&weights.readout, hidden, head);
     Ok(head)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn spelling_out_gives_zero_and_infinity_only_where_the_type_ends() {
-        let out = |value: f64, exponent| Tensor { values: vec![value], exponent }.spelled_out::<f64>()[0];
-        assert_eq!(out(1.5, 3), 12.0);
-        assert_eq!(out(1.0, -1074), f64::from_bits(1));
-        assert_eq!(out(1.0, -1076), 0.0);
-        assert_eq!(out(1.5, 1023), 1.5 * 2_f64.powi(1023));
-        assert_eq!(out(1.5, 1024), f64::INFINITY);
-        assert_eq!(out(-1.0, i64::MIN / 8), -0.0);
-        assert_eq!(Tensor { values: vec![1.0_f64], exponent: 128 }.spelled_out::<f32>()[0], f32::INFINITY);
-        // 2^1100 times 2^-1100: the values may be far from 1 themselves.
-        assert_eq!(out(2_f64.powi(-1000), 1500), 2_f64.powi(500));
-        assert_eq!(out(2_f64.powi(1000), -1500), 2_f64.powi(-500));
-    }
 }

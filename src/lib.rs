@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod backward;
+pub mod calibrate;
 pub mod error;
 pub mod forward;
 pub mod gradcheck;

@@ -1,6 +1,7 @@
 //! A spec turned into shapes, streams and memory: pure arithmetic that the passes follow.
 
 use crate::activation::Shape;
+use crate::error::{Error, Result};
 use crate::init::{Distribution, Init, Place};
 use crate::kernel::{Matrix, Panels};
 use crate::norm::Norm;
@@ -90,6 +91,18 @@ pub enum Which {
     Readout,
 }
 
+impl Which {
+    /// The map whose parameters all steps of a tied net share.
+    pub fn of_first_step(self) -> Self {
+        match self {
+            Self::Hidden(_) => Self::Hidden(0),
+            Self::Gate(_) => Self::Gate(0),
+            Self::Input(_) => Self::Input(0),
+            Self::Readout => Self::Readout,
+        }
+    }
+}
+
 /// Which tensor of parameters, the layer a layer or a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Key {
@@ -105,6 +118,20 @@ pub enum Key {
     Slope(usize),
     /// A learned factor of a branch.
     Alpha(usize),
+}
+
+impl Key {
+    /// The tensor that all steps of a tied net share.
+    pub fn of_first_step(self) -> Self {
+        match self {
+            Self::Weight(which) => Self::Weight(which.of_first_step()),
+            Self::Bias(which) => Self::Bias(which.of_first_step()),
+            Self::NormWeight(_) => Self::NormWeight(0),
+            Self::NormBias(_) => Self::NormBias(0),
+            Self::Slope(_) => Self::Slope(0),
+            Self::Alpha(_) => Self::Alpha(0),
+        }
+    }
 }
 
 /// What the passes need to know of a net.
@@ -233,6 +260,17 @@ impl Plan {
             parameters,
             feed,
             readout,
+        }
+    }
+
+    /// Refuse a batch that says nothing: one sample is its own mean.
+    pub fn check_batch(&self, batch: usize) -> Result<()> {
+        match self.norm.filter(|norm| norm.needs_samples() && batch < 2) {
+            None => Ok(()),
+            Some(norm) => Err(Error::Value(format!(
+                "norm='{}' needs a batch of at least 2 samples, got {batch}: one sample is its own mean",
+                norm.text()
+            ))),
         }
     }
 

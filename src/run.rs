@@ -1,6 +1,7 @@
 //! Many runs in parallel, one reused workspace a worker.
 
 use crate::backward::{self, Signal, layer};
+use crate::calibrate::{calibrated, factor};
 use crate::error::{Cancel, Result};
 use crate::forward::{self, Trace, forward};
 use crate::gradients::Start;
@@ -14,6 +15,7 @@ use crate::spec::Spec;
 use crate::stats::{Buffers, COLUMNS, Columns, Gauge};
 use crate::threads::share;
 use crate::weights::{Linear, Units, Weights};
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -156,6 +158,7 @@ fn cut<F>(job: &Job<F>, group: &[usize], parts: &mut Vec<Vec<usize>>) {
 /// order. Results do not depend on the number of threads, nor on which cells are measured together.
 pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, Vec<Columns>) + Sync)) -> Result<()> {
     let families = families(job);
+    families.iter().try_for_each(|family| Plan::new(&job.specs[family.cells[0]]).check_batch(job.batch))?;
     let workers = workers(job, &families)?;
     let cells = job.specs.iter().map(|_| Mutex::new((0, vec![None; job.seeds]))).collect::<Vec<_>>();
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
@@ -200,10 +203,14 @@ fn run<F: Float>(
     cancel: &Cancel,
 ) -> Result<Vec<Columns>> {
     let Workspace { threads, units, weights, trace, checkpoints, signals, head, buffers } = space;
-    let plan = &plans[0];
-    let depth = plan.depth();
+    let mut plan = Cow::Borrowed(&plans[0]);
+    let start = set_input(job, &plan, seed, trace);
+    if plan.calibrates {
+        let begin = |trace: &mut Trace<F>| drop(set_input(job, &plans[0], seed, trace));
+        plan = Cow::Owned(calibrated(&plans[0], seed, *threads, begin, cancel)?);
+    }
+    let (plan, depth) = (&*plan, plan.depth());
     let segments = (0..depth).step_by(segment).map(|first| first..(first + segment).min(depth));
-    let start = set_input(job, plan, seed, trace.begin(0));
     let draw = |layers, weights: &mut Weights<F>, units: &mut Units<F>| {
         if *threads > 1 {
             weights.draw_on(*threads, plan, layers, seed, cancel)
@@ -223,7 +230,8 @@ fn run<F: Float>(
             checkpoint.copy_from(trace.input(0));
         }
         draw(layers.clone(), weights, units)?;
-        broken = forward(plan, weights, trace, layers, &mut Gauge { columns: &mut shared, plan, buffers }, cancel)?;
+        let gauge = &mut Gauge { columns: &mut shared, plan, weights, buffers };
+        broken = forward(plan, weights, trace, layers, gauge, cancel)?;
         if broken.is_some() {
             break;
         }
@@ -246,10 +254,11 @@ fn run<F: Float>(
         // The end of every other segment has been seen as the start of the next.
         for level in (layers.start..layers.end.min(reached) + usize::from(last)).rev() {
             cancel.check()?;
-            Gauge { columns: &mut shared, plan, buffers }.input(level, trace.input(level));
+            Gauge { columns: &mut shared, plan, weights, buffers }.input(level, trace.input(level));
             for &cell in &active {
                 let (columns, plan) = (&mut all[cell], &plans[cell]);
-                layer(plan, weights, trace, &mut signals[cell], level, &mut Gauge { columns, plan, buffers });
+                let gauge = &mut Gauge { columns, plan, weights, buffers };
+                layer(plan, weights, trace, &mut signals[cell], level, gauge);
             }
             while let Some(&cell) = waiting.get(begun).filter(|&&cell| plans[cell].depth() == level) {
                 begun += 1;
@@ -257,7 +266,8 @@ fn run<F: Float>(
                 if let Some(map) = &plan.readout {
                     head.map.draw(map, seed, units, cancel)?;
                 }
-                if begin(plan, &start, trace.input(level), head, &mut signals[cell]) {
+                let gauge = &mut Gauge { columns: &mut all[cell], plan, weights, buffers };
+                if begin(plan, &start, trace.input(level), head, &mut signals[cell], gauge) {
                     active.push(cell);
                 } else {
                     all[cell].break_off(level);
@@ -265,6 +275,7 @@ fn run<F: Float>(
             }
         }
     }
+    active.iter().for_each(|&cell| all[cell].finish());
     for (columns, plan) in all.iter_mut().zip(plans) {
         columns.take_forward(&shared);
         if let Some(layer) = broken.filter(|&layer| plan.depth() > layer) {
@@ -275,10 +286,21 @@ fn run<F: Float>(
 }
 
 /// Begin the backward pass of a net in `signal.dh`, from its last hidden output. False where a value is not finite.
-fn begin<F: Float>(plan: &Plan, start: &Start, hidden: &Scaled<F>, head: &mut Head<F>, signal: &mut Signal<F>) -> bool {
+fn begin<F: Float>(
+    plan: &Plan,
+    start: &Start,
+    hidden: &Scaled<F>,
+    head: &mut Head<F>,
+    signal: &mut Signal<F>,
+    gauge: &mut Gauge<'_, F>,
+) -> bool {
     let Head { map, output } = head;
     let mut out = hidden;
     if plan.readout.is_some() {
+        if plan.calibrates {
+            forward::readout(map, hidden, output);
+            map.weight.scale(F::of(factor(map, output)));
+        }
         if !forward::readout(map, hidden, output) {
             return false;
         }
@@ -291,29 +313,28 @@ fn begin<F: Float>(plan: &Plan, start: &Start, hidden: &Scaled<F>, head: &mut He
     }
     signal.dh.fill(out.panels.features(), out.panels.batch(), &cotangent);
     if plan.readout.is_some() {
-        backward::readout(map, hidden, signal, plan.depth(), &mut ());
+        backward::readout(map, hidden, signal, gauge);
     }
     true
 }
 
-/// The samples of a run, and what starts its backward pass.
-fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, input: &mut Scaled<F>) -> Start {
-    input.exponent = 0;
+/// The samples of a run, put where the forward pass begins, and what starts its backward pass.
+fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, trace: &mut Trace<F>) -> Start {
     let normals = |role, count| {
         let mut all = vec![F::ZERO; count];
         Stream::new(seed, 0, role).normal(&mut all);
         all.into_iter().map(Float::wide).collect::<Vec<_>>()
     };
-    let (batch, columns) = (job.batch, plan.in_features);
+    let (batch, columns) = (job.batch, plan.columns);
     let Some(data) = &job.data else {
         let x = normals(Role::Input, batch * columns);
-        input.panels.fill(columns, batch, |sample, feature| F::of(x[sample * columns + feature]));
+        trace.set_input(plan, batch, |sample, feature| F::of(x[sample * columns + feature]));
         return random_cotangent(batch, normals(Role::Cotangent, batch * plan.output()));
     };
     let total = data.x.len() / columns;
     let rows =
         if batch < total { Stream::new(seed, 0, Role::Batch).choose(batch, total) } else { (0..total).collect() };
-    input.panels.fill(columns, rows.len(), |sample, feature| data.x[rows[sample] * columns + feature]);
+    trace.set_input(plan, rows.len(), |sample, feature| data.x[rows[sample] * columns + feature]);
     match &data.targets {
         None => random_cotangent(rows.len(), normals(Role::Cotangent, rows.len() * plan.output())),
         Some((loss, Targets::Classes(ids))) => {
@@ -357,14 +378,16 @@ mod tests {
             in_features: Some(7),
             out_features: out,
             activation: PerLayer::All(activation.to_owned()),
-            init: "kaiming_normal".to_owned(),
+            init: PerLayer::All("kaiming_normal".to_owned()),
             bias: (activation == "tanh").then(|| "normal(std=0.1)".to_owned()),
             norm: None,
             norm_position: "pre".to_owned(),
             skip: skip.then(|| "residual".to_owned()),
             branch_scale: BranchScale::Number(0.7),
             block,
+            weight_transform: None,
             tied: false,
+            inputs: "first".to_owned(),
         })
         .unwrap()
     }
@@ -459,8 +482,8 @@ mod tests {
     fn a_net_that_breaks_in_a_later_segment_says_where_and_its_shallow_kin_are_whole() {
         let mut specs = [160, 40].map(|depth| spec(depth, "silu", false, 1, None));
         for spec in &mut specs {
-            spec.init =
-                crate::init::Init::new(&crate::signature::Call::parse("init", "normal(std=3)").unwrap()).unwrap();
+            let call = crate::signature::Call::parse("init", "normal(std=3)").unwrap();
+            spec.init = PerLayer::All(crate::init::Init::new(&call).unwrap());
         }
         let job = job(specs.to_vec(), 9);
         let plans = plans(&job);

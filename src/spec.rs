@@ -364,13 +364,19 @@ impl Spec {
     }
 
     fn check_inits(&self) -> Result<()> {
-        if let (Some(transform), Some(init)) =
-            (self.transform, self.init.values().iter().find(|init| init.calibrates()))
-        {
+        let Some(init) = self.init.values().iter().find(|init| init.calibrates()) else { return Ok(()) };
+        if let Some(transform) = self.transform {
             return Err(Error::Value(format!(
                 "init='{}' scales weights that weight_transform='{}' would scale back; use one of them",
                 init.text(),
                 transform.text()
+            )));
+        }
+        if self.tied || self.init.values().len() > 1 {
+            return Err(Error::Value(format!(
+                "init='{}' scales each layer by what the data make of it: it goes neither with tied=True nor with other \
+                 inits",
+                init.text()
             )));
         }
         Ok(())

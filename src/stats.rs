@@ -2,13 +2,15 @@
 
 use crate::backward::Collect;
 use crate::forward::Watch;
-use crate::kernel::{Matrix, Panels, Scaled, gram, gram_sums, outer};
-use crate::plan::Plan;
+use crate::kernel::{Matrix, Panels, Scaled, Tensor, gram, gram_sums, outer};
+use crate::plan::{Key, Plan, Which};
 use crate::simd::{Float, exponent_of, times_power_of_two};
+use crate::skip::Order;
+use crate::weights::Weights;
 use std::f64::consts::LOG10_2;
 
 /// Names of the columns, in the order of [`Columns::values`].
-pub const COLUMNS: [&str; 10] = [
+pub const COLUMNS: [&str; 14] = [
     "log10_z_rms",
     "log10_a_rms",
     "log10_delta_rms",
@@ -19,7 +21,17 @@ pub const COLUMNS: [&str; 10] = [
     "correlation",
     "effective_rank",
     "log10_sample_wgrad_rms",
+    "log10_affine_grad_norm",
+    "log10_slope_grad_norm",
+    "log10_gate_grad_norm",
+    "log10_summed_wgrad_norm",
 ];
+
+/// Columns of parameters that only some nets have.
+const AFFINE: usize = 10;
+const SLOPE: usize = 11;
+const GATE: usize = 12;
+const SUMMED: usize = 13;
 
 /// The columns of the forward pass.
 const FORWARD: [usize; 6] = [0, 1, 5, 6, 7, 8];
@@ -34,12 +46,45 @@ pub struct Columns {
     pub values: [Vec<f64>; COLUMNS.len()],
     /// The layer where a value first was not finite, in order of computation; `depth` for readout and loss.
     pub first_nonfinite: Option<usize>,
+    /// log10 of the norm of all parameters' gradients together.
+    pub log10_total: f64,
+    /// What that norm is made of so far.
+    total: Total,
+    /// The gradients of a tied net, summed over its steps so far.
+    sums: Vec<(Key, Tensor<f64>)>,
+}
+
+/// A sum of squares times `2^exponent`.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Total {
+    value: f64,
+    exponent: i64,
+}
+
+impl Total {
+    fn add(&mut self, squares: f64, exponent: i64) {
+        // Infinite and NaN stay so; a zero has no exponent.
+        if squares == 0.0 {
+            return;
+        }
+        let own = if squares.is_finite() { exponent_of(squares) } else { 0 };
+        let common = self.exponent.max(exponent + own);
+        self.value = times_power_of_two(self.value, self.exponent - common)
+            + times_power_of_two(squares, exponent - common);
+        self.exponent = common;
+    }
 }
 
 impl Columns {
     /// Columns of a net of this depth, nothing measured yet.
     pub fn new(depth: usize) -> Self {
-        Self { values: std::array::from_fn(|_| vec![f64::NAN; depth]), first_nonfinite: None }
+        Self {
+            values: std::array::from_fn(|_| vec![f64::NAN; depth]),
+            first_nonfinite: None,
+            log10_total: f64::NAN,
+            total: Total { value: 0.0, exponent: i64::MIN / 8 },
+            sums: Vec::new(),
+        }
     }
 
     /// Hidden layers.
@@ -55,6 +100,26 @@ impl Columns {
         }
     }
 
+    /// Finish after the last layer of the backward pass.
+    pub fn finish(&mut self) {
+        for (_, sum) in std::mem::take(&mut self.sums) {
+            self.total.add(sum.sum_of_squares(), 2 * sum.exponent);
+        }
+        let Total { value, exponent } = self.total;
+        self.log10_total = 0.5 * (libm::log10(value) + exponent as f64 * LOG10_2);
+    }
+
+    /// Add to the sum over the steps of a tied net; gives the norm's square so far.
+    fn sum<T: Float>(&mut self, key: Key, values: &[T], exponent: i64) -> (f64, i64) {
+        let index = self.sums.iter().position(|(known, _)| *known == key).unwrap_or(self.sums.len());
+        if index == self.sums.len() {
+            self.sums.push((key, Tensor::zeros(values.len())));
+        }
+        let sum = &mut self.sums[index].1;
+        sum.add(values, exponent);
+        (sum.sum_of_squares(), sum.exponent)
+    }
+
     /// Note where a value first was not finite; what lies behind it says nothing.
     pub fn break_off(&mut self, layer: usize) {
         self.first_nonfinite = Some(layer);
@@ -62,6 +127,7 @@ impl Columns {
             let behind = column.len().min(layer + 1);
             column[behind..].fill(f64::NAN);
         }
+        self.log10_total = f64::NAN;
     }
 }
 
@@ -73,6 +139,8 @@ pub struct Buffers<F> {
     /// Gram matrix of the samples of a layer's input, if `by_gram`.
     gram: Matrix<F>,
     by_gram: bool,
+    /// The layer whose input that is.
+    level: usize,
     /// The same of its deltas.
     delta_gram: Matrix<F>,
     matrix: Matrix<F>,
@@ -89,6 +157,7 @@ impl<F> Default for Buffers<F> {
             near: Scaled::default(),
             gram: Matrix::default(),
             by_gram: false,
+            level: usize::MAX,
             delta_gram: Matrix::default(),
             matrix: Matrix::default(),
             scratch: Matrix::default(),
@@ -107,6 +176,8 @@ pub struct Gauge<'b, F> {
     pub columns: &'b mut Columns,
     /// The net.
     pub plan: &'b Plan,
+    /// Its numbers.
+    pub weights: &'b Weights<F>,
     /// Reused.
     pub buffers: &'b mut Buffers<F>,
 }
@@ -159,25 +230,28 @@ fn correlation<F: Float>(x: &Panels<F>, squares: &mut [f64], shift: i64, sums: &
 }
 
 impl<F: Float> Watch<F> for Gauge<'_, F> {
-    fn activated(&mut self, layer: usize, z: &Panels<F>, a: &Panels<F>, slopes: &Panels<F>, exponent: i64) -> bool {
-        let count = z.batch() * z.features();
-        let Buffers { samples, other, features, alive, .. } = &mut *self.buffers;
-        let (a_squares, a_shift) = squares(a, other);
-        let (z_squares, z_shift) = squares(z, samples);
-        let correlation = correlation(z, samples, z_shift, features);
-        let saturated = slopes.count_below(F::of(SATURATED * self.plan.activations[layer].steepest()));
-        let dead = a.count_dead(alive);
-        self.set(
-            layer,
-            [
-                (0, log10_rms(z_squares, count, exponent + z_shift)),
-                (1, log10_rms(a_squares, count, exponent + a_shift)),
-                (5, saturated as f64 / count as f64),
-                (6, dead as f64 / a.features() as f64),
-                (7, correlation),
-            ],
-        );
-        z_squares.is_finite() && a_squares.is_finite()
+    fn mapped(&mut self, layer: usize, z: &Scaled<F>) -> bool {
+        let count = z.panels.batch() * z.panels.features();
+        let Buffers { samples, features, .. } = &mut *self.buffers;
+        let (squares, shift) = squares(&z.panels, samples);
+        let correlation = correlation(&z.panels, samples, shift, features);
+        self.set(layer, [(0, log10_rms(squares, count, z.exponent + shift)), (7, correlation)]);
+        squares.is_finite()
+    }
+
+    fn bent(&mut self, layer: usize, slopes: &Panels<F>) {
+        let limit = SATURATED * self.plan.hidden[layer].shape.activation.steepest();
+        let saturated = slopes.count_below(F::of(limit));
+        self.set(layer, [(5, saturated as f64 / (slopes.batch() * slopes.features()) as f64)]);
+    }
+
+    fn activated(&mut self, layer: usize, a: &Scaled<F>) -> bool {
+        let count = a.panels.batch() * a.panels.features();
+        let Buffers { other, alive, .. } = &mut *self.buffers;
+        let (squares, shift) = squares(&a.panels, other);
+        let dead = a.panels.count_dead(alive) as f64 / a.panels.features() as f64;
+        self.set(layer, [(1, log10_rms(squares, count, a.exponent + shift)), (6, dead)]);
+        squares.is_finite()
     }
 }
 
@@ -193,7 +267,8 @@ impl<F: Float> Gauge<'_, F> {
     /// With `G = H H^T` over the samples, both the rank (`tr(G)^2 / |G|^2`) and `|dL/dW|^2 = sum of G * (D D^T)`
     /// (facts: I2) cost far less than a weight gradient, unless the batch is large.
     pub fn input(&mut self, layer: usize, input: &Scaled<F>) {
-        let Buffers { near, gram: kept, by_gram, matrix, scratch, .. } = &mut *self.buffers;
+        let Buffers { near, gram: kept, by_gram, level, matrix, scratch, .. } = &mut *self.buffers;
+        *level = layer;
         let input = input.near_one(near);
         *by_gram = input.panels.batch() <= 2 * input.panels.features();
         let (trace, squares) = if *by_gram {
@@ -212,41 +287,130 @@ impl<F: Float> Gauge<'_, F> {
     }
 }
 
-impl<F: Float> Collect<F> for Gauge<'_, F> {
-    fn map(&mut self, layer: usize, delta: &Scaled<F>, input: &Scaled<F>) {
-        let Buffers { near, gram: input_gram, by_gram, delta_gram, matrix, scratch, samples, other, features, .. } =
+/// `log10` of the root of two squares, each given as the `log10` of its root; the first may be missing.
+fn log10_hypot(one: f64, two: f64) -> f64 {
+    if one.is_nan() {
+        return two;
+    }
+    let (low, high) = (one.min(two), one.max(two));
+    if low == f64::NEG_INFINITY { high } else { high + 0.5 * libm::log10(1.0 + libm::pow(10.0, 2.0 * (low - high))) }
+}
+
+impl<F: Float> Gauge<'_, F> {
+    /// Squared norms of a map's weight gradient: of the whole, and summed over its samples' shares. Both are over
+    /// `4^(delta.exponent + input.exponent)`, `near` being the input.
+    fn weight_gradient(&mut self, which: Which, delta: &Scaled<F>, near: &Scaled<F>, level: Option<usize>) -> [f64; 2] {
+        let Buffers { gram: input_gram, by_gram, level: kept, delta_gram, matrix, scratch, samples, other, .. } =
             &mut *self.buffers;
+        let linear = self.weights.linear(which);
+        let explicit = self.plan.tied() || linear.transformed.is_some();
+        let (mut fresh, mut by_gram) = (Matrix::default(), *by_gram && !explicit);
+        let input_gram = if level == Some(*kept) {
+            input_gram
+        } else {
+            by_gram = !explicit && delta.panels.batch() <= 2 * near.panels.features();
+            if by_gram {
+                gram(&near.panels, &mut fresh);
+            }
+            &mut fresh
+        };
+        if by_gram {
+            gram(&delta.panels, delta_gram);
+            let sums = gram_sums(input_gram, delta_gram);
+            if sums.products >= CANCELLED * sums.diagonal {
+                return [sums.products, sums.diagonal];
+            }
+        }
+        outer(&delta.panels, &near.panels, matrix, scratch);
+        near.panels.squares(1.0, other);
+        let each = samples.iter().zip(other).map(|(d, h)| d * *h).sum();
+        if !explicit {
+            return [matrix.sum_of_squares(1.0), each];
+        }
+        let mut gradient = matrix.to_rows();
+        linear.gradient_of_parameters(&mut gradient);
+        if self.plan.tied() && which != Which::Readout {
+            let key = Key::Weight(which.of_first_step());
+            let (squares, exponent) = self.columns.sum(key, &gradient, delta.exponent + near.exponent);
+            if let Which::Hidden(layer) = which {
+                self.set(layer, [(SUMMED, log10_rms(squares, 1, exponent))]);
+            }
+        }
+        [gradient.iter().map(|g| g.wide() * g.wide()).sum(), each]
+    }
+}
+
+impl<F: Float> Collect<F> for Gauge<'_, F> {
+    fn map(&mut self, which: Which, delta: &Scaled<F>, input: &Scaled<F>) {
+        let Buffers { near, samples, other, features, .. } = &mut *self.buffers;
         let batch = delta.panels.batch();
         let squares = delta.panels.squares(1.0, samples);
         other.clear();
         other.resize(batch, 1.0);
         delta.panels.weighted(other, features);
         let bias = features.iter().map(|b| b * b).sum::<f64>();
-        let input = input.near_one(near);
-        let sums = by_gram.then(|| {
-            gram(&delta.panels, delta_gram);
-            gram_sums(input_gram, delta_gram)
-        });
-        let (weight, each) = match sums {
-            Some(sums) if sums.products >= CANCELLED * sums.diagonal => (sums.products, sums.diagonal),
-            _ => {
-                outer(&delta.panels, &input.panels, matrix, scratch);
-                input.panels.squares(1.0, other);
-                (matrix.sum_of_squares(1.0), samples.iter().zip(other).map(|(d, h)| d * *h).sum())
-            }
+        let mut near = std::mem::take(near);
+        let input = input.near_one(&mut near);
+        let hidden = &self.plan.hidden;
+        let (layer, level) = match which {
+            Which::Hidden(layer) => (layer, (hidden[layer].shape.order != Order::Pre).then_some(layer)),
+            Which::Gate(layer) => (layer, hidden[layer].shape.from),
+            Which::Input(layer) => (layer, None),
+            Which::Readout => (hidden.len(), Some(hidden.len())),
         };
+        let [weight, each] = self.weight_gradient(which, delta, input, level);
         if !(squares.is_finite() && weight.is_finite()) {
             self.columns.first_nonfinite.get_or_insert(layer);
         }
         let exponent = delta.exponent + input.exponent;
-        self.set(
-            layer,
-            [
-                (2, log10_rms(squares, batch * delta.panels.features(), delta.exponent)),
-                (3, log10_rms(weight, 1, exponent)),
-                (4, log10_rms(bias, 1, delta.exponent)),
-                (9, log10_rms(each, batch, exponent)),
-            ],
-        );
+        self.buffers.near = near;
+        let biased = self.plan.map(which).is_some_and(|map| map.bias.is_some());
+        if self.plan.tied() && which != Which::Readout {
+            if biased {
+                let features = std::mem::take(&mut self.buffers.features);
+                self.columns.sum(Key::Bias(which.of_first_step()), &features, delta.exponent);
+                self.buffers.features = features;
+            }
+        } else {
+            self.columns.total.add(weight, 2 * exponent);
+            if biased {
+                self.columns.total.add(bias, 2 * delta.exponent);
+            }
+        }
+        let (weight, bias) = (log10_rms(weight, 1, exponent), log10_rms(bias, 1, delta.exponent));
+        match which {
+            Which::Hidden(_) => self.set(
+                layer,
+                [
+                    (2, log10_rms(squares, batch * delta.panels.features(), delta.exponent)),
+                    (3, weight),
+                    (4, bias),
+                    (9, log10_rms(each, batch, exponent)),
+                ],
+            ),
+            Which::Gate(_) => self.set(layer, [(GATE, log10_hypot(weight, bias))]),
+            Which::Input(_) | Which::Readout => (),
+        }
+    }
+
+    fn vector(&mut self, key: Key, values: &[f64], exponent: i64) {
+        let (column, layer) = match key {
+            Key::NormWeight(layer) | Key::NormBias(layer) => (AFFINE, layer),
+            Key::Slope(layer) => (SLOPE, layer),
+            Key::Alpha(layer) => (GATE, layer),
+            // These come as maps.
+            Key::Weight(_) | Key::Bias(_) => return,
+        };
+        let squares = values.iter().map(|v| v * v).sum::<f64>();
+        if !squares.is_finite() {
+            self.columns.first_nonfinite.get_or_insert(layer);
+        }
+        if self.plan.tied() {
+            self.columns.sum(key.of_first_step(), values, exponent);
+        } else {
+            self.columns.total.add(squares, 2 * exponent);
+        }
+        let norm = log10_hypot(self.columns.values[column][layer], log10_rms(squares, 1, exponent));
+        self.set(layer, [(column, norm)]);
     }
 }

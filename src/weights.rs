@@ -294,6 +294,11 @@ impl<F: Float> Weights<F> {
         plan.tensors().into_iter().map(|(key, _, _)| tensor(key)).collect()
     }
 
+    /// Multiply the weights of a layer.
+    pub fn scale(&mut self, layer: usize, factor: f64) {
+        self.linear_mut(Which::Hidden(layer)).weight.scale(F::of(factor));
+    }
+
     /// The numbers of a layer.
     pub fn layer(&self, index: usize) -> &Numbers<F> {
         &self.layers[if self.tied { 0 } else { index - self.first }]

@@ -73,6 +73,11 @@ impl<F: Float> Matrix<F> {
         self.data.chunks_exact(self.stride.max(1)).map(|row| &row[..self.columns])
     }
 
+    /// Multiply every entry.
+    pub fn scale(&mut self, factor: F) {
+        self.data.iter_mut().for_each(|entry| *entry = *entry * factor);
+    }
+
     /// A copy of its entries in C order.
     pub fn to_rows(&self) -> Vec<F> {
         self.each_row().collect::<Vec<_>>().concat()

@@ -6,9 +6,11 @@ mod moments;
 mod panels;
 mod passes;
 mod scaled;
+mod tensor;
 mod tiles;
 
 pub use matrix::{GramSums, Matrix, gram, gram_sums, outer, outer_rows};
 pub use moments::Along;
 pub use panels::Panels;
 pub use scaled::Scaled;
+pub use tensor::Tensor;
