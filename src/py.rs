@@ -5,18 +5,22 @@
 
 use crate::activation::Activation;
 use crate::error::{Cancel, Error, Result};
-use crate::gradients::{Gradients, Start, Tensor};
+use crate::gradients::{Gradients, Start};
 use crate::init::Init;
+use crate::kernel::Tensor;
 use crate::loss::{Loss, Targets};
 use crate::memory::check_memory;
+use crate::norm::Norm;
 use crate::plan::Plan;
 use crate::run::{Data, Job};
 use crate::signature::{Argument, Call, Signature, Values};
 use crate::simd::Float;
+use crate::skip::Skip;
 use crate::spec::{BranchScale, PerLayer, Request, Rows, Spec};
 use crate::stats::{COLUMNS, Columns};
+use crate::transform::Transform;
 use crate::weights::Weights as Numbers;
-use crate::{activation, gradients, init, loss, rng, run, simd, spec, threads};
+use crate::{activation, gradients, init, loss, norm, rng, run, simd, skip, spec, threads, transform};
 use numpy::{Element, PyArray1, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
@@ -159,7 +163,7 @@ fn request_of(mlp: &Bound<'_, PyAny>) -> PyResult<Request> {
         in_features: optional(&get("in_features")?, |v| integer("in_features", v))?,
         out_features: optional(&get("out_features")?, |v| integer("out_features", v))?,
         activation: per_layer("activation", &get("activation")?, text)?,
-        init: text("init", &get("init")?)?,
+        init: per_layer("init", &get("init")?, text)?,
         bias: optional(&get("bias")?, |v| text("bias", v))?,
         norm: optional(&get("norm")?, |v| text("norm", v))?,
         norm_position: text("norm_position", &get("norm_position")?)?,
@@ -169,6 +173,8 @@ fn request_of(mlp: &Bound<'_, PyAny>) -> PyResult<Request> {
             Argument::Word(text) => BranchScale::Text(text),
         },
         block: integer("block", &get("block")?)?,
+        weight_transform: optional(&get("weight_transform")?, |v| text("weight_transform", v))?,
+        inputs: text("inputs", &get("inputs")?)?,
         tied: get("tied")?
             .extract()
             .map_err(|_| get("tied").map_or_else(|e| e, |v| type_error("tied", "a bool", &v)))?,
@@ -302,39 +308,39 @@ macro_rules! either {
 #[pyclass(frozen, module = "vgcore._core")]
 struct Weights {
     plan: Arc<Plan>,
+    steps: Option<[usize; 2]>,
     handle: Handle,
 }
 
-fn draw<F: Float>(py: Python<'_>, plan: &Arc<Plan>, seed: u64) -> PyResult<Arc<Numbers<F>>> {
-    check_memory("drawing these weights", plan.weight_bytes::<F>(), "lower depth or width")?;
+fn draw<F: Float>(
+    py: Python<'_>,
+    spec: &Spec,
+    plan: &Arc<Plan>,
+    seed: u64,
+    x: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Arc<Numbers<F>>> {
+    let samples = x.map(|x| samples::<F>(plan, steps(spec), x, 0)).transpose()?;
+    if samples.is_some() && !plan.calibrates {
+        return Err(Error::Value("x is given, but no init of this spec looks at data; only init='lsuv' does".to_owned())
+            .into());
+    }
+    let calibration = if plan.calibrates { plan.pass_bytes::<F>(BATCH) } else { 0 };
+    check_memory("drawing these weights", plan.weight_bytes::<F>() + calibration, "lower depth or width")?;
     let (plan, threads) = (Arc::clone(plan), threads::threads(None)?);
-    Ok(Arc::new(detached(py, move |cancel| Numbers::drawn(&plan, seed, threads, cancel))?))
+    Ok(Arc::new(detached(py, move |cancel| run::drawn(&plan, seed, samples, BATCH, threads, cancel))?))
 }
 
-/// State-dict keys and shapes, input side first.
-fn tensors(plan: &Plan) -> Vec<(String, Vec<usize>)> {
-    let named = plan.maps().zip(plan.names()).flat_map(|(map, name)| {
-        [(format!("{name}.weight"), vec![map.fan_out, map.fan_in]), (format!("{name}.bias"), vec![map.fan_out])]
-    });
-    named.collect()
-}
-
-fn given<F: Float>(plan: &Plan, state: &Bound<'_, PyDict>) -> PyResult<Arc<Numbers<F>>> {
+fn given<F: Float>(plan: &Arc<Plan>, state: &Bound<'_, PyDict>) -> PyResult<Arc<Numbers<F>>> {
     let mut flat = Vec::new();
-    for (name, shape) in tensors(plan) {
+    for (_, name, shape) in plan.tensors() {
         let value = state
             .get_item(&name)?
             .ok_or_else(|| Error::Value(format!("state_dict lacks '{name}' of {}", shape_text(&shape))))?;
         let array = real_array(&name, &value)?;
         if array.shape() != shape {
-            return Err(Error::value(
-                &name,
-                &format!("of shape {shape:?}, (out_features, in_features)"),
-                format!("{:?}", array.shape()),
-            )
-            .into());
+            return Err(Error::value(&name, &format!("of {}", shape_text(&shape)), shape_text(array.shape())).into());
         }
-        let values = array.as_slice()?.iter().map(|&v| F::of(v)).collect::<Vec<F>>();
+        let values = array.as_slice()?.iter().map(|&v| F::of(v)).collect::<Vec<_>>();
         if let Some(at) = values.iter().position(|v| !v.finite()) {
             return Err(Error::Value(format!(
                 "{name} must be finite in {}, but entry {at} in C order is not",
@@ -344,41 +350,46 @@ fn given<F: Float>(plan: &Plan, state: &Bound<'_, PyDict>) -> PyResult<Arc<Numbe
         }
         flat.push(values);
     }
-    let mut flat = flat.into_iter();
-    let maps = std::iter::from_fn(|| Some((flat.next()?, flat.next()?))).collect();
-    Ok(Arc::new(Numbers::given(plan, maps)))
+    let plan = Arc::clone(plan);
+    Ok(Arc::new(detached(state.py(), move |cancel| Numbers::given(&plan, flat, cancel))?))
 }
 
 #[pymethods]
 impl Weights {
     /// Draw a net's numbers.
     #[staticmethod]
-    fn draw(spec: &Bound<'_, PyAny>, seed: &Bound<'_, PyAny>, dtype: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let (plan, seed, py) = (Arc::new(Plan::new(&spec_of(spec)?)), seed_of(seed, 0)?, spec.py());
+    #[pyo3(signature = (spec, seed, dtype, x))]
+    fn draw(
+        spec: &Bound<'_, PyAny>,
+        seed: &Bound<'_, PyAny>,
+        dtype: &Bound<'_, PyAny>,
+        x: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let (spec, seed) = (spec_of(spec)?, seed_of(seed, 0)?);
+        let plan = Arc::new(Plan::new(&spec));
         let handle = if double(dtype)? {
-            Handle::Double(draw(py, &plan, seed)?)
+            Handle::Double(draw(dtype.py(), &spec, &plan, seed, x)?)
         } else {
-            Handle::Single(draw(py, &plan, seed)?)
+            Handle::Single(draw(dtype.py(), &spec, &plan, seed, x)?)
         };
-        Ok(Self { plan, handle })
+        Ok(Self { plan, steps: steps(&spec), handle })
     }
 
     /// Take a net's numbers from a state dict.
     #[staticmethod]
     fn given(spec: &Bound<'_, PyAny>, state: &Bound<'_, PyDict>, dtype: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let plan = Arc::new(Plan::new(&spec_of(spec)?));
-        let names = tensors(&plan);
+        let spec = spec_of(spec)?;
+        let plan = Arc::new(Plan::new(&spec));
+        let names = plan.tensors().into_iter().map(|(_, name, _)| name).collect::<Vec<_>>();
         for key in state.keys() {
             let key = text("a key of state_dict", &key)?;
-            if !names.iter().any(|(name, _)| *name == key) {
-                return Err(
-                    Error::unknown("key of state_dict", &key, names.iter().map(|(name, _)| name.as_str())).into()
-                );
+            if !names.contains(&key) {
+                return Err(Error::unknown("key of state_dict", &key, names.iter().map(String::as_str)).into());
             }
         }
         let handle =
             if double(dtype)? { Handle::Double(given(&plan, state)?) } else { Handle::Single(given(&plan, state)?) };
-        Ok(Self { plan, handle })
+        Ok(Self { plan, steps: steps(&spec), handle })
     }
 
     /// The dtype's name.
@@ -393,11 +404,9 @@ impl Weights {
     /// Copies of all numbers by name.
     fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let state = PyDict::new(py);
-        let names = tensors(&self.plan);
         either!(&self.handle, numbers => {
-            for (map, pair) in numbers.maps.iter().zip(names.chunks_exact(2)) {
-                state.set_item(&pair[0].0, array(py, map.weight.to_rows(), &pair[0].1)?)?;
-                state.set_item(&pair[1].0, array(py, map.bias.clone(), &pair[1].1)?)?;
+            for ((_, name, shape), values) in self.plan.tensors().into_iter().zip(numbers.tensors(&self.plan)) {
+                state.set_item(name, array(py, values, &shape)?)?;
             }
         });
         Ok(state)
@@ -405,7 +414,7 @@ impl Weights {
 
     /// The output on a batch.
     fn forward<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        either!(&self.handle, numbers => forward(&self.plan, numbers, x))
+        either!(&self.handle, numbers => forward(&self.plan, self.steps, numbers, x))
     }
 
     /// All gradients from a cotangent.
@@ -414,7 +423,7 @@ impl Weights {
             let rows = Rows { name: "cotangent", axis: "outputs", columns: self.plan.output(), rows: Some(batch) };
             Ok(Start::Cotangent(matrix::<f64>(cotangent, rows)?.0))
         };
-        either!(&self.handle, numbers => all_gradients(&self.plan, numbers, x, start))
+        either!(&self.handle, numbers => all_gradients(&self.plan, self.steps, numbers, x, start))
     }
 
     /// All gradients from a loss.
@@ -426,13 +435,39 @@ impl Weights {
     ) -> PyResult<Bound<'py, PyDict>> {
         let loss = Loss::new(&text("loss", loss)?)?;
         let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
-        either!(&self.handle, numbers => all_gradients(&self.plan, numbers, x, start))
+        either!(&self.handle, numbers => all_gradients(&self.plan, self.steps, numbers, x, start))
+    }
+}
+
+/// Steps and columns of each step's input, for a net that is fed at every step.
+fn steps(spec: &Spec) -> Option<[usize; 2]> {
+    spec.fed.then_some([spec.depth, spec.in_features])
+}
+
+/// Samples of a net that is fed, `(batch, steps, in_features)`, as a matrix; others as they are.
+fn as_matrix<'py>(x: &Bound<'py, PyAny>, steps: Option<[usize; 2]>) -> PyResult<Bound<'py, PyAny>> {
+    let Some([count, columns]) = steps else { return Ok(x.clone()) };
+    let array = real_array("x", x)?;
+    match *array.shape() {
+        [batch, given, each] if [given, each] == [count, columns] => {
+            array.call_method1("reshape", ((batch, count * columns),))
+        }
+        _ => {
+            let allowed = format!("of shape (batch, depth, in_features) = (batch, {count}, {columns})");
+            Err(Error::value("x", &allowed, shape_text(array.shape())).into())
+        }
     }
 }
 
 /// The caller's samples, and a refusal if a pass over them does not fit into memory.
-fn samples<F: Float>(plan: &Plan, x: &Bound<'_, PyAny>, copies: u128) -> PyResult<(Vec<F>, usize)> {
-    let (x, batch) = matrix(x, Rows { name: "x", axis: "in_features", columns: plan.in_features, rows: None })?;
+fn samples<F: Float>(
+    plan: &Plan,
+    steps: Option<[usize; 2]>,
+    x: &Bound<'_, PyAny>,
+    copies: u128,
+) -> PyResult<(Vec<F>, usize)> {
+    let x = as_matrix(x, steps)?;
+    let (x, batch) = matrix(&x, Rows { name: "x", axis: "in_features", columns: plan.columns, rows: None })?;
     let bytes = plan.pass_bytes::<F>(batch) + copies * (plan.weight_bytes::<F>() + plan.pass_bytes::<F>(batch));
     check_memory("this pass", bytes, "lower depth, width or batch")?;
     Ok((x, batch))
@@ -440,10 +475,11 @@ fn samples<F: Float>(plan: &Plan, x: &Bound<'_, PyAny>, copies: u128) -> PyResul
 
 fn forward<'py, F: Float + Element>(
     plan: &Arc<Plan>,
+    steps: Option<[usize; 2]>,
     numbers: &Arc<Numbers<F>>,
     x: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let (x_values, batch) = samples(plan, x, 0)?;
+    let (x_values, batch) = samples(plan, steps, x, 0)?;
     let (ours, numbers) = (Arc::clone(plan), Arc::clone(numbers));
     let y = detached(x.py(), move |cancel| gradients::output(&ours, &numbers, &x_values, cancel))?;
     array(x.py(), y.into_iter().map(F::of).collect(), &[batch, plan.output()])
@@ -451,32 +487,30 @@ fn forward<'py, F: Float + Element>(
 
 fn all_gradients<'py, F: Float + Element>(
     plan: &Arc<Plan>,
+    steps: Option<[usize; 2]>,
     numbers: &Arc<Numbers<F>>,
     x: &Bound<'py, PyAny>,
     start: impl FnOnce(usize) -> PyResult<Start>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let (x_values, batch) = samples(plan, x, 1)?;
+    let (x_values, batch) = samples(plan, steps, x, 1)?;
     let start = start(batch)?;
     let (ours, numbers) = (Arc::clone(plan), Arc::clone(numbers));
     let threads = threads::threads(None)?;
     let all = detached(x.py(), move |cancel| {
         gradients::gradients(&ours, &numbers, &x_values, &start, threads, Tensor::spell_out, cancel)
     })?;
-    let (py, Gradients { weights, biases, preactivations, input, loss }) = (x.py(), all);
-    let list = |tensors: &mut dyn Iterator<Item = PyResult<Bound<'py, PyAny>>>| {
-        PyList::new(py, tensors.collect::<PyResult<Vec<_>>>()?)
-    };
+    let (py, Gradients { tensors, preactivations, input, loss }) = (x.py(), all);
     let result = PyDict::new(py);
-    let mut shaped =
-        weights.into_iter().zip(plan.maps()).map(|(w, map)| array(py, w.values, &[map.fan_out, map.fan_in]));
-    result.set_item("weights", list(&mut shaped)?)?;
-    let mut shaped =
-        biases.into_iter().zip(plan.maps()).map(|(b, map)| array::<F>(py, b.spelled_out(), &[map.fan_out]));
-    result.set_item("biases", list(&mut shaped)?)?;
-    let mut shaped =
-        preactivations.into_iter().zip(&plan.hidden).map(|(z, map)| array(py, z.values, &[batch, map.fan_out]));
-    result.set_item("preactivations", list(&mut shaped)?)?;
-    result.set_item("input", array::<F>(py, input.spelled_out(), &[batch, plan.in_features])?)?;
+    let parameters = PyDict::new(py);
+    for (tensor, (_, name, shape)) in tensors.into_iter().zip(plan.tensors()) {
+        parameters.set_item(name, array(py, tensor.values, &shape)?)?;
+    }
+    result.set_item("parameters", parameters)?;
+    let shaped = preactivations.into_iter().zip(&plan.hidden);
+    let shaped = shaped.map(|(z, hidden)| array(py, z.values, &[batch, hidden.shape.width]));
+    result.set_item("preactivations", PyList::new(py, shaped.collect::<PyResult<Vec<_>>>()?)?)?;
+    let shape = steps.map_or(vec![batch, plan.columns], |[count, columns]| vec![batch, count, columns]);
+    result.set_item("input", array::<F>(py, input.spelled_out(), &shape)?)?;
     result.set_item("loss", loss)?;
     Ok(result)
 }
@@ -492,6 +526,8 @@ fn cell<'py>(py: Python<'py>, runs: &[Columns], batch: usize) -> PyResult<Bound<
     }
     let first = runs.iter().map(|run| run.first_nonfinite.map_or(-1, |layer| layer as i64)).collect();
     result.set_item("first_nonfinite", array::<i64>(py, first, &[runs.len()])?)?;
+    let total = runs.iter().map(|run| run.log10_total).collect();
+    result.set_item("log10_total_grad_norm", array::<f64>(py, total, &[runs.len()])?)?;
     Ok(result)
 }
 
@@ -521,7 +557,8 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>) -> PyResult<(
     };
     let mut data = None;
     if let Some(x) = x {
-        for columns in extremes(|spec| spec.in_features) {
+        let x = &as_matrix(x, specs.iter().find_map(steps))?;
+        for columns in extremes(Spec::columns) {
             let (values, _) = matrix::<F>(x, Rows { name: "x", axis: "in_features", columns, rows: None })?;
             data = Some(Data { x: values, columns, targets: None });
         }
@@ -554,8 +591,16 @@ fn canonical<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     fields.set_item("depth", valid.depth)?;
     fields.set_item("width", per_layer_object(py, &valid.width, |w| *w)?)?;
     fields.set_item("activation", per_layer_object(py, &valid.activation, Activation::text)?)?;
-    fields.set_item("init", valid.init.text())?;
+    // As many as were given: one for the readout is added inside.
+    let inits = match &request.init {
+        PerLayer::All(_) => valid.init.clone(),
+        PerLayer::Each(given) => PerLayer::Each(valid.init.values()[..given.len()].to_vec()),
+    };
+    fields.set_item("init", per_layer_object(py, &inits, Init::text)?)?;
     fields.set_item("bias", valid.bias.map(|bias| bias.text()))?;
+    fields.set_item("norm", valid.norm.map(|norm| norm.text()))?;
+    fields.set_item("skip", valid.skip.map(|skip| skip.text()))?;
+    fields.set_item("weight_transform", valid.transform.map(|transform| transform.text()))?;
     fields.set_item("block", request.block)?;
     fields.set_item("in_features", request.in_features)?;
     fields.set_item("out_features", request.out_features)?;
@@ -583,6 +628,9 @@ fn resolve<'py>(
     }
     let (name, mut arguments, text) = match kind {
         "activation" => Activation::new(&call).map(|a| signature_parts(a.signature(), a.values())),
+        "norm" => Norm::new(&call).map(|n| signature_parts(n.signature(), n.values())),
+        "skip" => Skip::new(&call).map(|s| signature_parts(s.signature(), s.values())),
+        "weight_transform" => Transform::new(&call).map(|t| signature_parts(t.signature(), t.values())),
         _ => Init::new(&call).map(|i| signature_parts(i.signature(), i.values())),
     }?;
     if kind == "init" && !arguments.iter().any(|(key, _)| *key == "gain") {
@@ -676,8 +724,9 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let names = |names: Vec<&'static str>| PyTuple::new(py, names);
     module.add("ACTIVATIONS", names(activation::names().collect())?)?;
     module.add("INITS", names(init::names().collect())?)?;
-    module.add("NORMS", names(spec::NORMS.to_vec())?)?;
-    module.add("SKIPS", names(spec::SKIPS.to_vec())?)?;
+    module.add("NORMS", names(norm::names().collect())?)?;
+    module.add("SKIPS", names(skip::names().collect())?)?;
+    module.add("WEIGHT_TRANSFORMS", names(transform::names().collect())?)?;
     module.add("LOSSES", names(loss::names().collect())?)?;
     module.add("COLUMNS", names(COLUMNS.to_vec())?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))

@@ -354,6 +354,39 @@ fn random_cotangent(batch: usize, mut normals: Vec<f64>) -> Start {
     Start::Cotangent(normals)
 }
 
+/// A whole net's numbers for a seed. Where weights are scaled by what data make of them, the data are given samples, or
+/// as many standard normal ones as a probe with this seed would draw.
+pub fn drawn<F: Float>(
+    plan: &Plan,
+    seed: u64,
+    samples: Option<(Vec<F>, usize)>,
+    batch: usize,
+    threads: usize,
+    cancel: &Cancel,
+) -> Result<Weights<F>> {
+    if !plan.calibrates {
+        return Weights::drawn(plan, seed, threads, cancel);
+    }
+    let (x, batch) = samples.unwrap_or_else(|| {
+        let mut x = vec![F::ZERO; batch * plan.columns];
+        Stream::new(seed, 0, Role::Input).normal(&mut x);
+        (x, batch)
+    });
+    plan.check_batch(batch)?;
+    let value = |sample: usize, feature: usize| x[sample * plan.columns + feature];
+    let begin = |trace: &mut Trace<F>| trace.set_input(plan, batch, value);
+    let plan = calibrated(plan, seed, threads, begin, cancel)?;
+    let mut weights = Weights::drawn(&plan, seed, threads, cancel)?;
+    if plan.readout.is_some() {
+        let (mut trace, mut out) = (Trace::default(), Scaled::default());
+        trace.set_input(&plan, batch, value);
+        forward(&plan, &weights, &mut trace, 0..plan.depth(), &mut (), cancel)?;
+        forward::readout(&weights.readout, trace.input(plan.depth()), &mut out);
+        weights.readout.weight.scale(F::of(factor(&weights.readout, &out)));
+    }
+    Ok(weights)
+}
+
 /// As many workers as tasks, threads and memory allow; an error where not even one fits.
 fn workers<F: Float>(job: &Job<F>, families: &[Family]) -> Result<usize> {
     let one = families.iter().map(|family| family.bytes).max().unwrap_or(0);
