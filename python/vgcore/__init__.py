@@ -4,7 +4,7 @@ from vgcore import data, plot, reference
 from vgcore._core import ACTIVATIONS, INITS, LOSSES, NORMS, SKIPS, __version__, build_info
 from vgcore.network import Gradients, Network, gradcheck
 from vgcore.probe import Factor, Probe, probe
-from vgcore.spec import MLP, Activation, Init
+from vgcore.spec import MLP, Activation, Init, Loss
 from vgcore.sweep import Sweep, sweep
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Factor",
     "Gradients",
     "Init",
+    "Loss",
     "Network",
     "Probe",
     "Sweep",

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core, table
-from vgcore.spec import MLP
+from vgcore.spec import MLP, Loss, as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ class Probe:
         seeds: The seed of each run, `(seeds,)`; `spec.init(seed=seeds[i])` is run i's net.
         dtype: Of the computation.
         batch: Samples of a run.
-        loss: The loss that started the backward pass; None for a random cotangent.
+        loss: The loss that started the backward pass, in canonical spelling; None for a random cotangent.
         log10_z_rms: Root mean square over batch and width of the pre-activations z.
         log10_a_rms: The same of the activations a = phi(z), before a skip.
         log10_delta_rms: The same of the backward signal dL/dz.
@@ -92,6 +92,11 @@ class Probe:
     correlation: Floats
     effective_rank: Floats
     first_nonfinite: NDArray[np.int64]
+
+    @property
+    def reduction(self) -> str | None:
+        """How the loss makes one number of all, and over what: `"mean over all elements"`; None without a loss."""
+        return None if self.loss is None else Loss(self.loss).reduction
 
     @property
     def z_rms(self) -> Floats:
@@ -207,7 +212,7 @@ def measure(
     *,
     x: ArrayLike | None,
     y: ArrayLike | None,
-    loss: str | None,
+    loss: str | Loss | None,
     batch: int | None,
     seeds: int,
     seed: int,
@@ -218,9 +223,10 @@ def measure(
 
     def report(index: int, columns: dict[str, Any]) -> None:
         runs = np.uint64(seed) + np.arange(seeds, dtype=np.uint64)
-        finished(index, Probe(specs[index], runs, str(np.dtype(dtype)), loss=loss, **columns))
+        finished(index, Probe(specs[index], runs, str(np.dtype(dtype)), **columns))
 
-    _core.probe(specs, report, x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
+    given: dict[str, Any] = {"x": x, "y": y, "loss": as_text(loss)}
+    _core.probe(specs, report, **given, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
 
 
 def probe(
@@ -228,7 +234,7 @@ def probe(
     *,
     x: ArrayLike | None = None,
     y: ArrayLike | None = None,
-    loss: str | None = None,
+    loss: str | Loss | None = None,
     batch: int | None = None,
     seeds: int = 8,
     seed: int = 0,
@@ -241,8 +247,8 @@ def probe(
         spec: The net.
         x: Samples `(rows, in_features)`; standard normal ones, drawn for each seed, if None.
         y: Targets of `loss`: class ids `(rows,)` or numbers of the output's shape.
-        loss: `mse`, `half_mse` or `cross_entropy`. Without one, the cotangent at the output is standard normal over
-            sqrt(batch), drawn for each seed from a stream of its own.
+        loss: One of `LOSSES`, a call such as `"mse(reduction=sum)"`, or a `Loss`. Without one, the cotangent at the
+            output is standard normal over sqrt(batch), drawn for each seed from a stream of its own.
         batch: Samples of a run. 128 for random samples; all rows of x otherwise, or as many drawn for each seed.
         seeds: Number of runs; run i uses seed `seed + i` for weights, samples and cotangent.
         seed: The first seed, 0 to 2^64 - 1.
