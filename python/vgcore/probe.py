@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vgcore import _core, table
+from vgcore import _core, clip, table
 from vgcore.spec import MLP, Loss, as_text
 
 if TYPE_CHECKING:
@@ -163,6 +163,24 @@ class Probe:
             half = _student(count - 1) * float(np.std(logs, ddof=1)) / math.sqrt(count)
         value, low, high = _linear(np.array([mean, mean - half, mean + half]))
         return Factor(float(value), float(low), float(high))
+
+    def log10_clip_coef(self, max_norm: float, *, per_layer: bool = False) -> Floats:
+        """log10 of what `clip_grad_norm` would multiply each run's gradients by.
+
+        Args:
+            max_norm: As there.
+            per_layer: Judge every hidden layer by the norm of its own weight and bias gradients.
+
+        Returns:
+            `(seeds,)`, or `(seeds, depth)` per layer, at most 0; nan where a norm is not finite.
+        """
+        if per_layer:
+            return clip.log10_coef(clip.log10_hypot(self.log10_wgrad_norm, self.log10_bgrad_norm), max_norm)
+        return clip.log10_coef(self.log10_total_grad_norm, max_norm)  # type: ignore[attr-defined]
+
+    def clip_coef(self, max_norm: float, *, per_layer: bool = False) -> Floats:
+        """Linear view of `log10_clip_coef`."""
+        return _linear(self.log10_clip_coef(max_norm, per_layer=per_layer))
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
         """Tidy columns: one row a (seed, layer), with the spec's fields beside the measures."""
