@@ -1,6 +1,10 @@
 //! Losses: one row each, the value beside its gradient, in `f64`.
+//!
+//! Names, parameters and reductions are those of torch. Where a loss has a kink its derivative is the subgradient of
+//! the smallest size, torch's documented rule: 0 for `mae` at equality and for `hinge` at a margin of exactly 1.
 
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::signature::{Call, Domain, Param, Signature, Values, find};
 
 /// What the output is compared with.
 #[derive(Debug, Clone, PartialEq)]
@@ -11,90 +15,190 @@ pub enum Targets {
     Values(Vec<f64>, usize),
 }
 
-/// The target of one sample.
+/// A loss function with its parameters.
 #[derive(Clone, Copy)]
-enum Target<'t> {
-    Class(usize),
-    Values(&'t [f64]),
+pub struct Loss {
+    row: &'static Row,
+    values: Values,
 }
 
-/// A loss function.
-#[derive(Debug, Clone, Copy)]
-pub struct Loss(&'static Row);
+impl std::fmt::Debug for Loss {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text())
+    }
+}
 
-/// The loss of one sample from its outputs and target; the gradient is written to the third argument.
-type Sample = fn(&[f64], Target<'_>, &mut [f64]) -> f64;
+/// The value, and the derivative by the output.
+enum Rule {
+    /// Of one output and its target, with what targets may be; the mean is over all elements.
+    Element(fn(&Values, f64, f64) -> (f64, f64), Allowed),
+    /// The same, but the mean is over samples only.
+    Sample(fn(&Values, f64, f64) -> (f64, f64)),
+    /// Of all outputs of a sample and its class id; the gradient is written to the last argument.
+    Classes(fn(&Values, &[f64], usize, &mut [f64]) -> f64),
+}
 
-#[derive(Debug)]
+/// Is it a target, and the words for what is.
+type Allowed = (fn(f64) -> bool, &'static str);
+
+const ANY: Allowed = (|_| true, "a number");
+const SHARE: Allowed = (|t| (0.0..=1.0).contains(&t), "from 0 to 1");
+const SIGN: Allowed = (|t| t.abs() == 1.0, "-1 or 1");
+
 struct Row {
-    name: &'static str,
-    /// Does it take class ids?
-    classes: bool,
-    /// The weight of a sample from (batch, width).
-    weight: fn(f64, f64) -> f64,
-    sample: Sample,
+    signature: Signature,
+    rule: Rule,
 }
 
-static TABLE: [Row; 3] = [
-    // torch.nn.MSELoss: the mean over all elements.
-    Row {
-        name: "mse",
-        classes: false,
-        weight: |batch, width| 1.0 / (batch * width),
-        sample: |y, t, g| squares(1.0, y, t, g),
-    },
-    Row { name: "half_mse", classes: false, weight: |batch, _| 1.0 / batch, sample: |y, t, g| squares(0.5, y, t, g) },
-    // torch.nn.CrossEntropyLoss on class ids.
-    Row { name: "cross_entropy", classes: true, weight: |batch, _| 1.0 / batch, sample: cross_entropy },
+const REDUCTIONS: [&str; 2] = ["mean", "sum"];
+/// The last parameter of every row.
+const REDUCTION: Param = Param::new("reduction", Domain::Word(&REDUCTIONS), 0.0);
+
+macro_rules! row {
+    ($name:literal, [$($alias:literal),*], [$($param:expr),*], $rule:expr) => {
+        Row {
+            signature: Signature { name: $name, aliases: &[$($alias),*], params: &[$($param,)* REDUCTION] },
+            rule: $rule,
+        }
+    };
+}
+
+static TABLE: [Row; 7] = [
+    // torch.nn.MSELoss.
+    row!("mse", [], [], Rule::Element(|_, y, t| ((y - t) * (y - t), 2.0 * (y - t)), ANY)),
+    // Half the sum of squares, the loss of textbooks.
+    row!("half_mse", [], [], Rule::Sample(|_, y, t| (0.5 * (y - t) * (y - t), y - t))),
+    // torch.nn.L1Loss.
+    row!("mae", ["l1"], [], Rule::Element(mae, ANY)),
+    // torch.nn.HuberLoss; Huber 1964, doi:10.1214/aoms/1177703732.
+    row!("huber", [], [Param::new("delta", Domain::Positive, 1.0)], Rule::Element(huber, ANY)),
+    // torch.nn.CrossEntropyLoss on class ids; smoothing of Szegedy et al. 2015, arXiv:1512.00567.
+    row!("cross_entropy", [], [Param::new("label_smoothing", Domain::Share, 0.0)], Rule::Classes(cross_entropy)),
+    // torch.nn.BCEWithLogitsLoss.
+    row!("bce_with_logits", [], [], Rule::Element(bce_with_logits, SHARE)),
+    // max(0, 1 - t y) for each output on its own (Cortes and Vapnik 1995, doi:10.1007/BF00994018); not torch's
+    // MultiMarginLoss, which compares the outputs of a sample with each other.
+    row!("hinge", [], [], Rule::Element(hinge, SIGN)),
 ];
 
-fn squares(scale: f64, y: &[f64], target: Target<'_>, gradient: &mut [f64]) -> f64 {
-    let Target::Values(t) = target else { return f64::NAN };
-    gradient.iter_mut().zip(y.iter().zip(t)).for_each(|(g, (y, t))| *g = 2.0 * scale * (y - t));
-    scale * y.iter().zip(t).map(|(y, t)| (y - t) * (y - t)).sum::<f64>()
+fn mae(_: &Values, y: f64, t: f64) -> (f64, f64) {
+    let error = y - t;
+    (error.abs(), if error == 0.0 { 0.0 } else { error.signum() })
 }
 
-fn cross_entropy(y: &[f64], target: Target<'_>, gradient: &mut [f64]) -> f64 {
-    let Target::Class(class) = target else { return f64::NAN };
+fn huber(p: &Values, y: f64, t: f64) -> (f64, f64) {
+    let (delta, error) = (p[0], y - t);
+    let size = error.abs();
+    let value = if size <= delta { 0.5 * size * size } else { delta * (size - 0.5 * delta) };
+    (value, error.clamp(-delta, delta))
+}
+
+fn bce_with_logits(_: &Values, y: f64, t: f64) -> (f64, f64) {
+    // No exponential can overflow, and the gradient sigmoid(y) - t keeps its digits where it is tiny: 1 - t is exact
+    // for t = 1, so nothing is left to cancel.
+    let e = libm::exp(-y.abs());
+    let (up, down) = if y < 0.0 { (e, 1.0) } else { (1.0, e) };
+    let value = (1.0 - t) * y.max(0.0) + t * (-y).max(0.0) + libm::log1p(e);
+    (value, ((1.0 - t) * up - t * down) / (1.0 + e))
+}
+
+fn hinge(_: &Values, y: f64, t: f64) -> (f64, f64) {
+    let short = 1.0 - t * y;
+    if short <= 0.0 { (0.0, 0.0) } else { (short, -t) }
+}
+
+fn cross_entropy(p: &Values, y: &[f64], class: usize, gradient: &mut [f64]) -> f64 {
+    let (smoothing, count) = (p[0], y.len() as f64);
     let largest = y.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let first = y.iter().position(|&v| v == largest).unwrap_or_default();
     gradient.iter_mut().zip(y).for_each(|(g, y)| *g = libm::exp(y - largest));
-    let total = gradient.iter().sum::<f64>();
-    // 1 - p of a nearly certain class is a sum of the others, not a difference that cancels.
-    let others = gradient.iter().enumerate().filter(|&(i, _)| i != class).map(|(_, g)| g).sum::<f64>();
-    gradient.iter_mut().for_each(|g| *g /= total);
-    gradient[class] = -others / total;
-    libm::log(total) - (y[class] - largest)
+    let but = |gradient: &[f64], one: usize| {
+        gradient.iter().enumerate().filter(|&(i, _)| i != one).map(|(_, g)| g).sum::<f64>()
+    };
+    // The loss and 1 - p of a nearly certain class are made of the others: total is 1 to the last digit.
+    let (beside, others) = (but(gradient, first), but(gradient, class));
+    let total = gradient[first] + beside;
+    gradient.iter_mut().for_each(|g| *g = *g / total - smoothing / count);
+    gradient[class] = smoothing * (count - 1.0) / count - others / total;
+    // The smoothed target gives every class its share; a sum that may be infinite is not looked at without need.
+    let all = if smoothing > 0.0 { y.iter().map(|y| (largest - y) / count).sum::<f64>() * smoothing } else { 0.0 };
+    libm::log1p(beside) + (1.0 - smoothing) * (largest - y[class]) + all
 }
 
-/// The names, in the order of the table.
+/// The canonical names, in the order of the table.
 pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    TABLE.iter().map(|row| row.name)
+    TABLE.iter().map(|row| row.signature.name)
 }
 
 impl Loss {
-    /// The loss of this name.
-    pub fn new(name: &str) -> Result<Self> {
-        TABLE.iter().find(|row| row.name == name).map(Self).ok_or_else(|| Error::unknown("loss", name, names()))
+    /// The loss that a call describes.
+    pub fn new(call: &Call) -> Result<Self> {
+        let row = find("loss", &TABLE, |row| &row.signature, &call.name)?;
+        Ok(Self { row, values: row.signature.values("loss", call)? })
+    }
+
+    /// How it is written.
+    pub fn signature(&self) -> &'static Signature {
+        &self.row.signature
+    }
+
+    /// Its parameters, in the order of the signature.
+    pub fn values(&self) -> &Values {
+        &self.values
+    }
+
+    /// The canonical spelling.
+    pub fn text(&self) -> String {
+        self.row.signature.text(&self.values)
     }
 
     /// Does it take class ids?
-    pub fn takes_classes(self) -> bool {
-        self.0.classes
+    pub fn takes_classes(&self) -> bool {
+        matches!(self.row.rule, Rule::Classes(_))
+    }
+
+    /// Which numbers are targets, and the words for it.
+    pub fn allowed(&self) -> Allowed {
+        if let Rule::Element(_, allowed) = self.row.rule { allowed } else { ANY }
+    }
+
+    /// `mean` or `sum`?
+    fn sums(&self) -> bool {
+        self.values[self.row.signature.params.len() - 1] == 1.0
+    }
+
+    /// How the losses become one number, and over what: `mean over all elements`.
+    pub fn reduction(&self) -> String {
+        let over = if matches!(self.row.rule, Rule::Element(..)) { "all elements" } else { "the batch" };
+        format!("{} over {over}", REDUCTIONS[usize::from(self.sums())])
     }
 
     /// The loss of row-major outputs, `width` a sample, and its gradient. The targets have been checked against both.
-    pub fn evaluate(self, y: &[f64], width: usize, targets: &Targets) -> (f64, Vec<f64>) {
-        let weight = (self.0.weight)((y.len() / width) as f64, width as f64);
+    pub fn evaluate(&self, y: &[f64], width: usize, targets: &Targets) -> (f64, Vec<f64>) {
         let mut gradient = vec![0.0; y.len()];
-        let mut total = 0.0;
-        for (i, (y, g)) in y.chunks_exact(width).zip(gradient.chunks_exact_mut(width)).enumerate() {
-            let target = match targets {
-                Targets::Classes(ids) => Target::Class(ids[i]),
-                Targets::Values(values, width) => Target::Values(&values[i * width..][..*width]),
-            };
-            total += (self.0.sample)(y, target, g);
-            g.iter_mut().for_each(|g| *g *= weight);
-        }
+        let total = match (&self.row.rule, targets) {
+            (Rule::Element(f, _) | Rule::Sample(f), Targets::Values(t, _)) => {
+                let each = gradient.iter_mut().zip(y.iter().zip(t));
+                let value = |(g, (&y, &t)): (&mut f64, (&f64, &f64))| {
+                    let (value, slope) = f(&self.values, y, t);
+                    *g = slope;
+                    value
+                };
+                each.map(value).sum::<f64>()
+            }
+            (Rule::Classes(f), Targets::Classes(ids)) => {
+                let samples = y.chunks_exact(width).zip(gradient.chunks_exact_mut(width)).zip(ids);
+                samples.map(|((y, g), &id)| f(&self.values, y, id, g)).sum()
+            }
+            _ => f64::NAN,
+        };
+        let count = match self.row.rule {
+            _ if self.sums() => 1,
+            Rule::Element(..) => y.len(),
+            Rule::Sample(_) | Rule::Classes(_) => y.len() / width,
+        };
+        let weight = 1.0 / count as f64;
+        gradient.iter_mut().for_each(|g| *g *= weight);
         (weight * total, gradient)
     }
 }
@@ -102,6 +206,19 @@ impl Loss {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn loss(text: &str) -> Loss {
+        Loss::new(&Call::parse("loss", text).unwrap()).unwrap()
+    }
+
+    /// Loss and gradient of one sample on numbers.
+    fn on_values(text: &str, y: &[f64], t: &[f64]) -> (f64, Vec<f64>) {
+        loss(text).evaluate(y, y.len(), &Targets::Values(t.to_vec(), y.len()))
+    }
+
+    fn on_class(text: &str, y: &[f64], class: usize) -> (f64, Vec<f64>) {
+        loss(text).evaluate(y, y.len(), &Targets::Classes(vec![class]))
+    }
 
     fn central_difference(loss: Loss, y: &[f64], width: usize, targets: &Targets, i: usize) -> f64 {
         let at = |step: f64| {
@@ -115,26 +232,92 @@ mod tests {
     #[test]
     fn gradients_agree_with_central_differences() {
         let y = [0.3, -1.2, 0.8, 2.0, 0.1, -0.4];
-        for row in &TABLE {
-            let targets = if row.classes {
+        let calls = ["huber(0.5)", "huber(delta=3)", "cross_entropy(0.1)", "cross_entropy(label_smoothing=1)"];
+        for name in names().chain(calls) {
+            let targets = if loss(name).takes_classes() {
                 Targets::Classes(vec![2, 0])
             } else {
-                Targets::Values(vec![1.0, 0.0, -2.0, 0.5, 0.3, 0.9], 3)
+                let values = match loss(name).allowed().1 {
+                    "from 0 to 1" => vec![1.0, 0.0, 0.3, 0.5, 1.0, 0.9],
+                    "-1 or 1" => vec![1.0, -1.0, -1.0, 1.0, 1.0, -1.0],
+                    _ => vec![1.0, 0.0, -2.0, 0.5, 0.3, 0.9],
+                };
+                Targets::Values(values, 3)
             };
-            let (_, gradient) = Loss(row).evaluate(&y, 3, &targets);
-            for (i, g) in gradient.iter().enumerate() {
-                let numeric = central_difference(Loss(row), &y, 3, &targets, i);
-                assert!((g - numeric).abs() < 1e-9, "{} {i}: {g} {numeric}", row.name);
+            for reduction in REDUCTIONS {
+                let mut call = Call::parse("loss", name).unwrap();
+                call.arguments.push((Some("reduction".to_owned()), crate::signature::Argument::Word(reduction.into())));
+                let loss = Loss::new(&call).unwrap();
+                let (_, gradient) = loss.evaluate(&y, 3, &targets);
+                for (i, g) in gradient.iter().enumerate() {
+                    let numeric = central_difference(loss, &y, 3, &targets, i);
+                    assert!((g - numeric).abs() < 1e-8, "{loss:?} {i}: {g} {numeric}");
+                }
             }
         }
     }
 
     #[test]
-    fn cross_entropy_survives_huge_logits_and_keeps_tiny_gradients() {
-        let (loss, gradient) =
-            Loss::new("cross_entropy").unwrap().evaluate(&[1e300, 0.0], 2, &Targets::Classes(vec![0]));
-        assert_eq!((loss, gradient), (0.0, vec![0.0, 0.0]));
-        let (_, gradient) = Loss::new("cross_entropy").unwrap().evaluate(&[50.0, 0.0], 2, &Targets::Classes(vec![0]));
-        assert!((gradient[0] / -libm::exp(-50.0) - 1.0).abs() < 1e-15);
+    fn a_sum_is_the_mean_times_what_the_reduction_says() {
+        let (y, t) = ([0.5, -2.0, 3.0, 0.25], Targets::Values(vec![1.0, -1.0, 1.0, -1.0], 2));
+        for (name, over, count) in [
+            ("mse", "all elements", 4.0),
+            ("half_mse", "the batch", 2.0),
+            ("mae", "all elements", 4.0),
+            ("huber", "all elements", 4.0),
+            ("hinge", "all elements", 4.0),
+        ] {
+            let (mean, sum) = (loss(name), loss(&format!("{name}(reduction=sum)")));
+            assert_eq!(mean.reduction(), format!("mean over {over}"));
+            assert_eq!(sum.reduction(), format!("sum over {over}"));
+            let (mean, sum) = (mean.evaluate(&y, 2, &t), sum.evaluate(&y, 2, &t));
+            assert_eq!(mean.0 * count, sum.0);
+            assert!(mean.1.iter().zip(&sum.1).all(|(mean, sum)| mean * count == *sum));
+        }
+        assert_eq!(loss("cross_entropy").reduction(), "mean over the batch");
+    }
+
+    #[test]
+    fn slopes_at_kinks_are_the_smallest() {
+        assert_eq!(on_values("l1", &[2.0, 2.0], &[2.0, 1.0]), (0.5, vec![0.0, 0.5]));
+        assert_eq!(on_values("hinge", &[1.0, -1.0, 0.5], &[1.0, -1.0, 1.0]), (0.5 / 3.0, vec![0.0, 0.0, -1.0 / 3.0]));
+        assert_eq!(on_values("huber(2, sum)", &[2.0, -5.0], &[0.0, 0.0]), (2.0 + 8.0, vec![2.0, -2.0]));
+    }
+
+    #[test]
+    fn cross_entropy_survives_huge_logits_and_keeps_tiny_values() {
+        assert_eq!(on_class("cross_entropy", &[1e300, 0.0], 0), (0.0, vec![0.0, 0.0]));
+        let tiny = libm::exp(-50.0);
+        let (value, gradient) = on_class("cross_entropy", &[50.0, 0.0], 0);
+        assert!((value / tiny - 1.0).abs() < 1e-15);
+        assert!((gradient[0] / -tiny - 1.0).abs() < 1e-15);
+        // A smoothing below the rounding of 1 still shows.
+        let (_, gradient) = on_class("cross_entropy(1e-30)", &[50.0, 0.0], 0);
+        assert!((gradient[0] / (0.5e-30 - tiny) - 1.0).abs() < 1e-15);
+        let (_, gradient) = on_class("cross_entropy(1e-10)", &[50.0, 0.0], 0);
+        assert!((gradient[0] / (0.5e-10 - tiny) - 1.0).abs() < 1e-15);
+    }
+
+    #[test]
+    fn bce_survives_huge_logits_and_keeps_tiny_values() {
+        for (y, t) in [(1e300, 1.0), (-1e300, 0.0), (800.0, 1.0), (-800.0, 0.0)] {
+            assert_eq!(on_values("bce_with_logits", &[y], &[t]), (0.0, vec![0.0]));
+        }
+        let tiny = libm::exp(-50.0);
+        for (y, t, sign) in [(50.0, 1.0, -1.0), (-50.0, 0.0, 1.0)] {
+            let (value, gradient) = on_values("bce_with_logits", &[y], &[t]);
+            assert!((value / tiny - 1.0).abs() < 1e-15, "{value}");
+            assert!((gradient[0] / (sign * tiny) - 1.0).abs() < 1e-15, "{gradient:?}");
+        }
+        assert_eq!(on_values("bce_with_logits", &[-800.0], &[1.0]), (800.0, vec![-1.0]));
+        assert_eq!(on_values("bce_with_logits", &[1e300], &[0.25]), (0.75e300, vec![0.75]));
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_stays_so() {
+        for name in names().filter(|name| !loss(name).takes_classes()) {
+            assert!(on_values(name, &[f64::NAN], &[1.0]).0.is_nan(), "{name}");
+        }
+        assert!(on_class("cross_entropy", &[f64::NAN, 1.0], 1).0.is_nan());
     }
 }

@@ -232,7 +232,9 @@ fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Rows<'_>) -> PyResult<(Vec<F
 fn targets_of(loss: Loss, given: &Bound<'_, PyAny>, batch: usize, outputs: usize) -> PyResult<Targets> {
     if !loss.takes_classes() {
         let rows = Rows { name: "y", axis: "outputs", columns: outputs, rows: Some(batch) };
-        return Ok(Targets::Values(matrix::<f64>(given, rows)?.0, outputs));
+        let (values, _) = matrix::<f64>(given, rows)?;
+        spec::target_range(loss, &values, outputs)?;
+        return Ok(Targets::Values(values, outputs));
     }
     let array = given.py().import("numpy")?.call_method1("asarray", (given,))?;
     kind_of("y", &array, "biu", "integer class ids")?;
@@ -433,7 +435,7 @@ impl Weights {
         y: &Bound<'py, PyAny>,
         loss: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let loss = Loss::new(&text("loss", loss)?)?;
+        let loss = Loss::new(&Call::parse("loss", &text("loss", loss)?)?)?;
         let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
         either!(&self.handle, numbers => all_gradients(&self.plan, self.steps, numbers, x, start))
     }
@@ -516,9 +518,10 @@ fn all_gradients<'py, F: Float + Element>(
 }
 
 /// One cell as Python sees it: a `(seeds, depth)` array a column.
-fn cell<'py>(py: Python<'py>, runs: &[Columns], batch: usize) -> PyResult<Bound<'py, PyDict>> {
+fn cell<'py>(py: Python<'py>, runs: &[Columns], batch: usize, loss: Option<Loss>) -> PyResult<Bound<'py, PyDict>> {
     let result = PyDict::new(py);
     result.set_item("batch", batch)?;
+    result.set_item("loss", loss.map(|loss| loss.text()))?;
     let depth = runs.first().map_or(0, |run| run.values[0].len());
     for (i, name) in COLUMNS.into_iter().enumerate() {
         let values = runs.iter().flat_map(|run| run.values[i].iter().copied()).collect();
@@ -579,7 +582,7 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>) -> PyResult<(
     in_background(
         py,
         move |cancel, send| run::probe::<F>(&job, cancel, &|index, columns| send((index, columns))),
-        |(index, columns)| report.call1((index, cell(py, &columns, batch)?)).map(|_| ()),
+        |(index, columns)| report.call1((index, cell(py, &columns, batch, loss)?)).map(|_| ()),
     )
 }
 
@@ -612,7 +615,7 @@ fn canonical<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     Ok(fields)
 }
 
-/// `(name, parameters, canonical text)` of an activation or an init.
+/// `(name, parameters, canonical text)` of an activation, an init or a loss.
 #[pyfunction]
 fn resolve<'py>(
     py: Python<'py>,
@@ -631,6 +634,7 @@ fn resolve<'py>(
         "norm" => Norm::new(&call).map(|n| signature_parts(n.signature(), n.values())),
         "skip" => Skip::new(&call).map(|s| signature_parts(s.signature(), s.values())),
         "weight_transform" => Transform::new(&call).map(|t| signature_parts(t.signature(), t.values())),
+        "loss" => Loss::new(&call).map(|l| signature_parts(l.signature(), l.values())),
         _ => Init::new(&call).map(|i| signature_parts(i.signature(), i.values())),
     }?;
     if kind == "init" && !arguments.iter().any(|(key, _)| *key == "gain") {
@@ -644,6 +648,13 @@ fn resolve<'py>(
         }
     }
     Ok((name, known, text))
+}
+
+/// Does this loss take class ids, and how does it make one number of them all?
+#[pyfunction]
+fn loss_facts(loss: &str) -> PyResult<(bool, String)> {
+    let loss = Loss::new(&Call::parse("loss", loss)?)?;
+    Ok((loss.takes_classes(), loss.reduction()))
 }
 
 /// Measure cells; `report(index, columns)` is called for each as it is finished.
@@ -736,7 +747,7 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{Weights, build_info, canonical, gradcheck, probe, resolve};
+    use super::{Weights, build_info, canonical, gradcheck, loss_facts, probe, resolve};
 
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {

@@ -503,15 +503,26 @@ pub fn classes(ids: &[i128], batch: usize) -> Result<Vec<usize>> {
 }
 
 /// A loss needs targets and targets need a loss.
-pub fn loss(name: Option<&str>, has_targets: bool) -> Result<Option<Loss>> {
+pub fn loss(text: Option<&str>, has_targets: bool) -> Result<Option<Loss>> {
     let choices = || crate::loss::names().collect::<Vec<_>>().join(", ");
-    match (name, has_targets) {
+    let loss = text.map(|text| Loss::new(&Call::parse("loss", text)?)).transpose()?;
+    match (loss, has_targets) {
         (None, true) => Err(Error::Value(format!("y is given without a loss; choose one of {}", choices()))),
-        (Some(name), false) => {
-            Loss::new(name).and_then(|_| Err(Error::Value(format!("loss='{name}' needs targets; give y"))))
-        }
-        (None, false) => Ok(None),
-        (Some(name), true) => Loss::new(name).map(Some),
+        (Some(loss), false) => Err(Error::Value(format!("loss='{}' needs targets; give y", loss.text()))),
+        (loss, _) => Ok(loss),
+    }
+}
+
+/// Numbers, `outputs` a sample, must be what the loss takes for targets.
+pub fn target_range(loss: Loss, values: &[f64], outputs: usize) -> Result<()> {
+    let (allowed, words) = loss.allowed();
+    match values.iter().position(|&t| !allowed(t)) {
+        None => Ok(()),
+        Some(i) => Err(Error::value(
+            &format!("y[{}, {}]", i / outputs, i % outputs),
+            &format!("{words} with loss {}", loss.signature().name),
+            values[i],
+        )),
     }
 }
 

@@ -8,6 +8,7 @@ the same function is spelled so that autograd keeps them. Slopes at kinks are to
 import importlib.util
 import math
 from collections.abc import Callable, Iterator
+from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -69,6 +70,15 @@ def network(spec: vg.MLP, activations: dict[str, Function], affine: Function, x:
     return h if spec.out_features is None else affine(spec.depth, h)
 
 
+def reduced(losses: dict[str, Function], loss: str, out: Any, y: Any) -> Any:
+    """A loss of any kind from functions that give all its terms."""
+    kind = vg.Loss(loss)
+    params = dict(kind.params)
+    over = params.pop("reduction")
+    terms = losses[kind.name](out, y, **params)
+    return terms.sum() if over == "sum" else terms.mean()
+
+
 def saturating(where: Function, sigmoid: Function, tanh: Function, erfc: Function) -> dict[str, Function]:
     """Activations whose derivative needs care where they saturate."""
 
@@ -109,11 +119,15 @@ def jax_gradients(
     def softplus(z: Any, beta: float, threshold: float) -> Any:
         return jnp.where(beta * z > threshold, z, nn.softplus(beta * z) / beta)
 
-    def cross_entropy(out: Any, target: Any) -> Any:
+    def huber(out: Any, target: Any, delta: float) -> Any:
+        size = abs(out - target)
+        return jnp.where(size <= delta, size**2 / 2, delta * (size - delta / 2))
+
+    def cross_entropy(out: Any, target: Any, label_smoothing: float) -> Any:
         is_target = jnp.arange(out.shape[1]) == target[:, None]
         margins = out - jnp.take_along_axis(out, target[:, None], axis=1)
         others = nn.logsumexp(jnp.where(is_target, -jnp.inf, margins), axis=1)
-        return jnp.logaddexp(others, 0).mean()
+        return jnp.logaddexp(others, 0) - label_smoothing * margins.mean(axis=1)
 
     activations = {
         "linear": lambda z: z,
@@ -124,11 +138,14 @@ def jax_gradients(
         "softplus": softplus,
         **saturating(jnp.where, nn.sigmoid, jnp.tanh, jax.scipy.special.erfc),
     }
-    losses = {
-        None: lambda out, _: (out * cotangent).sum(),
-        "mse": lambda out, target: ((out - target) ** 2).mean(),
-        "half_mse": lambda out, target: ((out - target) ** 2).sum() / 2 / len(out),
+    losses: dict[str, Function] = {
+        "mse": lambda out, target: (out - target) ** 2,
+        "half_mse": lambda out, target: ((out - target) ** 2).sum(axis=1) / 2,
+        "mae": lambda out, target: abs(out - target),
+        "huber": huber,
         "cross_entropy": cross_entropy,
+        "bce_with_logits": lambda out, target: target * nn.softplus(-out) + (1 - target) * nn.softplus(out),
+        "hinge": lambda out, target: nn.relu(1 - target * out),
     }
 
     def objective(weights: Any, biases: Any, nudges: Any, x: Any) -> Any:
@@ -136,7 +153,8 @@ def jax_gradients(
             z = h @ weights[i].T + biases[i]
             return z + nudges[i] if i < spec.depth else z
 
-        return losses[loss](network(spec, activations, affine, x), y)
+        out = network(spec, activations, affine, x)
+        return (out * cotangent).sum() if loss is None else reduced(losses, loss, out, y)
 
     weights = [jnp.asarray(value) for value in tensors(spec, state, "weight")]
     biases = [jnp.asarray(value) for value in tensors(spec, state, "bias")]
@@ -163,10 +181,10 @@ def torch_gradients(
     def leaf(value: Array) -> Any:
         return torch.tensor(value, dtype=torch.float64, requires_grad=True)
 
-    def cross_entropy(out: Any, target: Any) -> Any:
+    def cross_entropy(out: Any, target: Any, label_smoothing: float) -> Any:
         margins = out - out.gather(1, target[:, None])
         others = margins.scatter(1, target[:, None], -math.inf).logsumexp(1)
-        return torch.logaddexp(others, torch.zeros_like(others)).mean()
+        return torch.logaddexp(others, torch.zeros_like(others)) - label_smoothing * margins.mean(1)
 
     activations = {
         "linear": lambda z: z,
@@ -177,11 +195,14 @@ def torch_gradients(
         "softplus": functional.softplus,
         **saturating(torch.where, torch.sigmoid, torch.tanh, torch.erfc),
     }
-    losses = {
-        None: lambda out, _: (out * torch.tensor(cotangent)).sum(),
-        "mse": functional.mse_loss,
-        "half_mse": lambda out, target: ((out - target) ** 2).sum() / 2 / len(out),
+    losses: dict[str, Function] = {
+        "mse": partial(functional.mse_loss, reduction="none"),
+        "half_mse": lambda out, target: ((out - target) ** 2).sum(1) / 2,
+        "mae": partial(functional.l1_loss, reduction="none"),
+        "huber": partial(functional.huber_loss, reduction="none"),
         "cross_entropy": cross_entropy,
+        "bce_with_logits": partial(functional.binary_cross_entropy_with_logits, reduction="none"),
+        "hinge": lambda out, target: functional.relu(1 - target * out),
     }
 
     weights = [leaf(value) for value in tensors(spec, state, "weight")]
@@ -196,7 +217,7 @@ def torch_gradients(
 
     inputs = leaf(x)
     out = network(spec, activations, affine, inputs)
-    value = losses[loss](out, None if y is None else torch.tensor(y))
+    value = (out * torch.tensor(cotangent)).sum() if loss is None else reduced(losses, loss, out, torch.tensor(y))
     value.backward()
 
     def gradients(tensors: list[Any]) -> list[Array]:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vgcore as vg
-from strategies import EXAMPLES, Problem, over_examples, problems, specs
+from strategies import EXAMPLES, Problem, over_examples, problems, specs, targets
 from vgcore import reference
 
 Array = npt.NDArray[Any]
@@ -79,20 +79,28 @@ def size_of_terms(problem: Problem, state: State) -> float:
     y = vg.Network.from_state_dict(problem.spec, state).forward(problem.x)
     if "loss" not in problem.start:
         return float(np.abs(problem.start["cotangent"] * y).sum())
-    value, slope = reference.LOSSES[problem.start["loss"]](y, problem.start["y"])
+    value, slope = reference.evaluate(problem.start["loss"], y, problem.start["y"])
     return value + float(np.abs(slope * y).sum())
 
 
-def sides(spec: vg.MLP, state: State, x: Array) -> bytes:
-    """Which side of its kink every pre-activation is on."""
+def sides(problem: Problem, state: State, x: Array) -> bytes:
+    """Which side of its kink every pre-activation is on, and every output in the loss."""
     signs = []
-    for text, z in zip(reference.Plan.of(spec).kinds, reference.propagate(spec, state, x).z, strict=True):
+    trace = reference.propagate(problem.spec, state, x)
+    for text, z in zip(reference.Plan.of(problem.spec).kinds, trace.z, strict=True):
         kind = vg.Activation(text)
         if kind.name in {"relu", "leaky_relu", "elu", "selu"}:
             signs.append(np.sign(z.value))
         elif kind.name == "softplus":
             beta, threshold = (float(kind.params[key]) for key in ("beta", "threshold"))
             signs.append(np.sign(beta * z.true() - threshold))
+    if "loss" in problem.start:
+        loss, y, t = vg.Loss(problem.start["loss"]), trace.y.true(), problem.start["y"]
+        if loss.name in {"mae", "huber"}:
+            delta = float(loss.params.get("delta", 0))
+            signs += [np.sign(y - t - delta), np.sign(y - t + delta)]
+        elif loss.name == "hinge":
+            signs.append(np.sign(1 - t * y))
     return b"".join(sign.astype(np.int8).tobytes() for sign in signs)
 
 
@@ -127,7 +135,7 @@ def difference(problem: Problem, state: State, name: str, index: tuple[int, ...]
         return loss(problem, *moved(to))
 
     def side(to: float) -> bytes:
-        return sides(problem.spec, *moved(to))
+        return sides(problem, *moved(to))
 
     size = size_of_terms(problem, state)
     at = float((problem.x if name == "input" else state[name])[index])
@@ -199,8 +207,8 @@ def test_an_entry_that_is_wrong_by_a_ten_thousandth_is_seen(
     spec = vg.MLP(depth=3, width=5, out_features=3, activation=activation, init="torch_default", skip=skip)
     rng = np.random.default_rng(0)
     x, numbers = rng.standard_normal((8, 5)), rng.standard_normal((8, 3))
-    y = rng.integers(3, size=8) if loss == "cross_entropy" else numbers
-    problem = Problem(spec, 0, x, {"cotangent": numbers} if loss is None else {"y": y, "loss": loss})
+    start = {"cotangent": numbers} if loss is None else {"y": targets(loss, rng, 8, 3), "loss": loss}
+    problem = Problem(spec, 0, x, start)
     state = spec.init(seed=0, dtype="float64").state_dict()
     seen = set()
     for found in filter(None, differences(problem, state)):

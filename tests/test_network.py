@@ -497,7 +497,12 @@ IDS = [0, 1, 1, 0, 0, 0, 1]
         (np.full((8, 2), np.nan), "half_mse", ValueError, r"y must be finite .*y\[0, 0\]"),
         (None, "mse", TypeError, "y must be an array of real numbers, got dtype object"),
         (np.ones((8, 2), object), "mse", TypeError, "y must be an array of real numbers, got dtype object"),
-        (COTANGENT, "mes", ValueError, r"loss 'mes' \(did you mean 'mse'\?\).*mse, half_mse, cross_entropy"),
+        (
+            COTANGENT,
+            "mes",
+            ValueError,
+            r"loss 'mes' \(did you mean 'mse'\?\).*mse, half_mse, mae, huber, cross_entropy",
+        ),
         (COTANGENT, None, TypeError, "loss must be .*None"),
         (COTANGENT, 3, TypeError, "loss must be .*3"),
     ],

@@ -160,7 +160,7 @@ def test_cells_may_differ_in_how_they_were_measured(probe: vg.Probe) -> None:
     other = vg.probe(NET, x=np.ones((16, 8)), y=y, loss="mse", seeds=2, dtype="float64")
     assert labels(plot.layers([probe, other])) == [
         "4 seeds, float32, random cotangent",
-        "2 seeds, float64, mse loss",
+        "2 seeds, float64, mse loss (mean over all elements)",
     ]
 
 

@@ -621,7 +621,11 @@ def test_a_forked_child_can_measure_too() -> None:
         ({"x": X.astype(str)}, TypeError, "x must be an array of real numbers, got dtype <U"),
         ({"loss": "mse"}, ValueError, "loss='mse' needs targets; give y"),
         ({"x": X, "loss": "mse"}, ValueError, "loss='mse' needs targets; give y"),
-        ({"x": X, "y": X}, ValueError, "y is given without a loss; choose one of mse, half_mse, cross_entropy"),
+        (
+            {"x": X, "y": X},
+            ValueError,
+            "y is given without a loss; choose one of mse, half_mse, mae, huber, cross_entropy",
+        ),
         ({"y": X, "loss": "mse"}, ValueError, "y is given without x"),
         ({"x": X, "y": X, "loss": "mes"}, ValueError, r"loss 'mes' \(did you mean 'mse'\?\)"),
         ({"x": X, "y": X[:, :3], "loss": "mse"}, ValueError, r"y must be of shape .*= \(12, 16\), got \(12, 3\)"),

@@ -11,7 +11,7 @@ from hypothesis import given
 
 import vgcore as vg
 from rivals import RIVALS, Answer, error, reference_gradients
-from strategies import Problem, over_examples, problems
+from strategies import Problem, over_examples, problems, targets
 from vgcore import reference
 from vgcore.reference import Scaled, Stream
 
@@ -273,8 +273,7 @@ def test_gradients_are_those_of_autograd(rival: Callable[..., Answer], problem: 
 def test_gradients_are_the_central_differences_of_the_loss(activation: str, skip: str | None, loss: str) -> None:
     spec = vg.MLP(depth=2, width=4, out_features=3, activation=activation, init="torch_default", skip=skip)
     state = reference.init(spec)
-    x, numbers = (Stream(0, role).normal((5, size)) for role, size in ((2, 4), (3, 3)))
-    y = np.array([0, 2, 1, 1, 0]) if loss == "cross_entropy" else numbers
+    x, y = Stream(0, 2).normal((5, 4)), targets(loss, np.random.default_rng(0), 5, 3)
     gradients = reference.gradients(spec, state, x, y, loss)
     tensors = [*(state[f"{name}.weight"] for name in ("layers.0", "layers.1", "readout")), x]
     tensors += [state[f"{name}.bias"] for name in ("layers.0", "layers.1", "readout")]

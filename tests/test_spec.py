@@ -132,7 +132,7 @@ def test_the_tables_list_what_a_spec_takes() -> None:
     for skip in vg.SKIPS:
         assert vg.MLP(depth=1, width=1, skip=skip).skip == skip
     assert vg.NORMS == ()
-    assert set(vg.LOSSES) == {"mse", "half_mse", "cross_entropy"}
+    assert set(vg.LOSSES) == {"mse", "half_mse", "mae", "huber", "cross_entropy", "bce_with_logits", "hinge"}
 
 
 # The id

@@ -2,9 +2,10 @@
 
 from vgcore import data, plot, reference
 from vgcore._core import ACTIVATIONS, INITS, LOSSES, NORMS, SKIPS, __version__, build_info
+from vgcore.clip import Clipped, clip_adaptive, clip_grad_norm, clip_grad_value, get_total_norm
 from vgcore.network import Gradients, Network, gradcheck
 from vgcore.probe import Factor, Probe, probe
-from vgcore.spec import MLP, Activation, Init
+from vgcore.spec import MLP, Activation, Init, Loss
 from vgcore.sweep import Sweep, sweep
 
 __all__ = [
@@ -15,15 +16,21 @@ __all__ = [
     "NORMS",
     "SKIPS",
     "Activation",
+    "Clipped",
     "Factor",
     "Gradients",
     "Init",
+    "Loss",
     "Network",
     "Probe",
     "Sweep",
     "__version__",
     "build_info",
+    "clip_adaptive",
+    "clip_grad_norm",
+    "clip_grad_value",
     "data",
+    "get_total_norm",
     "gradcheck",
     "plot",
     "probe",

@@ -18,6 +18,7 @@ __all__ = [
     "build_info",
     "canonical",
     "gradcheck",
+    "loss_facts",
     "probe",
     "resolve",
 ]
@@ -45,6 +46,7 @@ class Weights:
 
 def canonical(spec: MLP) -> dict[str, Any]: ...
 def resolve(kind: str, name: str, params: dict[str, float | str | None]) -> tuple[str, dict[str, float | str], str]: ...
+def loss_facts(loss: str) -> tuple[bool, str]: ...
 def probe(
     specs: Sequence[MLP],
     report: Callable[[int, dict[str, Any]], object],

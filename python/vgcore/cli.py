@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 from vgcore import bench, data, plot, table
-from vgcore._core import COLUMNS, __version__
+from vgcore._core import COLUMNS, LOSSES, __version__
 from vgcore.probe import Factor, Probe
-from vgcore.spec import LONGEST, MLP
+from vgcore.spec import LONGEST, MLP, Loss
 from vgcore.sweep import Sweep, sweep
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -116,7 +116,7 @@ def _load(source: str, target: str | None) -> tuple[Any, Any]:
 
 def _targets(x: Any, y: Any, loss: str | None) -> tuple[Any, Any, str]:
     """The targets as the loss takes them; without one, whole numbers are classes where they can be."""
-    if y.ndim == 1 and loss in ("mse", "half_mse"):
+    if y.ndim == 1 and loss is not None and not Loss(loss).takes_classes:
         return x, y[:, None].astype(float), loss
     if y.ndim == 1 and loss is None and not (y.min() >= 0 and y.max() < len(y)):
         raise ValueError(f"the target ranges from {y.min()} to {y.max()}, so it names no classes; give --loss mse")
@@ -148,7 +148,9 @@ def _measure(
     target: Annotated[
         str | None, typer.Option(help="The target's column, by name or index; the last one otherwise.")
     ] = None,
-    loss: Annotated[str | None, typer.Option(help="cross_entropy, mse or half_mse.")] = None,
+    loss: Annotated[
+        str | None, typer.Option(help=f"{', '.join(LOSSES)}; such as 'huber(0.5)' or 'mse(reduction=sum)'.")
+    ] = None,
     batch: Annotated[int | None, typer.Option(help="Samples of a run; all of the data, or 128, otherwise.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs a cell.")] = 8,
     seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
@@ -293,7 +295,8 @@ def _write(result: Sweep, out: Path | None, folder: Path | None) -> list[Path]:
 def _cell(cell: Probe, varied: tuple[str, ...], *, columns: bool) -> dict[str, Any]:
     row = table.summary(cell, varied)
     row = {name: vars(value) if isinstance(value, Factor) else value for name, value in row.items()}
-    row |= {"cell_id": cell.spec.id, "spec": cell.spec.to_dict(), "batch": cell.batch, "loss": cell.loss}
+    row |= {"cell_id": cell.spec.id, "spec": cell.spec.to_dict(), "batch": cell.batch}
+    row |= {"loss": cell.loss, "reduction": cell.reduction}
     row |= {"seeds": cell.seeds.tolist(), "dtype": cell.dtype, "first_nonfinite": cell.first_nonfinite.tolist()}
     if columns:
         row |= {name: getattr(cell, name).tolist() for name in COLUMNS}
@@ -334,10 +337,9 @@ def _show(result: Sweep, base: MLP, *, source: str | None, seconds: float, layer
     console = _console()
     first = result[0]
     fixed = {name: value for name, value in base.to_dict().items() if name not in result.varied and value is not None}
-    start = f"{first.loss} loss" if first.loss else "a random cotangent"
     samples = "standard normal samples" if source is None else f"samples of {source}"
     runs = f"{_count(len(result), 'cell')} x {_count(len(first.seeds), 'seed')}"
-    console.print(f"{runs}, {first.batch} {samples} a run, {start}, {first.dtype}, {seconds:.1f} s")
+    console.print(f"{runs}, {first.batch} {samples} a run, {table.start(first)}, {first.dtype}, {seconds:.1f} s")
     shown = ("depth", "width", "activation", "init", "bias", "skip", "in_features", "out_features")
     console.print("all: " + ", ".join(f"{name} {fixed[name]}" for name in shown if name in fixed))
     rows = Table(box=box.SIMPLE_HEAD)

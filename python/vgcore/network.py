@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
-from vgcore.spec import MLP
+from vgcore.spec import MLP, Loss, as_text
 
 Array = NDArray[np.floating[Any]]
 
@@ -107,21 +107,20 @@ class Network:
         """
         return Gradients(**self._weights.backward(x, cotangent))
 
-    def gradients(self, x: ArrayLike, y: ArrayLike, *, loss: str) -> Gradients:
+    def gradients(self, x: ArrayLike, y: ArrayLike, *, loss: str | Loss) -> Gradients:
         """Gradients of a loss.
 
         Args:
             x: `(batch, in_features)`.
             y: Integer class ids `(batch,)` for `cross_entropy`; numbers of the output's shape for the others.
-            loss: `mse` (mean over all elements, as in torch), `half_mse` (half the sum of squares, mean over the
-                batch) or `cross_entropy` (mean over the batch).
+            loss: One of `LOSSES`, a call such as `"huber(delta=0.5)"`, or a `Loss`, which says what each of them is.
 
         >>> import vgcore as vg
         >>> net = vg.MLP(depth=3, width=1, activation="sigmoid", init="constant(0.5)").init(dtype="float64")
         >>> round(net.gradients([[1.0]], [[0.8]], loss="half_mse").loss, 12)
         0.026071503814
         """
-        return Gradients(**self._weights.gradients(x, y, loss))
+        return Gradients(**self._weights.gradients(x, y, as_text(loss)))
 
 
 def gradcheck(spec: MLP, *, seed: int = 0, batch: int = 4) -> dict[str, float]:

@@ -218,7 +218,7 @@ def _words(cell: Probe) -> dict[str, str]:
         "seeds": f"{seeds} seeds" if seeds > 1 else "1 seed",
         "batch": f"batch {cell.batch}",
         "dtype": cell.dtype,
-        "loss": f"{cell.loss} loss" if cell.loss else "random cotangent",
+        "loss": table.start(cell),
     }
 
 

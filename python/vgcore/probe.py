@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vgcore import _core, table
-from vgcore.spec import MLP
+from vgcore import _core, clip, table
+from vgcore.spec import MLP, Loss, as_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,7 +60,7 @@ class Probe:
         seeds: The seed of each run, `(seeds,)`; `spec.init(seed=seeds[i])` is run i's net.
         dtype: Of the computation.
         batch: Samples of a run.
-        loss: The loss that started the backward pass; None for a random cotangent.
+        loss: The loss that started the backward pass, in canonical spelling; None for a random cotangent.
         log10_z_rms: Root mean square over batch and width of the pre-activations z.
         log10_a_rms: The same of the activations a = phi(z), before a skip.
         log10_delta_rms: The same of the backward signal dL/dz.
@@ -92,6 +92,11 @@ class Probe:
     correlation: Floats
     effective_rank: Floats
     first_nonfinite: NDArray[np.int64]
+
+    @property
+    def reduction(self) -> str | None:
+        """How the loss makes one number of all, and over what: `"mean over all elements"`; None without a loss."""
+        return None if self.loss is None else Loss(self.loss).reduction
 
     @property
     def z_rms(self) -> Floats:
@@ -159,6 +164,24 @@ class Probe:
         value, low, high = _linear(np.array([mean, mean - half, mean + half]))
         return Factor(float(value), float(low), float(high))
 
+    def log10_clip_coef(self, max_norm: float, *, per_layer: bool = False) -> Floats:
+        """log10 of what `clip_grad_norm` would multiply each run's gradients by.
+
+        Args:
+            max_norm: As there.
+            per_layer: Judge every hidden layer by the norm of its own weight and bias gradients.
+
+        Returns:
+            `(seeds,)`, or `(seeds, depth)` per layer, at most 0; nan where a norm is not finite.
+        """
+        if per_layer:
+            return clip.log10_coef(clip.log10_hypot(self.log10_wgrad_norm, self.log10_bgrad_norm), max_norm)
+        return clip.log10_coef(self.log10_total_grad_norm, max_norm)  # type: ignore[attr-defined]
+
+    def clip_coef(self, max_norm: float, *, per_layer: bool = False) -> Floats:
+        """Linear view of `log10_clip_coef`."""
+        return _linear(self.log10_clip_coef(max_norm, per_layer=per_layer))
+
     def to_dict(self) -> dict[str, NDArray[Any]]:
         """Tidy columns: one row a (seed, layer), with the spec's fields beside the measures."""
         return table.tidy([self])
@@ -207,7 +230,7 @@ def measure(
     *,
     x: ArrayLike | None,
     y: ArrayLike | None,
-    loss: str | None,
+    loss: str | Loss | None,
     batch: int | None,
     seeds: int,
     seed: int,
@@ -218,9 +241,10 @@ def measure(
 
     def report(index: int, columns: dict[str, Any]) -> None:
         runs = np.uint64(seed) + np.arange(seeds, dtype=np.uint64)
-        finished(index, Probe(specs[index], runs, str(np.dtype(dtype)), loss=loss, **columns))
+        finished(index, Probe(specs[index], runs, str(np.dtype(dtype)), **columns))
 
-    _core.probe(specs, report, x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
+    given: dict[str, Any] = {"x": x, "y": y, "loss": as_text(loss)}
+    _core.probe(specs, report, **given, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
 
 
 def probe(
@@ -228,7 +252,7 @@ def probe(
     *,
     x: ArrayLike | None = None,
     y: ArrayLike | None = None,
-    loss: str | None = None,
+    loss: str | Loss | None = None,
     batch: int | None = None,
     seeds: int = 8,
     seed: int = 0,
@@ -241,8 +265,8 @@ def probe(
         spec: The net.
         x: Samples `(rows, in_features)`; standard normal ones, drawn for each seed, if None.
         y: Targets of `loss`: class ids `(rows,)` or numbers of the output's shape.
-        loss: `mse`, `half_mse` or `cross_entropy`. Without one, the cotangent at the output is standard normal over
-            sqrt(batch), drawn for each seed from a stream of its own.
+        loss: One of `LOSSES`, a call such as `"mse(reduction=sum)"`, or a `Loss`. Without one, the cotangent at the
+            output is standard normal over sqrt(batch), drawn for each seed from a stream of its own.
         batch: Samples of a run. 128 for random samples; all rows of x otherwise, or as many drawn for each seed.
         seeds: Number of runs; run i uses seed `seed + i` for weights, samples and cotangent.
         seed: The first seed, 0 to 2^64 - 1.

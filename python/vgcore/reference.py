@@ -336,33 +336,78 @@ class Scaled:
         return self.log10_norm() - math.log10(self.value.size) / 2
 
 
-# --- Losses: the value and dL/dy -----------------------------------------------------------------
+# --- Losses: every term, and its slope by the output ---------------------------------------------
+
+# One term an element, or one a sample; `mean` divides by as many as there are.
 
 
-def mse(y: Array, target: Array) -> tuple[float, Array]:
-    """Mean of (y - t)^2 over all elements."""
-    error = y - target
-    return float((error**2).mean()), 2 * error / error.size
+def mse(y: Array, t: Array) -> Pair:
+    """(y - t)^2."""
+    return (y - t) ** 2, 2 * (y - t)
 
 
-def half_mse(y: Array, target: Array) -> tuple[float, Array]:
-    """Sum of (y - t)^2 / 2, averaged over the batch."""
-    error = y - target
-    return float((error**2).sum()) / 2 / len(y), error / len(y)
+def half_mse(y: Array, t: Array) -> Pair:
+    """(y - t)^2 / 2, summed over the outputs."""
+    return ((y - t) ** 2 / 2).sum(axis=1), y - t
 
 
-def cross_entropy(y: Array, target: Array) -> tuple[float, Array]:
-    """-log softmax(y)[t] for class ids t, averaged over the batch."""
-    rows = np.arange(len(y))
+def mae(y: Array, t: Array) -> Pair:
+    """|y - t|."""
+    return np.abs(y - t), np.sign(y - t)
+
+
+def huber(y: Array, t: Array, delta: float = 1.0) -> Pair:
+    """(y - t)^2 / 2 up to |y - t| = delta, and straight on from there."""
+    size = np.abs(y - t)
+    return np.where(size <= delta, size**2 / 2, delta * (size - delta / 2)), np.clip(y - t, -delta, delta)
+
+
+def cross_entropy(y: Array, t: Array, label_smoothing: float = 0.0) -> Pair:
+    """-sum q log softmax(y), with q = 1 at class t, of which label_smoothing is spread over all classes."""
+    rows, classes = np.arange(len(y)), y.shape[1]
     logits = y - y.max(axis=1, keepdims=True)
-    total = np.exp(logits).sum(axis=1, keepdims=True)
-    p = np.exp(logits) / total
-    p[rows, target] = 0
-    p[rows, target] = -p.sum(axis=1)  # p - 1, without its cancellation near p = 1
-    return float((np.log(total[:, 0]) - logits[rows, target]).mean()), p / len(y)
+    weights = np.exp(logits)
+    others = weights.copy()
+    others[rows, logits.argmax(axis=1)] = 0  # they alone tell log(1 + others) from 0
+    log_total = np.log1p(others.sum(axis=1))
+    slope = weights / weights.sum(axis=1, keepdims=True)
+    slope[rows, t] = 0
+    slope[rows, t] = -slope.sum(axis=1)  # p - 1, without its cancellation near p = 1
+    spread = np.full_like(slope, -1 / classes)
+    spread[rows, t] = (classes - 1) / classes
+    terms = log_total - (1 - label_smoothing) * logits[rows, t] - label_smoothing * logits.mean(axis=1)
+    return terms, slope + label_smoothing * spread
 
 
-LOSSES = {"mse": mse, "half_mse": half_mse, "cross_entropy": cross_entropy}
+def bce_with_logits(y: Array, t: Array) -> Pair:
+    """-t log p - (1 - t) log(1 - p) with p = 1 / (1 + exp(-y))."""
+    log_p, log_q = -np.logaddexp(0, -y), -np.logaddexp(0, y)
+    return -t * log_p - (1 - t) * log_q, (1 - t) * np.exp(log_p) - t * np.exp(log_q)
+
+
+def hinge(y: Array, t: Array) -> Pair:
+    """max(0, 1 - t y) for t = -1 or 1."""
+    return np.maximum(0, 1 - t * y), np.where(t * y < 1, -t, 0.0)
+
+
+LOSSES: dict[str, Callable[..., Pair]] = {
+    "mse": mse,
+    "half_mse": half_mse,
+    "mae": mae,
+    "huber": huber,
+    "cross_entropy": cross_entropy,
+    "bce_with_logits": bce_with_logits,
+    "hinge": hinge,
+}
+
+
+def evaluate(loss: str, y: Array, t: Array) -> tuple[float, Array]:
+    """The value of a loss such as `"huber(delta=0.5, reduction=sum)"`, and dL/dy."""
+    name, params = parse(loss)
+    over = params.pop("reduction", "mean")
+    terms, slope = LOSSES[name](y, t, **params)
+    count = 1 if over == "sum" else terms.size
+    return float(terms.sum()) / count, slope / count
 
 
 # --- Forward and backward ------------------------------------------------------------------------
@@ -476,7 +521,7 @@ def backward(spec: MLP, state: State, x: Array, cotangent: Array) -> Gradients:
 @np.errstate(all="ignore")
 def gradients(spec: MLP, state: State, x: Array, y: Array, loss: str) -> Gradients:
     """Gradients of a loss between the output and the targets y, and its value."""
-    value, cotangent = LOSSES[loss](forward(spec, state, x).astype(np.float64), y)
+    value, cotangent = evaluate(loss, forward(spec, state, x).astype(np.float64), y)
     return backward(spec, state, x, cotangent)._replace(loss=value)
 
 
@@ -554,7 +599,7 @@ def probe(
             stream = Stream(seed + r, COTANGENT, dtype=dtype)
             cotangent = stream.normal(outputs) / math.sqrt(outputs[0])
         else:
-            value, cotangent = LOSSES[loss](trace.y.true().astype(np.float64), np.asarray(y))
+            value, cotangent = evaluate(loss, trace.y.true().astype(np.float64), np.asarray(y))
         if not (trace.y.finite() and math.isfinite(value)):
             return spec.depth
         weights, biases, deltas, _ = backpropagate(spec, state, trace, cotangent)

@@ -76,13 +76,46 @@ class Init(_Kind):
     _kind = "init"
 
 
-def _text(value: object) -> Any:
+class Loss(_Kind):
+    """A loss function by name, with its parameters (names, defaults and reductions of `torch.nn.functional`).
+
+    Targets are numbers of the output's shape, or class ids for `cross_entropy`:
+
+    - `mse`: (y - t)^2; `half_mse`: half of it, summed over the outputs; `mae` or `l1`: |y - t|;
+      `huber(delta=1)`: (y - t)^2 / 2 up to |y - t| = delta, and straight on from there.
+    - `cross_entropy(label_smoothing=0)`: of class ids, -log softmax(y)[t].
+    - `bce_with_logits`: binary cross-entropy of each output with a target from 0 to 1.
+    - `hinge`: max(0, 1 - t y) of each output with a target of -1 or 1.
+
+    `reduction="mean"` averages over all elements, for `half_mse` and `cross_entropy` over the batch; `"sum"` adds up.
+    Slopes at kinks are 0: of `mae` at y = t, of `hinge` at t y = 1.
+
+    >>> Loss("huber", delta=0.5, reduction="sum")
+    Loss('huber(delta=0.5, reduction=sum)')
+    >>> Loss("cross_entropy").reduction
+    'mean over the batch'
+    """
+
+    _kind = "loss"
+
+    @property
+    def takes_classes(self) -> bool:
+        """Are targets class ids?"""
+        return _core.loss_facts(self._text)[0]
+
+    @property
+    def reduction(self) -> str:
+        """How one number is made of all, and over what."""
+        return _core.loss_facts(self._text)[1]
+
+
+def as_text(value: object) -> Any:
     """Kinds as text, sequences as tuples; the core rejects what is left."""
     if isinstance(value, _Kind):
         return str(value)
     # A longer one than any depth is left for the core to refuse.
     if isinstance(value, Sequence) and not isinstance(value, str) and len(value) <= LONGEST:
-        return tuple(_text(item) for item in value)
+        return tuple(as_text(item) for item in value)
     return value
 
 
@@ -180,8 +213,8 @@ class MLP:
 
     def __post_init__(self) -> None:
         for name in ("width", "activation", "bias"):
-            object.__setattr__(self, name, _text(getattr(self, name)))
-        object.__setattr__(self, "init", _text(self.__dict__["_init"]))
+            object.__setattr__(self, name, as_text(getattr(self, name)))
+        object.__setattr__(self, "init", as_text(self.__dict__["_init"]))
         for name, value in _core.canonical(self).items():
             object.__setattr__(self, "_content" if name == "content" else name, value)
 

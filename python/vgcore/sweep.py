@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from vgcore import table
 from vgcore.probe import Probe, measure
 from vgcore.progress import progress_bar
-from vgcore.spec import LONGEST, MLP, Activation, Init, check_names
+from vgcore.spec import LONGEST, MLP, Activation, Init, Loss, check_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -78,7 +78,7 @@ def sweep(
     *,
     x: ArrayLike | None = None,
     y: ArrayLike | None = None,
-    loss: str | None = None,
+    loss: str | Loss | None = None,
     batch: int | None = None,
     seeds: int = 8,
     seed: int = 0,
@@ -93,7 +93,7 @@ def sweep(
         spec: The net where nothing is varied.
         x: Samples, as in `probe`; so are the next seven.
         y: Targets of `loss`.
-        loss: `mse`, `half_mse` or `cross_entropy`.
+        loss: One of `LOSSES`, a call, or a `Loss`.
         batch: Samples of a run.
         seeds: Number of runs a cell.
         seed: The first seed.

@@ -61,7 +61,13 @@ def _keys(cell: Probe) -> dict[str, Any]:
             keys[name] = "none"
         if name == "init":
             keys["gain"] = Init(cell.spec.init).params.get("gain", math.nan)
-    return keys | {"dtype": cell.dtype, "batch": cell.batch, "loss": cell.loss or "none"}
+    start = {"loss": cell.loss or "none", "reduction": cell.reduction or "none"}
+    return keys | {"dtype": cell.dtype, "batch": cell.batch} | start
+
+
+def start(cell: Probe) -> str:
+    """What the backward pass began with, in words: every norm of a gradient is relative to it."""
+    return f"{cell.loss} loss ({cell.reduction})" if cell.loss else "random cotangent"
 
 
 def _column(values: list[Any]) -> NDArray[Any]:
