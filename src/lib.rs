@@ -6,8 +6,10 @@
 
 pub mod activation;
 pub mod backward;
+mod distribution;
 pub mod error;
 pub mod forward;
+pub mod gain;
 pub mod gradcheck;
 pub mod gradients;
 pub mod init;

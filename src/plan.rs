@@ -1,7 +1,7 @@
 //! A spec turned into shapes, streams and memory: pure arithmetic that the passes follow.
 
 use crate::activation::Activation;
-use crate::init::{Distribution, Init};
+use crate::init::Distribution;
 use crate::kernel::{Matrix, Panels};
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
@@ -66,17 +66,18 @@ pub struct Plan {
 impl Plan {
     /// The plan of a spec.
     pub fn new(spec: &Spec) -> Self {
-        let map = |fan_in, fan_out, layer, roles| Map {
-            fan_in,
-            fan_out,
-            weight: spec.init.weight(fan_in, fan_out),
-            bias: Init::bias(&spec.init, spec.bias.as_ref(), fan_in),
-            layer,
-            roles,
+        let map = |layer: Option<usize>, roles| {
+            let place = spec.place(layer);
+            Map {
+                fan_in: place.fan_in,
+                fan_out: place.fan_out,
+                weight: spec.init.weight(&place),
+                bias: spec.init.bias(spec.bias.as_ref(), &place),
+                layer: layer.unwrap_or(0),
+                roles,
+            }
         };
-        let hidden = (0..spec.depth)
-            .map(|layer| map(spec.fan_in(layer), *spec.width.at(layer), layer, (Role::Weight, Role::Bias)))
-            .collect::<Vec<_>>();
+        let hidden = (0..spec.depth).map(|layer| map(Some(layer), (Role::Weight, Role::Bias))).collect::<Vec<_>>();
         let activations = (0..spec.depth).map(|layer| *spec.activation.at(layer)).collect::<Vec<_>>();
         let skips = (0..spec.depth).map(|layer| {
             let residual = spec.residual.filter(|r| (layer + 1) % r.block == 0)?;
@@ -86,9 +87,7 @@ impl Plan {
         let skips = skips.collect::<Vec<Option<Skip>>>();
         let mut opens_skip = vec![false; spec.depth];
         skips.iter().flatten().for_each(|skip| opens_skip[skip.from] = true);
-        let readout = spec
-            .out_features
-            .map(|out| map(*spec.width.at(spec.depth - 1), out, 0, (Role::ReadoutWeight, Role::ReadoutBias)));
+        let readout = spec.out_features.map(|_| map(None, (Role::ReadoutWeight, Role::ReadoutBias)));
         Self {
             in_features: spec.in_features,
             skips,

@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 
 /// Most parameters a kind may have.
-pub const MAX_PARAMS: usize = 4;
+pub const MAX_PARAMS: usize = 5;
 
 /// Values of a kind's parameters in the order of its signature; a derived one is NaN.
 pub type Values = [f64; MAX_PARAMS];
@@ -19,6 +19,8 @@ pub enum Domain {
     NonNegative,
     /// A finite number above zero.
     Positive,
+    /// A number from 0 to 1.
+    Share,
     /// One of these words, stored as its index.
     Word(&'static [&'static str]),
 }
@@ -171,12 +173,14 @@ impl Signature {
             (Domain::Finite, Argument::Number(v)) if v.is_finite() => return Ok(*v + 0.0),
             (Domain::NonNegative, Argument::Number(v)) if v.is_finite() && *v >= 0.0 => return Ok(*v + 0.0),
             (Domain::Positive, Argument::Number(v)) if v.is_finite() && *v > 0.0 => return Ok(*v),
+            (Domain::Share, Argument::Number(v)) if (0.0..=1.0).contains(v) => return Ok(*v + 0.0),
             (Domain::Word(words), Argument::Word(word)) if words.contains(&word.as_str()) => {
                 return Ok(words.iter().position(|w| w == word).unwrap_or_default() as f64);
             }
             (Domain::Finite, _) => "a finite number".to_owned(),
             (Domain::NonNegative, _) => "a finite number, 0 or more".to_owned(),
             (Domain::Positive, _) => "a finite number above 0".to_owned(),
+            (Domain::Share, _) => "a number from 0 to 1".to_owned(),
             (Domain::Word(words), _) => format!("one of {}", words.join(", ")),
         };
         Err(Error::value(&format!("{kind} {}: {}", self.name, param.name), &allowed, argument))

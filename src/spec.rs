@@ -2,7 +2,7 @@
 
 use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::init::Init;
+use crate::init::{Init, Place};
 use crate::loss::Loss;
 use crate::signature::Call;
 
@@ -160,6 +160,7 @@ impl Spec {
             width: widths,
         };
         spec.check_blocks()?;
+        spec.check_init()?;
         if let Some(norm) = &request.norm {
             return Err(Error::value("norm", "None (this version has no normalisations)", format!("'{norm}'")));
         }
@@ -180,6 +181,33 @@ impl Spec {
     /// Columns of the output.
     pub fn output(&self) -> usize {
         self.out_features.unwrap_or_else(|| *self.width.at(self.depth - 1))
+    }
+
+    /// Where a hidden layer's map stands, or the readout's.
+    pub fn place(&self, layer: Option<usize>) -> Place<'_> {
+        let block = self.residual.map_or(self.depth, |residual| residual.block);
+        // The width at the begin of a layer's block must be that at its end for a skip to span it.
+        let spanned = |layer: &usize| {
+            let first = layer - layer % block;
+            self.fan_in(first) == *self.width.at(first + block - 1)
+        };
+        let branch = layer.filter(|_| self.residual.is_some()).filter(spanned);
+        Place {
+            fan_in: layer.map_or_else(|| *self.width.at(self.depth - 1), |layer| self.fan_in(layer)),
+            fan_out: layer.map_or_else(|| self.output(), |layer| *self.width.at(layer)),
+            depth: self.depth,
+            layer,
+            blocks: self.residual.map_or(self.depth, |residual| self.depth / residual.block),
+            block: branch.map_or(0, |_| block),
+            ends_branch: branch.is_some_and(|layer| (layer + 1) % block == 0),
+            activation: layer.map(|layer| self.activation.at(layer)),
+        }
+    }
+
+    /// Some inits have no numbers for some layers.
+    fn check_init(&self) -> Result<()> {
+        let readout = self.out_features.map(|_| None);
+        (0..self.depth).map(Some).chain(readout).try_for_each(|layer| self.init.check(&self.place(layer)))
     }
 
     /// Every block but the first must keep its width, or its skip could not be added.
@@ -224,9 +252,10 @@ impl Spec {
             format!("init={}", self.init.text()),
         ];
         parts.extend(self.out_features.map(|n| format!("out={n}")));
-        // A bias that is what the init brings anyway says nothing; two fans tell.
-        let brings = |named: &Init| [2, 3].iter().all(|&n| self.init.bias(Some(named), n) == self.init.bias(None, n));
-        parts.extend(self.bias.filter(|bias| !brings(bias)).map(|bias| format!("bias={}", bias.text())));
+        // A bias that is what the init brings anyway says nothing.
+        parts.extend(self.bias.filter(|bias| !self.init.brings(bias)).map(|bias| format!("bias={}", bias.text())));
+        // Nets that share no layer are of different kinds.
+        parts.extend(self.init.depends_on_depth().then(|| format!("layers={}", self.depth)));
         if let Some(Residual { branch_scale, block }) = self.residual {
             parts.push(format!("skip=residual;scale={branch_scale};block={block}"));
         }
