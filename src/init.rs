@@ -1,50 +1,17 @@
-//! Initialisations: one row each, the rule that turns fans and parameters into a distribution.
+//! Initialisations: one row each, the rule that turns a layer's place in the net and parameters into a distribution.
 //!
-//! `fan_in` is the number of columns of `W`, `fan_out` the number of its rows. `gain` is the number in the formula of
-//! the standard deviation. Names and semantics are those of `torch.nn.init`; `lecun_normal` is not truncated.
+//! `fan_in` is the number of columns of `W`, `fan_out` the number of its rows. `gain` multiplies every entry, but for
+//! the `kaiming` rows, where it is the number in the formula of the standard deviation. Names and semantics are those
+//! of `torch.nn.init`; `he_normal`, `glorot_normal` and `variance_scaling` are those of Keras.
+
+pub use crate::distribution::{Distribution, rescale};
 
 use crate::activation::Activation;
-use crate::error::{Cancel, Error, Result};
-use crate::qr::Columns;
-use crate::rng::Stream;
+use crate::error::{Error, Result};
+use crate::gain::{self, Critical, critical};
 use crate::signature::{Call, Default, Domain, Param, Signature, Values, find};
-use crate::simd::Float;
 
-/// How the entries of one tensor are made.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub enum Distribution {
-    /// Every entry is this.
-    Constant(f64),
-    /// Between two bounds.
-    Uniform(f64, f64),
-    /// With a mean and a standard deviation.
-    Normal(f64, f64),
-    /// Haar-distributed orthonormal rows or columns times a gain.
-    Orthogonal(f64),
-}
-
-use Distribution::{Constant, Normal, Orthogonal, Uniform};
-
-/// Where in a net the weights of a map stand.
-#[derive(Debug, Clone, Copy)]
-pub struct Place<'a> {
-    /// Columns of the weights.
-    pub fan_in: usize,
-    /// Rows of the weights.
-    pub fan_out: usize,
-    /// Hidden layers of the net.
-    pub depth: usize,
-    /// The hidden layer; `None` for the readout.
-    pub layer: Option<usize>,
-    /// Branches of the net.
-    pub blocks: usize,
-    /// Layers of a branch.
-    pub block: usize,
-    /// Is it the last layer of a branch?
-    pub ends_branch: bool,
-    /// The activation that the map feeds into; none after the readout.
-    pub activation: Option<&'a Activation>,
-}
+use Distribution::{Constant, Eye, Mirrored, Normal, Orthogonal, Sparse, TruncatedNormal, Uniform};
 
 /// An initialisation with its parameters.
 #[derive(Clone, Copy)]
@@ -65,86 +32,289 @@ impl PartialEq for Init {
     }
 }
 
+/// A linear map's place in a net.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Columns of the weights.
+    pub fan_in: usize,
+    /// Rows of the weights.
+    pub fan_out: usize,
+    /// Hidden layers of the net.
+    pub depth: usize,
+    /// The 0-based hidden layer; `None` for the readout.
+    pub layer: Option<usize>,
+    /// Residual blocks of the net; its depth if it has no skip.
+    pub blocks: usize,
+    /// Layers of the residual branch that the map is part of; 0 outside of any.
+    pub block: usize,
+    /// Is it the last of its branch?
+    pub ends_branch: bool,
+    /// The activation that the map feeds; `None` for the readout.
+    pub activation: Option<&'a Activation>,
+}
+
+impl Place<'_> {
+    /// A readout of these fans.
+    pub fn readout(fan_in: usize, fan_out: usize) -> Self {
+        let (depth, blocks, block) = (1, 1, 0);
+        Self { fan_in, fan_out, depth, layer: None, blocks, block, ends_branch: false, activation: None }
+    }
+}
+
+type Rule = fn(&Values, &Place<'_>) -> Distribution;
+
 struct Row {
     signature: Signature,
-    /// Weights from (parameters, `fan_in`, `fan_out`).
-    weight: fn(&Values, f64, f64) -> Distribution,
-    /// Biases from (parameters, `fan_in`): what this init brings when the spec names no bias init.
-    bias: fn(&Values, f64) -> Distribution,
+    weight: Rule,
+    /// Biases that this init brings when the spec names no bias init.
+    bias: Rule,
     /// The rule for a bias named by the spec itself; `None` where a vector has no such init.
-    vector: Option<fn(&Values, f64) -> Distribution>,
+    vector: Option<Rule>,
+    /// Refuses parameters that contradict each other, and places that it knows nothing for.
+    check: fn(&Values, &Place<'_>) -> Result<()>,
+    /// Do the numbers of a layer depend on how many layers there are?
+    depends_on_depth: bool,
+    /// Are the weights scaled by what a batch of data makes of them?
+    calibrates: bool,
 }
 
-const fn gain() -> Param {
-    Param::new("gain", Domain::NonNegative, 1.0)
+/// A row with zero biases and nothing to refuse.
+const fn row(name: &'static str, aliases: &'static [&'static str], params: &'static [Param], weight: Rule) -> Row {
+    let signature = Signature { name, aliases, params };
+    let check = |_: &Values, _: &Place<'_>| Ok(());
+    Row { signature, weight, bias: ZEROS, vector: None, check, depends_on_depth: false, calibrates: false }
 }
 
-const KAIMING: [Param; 3] = [
+/// The same for an init that asks for no fans, and that a bias may have too.
+const fn plain(name: &'static str, params: &'static [Param], rule: Rule) -> Row {
+    Row { vector: Some(rule), ..row(name, &[], params, rule) }
+}
+
+const ZEROS: Rule = |_, _| Constant(0.0);
+
+const GAIN: Param = Param::new("gain", Domain::NonNegative, 1.0);
+
+const KAIMING: [Param; 4] = [
     Param::new("a", Domain::Finite, 0.0),
     Param::new("mode", Domain::Word(&["fan_in", "fan_out"]), 0.0),
     Param { name: "gain", domain: Domain::NonNegative, default: Default::Derived },
+    Param::new("nonlinearity", Domain::Word(&gain::TORCH), 0.0),
 ];
 
-/// He et al. 2015, arXiv:1502.01852: `gain / sqrt(fan)`, the gain that of a leaky `ReLU` with slope `a`.
-fn kaiming_std(p: &Values, fan_in: f64, fan_out: f64) -> f64 {
-    let gain = if p[2].is_nan() { kaiming_gain(p) } else { p[2] };
-    gain / if p[1] == 0.0 { fan_in } else { fan_out }.sqrt()
+/// `x / sqrt(n)`.
+fn over_root(x: f64, n: usize) -> f64 {
+    x / (n as f64).sqrt()
 }
 
-fn kaiming_gain(p: &Values) -> f64 {
-    (2.0 / (1.0 + p[0] * p[0])).sqrt()
-}
-
-fn centred_uniform(bound: f64) -> Distribution {
+/// A uniform of this standard deviation.
+fn uniform(std: f64) -> Distribution {
+    let bound = 3_f64.sqrt() * std;
     Uniform(-bound, bound)
 }
 
-const NONE: fn(&Values, f64) -> Distribution = |_, _| Constant(0.0);
-
-macro_rules! row {
-    ($name:literal, [$($alias:literal),*], $params:expr, $weight:expr) => {
-        row!($name, [$($alias),*], $params, $weight, bias: NONE, vector: None)
-    };
-    ($name:literal, [$($alias:literal),*], $params:expr, $weight:expr, bias: $bias:expr, vector: $vector:expr) => {
-        Row {
-            signature: Signature { name: $name, aliases: &[$($alias),*], params: &$params },
-            weight: $weight,
-            bias: $bias,
-            vector: $vector,
-        }
-    };
+/// A normal cut at two of its standard deviations and widened to have this one: Keras's `truncated_normal`.
+fn truncated(std: f64) -> Distribution {
+    /// The standard deviation of a unit normal that lies between -2 and 2.
+    const LEFT: f64 = 0.879_625_661_034_239_8;
+    let std = std / LEFT;
+    TruncatedNormal { mean: 0.0, std, low: -2.0 * std, high: 2.0 * std }
 }
 
-static TABLE: [Row; 12] = [
-    row!("zeros", [], [gain()], |_, _, _| Constant(0.0), bias: NONE, vector: Some(NONE)),
-    row!("constant", [], [Param { name: "value", domain: Domain::Finite, default: Default::Required }, gain()],
-        |p, _, _| Constant(p[1] * p[0]), bias: NONE, vector: Some(|p, _| Constant(p[1] * p[0]))),
-    row!("uniform", [], [Param::new("a", Domain::Finite, 0.0), Param::new("b", Domain::Finite, 1.0), gain()],
-        |p, _, _| Uniform(p[2] * p[0], p[2] * p[1]), bias: NONE, vector: Some(|p, _| Uniform(p[2] * p[0], p[2] * p[1]))),
-    row!("normal", [], [Param::new("mean", Domain::Finite, 0.0), Param::new("std", Domain::NonNegative, 1.0), gain()],
-        |p, _, _| Normal(p[2] * p[0], p[2] * p[1]), bias: NONE, vector: Some(|p, _| Normal(p[2] * p[0], p[2] * p[1]))),
-    // Glorot and Bengio 2010: variance 2 / (fan_in + fan_out).
-    row!("xavier_uniform", ["glorot_uniform"], [gain()], |p, fan_in, fan_out| centred_uniform(
-        p[0] * (6.0 / (fan_in + fan_out)).sqrt()
-    )),
-    row!("xavier_normal", [], [gain()], |p, fan_in, fan_out| Normal(0.0, p[0] * (2.0 / (fan_in + fan_out)).sqrt())),
-    row!("kaiming_uniform", ["he_uniform"], KAIMING, |p, fan_in, fan_out| centred_uniform(
-        3_f64.sqrt() * kaiming_std(p, fan_in, fan_out)
-    )),
-    row!("kaiming_normal", [], KAIMING, |p, fan_in, fan_out| Normal(0.0, kaiming_std(p, fan_in, fan_out))),
-    // LeCun et al. 1998, "Efficient BackProp": variance 1 / fan_in.
-    row!("lecun_normal", [], [gain()], |p, fan_in, _| Normal(0.0, p[0] / fan_in.sqrt())),
+/// He et al. 2015, arXiv:1502.01852: `gain / sqrt(fan)`.
+fn kaiming(p: &Values, at: &Place<'_>) -> f64 {
+    over_root(kaiming_gain(p), if p[1] == 0.0 { at.fan_in } else { at.fan_out })
+}
+
+fn kaiming_gain(p: &Values) -> f64 {
+    let named = || gain::torch(gain::TORCH[p[3] as usize], p[0]).unwrap_or(f64::NAN);
+    if p[2].is_nan() { named() } else { p[2] }
+}
+
+/// Glorot and Bengio 2010: variance `2 / (fan_in + fan_out)`.
+fn xavier(p: &Values, at: &Place<'_>) -> f64 {
+    p[0] * (2.0 / (at.fan_in + at.fan_out) as f64).sqrt()
+}
+
+/// Keras's `VarianceScaling`: variance `scale / fan`.
+fn variance_scaling(p: &Values, at: &Place<'_>) -> Distribution {
+    let (fan_in, fan_out) = (at.fan_in as f64, at.fan_out as f64);
+    let fan = [fan_in, fan_out, 0.5 * (fan_in + fan_out)][p[1] as usize];
+    let std = p[3] * (p[0] / fan).sqrt();
+    [truncated, |std| Normal(0.0, std), uniform][p[2] as usize](std)
+}
+
+fn check_bounds(p: &Values, _: &Place<'_>) -> Result<()> {
+    /// Beyond, probabilities leave the range of f64.
+    const FAR: f64 = 30.0;
+    let [mean, std, low, high, _] = *p;
+    if low >= high {
+        return Err(Error::Value(format!("init trunc_normal: a must be below b, got a={low}, b={high}")));
+    }
+    if low > mean + FAR * std || high < mean - FAR * std {
+        return Err(Error::Value(format!(
+            "init trunc_normal: some of the interval from a={low} to b={high} must be within {FAR} std of the mean, \
+             got mean={mean}, std={std}"
+        )));
+    }
+    Ok(())
+}
+
+fn mirrored(p: &Values, at: &Place<'_>) -> Distribution {
+    Mirrored { gain: p[0], rows: at.layer.is_some(), columns: at.layer != Some(0) }
+}
+
+fn check_pairs(_: &Values, at: &Place<'_>) -> Result<()> {
+    let odd = |fan: usize, name: String| {
+        Err(Error::value(&name, "even with init looks_linear, which pairs each unit with its mirror image", fan))
+    };
+    match at.layer {
+        Some(layer) if at.fan_out % 2 == 1 => odd(at.fan_out, format!("the width of hidden layer {}", layer + 1)),
+        // A hidden layer's inputs are the outputs of the one before.
+        _ => Ok(()),
+    }
+}
+
+/// He's normals, in a branch of `m` layers times `L^(-1 / (2 m - 2))`; zeros where a branch ends and in the readout.
+fn fixup(p: &Values, at: &Place<'_>) -> Distribution {
+    if at.ends_branch || at.layer.is_none() {
+        return Constant(0.0);
+    }
+    let damping = if at.block > 1 { (at.blocks as f64).powf(-0.5 / (at.block - 1) as f64) } else { 1.0 };
+    Normal(0.0, over_root(p[0] * 2_f64.sqrt() * damping, at.fan_in))
+}
+
+fn mup(p: &Values, at: &Place<'_>) -> f64 {
+    let std = over_root(p[0], at.fan_in);
+    if at.layer.is_some() { std } else { over_root(std, at.fan_in) }
+}
+
+fn depth_mup(p: &Values, at: &Place<'_>) -> f64 {
+    if at.ends_branch { over_root(mup(p, at), at.blocks) } else { mup(p, at) }
+}
+
+/// The critical point of the activation that a map feeds; a readout feeds none and is linear, without biases.
+fn edge(p: &Values, at: &Place<'_>) -> Result<Critical> {
+    at.activation.map_or(Ok(Critical { sigma_w: 1.0, q: 0.0 }), |activation| critical(activation, p[0]))
+}
+
+static TABLE: [Row; 27] = [
+    plain("zeros", &[GAIN], ZEROS),
+    plain("constant", &[Param { name: "value", domain: Domain::Finite, default: Default::Required }, GAIN], |p, _| {
+        Constant(p[1] * p[0])
+    }),
+    plain("ones", &[GAIN], |p, _| Constant(p[0])),
+    plain("uniform", &[Param::new("a", Domain::Finite, 0.0), Param::new("b", Domain::Finite, 1.0), GAIN], |p, _| {
+        Uniform(p[2] * p[0], p[2] * p[1])
+    }),
+    plain(
+        "normal",
+        &[Param::new("mean", Domain::Finite, 0.0), Param::new("std", Domain::NonNegative, 1.0), GAIN],
+        |p, _| Normal(p[2] * p[0], p[2] * p[1]),
+    ),
+    // The bounds are numbers, not multiples of the standard deviation.
+    Row {
+        check: check_bounds,
+        ..plain(
+            "trunc_normal",
+            &[
+                Param::new("mean", Domain::Finite, 0.0),
+                Param::new("std", Domain::Positive, 1.0),
+                Param::new("a", Domain::Finite, -2.0),
+                Param::new("b", Domain::Finite, 2.0),
+                GAIN,
+            ],
+            |&[mean, std, low, high, gain], _| TruncatedNormal {
+                mean: gain * mean,
+                std: gain * std,
+                low: gain * low,
+                high: gain * high,
+            },
+        )
+    },
+    // Le, Jaitly and Hinton 2015, arXiv:1504.00941, begin recurrent ReLU nets with it.
+    row("eye", &["identity"], &[GAIN], |p, _| Eye(p[0])),
+    row("xavier_uniform", &["glorot_uniform"], &[GAIN], |p, at| uniform(xavier(p, at))),
+    row("xavier_normal", &[], &[GAIN], |p, at| Normal(0.0, xavier(p, at))),
+    row("glorot_normal", &[], &[GAIN], |p, at| truncated(xavier(p, at))),
+    row("kaiming_uniform", &["he_uniform"], &KAIMING, |p, at| uniform(kaiming(p, at))),
+    row("kaiming_normal", &[], &KAIMING, |p, at| Normal(0.0, kaiming(p, at))),
+    row("he_normal", &[], &[GAIN], |p, at| truncated(over_root(p[0] * 2_f64.sqrt(), at.fan_in))),
+    // LeCun et al. 1998, "Efficient BackProp": variance 1 / fan_in. Not truncated, which Keras's is: that one is
+    // `variance_scaling`.
+    row("lecun_uniform", &[], &[GAIN], |p, at| uniform(over_root(p[0], at.fan_in))),
+    row("lecun_normal", &[], &[GAIN], |p, at| Normal(0.0, over_root(p[0], at.fan_in))),
+    row(
+        "variance_scaling",
+        &[],
+        &[
+            Param::new("scale", Domain::Positive, 1.0),
+            Param::new("mode", Domain::Word(&["fan_in", "fan_out", "fan_avg"]), 0.0),
+            Param::new("distribution", Domain::Word(&["truncated_normal", "untruncated_normal", "uniform"]), 0.0),
+            GAIN,
+        ],
+        variance_scaling,
+    ),
+    // Martens 2010, "Deep learning via Hessian-free optimization".
+    row(
+        "sparse",
+        &[],
+        &[
+            Param { name: "sparsity", domain: Domain::Share, default: Default::Required },
+            Param::new("std", Domain::NonNegative, 0.01),
+            GAIN,
+        ],
+        |p, at| Sparse { zeros: (p[0] * at.fan_out as f64).ceil() as usize, std: p[2] * p[1] },
+    ),
     // Saxe et al. 2013, arXiv:1312.6120.
-    row!("orthogonal", [], [gain()], |p, _, _| Orthogonal(p[0])),
+    row("orthogonal", &[], &[GAIN], |p, _| Orthogonal(p[0])),
+    // Martens et al. 2021, arXiv:2110.01765, "parameter distributions": a map to more units keeps the mean square too.
+    row("scaled_uniform_orthogonal", &[], &[GAIN], |p, at| {
+        Orthogonal(p[0] * (at.fan_out as f64 / at.fan_in as f64).sqrt().max(1.0))
+    }),
+    // Balduzzi et al. 2017, arXiv:1702.08591: pairs of units of opposite sign, of which ReLUs pass one and the next
+    // layer takes the difference, so that the net is the product of its orthogonal blocks. With leaky ReLUs of slope a
+    // it is (1 + a)^depth times that.
+    Row { check: check_pairs, ..row("looks_linear", &[], &[GAIN], mirrored) },
+    // Mishkin and Matas 2015, arXiv:1511.06422.
+    Row { calibrates: true, ..row("lsuv", &[], &[GAIN], |p, _| Orthogonal(p[0])) },
+    // Zhang, Dauphin and Ma 2019, arXiv:1901.09321, rules 1 and 2.
+    Row { depends_on_depth: true, ..row("fixup", &[], &[GAIN], fixup) },
     // Poole et al. 2016, arXiv:1606.05340: W ~ N(0, sigma_w^2 / fan_in), b ~ N(0, sigma_b^2).
-    row!("mean_field", [],
-        [Param::new("sigma_w", Domain::NonNegative, 1.0), Param::new("sigma_b", Domain::NonNegative, 0.0), gain()],
-        |p, fan_in, _| Normal(0.0, p[2] * p[0] / fan_in.sqrt()), bias: |p, _| Normal(0.0, p[1]), vector: None),
+    Row {
+        bias: |p, _| Normal(0.0, p[1]),
+        ..row(
+            "mean_field",
+            &[],
+            &[Param::new("sigma_w", Domain::NonNegative, 1.0), Param::new("sigma_b", Domain::NonNegative, 0.0), GAIN],
+            |p, at| Normal(0.0, over_root(p[2] * p[0], at.fan_in)),
+        )
+    },
+    // The same on the edge of chaos of the layer's activation.
+    Row {
+        bias: |p, at| Normal(0.0, if at.layer.is_some() { p[0] } else { 0.0 }),
+        check: |p, at| edge(p, at).map(|_| ()),
+        ..row("critical", &[], &[Param::new("sigma_b", Domain::NonNegative, 0.0), GAIN], |p, at| {
+            // What `check` refused has no weights.
+            Normal(0.0, over_root(p[1] * edge(p, at).map_or(f64::NAN, |edge| edge.sigma_w), at.fan_in))
+        })
+    },
+    // Yang et al. 2022, arXiv:2203.03466, table 3: variance 1 / fan_in, that of the readout 1 / fan_in^2.
+    row("mup", &[], &[GAIN], |p, at| Normal(0.0, mup(p, at))),
+    // Yang et al. 2023, arXiv:2310.02244, multiplies a branch by 1 / sqrt(L). Here its last weights are, which is the
+    // same for activations that are positively homogeneous; for others say branch_scale="1/sqrt(L)" and mup.
+    Row { depends_on_depth: true, ..row("depth_mup", &[], &[GAIN], |p, at| Normal(0.0, depth_mup(p, at))) },
     // torch.nn.Linear: kaiming_uniform(a=sqrt(5)), which is a bound of 1 / sqrt(fan_in) for weights and biases.
-    row!("torch_default", [], [gain()], |p, fan_in, _| centred_uniform(p[0] / fan_in.sqrt()),
-        bias: |_, fan_in| centred_uniform(1.0 / fan_in.sqrt()),
-        vector: Some(|p, fan_in| centred_uniform(p[0] / fan_in.sqrt()))),
+    Row {
+        bias: |_, at| torch_uniform(1.0, at),
+        vector: Some(|p, at| torch_uniform(p[0], at)),
+        ..row("torch_default", &[], &[GAIN], |p, at| torch_uniform(p[0], at))
+    },
 ];
+
+fn torch_uniform(gain: f64, at: &Place<'_>) -> Distribution {
+    let bound = over_root(gain, at.fan_in);
+    Uniform(-bound, bound)
+}
 
 /// The canonical names, in the order of the table.
 pub fn names() -> impl Iterator<Item = &'static str> + Clone {
@@ -154,8 +324,17 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
 impl Init {
     /// The init that a call describes.
     pub fn new(call: &Call) -> Result<Self> {
+        if ["rezero", "skipinit"].contains(&call.name.as_str()) {
+            return Err(Error::Value(format!(
+                "'{}' is no init but a branch that is multiplied by a learnable scalar: use skip=\"rezero\"",
+                call.name
+            )));
+        }
         let row = find("init", &TABLE, |row| &row.signature, &call.name)?;
-        Ok(Self { row, values: row.signature.values("init", call)? })
+        let init = Self { row, values: row.signature.values("init", call)? };
+        // A place that no row refuses: what is left are parameters.
+        init.check(&Place::readout(2, 2))?;
+        Ok(init)
     }
 
     /// The same for the bias of a spec.
@@ -166,7 +345,7 @@ impl Init {
             Some(row) if row.vector.is_none() => Err(Error::value(
                 "bias",
                 &format!("one of {}", of_vectors.collect::<Vec<_>>().join(", ")),
-                format!("'{}' (it needs two fans)", call.name),
+                format!("'{}' (it is for matrices)", call.name),
             )),
             Some(_) => Self::new(call),
         }
@@ -193,131 +372,93 @@ impl Init {
         if given.is_nan() { kaiming_gain(&self.values) } else { given }
     }
 
+    /// Refuse a place that this init has no numbers for.
+    pub fn check(&self, place: &Place<'_>) -> Result<()> {
+        (self.row.check)(&self.values, place)
+    }
+
     /// The distribution of a weight matrix.
     pub fn weight(&self, place: &Place<'_>) -> Distribution {
-        (self.row.weight)(&self.values, place.fan_in as f64, place.fan_out as f64)
+        (self.row.weight)(&self.values, place)
     }
 
     /// The distribution of a bias under the spec's `bias` init, `None` for what this init brings.
     pub fn bias(&self, named: Option<&Self>, place: &Place<'_>) -> Distribution {
         match named {
-            None => (self.row.bias)(&self.values, place.fan_in as f64),
-            Some(named) => named.row.vector.unwrap_or(NONE)(&named.values, place.fan_in as f64),
+            None => (self.row.bias)(&self.values, place),
+            Some(named) => named.row.vector.unwrap_or(ZEROS)(&named.values, place),
         }
     }
 
-    pub fn calibrates(&self) -> bool {
-        false
-    }
-    pub fn depends_on_depth(&self) -> bool {
-        false
-    }
+    /// Is this bias init what the init brings anyway, wherever a map stands? Two fans tell.
     pub fn brings(&self, named: &Self) -> bool {
-        let place = |fan_in| Place { fan_in, fan_out: 1, depth: 1, layer: Some(0), blocks: 1, block: 1, ends_branch: false, activation: None };
-        [2, 3].iter().all(|&n| self.bias(Some(named), &place(n)) == self.bias(None, &place(n)))
-    }
-}
-
-impl Distribution {
-    /// Is every entry zero?
-    pub fn is_zero(&self) -> bool {
-        matches!(*self, Constant(0.0) | Normal(0.0, 0.0) | Uniform(0.0, 0.0) | Orthogonal(0.0))
+        let places = [2, 3].map(|fan| Place::readout(fan, fan));
+        let hidden = places.map(|place| Place { layer: Some(0), ..place });
+        places.iter().chain(&hidden).all(|place| self.bias(Some(named), place) == self.bias(None, place))
     }
 
-    /// Draw a `rows x columns` tensor in C order.
-    pub fn fill<F: Float>(
-        &self,
-        stream: Stream,
-        rows: usize,
-        columns: usize,
-        out: &mut [F],
-        cancel: &Cancel,
-    ) -> Result<()> {
-        match *self {
-            Constant(value) => out.fill(F::of(value)),
-            Uniform(a, b) => in_parts(out, cancel, |start, part| stream.after(start).uniform(a, b, part))?,
-            Normal(mean, std) => {
-                in_parts(out, cancel, |start, part| stream.after(start).normal(part))?;
-                rescale(out, mean, std);
-            }
-            Orthogonal(gain) => {
-                let (tall, narrow) = (rows.max(columns), rows.min(columns));
-                let mut drawn = Vec::new();
-                let draw = |start, part: &mut [f64]| {
-                    drawn.resize(part.len(), F::ZERO);
-                    stream.after(start).normal(&mut drawn);
-                    part.iter_mut().zip(&drawn).for_each(|(part, drawn)| *part = drawn.wide());
-                };
-                let mut q = Columns::new(tall, narrow, cancel, draw)?;
-                q.orthonormalise(cancel)?;
-                q.write(rows < columns, |entry| F::of(gain * entry), out);
-            }
-        }
-        Ok(())
+    /// Do the numbers of a layer depend on how many layers there are? Nets of different depth then share none.
+    pub fn depends_on_depth(&self) -> bool {
+        self.row.depends_on_depth
     }
-}
 
-/// Unit normals to this mean and standard deviation. Rounded to the type first: a draw kept and rescaled has the bits
-/// of one made anew.
-pub fn rescale<F: Float>(units: &mut [F], mean: f64, std: f64) {
-    let (mean, std) = (F::of(mean), F::of(std));
-    units.iter_mut().for_each(|n| *n = *n * std + mean);
-}
-
-/// Fill part by part, looking for a request to stop in between: a large tensor takes seconds.
-fn in_parts<F>(out: &mut [F], cancel: &Cancel, fill: impl Fn(usize, &mut [F])) -> Result<()> {
-    const PART: usize = 1 << 20;
-    for (i, part) in out.chunks_mut(PART).enumerate() {
-        cancel.check()?;
-        fill(i * PART, part);
+    /// Are the weights to be scaled by what a batch of data makes of them?
+    pub fn calibrates(&self) -> bool {
+        self.row.calibrates
     }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rng::Role;
 
     fn init(text: &str) -> Init {
         Init::new(&Call::parse("init", text).unwrap()).unwrap()
     }
 
+    fn weight(text: &str, fan_in: usize, fan_out: usize) -> Distribution {
+        init(text).weight(&Place { layer: Some(0), ..Place::readout(fan_in, fan_out) })
+    }
+
     #[test]
     fn standard_deviations_are_the_published_ones() {
-        assert_eq!(init("xavier_normal(gain=3)").weight(20, 30), Normal(0.0, 3.0 * 0.04_f64.sqrt()));
-        assert_eq!(init("kaiming_normal").weight(50, 3), Normal(0.0, 0.2));
-        assert_eq!(init("kaiming_normal(mode=fan_out)").weight(3, 50), Normal(0.0, 0.2));
-        assert_eq!(init("kaiming_normal(gain=1)").weight(25, 3), Normal(0.0, 0.2));
-        assert_eq!(init("torch_default").weight(4, 9), Uniform(-0.5, 0.5));
-        assert_eq!(init("torch_default").bias(None, 4), Uniform(-0.5, 0.5));
-        assert_eq!(init("mean_field(1.5, 0.05)").bias(None, 4), Normal(0.0, 0.05));
+        assert_eq!(weight("xavier_normal(gain=3)", 20, 30), Normal(0.0, 3.0 * 0.04_f64.sqrt()));
+        assert_eq!(weight("kaiming_normal", 50, 3), Normal(0.0, 0.2));
+        assert_eq!(weight("kaiming_normal(mode=fan_out)", 3, 50), Normal(0.0, 0.2));
+        assert_eq!(weight("kaiming_normal(gain=1)", 25, 3), Normal(0.0, 0.2));
+        assert_eq!(weight("kaiming_normal(nonlinearity=tanh)", 25, 3), Normal(0.0, 5.0 / 3.0 / 5.0));
+        assert_eq!(weight("torch_default", 4, 9), Uniform(-0.5, 0.5));
+        let four = Place::readout(4, 4);
+        assert_eq!(init("torch_default").bias(None, &four), Uniform(-0.5, 0.5));
+        assert_eq!(init("mean_field(1.5, 0.05)").bias(None, &four), Normal(0.0, 0.05));
         // He et al. 2015, section 2.2: sqrt(2 / (9 c)) for c input channels of a 3x3 filter.
         for (channels, std) in [(64, 0.058_926), (128, 0.041_667), (256, 0.029_463), (512, 0.020_833)] {
-            assert!(matches!(init("kaiming_normal").weight(9 * channels, 1), Normal(_, s) if (s - std).abs() < 1e-6));
+            assert!(matches!(weight("kaiming_normal", 9 * channels, 1), Normal(_, s) if (s - std).abs() < 1e-6));
         }
     }
 
     #[test]
-    fn orthogonal_matrices_are_orthonormal_on_their_shorter_side() {
-        for (rows, columns) in
-            [(1, 1), (7, 7), (12, 5), (5, 12), (64, 64), (1, 9), (130, 70), (70, 130), (256, 256), (257, 257)]
-        {
-            let mut w = vec![0.0_f64; rows * columns];
-            init("orthogonal(gain=2)")
-                .weight(columns, rows)
-                .fill(Stream::new(1, 0, Role::Weight), rows, columns, &mut w, &Cancel::default())
-                .unwrap();
-            let short = rows.min(columns);
-            for i in 0..short {
-                for j in 0..short {
-                    let entry =
-                        |k: usize, s: usize| if rows < columns { w[s * columns + k] } else { w[k * columns + s] };
-                    let product = (0..rows.max(columns)).map(|k| entry(k, i) * entry(k, j)).sum::<f64>();
-                    let expected = if i == j { 4.0 } else { 0.0 };
-                    assert!((product - expected).abs() < 1e-13, "{rows}x{columns} ({i},{j}): {product}");
-                }
-            }
+    fn a_layers_place_decides_where_it_should() {
+        let place = Place { layer: Some(3), blocks: 16, block: 3, ..Place::readout(50, 50) };
+        let last = Place { ends_branch: true, ..place };
+        let readout = Place::readout(50, 50);
+        let fixup = init("fixup");
+        assert!(matches!(fixup.weight(&place), Normal(0.0, std) if (std - 0.1).abs() < 1e-16));
+        assert!(fixup.weight(&last).is_zero() && fixup.weight(&readout).is_zero());
+        assert_eq!(fixup.weight(&Place { block: 0, ..place }), Normal(0.0, 0.2));
+        let std = |text: &str, place: &Place<'_>| match init(text).weight(place) {
+            Normal(0.0, std) => std * 50.0,
+            other => panic!("{other:?}"),
+        };
+        let root = 50_f64.sqrt();
+        for (text, place, expected) in [
+            ("mup", place, root),
+            ("mup", readout, 1.0),
+            ("depth_mup", place, root),
+            ("depth_mup", last, root / 4.0),
+            ("depth_mup", readout, 1.0),
+        ] {
+            assert!((std(text, &place) - expected).abs() < 1e-14, "{text}");
         }
     }
 
@@ -326,6 +467,7 @@ mod tests {
         let bias = |text: &str| Init::for_bias(&Call::parse("bias", text).unwrap());
         assert!(bias("constant(0.1)").is_ok());
         let message = bias("xavier_normal").unwrap_err().to_string();
-        assert!(message.contains("bias must be one of zeros, constant, uniform, normal, torch_default"), "{message}");
+        let names = "zeros, constant, ones, uniform, normal, trunc_normal, torch_default";
+        assert!(message.contains(&format!("bias must be one of {names}")), "{message}");
     }
 }

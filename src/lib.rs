@@ -7,8 +7,10 @@
 pub mod activation;
 pub mod backward;
 pub mod calibrate;
+mod distribution;
 pub mod error;
 pub mod forward;
+pub mod gain;
 pub mod gradcheck;
 pub mod gradients;
 pub mod init;

@@ -169,32 +169,20 @@ impl Plan {
     pub fn new(spec: &Spec) -> Self {
         // A valid spec has layers.
         let layers = spec.layers().unwrap_or_default();
-        let blocks = spec.depth / if spec.skip.is_some() { spec.block } else { 1 };
-        let place = |layer: Option<usize>, fan_in, fan_out| Place {
-            fan_in,
-            fan_out,
-            depth: spec.depth,
-            layer,
-            blocks,
-            block: if spec.skip.is_some() { spec.block } else { 1 },
-            ends_branch: layer.is_some_and(|l| layers[l].from.is_some()),
-            activation: layer.map(|l| &layers[l].activation),
-        };
-        let init = |layer: Option<usize>| spec.init.values()[..].get(layer.unwrap_or(spec.depth)).unwrap_or(spec.init.at(0));
-        let map = |layer: Option<usize>, fan_in, fan_out, roles| {
-            let place = place(layer, fan_in, fan_out);
-            let init = init(layer);
+        let map = |layer: Option<usize>, place: Place<'_>, roles| {
+            let init = spec.init_of(layer);
             Map {
-                fan_in,
-                fan_out,
+                fan_in: place.fan_in,
+                fan_out: place.fan_out,
                 weight: init.weight(&place),
                 factor: 1.0,
-                bias: Some(Init::bias(init, spec.bias.as_ref(), &place)),
+                bias: Some(init.bias(spec.bias.as_ref(), &place)),
                 transform: None,
                 layer: layer.unwrap_or(0),
                 roles,
             }
         };
+        let place = |layer| spec.place(&layers, layer);
         let joins = layers.iter().map(|layer| {
             layer.from?;
             let skip = spec.skip?;
@@ -212,7 +200,7 @@ impl Plan {
         let parameters = |(index, layer): (usize, &Layer)| {
             let hidden_map = Map {
                 transform: spec.transform,
-                ..map(Some(index), layer.fan_in, layer.width, (Role::Weight, Role::Bias))
+                ..map(Some(index), place(Some(index)), (Role::Weight, Role::Bias))
             };
             let normed = match (layer.order, spec.post_norm) {
                 (Order::Pre, false) => layer.input,
@@ -222,10 +210,15 @@ impl Plan {
             };
             // The layers of a tied net share one gate or factor, whichever of them has it.
             let join = if spec.tied { joins.iter().flatten().next().copied() } else { joins[index] };
+            let of_gate = Place {
+                fan_in: layers[layer.from.unwrap_or(index)].input,
+                fan_out: layer.output,
+                ..place(Some(index))
+            };
             let gate = spec.skip.filter(|_| join == Some(Join::Gate)).map(|skip| Map {
                 factor: skip.gate_gain(),
                 bias: Some(Distribution::Constant(skip.gate_bias())),
-                ..map(Some(index), layers[layer.from.unwrap_or(index)].input, layer.output, (Role::GateWeight, Role::GateBias))
+                ..map(Some(index), of_gate, (Role::GateWeight, Role::GateBias))
             });
             Parameters {
                 map: hidden_map,
@@ -239,10 +232,9 @@ impl Plan {
         let parameters = layers.iter().enumerate().take(count).map(parameters).collect::<Vec<_>>();
         let feed = spec.fed.then(|| Map {
             bias: None,
-            ..map(Some(0), spec.in_features, layers[0].width, (Role::InputWeight, Role::InputWeight))
+            ..map(Some(0), Place { fan_in: spec.in_features, ..place(Some(0)) }, (Role::InputWeight, Role::InputWeight))
         });
-        let last = layers.last().map_or(0, |layer| layer.output);
-        let readout = spec.out_features.map(|out| map(None, last, out, (Role::ReadoutWeight, Role::ReadoutBias)));
+        let readout = spec.out_features.map(|_| map(None, place(None), (Role::ReadoutWeight, Role::ReadoutBias)));
         let biased = |map: &Map| map.bias.is_some_and(|bias| !bias.is_zero());
         Self {
             columns: spec.columns(),

@@ -5,6 +5,8 @@
 
 use crate::simd::{self, Bits, Float, Set, Task, Vector, Words};
 
+pub use crate::simd::Truncated;
+
 /// The version of the mapping from (seed, layer, role, index) to numbers.
 pub const STREAM_VERSION: u32 = 2;
 
@@ -39,12 +41,15 @@ pub enum Role {
 /// Added to a role for the stream that carries the low bits of an `f64`, so that both dtypes draw the same numbers.
 const LOW_BITS: u32 = 16;
 
+/// Added to a role for the stream that says which of its elements count.
+const COMPANION: u32 = 32;
+
 /// One stream of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stream {
     seed: u64,
     layer: u32,
-    role: Role,
+    role: u32,
     /// The first block.
     first: u64,
 }
@@ -52,12 +57,17 @@ pub struct Stream {
 impl Stream {
     /// The stream of a seed, a 0-based hidden layer (0 where the role has none) and a role.
     pub fn new(seed: u64, layer: usize, role: Role) -> Self {
-        Self { seed, layer: layer as u32, role, first: 0 }
+        Self { seed, layer: layer as u32, role: role as u32, first: 0 }
     }
 
     /// The stream from a later element on; `elements` is a multiple of four.
     pub fn after(self, elements: usize) -> Self {
         Self { first: self.first + elements as u64 / 4, ..self }
+    }
+
+    /// The stream that goes with this one and says which of its elements count.
+    pub fn companion(self) -> Self {
+        Self { role: self.role + COMPANION, ..self }
     }
 
     /// Fill with uniforms between two bounds, element by element in order: of 32 random bits for `f32`, 53 for `f64`.
@@ -68,6 +78,11 @@ impl Stream {
     /// Fill with standard normals, element by element in order.
     pub fn normal<F: Float>(self, out: &mut [F]) {
         simd::run(Fill { stream: self, shape: Shape::Normal, out });
+    }
+
+    /// Fill with truncated normals, element by element in order.
+    pub fn truncated<F: Float>(self, law: &Truncated, out: &mut [F]) {
+        simd::run(Fill { stream: self, shape: Shape::Truncated(*law), out });
     }
 
     /// `count` different indices below `total`, in drawn order (Fisher-Yates, stopped early).
@@ -88,6 +103,7 @@ impl Stream {
 enum Shape {
     Uniform([f64; 2]),
     Normal,
+    Truncated(Truncated),
 }
 
 /// Fills a slice from a stream, as many blocks of four at once as a vector has lanes.
@@ -130,12 +146,13 @@ impl Stream {
     /// The numbers of some vectors of blocks.
     #[inline(always)]
     fn fill<F: Float, S: Set>(self, block: u64, shape: Shape, out: &mut [F]) {
-        let high = self.words::<S>(block, self.role as u32);
-        let low = if F::WIDE { self.words::<S>(block, self.role as u32 + LOW_BITS) } else { high };
+        let high = self.words::<S>(block, self.role);
+        let low = if F::WIDE { self.words::<S>(block, self.role + LOW_BITS) } else { high };
         for (group, out) in out.chunks_exact_mut(4 * S::Double::LANES).take(GROUPS).enumerate() {
             match shape {
                 Shape::Uniform(bounds) => F::uniforms::<S>(high[group], low[group], bounds, out),
                 Shape::Normal => F::normals::<S>(high[group], low[group], out),
+                Shape::Truncated(law) => F::truncated::<S>(high[group], low[group], &law, out),
             }
         }
     }
@@ -196,7 +213,7 @@ mod tests {
     /// The role is an argument: the vectors have counters that no role has.
     fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
         let seed = u64::from(key[0]) | u64::from(key[1]) << 32;
-        let stream = Stream { seed, layer: counter[2], role: Role::Weight, first: 0 };
+        let stream = Stream { seed, layer: counter[2], role: 0, first: 0 };
         simd::run(Block(stream, u64::from(counter[0]) | u64::from(counter[1]) << 32, counter[3]))
     }
 

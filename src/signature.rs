@@ -5,7 +5,7 @@
 use crate::error::{Error, Result};
 
 /// Most parameters a kind may have.
-pub const MAX_PARAMS: usize = 4;
+pub const MAX_PARAMS: usize = 5;
 
 /// Values of a kind's parameters in the order of its signature; a derived one is NaN.
 pub type Values = [f64; MAX_PARAMS];

@@ -2,7 +2,7 @@
 
 use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
-use crate::init::Init;
+use crate::init::{Init, Place};
 use crate::loss::Loss;
 use crate::norm::Norm;
 use crate::signature::Call;
@@ -221,8 +221,9 @@ impl Spec {
             width: widths,
         };
         spec.check_skip()?;
-        spec.check_ties(&spec.layers()?)?;
-        spec.check_inits()?;
+        let layers = spec.layers()?;
+        spec.check_ties(&layers)?;
+        spec.check_inits(&layers)?;
         Ok(spec)
     }
 
@@ -363,7 +364,37 @@ impl Spec {
         }
     }
 
-    fn check_inits(&self) -> Result<()> {
+    /// The init of a hidden layer's map, or the readout's.
+    pub fn init_of(&self, layer: Option<usize>) -> &Init {
+        match &self.init {
+            PerLayer::All(init) => init,
+            PerLayer::Each(inits) => &inits[layer.unwrap_or(self.depth)],
+        }
+    }
+
+    /// Where a hidden layer's map stands, or the readout's.
+    pub fn place<'s>(&self, layers: &'s [Layer], layer: Option<usize>) -> Place<'s> {
+        let scales = |skip: &Skip| matches!(skip.join(), Join::Add | Join::Learned);
+        let branches = self.skip.filter(scales);
+        let end = |layer: usize| layer - layer % self.block + self.block - 1;
+        let branch = layer.filter(|&layer| branches.is_some() && layers[end(layer)].from.is_some());
+        Place {
+            fan_in: layer.map_or_else(|| layers[self.depth - 1].output, |layer| layers[layer].fan_in),
+            fan_out: layer.map_or_else(|| self.out_features.unwrap_or_default(), |layer| layers[layer].width),
+            depth: self.depth,
+            layer,
+            blocks: branches.map_or(self.depth, |_| self.depth / self.block),
+            block: branch.map_or(0, |_| self.block),
+            ends_branch: branch.is_some_and(|layer| layer == end(layer)),
+            activation: layer.map(|layer| &layers[layer].activation),
+        }
+    }
+
+    /// Some inits have no numbers for some layers.
+    fn check_inits(&self, layers: &[Layer]) -> Result<()> {
+        let readout = self.out_features.map(|_| None);
+        let every = (0..self.depth).map(Some).chain(readout);
+        every.into_iter().try_for_each(|layer| self.init_of(layer).check(&self.place(layers, layer)))?;
         let Some(init) = self.init.values().iter().find(|init| init.calibrates()) else { return Ok(()) };
         if let Some(transform) = self.transform {
             return Err(Error::Value(format!(

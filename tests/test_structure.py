@@ -31,7 +31,7 @@ PYTHON_ROWS: list[set[str]] = [
 RUST_ROWS: list[set[str]] = [
     {"error"},
     {"simd", "rng"},
-    {"kernel", "activation", "norm", "skip", "loss", "init", "signature", "qr"},
+    {"kernel", "activation", "norm", "skip", "loss", "init", "distribution", "gain", "signature", "qr"},
     {"spec"},
     {"naive"},
     {"threads", "memory"},

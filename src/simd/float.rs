@@ -1,7 +1,7 @@
 //! The two element types, `f32` and `f64`, behind one trait.
 
 use super::{Set, Vector, Wide, random};
-use random::Words;
+use random::{Truncated, Words};
 use std::ops::{Add, AddAssign, Mul, MulAssign, Neg, Sub};
 
 /// An element type: `f32` or `f64`.
@@ -51,6 +51,8 @@ pub trait Float:
     fn normals<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], out: &mut [Self]);
     /// Uniforms between two bounds, likewise.
     fn uniforms<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], bounds: [f64; 2], out: &mut [Self]);
+    /// Truncated normals, likewise.
+    fn truncated<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], law: &Truncated, out: &mut [Self]);
     /// The first elements of a slice as a vector of `f64`; there must be enough to fill it.
     fn load_wide<S: Set>(from: &[Self]) -> S::Double;
     /// A vector of `f64` to the first elements of a slice, rounded once; there must be enough to take it.
@@ -63,7 +65,7 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ty, $bits:ident, $name:literal, $wide:literal, $tiny:expr, $vector:ident, $load:ident, $store:ident, $normals:ident, $uniforms:ident, |$single:ident, $double:ident| $mine:ident) => {
+    ($type:ty, $bits:ident, $name:literal, $wide:literal, $tiny:expr, $vector:ident, $load:ident, $store:ident, $normals:ident, $uniforms:ident, $truncated:ident, |$single:ident, $double:ident| $mine:ident) => {
         impl Float for $type {
             const NAME: &'static str = $name;
             const ZERO: Self = 0.0;
@@ -114,6 +116,11 @@ macro_rules! float {
                 random::$uniforms::<S>(high, low, bounds, out);
             }
             #[inline(always)]
+            #[allow(clippy::inline_always)]
+            fn truncated<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], law: &Truncated, out: &mut [Self]) {
+                random::$truncated::<S>(high, low, law, out);
+            }
+            #[inline(always)]
             fn load_wide<S: Set>(from: &[Self]) -> S::Double {
                 S::Double::$load(from)
             }
@@ -142,6 +149,7 @@ float!(
     store_f32,
     normals_single,
     uniforms_single,
+    truncated_single,
     |single, _double| single
 );
 float!(
@@ -155,6 +163,7 @@ float!(
     store,
     normals_double,
     uniforms_double,
+    truncated_double,
     |_single, double| double
 );
 

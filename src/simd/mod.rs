@@ -20,7 +20,7 @@ mod scalar;
 mod smooth;
 
 pub use float::{Float, exponent_of, times_power_of_two};
-pub use random::Words;
+pub use random::{Truncated, Words};
 pub use real::{Real, Reals};
 
 use crate::error::{Error, Result};

@@ -3,7 +3,7 @@
 //! Made of exactly rounded operations and no fused ones: the same bits on every instruction set. `f64` takes 53 bits of
 //! two words, `f32` the 32 of one.
 
-use super::math::{cos_sin_turns, ln, ln_parts, polynomial, whole};
+use super::math::{cos_sin_turns, ln, ln_parts, normal_quantile, polynomial, whole};
 use super::{Bits, Narrow, Set, Vector, Wide};
 
 /// Random words, in the low halves of `u64`.
@@ -58,6 +58,56 @@ pub fn uniforms_single<S: Set>(words: [Words<S>; 4], _: [Words<S>; 4], [from, to
     for i in 0..4 {
         let unit: S::Double = unit(words[i]);
         four[i] = unit.mul(S::Double::splat(to - from)).add(S::Double::splat(from));
+    }
+    S::Single::store_fours(S::Single::narrow(four[0], four[2]), S::Single::narrow(four[1], four[3]), out);
+}
+
+/// A normal that is known to lie between two bounds, made from a uniform by the inverse of its distribution function.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Truncated {
+    mean: f64,
+    /// Negative where the interval is the mirror image of the one below.
+    std: f64,
+    bounds: [f64; 2],
+    /// Probabilities that a unit normal is below the interval, and inside.
+    below: f64,
+    inside: f64,
+}
+
+impl Truncated {
+    /// With a mean and a standard deviation before truncation, and two bounds.
+    pub fn new(mean: f64, std: f64, low: f64, high: f64) -> Self {
+        let cdf = |z: f64| 0.5 * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2);
+        // Probabilities near 1 have few digits: an interval above the mean is drawn as its mirror image.
+        let std = if low + high > 2.0 * mean { -std } else { std };
+        let [a, b] = if std < 0.0 { [high, low] } else { [low, high] }.map(|bound| cdf((bound - mean) / std));
+        Self { mean, std, bounds: [low, high], below: a, inside: b - a }
+    }
+
+    #[inline(always)]
+    fn of_unit<V: Wide>(&self, unit: V) -> V {
+        let z = normal_quantile(unit.mul(V::splat(self.inside)).add(V::splat(self.below)));
+        let x = z.mul(V::splat(self.std)).add(V::splat(self.mean));
+        x.max(V::splat(self.bounds[0])).min(V::splat(self.bounds[1]))
+    }
+}
+
+/// Truncated normals.
+#[inline(always)]
+pub fn truncated_double<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], law: &Truncated, out: &mut [f64]) {
+    let mut four = [S::Double::splat(0.0); 4];
+    for i in 0..4 {
+        four[i] = law.of_unit(fine_unit(high[i], low[i]));
+    }
+    store_fours(four, out);
+}
+
+/// The same in `f32`.
+#[inline(always)]
+pub fn truncated_single<S: Set>(words: [Words<S>; 4], _: [Words<S>; 4], law: &Truncated, out: &mut [f32]) {
+    let mut four = [S::Double::splat(0.0); 4];
+    for i in 0..4 {
+        four[i] = law.of_unit(unit(words[i]));
     }
     S::Single::store_fours(S::Single::narrow(four[0], four[2]), S::Single::narrow(four[1], four[3]), out);
 }
