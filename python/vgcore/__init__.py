@@ -1,11 +1,11 @@
 """Vanishing and exploding gradients in deep MLPs: shown, measured, explained, on a laptop CPU, in milliseconds."""
 
 from vgcore import data, plot, reference
-from vgcore._core import ACTIVATIONS, INITS, LOSSES, NORMS, SKIPS, __version__, build_info
+from vgcore._core import ACTIVATIONS, INITS, LOSSES, NORMS, SKIPS, WEIGHT_TRANSFORMS, __version__, build_info
 from vgcore.clip import Clipped, clip_adaptive, clip_grad_norm, clip_grad_value, get_total_norm
 from vgcore.network import Gradients, Network, gradcheck
 from vgcore.probe import Factor, Probe, probe
-from vgcore.spec import MLP, Activation, Init, Loss
+from vgcore.spec import MLP, Activation, Init, Loss, Norm, Skip
 from vgcore.sweep import Sweep, sweep
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "MLP",
     "NORMS",
     "SKIPS",
+    "WEIGHT_TRANSFORMS",
     "Activation",
     "Clipped",
     "Factor",
@@ -22,7 +23,9 @@ __all__ = [
     "Init",
     "Loss",
     "Network",
+    "Norm",
     "Probe",
+    "Skip",
     "Sweep",
     "__version__",
     "build_info",

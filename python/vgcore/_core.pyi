@@ -13,6 +13,7 @@ __all__ = [
     "LOSSES",
     "NORMS",
     "SKIPS",
+    "WEIGHT_TRANSFORMS",
     "Weights",
     "__version__",
     "build_info",
@@ -28,13 +29,14 @@ ACTIVATIONS: tuple[str, ...]
 INITS: tuple[str, ...]
 NORMS: tuple[str, ...]
 SKIPS: tuple[str, ...]
+WEIGHT_TRANSFORMS: tuple[str, ...]
 LOSSES: tuple[str, ...]
 COLUMNS: tuple[str, ...]
 
 @final
 class Weights:
     @staticmethod
-    def draw(spec: MLP, seed: int, dtype: str) -> Weights: ...
+    def draw(spec: MLP, seed: int, dtype: str, x: ArrayLike | None) -> Weights: ...
     @staticmethod
     def given(spec: MLP, state: dict[str, ArrayLike], dtype: str) -> Weights: ...
     @property

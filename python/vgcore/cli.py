@@ -99,9 +99,12 @@ PARSERS: dict[str, Callable[[str], list[Any]]] = {
     "init": _names,
     "bias": _names,
     "norm": _names,
+    "norm_position": _names,
     "skip": _names,
     "branch_scale": _scales,
     "block": _integers,
+    "weight_transform": _names,
+    "inputs": _names,
 }
 
 
@@ -134,10 +137,18 @@ def _measure(
     bias: Annotated[
         list[str] | None, typer.Option(help="Init of the biases; none: what init brings, or zeros.")
     ] = None,
-    norm: Annotated[list[str] | None, typer.Option(help="none; this version has no normalisations.")] = None,
-    skip: Annotated[list[str] | None, typer.Option(help="none or residual.")] = None,
+    norm: Annotated[list[str] | None, typer.Option(help="none, batch, layer or rms.")] = None,
+    norm_position: Annotated[list[str] | None, typer.Option(help="pre or post: before or after the activation.")] = None,
+    skip: Annotated[
+        list[str] | None, typer.Option(help="none, residual, 'residual(order=pre)', rezero, highway or dense.")
+    ] = None,
     branch_scale: Annotated[list[str] | None, typer.Option(help="Factor of a skip's branch, or 1/sqrt(L).")] = None,
     block: Annotated[list[str] | None, typer.Option(help="Layers a skip spans.")] = None,
+    weight_transform: Annotated[
+        list[str] | None, typer.Option(help="none, weight_standardization or spectral_norm.")
+    ] = None,
+    tied: Annotated[bool, typer.Option("--tied", help="One set of parameters for all layers: a recurrent net.")] = False,
+    inputs: Annotated[list[str] | None, typer.Option(help="first or every: which steps of a tied net get one.")] = None,
     in_features: Annotated[list[str] | None, typer.Option(help="Columns of the input; from the data if given.")] = None,
     out_features: Annotated[
         list[str] | None, typer.Option(help="Units of the readout; from the data if given.")
@@ -177,7 +188,7 @@ def _measure(
     elif loss is not None or target is not None:
         raise ValueError(f"{'--loss' if loss else '--target'} needs targets; give --data")
 
-    base = MLP(**{name: values[0] for name, values in fields.items()})
+    base = MLP(tied=tied, **{name: values[0] for name, values in fields.items()})
     grid = {name: values for name, values in fields.items() if len(values) > 1}
     started, interrupted = time.perf_counter(), False
     try:

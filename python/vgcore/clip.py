@@ -1,6 +1,6 @@
 """Clipping as functions of gradients: nothing is changed in place, and what was done is said.
 
-Gradients are a `vg.Gradients`, of which weights and biases count, a dict of arrays by name, or a list of arrays; the
+Gradients are a `vg.Gradients`, of which the parameters' count, a dict of arrays by name, or a list of arrays; the
 same kind comes back. Arithmetic is in float64, the arrays keep their dtype.
 """
 
@@ -53,7 +53,7 @@ def get_total_norm(grads: Gradients | Mapping[str, Any] | Sequence[Any], norm_ty
     """The norm of all gradients as one vector; nothing is clipped.
 
     Args:
-        grads: Gradients of any kind; of a `Gradients`, weights and biases.
+        grads: Gradients of any kind; of a `Gradients`, those of the parameters.
         norm_type: p of the p-norm, above 0; `math.inf` for the largest entry.
 
     >>> get_total_norm([np.array([3e-200, 4e-200]), np.array([12e-200])])
@@ -72,7 +72,7 @@ def clip_grad_norm(
 ) -> Clipped[Grads]:
     """Scale gradients by `min(1, max_norm / (total + 1e-6))`, as torch does.
 
-    The total is one norm over all weights and biases. Where it is not finite the gradients are left as they are and
+    The total is one norm over all parameters, biases too. Where it is not finite the gradients are left as they are and
     `nonfinite` names the culprits; torch makes zeros of all that is finite.
 
     Args:
@@ -215,10 +215,7 @@ def log10_hypot(a: Floats, b: Floats) -> Floats:
 def _named(grads: Any) -> dict[str, Array]:
     """The arrays by name: those of a state dict, a mapping's own, or indices."""
     if isinstance(grads, Gradients):
-        hidden = len(grads.preactivations)
-        names = [f"layers.{l}" if l < hidden else "readout" for l in range(len(grads.weights))]
-        pairs = zip(names, grads.weights, grads.biases, strict=True)
-        return {f"{name}.{key}": g for name, w, b in pairs for key, g in (("weight", w), ("bias", b))}
+        return grads.parameters
     if isinstance(grads, Mapping):
         return {str(name): _array(str(name), value) for name, value in grads.items()}
     if isinstance(grads, list | tuple):
@@ -230,7 +227,7 @@ def _like(grads: Any, arrays: dict[str, Array]) -> Any:
     """The arrays as what the caller gave."""
     values = list(arrays.values())
     if isinstance(grads, Gradients):
-        return replace(grads, weights=values[::2], biases=values[1::2])
+        return replace(grads, parameters=arrays)
     return dict(zip(grads, values, strict=True)) if isinstance(grads, Mapping) else values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,18 +24,30 @@ class Gradients:
     from them: subnormal arithmetic is up to a hundred times slower.
 
     Attributes:
-        weights: dL/dW, `(out, in)` each, input side first, the readout's last.
-        biases: dL/db, `(out,)` each, in the same order.
+        parameters: Of every parameter by its name in `state_dict()`, of its shape and in its order; of a tied net summed
+            over the steps.
         preactivations: dL/dz of the hidden layers, `(batch, width)` each.
-        input: dL/dx, `(batch, in_features)`.
+        input: dL/dx, of the shape of x.
         loss: The loss; None after `backward`.
     """
 
-    weights: list[Array]
-    biases: list[Array]
+    parameters: dict[str, Array]
     preactivations: list[Array]
     input: Array
     loss: float | None
+
+    @property
+    def weights(self) -> list[Array]:
+        """dL/dW of layers and readout, `(out, in)` each, input side first, the readout's last."""
+        return self._of("weight")
+
+    @property
+    def biases(self) -> list[Array]:
+        """dL/db, `(out,)` each, in the same order."""
+        return self._of("bias")
+
+    def _of(self, part: str) -> list[Array]:
+        return [g for name, g in self.parameters.items() if re.fullmatch(rf"(layers\.\d+|readout)\.{part}", name)]
 
 
 class Network:
@@ -71,7 +84,12 @@ class Network:
         return Network.from_state_dict, (self._spec, self.state_dict())
 
     def state_dict(self) -> dict[str, Array]:
-        """Copies of all numbers: `layers.0.weight` `(out, in)`, `layers.0.bias` ..., and the `readout`'s."""
+        """Copies of all numbers: `layers.0.weight` `(out, in)`, `layers.0.bias` ..., and the `readout`'s.
+
+        Where the net has them, beside those of its layer: `norms.0.weight` and `.bias`, `activations.0.weight` (a
+        learnable slope), `skips.0.weight` (a learnable factor of a branch), `gates.0.weight` and `.bias`; and
+        `inputs.weight` of a recurrent net. A tied net has those of layer 0 only.
+        """
         return self._weights.state_dict()
 
     @staticmethod
@@ -94,7 +112,8 @@ class Network:
         """The output `(batch, out_features)`, or the last hidden output where there is no readout.
 
         Args:
-            x: Real and finite, `(batch, in_features)`, of any memory layout; rounded to the net's dtype.
+            x: Real and finite, `(batch, in_features)`, of any memory layout; rounded to the net's dtype. With
+                `inputs="every"` it is `(batch, depth, in_features)`, here and below.
         """
         return self._weights.forward(x)
 

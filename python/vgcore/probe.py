@@ -72,8 +72,15 @@ class Probe:
         saturated: Share of (sample, unit) with |phi'(z)| below 1 % of its largest value; ReLU's flat half counts.
         dead: Share of units that are exactly 0 for every sample.
         correlation: Mean cosine between the z of two samples; nan for one sample.
+        log10_affine_grad_norm: Norm of the gradient of a normalisation's weight and bias; nan without one, as below.
+        log10_slope_grad_norm: Size of the gradient of a learnable slope (`prelu`).
+        log10_gate_grad_norm: Norm of the gradient of a highway's gate, weight and bias, or of a `rezero`'s factor.
+        log10_summed_wgrad_norm: Of a tied net, whose other columns are the shares of its steps: Frobenius norm of dL/dW
+            summed over this step and all later ones. The first step's is backpropagation through time.
         effective_rank: Participation ratio (tr G)^2 / |G|_F^2 of the samples' Gram matrix G of h.
         first_nonfinite: Layer where a value first was not finite, depth for readout or loss, -1 for none; `(seeds,)`.
+        log10_total_grad_norm: Norm of the gradients of all parameters together, the readout's too: what clipping by a
+            global norm looks at; nan after a value that is not finite. `(seeds,)`.
     """
 
     spec: MLP
@@ -91,7 +98,12 @@ class Probe:
     dead: Floats
     correlation: Floats
     effective_rank: Floats
+    log10_affine_grad_norm: Floats
+    log10_slope_grad_norm: Floats
+    log10_gate_grad_norm: Floats
+    log10_summed_wgrad_norm: Floats
     first_nonfinite: NDArray[np.int64]
+    log10_total_grad_norm: Floats
 
     @property
     def reduction(self) -> str | None:
@@ -176,7 +188,7 @@ class Probe:
         """
         if per_layer:
             return clip.log10_coef(clip.log10_hypot(self.log10_wgrad_norm, self.log10_bgrad_norm), max_norm)
-        return clip.log10_coef(self.log10_total_grad_norm, max_norm)  # type: ignore[attr-defined]
+        return clip.log10_coef(self.log10_total_grad_norm, max_norm)
 
     def clip_coef(self, max_norm: float, *, per_layer: bool = False) -> Floats:
         """Linear view of `log10_clip_coef`."""

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from vgcore import _core
 
 if TYPE_CHECKING:
-    from typing_extensions import Self
+    from numpy.typing import ArrayLike
 
     from vgcore.network import Network
 
@@ -76,6 +76,38 @@ class Init(_Kind):
     _kind = "init"
 
 
+class Norm(_Kind):
+    """A normalisation by name: `batch`, `layer` or `rms`, each with `eps` (1e-5).
+
+    `xhat = (z - mean) / sqrt(var + eps)`, then times a weight (1) plus a bias (0), one a feature. `batch` takes mean and
+    biased variance over the samples of the batch at hand, as in training; `layer` over the features of a sample; `rms`
+    leaves the mean and has no bias.
+
+    >>> Norm("layer_norm", eps=1e-3)
+    Norm('layer(eps=0.001)')
+    """
+
+    _kind = "norm"
+
+
+class Skip(_Kind):
+    """A skip connection by name, with its parameters. x is the input of a block, F(x) what its layers make of it.
+
+    - `residual`: `x + branch_scale F(x)`. `order="after"`: every layer is activated, what is added too;
+      `"linear"`: the last layer of a block is not, `x + V phi(W x)`; `"post"`: the sum is, `phi(x + W x)` (He et al.
+      2015); `"pre"`: activations come before maps, `x + W phi(x)` (He et al. 2016).
+    - `rezero` (alias `skipinit`): the same with a learnable number, `x + branch_scale alpha F(x)`, `alpha=0` at first.
+    - `highway`: `(1 - T) x + T F(x)` with a gate `T = sigmoid(W_T x + b_T)` a feature; `gate_bias=-1` is where `b_T`
+      starts, and `W_T` is drawn like the layer's weights, times `gate_gain=1`.
+    - `dense`: x and F(x) side by side, so that features grow.
+
+    >>> Skip("residual", order="pre")
+    Skip('residual(order=pre)')
+    """
+
+    _kind = "skip"
+
+
 class Loss(_Kind):
     """A loss function by name, with its parameters (names, defaults and reductions of `torch.nn.functional`).
 
@@ -119,24 +151,19 @@ def as_text(value: object) -> Any:
     return value
 
 
-class InitText(str):
-    """The init of a spec in canonical spelling; calling it draws the net's numbers: `spec.init(seed=0)`."""
+class _Draws:
+    """Calling the inits of a spec draws the net's numbers: `spec.init(seed=0)`."""
 
-    __slots__ = ("_spec",)
-    _spec: MLP | None
+    _spec: MLP | None = None
 
-    def __new__(cls, text: str, spec: MLP | None = None) -> Self:
-        """The text, and the spec that it is of."""
-        self = super().__new__(cls, text)
-        self._spec = spec
-        return self
-
-    def __call__(self, seed: int = 0, *, dtype: str = "float32") -> Network:
+    def __call__(self, seed: int = 0, *, dtype: str = "float32", x: ArrayLike | None = None) -> Network:
         """Draw weights and biases.
 
         Args:
             seed: 0 to 2^64 - 1. Layer k's numbers depend on the seed and k alone, not on depth or threads.
             dtype: `"float32"` or `"float64"`.
+            x: Samples `(rows, in_features)` for `init="lsuv"`, which looks at data; if None, the standard normal ones
+                that a probe of this seed draws.
 
         >>> MLP(depth=3, width=8).init(seed=1).state_dict()["layers.0.weight"].shape
         (8, 8)
@@ -145,27 +172,37 @@ class InitText(str):
 
         if self._spec is None:
             raise TypeError("this init belongs to no spec; draw a net by MLP(...).init(seed=0)")
-        return Network(self._spec, _core.Weights.draw(self._spec, seed, dtype))
+        return Network(self._spec, _core.Weights.draw(self._spec, seed, dtype, x))
+
+
+class InitText(_Draws, str):
+    """The init of a spec in canonical spelling."""
+
+
+class InitTexts(_Draws, tuple[str, ...]):
+    """The inits of the layers of a spec in canonical spelling."""
 
 
 class _InitField:
     """Lets `init` be a field and `init(seed=0)` a method: both names are what people reach for."""
 
-    def __get__(self, spec: MLP | None, owner: type[MLP]) -> InitText:
+    def __get__(self, spec: MLP | None, owner: type[MLP]) -> InitText | InitTexts:
         if spec is None:
             return InitText("kaiming_normal")
         stored = spec.__dict__["_init"]
-        if not isinstance(stored, str):
-            return stored  # type: ignore[no-any-return]  # Not a text: for the core to refuse.
-        return InitText(stored, spec)
+        if not isinstance(stored, str | tuple):
+            return stored  # type: ignore[no-any-return]  # Neither text nor texts: for the core to refuse.
+        inits = InitText(stored) if isinstance(stored, str) else InitTexts(stored)
+        inits._spec = spec
+        return inits
 
-    def __set__(self, spec: MLP, value: str | Init) -> None:
+    def __set__(self, spec: MLP, value: str | Init | Sequence[str | Init]) -> None:
         spec.__dict__["_init"] = value
 
 
 @dataclass(frozen=True)
 class MLP:
-    """A deep net: `z_l = W_l h_{l-1} + b_l`, `a_l = phi(z_l)`, `h_l` with or without a skip, and an optional readout.
+    """A deep net: `z_l = W_l h_{l-1} + b_l`, `a_l = phi(N(z_l))`, `h_l` with or without a skip, an optional readout.
 
     Frozen, hashable, picklable; kinds are stored in canonical spelling. Two specs are equal if their fields are; they
     have one `id` if they describe the same net.
@@ -175,15 +212,23 @@ class MLP:
         width: Units of the hidden layers: one number, or one a layer.
         in_features: Columns of the input; the first width if None.
         out_features: Units of a linear readout; None for no readout.
-        activation: Name, call such as `"leaky_relu(0.1)"`, or `Activation`; one, or one a layer.
-        init: Name, call such as `"xavier_normal(gain=2)"`, or `Init`; for all weights, the readout's too.
+        activation: Name, call such as `"leaky_relu(0.1)"`, or `Activation`; one, or one a layer. `crelu` gives twice
+            the width, `glu`, `swiglu` and `geglu` half of it.
+        init: Name, call such as `"xavier_normal(gain=2)"`, or `Init`: one for all weights, the readout's too; or one a
+            layer, the last one for the readout unless that has one of its own.
         bias: An init for biases; None for what `init` brings (`mean_field`, `torch_default`), zeros otherwise.
-        norm: None; this version has no normalisations.
-        norm_position: `"pre"` or `"post"`.
-        skip: None or `"residual"`: a block whose two ends have one width gets `h_l = h_{l-block} + branch_scale a_l`.
-        branch_scale: A number, or `"1/sqrt(L)"` with L the number of blocks.
+        norm: None, a name of `NORMS`, a call such as `"layer(eps=1e-3)"`, or `Norm`.
+        norm_position: `"pre"` or `"post"`: before or after the activation.
+        skip: None, a name of `SKIPS`, a call such as `"residual(order=pre)"`, or `Skip`. A first block that changes the
+            number of features has none.
+        branch_scale: Of `residual` and `rezero`: a number, or `"1/sqrt(L)"` with L the number of blocks.
         block: Layers a skip spans; depth must be a multiple of it.
-        tied: False; this version has no tied weights.
+        weight_transform: What hidden weights go through before they are used; None, `"weight_standardization"`:
+            `gain (w - mean) / (std sqrt(fan_in))` of each row, or `"spectral_norm"`: `gain W / s` with s the largest
+            singular value. Gradients are those of the weights before it.
+        tied: One set of parameters for all layers: a recurrent net, depth its number of steps.
+        inputs: `"first"`: x is what the first layer gets. `"every"`: each step of a tied net gets an input of its own,
+            `z_t = W h_{t-1} + b + U x_t` from `h_0 = 0`, and x is `(batch, depth, in_features)`.
 
     Raises:
         ValueError: For a value that is not allowed; names get the nearest match.
@@ -204,15 +249,17 @@ class MLP:
     activation: str | Activation | Sequence[str | Activation] = "relu"
     init: _InitField = _InitField()
     bias: str | Init | None = None
-    norm: str | None = None
+    norm: str | Norm | None = None
     norm_position: str = "pre"
-    skip: str | None = None
+    skip: str | Skip | None = None
     branch_scale: float | str = 1.0
     block: int = 1
+    weight_transform: str | None = None
     tied: bool = False
+    inputs: str = "first"
 
     def __post_init__(self) -> None:
-        for name in ("width", "activation", "bias"):
+        for name in ("width", "activation", "bias", "norm", "skip"):
             object.__setattr__(self, name, as_text(getattr(self, name)))
         object.__setattr__(self, "init", as_text(self.__dict__["_init"]))
         for name, value in _core.canonical(self).items():

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from vgcore import table
 from vgcore.probe import Probe, measure
 from vgcore.progress import progress_bar
-from vgcore.spec import LONGEST, MLP, Activation, Init, Loss, check_names
+from vgcore.spec import LONGEST, MLP, Activation, Init, Norm, Skip, Loss, check_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,7 +152,7 @@ def sweep(
 
 
 def _axis(name: str, values: Any) -> list[Any]:
-    if isinstance(values, str | bytes | Activation | Init) or not isinstance(values, Iterable):
+    if isinstance(values, str | bytes | Activation | Init | Norm | Skip) or not isinstance(values, Iterable):
         raise TypeError(f"{name} must be a list of values to try, got {values!r}; use spec.replace for a single one")
     # Ranges are not listed before their length is known to be sane; endless iterables not at all.
     axis = list(itertools.islice(values, LONGEST + 1))

@@ -47,7 +47,8 @@ def tidy(cells: Sequence[Probe]) -> dict[str, NDArray[Any]]:
     columns["layer"] = np.concatenate([np.tile(np.arange(cell.spec.depth), len(cell.seeds)) for cell in cells])
     for name in COLUMNS:
         columns[name] = np.concatenate([getattr(cell, name).ravel() for cell in cells])
-    columns["first_nonfinite"] = np.concatenate([np.repeat(cell.first_nonfinite, cell.spec.depth) for cell in cells])
+    for name in ("first_nonfinite", "log10_total_grad_norm"):
+        columns[name] = np.concatenate([np.repeat(getattr(cell, name), cell.spec.depth) for cell in cells])
     return columns
 
 
@@ -57,10 +58,12 @@ def _keys(cell: Probe) -> dict[str, Any]:
     for name, value in cell.spec.to_dict().items():
         keys[name] = " ".join(map(str, value)) if isinstance(value, list) else value
         # A missing name would drop out of every group-by.
-        if value is None and name in ("bias", "norm", "skip"):
+        if value is None and name in ("bias", "norm", "skip", "weight_transform"):
             keys[name] = "none"
         if name == "init":
-            keys["gain"] = Init(cell.spec.init).params.get("gain", math.nan)
+            # Several inits have no gain in common.
+            gain = Init(value).params.get("gain", math.nan) if isinstance(value, str) else math.nan
+            keys["gain"] = gain
     start = {"loss": cell.loss or "none", "reduction": cell.reduction or "none"}
     return keys | {"dtype": cell.dtype, "batch": cell.batch} | start
 
