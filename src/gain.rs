@@ -48,11 +48,6 @@ pub fn gain(activation: &Activation, mode: Option<&str>) -> Result<f64> {
     Err(Error::Value(format!("{} lets nothing pass, so that no gain makes up for it", activation.text())))
 }
 
-/// Where `phi` or `phi'` jumps.
-fn kinks(activation: &Activation) -> Vec<f64> {
-    activation.kink().into_iter().collect()
-}
-
 /// What becomes of a pre-activation of variance `q`.
 #[derive(Debug, Clone, Copy)]
 struct Moments {
@@ -70,7 +65,7 @@ impl Moments {
         const END: f64 = 12.0;
         let scale = q.sqrt();
         // The rule crowds its points at the ends of a piece: at 0 too, where phi bends when q is large.
-        let mut ends = kinks(activation).into_iter().map(|kink| kink / scale).collect::<Vec<_>>();
+        let mut ends = activation.kinks().into_iter().map(|kink| kink / scale).collect::<Vec<_>>();
         ends.retain(|end| end.abs() < END);
         ends.extend([-END, 0.0, END]);
         ends.sort_by(f64::total_cmp);

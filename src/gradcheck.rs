@@ -53,7 +53,7 @@ fn add((a, ea): &Carried, scale: f64, (b, eb): &Carried) -> Carried {
 /// more than that, and it stands: in saturation the slope lies far below that rounding.
 fn slope(activation: &Activation, z: f64) -> f64 {
     let analytic = activation.both(z).1;
-    let gap = activation.kink().map_or(f64::INFINITY, |kink| (z - kink).abs());
+    let gap = activation.kinks().into_iter().map(|kink| (z - kink).abs()).fold(f64::INFINITY, f64::min);
     if gap == 0.0 {
         // No derivative to compare with: the convention's stands.
         return analytic;
@@ -175,10 +175,17 @@ mod tests {
     #[test]
     fn differences_see_a_wrong_slope_and_pass_a_right_one_in_saturation() {
         let of = |text: &str| Activation::new(&Call::parse("activation", text).unwrap()).unwrap();
-        for name in crate::activation::names() {
+        // Without parameters a threshold has no value.
+        let plain = crate::activation::names().filter(|name| *name != "threshold");
+        for name in plain.chain(["threshold(0.5, 2)"]) {
             for z in [-40.0, -9.0, -1.3, -1e-5, 0.4, 2.0, 19.9, 40.0] {
                 let (numeric, analytic) = (slope(&of(name), z), of(name).both(z).1);
-                assert!((numeric - analytic).abs() <= 1e-8 * analytic.abs(), "{name} at {z}: {numeric} {analytic}");
+                // Where phi' is z^2, what the differences leave out is more than a share of it.
+                let left_out = if name == "tanhshrink" && z.abs() < 1e-3 { 1e-12 } else { 0.0 };
+                assert!(
+                    (numeric - analytic).abs() <= 1e-8 * analytic.abs() + left_out,
+                    "{name} at {z}: {numeric} {analytic}"
+                );
             }
         }
         // The slope of one function against the differences of another near it.

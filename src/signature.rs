@@ -52,6 +52,11 @@ impl Param {
     pub const fn new(name: &'static str, domain: Domain, default: f64) -> Self {
         Self { name, domain, default: Default::Is(default) }
     }
+
+    /// A parameter that must be given.
+    pub const fn required(name: &'static str, domain: Domain) -> Self {
+        Self { name, domain, default: Default::Required }
+    }
 }
 
 /// How a kind is written.

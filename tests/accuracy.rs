@@ -13,8 +13,12 @@ fn activation(text: &str) -> Activation {
 
 /// All names, and some with parameters.
 fn every() -> Vec<Activation> {
-    let extra = ["leaky_relu(-1.5)", "elu(2)", "gelu(tanh)", "softplus(3, 10)"];
-    activation::names().chain(extra).map(activation).collect()
+    let given =
+        ["leaky_relu(-1.5)", "elu(2)", "gelu(tanh)", "softplus(3, 10)", "hardtanh(0, 2)", "rrelu(1, 2)", "celu(0.7)"];
+    let more = ["threshold(-0.5, 2)", "softshrink(2)", "sin(30)", "squareplus(0.1)", "snake(5)"];
+    // Without parameters a threshold has no value.
+    let plain = activation::names().filter(|name| *name != "threshold");
+    plain.chain(given).chain(more).map(activation).collect()
 }
 
 /// Values and slopes by the vectors of the instruction set in use.
@@ -36,7 +40,7 @@ fn ulps(found: f64, exact: f64, scale: f64, bits: i64, least: i64) -> f64 {
 
 /// Each with the most units that its values and its slopes in `float64` may lack. The argument of the exponential in
 /// `gelu(tanh)` is itself a rounded polynomial. Slopes that cross 0 are measured in units of the value.
-const LIMITS: [(&str, f64, f64); 8] = [
+const LIMITS: [(&str, f64, f64); 18] = [
     ("sigmoid", 2.0, 4.0),
     ("tanh", 2.0, 4.0),
     ("elu", 1.0, 1.0),
@@ -45,6 +49,16 @@ const LIMITS: [(&str, f64, f64); 8] = [
     ("gelu(tanh)", 150.0, 150.0),
     ("silu", 3.0, 4.0),
     ("softplus", 2.0, 2.0),
+    ("celu(0.5)", 1.0, 1.0),
+    ("mish", 3.0, 5.0),
+    ("softsign", 2.0, 4.0),
+    ("logsigmoid", 2.0, 2.0),
+    ("tanhshrink", 2.0, 3.0),
+    ("erf", 2.0, 2.0),
+    ("sin", 1.0, 1.0),
+    ("arctan", 2.0, 2.0),
+    ("squareplus", 3.0, 3.0),
+    ("snake", 3.0, 3.0),
 ];
 
 #[test]
@@ -53,7 +67,7 @@ fn float64_is_within_a_few_units_of_fifty_digits() {
     assert_eq!(blocks.clone().count(), LIMITS.len());
     for ((name, lines), (expected_name, of_value, of_slope)) in blocks.zip(LIMITS) {
         assert_eq!(name, expected_name);
-        let crosses_zero = ["gelu", "gelu(tanh)", "silu"].contains(&name);
+        let crosses_zero = ["gelu", "gelu(tanh)", "silu", "mish", "snake"].contains(&name);
         for line in lines.lines() {
             let number = |word| f64::from_bits(u64::from_str_radix(word, 16).unwrap());
             let [z, value, slope] = line.split(' ').map(number).collect::<Vec<_>>().try_into().unwrap();

@@ -61,32 +61,26 @@ pub fn ln<V: Wide>(x: V) -> V {
     k.mul(V::splat(LN2_HIGH)).add(f.sub(half_square.sub(low)))
 }
 
-/// `(cos 2 pi u, sin 2 pi u)` for `0 <= u <= 1`, to 1 ulp of the larger.
+/// `(sin t - t) / t^3` of `z = t^2` for `|t| <= pi / 4`.
 #[inline(always)]
-pub fn cos_sin_turns<V: Wide>(u: V) -> (V, V) {
-    // u = q / 4 + r with |r| <= 1/8: exact.
-    let shifted = u.mul(V::splat(4.0)).add(V::splat(1.5 * WHOLE));
-    let quarter = shifted.to_bits();
-    let q = shifted.sub(V::splat(1.5 * WHOLE));
-    let t = u.sub(q.mul(V::splat(0.25))).mul(V::splat(std::f64::consts::TAU));
-    let z = t.mul(t);
-    let sine = z
-        .mul(t)
-        .mul(polynomial(
-            z,
-            [
-                -1.666_666_666_666_663_243_48e-01,
-                8.333_333_333_322_489_461_24e-03,
-                -1.984_126_982_985_794_931_34e-04,
-                2.755_731_370_707_006_767_89e-06,
-                -2.505_076_025_340_686_341_95e-08,
-                1.589_690_995_211_550_102_21e-10,
-            ],
-        ))
-        .add(t);
-    let half_z = z.mul(V::splat(0.5));
-    let one_less = V::splat(1.0).sub(half_z);
-    let rest = z.mul(z).mul(polynomial(
+pub fn sine_terms<V: Wide>(z: V) -> V {
+    polynomial(
+        z,
+        [
+            -1.666_666_666_666_663_243_48e-01,
+            8.333_333_333_322_489_461_24e-03,
+            -1.984_126_982_985_794_931_34e-04,
+            2.755_731_370_707_006_767_89e-06,
+            -2.505_076_025_340_686_341_95e-08,
+            1.589_690_995_211_550_102_21e-10,
+        ],
+    )
+}
+
+/// `(cos t - 1 + t^2 / 2) / t^4` of `z = t^2` for `|t| <= pi / 4`.
+#[inline(always)]
+pub fn cosine_terms<V: Wide>(z: V) -> V {
+    polynomial(
         z,
         [
             4.166_666_666_666_660_190_37e-02,
@@ -96,14 +90,35 @@ pub fn cos_sin_turns<V: Wide>(u: V) -> (V, V) {
             2.087_572_321_298_174_827_90e-09,
             -1.135_964_755_778_819_482_65e-11,
         ],
-    ));
-    let cosine = one_less.add(V::splat(1.0).sub(one_less).sub(half_z).add(rest));
+    )
+}
+
+/// `(cos, sin)` of an angle to which so many quarters of a turn (in the low bits) are added.
+#[inline(always)]
+pub fn turned<V: Wide>(quarter: V::Bits, cosine: V, sine: V) -> (V, V) {
     // An odd quarter swaps the two; the sine is negative in quarters 2 and 3, the cosine in 1 and 2.
     let odd = quarter.mask_of_lowest();
     let swap = cosine.to_bits().xor(sine.to_bits()).and(odd);
     let cosine_sign = quarter.add(V::Bits::splat(1)).right::<1>().left::<63>();
     let sine_sign = quarter.right::<1>().left::<63>();
     (V::from_bits(cosine.to_bits().xor(swap).xor(cosine_sign)), V::from_bits(sine.to_bits().xor(swap).xor(sine_sign)))
+}
+
+/// `(cos 2 pi u, sin 2 pi u)` for `0 <= u <= 1`, to 1 ulp of the larger.
+#[inline(always)]
+pub fn cos_sin_turns<V: Wide>(u: V) -> (V, V) {
+    // u = q / 4 + r with |r| <= 1/8: exact.
+    let shifted = u.mul(V::splat(4.0)).add(V::splat(1.5 * WHOLE));
+    let quarter = shifted.to_bits();
+    let q = shifted.sub(V::splat(1.5 * WHOLE));
+    let t = u.sub(q.mul(V::splat(0.25))).mul(V::splat(std::f64::consts::TAU));
+    let z = t.mul(t);
+    let sine = z.mul(t).mul(sine_terms(z)).add(t);
+    let half_z = z.mul(V::splat(0.5));
+    let one_less = V::splat(1.0).sub(half_z);
+    let rest = z.mul(z).mul(cosine_terms(z));
+    let cosine = one_less.add(V::splat(1.0).sub(one_less).sub(half_z).add(rest));
+    turned(quarter, cosine, sine)
 }
 
 // Numerators and denominators of `normal_quantile`, lowest order first.

@@ -4,7 +4,7 @@
 
 use super::smooth::{self, SIGN};
 use super::{Bits, Wide};
-use std::f64::consts::{FRAC_1_SQRT_2, PI};
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A real number, or a vector of them. NaN stays NaN through every function.
@@ -26,14 +26,31 @@ pub trait Real:
     fn with_sign_of(self, other: Self) -> Self;
     /// The larger of this and a bound.
     fn at_least(self, bound: f64) -> Self;
+    /// The smaller of this and a bound.
+    fn at_most(self, bound: f64) -> Self;
     /// `yes` where this is above a bound, `no` elsewhere and where it is NaN.
     fn above(self, bound: f64, yes: Self, no: Self) -> Self;
+    /// `yes` where this is below a bound, `no` elsewhere and where it is NaN.
+    #[inline(always)]
+    fn below(self, bound: f64, yes: Self, no: Self) -> Self {
+        (-self).above(-bound, yes, no)
+    }
+    /// The square root.
+    fn sqrt(self) -> Self;
     /// `(e^-|x|, e^-|x| - 1)`, both to full relative accuracy.
     fn decay(self) -> (Self, Self);
     /// `ln(1 + x)` for `0 <= x <= 1`, to full relative accuracy near 0.
     fn log1p(self) -> Self;
     /// The standard normal's distribution function, to full relative accuracy in the lower tail, and its density.
     fn normal(self) -> (Self, Self);
+    /// The error function and its slope.
+    fn erf(self) -> (Self, Self);
+    /// The arc tangent.
+    fn atan(self) -> Self;
+    /// The sine and the cosine of any number of radians.
+    fn sin_cos(self) -> (Self, Self);
+    /// `x - tanh x` for `|x| <= 1`, to full relative accuracy near 0.
+    fn tanh_gap(self) -> Self;
 }
 
 impl Real for f64 {
@@ -49,8 +66,14 @@ impl Real for f64 {
     fn at_least(self, bound: f64) -> Self {
         if bound > self { bound } else { self }
     }
+    fn at_most(self, bound: f64) -> Self {
+        if bound < self { bound } else { self }
+    }
     fn above(self, bound: f64, yes: Self, no: Self) -> Self {
         if self > bound { yes } else { no }
+    }
+    fn sqrt(self) -> Self {
+        self.sqrt()
     }
     fn decay(self) -> (Self, Self) {
         (libm::exp(-self.abs()), libm::expm1(-self.abs()))
@@ -61,6 +84,21 @@ impl Real for f64 {
     fn normal(self) -> (Self, Self) {
         // erfc keeps its digits in the negative tail, where 1 + erf has none.
         (0.5 * libm::erfc(-self * FRAC_1_SQRT_2), libm::exp(-0.5 * self * self) / (2.0 * PI).sqrt())
+    }
+    fn erf(self) -> (Self, Self) {
+        (libm::erf(self), libm::exp(-self * self) * FRAC_2_SQRT_PI)
+    }
+    fn atan(self) -> Self {
+        libm::atan(self)
+    }
+    fn sin_cos(self) -> (Self, Self) {
+        libm::sincos(self)
+    }
+    fn tanh_gap(self) -> Self {
+        // Lambert's continued fraction tanh x = x / (1 + q) with q = x^2 / (3 + x^2 / (5 + ...)): nothing cancels.
+        let square = self * self;
+        let q = (1..12).rev().fold(0.0, |rest, k| square / (2.0 * f64::from(k) + 1.0 + rest));
+        self * (q / (1.0 + q))
     }
 }
 
@@ -75,7 +113,7 @@ impl<V: Wide> Real for Reals<V> {
     }
     #[inline(always)]
     fn abs(self) -> Self {
-        Self(V::from_bits(self.0.to_bits().and(V::Bits::splat(!SIGN))))
+        Self(smooth::magnitude(self.0))
     }
     #[inline(always)]
     fn with_sign_of(self, other: Self) -> Self {
@@ -85,6 +123,14 @@ impl<V: Wide> Real for Reals<V> {
     #[inline(always)]
     fn at_least(self, bound: f64) -> Self {
         Self(self.0.max(V::splat(bound)))
+    }
+    #[inline(always)]
+    fn at_most(self, bound: f64) -> Self {
+        Self(self.0.min(V::splat(bound)))
+    }
+    #[inline(always)]
+    fn sqrt(self) -> Self {
+        Self(self.0.sqrt())
     }
     #[inline(always)]
     fn above(self, bound: f64, yes: Self, no: Self) -> Self {
@@ -103,6 +149,24 @@ impl<V: Wide> Real for Reals<V> {
     fn normal(self) -> (Self, Self) {
         let (below, density) = smooth::normal(self.0);
         (Self(below), Self(density))
+    }
+    #[inline(always)]
+    fn erf(self) -> (Self, Self) {
+        let (value, slope) = smooth::erf(self.0);
+        (Self(value), Self(slope))
+    }
+    #[inline(always)]
+    fn atan(self) -> Self {
+        Self(smooth::atan(self.0))
+    }
+    #[inline(always)]
+    fn sin_cos(self) -> (Self, Self) {
+        let (sine, cosine) = smooth::sin_cos(self.0);
+        (Self(sine), Self(cosine))
+    }
+    #[inline(always)]
+    fn tanh_gap(self) -> Self {
+        Self(smooth::tanh_gap(self.0))
     }
 }
 
