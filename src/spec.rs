@@ -395,6 +395,17 @@ impl Spec {
         let readout = self.out_features.map(|_| None);
         let every = (0..self.depth).map(Some).chain(readout);
         every.into_iter().try_for_each(|layer| self.init_of(layer).check(&self.place(layers, layer)))?;
+        let equal = |layer: &usize| self.init_of(Some(*layer)).weight(&self.place(layers, Some(*layer))).is_isometry();
+        if let (Some(transform), Some(layer)) =
+            (self.transform.filter(Transform::by_singular_value), (0..self.depth).find(equal))
+        {
+            return Err(Error::Value(format!(
+                "weight_transform='{}' has no gradient where all singular values are equal, as with init='{}'; choose \
+                 another init",
+                transform.text(),
+                self.init_of(Some(layer)).text()
+            )));
+        }
         let Some(init) = self.init.values().iter().find(|init| init.calibrates()) else { return Ok(()) };
         if let Some(transform) = self.transform {
             return Err(Error::Value(format!(

@@ -86,6 +86,11 @@ impl Transform {
         self.row.signature.text(&self.values)
     }
 
+    /// Does it ask which singular value is the largest?
+    pub fn by_singular_value(&self) -> bool {
+        self.row.kind == Kind::Spectral
+    }
+
     /// Transform a matrix with so many columns, in C order.
     pub fn apply(&self, weights: &mut [f64], columns: usize, cancel: &Cancel) -> Result<Back> {
         let gain = self.values[0];
