@@ -58,7 +58,8 @@ pub struct Gradients {
 
 // Rows
 
-fn map2(a: &Rows, b: &Rows, f: impl Fn(f64, f64) -> f64) -> Rows {
+/// Two batches entry by entry.
+pub fn map2(a: &Rows, b: &Rows, f: impl Fn(f64, f64) -> f64) -> Rows {
     a.iter().zip(b).map(|(a, b)| a.iter().zip(b).map(|(a, b)| f(*a, *b)).collect()).collect()
 }
 
@@ -76,7 +77,8 @@ pub fn apart(rows: &Rows, first: usize) -> (Rows, Rows) {
     rows.iter().map(|row| (row[..first].to_vec(), row[first..].to_vec())).unzip()
 }
 
-fn transposed(rows: &Rows) -> Rows {
+/// Columns as rows.
+pub fn transposed(rows: &Rows) -> Rows {
     (0..rows[0].len()).map(|j| rows.iter().map(|row| row[j]).collect()).collect()
 }
 
@@ -137,7 +139,7 @@ pub fn transformed(transform: &Transform, raw: &Rows) -> Rows {
             })
             .collect(),
         "spectral_norm" => {
-            let (largest, _, _) = singular(raw);
+            let largest = singular(raw).value;
             map(raw, |w| if largest == 0.0 { 0.0 } else { gain * w / largest })
         }
         other => unreachable!("weight transform {other}"),
@@ -159,7 +161,7 @@ fn transform_backward(transform: &Transform, raw: &Rows, gradient: &Rows) -> Row
             .collect(),
         // d(w / s) = dw / s - w ds / s^2 with ds = u^T dw v.
         "spectral_norm" => {
-            let (largest, u, v) = singular(raw);
+            let Singular { value: largest, left: u, right: v, .. } = singular(raw);
             if largest == 0.0 {
                 return map(raw, |_| 0.0);
             }
@@ -171,31 +173,42 @@ fn transform_backward(transform: &Transform, raw: &Rows, gradient: &Rows) -> Row
     }
 }
 
-/// The largest singular value with its left and right vector: columns are turned against each other until all are
-/// orthogonal (Hestenes 1958), and the longest is the one.
-pub fn singular(matrix: &Rows) -> (f64, Vec<f64>, Vec<f64>) {
+/// The largest singular value of a matrix.
+#[derive(Debug, Clone)]
+pub struct Singular {
+    /// The value.
+    pub value: f64,
+    /// The next largest, 0 if there is none.
+    pub next: f64,
+    /// Its left vector.
+    pub left: Vec<f64>,
+    /// Its right vector.
+    pub right: Vec<f64>,
+}
+
+/// The largest singular value: columns are turned against each other until all are orthogonal (Hestenes 1958), and the
+/// longest is the one.
+pub fn singular(matrix: &Rows) -> Singular {
     let mut columns = transposed(matrix);
     let n = columns.len();
-    // Column j of the matrix times the rotations, and of the rotations alone.
-    let mut turned = (0..n).map(|j| (0..n).map(|i| f64::from(u8::from(i == j))).collect::<Vec<_>>()).collect::<Rows>();
+    // The rotations alone, applied to the columns of the identity.
+    let mut turned = (0..n).map(|j| (0..n).map(|i| f64::from(u8::from(i == j))).collect()).collect::<Rows>();
     for _ in 0..60 {
         let mut largest_cosine = 0.0_f64;
-        for p in 0..n {
-            for q in p + 1..n {
-                let [pp, qq, pq] = [(p, p), (q, q), (p, q)].map(|(i, j)| dot(&columns[i], &columns[j]));
-                if pq == 0.0 {
-                    continue;
-                }
-                largest_cosine = largest_cosine.max(pq.abs() / (pp * qq).sqrt());
-                let zeta = (qq - pp) / (2.0 * pq);
-                let tangent = if zeta < 0.0 { -1.0 } else { 1.0 } / (zeta.abs() + (1.0 + zeta * zeta).sqrt());
-                let cosine = 1.0 / (1.0 + tangent * tangent).sqrt();
-                let sine = cosine * tangent;
-                for side in [&mut columns, &mut turned] {
-                    for i in 0..side[p].len() {
-                        let (a, b) = (side[p][i], side[q][i]);
-                        (side[p][i], side[q][i]) = (cosine * a - sine * b, sine * a + cosine * b);
-                    }
+        for (p, q) in (0..n).flat_map(|p| (p + 1..n).map(move |q| (p, q))) {
+            let [pp, qq, pq] = [(p, p), (q, q), (p, q)].map(|(i, j)| dot(&columns[i], &columns[j]));
+            if pq.abs() <= 1e-300 {
+                continue;
+            }
+            largest_cosine = largest_cosine.max(pq.abs() / (pp * qq).sqrt());
+            let zeta = (qq - pp) / (2.0 * pq);
+            let tangent = zeta.signum() / (zeta.abs() + (1.0 + zeta * zeta).sqrt());
+            let cosine = 1.0 / (1.0 + tangent * tangent).sqrt();
+            let sine = cosine * tangent;
+            for side in [&mut columns, &mut turned] {
+                for i in 0..side[p].len() {
+                    let (a, b) = (side[p][i], side[q][i]);
+                    (side[p][i], side[q][i]) = (cosine * a - sine * b, sine * a + cosine * b);
                 }
             }
         }
@@ -203,11 +216,11 @@ pub fn singular(matrix: &Rows) -> (f64, Vec<f64>, Vec<f64>) {
             break;
         }
     }
-    let length = |j: &usize| dot(&columns[*j], &columns[*j]).sqrt();
-    let longest = (0..n).max_by(|a, b| length(a).total_cmp(&length(b))).unwrap_or(0);
-    let value = length(&longest);
+    let mut all = columns.iter().map(|column| dot(column, column).sqrt()).enumerate().collect::<Vec<_>>();
+    all.sort_by(|a, b| b.1.total_cmp(&a.1));
+    let (longest, value) = all[0];
     let left = columns[longest].iter().map(|u| if value == 0.0 { 0.0 } else { u / value }).collect();
-    (value, left, turned.swap_remove(longest))
+    Singular { value, next: all.get(1).map_or(0.0, |next| next.1), left, right: turned.swap_remove(longest) }
 }
 
 // Normalisation
@@ -220,7 +233,7 @@ fn moments(values: &[f64]) -> (f64, f64) {
 }
 
 /// `(v - mean) / sqrt(var + eps)`, or `v / sqrt(mean v^2 + eps)`.
-fn standardise(values: &[f64], centred: bool, eps: f64) -> Vec<f64> {
+pub fn standardise(values: &[f64], centred: bool, eps: f64) -> Vec<f64> {
     let (mean, variance) = moments(values);
     let (mean, variance) = if centred { (mean, variance) } else { (0.0, variance + mean * mean) };
     values.iter().map(|v| (v - mean) / (variance + eps).sqrt()).collect()
@@ -314,9 +327,15 @@ pub fn activate(activation: &Activation, z: &Rows) -> Rows {
     }
 }
 
-/// What outputs change by as `z` does: one number an entry of `z`, or two where `z` has two outputs.
-pub fn slopes(activation: &Activation, z: &Rows) -> Rows {
-    let inner = |z: &Rows| map(z, |z| activation.both(z).1);
+/// `phi'(z)`.
+pub fn slope(activation: &Activation, z: f64) -> f64 {
+    activation.both(z).1
+}
+
+/// What outputs change by as `z` does, by a slope of the function of one number: an entry for every one of `z`, or two
+/// where it has two outputs.
+pub fn slopes(activation: &Activation, z: &Rows, slope: fn(&Activation, f64) -> f64) -> Rows {
+    let inner = |z: &Rows| map(z, |z| slope(activation, z));
     match activation.shape() {
         Shape::Each => inner(z),
         Shape::Gated => {
@@ -329,7 +348,7 @@ pub fn slopes(activation: &Activation, z: &Rows) -> Rows {
 }
 
 fn activation_backward(activation: &Activation, z: &Rows, da: &Rows) -> Rows {
-    let slopes = slopes(activation, z);
+    let slopes = slopes(activation, z, slope);
     match activation.shape() {
         Shape::Each => map2(da, &slopes, |d, s| d * s),
         Shape::Gated => map2(&beside(da, da), &slopes, |d, s| d * s),
