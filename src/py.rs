@@ -16,7 +16,7 @@ use crate::simd::Float;
 use crate::spec::{BranchScale, PerLayer, Request, Rows, Spec};
 use crate::stats::{COLUMNS, Columns};
 use crate::weights::Weights as Numbers;
-use crate::{activation, gradients, init, loss, rng, run, simd, spec, threads};
+use crate::{activation, gain, gradients, init, loss, rng, run, simd, spec, threads};
 use numpy::{Element, PyArray1, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
@@ -598,6 +598,16 @@ fn resolve<'py>(
     Ok((name, known, text))
 }
 
+/// The gain of an activation: torch's (`mode` None), or derived for one direction.
+#[pyfunction]
+fn calculate_gain(activation: &Bound<'_, PyAny>, param: &Bound<'_, PyAny>, mode: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let mut call = Call::parse("activation", &text("activation", activation)?)?;
+    let param = optional(param, |param| argument("param", param))?;
+    call.arguments.extend(param.map(|param| (None, param)));
+    let mode = optional(mode, |mode| text("mode", mode))?;
+    Ok(gain::gain(&Activation::new(&call)?, mode.as_deref())?)
+}
+
 /// Measure cells; `report(index, columns)` is called for each as it is finished.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)] // The keywords of Python's `probe`.
@@ -687,7 +697,7 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{Weights, build_info, canonical, gradcheck, probe, resolve};
+    use super::{Weights, build_info, calculate_gain, canonical, gradcheck, probe, resolve};
 
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {

@@ -2,6 +2,7 @@
 
 from vgcore import data, plot, reference
 from vgcore._core import ACTIVATIONS, INITS, LOSSES, NORMS, SKIPS, __version__, build_info
+from vgcore.gain import calculate_gain
 from vgcore.network import Gradients, Network, gradcheck
 from vgcore.probe import Factor, Probe, probe
 from vgcore.spec import MLP, Activation, Init
@@ -23,6 +24,7 @@ __all__ = [
     "Sweep",
     "__version__",
     "build_info",
+    "calculate_gain",
     "data",
     "gradcheck",
     "plot",
