@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,7 @@ class Plan(NamedTuple):
 # --- Random numbers ------------------------------------------------------------------------------
 
 WEIGHT, BIAS, INPUT, COTANGENT, READOUT_WEIGHT, READOUT_BIAS = range(6)  # roles of a stream
+COMPANION = 32  # added to a role: the stream that says which elements count
 LOW_BITS = 16  # added to a role: the companion stream that extends 32 bits to 53
 
 
@@ -126,72 +128,170 @@ class Stream:
 # --- Initial weights -----------------------------------------------------------------------------
 
 
-def draw(kind: Kind, shape: tuple[int, ...], stream: Stream) -> Array:
+class Place(NamedTuple):
+    """A linear map's place in a net."""
+
+    fan_in: int
+    fan_out: int
+    layer: int | None  # 0-based; None for the readout
+    activation: str | None  # that the map feeds
+    blocks: int  # of the net; its depth without a skip
+    block: int  # layers of the residual branch that the map is in, 0 outside
+    ends_branch: bool
+
+    @classmethod
+    def of(cls, spec: MLP, layer: int | None) -> Place:
+        """The place of a hidden layer or, for None, of the readout."""
+        plan = Plan.of(spec)
+        blocks = spec.depth // spec.block if spec.skip else spec.depth
+        if layer is None:
+            return cls(plan.sizes[-1], spec.out_features or 0, None, None, blocks, 0, False)
+        end = layer - layer % spec.block + spec.block - 1
+        inside = end < spec.depth and plan.sources[end] is not None
+        fans = plan.sizes[layer], plan.sizes[layer + 1]
+        return cls(*fans, layer, plan.kinds[layer], blocks, spec.block if inside else 0, inside and layer == end)
+
+
+TORCH_GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+
+
+def kaiming_gain(p: dict[str, Any]) -> float:
+    """The `gain`, or what `torch.nn.init.calculate_gain` says of `nonlinearity` and `a`."""
+    leaky = math.sqrt(2 / (1 + p.get("a", 0.0) ** 2))
+    gain: float = p.get("gain", TORCH_GAINS.get(p.get("nonlinearity", "leaky_relu"), leaky))
+    return gain
+
+
+def scale(kind: Kind, at: Place) -> tuple[str, float]:
+    """The shape of the distribution of an init with mean 0, and its standard deviation."""
+    name, p = kind
+    gain: float = p.get("gain", 1.0)
+    fan_in = at.fan_in
+    match name:
+        case "xavier_uniform" | "xavier_normal" | "glorot_normal":  # Glorot & Bengio 2010
+            std = gain * math.sqrt(2 / (fan_in + at.fan_out))
+        case "kaiming_uniform" | "kaiming_normal":  # He et al. 2015
+            std = kaiming_gain(p) / math.sqrt(at.fan_out if p.get("mode") == "fan_out" else fan_in)
+        case "he_normal":  # Keras
+            std = gain * math.sqrt(2 / fan_in)
+        case "variance_scaling":  # Keras
+            fans = {"fan_in": fan_in, "fan_out": at.fan_out, "fan_avg": (fan_in + at.fan_out) / 2}
+            std = gain * math.sqrt(p.get("scale", 1.0) / fans[p.get("mode", "fan_in")])
+            return p.get("distribution", "truncated_normal"), std
+        case "torch_default":  # torch.nn.Linear: U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))
+            std = gain / math.sqrt(3 * fan_in)
+        case "mean_field":  # Poole et al. 2016
+            std = gain * p.get("sigma_w", 1.0) / math.sqrt(fan_in)
+        case "critical":  # the same on the edge of chaos; a readout is linear
+            std = gain / math.sqrt(fan_in)
+            if at.activation is not None:
+                std *= critical_sigma_w(at.activation, p.get("sigma_b", 0.0))
+        case "fixup":  # Zhang et al. 2019
+            std = gain * math.sqrt(2 / fan_in)
+            if at.block > 1:
+                std *= at.blocks ** (-1 / (2 * at.block - 2))
+            if at.ends_branch or at.layer is None:
+                std = 0.0
+        case "mup" | "depth_mup":  # Yang et al. 2022, table 3; Yang et al. 2023
+            std = gain / (fan_in if at.layer is None else math.sqrt(fan_in))
+            if name == "depth_mup" and at.ends_branch:
+                std /= math.sqrt(at.blocks)
+        case "lecun_uniform" | "lecun_normal":  # LeCun et al. 1998
+            std = gain / math.sqrt(fan_in)
+        case _:
+            raise ValueError(f"unknown init {name!r}")
+    if name in {"he_normal", "glorot_normal"}:
+        return "truncated_normal", std
+    return ("uniform" if name.endswith(("uniform", "default")) else "normal"), std
+
+
+def truncated(mean: float, std: float, low: float, high: float, uniform: Array) -> Array:
+    """A normal between two bounds, from uniforms: the inverse of its distribution function."""
+    if low + high > 2 * mean:  # by symmetry: probabilities near 1 have few digits
+        return -truncated(-mean, std, -high, -low, uniform)
+    below, above = (math.erfc((mean - x) / std / math.sqrt(2)) / 2 for x in (low, high))
+    quantile = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
+    return np.clip(mean + std * quantile(below + (above - below) * uniform), low, high)
+
+
+def orthogonal(shape: tuple[int, ...], stream: Stream) -> Array:
+    """Orthonormal on its shorter side (Saxe et al. 2013); positive diag(R) makes it Haar (Mezzadri 2007)."""
+    q, r = np.linalg.qr(stream.normal((max(shape), min(shape))))
+    q *= np.sign(np.diag(r))
+    return q if shape[0] >= shape[1] else q.T
+
+
+def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array:
     """One tensor of an init, in float64; a weight is `(fan_out, fan_in)`."""
     name, p = kind
-    fan_out, fan_in = shape[0], shape[-1]
     gain: float = p.get("gain", 1.0)
-    std: float
     match name:
         case "zeros":
             return np.zeros(shape)
+        case "ones":
+            return np.full(shape, gain)
         case "constant":
             return np.full(shape, gain * p["value"])
         case "uniform":
-            low: float = p.get("a", 0.0)
-            high: float = p.get("b", 1.0)
+            low, high = p.get("a", 0.0), p.get("b", 1.0)
             return gain * (low + (high - low) * stream.uniform(shape))
         case "normal":
-            mean: float = p.get("mean", 0.0)
-            std = p.get("std", 1.0)
-            return gain * (mean + std * stream.normal(shape))
-        case "orthogonal":  # Saxe et al. 2013; positive diag(R) makes it Haar (Mezzadri 2007)
-            q, r = np.linalg.qr(stream.normal((max(shape), min(shape))))
-            q *= np.sign(np.diag(r))
-            return gain * (q if fan_out >= fan_in else q.T)
-        case "xavier_uniform" | "xavier_normal":  # Glorot & Bengio 2010
-            std = gain * math.sqrt(2 / (fan_in + fan_out))
-        case "kaiming_uniform" | "kaiming_normal":  # He et al. 2015
-            fan = fan_out if p.get("mode") == "fan_out" else fan_in
-            std = p.get("gain", math.sqrt(2 / (1 + p.get("a", 0.0) ** 2))) / math.sqrt(fan)
-        case "lecun_normal":  # LeCun et al. 1998
-            std = gain / math.sqrt(fan_in)
-        case "mean_field":  # Poole et al. 2016
-            std = gain * p.get("sigma_w", 1.0) / math.sqrt(fan_in)
-        case "torch_default":  # torch.nn.Linear: U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))
-            std = gain / math.sqrt(3 * fan_in)
-        case _:
-            raise ValueError(f"unknown init {name!r}")
-    if name in {"xavier_uniform", "kaiming_uniform", "torch_default"}:
+            return gain * (p.get("mean", 0.0) + p.get("std", 1.0) * stream.normal(shape))
+        case "trunc_normal":  # torch: bounds are numbers, not multiples of std
+            law = (p.get(key, default) for key, default in (("mean", 0.0), ("std", 1.0), ("a", -2.0), ("b", 2.0)))
+            return gain * truncated(*law, stream.uniform(shape))
+        case "eye":
+            return gain * np.eye(*shape)
+        case "sparse":  # of each column the entries with the smallest keys
+            zeros = math.ceil(p["sparsity"] * shape[0])
+            keys = Stream(stream.seed, stream.role + COMPANION, stream.layer).uniform((shape[1], -(-shape[0] // 4) * 4))
+            w = gain * p.get("std", 0.01) * stream.normal(shape)
+            np.put_along_axis(w, np.argsort(keys[:, : shape[0]].T, axis=0, kind="stable")[:zeros], 0, axis=0)
+            return w
+        case "orthogonal" | "lsuv":
+            return gain * orthogonal(shape, stream)
+        case "scaled_uniform_orthogonal":  # Martens et al. 2021
+            return gain * max(1, math.sqrt(shape[0] / shape[1])) * orthogonal(shape, stream)
+        case "looks_linear":  # Balduzzi et al. 2017: units in pairs of opposite sign
+            rows = np.array([[1]] if at.layer is None else [[1], [-1]])
+            columns = np.array([[1]] if at.layer == 0 else [[1, -1]])
+            block = orthogonal((shape[0] // len(rows), shape[1] // columns.size), stream)
+            return gain * np.kron(rows @ columns, block)
+    law_name, std = scale(kind, at)
+    if law_name == "uniform":
         return math.sqrt(3) * std * (2 * stream.uniform(shape) - 1)
+    if law_name == "truncated_normal" and std > 0:  # at 2 of its standard deviations, then widened
+        wide = std / 0.87962566103423978
+        return truncated(0, wide, -2 * wide, 2 * wide, stream.uniform(shape))
     return std * stream.normal(shape)
 
 
-def bias_kind(spec: MLP, fan_in: int) -> Kind:
+def bias_kind(spec: MLP, at: Place) -> Kind:
     """What biases are drawn from: the spec's `bias`, else what its `init` brings, else zeros."""
     name, p = parse(str(spec.bias or spec.init))
     if name == "torch_default":
-        bound = (p.get("gain", 1.0) if spec.bias else 1.0) / math.sqrt(fan_in)
+        bound = (p.get("gain", 1.0) if spec.bias else 1.0) / math.sqrt(at.fan_in)
         return "uniform", {"a": -bound, "b": bound}
-    if name == "mean_field":
+    if name == "mean_field" or (name == "critical" and at.layer is not None):
         return "normal", {"std": p.get("sigma_b", 0.0)}
     return (name, p) if spec.bias else ("zeros", {})
 
 
 def init(spec: MLP, seed: int = 0, dtype: str = "float64") -> State:
     """Weights `(out, in)` and biases `(out,)` under torch's key names."""
-    sizes = Plan.of(spec).sizes
     state: State = {}
 
-    def add(name: str, fan_in: int, fan_out: int, roles: tuple[int, int], layer: int = 0) -> None:
-        weight, bias = (Stream(seed, role, layer, dtype) for role in roles)
-        state[f"{name}.weight"] = draw(parse(str(spec.init)), (fan_out, fan_in), weight).astype(dtype)
-        state[f"{name}.bias"] = draw(bias_kind(spec, fan_in), (fan_out,), bias).astype(dtype)
+    def add(name: str, layer: int | None, roles: tuple[int, int]) -> None:
+        at = Place.of(spec, layer)
+        weight, bias = (Stream(seed, role, layer or 0, dtype) for role in roles)
+        drawn = draw(parse(str(spec.init)), (at.fan_out, at.fan_in), weight, at)
+        state[f"{name}.weight"] = drawn.astype(dtype)
+        state[f"{name}.bias"] = draw(bias_kind(spec, at), (at.fan_out,), bias, at).astype(dtype)
 
     for l in range(spec.depth):
-        add(f"layers.{l}", sizes[l], sizes[l + 1], (WEIGHT, BIAS), l)
+        add(f"layers.{l}", l, (WEIGHT, BIAS))
     if spec.out_features is not None:
-        add("readout", sizes[-1], spec.out_features, (READOUT_WEIGHT, READOUT_BIAS))
+        add("readout", None, (READOUT_WEIGHT, READOUT_BIAS))
     return state
 
 
@@ -282,6 +382,37 @@ def steepest(kind: str) -> float:
     """The largest |phi'|, on a grid fine enough for its one use, a threshold at 1 % of it."""
     z = np.geomspace(1e-6, 1e6, 20_001)
     return float(np.abs(activate(kind, np.concatenate([-z, [0.0], z]))[1]).max())
+
+
+@cache
+def critical_sigma_w(kind: str, sigma_b: float) -> float:
+    """The sigma_w of the edge of chaos (Schoenholz et al. 2016).
+
+    There chi_1 = sigma_w^2 E phi'(sqrt(q) z)^2 = 1 at the fixed point q = sigma_w^2 E phi(sqrt(q) z)^2 + sigma_b^2.
+    """
+    x, w = np.polynomial.legendre.leggauss(40)
+    ends = np.geomspace(1e-5, 12, 60)
+    ends = np.concatenate([-ends[::-1], [0], ends])  # of pieces, kinks at 0 between them
+    half, middle = np.diff(ends)[:, None] / 2, (ends[1:] + ends[:-1])[:, None] / 2
+    z = (middle + half * x).ravel()
+    density = (half * w).ravel() * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+    def moments(q: float) -> list[float]:
+        return [float(density @ values**2) for values in activate(kind, math.sqrt(q) * z)]
+
+    def excess(log_q: float) -> float:  # of the variance of the biases that make q a fixed point of chi_1 = 1
+        value, slope = moments(math.exp(log_q))
+        return math.exp(log_q) - value / slope - sigma_b**2
+
+    if sigma_b == 0 and activate(kind, np.zeros(1))[0] == 0:  # the limit of small q
+        below, above = activate(kind, np.array([-1e-300, 1e-300]))[1]
+        return math.sqrt(2 / (below**2 + above**2))
+    low = next(log_q for log_q in np.arange(-20, 12, 0.1) if excess(log_q) < 0 <= excess(log_q + 0.1))
+    high = low + 0.1
+    for _ in range(60):
+        middle_q = (low + high) / 2
+        low, high = (middle_q, high) if excess(middle_q) < 0 else (low, middle_q)
+    return 1 / math.sqrt(moments(math.exp(high))[1])
 
 
 # --- Numbers that no depth can make underflow or overflow ----------------------------------------
