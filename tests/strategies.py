@@ -72,18 +72,37 @@ INITS = tuple({"constant": "constant(value=1)", "sparse": "sparse(sparsity=0.5)"
 CRITICAL = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu")
 
 ACTIVATION_PARAMETERS: dict[str, Parameters] = {
+    "hardtanh": {"min_val": hundredths(-2, -0.5), "max_val": hundredths(0, 2)},
     "leaky_relu": {"negative_slope": hundredths(-0.5, 1.5)},
+    "prelu": {"init": hundredths(-0.5, 1.5)},
+    "rrelu": {"lower": hundredths(-0.5, 0.3), "upper": hundredths(0.4, 1.5)},
     "elu": {"alpha": hundredths(0.2, 2)},
+    "celu": {"alpha": hundredths(0.2, 2)},
     "gelu": {"approximate": st.sampled_from(["none", "tanh"])},
+    "geglu": {"approximate": st.sampled_from(["none", "tanh"])},
     "softplus": {"beta": hundredths(0.5, 3), "threshold": hundredths(5, 30)},
+    "softshrink": {"lambd": hundredths(0.1, 1)},
+    "hardshrink": {"lambd": hundredths(0.1, 1)},
+    "threshold": {"threshold": hundredths(-1, 1), "value": hundredths(-1, 1)},
+    "sin": {"omega": hundredths(0.2, 3)},
+    "squareplus": {"b": hundredths(0.1, 8)},
+    "snake": {"alpha": hundredths(0.2, 3)},
 }
+# Without these the activation has no value.
+ACTIVATION_REQUIRED = {"threshold": {"threshold", "value"}}
+# Every row of the table, with what it needs.
+EVERY_ACTIVATION = tuple(
+    "threshold(threshold=0.2, value=0.1)" if name == "threshold" else name for name in vg.ACTIVATIONS
+)
 
 
 def activations(names: tuple[str, ...] = vg.ACTIVATIONS) -> st.SearchStrategy[vg.Activation]:
     """Any activation of these names, with some of its parameters given."""
 
     def called(name: str) -> st.SearchStrategy[vg.Activation]:
-        given = st.fixed_dictionaries({}, optional=ACTIVATION_PARAMETERS.get(name, {}))
+        known = dict(ACTIVATION_PARAMETERS.get(name, {}))
+        required = {key: known.pop(key) for key in ACTIVATION_REQUIRED.get(name, ())}
+        given = st.fixed_dictionaries(required, optional=known)
         return given.map(lambda parameters: vg.Activation(name, **parameters))
 
     return st.sampled_from(names).flatmap(called)

@@ -355,19 +355,130 @@ def softplus(z: Array, beta: float = 1.0, threshold: float = 20.0) -> Pair:
     return np.where(linear, z, value), np.where(linear, 1, sigmoid(beta * z)[0])
 
 
+def hardtanh(z: Array, min_val: float = -1.0, max_val: float = 1.0) -> Pair:
+    """Clip z; slope 0 from the bounds on."""
+    return np.clip(z, min_val, max_val), ((min_val < z) & (z < max_val)).astype(float)
+
+
+def rrelu(z: Array, lower: float = 1 / 8, upper: float = 1 / 3) -> Pair:
+    """As in evaluation: the mean of the slopes that training draws (Xu et al. 2015)."""
+    return leaky_relu(z, (lower + upper) / 2)
+
+
+def celu(z: Array, alpha: float = 1.0) -> Pair:
+    """Scale elu to alpha elu(z / alpha), whose slope has no jump (Barron 2017)."""
+    value, slope = elu(z / alpha)
+    return alpha * value, slope
+
+
+def mish(z: Array) -> Pair:
+    """Gate z by tanh(softplus(z)) (Misra 2019)."""
+    gate = np.tanh(np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))))
+    return z * gate, gate + z * (1 - gate**2) * sigmoid(z)[0]
+
+
+def softsign(z: Array) -> Pair:
+    """The rational z / (1 + |z|)."""
+    return z / (1 + np.abs(z)), (1 / (1 + np.abs(z))) ** 2
+
+
+def hardsigmoid(z: Array) -> Pair:
+    """A line from (-3, 0) to (3, 1); slope 0 from there on."""
+    return np.clip(z + 3, 0, 6) / 6, np.where(np.abs(z) < 3, 1 / 6, 0)
+
+
+def hardswish(z: Array) -> Pair:
+    """Gate z by hardsigmoid(z) (Howard et al. 2019); slope 0 at -3 and 1 at 3, as in torch."""
+    inside = np.where(z < 3, (2 * z + 3) / 6, 1)
+    return z * np.clip(z + 3, 0, 6) / 6, np.where(z <= -3, 0, inside)
+
+
+def logsigmoid(z: Array) -> Pair:
+    """log(sigmoid(z)) without overflow."""
+    return np.minimum(z, 0) - np.log1p(np.exp(-np.abs(z))), sigmoid(-z)[0]
+
+
+def tanhshrink(z: Array) -> Pair:
+    """The rest z - tanh(z), whose two terms cancel near 0."""
+    small = np.clip(z, -1, 1)
+    q = np.zeros_like(z)  # tanh(z) = z / (1 + q) with q = z^2 / (3 + z^2 / (5 + ...)) (Lambert)
+    for odd in range(23, 1, -2):
+        q = small**2 / (odd + q)
+    return np.where(np.abs(z) < 1, z * q / (1 + q), z - np.tanh(z)), np.tanh(z) ** 2
+
+
+def softshrink(z: Array, lambd: float = 0.5) -> Pair:
+    """Bring z nearer to 0 by lambd; 0 within lambd of it."""
+    return np.sign(z) * np.maximum(np.abs(z) - lambd, 0), (np.abs(z) > lambd).astype(float)
+
+
+def hardshrink(z: Array, lambd: float = 0.5) -> Pair:
+    """Keep z; 0 within lambd of 0."""
+    return np.where(np.abs(z) <= lambd, 0, z), (np.abs(z) > lambd).astype(float)
+
+
+def threshold(z: Array, threshold: float, value: float) -> Pair:
+    """Keep z above the threshold; `value` up to it."""
+    return np.where(z <= threshold, value, z), (z > threshold).astype(float)
+
+
+def erf(z: Array) -> Pair:
+    """The error function."""
+    near = np.clip(z, -100, 100)  # beyond, the slope is 0
+    return np.vectorize(math.erf, otypes=[np.float64])(z), 2 / math.sqrt(math.pi) * np.exp(-(near**2))
+
+
+def squareplus(z: Array, b: float = 4.0) -> Pair:
+    """(z + sqrt(z^2 + b)) / 2, whose two terms cancel below 0 (Barron 2021)."""
+    root = np.hypot(z, math.sqrt(b))
+    value = np.where(z > 0, root + z, b / (root + np.abs(z))) / 2
+    return value, value / root
+
+
+def snake(z: Array, alpha: float = 1.0) -> Pair:
+    """A rising wave, z + sin(alpha z)^2 / alpha (Ziyin et al. 2020)."""
+    return z + np.sin(alpha * z) ** 2 / alpha, 1 + np.sin(2 * alpha * z)
+
+
 ACTIVATIONS: dict[str, Callable[..., Pair]] = {
     "linear": lambda z: (z, np.ones_like(z)),
     "sigmoid": sigmoid,
     "tanh": tanh,
+    "hardtanh": hardtanh,
     "relu": lambda z: leaky_relu(z, 0.0),
+    "relu6": lambda z: hardtanh(z, 0.0, 6.0),
     "leaky_relu": leaky_relu,
+    "prelu": lambda z, init=0.25: leaky_relu(z, init),
+    "rrelu": rrelu,
     "elu": elu,
+    "celu": celu,
     "selu": selu,
     "gelu": gelu,
     "silu": silu,
+    "mish": mish,
     "softplus": softplus,
+    "softsign": softsign,
+    "hardsigmoid": hardsigmoid,
+    "hardswish": hardswish,
+    "logsigmoid": logsigmoid,
+    "tanhshrink": tanhshrink,
+    "softshrink": softshrink,
+    "hardshrink": hardshrink,
+    "threshold": threshold,
+    "erf": erf,
+    "sin": lambda z, omega=1.0: (np.sin(omega * z), omega * np.cos(omega * z)),
+    "arctan": lambda z: (np.arctan(z), (1 / np.hypot(1, z)) ** 2),
+    "abs": lambda z: (np.abs(z), np.sign(z)),
+    "squareplus": squareplus,
+    "snake": snake,
+    "crelu": lambda z: leaky_relu(z, 0.0),
+    "glu": sigmoid,
+    "swiglu": silu,
+    "geglu": gelu,
 }
-HOMOGENEOUS = {"linear", "relu", "leaky_relu"}  # phi(c z) = c phi(z) for every c > 0
+HOMOGENEOUS = {"linear", "relu", "leaky_relu", "prelu", "rrelu", "abs", "crelu"}  # phi(c z) = c phi(z) for every c > 0
+DOUBLED = {"crelu"}  # a = [phi(z), phi(-z)], of twice the width (Shang et al. 2016)
+GATED = {"glu", "swiglu", "geglu"}  # a = value * phi(gate) of the halves of z (Dauphin et al. 2016; Shazeer 2020)
 
 
 def activate(kind: str, z: Array) -> Pair:
@@ -375,6 +486,44 @@ def activate(kind: str, z: Array) -> Pair:
     name, params = parse(kind)
     value, slope = ACTIVATIONS[name](z.astype(np.float64), **params)
     return value.astype(z.dtype), slope.astype(z.dtype)
+
+
+def halves(z: Array) -> Pair:
+    """The left and the right half of the columns."""
+    half = z.shape[1] // 2
+    return z[:, :half], z[:, half:]
+
+
+def outputs(kind: str, z: Array) -> Array:
+    """The output of a layer with pre-activations z, which may be wider or narrower than z."""
+    name = parse(kind)[0]
+    if name in GATED:
+        value, gate = halves(z)
+        return value * activate(kind, gate)[0]
+    if name in DOUBLED:
+        return np.hstack([activate(kind, z)[0], activate(kind, -z)[0]])
+    return activate(kind, z)[0]
+
+
+def pulled_back(kind: str, z: Array, da: Array) -> Array:
+    """dL/dz from dL/da, where a = outputs(kind, z)."""
+    name = parse(kind)[0]
+    if name in GATED:
+        value, gate = halves(z)
+        opening, slope = activate(kind, gate)
+        return np.hstack([da * opening, da * value * slope])
+    if name in DOUBLED:
+        upper, lower = halves(da)
+        return upper * activate(kind, z)[1] - lower * activate(kind, -z)[1]
+    return da * activate(kind, z)[1]
+
+
+def straight(kind: str) -> bool:
+    """Is phi(z) = phi'(0) z to the last bit for a z that is small enough?"""
+    tiny = np.array([-(2.0**-60), 2.0**-60])
+    value, slope = activate(kind, tiny)
+    through_zero = not activate(kind, np.zeros(1))[0].any()
+    return through_zero and np.allclose(value, slope * tiny, rtol=1e-14, atol=0)
 
 
 @cache
@@ -580,10 +729,10 @@ def bend(kind: str, z: Scaled) -> tuple[Scaled, Scaled, Array]:
 def propagate(spec: MLP, state: State, x: Array) -> Trace:
     """The forward pass."""
     plan = Plan.of(spec)
-    # Where phi(0) = 0 and no bias is added, a signal of any size stays in proportion and can carry
-    # an exponent. Elsewhere the exponent stays 0.
+    # Where phi is a line near 0 and no bias is added, a signal of any size stays in proportion and can
+    # carry an exponent. Elsewhere the exponent stays 0.
     unbiased = not any(state[key].any() for key in state if key.endswith("bias"))
-    carried = unbiased and not any(activate(kind, np.zeros(1))[0].any() for kind in plan.kinds)
+    carried = unbiased and all(map(straight, plan.kinds))
 
     def kept(h: Scaled) -> Scaled:
         return h.rescaled() if carried else h
