@@ -323,8 +323,10 @@ fn draw<F: Float>(
 ) -> PyResult<Arc<Numbers<F>>> {
     let samples = x.map(|x| samples::<F>(plan, steps(spec), x, 0)).transpose()?;
     if samples.is_some() && !plan.calibrates {
-        return Err(Error::Value("x is given, but no init of this spec looks at data; only init='lsuv' does".to_owned())
-            .into());
+        return Err(Error::Value(
+            "x is given, but no init of this spec looks at data; only init='lsuv' does".to_owned(),
+        )
+        .into());
     }
     let calibration = if plan.calibrates { plan.pass_bytes::<F>(BATCH) } else { 0 };
     check_memory("drawing these weights", plan.weight_bytes::<F>() + calibration, "lower depth or width")?;

@@ -406,21 +406,14 @@ mod tests {
 
     fn spec(depth: i128, activation: &str, skip: bool, block: i128, out: Option<i128>) -> Spec {
         Spec::new(&Request {
-            depth,
-            width: PerLayer::All(12),
             in_features: Some(7),
             out_features: out,
             activation: PerLayer::All(activation.to_owned()),
-            init: PerLayer::All("kaiming_normal".to_owned()),
             bias: (activation == "tanh").then(|| "normal(std=0.1)".to_owned()),
-            norm: None,
-            norm_position: "pre".to_owned(),
             skip: skip.then(|| "residual".to_owned()),
             branch_scale: BranchScale::Number(0.7),
             block,
-            weight_transform: None,
-            tied: false,
-            inputs: "first".to_owned(),
+            ..Request::new(depth, 12)
         })
         .unwrap()
     }

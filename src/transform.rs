@@ -244,7 +244,11 @@ fn largest_vector(diagonal: &[f64], beside: &[f64]) -> Vec<f64> {
     };
     for _ in 0..120 {
         let middle = low + (high - low) / 2.0;
-        if all_below(middle) { high = middle } else { low = middle }
+        if all_below(middle) {
+            high = middle
+        } else {
+            low = middle
+        }
         if high - low <= f64::EPSILON * scale {
             break;
         }
