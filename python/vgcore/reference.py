@@ -210,7 +210,8 @@ def truncated(mean: float, std: float, low: float, high: float, uniform: Array) 
         return -truncated(-mean, std, -high, -low, uniform)
     below, above = (math.erfc((mean - x) / std / math.sqrt(2)) / 2 for x in (low, high))
     quantile = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
-    return np.clip(mean + std * quantile(below + (above - below) * uniform), low, high)
+    cut: Array = np.clip(mean + std * quantile(below + (above - below) * uniform), low, high)
+    return cut
 
 
 def orthogonal(shape: tuple[int, ...], stream: Stream) -> Array:
