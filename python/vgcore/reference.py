@@ -140,9 +140,8 @@ class Place(NamedTuple):
     ends_branch: bool
 
     @classmethod
-    def of(cls, spec: MLP, layer: int | None) -> Place:
+    def of(cls, spec: MLP, plan: Plan, layer: int | None) -> Place:
         """The place of a hidden layer or, for None, of the readout."""
-        plan = Plan.of(spec)
         blocks = spec.depth // spec.block if spec.skip else spec.depth
         if layer is None:
             return cls(plan.sizes[-1], spec.out_features or 0, None, None, blocks, 0, False)
@@ -211,7 +210,8 @@ def truncated(mean: float, std: float, low: float, high: float, uniform: Array) 
         return -truncated(-mean, std, -high, -low, uniform)
     below, above = (math.erfc((mean - x) / std / math.sqrt(2)) / 2 for x in (low, high))
     quantile = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
-    return np.clip(mean + std * quantile(below + (above - below) * uniform), low, high)
+    cut: Array = np.clip(mean + std * quantile(below + (above - below) * uniform), low, high)
+    return cut
 
 
 def orthogonal(shape: tuple[int, ...], stream: Stream) -> Array:
@@ -224,7 +224,8 @@ def orthogonal(shape: tuple[int, ...], stream: Stream) -> Array:
 def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array:
     """One tensor of an init, in float64; a weight is `(fan_out, fan_in)`."""
     name, p = kind
-    gain: float = p.get("gain", 1.0)
+    gain = float(p.get("gain", 1.0))
+    rows, columns = shape[0], shape[-1]
     match name:
         case "zeros":
             return np.zeros(shape)
@@ -233,30 +234,29 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
         case "constant":
             return np.full(shape, gain * p["value"])
         case "uniform":
-            low, high = p.get("a", 0.0), p.get("b", 1.0)
+            low, high = float(p.get("a", 0.0)), float(p.get("b", 1.0))
             return gain * (low + (high - low) * stream.uniform(shape))
         case "normal":
-            return gain * (p.get("mean", 0.0) + p.get("std", 1.0) * stream.normal(shape))
+            return gain * (float(p.get("mean", 0.0)) + float(p.get("std", 1.0)) * stream.normal(shape))
         case "trunc_normal":  # torch: bounds are numbers, not multiples of std
-            law = (p.get(key, default) for key, default in (("mean", 0.0), ("std", 1.0), ("a", -2.0), ("b", 2.0)))
-            return gain * truncated(*law, stream.uniform(shape))
+            p = {"mean": 0.0, "std": 1.0, "a": -2.0, "b": 2.0} | p
+            return gain * truncated(p["mean"], p["std"], p["a"], p["b"], stream.uniform(shape))
         case "eye":
-            return gain * np.eye(*shape)
+            return gain * np.eye(rows, columns)
         case "sparse":  # of each column the entries with the smallest keys
-            zeros = math.ceil(p["sparsity"] * shape[0])
-            keys = Stream(stream.seed, stream.role + COMPANION, stream.layer).uniform((shape[1], -(-shape[0] // 4) * 4))
-            w = gain * p.get("std", 0.01) * stream.normal(shape)
-            np.put_along_axis(w, np.argsort(keys[:, : shape[0]].T, axis=0, kind="stable")[:zeros], 0, axis=0)
-            return w
+            keys = Stream(stream.seed, stream.role + COMPANION, stream.layer).uniform((columns, -(-rows // 4) * 4))
+            order = np.argsort(keys[:, :rows].T, axis=0, kind="stable")
+            drawn: Array = gain * p.get("std", 0.01) * stream.normal(shape)
+            np.put_along_axis(drawn, order[: math.ceil(p["sparsity"] * rows)], 0, axis=0)
+            return drawn
         case "orthogonal" | "lsuv":
             return gain * orthogonal(shape, stream)
         case "scaled_uniform_orthogonal":  # Martens et al. 2021
-            return gain * max(1, math.sqrt(shape[0] / shape[1])) * orthogonal(shape, stream)
+            return gain * max(1, math.sqrt(rows / columns)) * orthogonal(shape, stream)
         case "looks_linear":  # Balduzzi et al. 2017: units in pairs of opposite sign
-            rows = np.array([[1]] if at.layer is None else [[1], [-1]])
-            columns = np.array([[1]] if at.layer == 0 else [[1, -1]])
-            block = orthogonal((shape[0] // len(rows), shape[1] // columns.size), stream)
-            return gain * np.kron(rows @ columns, block)
+            left = np.array([[1]] if at.layer is None else [[1], [-1]])
+            top = np.array([[1]] if at.layer == 0 else [[1, -1]])
+            return gain * np.kron(left @ top, orthogonal((rows // left.size, columns // top.size), stream))
     law_name, std = scale(kind, at)
     if law_name == "uniform":
         return math.sqrt(3) * std * (2 * stream.uniform(shape) - 1)
@@ -279,10 +279,11 @@ def bias_kind(spec: MLP, at: Place) -> Kind:
 
 def init(spec: MLP, seed: int = 0, dtype: str = "float64") -> State:
     """Weights `(out, in)` and biases `(out,)` under torch's key names."""
+    plan = Plan.of(spec)
     state: State = {}
 
     def add(name: str, layer: int | None, roles: tuple[int, int]) -> None:
-        at = Place.of(spec, layer)
+        at = Place.of(spec, plan, layer)
         weight, bias = (Stream(seed, role, layer or 0, dtype) for role in roles)
         drawn = draw(parse(str(spec.init)), (at.fan_out, at.fan_in), weight, at)
         state[f"{name}.weight"] = drawn.astype(dtype)
