@@ -6,6 +6,7 @@
 
 pub mod activation;
 pub mod backward;
+pub mod custom;
 pub mod error;
 pub mod forward;
 pub mod gradcheck;

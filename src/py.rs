@@ -4,6 +4,7 @@
 //! while detached.
 
 use crate::activation::Activation;
+use crate::custom::{self, Samples};
 use crate::error::{Cancel, Error, Result};
 use crate::gradients::{Gradients, Start, Tensor};
 use crate::init::Init;
@@ -567,6 +568,19 @@ fn canonical<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     Ok(fields)
 }
 
+/// Make a table of samples known; the text of its activation. See `custom::Samples` for what is given.
+#[pyfunction]
+fn custom_activation(
+    name: &str,
+    borders: Vec<f64>,
+    cells: Vec<usize>,
+    values: Vec<f64>,
+    slopes: Vec<f64>,
+    kinks: Vec<f64>,
+) -> PyResult<String> {
+    Ok(custom::register(name, Samples { borders, cells, values, slopes, kinks })?)
+}
+
 /// `(name, parameters, canonical text)` of an activation or an init.
 #[pyfunction]
 fn resolve<'py>(
@@ -687,7 +701,7 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{Weights, build_info, canonical, gradcheck, probe, resolve};
+    use super::{Weights, build_info, canonical, custom_activation, gradcheck, probe, resolve};
 
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {

@@ -17,6 +17,7 @@ __all__ = [
     "__version__",
     "build_info",
     "canonical",
+    "custom_activation",
     "gradcheck",
     "probe",
     "resolve",
@@ -44,6 +45,14 @@ class Weights:
     def gradients(self, x: ArrayLike, y: ArrayLike, loss: str) -> dict[str, Any]: ...
 
 def canonical(spec: MLP) -> dict[str, Any]: ...
+def custom_activation(
+    name: str,
+    borders: Sequence[float],
+    cells: Sequence[int],
+    values: Sequence[float],
+    slopes: Sequence[float],
+    kinks: Sequence[float],
+) -> str: ...
 def resolve(kind: str, name: str, params: dict[str, float | str | None]) -> tuple[str, dict[str, float | str], str]: ...
 def probe(
     specs: Sequence[MLP],
