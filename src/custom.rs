@@ -40,8 +40,8 @@ struct Piece {
     /// The length of a cell, negative where cells are counted downward.
     step: f64,
     per_step: f64,
-    first: usize,
-    cells: usize,
+    first: u32,
+    cells: u32,
 }
 
 /// A function in cubics.
@@ -116,6 +116,14 @@ fn cubic([a, b, c, d]: [f64; 4], t: f64) -> (f64, f64) {
     (a + t * (b + t * (c + t * d)), b + t * (2.0 * c + t * (3.0 * d)))
 }
 
+/// Value and slope of a cubic, so far beyond an end along the line there.
+#[inline(always)]
+fn joined(powers: [f64; 4], t: f64, beyond: f64) -> (f64, f64) {
+    let (value, slope) = cubic(powers, t);
+    // 0 times infinity is 0 here: a flat end has a limit.
+    (if beyond == 0.0 || slope == 0.0 { value } else { value + slope * beyond }, slope)
+}
+
 /// Make the table of these samples known; gives the text of the activation, `custom(table=name_x...)`.
 pub fn register(name: &str, samples: Samples) -> Result<String> {
     const LONGEST: usize = 40;
@@ -164,7 +172,7 @@ impl Table {
             let step = (ends[1] - ends[0]) / cells as f64;
             let downward = ends[1] <= 0.0;
             let (from, step) = if downward { (ends[1], -step) } else { (ends[0], step) };
-            pieces.push(Piece { from, step, per_step: 1.0 / step, first: cubics.len(), cells });
+            pieces.push(Piece { from, step, per_step: 1.0 / step, first: cubics.len() as u32, cells: cells as u32 });
             cubics.extend((0..cells).map(|cell| {
                 let [start, end] = if downward { [cells - cell, cells - cell - 1] } else { [cell, cell + 1] };
                 hermite(step, [values[start], values[end]], [slopes[start], slopes[end]])
@@ -194,8 +202,10 @@ impl Table {
 
     /// A quadratic is steepest at an end of its cell, or where it turns.
     fn steepest_slope(&self) -> f64 {
-        let cells =
-            self.pieces.iter().flat_map(|piece| (0..piece.cells).map(move |cell| (piece.step, piece.first + cell)));
+        let cells = self
+            .pieces
+            .iter()
+            .flat_map(|piece| (0..piece.cells).map(move |cell| (piece.step, (piece.first + cell) as usize)));
         let slopes = cells.flat_map(|(step, cell)| {
             let [_, _, c, d] = self.cubics[cell];
             let turn = -c / (3.0 * d);
@@ -209,7 +219,7 @@ impl Table {
     fn line_at_zero(&self) -> Option<[f64; 2]> {
         let begins = |upward: bool| {
             let piece = self.pieces.iter().find(|piece| piece.from == 0.0 && (piece.step > 0.0) == upward)?;
-            let [value, slope, c, d] = self.cubics[piece.first];
+            let [value, slope, c, d] = self.cubics[piece.first as usize];
             // Below 2^-60 the square and the cube must not be seen beside the line.
             let line = c.abs() <= 64.0 * slope.abs() && d.abs() <= 1e9 * slope.abs();
             (value == 0.0 && line).then_some(slope)
@@ -245,23 +255,29 @@ impl Table {
         self.at_zero
     }
 
-    /// Value and slope.
+    /// `z`, or the end beyond which it lies.
     #[inline(always)]
-    pub fn both(&self, z: f64) -> (f64, f64) {
+    fn inside(&self, z: f64) -> f64 {
         let inside = if z > self.high { self.high } else { z };
-        let inside = if inside < self.low { self.low } else { inside };
-        let mut piece = 0;
-        for border in &self.inner {
-            piece += usize::from(inside > *border);
+        if inside < self.low { self.low } else { inside }
+    }
+
+    /// The cell that `z` falls into and the distance from where it begins; NaN falls into one and stays a distance.
+    #[inline(always)]
+    fn place(&self, z: f64) -> (u32, f64) {
+        let inside = self.inside(z);
+        let mut at = &self.pieces[0];
+        for (border, next) in self.inner.iter().zip(&self.pieces[1..]) {
+            at = if inside > *border { next } else { at };
         }
-        let piece = &self.pieces[piece];
-        // NaN becomes cell 0, and stays in the distance.
-        let cell = (((inside - piece.from) * piece.per_step) as usize).min(piece.cells - 1);
-        let t = inside - piece.from - cell as f64 * piece.step;
-        let (value, slope) = cubic(self.cubics[piece.first + cell], t);
-        let beyond = z - inside;
-        // 0 times infinity is 0 here: a flat end has a limit.
-        (if beyond == 0.0 || slope == 0.0 { value } else { value + slope * beyond }, slope)
+        let cell = (((inside - at.from) * at.per_step) as u32).min(at.cells - 1);
+        (at.first + cell, inside - at.from - f64::from(cell) * at.step)
+    }
+
+    /// Value and slope.
+    pub fn both(&self, z: f64) -> (f64, f64) {
+        let (cell, distance) = self.place(z);
+        joined(self.cubics[cell as usize], distance, z - self.inside(z))
     }
 
     /// Outputs and slopes of a slice of pre-activations; all three of one length.
@@ -269,6 +285,9 @@ impl Table {
         simd::run(Lookup { table: self, z, a, slope });
     }
 }
+
+/// Elements that are looked up together.
+const BLOCK: usize = 32;
 
 /// A table over slices of one length.
 struct Lookup<'v, F> {
@@ -283,10 +302,33 @@ impl<F: Float> Task for Lookup<'_, F> {
 
     #[inline(always)]
     fn run<S: Set>(self) {
-        for ((z, a), slope) in self.z.iter().zip(self.a).zip(self.slope) {
-            let (value, derivative) = self.table.both(z.wide());
-            *a = F::of(value);
-            *slope = F::of(derivative);
+        let table = self.table;
+        for ((z, a), slope) in self.z.chunks(BLOCK).zip(self.a.chunks_mut(BLOCK)).zip(self.slope.chunks_mut(BLOCK)) {
+            let mut wide = [0.0; BLOCK];
+            for (wide, z) in wide.iter_mut().zip(z) {
+                *wide = z.wide();
+            }
+            let (mut cells, mut distances) = ([0; BLOCK], [0.0; BLOCK]);
+            for ((z, cell), distance) in wide.iter().zip(&mut cells).zip(&mut distances) {
+                (*cell, *distance) = table.place(*z);
+            }
+            // Gathered by whole cells, then turned, so that the polynomials are arithmetic on vectors.
+            let mut powers = [[0.0; BLOCK]; 4];
+            for (i, cell) in cells.iter().enumerate() {
+                let cubic = table.cubics[*cell as usize];
+                for power in 0..4 {
+                    powers[power][i] = cubic[power];
+                }
+            }
+            let (mut values, mut slopes) = ([0.0; BLOCK], [0.0; BLOCK]);
+            for i in 0..BLOCK {
+                let beyond = wide[i] - table.inside(wide[i]);
+                let cubic = [powers[0][i], powers[1][i], powers[2][i], powers[3][i]];
+                (values[i], slopes[i]) = joined(cubic, distances[i], beyond);
+            }
+            for (i, (a, slope)) in a.iter_mut().zip(slope).enumerate() {
+                (*a, *slope) = (F::of(values[i]), F::of(slopes[i]));
+            }
         }
     }
 }
