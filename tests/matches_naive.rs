@@ -224,7 +224,7 @@ impl<F: Float> Twins<F> {
 /// Of a tensor that is zero but for rounding, as the gradient of a bias before a batch normalisation, so much of the
 /// layer's largest is what errors are measured against.
 fn cancelled<F: Float>() -> f64 {
-    if F::WIDE { 1e-4 } else { 1e-2 }
+    if F::WIDE { 1e-3 } else { 1e-2 }
 }
 
 fn norm(values: &[f64]) -> f64 {
