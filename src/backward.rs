@@ -35,6 +35,7 @@ pub struct Signal<F> {
     /// `dL/dh` at the end of a block, on its way around the branch.
     around: Scaled<F>,
     scratch: Scaled<F>,
+    half: Panels<F>,
     sums: Sums,
 }
 
@@ -45,6 +46,7 @@ impl<F> Default for Signal<F> {
             delta: Scaled::default(),
             around: Scaled::default(),
             scratch: Scaled::default(),
+            half: Panels::default(),
             sums: Sums::default(),
         }
     }
@@ -137,7 +139,7 @@ fn through_activation<F: Float>(
     layer: usize,
     collect: &mut impl Collect<F>,
 ) {
-    let Signal { dh, delta, scratch, sums: Sums { weight: sums, .. }, .. } = signal;
+    let Signal { dh, delta, scratch, half, sums: Sums { weight: sums, .. }, .. } = signal;
     let kept = trace.kept(layer);
     if activation.learned().is_some() {
         dh.panels.products(Along::Samples, &kept.below.panels, sums);
@@ -154,10 +156,9 @@ fn through_activation<F: Float>(
         Shape::Doubled => {
             scratch.set_product(dh, &kept.slopes, 1.0);
             let features = scratch.panels.features() / 2;
-            let mut second = Panels::default();
-            second.take(&scratch.panels, features..2 * features);
             delta.panels.take(&scratch.panels, 0..features);
-            delta.panels.combine(F::of(1.0), &second, F::of(1.0));
+            half.take(&scratch.panels, features..2 * features);
+            delta.panels.combine(F::of(1.0), half, F::of(1.0));
             delta.exponent = scratch.exponent;
         }
     }
@@ -174,7 +175,7 @@ fn part<F: Float>(
     layer: usize,
     collect: &mut impl Collect<F>,
 ) {
-    let Signal { dh, delta, around, scratch, sums: Sums { weight: sums, .. } } = signal;
+    let Signal { dh, delta, around, scratch, sums: Sums { weight: sums, .. }, .. } = signal;
     let kept = trace.kept(layer);
     match join {
         Join::Add(scale) => {
@@ -212,12 +213,7 @@ fn part<F: Float>(
 }
 
 /// From `dL/dy` in `signal.dh` to the gradient of the readout's input in its place.
-pub fn readout<F: Float>(
-    map: &Linear<F>,
-    input: &Scaled<F>,
-    signal: &mut Signal<F>,
-    collect: &mut impl Collect<F>,
-) {
+pub fn readout<F: Float>(map: &Linear<F>, input: &Scaled<F>, signal: &mut Signal<F>, collect: &mut impl Collect<F>) {
     collect.map(Which::Readout, &signal.dh, input);
     signal.delta.copy_from(&signal.dh);
     map.weight.backward(&signal.delta.panels, &mut signal.dh.panels);

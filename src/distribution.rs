@@ -60,6 +60,11 @@ impl Distribution {
         largest == 0.0
     }
 
+    /// Are all singular values equal, so that none is the largest?
+    pub fn is_isometry(&self) -> bool {
+        !self.is_zero() && matches!(self, Self::Orthogonal(_) | Self::Eye(_) | Self::Mirrored { .. })
+    }
+
     /// Draw a `rows x columns` tensor in C order.
     pub fn fill<F: Float>(
         &self,

@@ -6,8 +6,8 @@ use crate::kernel::{Panels, Scaled};
 use crate::norm::{Normed, Sums};
 use crate::plan::{Join, Plan};
 use crate::simd::Float;
-use crate::spec::Layer;
 use crate::skip::Order;
+use crate::spec::Layer;
 use crate::weights::{Linear, Numbers, Weights};
 use std::ops::Range;
 
@@ -56,8 +56,12 @@ pub struct Trace<F> {
     /// Of the layer at hand.
     z: Scaled<F>,
     scratch: Scaled<F>,
+    halves: Halves<F>,
     sums: Sums,
 }
+
+/// Scratch of activations that change the number of features.
+type Halves<F> = [Panels<F>; 4];
 
 impl<F> Default for Trace<F> {
     fn default() -> Self {
@@ -68,6 +72,7 @@ impl<F> Default for Trace<F> {
             feed: Vec::new(),
             z: Scaled::default(),
             scratch: Scaled::default(),
+            halves: Halves::default(),
             sums: Sums::default(),
         }
     }
@@ -150,7 +155,7 @@ fn activate<F: Float>(
     z: &mut Scaled<F>,
     a: &mut Scaled<F>,
     slopes: &mut Panels<F>,
-    scratch: &mut Scaled<F>,
+    [first, second, third, fourth]: &mut Halves<F>,
 ) {
     let (features, batch) = (z.panels.features(), z.panels.batch());
     match activation.shape() {
@@ -175,31 +180,32 @@ fn activate<F: Float>(
         Shape::Gated => {
             z.spell_out();
             // a = value * g(gate): the way back is g(gate) for the value, value * g'(gate) for the gate.
-            let (mut value, mut gate) = (Panels::default(), Panels::default());
+            let (value, gate, g, slope) = (first, second, third, fourth);
             value.take(&z.panels, 0..features / 2);
             gate.take(&z.panels, features / 2..features);
-            let (g, slope) = (&mut scratch.panels, &mut a.panels);
             g.reshape(features / 2, batch);
             slope.reshape(features / 2, batch);
             activation.apply(gate.values(), g.values_mut(), slope.values_mut());
-            gate.set_product(&value, slope, F::of(1.0));
-            slopes.stack(g, &gate);
-            a.panels.set_product(&value, g, F::of(1.0));
+            slope.times(value);
+            slopes.stack(g, slope);
+            value.times(g);
+            a.panels.copy_from(value);
         }
         Shape::Doubled => {
             // [phi(z), phi(-z)]; the way back of the second half changes its sign.
-            let (mut mirrored, mut slope) = (z.panels.clone(), Panels::default());
-            mirrored.scale(F::of(-1.0));
-            let (mut first, second) = (Panels::default(), &mut scratch.panels);
-            for values in [&mut first, &mut *second, &mut slope] {
+            let (value, slope, mirrored, mirrored_slope) = (first, second, third, fourth);
+            for values in [&mut *value, &mut *slope, &mut *mirrored_slope] {
                 values.reshape(features, batch);
             }
-            let mut mirrored_slope = slope.clone();
-            activation.apply(z.panels.values(), first.values_mut(), slope.values_mut());
-            activation.apply(mirrored.values(), second.values_mut(), mirrored_slope.values_mut());
+            activation.apply(z.panels.values(), value.values_mut(), slope.values_mut());
+            slopes.copy_from(slope);
+            mirrored.copy_from(&z.panels);
+            mirrored.scale(F::of(-1.0));
+            activation.apply(mirrored.values(), slope.values_mut(), mirrored_slope.values_mut());
+            a.panels.stack(value, slope);
             mirrored_slope.scale(F::of(-1.0));
-            a.panels.stack(&first, second);
-            slopes.stack(&slope, &mirrored_slope);
+            value.copy_from(slopes);
+            slopes.stack(value, mirrored_slope);
         }
     }
     a.exponent = z.exponent;
@@ -264,7 +270,7 @@ fn layer<F: Float>(
     layer: usize,
     watch: &mut impl Watch<F>,
 ) -> bool {
-    let Trace { first, inputs, kept, feed, z, scratch, sums } = trace;
+    let Trace { first, inputs, kept, feed, z, scratch, halves, sums } = trace;
     let (before, after) = inputs.split_at_mut(layer - *first + 1);
     let (input, h, kept) = (&before[layer - *first], &mut after[0], &mut kept[layer - *first]);
     let (hidden, numbers) = (&plan.hidden[layer], weights.layer(layer));
@@ -293,7 +299,7 @@ fn layer<F: Float>(
         kept.below.panels.values_mut().iter_mut().for_each(|z| *z = if *z > F::ZERO { F::ZERO } else { *z });
     }
     let a = if shape.order == Order::Pre { &mut kept.bent } else { &mut *h };
-    activate(&activation, z, a, &mut kept.slopes, scratch);
+    activate(&activation, z, a, &mut kept.slopes, halves);
     a.panels.clear_padding();
     watch.bent(layer, &kept.slopes);
     if let Some(norm) = plan.norm.filter(|_| plan.post_norm) {

@@ -239,7 +239,7 @@ mod tests {
     #[test]
     fn half_stable_points_are_where_smooth_relus_begin_to_have_an_edge() {
         // Roberts, Yaida and Hanin 2022, "The principles of deep learning theory", section 5.3.4: for swish
-        // C_b = 0.55514317, C_W = 1.98800468, K = 14.32; for gelu C_b = 0.17292239, C_W = 1.98305826, K = 3.44.
+        // C_b = 0.55514317, C_W = 1.98800468; for gelu C_b = 0.17292239, C_W = 1.98305826.
         for (name, variance, weights) in [("silu", 0.555_143_17, 1.988_004_68), ("gelu", 0.172_922_39, 1.983_058_26)] {
             assert!(critical(&activation(name), f64::sqrt(variance) - 2e-3).is_err());
             let found = critical(&activation(name), f64::sqrt(variance) + 2e-3).unwrap();

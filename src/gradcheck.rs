@@ -373,8 +373,7 @@ pub fn gradcheck(spec: &Spec, seed: u64, batch: usize, cancel: &Cancel) -> Resul
     let all = gradients(&plan, &weights, &x, &Start::Cotangent(cotangent.clone()), 1, |_| (), cancel)?;
 
     let tensors = plan.tensors();
-    let state =
-        tensors.iter().map(|(_, name, _)| name.clone()).zip(weights.tensors(&plan)).collect::<Tensors>();
+    let state = tensors.iter().map(|(_, name, _)| name.clone()).zip(weights.tensors(&plan)).collect::<Tensors>();
     let (x, cotangent) = (rows(&x, plan.columns), rows(&cotangent, plan.output()));
     let pass = naive::forward(spec, &layers, &state, &x);
     let largest =
@@ -420,8 +419,7 @@ pub fn gradcheck(spec: &Spec, seed: u64, batch: usize, cancel: &Cancel) -> Resul
     }
     let index = 2 * all.tensors.len();
     let direction = normals(Role::Direction, index, batch * plan.columns);
-    let motion =
-        Motion { state: Tensors::new(), x: Some(rows(&direction, plan.columns)), first: 0, signs: None };
+    let motion = Motion { state: Tensors::new(), x: Some(rows(&direction, plan.columns)), first: 0, signs: None };
     let signs = Stream::new(seed, index + 1, Role::Direction);
     errors.push(("input".to_owned(), point.error(&all.input, &direction, motion, signs)));
     Ok(errors)

@@ -526,14 +526,7 @@ pub fn forward(spec: &Spec, layers: &[Layer], state: &Tensors, x: &Rows) -> Pass
 }
 
 /// Every gradient from the cotangent `dL/dy`.
-pub fn backward(
-    spec: &Spec,
-    layers: &[Layer],
-    state: &Tensors,
-    x: &Rows,
-    pass: &Pass,
-    cotangent: &Rows,
-) -> Gradients {
+pub fn backward(spec: &Spec, layers: &[Layer], state: &Tensors, x: &Rows, pass: &Pass, cotangent: &Rows) -> Gradients {
     let mut all = Gradients {
         tensors: Tensors::new(),
         steps: vec![Tensors::new(); layers.len()],

@@ -161,13 +161,7 @@ impl Norm {
 
     /// From the gradient of the output to that of `z`, in its place; `sums` receives the gradients of the affine
     /// parameters, over the power of two that the signal had.
-    pub fn backward<F: Float>(
-        &self,
-        signal: &mut Scaled<F>,
-        affine: &Affine<F>,
-        kept: &Normed<F>,
-        sums: &mut Sums,
-    ) {
+    pub fn backward<F: Float>(&self, signal: &mut Scaled<F>, affine: &Affine<F>, kept: &Normed<F>, sums: &mut Sums) {
         let along = self.row.along;
         let (Normed { xhat, inverse }, Sums { weight, bias, along_xhat, means }) = (kept, sums);
         let dn = &mut signal.panels;

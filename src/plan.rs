@@ -198,10 +198,8 @@ impl Plan {
         let mut hidden = hidden.collect::<Vec<_>>();
         layers.iter().filter_map(|layer| layer.from).for_each(|from| hidden[from].opens_skip = true);
         let parameters = |(index, layer): (usize, &Layer)| {
-            let hidden_map = Map {
-                transform: spec.transform,
-                ..map(Some(index), place(Some(index)), (Role::Weight, Role::Bias))
-            };
+            let hidden_map =
+                Map { transform: spec.transform, ..map(Some(index), place(Some(index)), (Role::Weight, Role::Bias)) };
             let normed = match (layer.order, spec.post_norm) {
                 (Order::Pre, false) => layer.input,
                 (Order::Pre, true) => layer.fan_in,
@@ -384,7 +382,11 @@ impl Plan {
                 + 2 * smaller * smaller * size_of::<F>() as u128
         };
         // The sum over the steps of a tied net is in f64.
-        let sum = if self.tied() { 16 * self.parameters[0].map.fan_in as u128 * self.parameters[0].map.fan_out as u128 } else { 0 };
+        let sum = if self.tied() {
+            16 * self.parameters[0].map.fan_in as u128 * self.parameters[0].map.fan_out as u128
+        } else {
+            0
+        };
         self.maps().map(scratch).max().unwrap_or(0) + Panels::<F>::bytes(self.columns, batch) + sum
     }
 

@@ -20,7 +20,7 @@ use crate::spec::{BranchScale, PerLayer, Request, Rows, Spec};
 use crate::stats::{COLUMNS, Columns};
 use crate::transform::Transform;
 use crate::weights::Weights as Numbers;
-use crate::{activation, gradients, init, loss, norm, rng, run, simd, skip, spec, threads, transform};
+use crate::{activation, gain, gradients, init, loss, norm, rng, run, simd, skip, spec, threads, transform};
 use numpy::{Element, PyArray1, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
@@ -323,8 +323,10 @@ fn draw<F: Float>(
 ) -> PyResult<Arc<Numbers<F>>> {
     let samples = x.map(|x| samples::<F>(plan, steps(spec), x, 0)).transpose()?;
     if samples.is_some() && !plan.calibrates {
-        return Err(Error::Value("x is given, but no init of this spec looks at data; only init='lsuv' does".to_owned())
-            .into());
+        return Err(Error::Value(
+            "x is given, but no init of this spec looks at data; only init='lsuv' does".to_owned(),
+        )
+        .into());
     }
     let calibration = if plan.calibrates { plan.pass_bytes::<F>(BATCH) } else { 0 };
     check_memory("drawing these weights", plan.weight_bytes::<F>() + calibration, "lower depth or width")?;
@@ -657,6 +659,16 @@ fn loss_facts(loss: &str) -> PyResult<(bool, String)> {
     Ok((loss.takes_classes(), loss.reduction()))
 }
 
+/// The gain of an activation: torch's (`mode` None), or derived for one direction.
+#[pyfunction]
+fn calculate_gain(activation: &Bound<'_, PyAny>, param: &Bound<'_, PyAny>, mode: &Bound<'_, PyAny>) -> PyResult<f64> {
+    let mut call = Call::parse("activation", &text("activation", activation)?)?;
+    let param = optional(param, |param| argument("param", param))?;
+    call.arguments.extend(param.map(|param| (None, param)));
+    let mode = optional(mode, |mode| text("mode", mode))?;
+    Ok(gain::gain(&Activation::new(&call)?, mode.as_deref())?)
+}
+
 /// Measure cells; `report(index, columns)` is called for each as it is finished.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)] // The keywords of Python's `probe`.
@@ -747,7 +759,7 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{Weights, build_info, canonical, gradcheck, loss_facts, probe, resolve};
+    use super::{Weights, build_info, calculate_gain, canonical, gradcheck, loss_facts, probe, resolve};
 
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {

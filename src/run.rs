@@ -406,21 +406,14 @@ mod tests {
 
     fn spec(depth: i128, activation: &str, skip: bool, block: i128, out: Option<i128>) -> Spec {
         Spec::new(&Request {
-            depth,
-            width: PerLayer::All(12),
             in_features: Some(7),
             out_features: out,
             activation: PerLayer::All(activation.to_owned()),
-            init: PerLayer::All("kaiming_normal".to_owned()),
             bias: (activation == "tanh").then(|| "normal(std=0.1)".to_owned()),
-            norm: None,
-            norm_position: "pre".to_owned(),
             skip: skip.then(|| "residual".to_owned()),
             branch_scale: BranchScale::Number(0.7),
             block,
-            weight_transform: None,
-            tied: false,
-            inputs: "first".to_owned(),
+            ..Request::new(depth, 12)
         })
         .unwrap()
     }
@@ -431,7 +424,9 @@ mod tests {
 
     /// Bits of every cell's columns; `NaN` has bits too.
     fn bits(all: &[Vec<Columns>]) -> Vec<Vec<u64>> {
-        let of_run = |run: &Columns| run.values.iter().flatten().map(|v| v.to_bits()).collect::<Vec<_>>();
+        let of_run = |run: &Columns| {
+            run.values.iter().flatten().chain([&run.log10_total]).map(|v| v.to_bits()).collect::<Vec<_>>()
+        };
         all.iter().map(|cell| cell.iter().flat_map(of_run).collect()).collect()
     }
 
@@ -439,6 +434,27 @@ mod tests {
         let all = Mutex::new(vec![Vec::new(); job.specs.len()]);
         probe(job, &Cancel::default(), &|cell, columns| all.lock().unwrap()[cell] = columns).unwrap();
         all.into_inner().unwrap()
+    }
+
+    /// Nets of the wider model space, that differ in depth alone.
+    fn wider(depth: i128) -> Vec<Spec> {
+        let named = |text: &str| Some(text.to_owned());
+        let plain = Request { activation: PerLayer::All("gelu".to_owned()), ..Request::new(depth, 12) };
+        let all = [
+            Request { norm: named("batch"), out_features: Some(3), ..plain.clone() },
+            Request { norm: named("rms"), skip: named("residual(order=pre)"), block: 2, ..plain.clone() },
+            Request { skip: named("highway"), in_features: Some(7), block: 2, ..plain.clone() },
+            Request { skip: named("dense"), width: PerLayer::All(3), ..plain.clone() },
+            Request { skip: named("rezero(alpha=0.4, order=post)"), ..plain.clone() },
+            Request { activation: PerLayer::All("prelu".to_owned()), skip: named("dense"), ..plain.clone() },
+            Request { activation: PerLayer::All("crelu".to_owned()), ..plain.clone() },
+            Request { activation: PerLayer::All("swiglu".to_owned()), norm: named("layer"), ..plain.clone() },
+            Request { tied: true, out_features: Some(2), ..plain.clone() },
+            Request { tied: true, inputs: "every".to_owned(), in_features: Some(5), ..plain.clone() },
+            Request { init: PerLayer::All("lsuv".to_owned()), out_features: Some(3), ..plain.clone() },
+            Request { weight_transform: named("weight_standardization"), ..plain },
+        ];
+        all.iter().map(|request| Spec::new(request).unwrap()).collect()
     }
 
     /// Nets of several kinds in one list, with depths out of order and one depth twice.
@@ -458,7 +474,17 @@ mod tests {
             let alone = |spec: Spec| measured(&job(vec![spec], batch)).remove(0);
             let expected = mixed().into_iter().map(alone).collect::<Vec<_>>();
             assert_eq!(bits(&measured(&job(mixed(), batch))), bits(&expected));
+            let several = || [4, 12, 6].into_iter().flat_map(wider);
+            let expected = several().map(alone).collect::<Vec<_>>();
+            assert_eq!(bits(&measured(&job(several().collect(), batch))), bits(&expected));
         }
+    }
+
+    #[test]
+    fn a_fed_net_shares_no_forward_pass_and_others_of_the_wider_space_do() {
+        let all = depths(&job([4, 12, 6].into_iter().flat_map(wider).collect(), 5));
+        assert_eq!(all.iter().filter(|depths| **depths == [12, 6, 4]).count(), 11);
+        assert_eq!(all.iter().filter(|depths| depths.len() == 1).count(), 3);
     }
 
     #[test]
@@ -509,6 +535,17 @@ mod tests {
                 assert_eq!(bits(&columns(segment)), expected, "{activation} {segment}");
             }
         }
+        for (deep, shallow) in wider(12).into_iter().zip(wider(6)) {
+            let specs = if deep.kind() == shallow.kind() { vec![deep, shallow] } else { vec![deep] };
+            let job = job(specs, 9);
+            let plans = plans(&job);
+            let columns =
+                |segment| vec![run(&job, &plans, segment, 5, &mut Workspace::new(1, 0), &Cancel::default()).unwrap()];
+            let expected = bits(&columns(12));
+            for segment in [2, 4, 10] {
+                assert_eq!(bits(&columns(segment)), expected, "{} {segment}", job.specs[0].content());
+            }
+        }
     }
 
     #[test]
@@ -526,7 +563,8 @@ mod tests {
         assert!(layer > 40 && layer < 160, "{layer}");
         assert!(whole[0].values[0][layer - 1].is_finite() && whole[0].values[0][layer + 1].is_nan());
         assert_eq!(whole[1].first_nonfinite, None);
-        assert!(whole[1].values.iter().flatten().all(|v| v.is_finite()));
+        assert!(whole[1].values[..10].iter().flatten().all(|v| v.is_finite()));
+        assert!(whole[1].log10_total.is_finite());
         assert_eq!(bits(&[columns(7)]), bits(&[whole]));
     }
 

@@ -68,10 +68,7 @@ static TABLE: [Row; 4] = [
         signature: Signature {
             name: "highway",
             aliases: &[],
-            params: &[
-                Param::new("gate_bias", Domain::Finite, -1.0),
-                Param::new("gate_gain", Domain::NonNegative, 1.0),
-            ],
+            params: &[Param::new("gate_bias", Domain::Finite, -1.0), Param::new("gate_gain", Domain::NonNegative, 1.0)],
         },
         join: Join::Gate,
     },

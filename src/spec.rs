@@ -102,6 +102,29 @@ pub struct Request {
     pub inputs: String,
 }
 
+impl Request {
+    /// A net of which no more is said: the defaults of Python's `MLP`.
+    pub fn new(depth: i128, width: i128) -> Self {
+        Self {
+            depth,
+            width: PerLayer::All(width),
+            in_features: None,
+            out_features: None,
+            activation: PerLayer::All("relu".to_owned()),
+            init: PerLayer::All("kaiming_normal".to_owned()),
+            bias: None,
+            norm: None,
+            norm_position: POSITIONS[0].to_owned(),
+            skip: None,
+            branch_scale: BranchScale::Number(1.0),
+            block: 1,
+            weight_transform: None,
+            tied: false,
+            inputs: INPUTS[0].to_owned(),
+        }
+    }
+}
+
 /// Where a normalisation stands.
 const POSITIONS: [&str; 2] = ["pre", "post"];
 /// Which layers may get the input.
@@ -197,10 +220,8 @@ impl Spec {
         let widths = request.width.map("width", depth, |name, &w| width(&name, w))?;
         let activation =
             request.activation.map("activation", depth, |name, text| Activation::new(&Call::parse(&name, text)?))?;
-        let (skip, fed) = (
-            optional("skip", request.skip.as_deref(), Skip::new)?,
-            word("inputs", &request.inputs, INPUTS)?,
-        );
+        let (skip, fed) =
+            (optional("skip", request.skip.as_deref(), Skip::new)?, word("inputs", &request.inputs, INPUTS)?);
         // Checked without a skip too: a typo is a typo, and a sweep may switch the skip on.
         let block = integer("block", request.block, 1, MAX_DEPTH as u64)? as usize;
         let spec = Self {
@@ -341,16 +362,14 @@ impl Spec {
                 "tied=True cannot have skip='dense': each layer would have more columns than the one before".to_owned(),
             ));
         }
-        for (name, count) in [
-            ("activation", self.activation.values().len()),
-            ("init", self.init.values().len()),
-        ] {
+        for (name, count) in [("activation", self.activation.values().len()), ("init", self.init.values().len())] {
             if count > 1 {
                 return Err(Error::value(name, "one for all layers with tied=True", format!("{count} values")));
             }
         }
         let (first, names) = (layers[0], "with tied=True, whose layers share one weight matrix");
-        let differs = |layer: &&Layer| (layer.fan_in, layer.width, layer.output) != (first.fan_in, first.width, first.input);
+        let differs =
+            |layer: &&Layer| (layer.fan_in, layer.width, layer.output) != (first.fan_in, first.width, first.input);
         match layers.iter().find(differs) {
             None => Ok(()),
             Some(layer) if layer.fan_in != first.fan_in || layer.width != first.width => {
@@ -395,6 +414,17 @@ impl Spec {
         let readout = self.out_features.map(|_| None);
         let every = (0..self.depth).map(Some).chain(readout);
         every.into_iter().try_for_each(|layer| self.init_of(layer).check(&self.place(layers, layer)))?;
+        let equal = |layer: &usize| self.init_of(Some(*layer)).weight(&self.place(layers, Some(*layer))).is_isometry();
+        if let (Some(transform), Some(layer)) =
+            (self.transform.filter(Transform::by_singular_value), (0..self.depth).find(equal))
+        {
+            return Err(Error::Value(format!(
+                "weight_transform='{}' has no gradient where all singular values are equal, as with init='{}'; choose \
+                 another init",
+                transform.text(),
+                self.init_of(Some(layer)).text()
+            )));
+        }
         let Some(init) = self.init.values().iter().find(|init| init.calibrates()) else { return Ok(()) };
         if let Some(transform) = self.transform {
             return Err(Error::Value(format!(
@@ -573,22 +603,16 @@ pub fn class_range(ids: &[usize], outputs: usize) -> Result<()> {
 mod tests {
     use super::*;
 
-    pub(crate) fn request() -> Request {
-        Request {
-            depth: 4,
-            width: PerLayer::All(8),
-            in_features: None,
-            out_features: None,
-            activation: PerLayer::All("tanh".to_owned()),
-            init: "xavier_normal".to_owned(),
-            bias: None,
-            norm: None,
-            norm_position: "pre".to_owned(),
-            skip: None,
-            branch_scale: BranchScale::Number(1.0),
-            block: 1,
-            tied: false,
-        }
+    fn one(text: &str) -> PerLayer<String> {
+        PerLayer::All(text.to_owned())
+    }
+
+    fn some(text: &str) -> Option<String> {
+        Some(text.to_owned())
+    }
+
+    fn request() -> Request {
+        Request { activation: one("tanh"), init: one("xavier_normal"), ..Request::new(4, 8) }
     }
 
     fn refusal(change: impl FnOnce(&mut Request)) -> String {
@@ -607,13 +631,10 @@ mod tests {
             (refusal(|r| r.width = PerLayer::Each(vec![8, 8])), ["width", "4 layers", "got 2 values"]),
             (refusal(|r| r.width = PerLayer::Each(vec![8, 8, 0, 8])), ["width[2]", "integer from 1", "got 0"]),
             (refusal(|r| r.in_features = Some(0)), ["in_features", "integer from 1", "got 0"]),
-            (
-                refusal(|r| r.activation = PerLayer::All("tnah".to_owned())),
-                ["unknown activation 'tnah'", "'tanh'", "linear, sigmoid"],
-            ),
-            (refusal(|r| r.init = "xavier".to_owned()), ["unknown init 'xavier'", "choose from", "zeros"]),
-            (refusal(|r| r.init = "lecun_normal(gain=-1)".to_owned()), ["gain", "0 or more", "got -1"]),
-            (refusal(|r| r.init = "lecun_normal(gain=nan)".to_owned()), ["gain", "finite", "got NaN"]),
+            (refusal(|r| r.activation = one("tnah")), ["unknown activation 'tnah'", "'tanh'", "linear, sigmoid"]),
+            (refusal(|r| r.init = one("xavier")), ["unknown init 'xavier'", "choose from", "zeros"]),
+            (refusal(|r| r.init = one("lecun_normal(gain=-1)")), ["gain", "0 or more", "got -1"]),
+            (refusal(|r| r.init = one("lecun_normal(gain=nan)")), ["gain", "finite", "got NaN"]),
             (refusal(|r| r.bias = Some("orthogonal".to_owned())), ["bias", "zeros, constant", "'orthogonal'"]),
             (
                 refusal(|r| r.skip = Some("residul".to_owned())),
@@ -625,13 +646,60 @@ mod tests {
                 ["branch_scale", "'1/sqrt(L)'", "'1/L'"],
             ),
             (refusal(|r| r.block = 0), ["block", "integer from 1", "got 0"]),
+            (refusal(|r| (r.skip, r.block) = (some("residual"), 3)), ["depth", "multiple of block=3", "got 4"]),
             (
-                refusal(|r| (r.skip, r.block) = (Some("residual".to_owned()), 3)),
-                ["depth", "multiple of block=3", "got 4"],
+                refusal(|r| (r.skip, r.width) = (some("residual"), PerLayer::Each(vec![8, 8, 4, 4]))),
+                ["as many features at both ends", "8 before layer 2", "width[2]=4"],
             ),
             (
-                refusal(|r| (r.skip, r.width) = (Some("residual".to_owned()), PerLayer::Each(vec![8, 8, 4, 4]))),
-                ["equal widths", "width[1]=8", "width[2]=4"],
+                refusal(|r| (r.skip, r.width) = (some("highway"), PerLayer::Each(vec![8, 8, 4, 4]))),
+                ["a highway skip", "8 before layer 2", "4 after layer 2"],
+            ),
+            (
+                refusal(|r| (r.skip, r.activation) = (some("residual(order=post)"), one("crelu"))),
+                ["as many features", "16 before layer 1", "8 after layer 1"],
+            ),
+            (
+                refusal(|r| (r.activation, r.width) = (one("glu"), PerLayer::All(7))),
+                ["width", "'glu'", "even, for half of its units are gates, got 7"],
+            ),
+            (refusal(|r| r.norm = some("bacth")), ["unknown norm 'bacth'", "did you mean 'batch'", "rms"]),
+            (refusal(|r| r.norm = some("none")), ["norm must be None", "a name", "'none'"]),
+            (refusal(|r| r.norm = some("layer(eps=-1)")), ["eps", "0 or more", "got -1"]),
+            (refusal(|r| r.norm_position = "mid".to_owned()), ["norm_position", "'pre' or 'post'", "'mid'"]),
+            (refusal(|r| r.skip = some("residual(before)")), ["order", "after, linear, post, pre", "'before'"]),
+            (
+                refusal(|r| (r.skip, r.branch_scale) = (some("dense"), BranchScale::Number(0.5))),
+                ["branch_scale", "1 with a dense skip", "got 0.5"],
+            ),
+            (
+                refusal(|r| r.weight_transform = some("weightnorm")),
+                ["unknown weight_transform", "weight_standardization", "spectral_norm"],
+            ),
+            (
+                refusal(|r| (r.weight_transform, r.init) = (some("spectral_norm"), one("orthogonal"))),
+                ["spectral_norm", "all singular values are equal", "init='orthogonal'"],
+            ),
+            (
+                refusal(|r| (r.weight_transform, r.init) = (some("standardize"), one("lsuv"))),
+                ["lsuv", "scales weights", "weight_standardization"],
+            ),
+            (refusal(|r| (r.tied, r.init) = (true, one("lsuv"))), ["lsuv", "each layer", "tied=True"]),
+            (refusal(|r| (r.tied, r.skip) = (true, some("dense"))), ["tied=True", "dense", "more columns"]),
+            (refusal(|r| (r.tied, r.in_features) = (true, Some(3))), ["in_features must be 8", "share", "'every'"]),
+            (
+                refusal(|r| (r.tied, r.width) = (true, PerLayer::Each(vec![8, 8, 8, 4]))),
+                ["width", "the same everywhere", "got 4"],
+            ),
+            (
+                refusal(|r| (r.tied, r.activation) = (true, PerLayer::Each(vec!["tanh".to_owned(); 4]))),
+                ["activation", "one for all layers", "4 values"],
+            ),
+            (refusal(|r| r.inputs = "every".to_owned()), ["inputs='every'", "tied=True", "recurrent"]),
+            (refusal(|r| r.inputs = "all".to_owned()), ["inputs", "'first' or 'every'", "'all'"]),
+            (
+                refusal(|r| r.init = PerLayer::Each(vec!["zeros".to_owned(); 5])),
+                ["init", "one for each of the 4 layers", "5 values"],
             ),
         ] {
             for part in parts {
@@ -647,11 +715,49 @@ mod tests {
             width: PerLayer::Each(vec![8; 4]),
             in_features: Some(8),
             activation: PerLayer::Each(vec!["tanh".to_owned(); 4]),
-            init: "xavier_normal(gain=1.0)".to_owned(),
+            init: PerLayer::Each(vec!["xavier_normal(gain=1.0)".to_owned(); 4]),
+            norm_position: "post".to_owned(),
             block: 2,
             ..request()
         };
         assert_eq!(Spec::new(&spelled).unwrap().content(), plain);
         assert_eq!(plain, "depth=4;width=8;in=8;activation=tanh;init=xavier_normal");
+    }
+
+    fn layers(change: impl FnOnce(&mut Request)) -> Vec<(usize, usize, usize, usize, bool)> {
+        let mut request = request();
+        change(&mut request);
+        let layers = Spec::new(&request).unwrap().layers().unwrap();
+        layers.iter().map(|l| (l.input, l.fan_in, l.width, l.output, l.from.is_some())).collect()
+    }
+
+    #[test]
+    fn widths_follow_from_what_activations_and_skips_make_of_them() {
+        let plain = [(8, 8, 8, 8, false); 4];
+        assert_eq!(layers(|_| ()), plain);
+        assert_eq!(
+            layers(|r| r.activation = one("glu")),
+            [(8, 8, 8, 4, false), (4, 4, 8, 4, false), (4, 4, 8, 4, false), (4, 4, 8, 4, false)]
+        );
+        assert_eq!(layers(|r| r.activation = one("crelu"))[1], (16, 16, 8, 16, false));
+        // An activation before the map: its outputs are what the map gets.
+        let pre = layers(|r| (r.activation, r.skip) = (one("crelu"), some("residual(order=pre)")));
+        assert_eq!(pre, [(8, 16, 8, 8, true); 4]);
+        let dense = layers(|r| (r.skip, r.in_features, r.block) = (some("dense"), Some(3), 2));
+        assert_eq!(dense, [(3, 3, 8, 8, false), (8, 8, 8, 11, true), (11, 11, 8, 8, false), (8, 8, 8, 19, true)]);
+    }
+
+    #[test]
+    fn a_first_block_that_changes_the_width_has_no_skip_and_is_activated_throughout() {
+        for skip in ["residual", "residual(order=linear)", "residual(order=pre)", "rezero", "highway"] {
+            let mut request = Request { skip: some(skip), block: 2, in_features: Some(3), ..request() };
+            let of = |request: &Request| Spec::new(request).unwrap().layers().unwrap();
+            let layers = of(&request);
+            assert!(layers[..2].iter().all(|l| l.from.is_none() && l.order == Order::After), "{skip}");
+            assert_eq!(layers[1].activation.text(), "tanh", "{skip}");
+            assert_eq!(layers[3].from, Some(2), "{skip}");
+            request.in_features = None;
+            assert_eq!(of(&request)[1].from, Some(0), "{skip}");
+        }
     }
 }

@@ -69,8 +69,8 @@ impl Total {
         }
         let own = if squares.is_finite() { exponent_of(squares) } else { 0 };
         let common = self.exponent.max(exponent + own);
-        self.value = times_power_of_two(self.value, self.exponent - common)
-            + times_power_of_two(squares, exponent - common);
+        self.value =
+            times_power_of_two(self.value, self.exponent - common) + times_power_of_two(squares, exponent - common);
         self.exponent = common;
     }
 }
@@ -141,7 +141,9 @@ pub struct Buffers<F> {
     by_gram: bool,
     /// The layer whose input that is.
     level: usize,
-    /// The same of its deltas.
+    /// The same of another input.
+    other_gram: Matrix<F>,
+    /// The same of deltas.
     delta_gram: Matrix<F>,
     matrix: Matrix<F>,
     scratch: Matrix<F>,
@@ -158,6 +160,7 @@ impl<F> Default for Buffers<F> {
             gram: Matrix::default(),
             by_gram: false,
             level: usize::MAX,
+            other_gram: Matrix::default(),
             delta_gram: Matrix::default(),
             matrix: Matrix::default(),
             scratch: Matrix::default(),
@@ -300,19 +303,29 @@ impl<F: Float> Gauge<'_, F> {
     /// Squared norms of a map's weight gradient: of the whole, and summed over its samples' shares. Both are over
     /// `4^(delta.exponent + input.exponent)`, `near` being the input.
     fn weight_gradient(&mut self, which: Which, delta: &Scaled<F>, near: &Scaled<F>, level: Option<usize>) -> [f64; 2] {
-        let Buffers { gram: input_gram, by_gram, level: kept, delta_gram, matrix, scratch, samples, other, .. } =
-            &mut *self.buffers;
+        let Buffers {
+            gram: input_gram,
+            by_gram,
+            level: kept,
+            other_gram,
+            delta_gram,
+            matrix,
+            scratch,
+            samples,
+            other,
+            ..
+        } = &mut *self.buffers;
         let linear = self.weights.linear(which);
         let explicit = self.plan.tied() || linear.transformed.is_some();
-        let (mut fresh, mut by_gram) = (Matrix::default(), *by_gram && !explicit);
+        let mut by_gram = *by_gram && !explicit;
         let input_gram = if level == Some(*kept) {
             input_gram
         } else {
             by_gram = !explicit && delta.panels.batch() <= 2 * near.panels.features();
             if by_gram {
-                gram(&near.panels, &mut fresh);
+                gram(&near.panels, other_gram);
             }
-            &mut fresh
+            other_gram
         };
         if by_gram {
             gram(&delta.panels, delta_gram);

@@ -86,6 +86,11 @@ impl Transform {
         self.row.signature.text(&self.values)
     }
 
+    /// Does it ask which singular value is the largest?
+    pub fn by_singular_value(&self) -> bool {
+        self.row.kind == Kind::Spectral
+    }
+
     /// Transform a matrix with so many columns, in C order.
     pub fn apply(&self, weights: &mut [f64], columns: usize, cancel: &Cancel) -> Result<Back> {
         let gain = self.values[0];
@@ -239,7 +244,11 @@ fn largest_vector(diagonal: &[f64], beside: &[f64]) -> Vec<f64> {
     };
     for _ in 0..120 {
         let middle = low + (high - low) / 2.0;
-        if all_below(middle) { high = middle } else { low = middle }
+        if all_below(middle) {
+            high = middle
+        } else {
+            low = middle
+        }
         if high - low <= f64::EPSILON * scale {
             break;
         }

@@ -3,23 +3,15 @@
 use allocation_counter::measure;
 use vgcore::error::Cancel;
 use vgcore::run::{Job, probe};
-use vgcore::spec::{BranchScale, PerLayer, Request, Spec};
+use vgcore::spec::{PerLayer, Request, Spec};
 
-fn job(widths: &[i128], depth: usize, activation: &str, skip: bool, seeds: usize) -> Job<f32> {
+fn job(widths: &[i128], depth: usize, request: &Request, seeds: usize) -> Job<f32> {
     let spec = Spec::new(&Request {
         depth: depth as i128,
         width: PerLayer::Each(widths.iter().copied().cycle().take(depth).collect()),
-        in_features: None,
         out_features: Some(5),
-        activation: PerLayer::All(activation.to_owned()),
-        init: "xavier_normal".to_owned(),
         bias: Some("normal(std=0.1)".to_owned()),
-        norm: None,
-        norm_position: "pre".to_owned(),
-        skip: skip.then(|| "residual".to_owned()),
-        branch_scale: BranchScale::Number(1.0),
-        block: 1,
-        tied: false,
+        ..request.clone()
     });
     // One thread: allocations are counted on the thread that measures.
     Job { specs: vec![spec.unwrap()], data: None, batch: 40, seed: 0, seeds, threads: 1 }
@@ -28,17 +20,31 @@ fn job(widths: &[i128], depth: usize, activation: &str, skip: bool, seeds: usize
 #[test]
 fn further_runs_allocate_as_often_at_any_depth() {
     // A batch of 40 takes Gram matrices at widths from 20 on, and weight gradients below.
-    let nets: [(&[i128], _, _); 4] =
-        [(&[24], "relu", false), (&[24], "tanh", true), (&[12], "gelu", false), (&[100, 4], "tanh", false)];
-    for (widths, activation, skip) in nets {
+    let activation = |name: &str| Request { activation: PerLayer::All(name.to_owned()), ..Request::new(1, 1) };
+    let norm = |name: &str| Request { norm: Some(name.to_owned()), ..activation("tanh") };
+    let skip = |name: &str| Request { skip: Some(name.to_owned()), ..norm("layer") };
+    let nets: [(&[i128], Request); 11] = [
+        (&[24], activation("relu")),
+        (&[12], activation("gelu")),
+        (&[24], activation("glu")),
+        (&[24], activation("crelu")),
+        (&[24], activation("prelu")),
+        (&[100, 4], activation("tanh")),
+        (&[24], norm("batch")),
+        (&[24], skip("residual")),
+        (&[24], skip("residual(order=pre)")),
+        (&[24], skip("rezero(alpha=0.5)")),
+        (&[24], skip("highway")),
+    ];
+    for (widths, request) in nets {
         let count = |depth, seeds| {
-            let job = job(widths, depth, activation, skip, seeds);
+            let job = job(widths, depth, &request, seeds);
             measure(|| probe(&job, &Cancel::default(), &|_, _| ()).unwrap()).count_total
         };
         let of_four_runs = |depth| count(depth, 8) - count(depth, 4);
         assert!(of_four_runs(4) > 0);
         // A buffer that few layers need may grow late, once: not 240 times.
         let (shallow, deep) = (of_four_runs(4), of_four_runs(64));
-        assert!(deep <= shallow + 2, "{activation} {widths:?}: {shallow} {deep}");
+        assert!(deep <= shallow + 2, "{request:?} {widths:?}: {shallow} {deep}");
     }
 }

@@ -79,8 +79,9 @@ def reduced(losses: dict[str, Function], loss: str, out: Any, y: Any) -> Any:
     return terms.sum() if over == "sum" else terms.mean()
 
 
-def saturating(where: Function, sigmoid: Function, tanh: Function, erfc: Function) -> dict[str, Function]:
-    """Activations whose derivative needs care where they saturate."""
+def shared(np_: Any, sigmoid: Function, tanh: Function, erf: Function, erfc: Function) -> dict[str, Function]:
+    """Activations in the words of any array library: those whose derivative needs care, or that no library has."""
+    where = np_.where
 
     def sigmoid_(z: Any) -> Any:
         return where(z < 0, sigmoid(z), 1 - sigmoid(-z))
@@ -93,7 +94,49 @@ def saturating(where: Function, sigmoid: Function, tanh: Function, erfc: Functio
             return z * erfc(-z / math.sqrt(2)) / 2
         return z * sigmoid_(math.sqrt(8 / math.pi) * (z + 0.044715 * z**3))
 
-    return {"sigmoid": sigmoid_, "tanh": tanh_, "gelu": gelu, "silu": lambda z: z * sigmoid_(z)}
+    def silu(z: Any) -> Any:
+        return z * sigmoid_(z)
+
+    def softsign(z: Any) -> Any:
+        return where(abs(z) < 1, z / (1 + abs(z)), np_.sign(z) * (1 - 1 / (1 + abs(z))))
+
+    def tanhshrink(z: Any) -> Any:
+        small = where(abs(z) < 1, z, 0 * z)
+        q = 0 * z
+        for odd in range(23, 1, -2):  # Lambert's continued fraction of tanh
+            q = small**2 / (odd + q)
+        return where(abs(z) < 1, small * q / (1 + q), z - tanh_(z))
+
+    def squareplus(z: Any, b: float) -> Any:
+        root = np_.sqrt(z**2 + b)
+        return where(z > 0, z + root, b / (root + abs(z))) / 2
+
+    def gated(opening: Function) -> Function:
+        def of_halves(z: Any, **params: Any) -> Any:
+            half = z.shape[1] // 2
+            return z[:, :half] * opening(z[:, half:], **params)
+
+        return of_halves
+
+    return {
+        "linear": lambda z: z,
+        "sigmoid": sigmoid_,
+        "tanh": tanh_,
+        "gelu": gelu,
+        "silu": silu,
+        "softsign": softsign,
+        "tanhshrink": tanhshrink,
+        "erf": erf,
+        "sin": lambda z, omega: np_.sin(omega * z),
+        "arctan": np_.arctan,
+        "abs": np_.abs,
+        "squareplus": squareplus,
+        "snake": lambda z, alpha: z + np_.sin(alpha * z) ** 2 / alpha,
+        "crelu": lambda z: np_.concatenate([where(z > 0, z, 0 * z), where(z < 0, -z, 0 * z)], 1),
+        "glu": gated(sigmoid_),
+        "swiglu": gated(silu),
+        "geglu": gated(gelu),
+    }
 
 
 def jax_gradients(
@@ -129,14 +172,28 @@ def jax_gradients(
         others = nn.logsumexp(jnp.where(is_target, -jnp.inf, margins), axis=1)
         return jnp.logaddexp(others, 0) - label_smoothing * margins.mean(axis=1)
 
+    def leaky(z: Any, negative_slope: float) -> Any:
+        return jnp.where(z > 0, z, negative_slope * z)
+
     activations = {
-        "linear": lambda z: z,
+        "hardtanh": lambda z, min_val, max_val: jnp.minimum(jnp.maximum(z, min_val), max_val),
         "relu": nn.relu,
-        "leaky_relu": lambda z, negative_slope: jnp.where(z > 0, z, negative_slope * z),
+        "relu6": nn.relu6,
+        "leaky_relu": leaky,
+        "prelu": lambda z, init: leaky(z, negative_slope=init),
+        "rrelu": lambda z, lower, upper: leaky(z, (lower + upper) / 2),
         "elu": elu,
+        "celu": lambda z, alpha: alpha * elu(z / alpha, 1.0),
         "selu": lambda z: 1.0507009873554805 * elu(z, 1.6732632423543772),
+        "mish": nn.mish,
         "softplus": softplus,
-        **saturating(jnp.where, nn.sigmoid, jnp.tanh, jax.scipy.special.erfc),
+        "hardsigmoid": nn.hard_sigmoid,
+        "hardswish": nn.hard_swish,
+        "logsigmoid": nn.log_sigmoid,
+        "softshrink": lambda z, lambd: jnp.sign(z) * jnp.maximum(abs(z) - lambd, 0),
+        "hardshrink": lambda z, lambd: jnp.where(abs(z) > lambd, z, 0),
+        "threshold": lambda z, threshold, value: jnp.where(z > threshold, z, value),
+        **shared(jnp, nn.sigmoid, jnp.tanh, jax.scipy.special.erf, jax.scipy.special.erfc),
     }
     losses: dict[str, Function] = {
         "mse": lambda out, target: (out - target) ** 2,
@@ -186,14 +243,14 @@ def torch_gradients(
         others = margins.scatter(1, target[:, None], -math.inf).logsumexp(1)
         return torch.logaddexp(others, torch.zeros_like(others)) - label_smoothing * margins.mean(1)
 
+    named = (
+        *("hardtanh", "relu", "relu6", "leaky_relu", "rrelu", "elu", "celu", "selu", "mish", "softplus"),
+        *("hardsigmoid", "hardswish", "logsigmoid", "softshrink", "hardshrink", "threshold"),
+    )
     activations = {
-        "linear": lambda z: z,
-        "relu": functional.relu,
-        "leaky_relu": functional.leaky_relu,
-        "elu": functional.elu,
-        "selu": functional.selu,
-        "softplus": functional.softplus,
-        **saturating(torch.where, torch.sigmoid, torch.tanh, torch.erfc),
+        **{name: getattr(functional, name) for name in named},
+        "prelu": lambda z, init: functional.leaky_relu(z, negative_slope=init),
+        **shared(torch, torch.sigmoid, torch.tanh, torch.erf, torch.erfc),
     }
     losses: dict[str, Function] = {
         "mse": partial(functional.mse_loss, reduction="none"),

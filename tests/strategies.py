@@ -32,35 +32,80 @@ def hundredths(low: float, high: float) -> st.SearchStrategy[float]:
 
 # The ranges keep signals within a few orders of magnitude over six layers.
 GAIN = hundredths(0.5, 2)
-KAIMING: Parameters = {"a": hundredths(0, 2), "mode": st.sampled_from(["fan_in", "fan_out"])}
+NONLINEARITY = st.sampled_from(["leaky_relu", "relu", "tanh", "sigmoid", "selu", "linear"])
+FANS = st.sampled_from(["fan_in", "fan_out"])
+KAIMING: Parameters = {"a": hundredths(0, 2), "mode": FANS, "nonlinearity": NONLINEARITY}
 INIT_PARAMETERS: dict[str, Parameters] = {
     "constant": {"value": hundredths(-0.2, 0.2)},
     "uniform": {"a": hundredths(-0.5, -0.1), "b": hundredths(0.1, 0.5)},
     "normal": {"mean": hundredths(-0.1, 0.1), "std": hundredths(0.1, 0.4)},
     "kaiming_uniform": KAIMING,
     "kaiming_normal": KAIMING,
+    "trunc_normal": {
+        "mean": hundredths(-0.1, 0.1),
+        "std": hundredths(0.1, 0.4),
+        "a": hundredths(-0.9, -0.2),
+        "b": hundredths(0.2, 0.9),
+    },
+    "variance_scaling": {
+        "scale": hundredths(0.5, 2),
+        "mode": st.sampled_from(["fan_in", "fan_out", "fan_avg"]),
+        "distribution": st.sampled_from(["truncated_normal", "untruncated_normal", "uniform"]),
+    },
+    "sparse": {"sparsity": hundredths(0, 1), "std": hundredths(0.1, 0.6)},
+    "ones": {"gain": hundredths(0, 0.2)},
     "mean_field": {"sigma_w": hundredths(0.5, 1.5), "sigma_b": hundredths(0, 1)},
 }
 # Without these the init has no value, or one that lets every layer grow by half its width.
-REQUIRED = {"constant": {"value"}, "uniform": {"a", "b"}, "normal": {"std"}}
-BIAS_INITS = ("zeros", "constant", "uniform", "normal", "torch_default")
+REQUIRED = {
+    "constant": {"value"},
+    "ones": {"gain"},
+    "uniform": {"a", "b"},
+    "normal": {"std"},
+    "trunc_normal": {"std", "a", "b"},
+    "sparse": {"sparsity", "std"},
+}
+BIAS_INITS = ("zeros", "constant", "ones", "uniform", "normal", "trunc_normal", "torch_default")
+# Every init by the shortest text that it has, for nets of even width.
+INITS = tuple({"constant": "constant(value=1)", "sparse": "sparse(sparsity=0.5)"}.get(name, name) for name in vg.INITS)
+# Those with an edge of chaos without biases.
+CRITICAL = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu")
 
 ACTIVATION_PARAMETERS: dict[str, Parameters] = {
+    "hardtanh": {"min_val": hundredths(-2, -0.5), "max_val": hundredths(0, 2)},
     "leaky_relu": {"negative_slope": hundredths(-0.5, 1.5)},
+    "prelu": {"init": hundredths(-0.5, 1.5)},
+    "rrelu": {"lower": hundredths(-0.5, 0.3), "upper": hundredths(0.4, 1.5)},
     "elu": {"alpha": hundredths(0.2, 2)},
+    "celu": {"alpha": hundredths(0.2, 2)},
     "gelu": {"approximate": st.sampled_from(["none", "tanh"])},
+    "geglu": {"approximate": st.sampled_from(["none", "tanh"])},
     "softplus": {"beta": hundredths(0.5, 3), "threshold": hundredths(5, 30)},
+    "softshrink": {"lambd": hundredths(0.1, 1)},
+    "hardshrink": {"lambd": hundredths(0.1, 1)},
+    "threshold": {"threshold": hundredths(-1, 1), "value": hundredths(-1, 1)},
+    "sin": {"omega": hundredths(0.2, 3)},
+    "squareplus": {"b": hundredths(0.1, 8)},
+    "snake": {"alpha": hundredths(0.2, 3)},
 }
+# Without these the activation has no value.
+ACTIVATION_REQUIRED = {"threshold": {"threshold", "value"}}
+# Every row of the table, with what it needs.
+EVERY_ACTIVATION = tuple(
+    "threshold(threshold=0.2, value=0.1)" if name == "threshold" else name for name in vg.ACTIVATIONS
+)
 
 
-def activations() -> st.SearchStrategy[vg.Activation]:
-    """Any activation, with some of its parameters given."""
+def activations(names: tuple[str, ...] = vg.ACTIVATIONS) -> st.SearchStrategy[vg.Activation]:
+    """Any activation of these names, with some of its parameters given."""
 
     def called(name: str) -> st.SearchStrategy[vg.Activation]:
-        given = st.fixed_dictionaries({}, optional=ACTIVATION_PARAMETERS.get(name, {}))
+        known = dict(ACTIVATION_PARAMETERS.get(name, {}))
+        required = {key: known.pop(key) for key in ACTIVATION_REQUIRED.get(name, ())}
+        given = st.fixed_dictionaries(required, optional=known)
         return given.map(lambda parameters: vg.Activation(name, **parameters))
 
-    return st.sampled_from(vg.ACTIVATIONS).flatmap(called)
+    return st.sampled_from(names).flatmap(called)
 
 
 def inits(names: tuple[str, ...] = vg.INITS) -> st.SearchStrategy[vg.Init]:
@@ -79,16 +124,20 @@ def inits(names: tuple[str, ...] = vg.INITS) -> st.SearchStrategy[vg.Init]:
 def fields(draw: st.DrawFn) -> dict[str, Any]:
     """Keyword arguments of a valid `vg.MLP`."""
     depth = draw(st.integers(1, 6))
+    init = draw(inits())
     sizes = st.integers(1, 9)
+    if init.name == "looks_linear":  # pairs of units
+        sizes = st.integers(1, 4).map(lambda pairs: 2 * pairs)
+    kinds = activations(CRITICAL if init.name == "critical" else vg.ACTIVATIONS)
     skip = draw(st.sampled_from((None, *vg.SKIPS)))
-    each = [activations()] * depth
+    each = [kinds] * depth
     given: dict[str, Any] = {
         "depth": depth,
         "width": draw(sizes if skip else sizes | st.tuples(*[sizes] * depth)),
         "in_features": draw(st.none() | sizes),
         "out_features": draw(st.none() | st.integers(1, 5)),
-        "activation": draw(activations() | st.tuples(*each)),
-        "init": draw(inits()),
+        "activation": draw(kinds | st.tuples(*each)),
+        "init": init,
         "bias": draw(st.none() | inits(BIAS_INITS)),
         "skip": skip,
     }
@@ -155,7 +204,7 @@ def problems(draw: st.DrawFn) -> Problem:
     outputs = spec.out_features or widths[-1]
     x = rng.standard_normal((batch, spec.in_features or widths[0]))
     unfit = set(LEVEL)
-    if outputs == 1 or vg.Init(str(spec.init)).name == "constant":
+    if outputs == 1 or vg.Init(str(spec.init)).name in {"constant", "ones"}:
         # Its cotangent sums to zero over classes, which equal rows of W turn into rounding noise.
         unfit.add("cross_entropy")
     loss = draw(st.none() | losses(tuple(name for name in vg.LOSSES if name not in unfit)))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import vgcore as vg
+from strategies import INITS
 
 PLAIN = {"depth": 50, "width": 256, "activation": "tanh", "init": "xavier_normal"}
 FULL: dict[str, Any] = {
@@ -126,9 +127,8 @@ def test_the_tables_list_what_a_spec_takes() -> None:
     assert needed <= set(vg.ACTIVATIONS)
     for activation in vg.ACTIVATIONS:
         assert vg.MLP(depth=1, width=1, activation=activation).activation == activation
-    for init in vg.INITS:
-        text = "constant(value=1)" if init == "constant" else init
-        assert vg.MLP(depth=1, width=1, init=text).init == text
+    for init in INITS:
+        assert vg.MLP(depth=1, width=2, init=init).init == init
     for skip in vg.SKIPS:
         assert vg.MLP(depth=1, width=1, skip=skip).skip == skip
     assert vg.NORMS == ()

@@ -3,6 +3,7 @@
 from vgcore import data, plot, reference
 from vgcore._core import ACTIVATIONS, INITS, LOSSES, NORMS, SKIPS, WEIGHT_TRANSFORMS, __version__, build_info
 from vgcore.clip import Clipped, clip_adaptive, clip_grad_norm, clip_grad_value, get_total_norm
+from vgcore.gain import calculate_gain
 from vgcore.network import Gradients, Network, gradcheck
 from vgcore.probe import Factor, Probe, probe
 from vgcore.spec import MLP, Activation, Init, Loss, Norm, Skip
@@ -29,6 +30,7 @@ __all__ = [
     "Sweep",
     "__version__",
     "build_info",
+    "calculate_gain",
     "clip_adaptive",
     "clip_grad_norm",
     "clip_grad_value",

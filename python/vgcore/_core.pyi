@@ -17,6 +17,7 @@ __all__ = [
     "Weights",
     "__version__",
     "build_info",
+    "calculate_gain",
     "canonical",
     "gradcheck",
     "loss_facts",
@@ -49,6 +50,7 @@ class Weights:
 def canonical(spec: MLP) -> dict[str, Any]: ...
 def resolve(kind: str, name: str, params: dict[str, float | str | None]) -> tuple[str, dict[str, float | str], str]: ...
 def loss_facts(loss: str) -> tuple[bool, str]: ...
+def calculate_gain(activation: str, param: float | str | None, mode: str | None) -> float: ...
 def probe(
     specs: Sequence[MLP],
     report: Callable[[int, dict[str, Any]], object],

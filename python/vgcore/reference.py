@@ -16,6 +16,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -75,6 +76,7 @@ class Plan(NamedTuple):
 # --- Random numbers ------------------------------------------------------------------------------
 
 WEIGHT, BIAS, INPUT, COTANGENT, READOUT_WEIGHT, READOUT_BIAS = range(6)  # roles of a stream
+COMPANION = 32  # added to a role: the stream that says which elements count
 LOW_BITS = 16  # added to a role: the companion stream that extends 32 bits to 53
 
 
@@ -126,72 +128,171 @@ class Stream:
 # --- Initial weights -----------------------------------------------------------------------------
 
 
-def draw(kind: Kind, shape: tuple[int, ...], stream: Stream) -> Array:
+class Place(NamedTuple):
+    """A linear map's place in a net."""
+
+    fan_in: int
+    fan_out: int
+    layer: int | None  # 0-based; None for the readout
+    activation: str | None  # that the map feeds
+    blocks: int  # of the net; its depth without a skip
+    block: int  # layers of the residual branch that the map is in, 0 outside
+    ends_branch: bool
+
+    @classmethod
+    def of(cls, spec: MLP, plan: Plan, layer: int | None) -> Place:
+        """The place of a hidden layer or, for None, of the readout."""
+        blocks = spec.depth // spec.block if spec.skip else spec.depth
+        if layer is None:
+            return cls(plan.sizes[-1], spec.out_features or 0, None, None, blocks, 0, False)
+        end = layer - layer % spec.block + spec.block - 1
+        inside = end < spec.depth and plan.sources[end] is not None
+        fans = plan.sizes[layer], plan.sizes[layer + 1]
+        return cls(*fans, layer, plan.kinds[layer], blocks, spec.block if inside else 0, inside and layer == end)
+
+
+TORCH_GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+
+
+def kaiming_gain(p: dict[str, Any]) -> float:
+    """The `gain`, or what `torch.nn.init.calculate_gain` says of `nonlinearity` and `a`."""
+    leaky = math.sqrt(2 / (1 + p.get("a", 0.0) ** 2))
+    gain: float = p.get("gain", TORCH_GAINS.get(p.get("nonlinearity", "leaky_relu"), leaky))
+    return gain
+
+
+def scale(kind: Kind, at: Place) -> tuple[str, float]:
+    """The shape of the distribution of an init with mean 0, and its standard deviation."""
+    name, p = kind
+    gain: float = p.get("gain", 1.0)
+    fan_in = at.fan_in
+    match name:
+        case "xavier_uniform" | "xavier_normal" | "glorot_normal":  # Glorot & Bengio 2010
+            std = gain * math.sqrt(2 / (fan_in + at.fan_out))
+        case "kaiming_uniform" | "kaiming_normal":  # He et al. 2015
+            std = kaiming_gain(p) / math.sqrt(at.fan_out if p.get("mode") == "fan_out" else fan_in)
+        case "he_normal":  # Keras
+            std = gain * math.sqrt(2 / fan_in)
+        case "variance_scaling":  # Keras
+            fans = {"fan_in": fan_in, "fan_out": at.fan_out, "fan_avg": (fan_in + at.fan_out) / 2}
+            std = gain * math.sqrt(p.get("scale", 1.0) / fans[p.get("mode", "fan_in")])
+            return p.get("distribution", "truncated_normal"), std
+        case "torch_default":  # torch.nn.Linear: U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))
+            std = gain / math.sqrt(3 * fan_in)
+        case "mean_field":  # Poole et al. 2016
+            std = gain * p.get("sigma_w", 1.0) / math.sqrt(fan_in)
+        case "critical":  # the same on the edge of chaos; a readout is linear
+            std = gain / math.sqrt(fan_in)
+            if at.activation is not None:
+                std *= critical_sigma_w(at.activation, p.get("sigma_b", 0.0))
+        case "fixup":  # Zhang et al. 2019
+            std = gain * math.sqrt(2 / fan_in)
+            if at.block > 1:
+                std *= at.blocks ** (-1 / (2 * at.block - 2))
+            if at.ends_branch or at.layer is None:
+                std = 0.0
+        case "mup" | "depth_mup":  # Yang et al. 2022, table 3; Yang et al. 2023
+            std = gain / (fan_in if at.layer is None else math.sqrt(fan_in))
+            if name == "depth_mup" and at.ends_branch:
+                std /= math.sqrt(at.blocks)
+        case "lecun_uniform" | "lecun_normal":  # LeCun et al. 1998
+            std = gain / math.sqrt(fan_in)
+        case _:
+            raise ValueError(f"unknown init {name!r}")
+    if name in {"he_normal", "glorot_normal"}:
+        return "truncated_normal", std
+    return ("uniform" if name.endswith(("uniform", "default")) else "normal"), std
+
+
+def truncated(mean: float, std: float, low: float, high: float, uniform: Array) -> Array:
+    """A normal between two bounds, from uniforms: the inverse of its distribution function."""
+    if low + high > 2 * mean:  # by symmetry: probabilities near 1 have few digits
+        return -truncated(-mean, std, -high, -low, uniform)
+    below, above = (math.erfc((mean - x) / std / math.sqrt(2)) / 2 for x in (low, high))
+    quantile = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
+    cut: Array = np.clip(mean + std * quantile(below + (above - below) * uniform), low, high)
+    return cut
+
+
+def orthogonal(shape: tuple[int, ...], stream: Stream) -> Array:
+    """Orthonormal on its shorter side (Saxe et al. 2013); positive diag(R) makes it Haar (Mezzadri 2007)."""
+    q, r = np.linalg.qr(stream.normal((max(shape), min(shape))))
+    q *= np.sign(np.diag(r))
+    return q if shape[0] >= shape[1] else q.T
+
+
+def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array:
     """One tensor of an init, in float64; a weight is `(fan_out, fan_in)`."""
     name, p = kind
-    fan_out, fan_in = shape[0], shape[-1]
-    gain: float = p.get("gain", 1.0)
-    std: float
+    gain = float(p.get("gain", 1.0))
+    rows, columns = shape[0], shape[-1]
     match name:
         case "zeros":
             return np.zeros(shape)
+        case "ones":
+            return np.full(shape, gain)
         case "constant":
             return np.full(shape, gain * p["value"])
         case "uniform":
-            low: float = p.get("a", 0.0)
-            high: float = p.get("b", 1.0)
+            low, high = float(p.get("a", 0.0)), float(p.get("b", 1.0))
             return gain * (low + (high - low) * stream.uniform(shape))
         case "normal":
-            mean: float = p.get("mean", 0.0)
-            std = p.get("std", 1.0)
-            return gain * (mean + std * stream.normal(shape))
-        case "orthogonal":  # Saxe et al. 2013; positive diag(R) makes it Haar (Mezzadri 2007)
-            q, r = np.linalg.qr(stream.normal((max(shape), min(shape))))
-            q *= np.sign(np.diag(r))
-            return gain * (q if fan_out >= fan_in else q.T)
-        case "xavier_uniform" | "xavier_normal":  # Glorot & Bengio 2010
-            std = gain * math.sqrt(2 / (fan_in + fan_out))
-        case "kaiming_uniform" | "kaiming_normal":  # He et al. 2015
-            fan = fan_out if p.get("mode") == "fan_out" else fan_in
-            std = p.get("gain", math.sqrt(2 / (1 + p.get("a", 0.0) ** 2))) / math.sqrt(fan)
-        case "lecun_normal":  # LeCun et al. 1998
-            std = gain / math.sqrt(fan_in)
-        case "mean_field":  # Poole et al. 2016
-            std = gain * p.get("sigma_w", 1.0) / math.sqrt(fan_in)
-        case "torch_default":  # torch.nn.Linear: U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))
-            std = gain / math.sqrt(3 * fan_in)
-        case _:
-            raise ValueError(f"unknown init {name!r}")
-    if name in {"xavier_uniform", "kaiming_uniform", "torch_default"}:
+            return gain * (float(p.get("mean", 0.0)) + float(p.get("std", 1.0)) * stream.normal(shape))
+        case "trunc_normal":  # torch: bounds are numbers, not multiples of std
+            p = {"mean": 0.0, "std": 1.0, "a": -2.0, "b": 2.0} | p
+            return gain * truncated(p["mean"], p["std"], p["a"], p["b"], stream.uniform(shape))
+        case "eye":
+            return gain * np.eye(rows, columns)
+        case "sparse":  # of each column the entries with the smallest keys
+            keys = Stream(stream.seed, stream.role + COMPANION, stream.layer).uniform((columns, -(-rows // 4) * 4))
+            order = np.argsort(keys[:, :rows].T, axis=0, kind="stable")
+            drawn: Array = gain * p.get("std", 0.01) * stream.normal(shape)
+            np.put_along_axis(drawn, order[: math.ceil(p["sparsity"] * rows)], 0, axis=0)
+            return drawn
+        case "orthogonal" | "lsuv":
+            return gain * orthogonal(shape, stream)
+        case "scaled_uniform_orthogonal":  # Martens et al. 2021
+            return gain * max(1, math.sqrt(rows / columns)) * orthogonal(shape, stream)
+        case "looks_linear":  # Balduzzi et al. 2017: units in pairs of opposite sign
+            left = np.array([[1]] if at.layer is None else [[1], [-1]])
+            top = np.array([[1]] if at.layer == 0 else [[1, -1]])
+            return gain * np.kron(left @ top, orthogonal((rows // left.size, columns // top.size), stream))
+    law_name, std = scale(kind, at)
+    if law_name == "uniform":
         return math.sqrt(3) * std * (2 * stream.uniform(shape) - 1)
+    if law_name == "truncated_normal" and std > 0:  # at 2 of its standard deviations, then widened
+        wide = std / 0.87962566103423978
+        return truncated(0, wide, -2 * wide, 2 * wide, stream.uniform(shape))
     return std * stream.normal(shape)
 
 
-def bias_kind(spec: MLP, fan_in: int) -> Kind:
+def bias_kind(spec: MLP, at: Place) -> Kind:
     """What biases are drawn from: the spec's `bias`, else what its `init` brings, else zeros."""
     name, p = parse(str(spec.bias or spec.init))
     if name == "torch_default":
-        bound = (p.get("gain", 1.0) if spec.bias else 1.0) / math.sqrt(fan_in)
+        bound = (p.get("gain", 1.0) if spec.bias else 1.0) / math.sqrt(at.fan_in)
         return "uniform", {"a": -bound, "b": bound}
-    if name == "mean_field":
+    if name == "mean_field" or (name == "critical" and at.layer is not None):
         return "normal", {"std": p.get("sigma_b", 0.0)}
     return (name, p) if spec.bias else ("zeros", {})
 
 
 def init(spec: MLP, seed: int = 0, dtype: str = "float64") -> State:
     """Weights `(out, in)` and biases `(out,)` under torch's key names."""
-    sizes = Plan.of(spec).sizes
+    plan = Plan.of(spec)
     state: State = {}
 
-    def add(name: str, fan_in: int, fan_out: int, roles: tuple[int, int], layer: int = 0) -> None:
-        weight, bias = (Stream(seed, role, layer, dtype) for role in roles)
-        state[f"{name}.weight"] = draw(parse(str(spec.init)), (fan_out, fan_in), weight).astype(dtype)
-        state[f"{name}.bias"] = draw(bias_kind(spec, fan_in), (fan_out,), bias).astype(dtype)
+    def add(name: str, layer: int | None, roles: tuple[int, int]) -> None:
+        at = Place.of(spec, plan, layer)
+        weight, bias = (Stream(seed, role, layer or 0, dtype) for role in roles)
+        drawn = draw(parse(str(spec.init)), (at.fan_out, at.fan_in), weight, at)
+        state[f"{name}.weight"] = drawn.astype(dtype)
+        state[f"{name}.bias"] = draw(bias_kind(spec, at), (at.fan_out,), bias, at).astype(dtype)
 
     for l in range(spec.depth):
-        add(f"layers.{l}", sizes[l], sizes[l + 1], (WEIGHT, BIAS), l)
+        add(f"layers.{l}", l, (WEIGHT, BIAS))
     if spec.out_features is not None:
-        add("readout", sizes[-1], spec.out_features, (READOUT_WEIGHT, READOUT_BIAS))
+        add("readout", None, (READOUT_WEIGHT, READOUT_BIAS))
     return state
 
 
@@ -255,19 +356,130 @@ def softplus(z: Array, beta: float = 1.0, threshold: float = 20.0) -> Pair:
     return np.where(linear, z, value), np.where(linear, 1, sigmoid(beta * z)[0])
 
 
+def hardtanh(z: Array, min_val: float = -1.0, max_val: float = 1.0) -> Pair:
+    """Clip z; slope 0 from the bounds on."""
+    return np.clip(z, min_val, max_val), ((min_val < z) & (z < max_val)).astype(float)
+
+
+def rrelu(z: Array, lower: float = 1 / 8, upper: float = 1 / 3) -> Pair:
+    """As in evaluation: the mean of the slopes that training draws (Xu et al. 2015)."""
+    return leaky_relu(z, (lower + upper) / 2)
+
+
+def celu(z: Array, alpha: float = 1.0) -> Pair:
+    """Scale elu to alpha elu(z / alpha), whose slope has no jump (Barron 2017)."""
+    value, slope = elu(z / alpha)
+    return alpha * value, slope
+
+
+def mish(z: Array) -> Pair:
+    """Gate z by tanh(softplus(z)) (Misra 2019)."""
+    gate = np.tanh(np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z))))
+    return z * gate, gate + z * (1 - gate**2) * sigmoid(z)[0]
+
+
+def softsign(z: Array) -> Pair:
+    """The rational z / (1 + |z|)."""
+    return z / (1 + np.abs(z)), (1 / (1 + np.abs(z))) ** 2
+
+
+def hardsigmoid(z: Array) -> Pair:
+    """A line from (-3, 0) to (3, 1); slope 0 from there on."""
+    return np.clip(z + 3, 0, 6) / 6, np.where(np.abs(z) < 3, 1 / 6, 0)
+
+
+def hardswish(z: Array) -> Pair:
+    """Gate z by hardsigmoid(z) (Howard et al. 2019); slope 0 at -3 and 1 at 3, as in torch."""
+    inside = np.where(z < 3, (2 * z + 3) / 6, 1)
+    return z * np.clip(z + 3, 0, 6) / 6, np.where(z <= -3, 0, inside)
+
+
+def logsigmoid(z: Array) -> Pair:
+    """log(sigmoid(z)) without overflow."""
+    return np.minimum(z, 0) - np.log1p(np.exp(-np.abs(z))), sigmoid(-z)[0]
+
+
+def tanhshrink(z: Array) -> Pair:
+    """The rest z - tanh(z), whose two terms cancel near 0."""
+    small = np.clip(z, -1, 1)
+    q = np.zeros_like(z)  # tanh(z) = z / (1 + q) with q = z^2 / (3 + z^2 / (5 + ...)) (Lambert)
+    for odd in range(23, 1, -2):
+        q = small**2 / (odd + q)
+    return np.where(np.abs(z) < 1, z * q / (1 + q), z - np.tanh(z)), np.tanh(z) ** 2
+
+
+def softshrink(z: Array, lambd: float = 0.5) -> Pair:
+    """Bring z nearer to 0 by lambd; 0 within lambd of it."""
+    return np.sign(z) * np.maximum(np.abs(z) - lambd, 0), (np.abs(z) > lambd).astype(float)
+
+
+def hardshrink(z: Array, lambd: float = 0.5) -> Pair:
+    """Keep z; 0 within lambd of 0."""
+    return np.where(np.abs(z) <= lambd, 0, z), (np.abs(z) > lambd).astype(float)
+
+
+def threshold(z: Array, threshold: float, value: float) -> Pair:
+    """Keep z above the threshold; `value` up to it."""
+    return np.where(z <= threshold, value, z), (z > threshold).astype(float)
+
+
+def erf(z: Array) -> Pair:
+    """The error function."""
+    near = np.clip(z, -100, 100)  # beyond, the slope is 0
+    return np.vectorize(math.erf, otypes=[np.float64])(z), 2 / math.sqrt(math.pi) * np.exp(-(near**2))
+
+
+def squareplus(z: Array, b: float = 4.0) -> Pair:
+    """(z + sqrt(z^2 + b)) / 2, whose two terms cancel below 0 (Barron 2021)."""
+    root = np.hypot(z, math.sqrt(b))
+    value = np.where(z > 0, root + z, b / (root + np.abs(z))) / 2
+    return value, value / root
+
+
+def snake(z: Array, alpha: float = 1.0) -> Pair:
+    """A rising wave, z + sin(alpha z)^2 / alpha (Ziyin et al. 2020)."""
+    return z + np.sin(alpha * z) ** 2 / alpha, 1 + np.sin(2 * alpha * z)
+
+
 ACTIVATIONS: dict[str, Callable[..., Pair]] = {
     "linear": lambda z: (z, np.ones_like(z)),
     "sigmoid": sigmoid,
     "tanh": tanh,
+    "hardtanh": hardtanh,
     "relu": lambda z: leaky_relu(z, 0.0),
+    "relu6": lambda z: hardtanh(z, 0.0, 6.0),
     "leaky_relu": leaky_relu,
+    "prelu": lambda z, init=0.25: leaky_relu(z, init),
+    "rrelu": rrelu,
     "elu": elu,
+    "celu": celu,
     "selu": selu,
     "gelu": gelu,
     "silu": silu,
+    "mish": mish,
     "softplus": softplus,
+    "softsign": softsign,
+    "hardsigmoid": hardsigmoid,
+    "hardswish": hardswish,
+    "logsigmoid": logsigmoid,
+    "tanhshrink": tanhshrink,
+    "softshrink": softshrink,
+    "hardshrink": hardshrink,
+    "threshold": threshold,
+    "erf": erf,
+    "sin": lambda z, omega=1.0: (np.sin(omega * z), omega * np.cos(omega * z)),
+    "arctan": lambda z: (np.arctan(z), (1 / np.hypot(1, z)) ** 2),
+    "abs": lambda z: (np.abs(z), np.sign(z)),
+    "squareplus": squareplus,
+    "snake": snake,
+    "crelu": lambda z: leaky_relu(z, 0.0),
+    "glu": sigmoid,
+    "swiglu": silu,
+    "geglu": gelu,
 }
-HOMOGENEOUS = {"linear", "relu", "leaky_relu"}  # phi(c z) = c phi(z) for every c > 0
+HOMOGENEOUS = {"linear", "relu", "leaky_relu", "prelu", "rrelu", "abs", "crelu"}  # phi(c z) = c phi(z) for every c > 0
+DOUBLED = {"crelu"}  # a = [phi(z), phi(-z)], of twice the width (Shang et al. 2016)
+GATED = {"glu", "swiglu", "geglu"}  # a = value * phi(gate) of the halves of z (Dauphin et al. 2016; Shazeer 2020)
 
 
 def activate(kind: str, z: Array) -> Pair:
@@ -277,11 +489,80 @@ def activate(kind: str, z: Array) -> Pair:
     return value.astype(z.dtype), slope.astype(z.dtype)
 
 
+def halves(z: Array) -> Pair:
+    """The left and the right half of the columns."""
+    half = z.shape[1] // 2
+    return z[:, :half], z[:, half:]
+
+
+def outputs(kind: str, z: Array) -> Array:
+    """The output of a layer with pre-activations z, which may be wider or narrower than z."""
+    name = parse(kind)[0]
+    if name in GATED:
+        value, gate = halves(z)
+        return value * activate(kind, gate)[0]
+    if name in DOUBLED:
+        return np.hstack([activate(kind, z)[0], activate(kind, -z)[0]])
+    return activate(kind, z)[0]
+
+
+def pulled_back(kind: str, z: Array, da: Array) -> Array:
+    """dL/dz from dL/da, where a = outputs(kind, z)."""
+    name = parse(kind)[0]
+    if name in GATED:
+        value, gate = halves(z)
+        opening, slope = activate(kind, gate)
+        return np.hstack([da * opening, da * value * slope])
+    if name in DOUBLED:
+        upper, lower = halves(da)
+        return upper * activate(kind, z)[1] - lower * activate(kind, -z)[1]
+    return da * activate(kind, z)[1]
+
+
+def straight(kind: str) -> bool:
+    """Is phi(z) = phi'(0) z to the last bit for a z that is small enough?"""
+    tiny = np.array([-(2.0**-60), 2.0**-60])
+    value, slope = activate(kind, tiny)
+    through_zero = not activate(kind, np.zeros(1))[0].any()
+    return through_zero and np.allclose(value, slope * tiny, rtol=1e-14, atol=0)
+
+
 @cache
 def steepest(kind: str) -> float:
     """The largest |phi'|, on a grid fine enough for its one use, a threshold at 1 % of it."""
     z = np.geomspace(1e-6, 1e6, 20_001)
     return float(np.abs(activate(kind, np.concatenate([-z, [0.0], z]))[1]).max())
+
+
+@cache
+def critical_sigma_w(kind: str, sigma_b: float) -> float:
+    """The sigma_w of the edge of chaos (Schoenholz et al. 2016).
+
+    There chi_1 = sigma_w^2 E phi'(sqrt(q) z)^2 = 1 at the fixed point q = sigma_w^2 E phi(sqrt(q) z)^2 + sigma_b^2.
+    """
+    x, w = np.polynomial.legendre.leggauss(40)
+    ends = np.geomspace(1e-5, 12, 60)
+    ends = np.concatenate([-ends[::-1], [0], ends])  # of pieces, kinks at 0 between them
+    half, middle = np.diff(ends)[:, None] / 2, (ends[1:] + ends[:-1])[:, None] / 2
+    z = (middle + half * x).ravel()
+    density = (half * w).ravel() * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+    def moments(q: float) -> list[float]:
+        return [float(density @ values**2) for values in activate(kind, math.sqrt(q) * z)]
+
+    def excess(log_q: float) -> float:  # of the variance of the biases that make q a fixed point of chi_1 = 1
+        value, slope = moments(math.exp(log_q))
+        return math.exp(log_q) - value / slope - sigma_b**2
+
+    if sigma_b == 0 and activate(kind, np.zeros(1))[0] == 0:  # the limit of small q
+        below, above = activate(kind, np.array([-1e-300, 1e-300]))[1]
+        return math.sqrt(2 / (below**2 + above**2))
+    low = next(log_q for log_q in np.arange(-20, 12, 0.1) if excess(log_q) < 0 <= excess(log_q + 0.1))
+    high = low + 0.1
+    for _ in range(60):
+        middle_q = (low + high) / 2
+        low, high = (middle_q, high) if excess(middle_q) < 0 else (low, middle_q)
+    return 1 / math.sqrt(moments(math.exp(high))[1])
 
 
 # --- Numbers that no depth can make underflow or overflow ----------------------------------------
@@ -449,10 +730,10 @@ def bend(kind: str, z: Scaled) -> tuple[Scaled, Scaled, Array]:
 def propagate(spec: MLP, state: State, x: Array) -> Trace:
     """The forward pass."""
     plan = Plan.of(spec)
-    # Where phi(0) = 0 and no bias is added, a signal of any size stays in proportion and can carry
-    # an exponent. Elsewhere the exponent stays 0.
+    # Where phi is a line near 0 and no bias is added, a signal of any size stays in proportion and can
+    # carry an exponent. Elsewhere the exponent stays 0.
     unbiased = not any(state[key].any() for key in state if key.endswith("bias"))
-    carried = unbiased and not any(activate(kind, np.zeros(1))[0].any() for kind in plan.kinds)
+    carried = unbiased and all(map(straight, plan.kinds))
 
     def kept(h: Scaled) -> Scaled:
         return h.rescaled() if carried else h

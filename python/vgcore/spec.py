@@ -66,6 +66,9 @@ class Activation(_Kind):
 class Init(_Kind):
     """A weight or bias initialisation by name, with its parameters (names and meanings of `torch.nn.init`).
 
+    `he_normal`, `glorot_normal` and `variance_scaling` are Keras's, truncated at two standard deviations;
+    `lecun_normal` is not, and `variance_scaling` without parameters is what Keras calls so.
+
     `gain` is the number in the formula of the standard deviation: `gain * sqrt(2 / (fan_in + fan_out))` for
     `xavier_normal`, `gain / sqrt(fan)` for `kaiming_normal`, where it defaults to `sqrt(2 / (1 + a^2))`.
 

@@ -1,7 +1,8 @@
 //! Functions on vectors of `f64`, each one chain of exactly rounded operations: the same bits on every instruction set.
 //! No fused multiply-add, which not every set has; the random streams are made of these.
 //!
-//! Coefficients of logarithm and circle are those of FreeBSD's msun (`e_log.c`, `k_sin.c`, `k_cos.c`; Sun Microsystems 1993).
+//! Coefficients of logarithm and circle are those of FreeBSD's msun (`e_log.c`, `k_sin.c`, `k_cos.c`; Sun Microsystems
+//! 1993).
 
 use super::{Bits, Wide};
 
