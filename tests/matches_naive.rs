@@ -37,12 +37,31 @@ fn inits_of(some: &'static [&'static str]) -> impl Strategy<Value = String> {
 const TAME: &[&str] = &["xavier_normal", "xavier_uniform", "lecun_normal", "orthogonal", "torch_default"];
 
 /// Activations whose slope jumps.
-const KINKED: &[&str] = &["relu", "leaky_relu", "selu"];
+const KINKED: &[&str] = &[
+    "relu",
+    "relu6",
+    "leaky_relu",
+    "prelu",
+    "rrelu",
+    "selu",
+    "hardtanh",
+    "hardsigmoid",
+    "hardswish",
+    "softshrink",
+    "hardshrink",
+    "abs",
+    "crelu",
+];
+
+/// The activations that need no parameters.
+fn plain_activations() -> impl Iterator<Item = &'static str> {
+    activation::names().filter(|name| *name != "threshold")
+}
 
 prop_compose! {
     fn specs(deepest: usize, inits: &'static [&'static str], but: &'static [&'static str])(depth in 1..=deepest, block in 1..4_usize, skip in any::<bool>())(
         widths in proptest::collection::vec(1..40_i128, depth * block),
-        activations in proptest::collection::vec(names(activation::names().filter(|name| !but.contains(name))), depth * block),
+        activations in proptest::collection::vec(names(plain_activations().filter(|name| !but.contains(name))), depth * block),
         depth in Just(depth * block),
         block in Just(block),
         skip in Just(skip),
