@@ -42,7 +42,11 @@ fn slope(activation: &Activation, z: f64) -> f64 {
         // No derivative to compare with: the convention's stands.
         return analytic;
     }
-    let h = (STEP * (z.abs() / FLAT).max(1.0)).min(gap / 4.0);
+    let mut h = (STEP * (z.abs() / FLAT).max(1.0)).min(gap / 4.0);
+    if analytic.abs() < STEP * activation.steepest() {
+        // Near a point where phi is flat, such as 0 of z - tanh z, the truncation of a larger step is all there is.
+        h = h.min((z.abs() / 8.0).max(1e-100));
+    }
     let phi = |step: f64| activation.both(z + step).0;
     let numeric = difference(phi, h);
     let rounding = 4.0 * f64::EPSILON * (phi(0.0).abs() + (z * analytic).abs()) / h;
