@@ -6,6 +6,7 @@
 
 #![allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 
+use crate::custom::{self, Table};
 use crate::error::{Error, Result};
 use crate::signature::{Call, Domain, MAX_PARAMS, Param, Signature, Values, find};
 use crate::simd::{self, Float, Real, Reals, Set, Task, Vector};
@@ -15,8 +16,15 @@ use std::marker::PhantomData;
 /// An activation function with its parameters.
 #[derive(Clone, Copy)]
 pub struct Activation {
-    row: &'static Row,
+    kind: Kind,
     values: Values,
+}
+
+/// A row of the table here, or a user's own function.
+#[derive(Clone, Copy)]
+enum Kind {
+    Row(&'static Row),
+    Custom(&'static Table),
 }
 
 impl std::fmt::Debug for Activation {
@@ -491,9 +499,13 @@ pub fn names() -> impl Iterator<Item = &'static str> + Clone {
 impl Activation {
     /// The activation that a call describes.
     pub fn new(call: &Call) -> Result<Self> {
+        if call.name == custom::NAME {
+            let table = custom::find(call)?;
+            return Ok(Self { kind: Kind::Custom(table), values: table.signature().values("activation", call)? });
+        }
         let row = find("activation", TABLE, |row| &row.signature, &call.name)?;
         let values = row.signature.values("activation", call)?;
-        let new = Self { row, values };
+        let new = Self { kind: Kind::Row(row), values };
         (row.traits.wrong)(&values).map_or(Ok(new), |wrong| {
             Err(Error::Value(format!("activation {}: {wrong}, got '{}'", row.signature.name, new.text())))
         })
@@ -501,17 +513,28 @@ impl Activation {
 
     /// The identity.
     pub fn linear() -> Self {
-        Self { row: &TABLE[0], values: [f64::NAN; MAX_PARAMS] }
+        Self { kind: Kind::Row(&TABLE[0]), values: [f64::NAN; MAX_PARAMS] }
     }
 
     /// The logistic function.
     pub fn sigmoid() -> Self {
-        Self { row: &TABLE[1], values: [f64::NAN; MAX_PARAMS] }
+        Self { kind: Kind::Row(&TABLE[1]), values: [f64::NAN; MAX_PARAMS] }
+    }
+
+    /// What its row says beside its formula; of a table, what `PLAIN` says.
+    fn traits(&self) -> &'static Traits {
+        match self.kind {
+            Kind::Row(row) => &row.traits,
+            Kind::Custom(_) => &PLAIN,
+        }
     }
 
     /// How it is written.
     pub fn signature(&self) -> &'static Signature {
-        &self.row.signature
+        match self.kind {
+            Kind::Row(row) => &row.signature,
+            Kind::Custom(table) => table.signature(),
+        }
     }
 
     /// Parameter values in the order of the signature.
@@ -521,27 +544,41 @@ impl Activation {
 
     /// The canonical spelling.
     pub fn text(&self) -> String {
-        self.row.signature.text(&self.values)
+        self.signature().text(&self.values)
     }
 
     /// Is it positively homogeneous?
     pub fn homogeneous(&self) -> bool {
-        self.row.traits.homogeneous
+        self.traits().homogeneous
     }
 
-    /// The slopes just below and just above 0 where `phi(0) = 0`, `None` elsewhere.
+    /// The slopes just below and just above 0 where a small signal passes as a line, `None` elsewhere.
     pub fn at_zero(&self) -> Option<[f64; 2]> {
-        (self.row.traits.at_zero)(&self.values)
+        match self.kind {
+            Kind::Row(row) => (row.traits.at_zero)(&self.values),
+            Kind::Custom(table) => table.at_zero(),
+        }
     }
 
     /// Where `phi`, `phi'` or `phi''` jumps.
     pub fn kinks(&self) -> Vec<f64> {
-        (self.row.traits.kinks)(&self.values)
+        match self.kind {
+            Kind::Row(row) => (row.traits.kinks)(&self.values),
+            Kind::Custom(table) => table.kinks().to_vec(),
+        }
+    }
+
+    /// The largest `|phi'|`.
+    pub fn steepest(&self) -> f64 {
+        match self.kind {
+            Kind::Row(row) => (row.traits.steepest)(&self.values),
+            Kind::Custom(table) => table.steepest(),
+        }
     }
 
     /// What it does to the width of its layer.
     pub fn shape(&self) -> Shape {
-        self.row.traits.shape
+        self.traits().shape
     }
 
     /// The width of `a` where `z` has this width, which must be even for a gated one.
@@ -555,7 +592,7 @@ impl Activation {
 
     /// The value that its learnable slope starts from, if it has one.
     pub fn learned(&self) -> Option<f64> {
-        (self.row.traits.learned)(&self.values)
+        (self.traits().learned)(&self.values)
     }
 
     /// The same with another value of its learnable slope.
@@ -566,19 +603,20 @@ impl Activation {
         self
     }
 
-    /// The largest `|phi'|`.
-    pub fn steepest(&self) -> f64 {
-        (self.row.traits.steepest)(&self.values)
-    }
-
     /// `(phi(z), phi'(z))`.
     pub fn both(&self, z: f64) -> (f64, f64) {
-        (self.row.both)(z, &self.values)
+        match self.kind {
+            Kind::Row(row) => (row.both)(z, &self.values),
+            Kind::Custom(table) => table.both(z),
+        }
     }
 
     /// Outputs and slopes of a slice of pre-activations; all three of one length.
     pub fn apply<F: Float>(&self, z: &[F], a: &mut [F], slope: &mut [F]) {
-        F::pick(self.row.single, self.row.double)(&self.values, z, a, slope);
+        match self.kind {
+            Kind::Row(row) => F::pick(row.single, row.double)(&self.values, z, a, slope),
+            Kind::Custom(table) => table.apply(z, a, slope),
+        }
     }
 }
 

@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod backward;
 pub mod calibrate;
+pub mod custom;
 mod distribution;
 pub mod error;
 pub mod forward;

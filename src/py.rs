@@ -4,6 +4,7 @@
 //! while detached.
 
 use crate::activation::Activation;
+use crate::custom::{self, Samples};
 use crate::error::{Cancel, Error, Result};
 use crate::gradients::{Gradients, Start};
 use crate::init::Init;
@@ -617,7 +618,20 @@ fn canonical<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     Ok(fields)
 }
 
-/// `(name, parameters, canonical text)` of an activation, an init or a loss.
+/// Make a table of samples known; the text of its activation. See `custom::Samples` for what is given.
+#[pyfunction]
+fn custom_activation(
+    name: &str,
+    borders: Vec<f64>,
+    cells: Vec<usize>,
+    values: Vec<f64>,
+    slopes: Vec<f64>,
+    kinks: Vec<f64>,
+) -> PyResult<String> {
+    Ok(custom::register(name, Samples { borders, cells, values, slopes, kinks })?)
+}
+
+/// `(name, parameters, canonical text)` of a kind.
 #[pyfunction]
 fn resolve<'py>(
     py: Python<'py>,
@@ -759,7 +773,9 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::{Weights, build_info, calculate_gain, canonical, gradcheck, loss_facts, probe, resolve};
+    use super::{
+        Weights, build_info, calculate_gain, canonical, custom_activation, gradcheck, loss_facts, probe, resolve,
+    };
 
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {

@@ -19,6 +19,7 @@ __all__ = [
     "build_info",
     "calculate_gain",
     "canonical",
+    "custom_activation",
     "gradcheck",
     "loss_facts",
     "probe",
@@ -48,6 +49,14 @@ class Weights:
     def gradients(self, x: ArrayLike, y: ArrayLike, loss: str) -> dict[str, Any]: ...
 
 def canonical(spec: MLP) -> dict[str, Any]: ...
+def custom_activation(
+    name: str,
+    borders: Sequence[float],
+    cells: Sequence[int],
+    values: Sequence[float],
+    slopes: Sequence[float],
+    kinks: Sequence[float],
+) -> str: ...
 def resolve(kind: str, name: str, params: dict[str, float | str | None]) -> tuple[str, dict[str, float | str], str]: ...
 def loss_facts(loss: str) -> tuple[bool, str]: ...
 def calculate_gain(activation: str, param: float | str | None, mode: str | None) -> float: ...

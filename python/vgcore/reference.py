@@ -549,6 +549,29 @@ def snake(z: Array, alpha: float = 1.0) -> Pair:
     return z + np.sin(alpha * z) ** 2 / alpha, 1 + np.sin(2 * alpha * z)
 
 
+TABLES: dict[str, tuple[list[float], list[int], Array, Array]] = {}  # borders, cells, values, slopes
+
+
+def custom(z: Array, table: str) -> Pair:
+    """A user's own function: cubics through its samples (Hermite), lines beyond their ends."""
+    borders, cells, values, slopes = TABLES[table]
+    inside = np.clip(z, borders[0], borders[-1])
+    value, slope = np.full_like(z, math.nan), np.full_like(z, math.nan)
+    for low, high, n in zip(borders, borders[1:], cells, strict=False):
+        ends, values = np.split(values, [n + 1])
+        tangents, slopes = np.split(slopes, [n + 1])
+        start, h = low, (high - low) / n
+        if high <= 0:  # from the end nearer to 0, where a small z keeps its digits
+            start, h, ends, tangents = high, -h, ends[::-1], tangents[::-1]
+        here = (inside <= high) & np.isnan(value)
+        cell = np.clip(((inside[here] - start) / h).astype(int), 0, n - 1)
+        u = (inside[here] - start) / h - cell
+        v0, v1, s0, s1 = ends[cell], ends[cell + 1], tangents[cell], tangents[cell + 1]
+        value[here] = v0 + u * h * s0 + u**2 * (3 * (v1 - v0) - h * (2 * s0 + s1) + u * (2 * (v0 - v1) + h * (s0 + s1)))
+        slope[here] = s0 + 2 * u * (3 * (v1 - v0) / h - 2 * s0 - s1) + 3 * u**2 * (2 * (v0 - v1) / h + s0 + s1)
+    return value + np.where(slope == 0, 0, slope) * np.where(slope == 0, 0, z - inside), slope
+
+
 ACTIVATIONS: dict[str, Callable[..., Pair]] = {
     "linear": lambda z: (z, np.ones_like(z)),
     "sigmoid": sigmoid,
@@ -584,6 +607,7 @@ ACTIVATIONS: dict[str, Callable[..., Pair]] = {
     "glu": sigmoid,
     "swiglu": silu,
     "geglu": gelu,
+    "custom": custom,
 }
 HOMOGENEOUS = {"linear", "relu", "leaky_relu", "prelu", "rrelu", "abs", "crelu"}  # phi(c z) = c phi(z) for every c > 0
 DOUBLED = {"crelu"}  # a = [phi(z), phi(-z)], of twice the width (Shang et al. 2016)
@@ -632,7 +656,8 @@ def pulled_back(kind: str, slopes: Array, da: Array) -> Array:
         return np.hstack([da, da]) * slopes
     if name in DOUBLED:
         one, two = halves(da * slopes)
-        return one + two
+        dz: Array = one + two
+        return dz
     return da * slopes
 
 

@@ -9,11 +9,11 @@ import dataclasses
 import difflib
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from vgcore import _core
+from vgcore import _core, custom
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -47,7 +47,7 @@ class _Kind:
     def __hash__(self) -> int:
         return hash((self._kind, self._text))
 
-    def __reduce__(self) -> tuple[type[_Kind], tuple[str]]:
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         return type(self), (self._text,)
 
 
@@ -61,6 +61,81 @@ class Activation(_Kind):
     """
 
     _kind = "activation"
+
+    @classmethod
+    def custom(
+        cls,
+        name: str,
+        f: Callable[..., Any],
+        df: Callable[..., Any] | None = None,
+        *,
+        low: float = -16.0,
+        high: float = 16.0,
+        tolerance: float = 1e-9,
+        kinks: Iterable[float] = (),
+    ) -> Self:
+        """A function of your own, sampled until cubics through the samples follow it: the net never calls it again.
+
+        Args:
+            name: Letters, digits and underscores; a hash of the samples is added to it.
+            f: A function of one number, or of arrays element by element.
+            df: Its slope, likewise; found by differences of `f` if None.
+            low: Below it the function goes on as a line.
+            high: Above it too.
+            tolerance: The largest error of values and slopes between `low` and `high`, measured in every cell of the
+                grid where that of a cubic is largest; `error_bound` says what was reached.
+            kinks: Where `f` or its slope jumps. There the slope is that of the left side.
+
+        Raises:
+            ValueError: If no grid is fine enough, with the error reached: most often a kink that is not named.
+
+        >>> import math
+        >>> bump = Activation.custom("bump", lambda z: z * math.exp(-z * z), low=-6, high=6)
+        >>> max(bump.error_bound) < 1e-9
+        True
+        >>> MLP.from_json(MLP(depth=2, width=4, activation=bump).to_json()).activation == str(bump)
+        True
+        """
+        return cls(
+            custom.register(custom.of_function(name, f, df, low=low, high=high, tolerance=tolerance, kinks=kinks))
+        )
+
+    @classmethod
+    def from_samples(cls, name: str, z: ArrayLike, values: ArrayLike, slopes: ArrayLike | None = None) -> Self:
+        """A function of your own by its values at ascending, evenly spaced `z`, and its slopes there if you have them.
+
+        Cubics go through them, lines beyond the ends. Nothing is known between samples: `error_bound` is None.
+
+        >>> ramp = Activation.from_samples("ramp", [-1, 0, 1], [0, 0, 1], slopes=[0, 0, 1])
+        >>> ramp.error_bound is None
+        True
+        """
+        return cls(custom.register(custom.of_samples(name, z, values, slopes)))
+
+    @property
+    def error_bound(self) -> tuple[float, float] | None:
+        """The largest measured errors of value and slope of a function of your own; None for all others."""
+        table = custom.KNOWN.get(str(self))
+        return table and table.error_bound
+
+    def __repr__(self) -> str:
+        bound = self.error_bound
+        return super().__repr__() if bound is None else f"Activation({str(self)!r}, error_bound={bound})"
+
+    def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
+        tables = _tables([str(self)])
+        return (_restored, (str(self), tables)) if tables else super().__reduce__()
+
+
+def _tables(texts: Iterable[str]) -> dict[str, Any]:
+    """The tables of those activations that are a user's own: they travel with a spec."""
+    return {text: custom.definition(text) for text in dict.fromkeys(texts) if text in custom.KNOWN}
+
+
+def _restored(text: str, tables: Mapping[str, Any]) -> Activation:
+    for table in tables.values():
+        custom.restore(table)
+    return Activation(text)
 
 
 class Init(_Kind):
@@ -274,8 +349,15 @@ class MLP:
         return dataclasses.replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """The fields by name, tuples as lists."""
-        return {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in FIELDS}
+        """The fields by name, tuples as lists; and `tables` of activations of your own, if there are any."""
+        fields = {name: list(v) if isinstance(v := getattr(self, name), tuple) else v for name in FIELDS}
+        kinds: Any = self.activation
+        tables = _tables([kinds] if isinstance(kinds, str) else kinds)
+        return fields | {"tables": tables} if tables else fields
+
+    def __reduce__(self) -> tuple[Callable[[str], MLP], tuple[str]]:
+        # As JSON, which brings along what this process knows and another may not.
+        return MLP.from_json, (self.to_json(),)
 
     def to_json(self) -> str:
         """The fields as a JSON object, from which `from_json` makes an equal spec."""
@@ -287,7 +369,12 @@ class MLP:
         fields = json.loads(text)
         if not isinstance(fields, dict):
             raise ValueError(f"a spec must be a JSON object, got {type(fields).__name__}")
+        tables = fields.pop("tables", {})
         check_names(fields)
+        if not isinstance(tables, dict):
+            raise ValueError(f"tables must be a JSON object, got {type(tables).__name__}")
+        for table in tables.values():
+            custom.restore(table)
         if missing := [name for name in ("depth", "width") if name not in fields]:
             raise ValueError(f"a spec needs {' and '.join(missing)}")
         return MLP(**fields)

@@ -56,6 +56,8 @@ def _keys(cell: Probe) -> dict[str, Any]:
     """What a cell is and how it was measured."""
     keys: dict[str, Any] = {"cell_id": cell.spec.id}
     for name, value in cell.spec.to_dict().items():
+        if name == "tables":  # Samples of functions, whose names stand under "activation".
+            continue
         keys[name] = " ".join(map(str, value)) if isinstance(value, list) else value
         # A missing name would drop out of every group-by.
         if value is None and name in ("bias", "norm", "skip", "weight_transform"):
