@@ -1043,6 +1043,7 @@ class Trace(NamedTuple):
     a: list[Scaled]  # what activations give, after a normalisation behind them
     slope: list[Array]
     mapped: list[Scaled]  # what the maps get
+    bent: list[Scaled]  # what the activations get
     h: list[Scaled]
     y: Scaled
     back: list[list[Any]]  # the ways back of each layer's parts
@@ -1073,7 +1074,7 @@ def propagate(spec: MLP, state: State, x: Array) -> Trace:
 
     dtype = state["layers.0.weight"].dtype
     first = np.zeros((len(x), plan.layers[0].input)) if spec.inputs == "every" else x
-    trace = Trace([], [], [], [], [kept(Scaled(np.asarray(first, dtype)))], Scaled(np.zeros(0)), [], None)
+    trace = Trace([], [], [], [], [], [kept(Scaled(np.asarray(first, dtype)))], Scaled(np.zeros(0)), [], None)
     for l, layer in enumerate(plan.layers):
         v, backs, named = trace.h[l], [], parts(spec, layer)
         for part in named:
@@ -1085,6 +1086,7 @@ def propagate(spec: MLP, state: State, x: Array) -> Trace:
             elif part == "norm":
                 v, back = norm(spec, state, l, v)
             elif part == "activation":
+                trace.bent.append(v)
                 v, slopes, back = activation(spec, state, l, layer.kind, v)
                 trace.slope.append(slopes)
             else:
