@@ -22,6 +22,7 @@ use crate::weights::Weights;
 /// Step of the differences: truncation `1e-12` and rounding `1e-13` for functions of unit scale. It grows with `|z|`
 /// beyond [`FLAT`], where bounded activations are flat and the others are lines whose rounding grows with them.
 const STEP: f64 = 1e-3;
+const TRUNCATION: f64 = 1e-11;
 const FLAT: f64 = 32.0;
 
 /// A gradient below this share of the terms that add up to it is what rounding leaves of a sum that is zero, as that of
@@ -33,8 +34,8 @@ fn difference(f: impl Fn(f64) -> f64, h: f64) -> f64 {
     (8.0 * (f(h) - f(-h)) - (f(2.0 * h) - f(-2.0 * h))) / (12.0 * h)
 }
 
-/// `phi'(z)` by differences of `phi`. Where they agree with the analytic slope to within their own rounding they say no
-/// more than that, and it stands: in saturation the slope lies far below that rounding.
+/// `phi'(z)` by differences of `phi`. Where they agree with the analytic slope to within their own error they say no more
+/// than that, and it stands: in saturation the slope lies far below that error.
 fn slope(activation: &Activation, z: f64) -> f64 {
     let analytic = activation.both(z).1;
     let gap = activation.kinks().into_iter().map(|kink| (z - kink).abs()).fold(f64::INFINITY, f64::min);
@@ -50,7 +51,7 @@ fn slope(activation: &Activation, z: f64) -> f64 {
     let phi = |step: f64| activation.both(z + step).0;
     let numeric = difference(phi, h);
     let rounding = 4.0 * f64::EPSILON * (phi(0.0).abs() + (z * analytic).abs()) / h;
-    if (numeric - analytic).abs() <= rounding { analytic } else { numeric }
+    if (numeric - analytic).abs() <= rounding + TRUNCATION { analytic } else { numeric }
 }
 
 /// The change of `standardise(values)` along a direction. It bends on the scale of their deviation.
@@ -348,10 +349,12 @@ impl Point<'_> {
     /// `|<gradient, direction> - numeric| / |gradient|`: for a direction of unit normals the first term is of the size of
     /// the gradient's norm.
     fn error(&self, gradient: &Tensor<f64>, direction: &[f64], mut motion: Motion, signs: Stream) -> f64 {
-        let here = |value: f64, exponent: i64| times_power_of_two(value, exponent - gradient.exponent);
         let norm = gradient.values.iter().map(|g| g * g).sum::<f64>().sqrt();
         let analytic = gradient.values.iter().zip(direction).map(|(g, v)| g * v).sum::<f64>();
         let Tangent { rows, exponent } = self.push(&motion);
+        // A zero has no exponent of its own.
+        let common = if norm == 0.0 { exponent } else { gradient.exponent };
+        let here = |value: f64, exponent: i64| times_power_of_two(value, exponent - common);
         let gap = (analytic - here(rows.iter().flatten().sum(), exponent)).abs();
         if gap <= 1e-9 * norm {
             return if gap == 0.0 { 0.0 } else { gap / norm };

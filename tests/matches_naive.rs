@@ -5,6 +5,7 @@ use proptest::test_runner::{Config, RngSeed};
 use std::collections::BTreeSet;
 use vgcore::activation::{self, Activation, Shape};
 use vgcore::error::Cancel;
+use vgcore::gradcheck::gradcheck;
 use vgcore::gradients::{Start, gradients, output};
 use vgcore::init;
 use vgcore::kernel::Tensor;
@@ -82,7 +83,8 @@ const SKIPS: &[&str] = &[
     "dense",
 ];
 const NORMS: &[&str] = &["batch", "layer", "rms", "batch(eps=0.1)", "layer(eps=0.1)", "rms(eps=0.1)"];
-const TRANSFORMS: &[&str] = &["weight_standardization", "weight_standardization(gain=1.4, eps=0.01)", "spectral_norm(1.2)"];
+const TRANSFORMS: &[&str] =
+    &["weight_standardization", "weight_standardization(gain=1.4, eps=0.01)", "spectral_norm(1.2)"];
 
 /// What nets are drawn from.
 #[derive(Debug, Clone, Copy)]
@@ -157,7 +159,9 @@ fn specs(space: Space) -> impl Strategy<Value = Spec> {
         // All singular values of an orthogonal matrix are its largest: the slope of that is not defined.
         let turned = request.init.values().iter().any(|init| init.contains("orthogonal"));
         let spectral = request.weight_transform.as_ref().is_some_and(|transform| transform.starts_with("spectral"));
-        let unclear = (request.norm.is_some() || request.weight_transform.is_some()) && flat || spectral && turned;
+        let gated = request.activation.values().iter().any(|name| activation_of(name).shape() == Shape::Gated);
+        let unclear =
+            (gated || request.norm.is_some() || request.weight_transform.is_some()) && flat || spectral && turned;
         // Of one or two features, nothing is left but rounding.
         let narrow = request.width.values().iter().chain(&request.in_features).any(|width| *width < 6);
         let unclear = unclear || narrow && (request.norm.is_some() || request.weight_transform.is_some());
@@ -168,6 +172,9 @@ fn specs(space: Space) -> impl Strategy<Value = Spec> {
 /// What is measured must be more than rounding: a gated activation multiplies a signal with itself, which soon leaves
 /// every range, and what a normalisation makes of equal numbers is their rounding.
 fn well_conditioned(spec: &Spec) -> bool {
+    if spec.depth > 6 && spec.activation.values().iter().any(|activation| activation.shape() == Shape::Gated) {
+        return false;
+    }
     let twins = Twins::<f64>::new(spec, 5, 6);
     let pass = twins.forward(&rows(&normals(5, Role::Input, 6 * twins.plan.columns), twins.plan.columns));
     let differ = |row: &Vec<f64>| {
@@ -311,7 +318,11 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> (Vec<Vec<f64>>
     let log10_norm = |tensors: &Tensors, layer: usize, names: &[(&str, &str)]| {
         let found = names.iter().filter_map(|(module, name)| tensors.get(&naive::name(spec, module, layer, name)));
         let found = found.collect::<Vec<_>>();
-        if found.is_empty() { f64::NAN } else { norm(&found.into_iter().flatten().copied().collect::<Vec<_>>()).log10() }
+        if found.is_empty() {
+            f64::NAN
+        } else {
+            norm(&found.into_iter().flatten().copied().collect::<Vec<_>>()).log10()
+        }
     };
     let column = |layer: usize| {
         let (step, found, shape) = (&pass.steps[layer], &all.steps[layer], &twins.layers[layer]);
@@ -378,7 +389,7 @@ proptest! {
     fn float64_gradients_match_the_oracle(
         spec in specs(Space { blocks: 6, inits: &[], kinked: true }), batch in 1..70_usize,
     ) {
-        compare::<f64>(&spec, enough(&spec, batch), 1e-11);
+        compare::<f64>(&spec, enough(&spec, batch), 1e-10);
     }
 
     #[test]
@@ -388,6 +399,15 @@ proptest! {
         // The oracle has the rounded weights: what is left is f32 rounding (6e-8) over sums of 40 and up to 6 layers.
         // In one of a thousand nets it would step over a kink and change a whole unit: those are for float64.
         compare::<f32>(&spec, enough(&spec, batch), 1e-3);
+    }
+
+    #[test]
+    fn every_net_passes_its_gradient_check(
+        spec in specs(Space { blocks: 6, inits: &[], kinked: true }), batch in 1..8_usize, seed in 0..1000_u64,
+    ) {
+        for (name, error) in gradcheck(&spec, seed, enough(&spec, batch), &Cancel::default()).unwrap() {
+            assert!(error < 1e-6, "{name}: {error:e}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ the same function is spelled so that autograd keeps them. Slopes at kinks are to
 
 import importlib.util
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
@@ -24,50 +24,140 @@ Function = Callable[..., Any]
 
 
 class Answer(NamedTuple):
-    """Gradients of one problem, input side first; the readout is last in `weights` and `biases`."""
+    """Gradients of one problem: of the parameters by name, and of the pre-activations, input side first."""
 
-    weights: list[Array]
-    biases: list[Array]
+    parameters: dict[str, Array]
     preactivations: list[Array]
     input: Array
     loss: float | None
 
 
+# Of a gradient that is zero but for rounding, as that of a bias before a batch normalisation, so much of the layer's
+# largest is what errors are measured against.
+CANCELLED = 1e-3
+
+
 def error(measured: Any, expected: Any) -> float:
-    """The largest |a - b|_F / |b|_F over gradients and loss; inf where shapes differ."""
+    """The largest |a - b|_F / |b|_F over gradients and loss; inf where names or shapes differ."""
+    if list(measured.parameters) != list(expected.parameters):
+        return math.inf
+    if len(measured.preactivations) != len(expected.preactivations):
+        return math.inf
 
-    def parts(answer: Any) -> Iterator[Array]:
-        yield from (*answer.weights, *answer.biases, *answer.preactivations, answer.input)
-        if answer.loss is not None:
-            yield np.array(answer.loss)
-
-    def relative(a: Array, b: Array) -> float:
+    def relative(a: Array, b: Array, least: float = 0) -> float:
         # Below the floor a plain backward pass has met subnormal numbers, which have fewer digits.
-        return float(np.linalg.norm(a - b)) / max(float(np.linalg.norm(b)), 1e-290)
+        size = max(float(np.linalg.norm(b)), least, 1e-290)
+        return float(np.linalg.norm(a - b)) / size if a.shape == b.shape else math.inf
 
-    pairs = zip(parts(measured), parts(expected), strict=True)
-    return max(relative(a, b) if a.shape == b.shape else math.inf for a, b in pairs)
+    def layer(name: str) -> str:
+        return name.split(".")[1] if name.count(".") > 1 else name
+
+    norms = {name: float(np.linalg.norm(gradient)) for name, gradient in expected.parameters.items()}
+    largest = {name: max(norms[other] for other in norms if layer(other) == layer(name)) for name in norms}
+    errors = [
+        relative(measured.parameters[name], gradient, CANCELLED * largest[name])
+        for name, gradient in expected.parameters.items()
+    ]
+    errors += [relative(a, b) for a, b in zip(measured.preactivations, expected.preactivations, strict=True)]
+    errors.append(relative(measured.input, expected.input))
+    if expected.loss is not None:
+        errors.append(relative(np.array(measured.loss), np.array(expected.loss)))
+    return max(errors)
 
 
-def tensors(spec: vg.MLP, state: State, suffix: str) -> list[Array]:
-    """Weights or biases of a state dict, input side first, the readout last."""
-    modules = [f"layers.{l}" for l in range(spec.depth)]
-    modules += [] if spec.out_features is None else ["readout"]
-    return [state[f"{module}.{suffix}"] for module in modules]
+class Library(NamedTuple):
+    """What a network is written in."""
+
+    numpy: Any  # functions of NumPy's names
+    activations: dict[str, Function]
+    largest_singular_value: Function
 
 
-def network(spec: vg.MLP, activations: dict[str, Function], affine: Function, x: Any) -> Any:
-    """The output in any array library; `affine(i, h)` is the i-th affine map, the readout last."""
+def network(spec: vg.MLP, library: Library, state: dict[str, Any], x: Any, seen: Function) -> Any:
+    """The output in any array library; `seen(l, z)` gives back the z of a layer, or something added to it."""
+    np_, activations, largest_singular_value = library
+    skip = None if spec.skip is None else vg.Skip(str(spec.skip))
+    order = "after" if skip is None else skip.params.get("order", "after")
     kinds: Any = spec.activation
-    kinds = [kinds] * spec.depth if isinstance(kinds, str) else kinds
-    blocks = spec.depth // spec.block
-    scale = blocks**-0.5 if spec.branch_scale == "1/sqrt(L)" else spec.branch_scale
-    h = entry = x
-    for l, kind in enumerate(map(vg.Activation, kinds)):
-        h = activations[kind.name](affine(l, h), **kind.params)
-        if spec.skip == "residual" and (l + 1) % spec.block == 0:
-            entry = h = entry + scale * h if entry.shape == h.shape else h
-    return h if spec.out_features is None else affine(spec.depth, h)
+    kinds = list(map(vg.Activation, [kinds] * spec.depth if isinstance(kinds, str) else kinds))
+    widths = [spec.width] * spec.depth if isinstance(spec.width, int) else spec.width
+    block = 1 if skip is None else spec.block
+    scale = (spec.depth // block) ** -0.5 if spec.branch_scale == "1/sqrt(L)" else spec.branch_scale
+
+    def own(module: str, l: int, name: str) -> Any:
+        return state.get(f"{module}.{0 if spec.tied else l}.{name}")
+
+    def affine(h: Any, weight: Any, bias: Any) -> Any:
+        return h @ weight.T + bias
+
+    def mapped(l: int, h: Any) -> Any:
+        w = own("layers", l, "weight")
+        if spec.weight_transform is not None:
+            name, params = reference.parse(spec.weight_transform)
+            gain = params.get("gain", 1.0)
+            if name == "spectral_norm":
+                w = gain * w / largest_singular_value(w)
+            else:
+                centre = w - w.mean(1)[:, None]
+                variance = (centre**2).mean(1)[:, None] + params.get("eps", 0.0)
+                w = gain * centre / np_.sqrt(variance * w.shape[1])
+        z = affine(h, w, own("layers", l, "bias"))
+        if spec.inputs == "every":
+            z = z + x[:, l] @ state["inputs.weight"].T
+        return seen(l, z)
+
+    def normed(l: int, v: Any) -> Any:
+        if spec.norm is None:
+            return v
+        norm = vg.Norm(str(spec.norm))
+        v = v.T if norm.name == "batch" else v
+        centre = v if norm.name == "rms" else v - v.mean(1)[:, None]
+        v = centre / np_.sqrt((centre**2).mean(1)[:, None] + norm.params["eps"])
+        v = own("norms", l, "weight") * (v.T if norm.name == "batch" else v)
+        return v if norm.name == "rms" else v + own("norms", l, "bias")
+
+    def bent(l: int, v: Any, join: Function | None = None, *, linear: bool = False) -> Any:
+        """The normalisation and the activation, and a sum before the latter."""
+        kind = vg.Activation("linear") if linear else kinds[l]
+        params = kind.params | ({"init": own("activations", l, "weight")} if kind.name == "prelu" else {})
+        v = normed(l, v) if spec.norm_position == "pre" else v
+        v = activations[kind.name](v if join is None else join(v), **params)
+        return normed(l, v) if spec.norm_position == "post" else v
+
+    def joined(l: int, entry: Any, branch: Any) -> Any:
+        if skip is None:
+            return branch
+        if skip.name == "dense":
+            return np_.concatenate([entry, branch], 1)
+        if skip.name == "highway":
+            t = activations["sigmoid"](affine(entry, own("gates", l, "weight"), own("gates", l, "bias")))
+            return entry + t * (branch - entry)
+        return entry + scale * (own("skips", l, "weight") if skip.name == "rezero" else 1) * branch
+
+    def gives(l: int) -> int:
+        """Features behind the last layer of a block, before the join."""
+        double = {"crelu": 2.0, "glu": 0.5, "swiglu": 0.5, "geglu": 0.5}.get(kinds[l].name, 1.0)
+        return int(widths[l] * (double if order == "after" else 1.0))
+
+    h = x
+    if spec.inputs == "every":
+        double = {"crelu": 2.0, "glu": 0.5, "swiglu": 0.5, "geglu": 0.5}.get(kinds[0].name, 1.0)
+        last = order == "pre" or (order == "linear" and block == 1)
+        h = 0 * np_.concatenate([x[:, 0, :1]] * int(widths[0] * (1 if last else double)), 1)
+    for start in range(0, spec.depth, block):
+        entry, end = h, start + block - 1
+        skips = skip is not None and (skip.name == "dense" or gives(end) == entry.shape[1])
+        for l in range(start, end + 1):
+            ends = skips and l == end
+            if skips and order == "pre":
+                h = mapped(l, bent(l, h))
+            elif ends and order == "post":
+                h = bent(l, mapped(l, h), lambda v, l=l, entry=entry: joined(l, entry, v))
+            else:
+                h = bent(l, mapped(l, h), linear=ends and order == "linear")
+            if ends and order != "post":
+                h = joined(l, entry, h)
+    return h if spec.out_features is None else affine(h, state["readout.weight"], state["readout.bias"])
 
 
 def reduced(losses: dict[str, Function], loss: str, out: Any, y: Any) -> Any:
@@ -205,21 +295,18 @@ def jax_gradients(
         "hinge": lambda out, target: nn.relu(1 - target * out),
     }
 
-    def objective(weights: Any, biases: Any, nudges: Any, x: Any) -> Any:
-        def affine(i: int, h: Any) -> Any:
-            z = h @ weights[i].T + biases[i]
-            return z + nudges[i] if i < spec.depth else z
+    library = Library(jnp, activations, lambda w: jnp.linalg.norm(w, 2))
 
-        out = network(spec, activations, affine, x)
+    def objective(state: Any, nudges: Any, x: Any) -> Any:
+        out = network(spec, library, state, x, lambda l, z: z + nudges[l])
         return (out * cotangent).sum() if loss is None else reduced(losses, loss, out, y)
 
-    weights = [jnp.asarray(value) for value in tensors(spec, state, "weight")]
-    biases = [jnp.asarray(value) for value in tensors(spec, state, "bias")]
-    nudges = [jnp.zeros((len(x), len(bias))) for bias in biases[: spec.depth]]
-    differentiate = jax.jit(jax.value_and_grad(objective, argnums=(0, 1, 2, 3)))
-    value, gradients = differentiate(weights, biases, nudges, jnp.asarray(x))
-    dw, db, dz, dx = jax.tree.map(np.asarray, gradients)
-    return Answer(dw, db, dz, dx, None if loss is None else float(value))
+    widths = [spec.width] * spec.depth if isinstance(spec.width, int) else spec.width
+    nudges = [jnp.zeros((len(x), width)) for width in widths]
+    differentiate = jax.jit(jax.value_and_grad(objective, argnums=(0, 1, 2)))
+    value, gradients = differentiate({name: jnp.asarray(v) for name, v in state.items()}, nudges, jnp.asarray(x))
+    parameters, dz, dx = jax.tree.map(np.asarray, gradients)
+    return Answer({name: parameters[name] for name in state}, dz, dx, None if loss is None else float(value))
 
 
 def torch_gradients(
@@ -262,29 +349,26 @@ def torch_gradients(
         "hinge": lambda out, target: functional.relu(1 - target * out),
     }
 
-    weights = [leaf(value) for value in tensors(spec, state, "weight")]
-    biases = [leaf(value) for value in tensors(spec, state, "bias")]
-    preactivations = []
+    preactivations: dict[int, Any] = {}
 
-    def affine(i: int, h: Any) -> Any:
-        z = functional.linear(h, weights[i], biases[i])
+    def seen(l: int, z: Any) -> Any:
         z.retain_grad()
-        preactivations.append(z)
+        preactivations[l] = z
         return z
 
-    inputs = leaf(x)
-    out = network(spec, activations, affine, inputs)
+    library = Library(torch, activations, lambda w: torch.linalg.matrix_norm(w, 2))
+    leaves, inputs = {name: leaf(value) for name, value in state.items()}, leaf(x)
+    out = network(spec, library, leaves, inputs, seen)
     value = (out * torch.tensor(cotangent)).sum() if loss is None else reduced(losses, loss, out, torch.tensor(y))
     value.backward()
 
-    def gradients(tensors: list[Any]) -> list[Array]:
-        return [tensor.grad.numpy() for tensor in tensors]
+    def gradient(tensor: Any) -> Array:
+        return np.zeros(tuple(tensor.shape)) if tensor.grad is None else tensor.grad.numpy()
 
     return Answer(
-        gradients(weights),
-        gradients(biases),
-        gradients(preactivations[: spec.depth]),
-        inputs.grad.numpy(),
+        {name: gradient(leaf) for name, leaf in leaves.items()},
+        [gradient(preactivations[l]) for l in range(spec.depth)],
+        gradient(inputs),
         None if loss is None else value.item(),
     )
 

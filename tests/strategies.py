@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from hypothesis import settings
+from hypothesis import reject, settings
 from hypothesis import strategies as st
 
 import vgcore as vg
@@ -120,37 +120,127 @@ def inits(names: tuple[str, ...] = vg.INITS) -> st.SearchStrategy[vg.Init]:
     return st.sampled_from(names).flatmap(called)
 
 
+# How wide a is, as a multiple of z.
+SHAPED = {"crelu": 2.0, "glu": 0.5, "swiglu": 0.5, "geglu": 0.5}
+EACH = tuple(name for name in vg.ACTIVATIONS if name not in SHAPED)
+# Equal or zero weights, of which a normalisation or a standardisation leaves rounding alone.
+FLAT = {"zeros", "ones", "constant", "eye", "sparse", "fixup"}
+# All singular values of these weights are their largest, which has no slope then.
+TURNED = {"orthogonal", "scaled_uniform_orthogonal", "looks_linear", "lsuv"}
+# Constant where they are flat, so that a normalisation behind them may get equal numbers.
+LEVELLED = {"hardtanh", "relu6", "hardsigmoid", "threshold"}
+
+EPS: Parameters = {"eps": st.sampled_from([1e-5, 1e-3, 0.1])}
+SKIP_PARAMETERS: dict[str, Parameters] = {
+    "residual": {"order": st.sampled_from(["after", "linear", "post", "pre"])},
+    "rezero": {"order": st.sampled_from(["after", "linear", "post", "pre"]), "alpha": hundredths(-1, 1)},
+    "highway": {"gate_bias": hundredths(-2, 2), "gate_gain": hundredths(0, 1)},
+}
+TRANSFORMS = {
+    "weight_standardization": hundredths(0.5, 2).map("weight_standardization(gain={}, eps=0.01)".format),
+    "spectral_norm": hundredths(0.5, 2).map("spectral_norm(gain={})".format),
+}
+
+
+def called(kind: Callable[..., Any], names: tuple[str, ...], known: dict[str, Parameters]) -> st.SearchStrategy[Any]:
+    """Any of these names, with some of its parameters given."""
+
+    def of(name: str) -> st.SearchStrategy[Any]:
+        given = st.fixed_dictionaries({}, optional=known.get(name, {}))
+        return given.map(lambda parameters: kind(name, **parameters))
+
+    return st.sampled_from(names).flatmap(of)
+
+
+def norms() -> st.SearchStrategy[vg.Norm]:
+    """Any normalisation."""
+    return called(vg.Norm, vg.NORMS, dict.fromkeys(vg.NORMS, EPS))
+
+
+def skips() -> st.SearchStrategy[vg.Skip]:
+    """Any skip."""
+    return called(vg.Skip, vg.SKIPS, SKIP_PARAMETERS)
+
+
 @st.composite
 def fields(draw: st.DrawFn) -> dict[str, Any]:
-    """Keyword arguments of a valid `vg.MLP`."""
+    """Keyword arguments of a valid `vg.MLP`, far enough from where it is not defined."""
     depth = draw(st.integers(1, 6))
-    init = draw(inits())
-    sizes = st.integers(1, 9)
-    if init.name == "looks_linear":  # pairs of units
-        sizes = st.integers(1, 4).map(lambda pairs: 2 * pairs)
-    kinds = activations(CRITICAL if init.name == "critical" else vg.ACTIVATIONS)
-    skip = draw(st.sampled_from((None, *vg.SKIPS)))
-    each = [kinds] * depth
+    tied, post = draw(st.booleans()), draw(st.booleans())
+    tied = tied and draw(st.booleans())
+    fed = tied and draw(st.booleans())
+    norm = draw(st.none() | norms())
+    transform = draw(st.none() | st.sampled_from(tuple(TRANSFORMS)).flatmap(TRANSFORMS.__getitem__))
+    skip = draw(st.none() | skips())
+    if tied and skip is not None and skip.name == "dense":
+        skip = None
+    order = skip.params.get("order", "after") if skip else "after"
+    # Where every step begins with zeros and is bent before it is mapped, all that is normalised is equal.
+    post = post and not (fed and order == "pre")
+    near = norm is not None or transform is not None
+
+    def allowed(name: str) -> bool:
+        banned = FLAT if near else set()
+        banned = banned | (TURNED if transform is not None else set()) | ({"lsuv", "looks_linear"} if tied else set())
+        return name not in banned
+
+    names = tuple(name for name in vg.INITS if allowed(name))
+    init = draw(inits(names))
+    alone = init.name in {"lsuv", "looks_linear", "critical"}
+    several = not (tied or alone) and draw(st.booleans())
+    sizes = st.integers(3, 4) if near else st.integers(1, 4)
+    sizes = sizes.map(lambda half: 2 * half)
+    kinds = CRITICAL if init.name == "critical" else vg.ACTIVATIONS
+    if skip is not None and skip.name != "dense" and order in {"after", "post"}:
+        kinds = tuple(name for name in kinds if name in EACH)
+    if norm is not None and post:
+        kinds = tuple(name for name in kinds if name not in LEVELLED)
+    if not (near or alone or any(name in SHAPED for name in kinds)):
+        sizes = st.integers(1, 9)
+    one_width = tied or (skip is not None and skip.name != "dense")
+    activation = draw(activations(kinds) if tied else activations(kinds) | st.tuples(*[activations(kinds)] * depth))
+    out_features = draw(st.none() | st.integers(1, 5))
     given: dict[str, Any] = {
         "depth": depth,
-        "width": draw(sizes if skip else sizes | st.tuples(*[sizes] * depth)),
+        "width": draw(sizes if one_width else sizes | st.tuples(*[sizes] * depth)),
         "in_features": draw(st.none() | sizes),
-        "out_features": draw(st.none() | st.integers(1, 5)),
-        "activation": draw(kinds | st.tuples(*each)),
+        "out_features": out_features,
+        "activation": activation,
         "init": init,
         "bias": draw(st.none() | inits(BIAS_INITS)),
+        "norm": norm,
+        "norm_position": "post" if post else "pre",
         "skip": skip,
+        "weight_transform": transform,
+        "tied": tied,
+        "inputs": "every" if fed else "first",
     }
-    if skip:
+    if several:
+        plain = tuple(name for name in names if name not in {"lsuv", "looks_linear", "critical"})
+        count = depth + (out_features is not None and draw(st.booleans()))
+        given["init"] = draw(st.tuples(*[inits(plain)] * count))
+    if tied and not fed:  # a layer gets what a layer gives
+        ratio = 1 if order in {"pre", "linear"} else SHAPED.get(activation.name, 1)
+        given["in_features"] = int(given["width"] * ratio)
+    if skip is not None:
         divisors = [block for block in range(1, depth + 1) if depth % block == 0]
         given["block"] = draw(st.sampled_from(divisors))
-        given["branch_scale"] = draw(hundredths(-1, 1) | st.sampled_from(["1/sqrt(L)", 0.0, 1e-30, -1e-30]))
+        if skip.name in {"residual", "rezero"}:
+            given["branch_scale"] = draw(hundredths(-1, 1) | st.sampled_from(["1/sqrt(L)", 0.0, 1e-30, -1e-30]))
     return given
 
 
 def specs() -> st.SearchStrategy[vg.MLP]:
     """Nets of up to six layers with up to nine units."""
-    return fields().map(lambda given: vg.MLP(**given))
+    return fields().map(valid)
+
+
+def valid(given: dict[str, Any]) -> vg.MLP:
+    """The net of these fields; what few combinations are refused are drawn again."""
+    try:
+        return vg.MLP(**given)
+    except ValueError:
+        reject()
 
 
 # With more smoothing the slopes of a net that says little would cancel.
@@ -198,13 +288,15 @@ def problems(draw: st.DrawFn) -> Problem:
     """Everything that a backward pass needs."""
     spec = draw(specs())
     seed = draw(st.integers(0, 2**64 - 1))
-    batch = draw(st.integers(1, 40))
+    batch = draw(st.integers(6 if spec.norm else 1, 40))
     rng = np.random.default_rng(seed)
-    widths = (spec.width,) if isinstance(spec.width, int) else spec.width
-    outputs = spec.out_features or widths[-1]
-    x = rng.standard_normal((batch, spec.in_features or widths[0]))
+    # The shape of what goes in and comes out, from the net itself.
+    columns = spec.in_features or (spec.width if isinstance(spec.width, int) else spec.width[0])
+    x = rng.standard_normal((batch, spec.depth, columns) if spec.inputs == "every" else (batch, columns))
+    outputs = spec.init(seed=0).forward(x[:2] if spec.norm else x[:1]).shape[1]
     unfit = set(LEVEL)
-    if outputs == 1 or vg.Init(str(spec.init)).name in {"constant", "ones"}:
+    inits = [spec.init] if isinstance(spec.init, str) else spec.init
+    if outputs == 1 or {vg.Init(str(init)).name for init in inits} & {"constant", "ones"}:
         # Its cotangent sums to zero over classes, which equal rows of W turn into rounding noise.
         unfit.add("cross_entropy")
     loss = draw(st.none() | losses(tuple(name for name in vg.LOSSES if name not in unfit)))

@@ -1,18 +1,22 @@
 """The whole network in NumPy: slow, short, and meant to be read.
 
 It states the same formulas, random stream and columns as the Rust core and shares none of its code,
-so that a student can read it and a test can trust it. Layers are numbered from 0 here:
+so that a student can read it and a test can trust it. Layers are numbered from 0 here. A plain net is
 
     z_l = W_l h_l + b_l              pre-activation, (batch, width); h_0 is the input
-    a_l = phi(z_l)
-    h_{l+1} = a_l                    or h_{l+1-block} + branch_scale a_l where a residual block ends
+    h_{l+1} = a_l = phi(z_l)
     y = W_out h_depth + b_out        only with a readout, else y = h_depth
     delta_l = dL/dz_l                the backward signal
+
+and every other net has more parts: a normalisation, a skip around some layers, an input at every step.
+`parts` says which parts a layer has and in what order. Each part is a function that returns what it
+makes of its input, and another function that takes a gradient back.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -47,35 +51,81 @@ def parse(text: str) -> Kind:
     return name, {key: value(text) for key, text in items}
 
 
+class Layer(NamedTuple):
+    """The shape of a layer, and where its activation stands."""
+
+    input: int  # features of h_l
+    fan_in: int  # columns of W_l: those features, or what an activation before the map makes of them
+    width: int  # rows of W_l: features of z_l
+    output: int  # features of h_{l+1}
+    kind: str  # the activation
+    order: str  # it comes "after" the map, before it ("pre"), or after the sum at the end of a block ("post")
+    source: int | None  # the h that goes around the block which ends here
+
+
 class Plan(NamedTuple):
     """A spec layer by layer."""
 
-    sizes: list[int]  # of h_0, h_1, ..., h_depth
-    kinds: list[str]  # the activation of each layer
-    sources: list[int | None]  # the h that a skip adds to the output of each layer
+    layers: list[Layer]
+    skip: Kind  # with all its parameters; "none" without one
     branch_scale: float
+    inits: list[Kind]  # of each layer and of the readout
 
     @classmethod
     def of(cls, spec: MLP) -> Plan:
         """Spread what a spec says once over its layers."""
-        widths = [spec.width] * spec.depth if isinstance(spec.width, int) else list(spec.width)
-        sizes = [spec.in_features or widths[0], *widths]
-        kinds: Any = spec.activation
-        kinds = [kinds] * spec.depth if isinstance(kinds, str) else list(kinds)
-        sources: list[int | None] = [None] * spec.depth
-        if spec.skip == "residual":
-            for end in range(spec.block, spec.depth + 1, spec.block):
-                source = end - spec.block
-                sources[end - 1] = source if sizes[source] == sizes[end] else None
+
+        def spread(value: Any) -> list[Any]:
+            return list(value) if isinstance(value, tuple) else [value] * spec.depth
+
+        widths, kinds, inits = (spread(value) for value in (spec.width, spec.activation, spec.init))
+        name, given = parse(str(spec.skip or "none"))
+        params: dict[str, Any] = {"order": "after", "alpha": 0.0, "gate_bias": -1.0, "gate_gain": 1.0} | given
+        block = spec.block if spec.skip else 1
+
+        def chain(start: int, order: str, *, skips: bool) -> list[Layer]:
+            """The layers of a block, which begins with h features."""
+            found: list[Layer] = []
+            for l in range(start, start + block):
+                input_ = found[-1].output if found else h
+                ends = skips and l == start + block - 1
+                kind = "linear" if ends and order == "linear" else kinds[l]
+                here = order if order == "pre" or (ends and order == "post") else "after"
+                fan_in = features(kind, input_) if here == "pre" else input_
+                output = widths[l] if here == "pre" else features(kind, widths[l])
+                found.append(Layer(input_, fan_in, widths[l], output, kind, here, start if ends else None))
+            return found
+
+        layers: list[Layer] = []
+        h = spec.in_features or widths[0]
+        if spec.inputs == "every":  # h_0 is zeros, of the size of what a layer gives
+            h = widths[0] if params["order"] == "pre" else features(kinds[0], widths[0])
+        for start in range(0, spec.depth, block):
+            found = chain(start, params["order"], skips=spec.skip is not None)
+            last = found[-1]
+            if name == "dense":
+                found[-1] = last._replace(output=h + last.output)
+            elif spec.skip and h != (last.width if last.order == "post" else last.output):
+                found = chain(start, "after", skips=False)  # a first block that changes the number of features
+            layers += found
+            h = layers[-1].output
         scale = spec.branch_scale
         if isinstance(scale, str):  # "1/sqrt(L)", L the number of blocks
             scale = 1 / math.sqrt(spec.depth / spec.block)
-        return cls(sizes, kinds, sources, scale)
+        if len(inits) == spec.depth:  # the readout has the last layer's, unless it has its own
+            inits.append(inits[-1])
+        return cls(layers, (name, params), scale, [parse(str(init)) for init in inits])
+
+
+def tensor(spec: MLP, module: str, l: int, name: str) -> str:
+    """The state-dict name of what belongs to layer l; a tied net has one layer's parameters for all."""
+    return f"{module}.{0 if spec.tied else l}.{name}"
 
 
 # --- Random numbers ------------------------------------------------------------------------------
 
 WEIGHT, BIAS, INPUT, COTANGENT, READOUT_WEIGHT, READOUT_BIAS = range(6)  # roles of a stream
+GATE_WEIGHT, GATE_BIAS, INPUT_WEIGHT = range(8, 11)
 COMPANION = 32  # added to a role: the stream that says which elements count
 LOW_BITS = 16  # added to a role: the companion stream that extends 32 bits to 53
 
@@ -142,13 +192,15 @@ class Place(NamedTuple):
     @classmethod
     def of(cls, spec: MLP, plan: Plan, layer: int | None) -> Place:
         """The place of a hidden layer or, for None, of the readout."""
-        blocks = spec.depth // spec.block if spec.skip else spec.depth
+        scaled = plan.skip[0] in {"residual", "rezero"}
+        blocks = spec.depth // spec.block if scaled else spec.depth
         if layer is None:
-            return cls(plan.sizes[-1], spec.out_features or 0, None, None, blocks, 0, False)
+            return cls(plan.layers[-1].output, spec.out_features or 0, None, None, blocks, 0, False)
         end = layer - layer % spec.block + spec.block - 1
-        inside = end < spec.depth and plan.sources[end] is not None
-        fans = plan.sizes[layer], plan.sizes[layer + 1]
-        return cls(*fans, layer, plan.kinds[layer], blocks, spec.block if inside else 0, inside and layer == end)
+        inside = scaled and plan.layers[end].source is not None
+        here = plan.layers[layer]
+        fans = here.fan_in, here.width
+        return cls(*fans, layer, here.kind, blocks, spec.block if inside else 0, inside and layer == end)
 
 
 TORCH_GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
@@ -266,9 +318,9 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
     return std * stream.normal(shape)
 
 
-def bias_kind(spec: MLP, at: Place) -> Kind:
-    """What biases are drawn from: the spec's `bias`, else what its `init` brings, else zeros."""
-    name, p = parse(str(spec.bias or spec.init))
+def bias_kind(spec: MLP, init: Kind, at: Place) -> Kind:
+    """What biases are drawn from: the spec's `bias`, else what the weights' init brings, else zeros."""
+    name, p = parse(str(spec.bias)) if spec.bias else init
     if name == "torch_default":
         bound = (p.get("gain", 1.0) if spec.bias else 1.0) / math.sqrt(at.fan_in)
         return "uniform", {"a": -bound, "b": bound}
@@ -277,23 +329,79 @@ def bias_kind(spec: MLP, at: Place) -> Kind:
     return (name, p) if spec.bias else ("zeros", {})
 
 
-def init(spec: MLP, seed: int = 0, dtype: str = "float64") -> State:
-    """Weights `(out, in)` and biases `(out,)` under torch's key names."""
+def init(spec: MLP, seed: int = 0, dtype: str = "float64", x: Array | None = None) -> State:
+    """Every parameter by its name in torch's manner; weights are `(out, in)`. Only `lsuv` looks at x."""
     plan = Plan.of(spec)
     state: State = {}
 
-    def add(name: str, layer: int | None, roles: tuple[int, int]) -> None:
-        at = Place.of(spec, plan, layer)
-        weight, bias = (Stream(seed, role, layer or 0, dtype) for role in roles)
-        drawn = draw(parse(str(spec.init)), (at.fan_out, at.fan_in), weight, at)
-        state[f"{name}.weight"] = drawn.astype(dtype)
-        state[f"{name}.bias"] = draw(bias_kind(spec, at), (at.fan_out,), bias, at).astype(dtype)
+    def weight(name: str, at: Place, role: int, gain: float = 1.0) -> None:
+        stream = Stream(seed, role, at.layer or 0, dtype)
+        drawn = draw(plan.inits[-1 if at.layer is None else at.layer], (at.fan_out, at.fan_in), stream, at)
+        state[f"{name}.weight"] = (gain * drawn.astype(dtype)).astype(dtype)
+
+    def bias(name: str, at: Place, role: int) -> None:
+        kind = bias_kind(spec, plan.inits[-1 if at.layer is None else at.layer], at)
+        state[f"{name}.bias"] = draw(kind, (at.fan_out,), Stream(seed, role, at.layer or 0, dtype), at).astype(dtype)
+
+    def vector(name: str, count: int, value: float) -> None:
+        state[name] = np.full(count, value, dtype)
+
+    for l, layer in enumerate(plan.layers[: 1 if spec.tied else None]):
+        at = Place.of(spec, plan, l)
+        weight(f"layers.{l}", at, WEIGHT)
+        bias(f"layers.{l}", at, BIAS)
+        if spec.norm:
+            bent = layer.fan_in if layer.order == "pre" else features(layer.kind, layer.width)
+            straight_ = layer.input if layer.order == "pre" else layer.width
+            count = bent if spec.norm_position == "post" else straight_
+            vector(f"norms.{l}.weight", count, 1)
+            if parse(str(spec.norm))[0] != "rms":
+                vector(f"norms.{l}.bias", count, 0)
+        if parse(layer.kind)[0] == "prelu":
+            vector(f"activations.{l}.weight", 1, parse(layer.kind)[1].get("init", 0.25))
+        name, params = plan.skip
+        joins = any(layer.source is not None for layer in plan.layers[l : None if spec.tied else l + 1])
+        if joins and name == "rezero":
+            vector(f"skips.{l}.weight", 1, params["alpha"])
+        if joins and name == "highway":
+            fan_in = plan.layers[l if layer.source is None else layer.source].input
+            gate = at._replace(fan_in=fan_in, fan_out=layer.output)
+            weight(f"gates.{l}", gate, GATE_WEIGHT, params["gate_gain"])
+            vector(f"gates.{l}.bias", layer.output, params["gate_bias"])
+    if spec.inputs == "every":
+        fan_in = spec.in_features or plan.layers[0].width
+        weight("inputs", Place.of(spec, plan, 0)._replace(fan_in=fan_in), INPUT_WEIGHT)
+    if spec.out_features is not None:
+        at = Place.of(spec, plan, None)
+        weight("readout", at, READOUT_WEIGHT)
+        bias("readout", at, READOUT_BIAS)
+    if plan.inits[0][0] == "lsuv":
+        calibrate(spec, state, samples(spec, seed, 128, dtype) if x is None else x)
+    return state
+
+
+def samples(spec: MLP, seed: int, batch: int, dtype: str) -> Array:
+    """The standard normal samples of a run, `(batch, in_features)`; of `depth` steps if each has an input."""
+    columns = spec.in_features or Plan.of(spec).layers[0].width
+    each = (spec.depth, columns) if spec.inputs == "every" else (columns,)
+    return Stream(seed, INPUT, dtype=dtype).normal((batch, *each))
+
+
+def calibrate(spec: MLP, state: State, x: Array) -> None:
+    """Scale the weights of each layer so that its z have unit variance on x (Mishkin & Matas 2015); biases stay."""
+
+    def scale(name: str, z: Array) -> None:
+        b = np.broadcast_to(state[f"{name}.bias"].astype(np.float64), z.shape)
+        ours, both, theirs = (z - b).var(), ((z - b) * (b - b.mean())).mean(), b.var()
+        with np.errstate(all="ignore"):  # ours c^2 + 2 both c + theirs = 1
+            c = (np.sqrt(both**2 - ours * (theirs - 1)) - both) / ours
+        if np.isfinite(c) and c > 0:
+            state[f"{name}.weight"] = state[f"{name}.weight"] * state[f"{name}.weight"].dtype.type(c)
 
     for l in range(spec.depth):
-        add(f"layers.{l}", l, (WEIGHT, BIAS))
+        scale(f"layers.{l}", propagate(spec, state, x).z[l].true().astype(np.float64))
     if spec.out_features is not None:
-        add("readout", None, (READOUT_WEIGHT, READOUT_BIAS))
-    return state
+        scale("readout", propagate(spec, state, x).y.true().astype(np.float64))
 
 
 # --- Activations: phi(z) and its slope phi'(z) ---------------------------------------------------
@@ -519,29 +627,38 @@ def halves(z: Array) -> Pair:
     return z[:, :half], z[:, half:]
 
 
-def outputs(kind: str, z: Array) -> Array:
-    """The output of a layer with pre-activations z, which may be wider or narrower than z."""
+def features(kind: str, width: int) -> int:
+    """How many outputs an activation has for so many pre-activations."""
     name = parse(kind)[0]
-    if name in GATED:
-        value, gate = halves(z)
-        return value * activate(kind, gate)[0]
-    if name in DOUBLED:
-        return np.hstack([activate(kind, z)[0], activate(kind, -z)[0]])
-    return activate(kind, z)[0]
+    return width // 2 if name in GATED else 2 * width if name in DOUBLED else width
 
 
-def pulled_back(kind: str, z: Array, da: Array) -> Array:
-    """dL/dz from dL/da, where a = outputs(kind, z)."""
+def outputs(kind: str, z: Array) -> Pair:
+    """The outputs of a layer, which may be wider or narrower than z, and what they change by as z does.
+
+    The slopes have an entry for each of z, or two where each z has two outputs.
+    """
     name = parse(kind)[0]
     if name in GATED:
         value, gate = halves(z)
         opening, slope = activate(kind, gate)
-        return np.hstack([da * opening, da * value * slope])
+        return value * opening, np.hstack([opening, value * slope])
     if name in DOUBLED:
-        upper, lower = halves(da)
-        dz: Array = upper * activate(kind, z)[1] - lower * activate(kind, -z)[1]
+        (one, up), (two, down) = activate(kind, z), activate(kind, -z)
+        return np.hstack([one, two]), np.hstack([up, -down])
+    return activate(kind, z)
+
+
+def pulled_back(kind: str, slopes: Array, da: Array) -> Array:
+    """dL/dz from dL/da, by the slopes of `outputs`."""
+    name = parse(kind)[0]
+    if name in GATED:
+        return np.hstack([da, da]) * slopes
+    if name in DOUBLED:
+        one, two = halves(da * slopes)
+        dz: Array = one + two
         return dz
-    return da * activate(kind, z)[1]
+    return da * slopes
 
 
 def straight(kind: str) -> bool:
@@ -549,7 +666,7 @@ def straight(kind: str) -> bool:
     tiny = np.array([-(2.0**-60), 2.0**-60])
     value, slope = activate(kind, tiny)
     through_zero = not activate(kind, np.zeros(1))[0].any()
-    return through_zero and np.allclose(value, slope * tiny, rtol=1e-14, atol=0)
+    return parse(kind)[0] not in GATED and through_zero and np.allclose(value, slope * tiny, rtol=1e-14, atol=0)
 
 
 @cache
@@ -593,6 +710,9 @@ def critical_sigma_w(kind: str, sigma_b: float) -> float:
 # --- Numbers that no depth can make underflow or overflow ----------------------------------------
 
 
+OF_ZERO = -(10**8)  # the exponent of zeros: below every other, so that adding them changes nothing
+
+
 @dataclass(frozen=True)
 class Scaled:
     """The array `value * 2**exponent`."""
@@ -603,7 +723,9 @@ class Scaled:
     def rescaled(self) -> Scaled:
         """Bring max|value| into [1, 2), which is exact."""
         peak = float(np.abs(self.value).max())
-        if peak == 0 or not math.isfinite(peak):
+        if peak == 0:
+            return Scaled(self.value, OF_ZERO)
+        if not math.isfinite(peak):
             return self
         shift = math.frexp(peak)[1] - 1
         return Scaled(np.ldexp(self.value, -shift), self.exponent + shift)
@@ -614,9 +736,17 @@ class Scaled:
     def __mul__(self, factor: Array | float) -> Scaled:
         return Scaled(self.value * factor, self.exponent)
 
+    def aligned(self, other: Scaled) -> tuple[Array, Array, int]:
+        """Both values over the larger of the two exponents."""
+        one, two = self.rescaled(), other.rescaled()
+        top = max(one.exponent, two.exponent)
+        left, right = (np.ldexp(term.value, term.exponent - top) for term in (one, two))
+        return left, right, top
+
     def __add__(self, other: Scaled) -> Scaled:
-        top = max(self.exponent, other.exponent)
-        one, two = (np.ldexp(term.value, term.exponent - top) for term in (self, other))
+        if self.exponent == other.exponent:
+            return Scaled(self.value + other.value, self.exponent)
+        one, two, top = self.aligned(other)
         return Scaled(one + two, top)
 
     @np.errstate(all="ignore")
@@ -719,36 +849,214 @@ def evaluate(loss: str, y: Array, t: Array) -> tuple[float, Array]:
 # --- Forward and backward ------------------------------------------------------------------------
 
 
-class Trace(NamedTuple):
-    """What the forward pass leaves for the backward pass."""
-
-    z: list[Scaled]
-    a: list[Scaled]
-    slope: list[Array]
-    h: list[Scaled]
-    y: Scaled
+Found = dict[str, Scaled]  # gradients of parameters
+Back = Callable[[Scaled, Found], Scaled]  # from dL/d(output) to dL/d(input); those of parameters go into the dict
 
 
-class Gradients(NamedTuple):
-    """True gradients, input side first; the readout is last in `weights` and `biases`."""
+def parts(spec: MLP, layer: Layer) -> list[str]:
+    """What a layer does, in order."""
+    bend = ["norm", "activation"] if spec.norm_position == "pre" else ["activation", "norm"]
+    if layer.order == "pre":
+        found = [*bend, "map", "join"]
+    elif layer.order == "post":
+        found = ["map", *bend]
+        found.insert(found.index("activation"), "join")
+    else:
+        found = ["map", *bend, "join"]
+    missing = {"norm"} if spec.norm is None else set()
+    missing |= {"join"} if layer.source is None else set()
+    return [part for part in found if part not in missing]
 
-    weights: list[Array]
-    biases: list[Array]
-    preactivations: list[Array]
-    input: Array
-    loss: float | None = None
+
+def affine(state: State, name: str, h: Scaled) -> tuple[Scaled, Back]:
+    """W h + b; without b where the state has none."""
+    weight = state[f"{name}.weight"]
+    z = h @ weight.T
+    if f"{name}.bias" in state:
+        # Adding the bias to the value is right in both: an exponent is carried, or the bias is not 0.
+        z = Scaled(z.value + state[f"{name}.bias"], z.exponent)
+
+    def back(delta: Scaled, found: Found) -> Scaled:
+        near = h.rescaled() if h.value.any() else h
+        found[f"{name}.weight"] = Scaled(delta.value.T @ near.value, delta.exponent + near.exponent)
+        if f"{name}.bias" in state:
+            found[f"{name}.bias"] = Scaled(delta.value.sum(axis=0), delta.exponent)
+        return (delta @ weight).rescaled()
+
+    return z, back
+
+
+def transform(kind: Kind, weight: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """What weights become before they are used, and dL/dW from dL/dW_hat."""
+    name, p = kind
+    gain = float(p.get("gain", 1.0))
+    w = weight.astype(np.float64)
+    if name == "weight_standardization":  # Qiao et al. 2019; Brock et al. 2021
+        scale = gain / math.sqrt(w.shape[1])
+        xhat, pull = standardise(w, axis=1, centred=True, eps=float(p.get("eps", 0.0)))
+        return (scale * xhat).astype(weight.dtype), lambda g: scale * pull(g)
+    # spectral_norm, Miyato et al. 2018: s = u^T W v, so ds = u^T dW v.
+    left, values, right = np.linalg.svd(w)
+    top, u, v = float(values[0]), left[:, 0], right[0]
+    if top == 0:
+        return weight, np.zeros_like
+    return (gain * w / top).astype(weight.dtype), lambda g: gain * (g - (g * w).sum() / top * np.outer(u, v)) / top
+
+
+def standardise(v: Array, axis: int, *, centred: bool, eps: float) -> tuple[Array, Callable[[Array], Array]]:
+    """(v - mean) / sqrt(var + eps) along an axis, or v / sqrt(mean v^2 + eps), and the way back."""
+
+    def mean(v: Array) -> Array:
+        average: Array = v.mean(axis=axis, keepdims=True)
+        return average
+
+    centre = v - mean(v) if centred else v
+    root = np.sqrt(mean(centre**2) + eps)
+    inverse = np.where(root > 0, 1 / np.where(root > 0, root, 1), 0)  # of equal numbers nothing is left
+    xhat = centre * inverse
+
+    def back(g: Array) -> Array:
+        return (g - xhat * mean(g * xhat) - (mean(g) if centred else 0)) * inverse
+
+    return xhat, back
+
+
+def linear(spec: MLP, state: State, l: int, h: Scaled, x: Array) -> tuple[Scaled, Back]:
+    """The map of a layer, with its transform and an input of its own; dL/dx_t is left as `x`."""
+    name = tensor(spec, "layers", l, "")[:-1]
+    if spec.weight_transform:
+        weight, pull = transform(parse(spec.weight_transform), state[f"{name}.weight"])
+        z, through = affine(state | {f"{name}.weight": weight}, name, h)
+    else:
+        z, through = affine(state, name, h)
+    feed: Back | None = None
+    if spec.inputs == "every":
+        u, feed = affine(state, "inputs", Scaled(x[:, l].astype(h.value.dtype)))
+        z += u
+
+    def back(delta: Scaled, found: Found) -> Scaled:
+        dh = through(delta, found)
+        if spec.weight_transform:
+            g = found[f"{name}.weight"]
+            found[f"{name}.weight"] = Scaled(pull(g.value.astype(np.float64)).astype(g.value.dtype), g.exponent)
+        if feed:
+            found["x"] = feed(delta, found)
+        return dh
+
+    return z, back
+
+
+def norm(spec: MLP, state: State, l: int, v: Scaled) -> tuple[Scaled, Back]:
+    """Mean 0 and variance 1 over samples (batch) or features (layer, rms), then times a weight plus a bias."""
+    kind, p = parse(str(spec.norm))
+    names = [tensor(spec, "norms", l, name) for name in ("weight", "bias")]
+    dtype, weight = v.value.dtype, state[names[0]].astype(np.float64)
+    axis, centred = (0 if kind == "batch" else 1), kind != "rms"
+    xhat, pull = standardise(v.true().astype(np.float64), axis, centred=centred, eps=float(p.get("eps", 1e-5)))
+    n = weight * xhat + (state[names[1]] if centred else 0)
+
+    def back(dn: Scaled, found: Found) -> Scaled:
+        g = dn.wide()
+        exponent = dn.rescaled().exponent
+        found[names[0]] = Scaled((g * xhat).sum(axis=0), exponent)
+        if centred:
+            found[names[1]] = Scaled(g.sum(axis=0), exponent)
+        return Scaled(pull(g * weight).astype(dtype), exponent).rescaled()
+
+    return Scaled(n.astype(dtype)), back
 
 
 def bend(kind: str, z: Scaled) -> tuple[Scaled, Scaled, Array]:
-    """z, a = phi(z) and phi'(z); a z that carries an exponent is spelled out where phi bends it."""
+    """z, a = phi(z) and its slopes; a z that carries an exponent is spelled out where phi bends it."""
     if z.exponent and parse(kind)[0] not in HOMOGENEOUS:
         if z.rescaled().exponent < -60:  # there phi(z) = phi'(0) z to the last bit of float64
             tiny = np.where(z.value > 0, 2.0**-60, -(2.0**-60))
             slope = activate(kind, tiny)[1].astype(z.value.dtype)
             return z, z * slope, slope
         z = Scaled(z.true())
-    value, slope = activate(kind, z.value)
+    value, slope = outputs(kind, z.value)
     return z, Scaled(value, z.exponent), slope
+
+
+def learned_kind(spec: MLP, state: State, l: int, kind: str) -> str:
+    """The activation of a layer with the slope that it has learned."""
+    return f"prelu(init={state[tensor(spec, 'activations', l, 'weight')][0]})" if parse(kind)[0] == "prelu" else kind
+
+
+def activation(spec: MLP, state: State, l: int, kind: str, z: Scaled) -> tuple[Scaled, Array, Back]:
+    """phi(z) and its slopes."""
+    kind = learned_kind(spec, state, l, kind)
+    z, a, slopes = bend(kind, z)
+
+    def back(da: Scaled, found: Found) -> Scaled:
+        if parse(kind)[0] == "prelu":  # d phi / d slope = min(z, 0)
+            near = z.rescaled()
+            total = (da.value * np.minimum(near.value, 0)).sum(dtype=np.float64)
+            found[tensor(spec, "activations", l, "weight")] = Scaled(np.array([total]), da.exponent + near.exponent)
+        return Scaled(pulled_back(kind, slopes, da.value), da.exponent).rescaled()
+
+    return a, slopes, back
+
+
+Around = Callable[[Scaled, Found], tuple[Scaled, Scaled]]  # gradients around a block, and through it
+
+
+def join(spec: MLP, state: State, l: int, x: Scaled, branch: Scaled) -> tuple[Scaled, Around]:
+    """What goes around a block and what comes through it, put together."""
+    plan = Plan.of(spec)
+    name = plan.skip[0]
+    if name == "dense":  # Huang et al. 2016: side by side
+        one, two, exponent = x.aligned(branch) if x.exponent != branch.exponent else (x.value, branch.value, x.exponent)
+        columns = one.shape[1]
+
+        def split(dh: Scaled, _: Found) -> tuple[Scaled, Scaled]:
+            return Scaled(dh.value[:, :columns], dh.exponent), Scaled(dh.value[:, columns:], dh.exponent)
+
+        return Scaled(np.hstack([one, two]), exponent), split
+    if name == "highway":  # Srivastava et al. 2015: (1 - T) x + T F(x) with T = sigmoid(W_T x + b_T)
+        t, through_gate = affine(state, tensor(spec, "gates", l, "")[:-1], x)
+        opening, slope = activate("sigmoid", t.true())
+        closing = activate("sigmoid", -t.true())[0]
+
+        def mix(dh: Scaled, found: Found) -> tuple[Scaled, Scaled]:
+            dt = (dh * (slope * (branch.value - x.value))).rescaled()
+            return dh * closing + through_gate(dt, found), dh * opening
+
+        return x * closing + branch * opening, mix
+    scale, key = plan.branch_scale, tensor(spec, "skips", l, "weight")  # He et al. 2015; Bachlechner et al. 2020
+    factor = scale * float(state[key][0]) if name == "rezero" else scale
+
+    def add(dh: Scaled, found: Found) -> tuple[Scaled, Scaled]:
+        if name == "rezero":
+            near = branch.rescaled()
+            total = scale * (dh.value * near.value).sum(dtype=np.float64)
+            found[key] = Scaled(np.array([total]), dh.exponent + near.exponent)
+        return dh, dh * factor
+
+    return x + branch * factor, add
+
+
+class Trace(NamedTuple):
+    """What the forward pass leaves for the backward pass."""
+
+    z: list[Scaled]  # what the maps give
+    a: list[Scaled]  # what activations give, after a normalisation behind them
+    slope: list[Array]
+    mapped: list[Scaled]  # what the maps get
+    bent: list[Scaled]  # what the activations get
+    h: list[Scaled]
+    y: Scaled
+    back: list[list[Any]]  # the ways back of each layer's parts
+    readout: Back | None
+
+
+class Gradients(NamedTuple):
+    """True gradients: of the parameters by name, and of the pre-activations, input side first."""
+
+    parameters: State
+    preactivations: list[Array]
+    input: Array
+    loss: float | None = None
 
 
 @np.errstate(all="ignore")  # a value that is not finite is a result
@@ -758,58 +1066,79 @@ def propagate(spec: MLP, state: State, x: Array) -> Trace:
     # Where phi is a line near 0 and no bias is added, a signal of any size stays in proportion and can
     # carry an exponent. Elsewhere the exponent stays 0.
     unbiased = not any(state[key].any() for key in state if key.endswith("bias"))
-    carried = unbiased and all(map(straight, plan.kinds))
+    bends = spec.norm is not None or spec.inputs == "every" or plan.skip[0] == "highway"
+    carried = unbiased and not bends and all(straight(layer.kind) for layer in plan.layers)
 
     def kept(h: Scaled) -> Scaled:
-        return h.rescaled() if carried else h
+        return h.rescaled() if carried else h if h.exponent == 0 else Scaled(h.true())
 
-    def affine(name: str, h: Scaled) -> Scaled:
-        # Adding the bias to the value is right in both: an exponent is carried, or the bias is not 0.
-        z = h @ state[f"{name}.weight"].T
-        return Scaled(z.value + state[f"{name}.bias"], z.exponent)
-
-    bent = []
-    h = [kept(Scaled(np.asarray(x, state["layers.0.weight"].dtype)))]
-    for l, kind in enumerate(plan.kinds):
-        bent.append(bend(kind, affine(f"layers.{l}", h[l])))
-        a, source = bent[l][1], plan.sources[l]
-        h.append(kept(a if source is None else h[source] + a * plan.branch_scale))
-    z, activations, slopes = map(list, zip(*bent, strict=True))
-    y = h[-1] if spec.out_features is None else affine("readout", h[-1])
-    return Trace(z, activations, slopes, h, y)
+    dtype = state["layers.0.weight"].dtype
+    first = np.zeros((len(x), plan.layers[0].input)) if spec.inputs == "every" else x
+    trace = Trace([], [], [], [], [], [kept(Scaled(np.asarray(first, dtype)))], Scaled(np.zeros(0)), [], None)
+    for l, layer in enumerate(plan.layers):
+        v, backs, named = trace.h[l], [], parts(spec, layer)
+        for part in named:
+            back: Any
+            if part == "map":
+                trace.mapped.append(v)
+                v, back = linear(spec, state, l, v, x)
+                trace.z.append(v)
+            elif part == "norm":
+                v, back = norm(spec, state, l, v)
+            elif part == "activation":
+                trace.bent.append(v)
+                v, slopes, back = activation(spec, state, l, layer.kind, v)
+                trace.slope.append(slopes)
+            else:
+                v, back = join(spec, state, l, trace.h[layer.source or 0], v)
+                v = kept(v)
+            backs.append((part, back))
+            if part == "activation" or (part == "norm" and spec.norm_position == "post"):
+                trace.a[l:] = [v]
+        trace.h.append(kept(v))
+        trace.back.append(backs)
+    if spec.out_features is None:
+        return trace._replace(y=trace.h[-1])
+    y, readout = affine(state, "readout", trace.h[-1])
+    return trace._replace(y=y, readout=readout)
 
 
 @np.errstate(all="ignore")
-def backpropagate(
-    spec: MLP, state: State, trace: Trace, cotangent: Array
-) -> tuple[list[Scaled], list[Scaled], list[Scaled], Scaled]:
-    """Gradients of weights, biases, pre-activations and input, each with its exponent."""
+def backpropagate(spec: MLP, trace: Trace, cotangent: Array) -> tuple[list[Found], list[Scaled], Scaled]:
+    """Gradients of parameters, layer by layer and the readout's last, of pre-activations, and of the input."""
     plan = Plan.of(spec)
-    weights: list[Scaled] = []
-    biases: list[Scaled] = []
-    deltas: list[Scaled] = []
-
-    def through(name: str, delta: Scaled, h: Scaled) -> Scaled:
-        """From dL/dz of z = W h + b to dL/dh, leaving dL/dW and dL/db on the way."""
-        h = h.rescaled()
-        weights.insert(0, Scaled(delta.value.T @ h.value, delta.exponent + h.exponent))
-        biases.insert(0, Scaled(delta.value.sum(axis=0), delta.exponent))
-        return (delta @ state[f"{name}.weight"]).rescaled()
-
     dh = Scaled(np.asarray(cotangent, np.float64)).rescaled()
     dh = Scaled(dh.value.astype(trace.y.value.dtype), dh.exponent)
-    if spec.out_features is not None:
-        dh = through("readout", dh, trace.h[-1])
-    skipped: dict[int, Scaled] = {}  # what reaches an h along its skip
+    found: list[Found] = [{} for _ in range(spec.depth + 1)]
+    deltas: list[Scaled] = []
+    if trace.readout:
+        dh = trace.readout(dh, found[-1])
+    skipped: dict[int, Scaled] = {}  # what reaches an h around its block
     for l in reversed(range(spec.depth)):
-        da, source = dh, plan.sources[l]
-        if source is not None:
-            skipped[source], da = dh, dh * plan.branch_scale
-        deltas.insert(0, (da * trace.slope[l]).rescaled())
-        dh = through(f"layers.{l}", deltas[0], trace.h[l])
+        for part, back in reversed(trace.back[l]):
+            if part == "join":
+                source = plan.layers[l].source or 0
+                skipped[source], dh = back(dh, found[l])
+            else:
+                if part == "map":
+                    deltas.insert(0, dh.rescaled())
+                dh = back(dh.rescaled(), found[l])
         if l in skipped:
             dh = (dh + skipped[l]).rescaled()
-    return weights, biases, deltas, dh
+    if spec.inputs == "every":
+        steps = [each.pop("x") for each in found[:-1]]
+        top = max(step.exponent for step in steps)
+        dh = Scaled(np.stack([np.ldexp(step.value, step.exponent - top) for step in steps], axis=1), top)
+    return found, deltas, dh
+
+
+def summed(found: list[Found]) -> Found:
+    """Gradients of the parameters: sums over the layers that share them."""
+    total: Found = {}
+    for each in found:
+        for name, gradient in each.items():
+            total[name] = total[name] + gradient if name in total else gradient
+    return total
 
 
 def forward(spec: MLP, state: State, x: Array) -> Array:
@@ -819,9 +1148,9 @@ def forward(spec: MLP, state: State, x: Array) -> Array:
 
 def backward(spec: MLP, state: State, x: Array, cotangent: Array) -> Gradients:
     """Gradients of `sum(cotangent * y)`."""
-    *parts, dx = backpropagate(spec, state, propagate(spec, state, x), cotangent)
-    weights, biases, deltas = ([scaled.true() for scaled in part] for part in parts)
-    return Gradients(weights, biases, deltas, dx.true())
+    found, deltas, dx = backpropagate(spec, propagate(spec, state, x), cotangent)
+    parameters = summed(found)
+    return Gradients({name: parameters[name].true() for name in state}, [d.true() for d in deltas], dx.true())
 
 
 @np.errstate(all="ignore")
@@ -856,6 +1185,15 @@ def log10_sample_rms(h: Scaled, delta: Scaled) -> float:
     return float(np.log10(squares.mean())) / 2 + (one.exponent + two.exponent) * math.log10(2)
 
 
+def log10_together(found: list[Scaled]) -> float:
+    """log10 of the norm of some gradients as one vector; nan of none."""
+    norms = [gradient.log10_norm() for gradient in found]
+    if not norms:
+        return math.nan
+    top = max(norms)
+    return top if math.isinf(top) else top + math.log10(sum(100 ** (n - top) for n in norms)) / 2
+
+
 FORWARD: dict[str, Callable[[Trace, str, int], float]] = {
     "log10_z_rms": lambda t, _, l: t.z[l].log10_rms(),
     "log10_a_rms": lambda t, _, l: t.a[l].log10_rms(),
@@ -864,7 +1202,14 @@ FORWARD: dict[str, Callable[[Trace, str, int], float]] = {
     "correlation": lambda t, _, l: correlation(t.z[l]),
     "effective_rank": lambda t, _, l: effective_rank(t.h[l + 1]),
 }
-BACKWARD = ("log10_delta_rms", "log10_wgrad_norm", "log10_bgrad_norm", "log10_sample_wgrad_rms")
+BACKWARD = {
+    "log10_wgrad_norm": r"layers\.\d+\.weight",
+    "log10_bgrad_norm": r"layers\.\d+\.bias",
+    "log10_affine_grad_norm": r"norms\..*",
+    "log10_slope_grad_norm": r"activations\..*",
+    "log10_gate_grad_norm": r"(gates|skips)\..*",
+}
+COLUMNS = (*FORWARD, *BACKWARD, "log10_delta_rms", "log10_sample_wgrad_rms", "log10_summed_wgrad_norm")
 
 
 @np.errstate(all="ignore")
@@ -879,45 +1224,47 @@ def probe(
     seed: int = 0,
     dtype: str = "float64",
 ) -> dict[str, Array]:
-    """Every column `(seeds, depth)` and `first_nonfinite` `(seeds,)`; run r is drawn from seed + r.
+    """Every column `(seeds, depth)`, and two numbers a seed; run r is drawn from seed + r.
 
     Without `x` the input is standard normal; without a loss the cotangent at the output is standard
     normal divided by sqrt(batch).
     """
-    sizes = Plan.of(spec).sizes
-    inputs = (batch, sizes[0]) if x is None else np.shape(x)
-    outputs = (inputs[0], spec.out_features or sizes[-1])
-    columns = {name: np.full((seeds, spec.depth), math.nan) for name in (*FORWARD, *BACKWARD)}
-    first_nonfinite = np.full(seeds, -1)
+    plan = Plan.of(spec)
+    columns = {name: np.full((seeds, spec.depth), math.nan) for name in COLUMNS}
+    first_nonfinite, total = np.full(seeds, -1), np.full(seeds, math.nan)
 
     def run(r: int) -> int:
         """Fill row r of every column; return where a value was first not finite, or -1."""
-        state = init(spec, seed + r, dtype)
-        given = Stream(seed + r, INPUT, dtype=dtype).normal(inputs) if x is None else x
+        given = samples(spec, seed + r, batch, dtype) if x is None else x
+        state = init(spec, seed + r, dtype, given)
         trace = propagate(spec, state, given)
-        for l, kind in enumerate(Plan.of(spec).kinds):
+        for l, layer in enumerate(plan.layers):
             for name, column in FORWARD.items():
-                columns[name][r, l] = column(trace, kind, l)
+                columns[name][r, l] = column(trace, layer.kind, l)
             if not (trace.z[l].finite() and trace.a[l].finite() and trace.h[l + 1].finite()):
                 return l
         value = 0.0
         if loss is None:
             stream = Stream(seed + r, COTANGENT, dtype=dtype)
-            cotangent = stream.normal(outputs) / math.sqrt(outputs[0])
+            cotangent = stream.normal(trace.y.value.shape) / math.sqrt(len(given))
         else:
             value, cotangent = evaluate(loss, trace.y.true().astype(np.float64), np.asarray(y))
         if not (trace.y.finite() and math.isfinite(value)):
             return spec.depth
-        weights, biases, deltas, _ = backpropagate(spec, state, trace, cotangent)
+        found, deltas, _ = backpropagate(spec, trace, cotangent)
         for l in reversed(range(spec.depth)):
-            shares = log10_sample_rms(trace.h[l], deltas[l])
-            norms = deltas[l].log10_rms(), weights[l].log10_norm(), biases[l].log10_norm(), shares
-            for name, norm in zip(BACKWARD, norms, strict=True):
-                columns[name][r, l] = norm
-            if not deltas[l].finite():
+            columns["log10_delta_rms"][r, l] = deltas[l].log10_rms()
+            columns["log10_sample_wgrad_rms"][r, l] = log10_sample_rms(trace.mapped[l], deltas[l])
+            for name, pattern in BACKWARD.items():
+                ours = [gradient for key, gradient in found[l].items() if re.fullmatch(pattern, key)]
+                columns[name][r, l] = log10_together(ours)
+            if spec.tied and spec.depth > 1:  # of this step and all later ones
+                columns["log10_summed_wgrad_norm"][r, l] = summed(found[l:-1])["layers.0.weight"].log10_norm()
+            if not all(each.finite() for each in (deltas[l], *found[l].values())):
                 return l
+        total[r] = log10_together(list(summed(found).values()))
         return -1
 
     for r in range(seeds):
         first_nonfinite[r] = run(r)
-    return columns | {"first_nonfinite": first_nonfinite}
+    return columns | {"first_nonfinite": first_nonfinite, "log10_total_grad_norm": total}
