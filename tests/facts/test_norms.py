@@ -43,10 +43,10 @@ def batch_normed(activation: str, batch: int, *, width: int, nets: int, sigma_w:
 
 
 # Infinite width, a batch of B. The samples of a unit, centred and divided by their deviation, are a direction x of
-# length sqrt(B) in the B - 1 dimensions across (1, ..., 1). Their squared length before is independent of it, sw2 (q - c)
-# chi2_{B-1} with q = E phi(x_1)^2 and c = E phi(x_1) phi(x_2): 1 / deviation^2 has the mean B / (sw2 (q - c) (B - 3)).
-# The way back is D = diag phi'(x), then Q, which takes away the parts along (1, ..., 1) and x; it starts from a gradient
-# of equal variance in all directions across (1, ..., 1), and ends with one.
+# length sqrt(B) in the B - 1 dimensions across (1, ..., 1). Their squared length before is independent of it:
+# sw2 (q - c) chi2_{B-1} with q = E phi(x_1)^2 and c = E phi(x_1) phi(x_2), so that 1 / deviation^2 has the mean
+# B / (sw2 (q - c) (B - 3)). The way back is D = diag phi'(x), then Q, which takes away the parts along (1, ..., 1) and
+# x; it starts from a gradient of equal variance in all directions across (1, ..., 1), and ends with one.
 
 
 def factor_of_finite_batch(moments: Array, batch: int) -> float:
