@@ -1,14 +1,15 @@
 //! Analytic gradients against central differences, at any depth.
 //!
 //! The difference of two outputs of a deep net drowns a gradient of `1e-30` in rounding. So the differences are taken
-//! where they are accurate, of each activation, normalisation, gate and weight transform by itself (fourth order, never
-//! across a kink), and chained forward through the plain stages of `naive.rs` with the exponent carried. The directional
+//! where they are accurate, of each activation, normalisation, gate, weight transform and loss by itself (fourth order,
+//! never across a kink), and chained forward through the plain stages of `naive.rs` with the exponent carried. The directional
 //! derivative found that way is compared with the kernel's gradient along the same random direction.
 
 use crate::activation::{Activation, Shape};
 use crate::error::{Cancel, Error, Result};
 use crate::gradients::{Start, gradients};
 use crate::kernel::Tensor;
+use crate::loss::{Loss, Targets};
 use crate::naive::{self, Pass, Rows, Step, Tensors, apart, beside, map2, rows};
 use crate::norm::Norm;
 use crate::plan::{Key, Plan, Which};
@@ -34,24 +35,51 @@ fn difference(f: impl Fn(f64) -> f64, h: f64) -> f64 {
     (8.0 * (f(h) - f(-h)) - (f(2.0 * h) - f(-2.0 * h))) / (12.0 * h)
 }
 
-/// `phi'(z)` by differences of `phi`. Where they agree with the analytic slope to within their own error they say no more
+/// `f'(at)` by differences of `f`. Where they agree with the analytic slope to within their own error they say no more
 /// than that, and it stands: in saturation the slope lies far below that error.
-fn slope(activation: &Activation, z: f64) -> f64 {
-    let analytic = activation.both(z).1;
-    let gap = activation.kinks().into_iter().map(|kink| (z - kink).abs()).fold(f64::INFINITY, f64::min);
+fn slope(f: impl Fn(f64) -> f64, at: f64, analytic: f64, kinks: &[f64]) -> f64 {
+    let gap = kinks.iter().map(|kink| (at - kink).abs()).fold(f64::INFINITY, f64::min);
     if gap == 0.0 {
         // No derivative to compare with: the convention's stands.
         return analytic;
     }
-    let mut h = (STEP * (z.abs() / FLAT).max(1.0)).min(gap / 4.0);
-    if analytic.abs() < STEP * activation.steepest() {
-        // Near a point where phi is flat, such as 0 of z - tanh z, the truncation of a larger step is all there is.
-        h = h.min((z.abs() / 8.0).max(1e-100));
-    }
-    let phi = |step: f64| activation.both(z + step).0;
-    let numeric = difference(phi, h);
-    let rounding = 4.0 * f64::EPSILON * (phi(0.0).abs() + (z * analytic).abs()) / h;
+    let h = (STEP * (at.abs() / FLAT).max(1.0)).min(gap / 4.0);
+    let numeric = difference(|step| f(at + step), h);
+    let rounding = 4.0 * f64::EPSILON * (f(at).abs() + (at * analytic).abs()) / h;
     if (numeric - analytic).abs() <= rounding + TRUNCATION { analytic } else { numeric }
+}
+
+/// `phi'(z)` by differences of `phi`.
+fn bend(activation: &Activation, z: f64) -> f64 {
+    slope(|z| activation.both(z).0, z, activation.both(z).1, &activation.kinks())
+}
+
+/// The slopes of a loss by differences of each sample's share of it, output by output.
+fn slopes_of(loss: &Loss, y: &Rows, targets: &Targets) -> Rows {
+    let width = y[0].len();
+    let target = |sample: usize| match targets {
+        Targets::Classes(ids) => Targets::Classes(vec![ids[sample]]),
+        Targets::Values(values, _) => Targets::Values(values[sample * width..][..width].to_vec(), width),
+    };
+    let (whole, _) = loss.evaluate(&y.concat(), width, targets);
+    let alone = y.iter().enumerate().map(|(sample, y)| loss.evaluate(y, width, &target(sample)).0).sum::<f64>();
+    // A mean is told from a sum by the values alone.
+    let share = if alone == 0.0 { 0.0 } else { whole / alone };
+    let sample = |(sample, y): (usize, &Vec<f64>)| {
+        let target = target(sample);
+        let analytic = loss.evaluate(y, width, &target).1;
+        let kinks = |i: usize| match &target {
+            Targets::Classes(_) => Vec::new(),
+            Targets::Values(values, _) => loss.kinks(values[i]),
+        };
+        let at = |i: usize, to: f64| {
+            let mut moved = y.clone();
+            moved[i] = to;
+            loss.evaluate(&moved, width, &target).0
+        };
+        (0..width).map(|i| share * slope(|to| at(i, to), y[i], analytic[i], &kinks(i))).collect()
+    };
+    y.iter().enumerate().map(sample).collect()
 }
 
 /// The change of `standardise(values)` along a direction. It bends on the scale of their deviation.
@@ -366,8 +394,22 @@ impl Point<'_> {
     }
 }
 
-/// Relative error of every tensor's gradient, named as in a state dict, `input` last.
-pub fn gradcheck(spec: &Spec, seed: u64, batch: usize, cancel: &Cancel) -> Result<Vec<(String, f64)>> {
+/// The output of a pass.
+fn output(state: &Tensors, pass: &Pass) -> Rows {
+    let last = &pass.inputs[pass.inputs.len() - 1];
+    let Some(weight) = state.get("readout.weight") else { return last.clone() };
+    naive::affine(&rows(weight, last[0].len()), state.get("readout.bias"), last)
+}
+
+/// Relative error of every tensor's gradient, named as in a state dict, `input` last. A loss takes drawn targets; without
+/// one a drawn cotangent starts the backward pass.
+pub fn gradcheck(
+    spec: &Spec,
+    seed: u64,
+    batch: usize,
+    loss: Option<Loss>,
+    cancel: &Cancel,
+) -> Result<Vec<(String, f64)>> {
     let (plan, layers) = (Plan::new(spec), spec.layers()?);
     let weights = Weights::<f64>::drawn(&plan, seed, 1, cancel)?;
     let normals = |role, layer, count| {
@@ -376,12 +418,19 @@ pub fn gradcheck(spec: &Spec, seed: u64, batch: usize, cancel: &Cancel) -> Resul
         all
     };
     let x = normals(Role::Input, 0, batch * plan.columns);
-    let cotangent = normals(Role::Cotangent, 0, batch * plan.output());
-    let all = gradients(&plan, &weights, &x, &Start::Cotangent(cotangent.clone()), 1, |_| (), cancel)?;
+    let start = match loss {
+        None => Start::Cotangent(normals(Role::Cotangent, 0, batch * plan.output())),
+        Some(loss) => {
+            let mut uniform = vec![0.0; batch * plan.output()];
+            Stream::new(seed, 0, Role::Cotangent).uniform::<f64>(0.0, 1.0, &mut uniform);
+            Start::Loss(loss, loss.targets(&uniform, plan.output()))
+        }
+    };
+    let all = gradients(&plan, &weights, &x, &start, 1, |_| (), cancel)?;
 
     let tensors = plan.tensors();
     let state = tensors.iter().map(|(_, name, _)| name.clone()).zip(weights.tensors(&plan)).collect::<Tensors>();
-    let (x, cotangent) = (rows(&x, plan.columns), rows(&cotangent, plan.output()));
+    let x = rows(&x, plan.columns);
     let pass = naive::forward(spec, &layers, &state, &x);
     let largest =
         |h: &Rows| h.iter().flatten().fold(0.0, |m: f64, v| if v.is_nan() { f64::NAN } else { m.max(v.abs()) });
@@ -391,11 +440,20 @@ pub fn gradcheck(spec: &Spec, seed: u64, batch: usize, cancel: &Cancel) -> Resul
              that it is checked against carries no exponent; use less depth or another gain"
         )));
     }
+    let cotangent = match &start {
+        Start::Cotangent(cotangent) => rows(cotangent, plan.output()),
+        Start::Loss(loss, targets) => slopes_of(loss, &output(&state, &pass), targets),
+    };
+    if !cotangent.iter().flatten().all(|c| c.is_finite()) {
+        return Err(Error::Value(
+            "cannot check this net: its loss leaves the range of float64; use less depth or another gain".to_owned(),
+        ));
+    }
     let steps = || layers.iter().enumerate().zip(&pass.steps);
     let slopes = steps().map(|((layer, shape), step)| {
         let activation = naive::activation(spec, &state, layer, shape);
         let sigmoid = Activation::sigmoid();
-        (naive::slopes(&activation, &step.bent, slope), naive::slopes(&sigmoid, &step.gate, slope))
+        (naive::slopes(&activation, &step.bent, bend), naive::slopes(&sigmoid, &step.gate, bend))
     });
     let slopes = slopes.collect();
     let in_use = steps().map(|((layer, _), step)| {
@@ -444,7 +502,7 @@ mod tests {
         let plain = crate::activation::names().filter(|name| *name != "threshold");
         for name in plain.chain(["threshold(0.5, 2)"]) {
             for z in [-40.0, -9.0, -1.3, -1e-5, 0.4, 2.0, 19.9, 40.0] {
-                let (numeric, analytic) = (slope(&of(name), z), of(name).both(z).1);
+                let (numeric, analytic) = (bend(&of(name), z), of(name).both(z).1);
                 // Where phi' is z^2, what the differences leave out is more than a share of it.
                 let left_out = if name == "tanhshrink" && z.abs() < 1e-3 { 1e-12 } else { 0.0 };
                 assert!(
@@ -454,7 +512,24 @@ mod tests {
             }
         }
         // The slope of one function against the differences of another near it.
-        let wrong = (slope(&of("gelu"), 0.7) - of("gelu(tanh)").both(0.7).1).abs();
+        let wrong = (bend(&of("gelu"), 0.7) - of("gelu(tanh)").both(0.7).1).abs();
         assert!(wrong > 1e-5, "{wrong}");
+    }
+
+    #[test]
+    fn differences_of_a_loss_are_its_gradient_on_both_sides_of_kinks_and_for_both_reductions() {
+        let y = vec![vec![0.3, -1.2, 40.0], vec![2.0, -3.0, 1e-7], vec![-60.0, 0.5, 1e6]];
+        let uniform = [0.2, 0.9, 0.4, 0.7, 0.1, 0.6, 0.3, 0.8, 0.5];
+        for name in crate::loss::names() {
+            for reduction in ["mean", "sum"] {
+                let text = format!("{name}(reduction={reduction})");
+                let loss = Loss::new(&Call::parse("loss", &text).unwrap()).unwrap();
+                let targets = loss.targets(&uniform, 3);
+                let (_, analytic) = loss.evaluate(&y.concat(), 3, &targets);
+                for (numeric, analytic) in slopes_of(&loss, &y, &targets).concat().iter().zip(analytic) {
+                    assert!((numeric - analytic).abs() <= 1e-8 * analytic.abs(), "{text}: {numeric} {analytic}");
+                }
+            }
+        }
     }
 }

@@ -726,14 +726,16 @@ fn gradcheck<'py>(
     spec: &Bound<'py, PyAny>,
     seed: &Bound<'py, PyAny>,
     batch: &Bound<'py, PyAny>,
+    loss: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let (py, valid, seed) = (spec.py(), spec_of(spec)?, seed_of(seed, 0)?);
     let batch = spec::integer("batch", integer("batch", batch)?, 1, 1_000_000)? as usize;
+    let loss = loss.map(|loss| PyResult::Ok(Loss::new(&Call::parse("loss", &text("loss", loss)?)?)?)).transpose()?;
     let plan = Plan::new(&valid);
     // The naive twin keeps a second copy of everything, in vectors of vectors.
     let bytes = 4 * (plan.weight_bytes::<f64>() + plan.pass_bytes::<f64>(batch));
     check_memory("this gradient check", bytes, "lower depth, width or batch")?;
-    let errors = detached(py, move |cancel| crate::gradcheck::gradcheck(&valid, seed, batch, cancel))?;
+    let errors = detached(py, move |cancel| crate::gradcheck::gradcheck(&valid, seed, batch, loss, cancel))?;
     let result = PyDict::new(py);
     for (name, error) in errors {
         result.set_item(name, error)?;

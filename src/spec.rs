@@ -3,7 +3,7 @@
 use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
 use crate::init::{Init, Place};
-use crate::loss::Loss;
+use crate::loss::{Allowed, Loss};
 use crate::norm::Norm;
 use crate::signature::Call;
 use crate::skip::{Join, Order, Skip};
@@ -576,8 +576,8 @@ pub fn loss(text: Option<&str>, has_targets: bool) -> Result<Option<Loss>> {
 
 /// Numbers, `outputs` a sample, must be what the loss takes for targets.
 pub fn target_range(loss: Loss, values: &[f64], outputs: usize) -> Result<()> {
-    let (allowed, words) = loss.allowed();
-    match values.iter().position(|&t| !allowed(t)) {
+    let Allowed { holds, words, .. } = loss.allowed();
+    match values.iter().position(|&t| !holds(t)) {
         None => Ok(()),
         Some(i) => Err(Error::value(
             &format!("y[{}, {}]", i / outputs, i % outputs),

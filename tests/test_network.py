@@ -540,9 +540,10 @@ def test_gradients_agree_with_central_differences(activation: str, skip: str | N
     [
         ({"seed": -1}, "seed must be an integer from 0 to 18446744073709551615, got -1"),
         ({"batch": 0}, "batch must be an integer from 1 to .*, got 0"),
+        ({"loss": "cross_entropi"}, "unknown loss 'cross_entropi' .did you mean 'cross_entropy'"),
     ],
 )
-def test_a_bad_gradient_check_is_refused(kwargs: dict[str, int], message: str) -> None:
+def test_a_bad_gradient_check_is_refused(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         vg.gradcheck(SPEC, **kwargs)
 
