@@ -138,7 +138,7 @@ def _measure(
         list[str] | None, typer.Option(help="Init of the biases; none: what init brings, or zeros.")
     ] = None,
     norm: Annotated[list[str] | None, typer.Option(help="none, batch, layer or rms.")] = None,
-    norm_position: Annotated[list[str] | None, typer.Option(help="pre or post: before or after the activation.")] = None,
+    norm_position: Annotated[list[str] | None, typer.Option(help="pre or post: before or after phi.")] = None,
     skip: Annotated[
         list[str] | None, typer.Option(help="none, residual, 'residual(order=pre)', rezero, highway or dense.")
     ] = None,
@@ -147,7 +147,7 @@ def _measure(
     weight_transform: Annotated[
         list[str] | None, typer.Option(help="none, weight_standardization or spectral_norm.")
     ] = None,
-    tied: Annotated[bool, typer.Option("--tied", help="One set of parameters for all layers: a recurrent net.")] = False,
+    tied: Annotated[bool, typer.Option("--tied", help="One set of weights for all layers: a recurrent net.")] = False,
     inputs: Annotated[list[str] | None, typer.Option(help="first or every: which steps of a tied net get one.")] = None,
     in_features: Annotated[list[str] | None, typer.Option(help="Columns of the input; from the data if given.")] = None,
     out_features: Annotated[
