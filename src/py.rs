@@ -343,7 +343,9 @@ fn given<F: Float>(plan: &Arc<Plan>, state: &Bound<'_, PyDict>) -> PyResult<Arc<
             .ok_or_else(|| Error::Value(format!("state_dict lacks '{name}' of {}", shape_text(&shape))))?;
         let array = real_array(&name, &value)?;
         if array.shape() != shape {
-            return Err(Error::value(&name, &format!("of {}", shape_text(&shape)), shape_text(array.shape())).into());
+            let given = shape_text(array.shape());
+            let given = given.trim_start_matches("shape ");
+            return Err(Error::value(&name, &format!("of {}", shape_text(&shape)), given).into());
         }
         let values = array.as_slice()?.iter().map(|&v| F::of(v)).collect::<Vec<_>>();
         if let Some(at) = values.iter().position(|v| !v.finite()) {

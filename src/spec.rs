@@ -288,7 +288,7 @@ impl Spec {
             } else if joined != input {
                 return Err(Error::Value(format!(
                     "a {} skip needs as many features at both ends of a block, got {input} before layer {start} and \
-                     {joined} after layer {end} (width[{end}]={}); make them equal or use skip=None",
+                     {joined} after layer {end}, whose width[{end}]={}; make them equal or use skip=None",
                     skip.signature().name,
                     last.width
                 )));
