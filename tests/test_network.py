@@ -197,7 +197,11 @@ def test_given_weights_may_lie_in_memory_as_they_like(laid_out: Callable[[Array]
         ({"readout.weight": None}, ValueError, r"lacks 'readout\.weight'"),
         ({"layers.3.weight": np.ones((7, 7))}, ValueError, r"unknown key .*'layers\.3\.weight'"),
         ({"layer.0.weight": np.ones((7, 7))}, ValueError, r"'layer\.0\.weight'.*layers\.0\.weight, "),
-        ({"layers.0.weight": np.ones((4, 6))}, ValueError, r"layers\.0\.weight must be of shape \(6, 4\), got \(4, 6\)"),
+        (
+            {"layers.0.weight": np.ones((4, 6))},
+            ValueError,
+            r"layers\.0\.weight must be of shape \(6, 4\), got \(4, 6\)",
+        ),
         ({"readout.weight": np.ones((7, 2))}, ValueError, r"readout\.weight must be of shape \(2, 7\), got \(7, 2\)"),
         ({"layers.0.weight": np.ones(24)}, ValueError, r"layers\.0\.weight must be of shape \(6, 4\), got \(24,\)"),
         ({"layers.0.bias": np.ones((6, 1))}, ValueError, r"layers\.0\.bias must be of shape \(6,\), got \(6, 1\)"),

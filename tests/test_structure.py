@@ -31,7 +31,8 @@ PYTHON_ROWS: list[set[str]] = [
 RUST_ROWS: list[set[str]] = [
     {"error"},
     {"simd", "rng"},
-    {"kernel", "activation", "custom", "norm", "skip", "loss", "init", "distribution", "gain", "signature", "qr", "transform"},
+    {"kernel", "signature", "qr", "distribution", "activation", "custom", "init", "gain", "norm", "skip", "loss"}
+    | {"transform"},
     {"spec"},
     {"naive"},
     {"threads", "memory"},

@@ -24,8 +24,8 @@ class Gradients:
     from them: subnormal arithmetic is up to a hundred times slower.
 
     Attributes:
-        parameters: Of every parameter by its name in `state_dict()`, of its shape and in its order; of a tied net summed
-            over the steps.
+        parameters: Of every parameter by its name in `state_dict()`, of its shape and in its order; of a tied net
+            summed over the steps.
         preactivations: dL/dz of the hidden layers, `(batch, width)` each.
         input: dL/dx, of the shape of x.
         loss: The loss; None after `backward`.
