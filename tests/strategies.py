@@ -195,12 +195,16 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
     kinds = CRITICAL if init.name == "critical" else vg.ACTIVATIONS
     if skip is not None and skip.name != "dense" and order in {"after", "post"}:
         kinds = tuple(name for name in kinds if name in EACH)
+    if init.name == "looks_linear":  # pairs of outputs too
+        kinds = tuple(name for name in kinds if name in EACH)
     if norm is not None and post:
         kinds = tuple(name for name in kinds if name not in LEVELLED)
     if not (near or alone or any(name in SHAPED for name in kinds)):
         sizes = st.integers(1, 9)
     one_width = tied or (skip is not None and skip.name != "dense")
-    activation: Any = draw(activations(kinds) if tied else activations(kinds) | st.tuples(*[activations(kinds)] * depth))
+    activation: Any = draw(
+        activations(kinds) if tied else activations(kinds) | st.tuples(*[activations(kinds)] * depth)
+    )
     out_features = draw(st.none() | st.integers(1, 5))
     given: dict[str, Any] = {
         "depth": depth,

@@ -92,13 +92,13 @@ def kinks(kind: vg.Activation) -> list[float]:
         return [-3.0, 3.0]
     if kind.name in {"softshrink", "hardshrink"}:
         return [-p["lambd"], p["lambd"]]
-    known = {
-        "relu6": lambda: [0.0, 6.0],
-        "hardtanh": lambda: [p["min_val"], p["max_val"]],
-        "threshold": lambda: [p["threshold"]],
-        "softplus": lambda: [p["threshold"] / p["beta"]],
-    }
-    return known.get(kind.name, list)()
+    if kind.name == "relu6":
+        return [0.0, 6.0]
+    if kind.name == "hardtanh":
+        return [p["min_val"], p["max_val"]]
+    if kind.name == "softplus":
+        return [p["threshold"] / p["beta"]]
+    return [p["threshold"]] if kind.name == "threshold" else []
 
 
 def sides(problem: Problem, state: State, x: Array) -> bytes:
