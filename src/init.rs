@@ -169,7 +169,8 @@ fn check_pairs(_: &Values, at: &Place<'_>) -> Result<()> {
     };
     match at.layer {
         Some(layer) if at.fan_out % 2 == 1 => odd(at.fan_out, format!("the width of hidden layer {}", layer + 1)),
-        // A hidden layer's inputs are the outputs of the one before.
+        // Outputs of a gated activation are half as many as units.
+        layer if layer != Some(0) && at.fan_in % 2 == 1 => odd(at.fan_in, "what each layer gives".to_owned()),
         _ => Ok(()),
     }
 }

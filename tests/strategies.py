@@ -12,6 +12,7 @@ from hypothesis import reject, settings
 from hypothesis import strategies as st
 
 import vgcore as vg
+from vgcore import reference
 
 Array = npt.NDArray[Any]
 Parameters = dict[str, st.SearchStrategy[Any]]
@@ -143,10 +144,11 @@ TRANSFORMS = {
 
 
 def called(kind: Callable[..., Any], names: tuple[str, ...], known: dict[str, Parameters]) -> st.SearchStrategy[Any]:
-    """Any of these names, with some of its parameters given."""
+    """Any of these names, with some of its parameters given; the order always, for it makes another net."""
 
     def of(name: str) -> st.SearchStrategy[Any]:
-        given = st.fixed_dictionaries({}, optional=known.get(name, {}))
+        optional = dict(known.get(name, {}))
+        given = st.fixed_dictionaries({key: optional.pop(key) for key in {"order"} & {*optional}}, optional=optional)
         return given.map(lambda parameters: kind(name, **parameters))
 
     return st.sampled_from(names).flatmap(of)
@@ -193,12 +195,16 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
     kinds = CRITICAL if init.name == "critical" else vg.ACTIVATIONS
     if skip is not None and skip.name != "dense" and order in {"after", "post"}:
         kinds = tuple(name for name in kinds if name in EACH)
+    if init.name == "looks_linear":  # pairs of outputs too
+        kinds = tuple(name for name in kinds if name in EACH)
     if norm is not None and post:
         kinds = tuple(name for name in kinds if name not in LEVELLED)
     if not (near or alone or any(name in SHAPED for name in kinds)):
         sizes = st.integers(1, 9)
     one_width = tied or (skip is not None and skip.name != "dense")
-    activation = draw(activations(kinds) if tied else activations(kinds) | st.tuples(*[activations(kinds)] * depth))
+    activation: Any = draw(
+        activations(kinds) if tied else activations(kinds) | st.tuples(*[activations(kinds)] * depth)
+    )
     out_features = draw(st.none() | st.integers(1, 5))
     given: dict[str, Any] = {
         "depth": depth,
@@ -226,7 +232,11 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
         divisors = [block for block in range(1, depth + 1) if depth % block == 0]
         given["block"] = draw(st.sampled_from(divisors))
         if skip.name in {"residual", "rezero"}:
-            given["branch_scale"] = draw(hundredths(-1, 1) | st.sampled_from(["1/sqrt(L)", 0.0, 1e-30, -1e-30]))
+            scales = hundredths(-1, 1) | st.sampled_from(["1/sqrt(L)", 0.0, 1e-30, -1e-30])
+            given["branch_scale"] = draw(scales if norm is None else hundredths(0.2, 1) | st.just("1/sqrt(L)"))
+        if skip.name == "rezero" and norm is not None:
+            # Without a branch one normalisation follows another, and what it does to the gradient is to remove it.
+            given["skip"] = vg.Skip("rezero", order=order, alpha=draw(hundredths(0.2, 1)))
     return given
 
 
@@ -236,11 +246,22 @@ def specs() -> st.SearchStrategy[vg.MLP]:
 
 
 def valid(given: dict[str, Any]) -> vg.MLP:
-    """The net of these fields; what few combinations are refused are drawn again."""
-    try:
-        return vg.MLP(**given)
-    except ValueError:
-        reject()
+    """The net of these fields, drawn again where a normalisation gets numbers that are nearly equal.
+
+    What it makes of them is their rounding.
+    """
+    spec = vg.MLP(**given)
+    if spec.norm is not None:
+        trace = reference.propagate(spec, reference.init(spec), reference.samples(spec, 0, 6, "float64"))
+        axis = 0 if spec.norm.startswith("batch") else 1
+        for l, layer in enumerate(reference.Plan.of(spec).layers):
+            v = (trace.h if layer.order == "pre" else trace.z)[l].value
+            if spec.norm_position == "post":
+                v = reference.outputs(layer.kind, trace.bent[l].value)[0]
+            mean = np.abs(v.mean(axis=axis))
+            if (v.std(axis=axis) < 1e-4 * mean).any():
+                reject()
+    return spec
 
 
 # With more smoothing the slopes of a net that says little would cancel.

@@ -83,17 +83,30 @@ def size_of_terms(problem: Problem, state: State) -> float:
     return value + float(np.abs(slope * y).sum())
 
 
+def kinks(kind: vg.Activation) -> list[float]:
+    """Where a function or its slope jumps."""
+    p: dict[str, Any] = dict(kind.params)
+    if kind.name in {"relu", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "abs", "softsign", "crelu"}:
+        return [0.0]
+    if kind.name in {"hardsigmoid", "hardswish"}:
+        return [-3.0, 3.0]
+    if kind.name in {"softshrink", "hardshrink"}:
+        return [-p["lambd"], p["lambd"]]
+    if kind.name == "relu6":
+        return [0.0, 6.0]
+    if kind.name == "hardtanh":
+        return [p["min_val"], p["max_val"]]
+    if kind.name == "softplus":
+        return [p["threshold"] / p["beta"]]
+    return [p["threshold"]] if kind.name == "threshold" else []
+
+
 def sides(problem: Problem, state: State, x: Array) -> bytes:
     """Which side of its kink every pre-activation is on, and every output in the loss."""
     signs = []
     trace = reference.propagate(problem.spec, state, x)
-    for text, z in zip(reference.Plan.of(problem.spec).kinds, trace.z, strict=True):
-        kind = vg.Activation(text)
-        if kind.name in {"relu", "leaky_relu", "elu", "selu"}:
-            signs.append(np.sign(z.value))
-        elif kind.name == "softplus":
-            beta, threshold = (float(kind.params[key]) for key in ("beta", "threshold"))
-            signs.append(np.sign(beta * z.true() - threshold))
+    for layer, z in zip(reference.Plan.of(problem.spec).layers, trace.bent, strict=True):
+        signs += [np.sign(z.true() - kink) for kink in kinks(vg.Activation(layer.kind))]
     if "loss" in problem.start:
         loss, y, t = vg.Loss(problem.start["loss"]), trace.y.true(), problem.start["y"]
         if loss.name in {"mae", "huber"}:
@@ -150,11 +163,8 @@ def difference(problem: Problem, state: State, name: str, index: tuple[int, ...]
 def differences(problem: Problem, state: State) -> Iterator[Difference | None]:
     """Up to three entries of every weight, every bias and the input."""
     gradients = analytic_gradients(problem, state)
-    modules = [key.removesuffix(".weight") for key in state if key.endswith(".weight")]
-    named = {f"{module}.weight": value for module, value in zip(modules, gradients.weights, strict=True)}
-    named |= {f"{module}.bias": value for module, value in zip(modules, gradients.biases, strict=True)}
     rng = np.random.default_rng(problem.seed)
-    for name, analytic in {**named, "input": gradients.input}.items():
+    for name, analytic in {**gradients.parameters, "input": gradients.input}.items():
         drawn = rng.choice(analytic.size, min(ENTRIES, analytic.size), replace=False)
         drawn[0] = np.abs(analytic).argmax()
         for flat in np.unique(drawn):
