@@ -253,7 +253,7 @@ def valid(given: dict[str, Any]) -> vg.MLP:
     spec = vg.MLP(**given)
     if spec.norm is not None:
         trace = reference.propagate(spec, reference.init(spec), reference.samples(spec, 0, 6, "float64"))
-        axis = 0 if spec.norm.startswith("batch") else 1
+        axis = 0 if str(spec.norm).startswith("batch") else 1
         for l, layer in enumerate(reference.Plan.of(spec).layers):
             v = (trace.h if layer.order == "pre" else trace.z)[l].value
             if spec.norm_position == "post":

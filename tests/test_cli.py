@@ -166,7 +166,7 @@ def test_a_table_of_long_texts_loses_nothing_on_a_narrow_terminal() -> None:
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
     # Numbers stand in one line, texts in as many as they need.
-    kinds = {"skip": [None, "highway(gate_bias=-3)"], "norm": [None, "layer(0.125)"]}
+    kinds: dict[str, Any] = {"skip": [None, "highway(gate_bias=-3)"], "norm": [None, "layer(0.125)"]}
     for cell in vg.sweep(vg.MLP(depth=4, width=8), **kinds, seeds=2):
         assert any(f" {cell.factor('backward').value:.3f} " in line and "healthy" in line for line in lines)
 
