@@ -7,6 +7,7 @@
 
 use crate::activation::{Activation, Shape};
 use crate::error::{Cancel, Error, Result};
+use crate::forward::{Trace, forward};
 use crate::gradients::{Start, gradients};
 use crate::kernel::Tensor;
 use crate::naive::{self, Pass, Rows, Step, Tensors, apart, beside, map2, rows};
@@ -362,6 +363,22 @@ impl Point<'_> {
     }
 }
 
+/// The inputs of the layers in the kernels' own forward pass, the output of the last one behind them.
+fn inputs_of(plan: &Plan, weights: &Weights<f64>, x: &[f64], cancel: &Cancel) -> Result<Vec<Rows>> {
+    let mut trace = Trace::default();
+    trace.set_input(plan, x.len() / plan.columns, |sample, feature| x[sample * plan.columns + feature]);
+    forward(plan, weights, &mut trace, 0..plan.depth(), &mut (), cancel)?;
+    let rows_of = |layer: usize| rows(&trace.input(layer).to_rows(), trace.input(layer).panels.features());
+    Ok((0..=plan.depth()).map(rows_of).collect())
+}
+
+/// Every layer by itself at the point where the kernels were: in a chaotic net their roundings soon lead to other
+/// points than the twin's.
+fn stages(spec: &Spec, layers: &[Layer], state: &Tensors, x: &Rows, inputs: &[Rows]) -> Pass {
+    let here = |layer: usize| naive::step(spec, layers, state, x, &inputs[..=layer]).0;
+    Pass { inputs: inputs.to_vec(), steps: (0..layers.len()).map(here).collect(), y: Vec::new() }
+}
+
 /// Relative error of every tensor's gradient, named as in a state dict, `input` last.
 pub fn gradcheck(spec: &Spec, seed: u64, batch: usize, cancel: &Cancel) -> Result<Vec<(String, f64)>> {
     let (plan, layers) = (Plan::new(spec), spec.layers()?);
@@ -375,10 +392,11 @@ pub fn gradcheck(spec: &Spec, seed: u64, batch: usize, cancel: &Cancel) -> Resul
     let cotangent = normals(Role::Cotangent, 0, batch * plan.output());
     let all = gradients(&plan, &weights, &x, &Start::Cotangent(cotangent.clone()), 1, |_| (), cancel)?;
 
+    let inputs = inputs_of(&plan, &weights, &x, cancel)?;
     let tensors = plan.tensors();
     let state = tensors.iter().map(|(_, name, _)| name.clone()).zip(weights.tensors(&plan)).collect::<Tensors>();
     let (x, cotangent) = (rows(&x, plan.columns), rows(&cotangent, plan.output()));
-    let pass = naive::forward(spec, &layers, &state, &x);
+    let pass = stages(spec, &layers, &state, &x, &inputs);
     let largest =
         |h: &Rows| h.iter().flatten().fold(0.0, |m: f64, v| if v.is_nan() { f64::NAN } else { m.max(v.abs()) });
     if let Some(layer) = pass.inputs.iter().map(largest).position(|h| !h.is_finite() || (h > 0.0 && h < 1e-290)) {

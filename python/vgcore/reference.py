@@ -916,7 +916,8 @@ def standardise(v: Array, axis: int, *, centred: bool, eps: float) -> tuple[Arra
     xhat = centre * inverse
 
     def back(g: Array) -> Array:
-        return (g - xhat * mean(g * xhat) - (mean(g) if centred else 0)) * inverse
+        dv: Array = (g - xhat * mean(g * xhat) - (mean(g) if centred else 0)) * inverse
+        return dv
 
     return xhat, back
 
