@@ -7,6 +7,7 @@
 
 use crate::activation::{Activation, Shape};
 use crate::error::{Cancel, Error, Result};
+use crate::forward::{Trace, forward};
 use crate::gradients::{Start, gradients};
 use crate::kernel::Tensor;
 use crate::loss::{Loss, Targets};
@@ -423,6 +424,22 @@ fn output(state: &Tensors, pass: &Pass) -> Rows {
     naive::affine(&rows(weight, last[0].len()), state.get("readout.bias"), last)
 }
 
+/// The inputs of the layers in the kernels' own forward pass, the output of the last one behind them.
+fn inputs_of(plan: &Plan, weights: &Weights<f64>, x: &[f64], cancel: &Cancel) -> Result<Vec<Rows>> {
+    let mut trace = Trace::default();
+    trace.set_input(plan, x.len() / plan.columns, |sample, feature| x[sample * plan.columns + feature]);
+    forward(plan, weights, &mut trace, 0..plan.depth(), &mut (), cancel)?;
+    let rows_of = |layer: usize| rows(&trace.input(layer).to_rows(), trace.input(layer).panels.features());
+    Ok((0..=plan.depth()).map(rows_of).collect())
+}
+
+/// Every layer by itself at the point where the kernels were: in a chaotic net their roundings soon lead to other
+/// points than the twin's.
+fn stages(spec: &Spec, layers: &[Layer], state: &Tensors, x: &Rows, inputs: &[Rows]) -> Pass {
+    let here = |layer: usize| naive::step(spec, layers, state, x, &inputs[..=layer]).0;
+    Pass { inputs: inputs.to_vec(), steps: (0..layers.len()).map(here).collect(), y: Vec::new() }
+}
+
 /// Relative error of every tensor's gradient, named as in a state dict, `input` last. A loss takes drawn targets; without
 /// one a drawn cotangent starts the backward pass.
 pub fn gradcheck(
@@ -450,10 +467,11 @@ pub fn gradcheck(
     };
     let all = gradients(&plan, &weights, &x, &start, 1, |_| (), cancel)?;
 
+    let inputs = inputs_of(&plan, &weights, &x, cancel)?;
     let tensors = plan.tensors();
     let state = tensors.iter().map(|(_, name, _)| name.clone()).zip(weights.tensors(&plan)).collect::<Tensors>();
     let x = rows(&x, plan.columns);
-    let pass = naive::forward(spec, &layers, &state, &x);
+    let pass = stages(spec, &layers, &state, &x, &inputs);
     let largest =
         |h: &Rows| h.iter().flatten().fold(0.0, |m: f64, v| if v.is_nan() { f64::NAN } else { m.max(v.abs()) });
     if let Some(layer) = pass.inputs.iter().map(largest).position(|h| !h.is_finite() || (h > 0.0 && h < 1e-290)) {

@@ -467,56 +467,67 @@ fn linear_backward(
     affine(&transposed(&weight(spec, state, layer, fan_in)), None, delta)
 }
 
+/// One hidden layer, from the inputs of the layers so far; gives its output too.
+pub fn step(spec: &Spec, layers: &[Layer], state: &Tensors, x: &Rows, inputs: &[Rows]) -> (Step, Rows) {
+    let (layer, mut step) = (inputs.len() - 1, Step::default());
+    let shape = &layers[layer];
+    let before = shape.order == Order::Pre;
+    let mut h = inputs[layer].clone();
+    let map_here = |step: &mut Step, h: &Rows| {
+        step.mapped.clone_from(h);
+        step.z = linear(spec, state, layer, h, x);
+        step.z.clone()
+    };
+    let norm_here = |step: &mut Step, h: &Rows| match &spec.norm {
+        None => h.clone(),
+        Some(norm) => {
+            step.unnormed.clone_from(h);
+            norm_forward(spec, norm, state, layer, h)
+        }
+    };
+    let join_here = |step: &mut Step, h: &Rows| match shape.from {
+        None => h.clone(),
+        Some(from) => {
+            step.branch.clone_from(h);
+            join(spec, state, layer, &inputs[from], step)
+        }
+    };
+    if !before {
+        h = map_here(&mut step, &h);
+    }
+    if !spec.post_norm {
+        h = norm_here(&mut step, &h);
+    }
+    if shape.order == Order::Post {
+        h = join_here(&mut step, &h);
+    }
+    step.bent.clone_from(&h);
+    h = activate(&activation(spec, state, layer, shape), &h);
+    if spec.post_norm {
+        h = norm_here(&mut step, &h);
+    }
+    step.a.clone_from(&h);
+    if before {
+        h = map_here(&mut step, &h);
+    }
+    if shape.order != Order::Post {
+        h = join_here(&mut step, &h);
+    }
+    (step, h)
+}
+
+/// What the first layer gets: `x`, or zeros where every step gets its own.
+pub fn first_input(spec: &Spec, layers: &[Layer], x: &Rows) -> Rows {
+    if spec.fed { vec![vec![0.0; layers[0].input]; x.len()] } else { x.clone() }
+}
+
 /// The net on a batch. `layers` are those of the spec.
 pub fn forward(spec: &Spec, layers: &[Layer], state: &Tensors, x: &Rows) -> Pass {
-    let first = if spec.fed { vec![vec![0.0; layers[0].input]; x.len()] } else { x.clone() };
-    let mut pass = Pass { inputs: vec![first], steps: Vec::new(), y: Vec::new() };
-    for (layer, shape) in layers.iter().enumerate() {
-        let mut step = Step::default();
-        let before = shape.order == Order::Pre;
-        let mut h = pass.inputs[layer].clone();
-        let map_here = |step: &mut Step, h: &Rows| {
-            step.mapped.clone_from(h);
-            step.z = linear(spec, state, layer, h, x);
-            step.z.clone()
-        };
-        let norm_here = |step: &mut Step, h: &Rows| match &spec.norm {
-            None => h.clone(),
-            Some(norm) => {
-                step.unnormed.clone_from(h);
-                norm_forward(spec, norm, state, layer, h)
-            }
-        };
-        let join_here = |step: &mut Step, h: &Rows| match shape.from {
-            None => h.clone(),
-            Some(from) => {
-                step.branch.clone_from(h);
-                join(spec, state, layer, &pass.inputs[from], step)
-            }
-        };
-        if !before {
-            h = map_here(&mut step, &h);
-        }
-        if !spec.post_norm {
-            h = norm_here(&mut step, &h);
-        }
-        if shape.order == Order::Post {
-            h = join_here(&mut step, &h);
-        }
-        step.bent.clone_from(&h);
-        h = activate(&activation(spec, state, layer, shape), &h);
-        if spec.post_norm {
-            h = norm_here(&mut step, &h);
-        }
-        step.a.clone_from(&h);
-        if before {
-            h = map_here(&mut step, &h);
-        }
-        if shape.order != Order::Post {
-            h = join_here(&mut step, &h);
-        }
+    let mut pass = Pass { inputs: vec![first_input(spec, layers, x)], steps: Vec::new(), y: Vec::new() };
+    for _ in layers {
+        let (here, h) = step(spec, layers, state, x, &pass.inputs);
         pass.inputs.push(h);
-        pass.steps.push(step);
+        pass.steps.push(here);
     }
     let last = &pass.inputs[layers.len()];
     pass.y = match state.get("readout.weight") {
@@ -558,7 +569,7 @@ pub fn backward(spec: &Spec, layers: &[Layer], state: &Tensors, x: &Rows, pass: 
                 through
             }
         };
-        // The parts of `forward`, from the last to the first.
+        // The parts of `step`, from the last to the first.
         let mut d = dh[layer + 1].clone();
         if shape.order != Order::Post {
             d = join_here(d, &mut dh, found);

@@ -324,3 +324,23 @@ def problems(draw: st.DrawFn) -> Problem:
     if loss is None:
         return Problem(spec, seed, x, {"cotangent": rng.standard_normal((batch, outputs))})
     return Problem(spec, seed, x, {"y": targets(str(loss), rng, batch, outputs), "loss": str(loss)})
+
+
+# One net for each part and each place where it may stand.
+PARTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    **{f"{norm} {place}": {"norm": norm, "norm_position": place} for norm in vg.NORMS for place in ("pre", "post")},
+    **{f"{order} sum": {"skip": f"residual(order={order})", "norm": "layer"} for order in ("after", "linear", "post")},
+    "pre sum": {"skip": "residual(order=pre)", "norm": "batch", "norm_position": "post", "branch_scale": 0.7},
+    "learned branch": {"skip": "rezero(alpha=0.6)", "branch_scale": 0.7, "activation": "prelu"},
+    "gate": {"skip": "highway(gate_bias=0.3)", "block": 2},
+    "side by side": {"skip": "dense", "in_features": 3},
+    "first block without a skip": {"skip": "residual(order=pre)", "in_features": 3},
+    "standardised weights": {"weight_transform": "weight_standardization(gain=1.5, eps=0.1)"},
+    "spectral norm": {"weight_transform": "spectral_norm(gain=1.5)", "width": 6},
+    "tied": {"tied": True, "norm": "layer", "skip": "rezero(alpha=0.6, order=pre)"},
+    "tied gate": {"tied": True, "skip": "highway", "weight_transform": "weight_standardization"},
+    "an input at every step": {"tied": True, "inputs": "every", "in_features": 3},
+    "gated activation": {"activation": "swiglu"},
+    "doubled activation": {"activation": "crelu", "width": 3},
+}

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vgcore as vg
-from strategies import EVERY_ACTIVATION, EXAMPLES, Problem, over_examples, problems, specs, targets
+from strategies import EVERY_ACTIVATION, EXAMPLES, PARTS, Problem, over_examples, problems, specs, targets
 from vgcore import reference
 
 Array = npt.NDArray[Any]
@@ -202,32 +202,47 @@ def test_every_net_passes_its_gradcheck(spec: vg.MLP, seed: int) -> None:
 
 
 @pytest.mark.parametrize("activation", EVERY_ACTIVATION)
-@pytest.mark.parametrize("skip", [None, *vg.SKIPS])
+@pytest.mark.parametrize("skip", [None, "residual(order=pre)"])
 def test_two_hundred_layers_pass_their_gradcheck(activation: str, skip: str | None) -> None:
-    spec = vg.MLP(depth=200, width=16, activation=activation, init="xavier_normal", skip=skip)
+    depth = 8 if activation in {"glu", "swiglu", "geglu", "tanhshrink"} else 200  # these leave every range
+    spec = vg.MLP(depth=depth, width=16, activation=activation, init="xavier_normal", skip=skip)
     assert max(vg.gradcheck(spec).values()) < TOLERANCE
 
 
-@pytest.mark.parametrize("activation", EVERY_ACTIVATION)
-@pytest.mark.parametrize("skip", [None, *vg.SKIPS])
-@pytest.mark.parametrize("loss", [None, *vg.LOSSES])
-def test_an_entry_that_is_wrong_by_a_ten_thousandth_is_seen(
-    activation: str, skip: str | None, loss: str | None
-) -> None:
-    spec = vg.MLP(depth=3, width=5, out_features=3, activation=activation, init="torch_default", skip=skip)
+@pytest.mark.parametrize("fields", PARTS.values(), ids=PARTS)
+def test_two_hundred_layers_with_every_part_pass_their_gradcheck(fields: dict[str, Any]) -> None:
+    net: dict[str, Any] = {"width": 16, "out_features": 3, "activation": "tanh", "init": "xavier_normal"} | fields
+    depth = 8 if fields.get("skip") == "dense" or fields.get("activation") == "swiglu" else 200
+    assert max(vg.gradcheck(vg.MLP(depth=depth, **net), batch=8).values()) < TOLERANCE
+
+
+SENSITIVE: dict[str, tuple[dict[str, Any], str | None]] = {
+    **{name: (fields, None) for name, fields in PARTS.items()},
+    **{f"{loss} loss": ({}, loss) for loss in vg.LOSSES},
+    **{activation: ({"activation": activation}, None) for activation in EVERY_ACTIVATION},
+}
+
+
+@pytest.mark.parametrize(("fields", "loss"), SENSITIVE.values(), ids=SENSITIVE)
+def test_an_entry_that_is_wrong_by_a_ten_thousandth_is_seen(fields: dict[str, Any], loss: str | None) -> None:
+    net: dict[str, Any] = {"width": 6, "out_features": 3, "activation": "tanh", "init": "torch_default"} | fields
+    spec = vg.MLP(depth=4, **net)
     rng = np.random.default_rng(0)
-    x, numbers = rng.standard_normal((8, 5)), rng.standard_normal((8, 3))
+    x, numbers = reference.samples(spec, 0, 8, "float64"), rng.standard_normal((8, 3))
     start = {"cotangent": numbers} if loss is None else {"y": targets(loss, rng, 8, 3), "loss": loss}
     problem = Problem(spec, 0, x, start)
     state = spec.init(seed=0, dtype="float64").state_dict()
+    gradients = analytic_gradients(problem, state)
     seen = set()
     for found in filter(None, differences(problem, state)):
         assert agrees(found), found
-        if abs(found.analytic[found.entry]) < found.scale / 10:
+        if abs(found.analytic[found.entry]) < max(found.scale / 10, 1e4 * found.floor):
             continue  # a ten-thousandth of an entry far smaller than its tensor is no error of the tensor
         for factor in (1 - 1e-4, 1 + 1e-4):
             wrong = found.analytic.copy()
             wrong[found.entry] *= factor
             assert not agrees(found._replace(analytic=wrong)), found
         seen.add(found.name)
-    assert seen == {*state, "input"}
+    # Gradients that are zero but for rounding have no entry to be wrong.
+    large = 1e-6 * max(np.abs(gradient).max() for gradient in gradients.parameters.values())
+    assert seen == {name for name, g in gradients.parameters.items() if np.abs(g).max() > large} | {"input"}
