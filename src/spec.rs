@@ -250,7 +250,13 @@ impl Spec {
 
     /// What the first layer takes beside its own input: a recurrent net that is fed starts from zeros.
     fn first_input(&self) -> usize {
-        if self.fed { self.activation.at(0).outputs(*self.width.at(0)) } else { self.in_features }
+        let width = *self.width.at(0);
+        match self.skip.map(|skip| skip.order()) {
+            _ if !self.fed => self.in_features,
+            // A step gives what its map does, bent before it or not at all.
+            Some(Order::Pre | Order::Linear) => width,
+            _ => self.activation.at(0).outputs(width),
+        }
     }
 
     /// Columns of the samples: every step's input where each layer gets one.
