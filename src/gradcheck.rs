@@ -26,7 +26,7 @@ use crate::weights::Weights;
 const STEP: f64 = 1e-3;
 const FLAT: f64 = 32.0;
 
-/// A gradient below this share of the terms that add up to it, at any layer, is what rounding leaves of a sum that is
+/// A gradient below this share of the terms that add up to it, at any stage, is what rounding leaves of a sum that is
 /// zero, as that of a bias before a batch normalisation: errors are measured against this share then.
 const CANCELLED: f64 = 1e-5;
 
@@ -88,27 +88,39 @@ fn slopes_of(loss: &Loss, y: &Rows, targets: &Targets) -> Rows {
 
 /// The change of `standardise(values)` along a direction. It bends on the scale of their deviation.
 fn standardise(values: &[f64], centred: bool, eps: f64, along: &[f64]) -> Vec<f64> {
-    let largest = along.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
     let count = values.len() as f64;
-    let mean = if centred { values.iter().sum::<f64>() / count } else { 0.0 };
-    let root = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count + eps).sqrt();
+    // What is alike in all is taken away beforehand: beside it, small differences would lose their digits.
+    let [values, along] = [values, along].map(|of| {
+        let mean = if centred { of.iter().sum::<f64>() / count } else { 0.0 };
+        of.iter().map(|v| v - mean).collect::<Vec<_>>()
+    });
+    let largest = along.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    let root = (values.iter().map(|v| v.powi(2)).sum::<f64>() / count + eps).sqrt();
     // Below this share of the largest tangent, which is brought to 1, nothing is left anyway.
     if largest < 1e-200 || root == 0.0 {
         return vec![0.0; values.len()];
     }
     let h = STEP * root / largest;
     let at = |steps: f64| {
-        let moved = values.iter().zip(along).map(|(v, d)| v + steps * h * d).collect::<Vec<_>>();
+        let moved = values.iter().zip(&along).map(|(v, d)| v + steps * h * d).collect::<Vec<_>>();
         naive::standardise(&moved, centred, eps)
     };
     let [back2, back1, on1, on2] = [-2.0, -1.0, 1.0, 2.0].map(at);
     (0..values.len()).map(|i| (8.0 * (on1[i] - back1[i]) - (on2[i] - back2[i])) / (12.0 * h)).collect()
 }
 
-/// The change of a batch's normalisation, without weight and bias.
-fn normed(norm: &Norm, z: &Rows, dz: &Rows) -> Rows {
+/// The same before anything is taken away: its terms.
+fn stretch(values: &[f64], centred: bool, eps: f64, along: &[f64]) -> Vec<f64> {
+    let count = values.len() as f64;
+    let mean = if centred { values.iter().sum::<f64>() / count } else { 0.0 };
+    let root = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count + eps).sqrt();
+    along.iter().map(|d| if root == 0.0 { 0.0 } else { d / root }).collect()
+}
+
+/// The change of a batch's normalisation, without weight and bias, or its terms.
+fn normed(norm: &Norm, z: &Rows, dz: &Rows, change: fn(&[f64], bool, f64, &[f64]) -> Vec<f64>) -> Rows {
     let each = |z: &Rows, dz: &Rows| {
-        z.iter().zip(dz).map(|(z, dz)| standardise(z, norm.centres(), norm.values()[0], dz)).collect::<Rows>()
+        z.iter().zip(dz).map(|(z, dz)| change(z, norm.centres(), norm.values()[0], dz)).collect::<Rows>()
     };
     if norm.needs_samples() {
         naive::transposed(&each(&naive::transposed(z), &naive::transposed(dz)))
@@ -215,8 +227,17 @@ struct Motion {
 enum Terms {
     /// What the motion adds to a stage.
     Added,
-    /// The change of what a layer gives.
-    Of(usize),
+    /// The change of what a stage of a layer gives.
+    Of(usize, Stage),
+}
+
+/// Where terms cancel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// The normalisation, before it takes away what is alike and what is along its output.
+    Norm,
+    /// The last one.
+    End,
 }
 
 impl Motion {
@@ -267,7 +288,7 @@ impl Point<'_> {
             if shape.order != Order::Post {
                 d = self.join(motion, layer, &tangents, &d);
             }
-            tangents.push(Tangent { rows: motion.turned(d.rows, Terms::Of(layer)), exponent: d.exponent });
+            tangents.push(d.map(|d| motion.turned(d.clone(), Terms::Of(layer, Stage::End))));
         }
         let last = &pass.inputs[layers.len()];
         let mut dy = tangents.swap_remove(layers.len());
@@ -327,8 +348,11 @@ impl Point<'_> {
         let Some(norm) = &self.spec.norm else { return d.clone() };
         let [w, b] = ["weight", "bias"].map(|tensor| self.name("norms", layer, tensor));
         let weight = &self.state[&w];
+        let terms = Terms::Of(layer, Stage::Norm);
+        let alone = motion.signs.is_some_and(|(_, turned)| turned == terms);
         let d = d.map(|d| {
-            let d = normed(norm, &step.unnormed, d);
+            let d = normed(norm, &step.unnormed, d, if alone { stretch } else { standardise });
+            let d = motion.turned(d, terms);
             d.iter().map(|row| row.iter().zip(weight).map(|(d, w)| d * w).collect()).collect()
         });
         if !motion.state.contains_key(&w) && !motion.state.contains_key(&b) {
@@ -406,7 +430,8 @@ impl Point<'_> {
         if gap <= 1e-8 * norm {
             return if gap == 0.0 { 0.0 } else { gap / norm };
         }
-        let stages = (motion.first..self.layers.len()).map(Terms::Of);
+        let each = |layer| [Stage::Norm, Stage::End].map(|stage| Terms::Of(layer, stage));
+        let stages = (motion.first..self.layers.len()).flat_map(each);
         let sizes = [Terms::Added].into_iter().chain(stages).map(|terms| {
             motion.signs = Some((signs, terms));
             let Tangent { rows, exponent } = self.push(&motion);
