@@ -25,6 +25,8 @@ use crate::weights::Weights;
 /// beyond [`FLAT`], where bounded activations are flat and the others are lines whose rounding grows with them.
 const STEP: f64 = 1e-3;
 const FLAT: f64 = 32.0;
+/// Some never flatten: a sine must not turn within a step.
+const LONGEST: f64 = 0.1;
 
 /// A gradient below this share of the terms that add up to it, at any stage, is what rounding leaves of a sum that is
 /// zero, as that of a bias before a batch normalisation: errors are measured against this share then.
@@ -44,7 +46,7 @@ fn slope(f: impl Fn(f64) -> f64, at: f64, analytic: f64, kinks: &[f64]) -> f64 {
         // No derivative to compare with: the convention's stands.
         return analytic;
     }
-    let h = (STEP * (at.abs() / FLAT).max(1.0)).min(gap / 4.0);
+    let h = (STEP * (at.abs() / FLAT).max(1.0)).min(LONGEST).min(gap / 4.0);
     let by = |h: f64| difference(|step| f(at + step), h);
     let numeric = by(h);
     let rounding = 4.0 * f64::EPSILON * (f(at).abs() + (at * analytic).abs()) / h;
@@ -432,13 +434,18 @@ impl Point<'_> {
         }
         let each = |layer| [Stage::Norm, Stage::End].map(|stage| Terms::Of(layer, stage));
         let stages = (motion.first..self.layers.len()).flat_map(each);
-        let sizes = [Terms::Added].into_iter().chain(stages).map(|terms| {
+        let mut scale = norm;
+        for terms in [Terms::Added].into_iter().chain(stages) {
             motion.signs = Some((signs, terms));
             let Tangent { rows, exponent } = self.push(&motion);
-            here(rows.iter().flatten().map(|d| d * d).sum::<f64>().sqrt(), exponent)
-        });
-        let terms = sizes.fold(0.0, f64::max);
-        gap / norm.max(CANCELLED * terms)
+            let size = here(rows.iter().flatten().map(|d| d * d).sum::<f64>().sqrt(), exponent);
+            scale = scale.max(CANCELLED * size);
+            // Further terms would only lower an error that is low enough.
+            if gap <= 1e-8 * scale {
+                break;
+            }
+        }
+        gap / scale
     }
 }
 
