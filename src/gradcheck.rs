@@ -20,6 +20,7 @@ use crate::skip::{Join, Order};
 use crate::spec::{Layer, Spec};
 use crate::transform::{Back, Transform};
 use crate::weights::Weights;
+use std::cell::Cell;
 
 /// Step of the differences: truncation `1e-12` and rounding `1e-13` for functions of unit scale. It grows with `|z|`
 /// beyond [`FLAT`], where bounded activations are flat and the others are lines whose rounding grows with them.
@@ -31,6 +32,8 @@ const LONGEST: f64 = 0.1;
 /// A gradient below this share of the terms that add up to it, at any stage, is what rounding leaves of a sum that is
 /// zero, as that of a bias before a batch normalisation: errors are measured against this share then.
 const CANCELLED: f64 = 1e-5;
+/// How much terms are shaken to find their size: half the digits of a number.
+const SHARE: f64 = 1e-8;
 
 /// Fourth-order central difference of a function at 0.
 fn difference(f: impl Fn(f64) -> f64, h: f64) -> f64 {
@@ -220,41 +223,31 @@ struct Motion {
     x: Option<Rows>,
     /// The first layer that feels it.
     first: usize,
-    /// Where random signs turn terms into others of that size that do not cancel.
-    signs: Option<(Stream, Terms)>,
-}
-
-/// Which terms.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Terms {
-    /// What the motion adds to a stage.
-    Added,
-    /// The change of what a stage of a layer gives.
-    Of(usize, Stage),
-}
-
-/// Where terms cancel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// The normalisation, before it takes away what is alike and what is along its output.
-    Norm,
-    /// The last one.
-    End,
+    /// Random numbers that shake all terms, and how many have been drawn.
+    noise: Option<(Stream, Cell<usize>)>,
 }
 
 impl Motion {
     /// What a motion adds to a stage.
     fn adds(&self, rows: Rows) -> Tangent {
-        Tangent::new(self.turned(rows, Terms::Added), 0)
+        Tangent::new(self.shaken(rows), 0)
     }
 
-    /// With random signs, if it is these that get them.
-    fn turned(&self, mut rows: Rows, terms: Terms) -> Rows {
-        if let Some((signs, _)) = self.signs.filter(|(_, turned)| *turned == terms) {
-            let mut normals = vec![0.0_f64; rows.iter().map(Vec::len).sum()];
-            signs.normal(&mut normals);
-            rows.iter_mut().flatten().zip(normals).for_each(|(v, n)| *v *= n.signum());
-        }
+    /// Terms that are off by a small random share of themselves.
+    fn shaken(&self, rows: Rows) -> Rows {
+        let same = rows.clone();
+        self.shaken_by(rows, || same)
+    }
+
+    /// The same where terms of these sizes have cancelled already.
+    fn shaken_by(&self, mut rows: Rows, sizes: impl FnOnce() -> Rows) -> Rows {
+        let Some((stream, drawn)) = &self.noise else { return rows };
+        let mut normals = vec![0.0_f64; rows.iter().map(Vec::len).sum()];
+        stream.after(drawn.get()).normal(&mut normals);
+        drawn.set(drawn.get() + normals.len().next_multiple_of(4));
+        let sizes = sizes();
+        let terms = rows.iter_mut().flatten().zip(sizes.iter().flatten());
+        terms.zip(normals).for_each(|((v, size), n)| *v += SHARE * n * size);
         rows
     }
 }
@@ -290,7 +283,7 @@ impl Point<'_> {
             if shape.order != Order::Post {
                 d = self.join(motion, layer, &tangents, &d);
             }
-            tangents.push(d.map(|d| motion.turned(d.clone(), Terms::Of(layer, Stage::End))));
+            tangents.push(Tangent { rows: motion.shaken(d.rows), exponent: d.exponent });
         }
         let last = &pass.inputs[layers.len()];
         let mut dy = tangents.swap_remove(layers.len());
@@ -322,12 +315,12 @@ impl Point<'_> {
             let columns = step.mapped[0].len();
             let (raw, along) = (rows(&self.state[&w], columns), rows(along, columns));
             let length = |rows: &Rows| rows.iter().flatten().map(|v| v * v).sum::<f64>().sqrt();
-            // A transform may take away a direction as a whole: terms that do not cancel are those of its scale alone.
-            let scale = length(weight) / length(&raw);
-            let moved = match motion.signs {
-                Some((_, Terms::Added)) => map2(&along, &along, |v, _| if scale.is_finite() { scale * v } else { 0.0 }),
-                _ => transformed(transform, &raw, *back, &along),
-            };
+            let moved = transformed(transform, &raw, *back, &along);
+            // A transform may take away a direction as a whole: its terms are those of its scale alone.
+            let moved = motion.shaken_by(moved, || {
+                let scale = length(weight) / length(&raw);
+                map2(&along, &along, |v, _| if scale.is_finite() { scale * v } else { 0.0 })
+            });
             d = d.plus(&motion.adds(naive::affine(&moved, None, &step.mapped)));
         } else if motion.state.contains_key(&w) || motion.state.contains_key(&b) {
             d = d.plus(&self.affine(motion, &w, &b, &step.mapped));
@@ -350,11 +343,9 @@ impl Point<'_> {
         let Some(norm) = &self.spec.norm else { return d.clone() };
         let [w, b] = ["weight", "bias"].map(|tensor| self.name("norms", layer, tensor));
         let weight = &self.state[&w];
-        let terms = Terms::Of(layer, Stage::Norm);
-        let alone = motion.signs.is_some_and(|(_, turned)| turned == terms);
         let d = d.map(|d| {
-            let d = normed(norm, &step.unnormed, d, if alone { stretch } else { standardise });
-            let d = motion.turned(d, terms);
+            let change = normed(norm, &step.unnormed, d, standardise);
+            let d = motion.shaken_by(change, || normed(norm, &step.unnormed, d, stretch));
             d.iter().map(|row| row.iter().zip(weight).map(|(d, w)| d * w).collect()).collect()
         });
         if !motion.state.contains_key(&w) && !motion.state.contains_key(&b) {
@@ -420,32 +411,23 @@ impl Point<'_> {
 
     /// `|<gradient, direction> - numeric| / |gradient|`: for a direction of unit normals the first term is of the size of
     /// the gradient's norm.
-    fn error(&self, gradient: &Tensor<f64>, direction: &[f64], mut motion: Motion, signs: Stream) -> f64 {
+    fn error(&self, gradient: &Tensor<f64>, direction: &[f64], mut motion: Motion, noise: Stream) -> f64 {
         let norm = gradient.values.iter().map(|g| g * g).sum::<f64>().sqrt();
         let analytic = gradient.values.iter().zip(direction).map(|(g, v)| g * v).sum::<f64>();
-        let Tangent { rows, exponent } = self.push(&motion);
+        let still = self.push(&motion);
         // A zero has no exponent of its own.
-        let common = if norm == 0.0 { exponent } else { gradient.exponent };
+        let common = if norm == 0.0 { still.exponent } else { gradient.exponent };
         let here = |value: f64, exponent: i64| times_power_of_two(value, exponent - common);
-        let gap = (analytic - here(rows.iter().flatten().sum(), exponent)).abs();
-        // Nothing cancels where the error is this small, and most are.
-        if gap <= 1e-8 * norm {
+        let gap = (analytic - here(still.rows.iter().flatten().sum(), still.exponent)).abs();
+        if gap <= 1e-9 * norm {
             return if gap == 0.0 { 0.0 } else { gap / norm };
         }
-        let each = |layer| [Stage::Norm, Stage::End].map(|stage| Terms::Of(layer, stage));
-        let stages = (motion.first..self.layers.len()).flat_map(each);
-        let mut scale = norm;
-        for terms in [Terms::Added].into_iter().chain(stages) {
-            motion.signs = Some((signs, terms));
-            let Tangent { rows, exponent } = self.push(&motion);
-            let size = here(rows.iter().flatten().map(|d| d * d).sum::<f64>().sqrt(), exponent);
-            scale = scale.max(CANCELLED * size);
-            // Further terms would only lower an error that is low enough.
-            if gap <= 1e-8 * scale {
-                break;
-            }
-        }
-        gap / scale
+        // Terms that cancel do not when each is off by a share of its own: what is left over that share is their size.
+        motion.noise = Some((noise, Cell::new(0)));
+        let (still, shaken, exponent) = still.aligned(&self.push(&motion));
+        let left = map2(&still, &shaken, |still, shaken| still.hypot((shaken - still) / SHARE));
+        let terms = here(left.iter().flatten().map(|d| d * d).sum::<f64>().sqrt(), exponent);
+        gap / norm.max(CANCELLED * terms)
     }
 }
 
@@ -550,15 +532,15 @@ pub fn gradcheck(
             | Key::Alpha(layer) => layer,
         };
         let state = Tensors::from([(name.clone(), direction.clone())]);
-        let signs = Stream::new(seed, 2 * index + 1, Role::Direction);
-        let error = point.error(gradient, &direction, Motion { state, x: None, first, signs: None }, signs);
+        let noise = Stream::new(seed, 2 * index + 1, Role::Direction);
+        let error = point.error(gradient, &direction, Motion { state, x: None, first, noise: None }, noise);
         errors.push((name, error));
     }
     let index = 2 * all.tensors.len();
     let direction = normals(Role::Direction, index, batch * plan.columns);
-    let motion = Motion { state: Tensors::new(), x: Some(rows(&direction, plan.columns)), first: 0, signs: None };
-    let signs = Stream::new(seed, index + 1, Role::Direction);
-    errors.push(("input".to_owned(), point.error(&all.input, &direction, motion, signs)));
+    let motion = Motion { state: Tensors::new(), x: Some(rows(&direction, plan.columns)), first: 0, noise: None };
+    let noise = Stream::new(seed, index + 1, Role::Direction);
+    errors.push(("input".to_owned(), point.error(&all.input, &direction, motion, noise)));
     Ok(errors)
 }
 

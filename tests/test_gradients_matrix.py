@@ -9,9 +9,9 @@ from the tables: a new one is checked by itself.
 A gradient may be zero because its terms cancel: that of a bias before a batch normalisation, of a weight along which a
 transform is constant, of all there is before a layer normalisation whose outputs are added up. What is computed is
 rounding then, no digit of which is right, and an error relative to it would be near 1. So `gradcheck` knows how large
-the terms are: it pushes the same motion again with random signs, once on what the motion adds and once on what each
-stage gives, so that nothing cancels there. Where the gradient is below 1e-5 of that, the error is measured by that
-share. The tolerance stays: 1e-6 of the gradient, or 1e-11 of what cancels.
+the terms are: it pushes the same motion once more with every term, at every stage, off by a random share of 1e-8, so
+that they no longer cancel. Where the gradient is below 1e-5 of what that shows, the error is measured by that share.
+The tolerance stays: 1e-6 of the gradient, or 1e-11 of what cancels.
 """
 
 import random
