@@ -20,11 +20,9 @@ use crate::spec::{Layer, Spec};
 use crate::transform::{Back, Transform};
 use crate::weights::Weights;
 
-/// Step of the differences: truncation `1e-12` and rounding `1e-13` for functions of unit scale. It grows with `|z|`
-/// beyond [`FLAT`], where bounded activations are flat and the others are lines whose rounding grows with them.
+/// Step of the differences of functions of unit scale, rounding `1e-13` of their value, and more than what they truncate.
 const STEP: f64 = 1e-3;
 const TRUNCATION: f64 = 1e-11;
-const FLAT: f64 = 32.0;
 
 /// A gradient below this share of the terms that add up to it is what rounding leaves of a sum that is zero, as that of
 /// a bias before a batch normalisation: errors are measured against this share then.
@@ -44,7 +42,7 @@ fn slope(activation: &Activation, z: f64) -> f64 {
         // No derivative to compare with: the convention's stands.
         return analytic;
     }
-    let h = (STEP * (z.abs() / FLAT).max(1.0)).min(gap / 4.0);
+    let h = STEP.min(gap / 4.0);
     let phi = |step: f64| activation.both(z + step).0;
     let numeric = difference(phi, h);
     let rounding = 4.0 * f64::EPSILON * (phi(0.0).abs() + (z * analytic).abs()) / h;
