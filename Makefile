@@ -18,7 +18,7 @@ unexport PYTHONPATH
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check wheel lint bench clean
+.PHONY: help demo test check wheel lint bench gallery clean
 
 define say
 @printf '\n== %s\n' '$(1)'
@@ -63,6 +63,10 @@ bench: .venv/.installed ## Table of targets, claims, scan for cliffs: 15 minutes
 	$(VENV)/python benches/claims.py
 	$(call say,bench: cliffs)
 	$(VENV)/python benches/scan.py
+
+gallery: .venv/.installed ## Draw a picture of every kind and write docs/gallery.md: a minute
+	$(call say,gallery)
+	$(VENV)/python docs/gallery.py
 
 clean: ## Remove all that is built
 	cargo clean

@@ -46,7 +46,7 @@ def probe(kind: str, shape: bench.Shape, seed: int) -> Any:
 
 
 def programs(kind: str, shape: bench.Shape) -> list[bench.Program]:
-    """vgcore's and JAX's."""
+    """Ours and theirs."""
     width, batch, depth = shape
     spec, nets = vg.MLP(depth=depth, width=width, **KINDS[kind]), max(2, min(32, int(4e7 / depth / width**2)))
 

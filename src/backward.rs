@@ -3,7 +3,7 @@
 use crate::activation::{Activation, Shape};
 use crate::forward::Trace;
 use crate::kernel::{Along, Panels, Scaled};
-use crate::norm::Sums;
+use crate::norm::{Norm, Sums};
 use crate::plan::{Join, Key, Plan, Which};
 use crate::simd::Float;
 use crate::skip::Order;
@@ -72,16 +72,16 @@ pub fn layer<F: Float>(
         signal.delta.settle();
         through_map(plan, weights, trace, signal, layer, collect);
     }
-    if plan.post_norm {
-        through_norm(plan, numbers, trace, &mut signal.dh, &mut signal.sums, layer, collect);
+    if let Some(norm) = plan.post_norm {
+        through_norm(norm, numbers, trace, &mut signal.dh, &mut signal.sums, layer, collect);
     }
     through_activation(&shape.activation, trace, signal, layer, collect);
     std::mem::swap(&mut signal.dh, &mut signal.delta);
     if let (true, Some(join)) = (sums_first, hidden.join) {
         part(join, plan, numbers, trace, signal, layer, collect);
     }
-    if !plan.post_norm {
-        through_norm(plan, numbers, trace, &mut signal.dh, &mut signal.sums, layer, collect);
+    if let Some(norm) = plan.pre_norm {
+        through_norm(norm, numbers, trace, &mut signal.dh, &mut signal.sums, layer, collect);
     }
     if shape.order != Order::Pre {
         std::mem::swap(&mut signal.dh, &mut signal.delta);
@@ -113,7 +113,7 @@ fn through_map<F: Float>(
 
 /// From the gradient of a normalisation's output to that of its input.
 fn through_norm<F: Float>(
-    plan: &Plan,
+    norm: Norm,
     numbers: &Numbers<F>,
     trace: &Trace<F>,
     dh: &mut Scaled<F>,
@@ -121,7 +121,6 @@ fn through_norm<F: Float>(
     layer: usize,
     collect: &mut impl Collect<F>,
 ) {
-    let Some(norm) = plan.norm else { return };
     dh.rescale();
     let exponent = dh.exponent;
     norm.backward(dh, &numbers.affine, &trace.kept(layer).normed, sums);

@@ -287,7 +287,7 @@ fn layer<F: Float>(
         finite &= watch.mapped(layer, z);
     }
     // Now z is on its way to the activation, whether the map came before it or comes after.
-    if let Some(norm) = plan.norm.filter(|_| !plan.post_norm) {
+    if let Some(norm) = plan.pre_norm {
         norm.forward(&mut z.panels, &numbers.affine, &mut kept.normed, sums);
     }
     let sums_first = shape.order == Order::Post;
@@ -302,7 +302,7 @@ fn layer<F: Float>(
     activate(&activation, z, a, &mut kept.slopes, halves);
     a.panels.clear_padding();
     watch.bent(layer, &kept.slopes);
-    if let Some(norm) = plan.norm.filter(|_| plan.post_norm) {
+    if let Some(norm) = plan.post_norm {
         norm.forward(&mut a.panels, &numbers.affine, &mut kept.normed, sums);
         a.panels.clear_padding();
     }

@@ -149,7 +149,7 @@ impl<F: Float> Board<'_, F> {
 /// The gradients of a tied net, summed over its steps in the order of the backward pass.
 struct Sums<'p, F> {
     weights: &'p Weights<F>,
-    sums: HashMap<Key, Tensor<f64>>,
+    of: HashMap<Key, Tensor<f64>>,
     preactivations: Vec<Tensor<F>>,
     /// `dL/dx_t`, the last step first.
     inputs: Vec<Tensor<F>>,
@@ -159,7 +159,7 @@ struct Sums<'p, F> {
 
 impl<F: Float> Sums<'_, F> {
     fn add<T: Float>(&mut self, key: Key, values: &[T], exponent: i64) {
-        self.sums.entry(key).or_insert_with(|| Tensor::zeros(values.len())).add(values, exponent);
+        self.of.entry(key).or_insert_with(|| Tensor::zeros(values.len())).add(values, exponent);
     }
 }
 
@@ -282,14 +282,14 @@ impl<F: Float> Passed<'_, F> {
         for Slot { which, found, .. } in board.slots {
             let Some(Found { weight, bias, delta }) = found.into_inner() else { continue };
             tensors.insert(Key::Weight(which), weight);
-            tensors.insert(Key::Bias(which), narrow(bias));
+            tensors.insert(Key::Bias(which), narrow(&bias));
             if let Which::Hidden(_) = which {
                 preactivations.push(delta);
             }
         }
         preactivations.reverse();
         let vectors = board.vectors.into_inner().unwrap_or_else(PoisonError::into_inner);
-        tensors.extend(vectors.into_iter().map(|(key, vector)| (key, narrow(vector))));
+        tensors.extend(vectors.into_iter().map(|(key, vector)| (key, narrow(&vector))));
         (tensors, preactivations, None)
     }
 
@@ -297,23 +297,23 @@ impl<F: Float> Passed<'_, F> {
     fn summed(&mut self) -> Collected<F> {
         let mut sums = Sums {
             weights: self.weights,
-            sums: HashMap::new(),
+            of: HashMap::new(),
             preactivations: Vec::new(),
             inputs: Vec::new(),
             scratch: Matrix::default(),
             dx: Panels::default(),
         };
         self.backward(&mut sums);
-        let Sums { sums, mut preactivations, mut inputs, .. } = sums;
+        let Sums { of: sums, mut preactivations, mut inputs, .. } = sums;
         preactivations.reverse();
         inputs.reverse();
         let input = self.plan.feed.map(|_| side_by_side(&inputs, self.signal.dh.panels.batch()));
-        (sums.into_iter().map(|(key, sum)| (key, narrow(sum))).collect(), preactivations, input)
+        (sums.into_iter().map(|(key, sum)| (key, narrow(&sum))).collect(), preactivations, input)
     }
 }
 
 /// Rounded to the type, the largest brought to 1 so that it fits.
-fn narrow<F: Float>(wide: Tensor<f64>) -> Tensor<F> {
+fn narrow<F: Float>(wide: &Tensor<f64>) -> Tensor<F> {
     let largest = wide.values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
     let shift = if largest > 0.0 && largest.is_finite() { exponent_of(largest) } else { 0 };
     let values = wide.values.iter().map(|v| F::of(times_power_of_two(*v, -shift))).collect();

@@ -30,20 +30,34 @@ impl std::fmt::Debug for Loss {
 
 /// The value, and the derivative by the output.
 enum Rule {
-    /// Of one output and its target, with what targets may be; the mean is over all elements.
-    Element(fn(&Values, f64, f64) -> (f64, f64), Allowed),
+    /// Of one output and its target, with what targets may be and the outputs where value or slope jumps; the mean is
+    /// over all elements.
+    Element(fn(&Values, f64, f64) -> (f64, f64), Allowed, Kinks),
     /// The same, but the mean is over samples only.
     Sample(fn(&Values, f64, f64) -> (f64, f64)),
     /// Of all outputs of a sample and its class id; the gradient is written to the last argument.
     Classes(fn(&Values, &[f64], usize, &mut [f64]) -> f64),
 }
 
-/// Is it a target, and the words for what is.
-type Allowed = (fn(f64) -> bool, &'static str);
+/// The outputs at which the slope, or the slope of the slope, jumps for a target.
+type Kinks = fn(&Values, f64) -> Vec<f64>;
 
-const ANY: Allowed = (|_| true, "a number");
-const SHARE: Allowed = (|t| (0.0..=1.0).contains(&t), "from 0 to 1");
-const SIGN: Allowed = (|t| t.abs() == 1.0, "-1 or 1");
+/// What targets may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Allowed {
+    /// Is it a target?
+    pub holds: fn(f64) -> bool,
+    /// The words for what is.
+    pub words: &'static str,
+    /// The target that a number from 0 to 1 stands for.
+    draw: fn(f64) -> f64,
+}
+
+const ANY: Allowed = Allowed { holds: |_| true, words: "a number", draw: |u| 4.0 * u - 2.0 };
+const SHARE: Allowed = Allowed { holds: |t| (0.0..=1.0).contains(&t), words: "from 0 to 1", draw: |u| u };
+const SIGN: Allowed = Allowed { holds: |t| t.abs() == 1.0, words: "-1 or 1", draw: |u| (u - 0.5).signum() };
+
+const SMOOTH: Kinks = |_, _| Vec::new();
 
 struct Row {
     signature: Signature,
@@ -65,20 +79,25 @@ macro_rules! row {
 
 static TABLE: [Row; 7] = [
     // torch.nn.MSELoss.
-    row!("mse", [], [], Rule::Element(|_, y, t| ((y - t) * (y - t), 2.0 * (y - t)), ANY)),
+    row!("mse", [], [], Rule::Element(|_, y, t| ((y - t) * (y - t), 2.0 * (y - t)), ANY, SMOOTH)),
     // Half the sum of squares, the loss of textbooks.
     row!("half_mse", [], [], Rule::Sample(|_, y, t| (0.5 * (y - t) * (y - t), y - t))),
     // torch.nn.L1Loss.
-    row!("mae", ["l1"], [], Rule::Element(mae, ANY)),
+    row!("mae", ["l1"], [], Rule::Element(mae, ANY, |_, t| vec![t])),
     // torch.nn.HuberLoss; Huber 1964, doi:10.1214/aoms/1177703732.
-    row!("huber", [], [Param::new("delta", Domain::Positive, 1.0)], Rule::Element(huber, ANY)),
+    row!(
+        "huber",
+        [],
+        [Param::new("delta", Domain::Positive, 1.0)],
+        Rule::Element(huber, ANY, |p, t| vec![t - p[0], t + p[0]])
+    ),
     // torch.nn.CrossEntropyLoss on class ids; smoothing of Szegedy et al. 2015, arXiv:1512.00567.
     row!("cross_entropy", [], [Param::new("label_smoothing", Domain::Share, 0.0)], Rule::Classes(cross_entropy)),
     // torch.nn.BCEWithLogitsLoss.
-    row!("bce_with_logits", [], [], Rule::Element(bce_with_logits, SHARE)),
+    row!("bce_with_logits", [], [], Rule::Element(bce_with_logits, SHARE, SMOOTH)),
     // max(0, 1 - t y) for each output on its own (Cortes and Vapnik 1995, doi:10.1007/BF00994018); not torch's
     // MultiMarginLoss, which compares the outputs of a sample with each other.
-    row!("hinge", [], [], Rule::Element(hinge, SIGN)),
+    row!("hinge", [], [], Rule::Element(hinge, SIGN, |_, t| vec![t])),
 ];
 
 fn mae(_: &Values, y: f64, t: f64) -> (f64, f64) {
@@ -157,9 +176,23 @@ impl Loss {
         matches!(self.row.rule, Rule::Classes(_))
     }
 
-    /// Which numbers are targets, and the words for it.
+    /// Which numbers are targets.
     pub fn allowed(&self) -> Allowed {
-        if let Rule::Element(_, allowed) = self.row.rule { allowed } else { ANY }
+        if let Rule::Element(_, allowed, _) = self.row.rule { allowed } else { ANY }
+    }
+
+    /// The targets that numbers from 0 to 1 stand for, one an output: those of a drawn problem.
+    pub fn targets(&self, uniform: &[f64], width: usize) -> Targets {
+        if self.takes_classes() {
+            let class = |sample: &[f64]| ((sample[0] * width as f64) as usize).min(width - 1);
+            return Targets::Classes(uniform.chunks_exact(width).map(class).collect());
+        }
+        Targets::Values(uniform.iter().copied().map(self.allowed().draw).collect(), width)
+    }
+
+    /// The outputs at which slope or curvature jump where this is the target.
+    pub fn kinks(&self, target: f64) -> Vec<f64> {
+        if let Rule::Element(_, _, kinks) = self.row.rule { kinks(&self.values, target) } else { Vec::new() }
     }
 
     /// `mean` or `sum`?
@@ -177,7 +210,7 @@ impl Loss {
     pub fn evaluate(&self, y: &[f64], width: usize, targets: &Targets) -> (f64, Vec<f64>) {
         let mut gradient = vec![0.0; y.len()];
         let total = match (&self.row.rule, targets) {
-            (Rule::Element(f, _) | Rule::Sample(f), Targets::Values(t, _)) => {
+            (Rule::Element(f, ..) | Rule::Sample(f), Targets::Values(t, _)) => {
                 let each = gradient.iter_mut().zip(y.iter().zip(t));
                 let value = |(g, (&y, &t)): (&mut f64, (&f64, &f64))| {
                     let (value, slope) = f(&self.values, y, t);
@@ -237,7 +270,7 @@ mod tests {
             let targets = if loss(name).takes_classes() {
                 Targets::Classes(vec![2, 0])
             } else {
-                let values = match loss(name).allowed().1 {
+                let values = match loss(name).allowed().words {
                     "from 0 to 1" => vec![1.0, 0.0, 0.3, 0.5, 1.0, 0.9],
                     "-1 or 1" => vec![1.0, -1.0, -1.0, 1.0, 1.0, -1.0],
                     _ => vec![1.0, 0.0, -2.0, 0.5, 0.3, 0.9],

@@ -438,6 +438,7 @@ fn linear(spec: &Spec, state: &Tensors, layer: usize, h: &Rows, x: &Rows) -> Row
 }
 
 /// From `dL/dz` of a layer's linear map to the gradient of what it got; that of an input of its own goes into `dx`.
+#[allow(clippy::too_many_arguments)] // No struct that the kernels might share.
 fn linear_backward(
     spec: &Spec,
     state: &Tensors,

@@ -145,10 +145,10 @@ pub struct Plan {
     pub hidden: Vec<Hidden>,
     /// Their parameters; one for all in a tied net.
     pub parameters: Vec<Parameters>,
-    /// The normalisation, if any.
-    pub norm: Option<Norm>,
-    /// Does it come after the activation?
-    pub post_norm: bool,
+    /// The normalisation before the activation, if any.
+    pub pre_norm: Option<Norm>,
+    /// The one after it, if any.
+    pub post_norm: Option<Norm>,
     /// Layers that a skip spans.
     block: usize,
     /// The map of every step's input, if any.
@@ -243,8 +243,8 @@ impl Plan {
                 && !joins.contains(&Some(Join::Gate))
                 && layers.iter().all(|layer| layer.activation.at_zero().is_some()),
             calibrates: spec.init.values().iter().any(Init::calibrates),
-            norm: spec.norm,
-            post_norm: spec.post_norm,
+            pre_norm: spec.norm.filter(|_| !spec.post_norm),
+            post_norm: spec.norm.filter(|_| spec.post_norm),
             block: if spec.skip.is_some() { spec.block } else { 1 },
             hidden,
             parameters,
@@ -255,13 +255,18 @@ impl Plan {
 
     /// Refuse a batch that says nothing: one sample is its own mean.
     pub fn check_batch(&self, batch: usize) -> Result<()> {
-        match self.norm.filter(|norm| norm.needs_samples() && batch < 2) {
+        match self.norm().filter(|norm| norm.needs_samples() && batch < 2) {
             None => Ok(()),
             Some(norm) => Err(Error::Value(format!(
                 "norm='{}' needs a batch of at least 2 samples, got {batch}: one sample is its own mean",
                 norm.text()
             ))),
         }
+    }
+
+    /// The normalisation, if any.
+    fn norm(&self) -> Option<Norm> {
+        self.pre_norm.or(self.post_norm)
     }
 
     /// Do all layers share their parameters?
@@ -295,7 +300,7 @@ impl Plan {
         };
         for (layer, parameters) in self.parameters.iter().enumerate() {
             map(&mut all, Which::Hidden(layer), format!("layers.{layer}"), &parameters.map);
-            if let (Some(features), Some(norm)) = (parameters.normed, &self.norm) {
+            if let (Some(features), Some(norm)) = (parameters.normed, self.norm()) {
                 all.push((Key::NormWeight(layer), format!("norms.{layer}.weight"), vec![features]));
                 if norm.centres() {
                     all.push((Key::NormBias(layer), format!("norms.{layer}.bias"), vec![features]));

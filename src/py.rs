@@ -343,7 +343,9 @@ fn given<F: Float>(plan: &Arc<Plan>, state: &Bound<'_, PyDict>) -> PyResult<Arc<
             .ok_or_else(|| Error::Value(format!("state_dict lacks '{name}' of {}", shape_text(&shape))))?;
         let array = real_array(&name, &value)?;
         if array.shape() != shape {
-            return Err(Error::value(&name, &format!("of {}", shape_text(&shape)), shape_text(array.shape())).into());
+            let given = shape_text(array.shape());
+            let given = given.trim_start_matches("shape ");
+            return Err(Error::value(&name, &format!("of {}", shape_text(&shape)), given).into());
         }
         let values = array.as_slice()?.iter().map(|&v| F::of(v)).collect::<Vec<_>>();
         if let Some(at) = values.iter().position(|v| !v.finite()) {
@@ -726,14 +728,16 @@ fn gradcheck<'py>(
     spec: &Bound<'py, PyAny>,
     seed: &Bound<'py, PyAny>,
     batch: &Bound<'py, PyAny>,
+    loss: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let (py, valid, seed) = (spec.py(), spec_of(spec)?, seed_of(seed, 0)?);
     let batch = spec::integer("batch", integer("batch", batch)?, 1, 1_000_000)? as usize;
+    let loss = loss.map(|loss| PyResult::Ok(Loss::new(&Call::parse("loss", &text("loss", loss)?)?)?)).transpose()?;
     let plan = Plan::new(&valid);
     // The naive twin keeps a second copy of everything, in vectors of vectors.
     let bytes = 4 * (plan.weight_bytes::<f64>() + plan.pass_bytes::<f64>(batch));
     check_memory("this gradient check", bytes, "lower depth, width or batch")?;
-    let errors = detached(py, move |cancel| crate::gradcheck::gradcheck(&valid, seed, batch, cancel))?;
+    let errors = detached(py, move |cancel| crate::gradcheck::gradcheck(&valid, seed, batch, loss, cancel))?;
     let result = PyDict::new(py);
     for (name, error) in errors {
         result.set_item(name, error)?;

@@ -3,7 +3,7 @@
 use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
 use crate::init::{Init, Place};
-use crate::loss::Loss;
+use crate::loss::{Allowed, Loss};
 use crate::norm::Norm;
 use crate::signature::Call;
 use crate::skip::{Join, Order, Skip};
@@ -253,9 +253,8 @@ impl Spec {
         let width = *self.width.at(0);
         match self.skip.map(|skip| skip.order()) {
             _ if !self.fed => self.in_features,
-            // What a layer gives has been mapped last.
-            Some(Order::Pre) => width,
-            Some(Order::Linear) if self.block == 1 => width,
+            // A step gives what its map does, bent before it or not at all.
+            Some(Order::Pre | Order::Linear) => width,
             _ => self.activation.at(0).outputs(width),
         }
     }
@@ -295,7 +294,7 @@ impl Spec {
             } else if joined != input {
                 return Err(Error::Value(format!(
                     "a {} skip needs as many features at both ends of a block, got {input} before layer {start} and \
-                     {joined} after layer {end} (width[{end}]={}); make them equal or use skip=None",
+                     {joined} after layer {end}, whose width[{end}]={}; make them equal or use skip=None",
                     skip.signature().name,
                     last.width
                 )));
@@ -311,7 +310,7 @@ impl Spec {
         // The last layer of a block of this order has no activation, and one in the middle of a block stands as ever.
         let (activation, order) = match (order, from) {
             (Order::Linear, Some(_)) => (Activation::linear(), Order::After),
-            (Order::Linear, None) | (Order::Post, None) => (*self.activation.at(index), Order::After),
+            (Order::Linear | Order::Post, None) => (*self.activation.at(index), Order::After),
             (order, _) => (*self.activation.at(index), order),
         };
         let bent = if order == Order::Pre { input } else { width };
@@ -357,12 +356,8 @@ impl Spec {
     /// Layers that share their parameters must have one shape.
     fn check_ties(&self, layers: &[Layer]) -> Result<()> {
         if !self.tied {
-            return match self.fed {
-                true => Err(Error::Value(
-                    "inputs='every' goes with tied=True: a recurrent net takes an input at every step".to_owned(),
-                )),
-                false => Ok(()),
-            };
+            let message = "inputs='every' goes with tied=True: a recurrent net takes an input at every step";
+            return if self.fed { Err(Error::Value(message.to_owned())) } else { Ok(()) };
         }
         if self.skip.is_some_and(|skip| skip.join() == Join::Concatenate) {
             return Err(Error::Value(
@@ -583,8 +578,8 @@ pub fn loss(text: Option<&str>, has_targets: bool) -> Result<Option<Loss>> {
 
 /// Numbers, `outputs` a sample, must be what the loss takes for targets.
 pub fn target_range(loss: Loss, values: &[f64], outputs: usize) -> Result<()> {
-    let (allowed, words) = loss.allowed();
-    match values.iter().position(|&t| !allowed(t)) {
+    let Allowed { holds, words, .. } = loss.allowed();
+    match values.iter().position(|&t| !holds(t)) {
         None => Ok(()),
         Some(i) => Err(Error::value(
             &format!("y[{}, {}]", i / outputs, i % outputs),
@@ -614,6 +609,7 @@ mod tests {
         PerLayer::All(text.to_owned())
     }
 
+    #[allow(clippy::unnecessary_wraps)] // As a request has it.
     fn some(text: &str) -> Option<String> {
         Some(text.to_owned())
     }

@@ -156,6 +156,8 @@ impl Back {
 /// By Lanczos' process on `W^T W` with full reorthogonalisation: power iteration needs thousands of steps where the two
 /// largest values of a random matrix lie close, and a gradient is only right where the vectors have converged.
 fn singular(weights: &[f64], columns: usize, cancel: &Cancel) -> Result<(f64, Vec<f64>, Vec<f64>)> {
+    /// Steps before a restart from the best vector so far, so that memory stays small.
+    const STEPS: usize = 40;
     let rows = weights.len() / columns;
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
     let normalise = |v: &mut [f64]| {
@@ -177,8 +179,6 @@ fn singular(weights: &[f64], columns: usize, cancel: &Cancel) -> Result<(f64, Ve
     let mut start = (0..columns).map(|i| 1.0 + 0.5 * libm::sin(1.0 + i as f64)).collect::<Vec<_>>();
     normalise(&mut start);
     let mut best = (0.0, vec![0.0; rows], start.clone());
-    // Restarted from the best vector so far, so that memory stays small.
-    const STEPS: usize = 40;
     for _ in 0..100 {
         let mut basis = vec![best.2.clone()];
         let (mut diagonal, mut beside) = (Vec::new(), Vec::new());
@@ -232,22 +232,20 @@ fn largest_vector(diagonal: &[f64], beside: &[f64]) -> Vec<f64> {
     // Is every eigenvalue below x?
     let all_below = |x: f64| {
         let mut pivot = diagonal[0] - x;
-        for i in 1..=n {
+        for (i, d) in diagonal.iter().enumerate().skip(1) {
             if pivot >= 0.0 {
                 return false;
             }
-            if i < n {
-                pivot = diagonal[i] - x - off(i - 1) * off(i - 1) / pivot;
-            }
+            pivot = d - x - off(i - 1) * off(i - 1) / pivot;
         }
-        true
+        pivot < 0.0
     };
     for _ in 0..120 {
         let middle = low + (high - low) / 2.0;
         if all_below(middle) {
-            high = middle
+            high = middle;
         } else {
-            low = middle
+            low = middle;
         }
         if high - low <= f64::EPSILON * scale {
             break;

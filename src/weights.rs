@@ -41,7 +41,7 @@ impl<F: Float> Linear<F> {
                 other => other.fill(weights, rows, columns, out, cancel),
             }?;
             if map.factor != 1.0 {
-                out.iter_mut().for_each(|w| *w = *w * F::of(map.factor));
+                out.iter_mut().for_each(|w| *w *= F::of(map.factor));
             }
             Ok(())
         })?;

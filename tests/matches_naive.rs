@@ -428,7 +428,7 @@ proptest! {
     fn every_net_passes_its_gradient_check(
         spec in specs(Space { blocks: 6, inits: &[], kinked: true }), batch in 1..8_usize, seed in 0..1000_u64,
     ) {
-        for (name, error) in gradcheck(&spec, seed, enough(&spec, batch), &Cancel::default()).unwrap() {
+        for (name, error) in gradcheck(&spec, seed, enough(&spec, batch), None, &Cancel::default()).unwrap() {
             assert!(error < 1e-6, "{name}: {error:e}");
         }
     }

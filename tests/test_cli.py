@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +113,65 @@ def test_files_and_pictures_are_written_where_asked(tmp_path: Path) -> None:
         assert (tmp_path / "p" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_the_wider_model_space_is_swept_and_said(tmp_path: Path) -> None:
+    options = ["--norm", "none,layer", "--norm-position", "post", "--skip", "none,residual(order=pre),highway"]
+    options += ["--weight-transform", "spectral_norm", "--block", "2", "--depth", "4", "--out", "runs.csv"]
+    done = run("sweep", *options, *SMALL, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = "depth 4, width 8, activation relu, init kaiming_normal, norm_position post, block 2, "
+    assert f"all: {said}weight_transform spectral_norm\n" in done.stdout
+    cells = re.findall(r"^ +(none|layer) +(none|highway|residual\(order=pre\)) +\d", done.stdout, flags=re.MULTILINE)
+    assert len(set(cells)) == 6
+    with (tmp_path / "runs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["norm"], row["skip"]) for row in rows} == set(cells)
+    assert {row["weight_transform"] for row in rows} == {"spectral_norm"}
+
+
+def test_a_recurrent_net_shows_the_gradient_of_all_its_steps(tmp_path: Path) -> None:
+    recurrent = ["--tied", "--inputs", "every", "--activation", "tanh", "--depth", "6", *SMALL]
+    done = run("probe", *recurrent, cwd=tmp_path)
+    spec = vg.MLP(depth=6, width=8, activation="tanh", tied=True, inputs="every")
+    expected = vg.probe(spec, seeds=2).log10_summed_wgrad_norm[:, 0].mean()
+    assert "init kaiming_normal, tied, inputs every\n" in done.stdout
+    assert re.search(rf"- +10\^{expected:.1f} +healthy", done.stdout), done.stdout
+    (cell,) = json.loads(run("probe", *recurrent, "--json").stdout)
+    assert cell["first_gradient"] == pytest.approx(expected)
+    assert (cell["spec"]["tied"], cell["spec"]["inputs"]) == (True, "every")
+
+
+@pytest.mark.parametrize(
+    ("options", "there"),
+    [([], []), (["--norm", "rms"], ["affine"]), (["--activation", "prelu", "--tied"], ["slope", "summed"])],
+)
+def test_a_probe_shows_the_columns_that_its_net_has(options: list[str], there: list[str]) -> None:
+    done = run("probe", "--depth", "3", *options, *SMALL)
+    table = done.stdout[: done.stdout.index("x per layer: geometric mean")]
+    assert [name for name in ("affine", "slope", "gate", "summed") if name in table] == there
+
+
+def test_a_table_of_long_texts_loses_nothing_on_a_narrow_terminal() -> None:
+    ours, theirs = pty.openpty()
+    arguments = ["sweep", "--depth", "4", "--skip", "none,highway(gate_bias=-3)", "--norm", "none,layer(eps=0.125)"]
+    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"}
+    with subprocess.Popen([*COMMAND, *arguments, *SMALL], stdout=theirs, stderr=-1, env=environment):
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 65536):
+                shown += chunk
+        except OSError:  # the other end is closed
+            pass
+    os.close(ours)
+    lines = re.sub(r"\x1b\[[\d;]*m", "", shown.decode()).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    # Numbers stand in one line, texts in as many as they need.
+    kinds: dict[str, Any] = {"skip": [None, "highway(gate_bias=-3)"], "norm": [None, "layer(0.125)"]}
+    for cell in vg.sweep(vg.MLP(depth=4, width=8), **kinds, seeds=2):
+        assert any(f" {cell.factor('backward').value:.3f} " in line and "healthy" in line for line in lines)
+
+
 def test_a_run_that_diverges_is_a_row_and_returns_1() -> None:
     done = run("sweep", "--depth", "2,200", "--activation", "softplus", "--init", "normal(std=100)", *SMALL)
     assert done.returncode == cli.DIVERGED
@@ -146,6 +206,14 @@ def test_a_run_that_diverges_is_a_row_and_returns_1() -> None:
         (["sweep", "--depth", "1:1000000000000"], ["--depth", "more than 1000000"]),
         (["sweep", "--depth", "1:2000", "--width", "1:2000"], ["at most 1000000 cells", "4000000"]),
         (["probe", "--skip", "None"], ["skip", "None"]),
+        (["probe", "--norm", "bach"], ["unknown norm 'bach'", "'batch'"]),
+        (["probe", "--norm", "batch", "--batch", "1"], ["norm='batch'", "at least 2 samples"]),
+        (["probe", "--norm-position", "mid"], ["norm_position", "'pre' or 'post'", "'mid'"]),
+        (["probe", "--skip", "residual(order=prae)"], ["order", "after, linear, post, pre", "'prae'"]),
+        (["probe", "--skip", "residual", "--block", "5"], ["multiple of block=5"]),
+        (["probe", "--weight-transform", "spectral_nrom"], ["weight_transform", "'spectral_norm'"]),
+        (["probe", "--inputs", "every"], ["inputs='every'", "tied=True"]),
+        (["probe", "--tied", "--skip", "dense"], ["tied=True", "dense"]),
         (["probe", "--activation", "tnah", "--out", "new/a.csv", "--plot", "pictures"], ["tnah"]),
         (["prob"], ["prob"]),
     ],

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 import vgcore as vg
-from strategies import INITS
+from strategies import EVERY_ACTIVATION, INITS
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -52,7 +52,9 @@ def test_a_layers_numbers_do_not_depend_on_depth(init: str) -> None:
     deep = vg.MLP(depth=9, width=8, out_features=2, init=init, bias="normal").init(seed=3).state_dict()
     assert len(shallow) == 8
     for key, values in shallow.items():
-        np.testing.assert_array_equal(values, deep[key])
+        # A calibrated readout is scaled by what reaches it.
+        if (init, key) != ("lsuv", "readout.weight"):
+            np.testing.assert_array_equal(values, deep[key])
 
 
 def test_a_layers_numbers_do_not_depend_on_other_layers_or_the_activation() -> None:
@@ -195,11 +197,15 @@ def test_given_weights_may_lie_in_memory_as_they_like(laid_out: Callable[[Array]
         ({"readout.weight": None}, ValueError, r"lacks 'readout\.weight'"),
         ({"layers.3.weight": np.ones((7, 7))}, ValueError, r"unknown key .*'layers\.3\.weight'"),
         ({"layer.0.weight": np.ones((7, 7))}, ValueError, r"'layer\.0\.weight'.*layers\.0\.weight, "),
-        ({"layers.0.weight": np.ones((4, 6))}, ValueError, r"layers\.0\.weight must be of shape .6, 4., .*got .4, 6."),
-        ({"readout.weight": np.ones((7, 2))}, ValueError, r"readout\.weight must be of shape .2, 7., .*got .7, 2."),
-        ({"layers.0.weight": np.ones(24)}, ValueError, r"layers\.0\.weight must be of shape .6, 4., .*got .24."),
-        ({"layers.0.bias": np.ones((6, 1))}, ValueError, r"layers\.0\.bias must be of shape .6., .*got .6, 1."),
-        ({"layers.0.bias": 1.0}, ValueError, r"layers\.0\.bias must be of shape .6., "),
+        (
+            {"layers.0.weight": np.ones((4, 6))},
+            ValueError,
+            r"layers\.0\.weight must be of shape \(6, 4\), got \(4, 6\)",
+        ),
+        ({"readout.weight": np.ones((7, 2))}, ValueError, r"readout\.weight must be of shape \(2, 7\), got \(7, 2\)"),
+        ({"layers.0.weight": np.ones(24)}, ValueError, r"layers\.0\.weight must be of shape \(6, 4\), got \(24,\)"),
+        ({"layers.0.bias": np.ones((6, 1))}, ValueError, r"layers\.0\.bias must be of shape \(6,\), got \(6, 1\)"),
+        ({"layers.0.bias": 1.0}, ValueError, r"layers\.0\.bias must be of shape \(6,\), got \(\)"),
         ({"layers.0.bias": np.full(6, np.nan)}, ValueError, r"layers\.0\.bias must be finite"),
         ({"layers.0.weight": np.full((6, 4), np.inf)}, ValueError, r"layers\.0\.weight must be finite"),
         (
@@ -525,7 +531,7 @@ def test_a_pass_beyond_memory_is_refused_before_anything_is_allocated() -> None:
 
 
 @pytest.mark.parametrize("skip", [None, *vg.SKIPS])
-@pytest.mark.parametrize("activation", vg.ACTIVATIONS)
+@pytest.mark.parametrize("activation", EVERY_ACTIVATION)
 def test_gradients_agree_with_central_differences(activation: str, skip: str | None) -> None:
     spec = vg.MLP(
         depth=4, width=8, out_features=3, activation=activation, init="lecun_normal", bias="normal(std=0.1)", skip=skip
@@ -540,9 +546,10 @@ def test_gradients_agree_with_central_differences(activation: str, skip: str | N
     [
         ({"seed": -1}, "seed must be an integer from 0 to 18446744073709551615, got -1"),
         ({"batch": 0}, "batch must be an integer from 1 to .*, got 0"),
+        ({"loss": "cross_entropi"}, "unknown loss 'cross_entropi' .did you mean 'cross_entropy'"),
     ],
 )
-def test_a_bad_gradient_check_is_refused(kwargs: dict[str, int], message: str) -> None:
+def test_a_bad_gradient_check_is_refused(kwargs: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         vg.gradcheck(SPEC, **kwargs)
 

@@ -469,3 +469,47 @@ def test_the_docstring_examples_run() -> None:
     result = doctest.testmod(plot)
     assert result.attempted > 0
     assert result.failed == 0
+
+
+def test_labels_name_what_varies_in_the_wider_model_space() -> None:
+    def words(**grid: Any) -> list[str]:
+        plt.close("all")
+        return labels(plot.layers(vg.sweep(NET, **grid, seeds=2, batch=8)))
+
+    assert words(norm=[None, "layer"], norm_position=["pre", "post"])[1:] == [
+        "no norm, norm_position post",
+        "layer norm, norm_position pre",
+        "layer norm, norm_position post",
+    ]
+    assert words(skip=[None, "residual(order=pre)"]) == ["no skip", "residual(order=pre)"]
+    assert words(weight_transform=[None, "spectral_norm"]) == ["no weight_transform", "spectral_norm"]
+    assert words(tied=[False, True]) == ["untied", "tied"]
+    mixed = ("xavier_normal",) * 11 + ("orthogonal",)
+    assert words(init=["xavier_normal", mixed]) == ["xavier_normal", "xavier_normal x11 orthogonal"]
+    every = NET.replace(tied=True)
+    ax = plot.layers(vg.sweep(every, inputs=["first", "every"], seeds=2, batch=8))
+    assert labels(ax) == ["inputs first", "inputs every"]
+    assert "tied" in ax.get_title(loc="left").replace("\n", ", ").split(", ")
+
+
+@pytest.mark.parametrize("name", ["layers", "depths", "heatmap"])
+def test_long_labels_take_several_lines_and_leave_room_for_the_data(name: str) -> None:
+    long = vg.sweep(
+        NET.replace(norm="layer"),
+        depth=[2, 4],
+        activation=["leaky_relu(0.125)", "threshold(0.25, 0.125)"],
+        init=["kaiming_normal(mode=fan_out)", "mean_field(1.5, 0.05)"],
+        norm=["layer(eps=0.001)", "batch(eps=0.001)"],
+        skip=["highway(gate_bias=-3)", "residual(order=pre)"],
+        weight_transform=[None, "weight_standardization(gain=2)"],
+        seeds=2,
+        batch=8,
+    )
+    shown = [cell for cell in long if cell.spec.depth == 4] if name == "layers" else long
+    ax = DRAW[name](shown)  # a picture without room would warn
+    ax.figure.canvas.draw()
+    texts = rows(ax) if name == "heatmap" else labels(ax)
+    assert len({*texts} - {"preserved"}) == 32
+    assert max(len(line) for text in texts for line in text.split("\n")) <= 62
+    assert ax.bbox.width / ax.figure.dpi > 0.8
+    assert ax.bbox.height / ax.figure.dpi > 2

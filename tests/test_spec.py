@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import vgcore as vg
-from strategies import INITS
+from strategies import EVERY_ACTIVATION, INITS
 
 PLAIN = {"depth": 50, "width": 256, "activation": "tanh", "init": "xavier_normal"}
 FULL: dict[str, Any] = {
@@ -125,13 +125,16 @@ def test_a_kind_knows_its_name_and_all_its_parameters() -> None:
 def test_the_tables_list_what_a_spec_takes() -> None:
     needed = {"linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus"}
     assert needed <= set(vg.ACTIVATIONS)
-    for activation in vg.ACTIVATIONS:
-        assert vg.MLP(depth=1, width=1, activation=activation).activation == activation
+    for activation in EVERY_ACTIVATION:
+        assert str(vg.Activation(activation)) == vg.MLP(depth=1, width=2, activation=activation).activation
     for init in INITS:
         assert vg.MLP(depth=1, width=2, init=init).init == init
     for skip in vg.SKIPS:
         assert vg.MLP(depth=1, width=1, skip=skip).skip == skip
-    assert vg.NORMS == ()
+    for norm in vg.NORMS:
+        assert vg.MLP(depth=1, width=1, norm=norm).norm == norm
+    for transform in vg.WEIGHT_TRANSFORMS:
+        assert vg.MLP(depth=1, width=1, weight_transform=transform).weight_transform == transform
     assert set(vg.LOSSES) == {"mse", "half_mse", "mae", "huber", "cross_entropy", "bce_with_logits", "hinge"}
 
 
@@ -263,7 +266,10 @@ def test_different_nets_have_different_ids() -> None:
         ({"init": "mean_field(sigma_b=-1)"}, ["mean_field", "sigma_b", "0 or more", "-1"]),
         ({"bias": "orthogonal"}, ["bias", "zeros", "torch_default", "'orthogonal'"]),
         ({"bias": "zeroes"}, ["bias", "'zeroes'", "did you mean 'zeros'?"]),
-        ({"norm": "layer"}, ["norm", "None", "'layer'"]),
+        ({"norm": "layr"}, ["unknown norm 'layr'", "did you mean 'layer'?", *vg.NORMS]),
+        ({"weight_transform": "spectral_nrm"}, ["unknown weight_transform", "'spectral_norm'"]),
+        ({"inputs": "all"}, ["inputs", "'first' or 'every'", "'all'"]),
+        ({"inputs": "every"}, ["inputs='every'", "tied=True"]),
         ({"norm_position": "mid"}, ["norm_position", "'pre'", "'post'", "'mid'"]),
         ({"skip": "residul"}, ["skip", "'residul'", "did you mean 'residual'?"]),
         ({"branch_scale": float("nan")}, ["branch_scale", "finite", "1/sqrt(L)", "NaN"]),
@@ -271,8 +277,8 @@ def test_different_nets_have_different_ids() -> None:
         ({"branch_scale": "1/sqrt"}, ["branch_scale", "1/sqrt(L)", "'1/sqrt'"]),
         ({"block": 0}, ["block", "1 to", "got 0"]),
         ({"skip": "residual", "block": 2}, ["depth", "multiple of block=2", "got 3"]),
-        ({"skip": "residual", "width": (4, 5, 5)}, ["width[0]=4", "width[1]=5", "skip"]),
-        ({"tied": True}, ["tied", "False", "True"]),
+        ({"skip": "residual", "width": (4, 5, 5)}, ["4 before layer 1", "width[1]=5", "skip"]),
+        ({"tied": True, "in_features": 3}, ["in_features", "share one weight matrix", "inputs='every'"]),
     ],
 )
 def test_a_wrong_value_is_refused_by_name(fields: dict[str, Any], parts: list[str]) -> None:
@@ -388,7 +394,7 @@ def test_a_first_block_of_another_width_has_no_skip_but_is_allowed() -> None:
 
 
 def test_a_later_block_of_another_width_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"width\[1\]=8 and width\[3\]=9"):
+    with pytest.raises(ValueError, match=r"got 8 before layer 2 and 9 after layer 3"):
         vg.MLP(depth=4, width=(8, 8, 8, 9), skip="residual", block=2)
 
 

@@ -31,12 +31,13 @@ PYTHON_ROWS: list[set[str]] = [
 RUST_ROWS: list[set[str]] = [
     {"error"},
     {"simd", "rng"},
-    {"kernel", "activation", "custom", "norm", "skip", "loss", "init", "distribution", "gain", "signature", "qr"},
+    {"kernel", "signature", "qr", "distribution", "activation", "custom", "init", "gain", "norm", "skip", "loss"}
+    | {"transform"},
     {"spec"},
     {"naive"},
     {"threads", "memory"},
     {"forward", "backward", "stats", "plan", "weights"},
-    {"gradients", "gradcheck"},
+    {"calibrate", "gradients", "gradcheck"},
     {"run"},
     {"py"},
     {"lib"},

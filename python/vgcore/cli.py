@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import typer
 from rich import box
 from rich.console import Console
@@ -29,15 +30,20 @@ from vgcore.sweep import Sweep, sweep
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
 DIVERGED, USAGE, INTERRUPTED = 1, 2, 130
+WIDE = 1000  # columns that no table needs
 SHAPES = "16x32,64x32,256x32,256x256"  # of bench
 LEGEND = """\
 x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. forward: z, toward the output;
-backward: dL/dz and weight: dL/dW, toward the input. first-layer gradient: norm of dL/dW. vanishing, exploding: z or
-dL/dz changes by more than a factor 1000 from end to end. dead: nothing arrives. diverged: a value was not finite."""
+backward: dL/dz and weight: dL/dW, toward the input. first-layer gradient: norm of dL/dW, of a tied net summed over its
+steps. vanishing, exploding: z or dL/dz changes by more than a factor 1000 from end to end. dead: nothing arrives.
+diverged: a value was not finite."""
 COMPARED = """\
 Microseconds a layer of one net, median over rounds; in brackets as a multiple of vgcore's: above 1, vgcore is faster.
 spread: slowest round over fastest, of the rival where it is worst; far above 1, the machine was busy otherwise.
 """
+ALWAYS = ("depth", "width", "activation", "init")  # fields that are named also where they are the default
+# Columns that only some nets have.
+SOME = ("log10_affine_grad_norm", "log10_slope_grad_norm", "log10_gate_grad_norm", "log10_summed_wgrad_norm")
 STYLES = {"healthy": "green", "vanishing": "blue", "exploding": "red", "dead": "magenta", "diverged": "bold red"}
 
 
@@ -138,7 +144,7 @@ def _measure(
         list[str] | None, typer.Option(help="Init of the biases; none: what init brings, or zeros.")
     ] = None,
     norm: Annotated[list[str] | None, typer.Option(help="none, batch, layer or rms.")] = None,
-    norm_position: Annotated[list[str] | None, typer.Option(help="pre or post: before or after the activation.")] = None,
+    norm_position: Annotated[list[str] | None, typer.Option(help="pre or post: before or after phi.")] = None,
     skip: Annotated[
         list[str] | None, typer.Option(help="none, residual, 'residual(order=pre)', rezero, highway or dense.")
     ] = None,
@@ -147,7 +153,7 @@ def _measure(
     weight_transform: Annotated[
         list[str] | None, typer.Option(help="none, weight_standardization or spectral_norm.")
     ] = None,
-    tied: Annotated[bool, typer.Option("--tied", help="One set of parameters for all layers: a recurrent net.")] = False,
+    tied: Annotated[bool, typer.Option("--tied", help="One set of weights for all layers: a recurrent net.")] = False,
     inputs: Annotated[list[str] | None, typer.Option(help="first or every: which steps of a tied net get one.")] = None,
     in_features: Annotated[list[str] | None, typer.Option(help="Columns of the input; from the data if given.")] = None,
     out_features: Annotated[
@@ -333,52 +339,67 @@ def _power(log10: float) -> str:
     return "0" if log10 < 0 else "inf" if log10 > 0 else "-"
 
 
-def _factor(factor: Factor) -> str:
+def _factor(factor: Factor, *, spread: bool) -> str:
     if math.isnan(factor.value):
         return "-"
-    spread = "" if math.isnan(factor.low) else f" ({factor.low:.3f}-{factor.high:.3f})"
-    return f"{factor.value:.3f}{spread}"
+    interval = f" ({factor.low:.3f}-{factor.high:.3f})" if spread and not math.isnan(factor.low) else ""
+    return f"{factor.value:.3f}{interval}"
 
 
-def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False)
+def _console(width: int = 160) -> Console:
+    """The terminal, or what has so many columns."""
+    return Console(width=None if sys.stdout.isatty() else width, highlight=False)
 
 
 def _show(result: Sweep, base: MLP, *, source: str | None, seconds: float, layers: bool) -> None:
-    console = _console()
+    console = _console(WIDE)  # a table in a file is as wide as it needs to be
     first = result[0]
-    fixed = {name: value for name, value in base.to_dict().items() if name not in result.varied and value is not None}
     samples = "standard normal samples" if source is None else f"samples of {source}"
     runs = f"{_count(len(result), 'cell')} x {_count(len(first.seeds), 'seed')}"
     console.print(f"{runs}, {first.batch} {samples} a run, {table.start(first)}, {first.dtype}, {seconds:.1f} s")
-    shown = ("depth", "width", "activation", "init", "bias", "skip", "in_features", "out_features")
-    console.print("all: " + ", ".join(f"{name} {fixed[name]}" for name in shown if name in fixed))
-    rows = Table(box=box.SIMPLE_HEAD)
-    for name in result.varied:
-        rows.add_column(name, justify="right" if name == "depth" else "left", no_wrap=True)
-    for name in ("forward", "backward", "weight"):
-        rows.add_column(f"{name}\nx per layer", justify="right", no_wrap=True)
-    rows.add_column("first-layer\ngradient", justify="right", no_wrap=True)
-    rows.add_column("state")
-    for row in result.table():
-        values = ["none" if row[name] is None else str(row[name]) for name in result.varied]
-        factors = [_factor(row[name]) for name in ("forward", "backward", "weight")]
-        state = row["state"]
-        rows.add_row(*values, *factors, _power(row["first_gradient"]), f"[{STYLES[state]}]{state}[/]")
+    console.print("all: " + ", ".join(_fixed(base, result.varied)))
+    rows = _cells(result, spread=True)
+    if console.measure(rows, options=console.options.update(width=WIDE)).maximum > console.width:
+        rows = _cells(result, spread=False)
     console.print(rows)
     if layers:
         console.print(_layers(first))
     console.print(LEGEND)
 
 
+def _cells(result: Sweep, *, spread: bool) -> Table:
+    """A row a cell; what it is may take several lines, what was measured may not."""
+    rows = Table(box=box.SIMPLE_HEAD)
+    for name in result.varied:
+        rows.add_column(name, justify="right" if name == "depth" else "left", no_wrap=name == "depth", overflow="fold")
+    for name in ("forward", "backward", "weight"):
+        rows.add_column(f"{name}\nx per layer" if spread else f"{name}\nx per\nlayer", justify="right", no_wrap=True)
+    rows.add_column("first-layer\ngradient" if spread else "first\nlayer\ngradient", justify="right", no_wrap=True)
+    rows.add_column("state", no_wrap=True)
+    for row in result.table():
+        values = ["none" if row[name] is None else str(row[name]) for name in result.varied]
+        factors = [_factor(row[name], spread=spread) for name in ("forward", "backward", "weight")]
+        state = row["state"]
+        rows.add_row(*values, *factors, _power(row["first_gradient"]), f"[{STYLES[state]}]{state}[/]")
+    return rows
+
+
+def _fixed(base: MLP, varied: tuple[str, ...]) -> list[str]:
+    """What all cells have in common: what any net has, and what is not as it is by default."""
+    fields, plain = base.to_dict(), MLP(depth=1, width=1).to_dict()
+    shown = [name for name in fields if name not in varied and (name in ALWAYS or fields[name] != plain[name])]
+    return [name if fields[name] is True else f"{name} {fields[name]}" for name in shown]
+
+
 def _layers(cell: Probe, most: int = 16) -> Table:
-    """The seeds' mean of every column; in a deep net, of evenly spread layers."""
+    """The seeds' mean of every column that the net has; in a deep net, of evenly spread layers."""
     depth = cell.spec.depth
     chosen = sorted({round(i * (depth - 1) / max(most - 1, 1)) for i in range(most)}) if depth > most else range(depth)
     rows = Table(box=box.SIMPLE_HEAD)
-    for name in ("layer", *(name.removeprefix("log10_") for name in COLUMNS)):
-        rows.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
     means = {name: getattr(cell, name).mean(axis=0) for name in COLUMNS}
+    means = {name: mean for name, mean in means.items() if name not in SOME or not np.isnan(mean).all()}
+    for name in ("layer", *(name.removeprefix("log10_") for name in means)):
+        rows.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
     for layer in chosen:
         values = [
             _power(means[name][layer]) if name.startswith("log10_") else f"{means[name][layer]:.3g}" for name in means

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -45,6 +45,7 @@ LOOKS = {"color": COLORS, "linestyle": STYLES, "marker": MARKERS}
 GAPS = {"diverged": "diverged: a value of a run is not finite", "dead": "dead: the signal of a run is exactly 0"}
 HATCHES = {"diverged": "////", "dead": "...."}
 TITLE = ("activation", "init", "depth", "width")
+LABEL = 60  # characters of a line of a label
 STEPS = (1, 2, 2.5, 5, 10)
 REFERENCE: dict[str, Any] = {"color": "0.5", "linewidth": 0.8}
 QUIET: dict[str, Any] = {"frameon": False, "fontsize": "small"}
@@ -81,7 +82,7 @@ def layers(probes: Cells, *, signal: Signal | None = None, ax: Axes | None = Non
         shown = [_signal(signal or "backward")]
         lines = [(cell, shown[0], _label(words[i]) or f"probe {i + 1}") for i, cell in enumerate(cells)]
         looks = _looks(words)
-    ax = _axes(ax, 8, 5 + 0.18 * max(0, len(lines) - 12))
+    ax = _axes(ax, 8, _height(label for _, _, label in lines))
     for i, (cell, each, label) in enumerate(lines):
         values = getattr(cell, SIGNALS[each][0])
         x = np.arange(1, cell.spec.depth + 1)
@@ -107,7 +108,7 @@ def depths(sweep: Cells, *, ax: Axes | None = None) -> Axes:
     """
     cells = _cells(sweep)
     rows = _configurations(cells)
-    ax = _axes(ax, 8, 5 + 0.18 * max(0, len(rows) - 12))
+    ax = _axes(ax, 8, _height(rows))
     looks = _looks([next(iter(row.values()))[1] for row in rows.values()])
     for (label, row), look in zip(rows.items(), looks, strict=True):
         probes = [cell for cell, _ in row.values()]
@@ -144,8 +145,9 @@ def heatmap(sweep: Cells, *, value: Signal = "backward", ax: Axes | None = None)
             changes[at] = _mean(cell.end_to_end(signal))
             if np.isnan(changes[at]):
                 gaps.setdefault("diverged" if (cell.first_nonfinite >= 0).any() else "dead", []).append(at)
-    width = 2.5 + 0.075 * max(map(len, rows)) + 0.4 * len(columns)
-    ax = _axes(ax, min(max(width, 7), 14), max(2 + 0.26 * len(rows), 3.6))
+    width = 2.5 + 0.075 * _longest(rows) + 0.4 * len(columns)
+    tall = 0.1 + 0.16 * max(label.count("\n") + 1 for label in rows)
+    ax = _axes(ax, min(max(width, 7), 14), max(2 + tall * len(rows), 3.6))
     step = -(-len(columns) // 40)
     ax.set_xticks(np.arange(len(columns))[::step] + 0.5, [str(depth) for depth in columns[::step]])
     ax.set_yticks(np.arange(len(rows)) + 0.5, list(rows))
@@ -225,10 +227,14 @@ def _words(cell: Probe) -> dict[str, str]:
 def _word(name: str, value: object) -> str:
     if value is None:
         return {"bias": "bias of init", "out_features": "no readout"}.get(name, f"no {name}")
+    if name == "tied":
+        return "tied" if value else "untied"
+    if name == "norm":
+        return f"{value} norm"
     if isinstance(value, tuple):
         runs = [(item, len(list(group))) for item, group in itertools.groupby(value)]
         value = " ".join(f"{item} x{count}" if count > 1 else str(item) for item, count in runs)
-    return str(value) if name in {"activation", "init", "norm", "skip"} else f"{name} {value}"
+    return str(value) if name in {"activation", "init", "skip", "weight_transform"} else f"{name} {value}"
 
 
 def _varied(cells: Sequence[Probe], but: str = "") -> list[dict[str, str]]:
@@ -239,7 +245,19 @@ def _varied(cells: Sequence[Probe], but: str = "") -> list[dict[str, str]]:
 
 
 def _label(words: dict[str, str]) -> str:
-    return ", ".join(words.values())
+    """The words of a configuration, in several lines where they are many."""
+    label = ", ".join(word.replace(" ", "\xa0") for word in words.values())
+    return textwrap.fill(label, LABEL, break_long_words=False, break_on_hyphens=False).replace("\xa0", " ")
+
+
+def _longest(labels: Iterable[str]) -> int:
+    """Characters of the longest line."""
+    return max(len(line) for label in labels for line in label.split("\n"))
+
+
+def _height(labels: Iterable[str]) -> float:
+    """Inches of a picture with these labels in its legend."""
+    return 5 + 0.18 * max(0, sum(label.count("\n") + 1 for label in labels) - 12)
 
 
 # Axes
@@ -348,7 +366,7 @@ def _title(ax: Axes, cells: Sequence[Probe], mean: str, left: float = 0) -> None
 def _legend(ax: Axes) -> None:
     """Under the axes where it is low or wide, beside them otherwise: never over the data."""
     labels = ax.get_legend_handles_labels()[1]
-    longest = max(map(len, labels)) + 6
+    longest = _longest(labels) + 6
     columns = min(max(1, int(1.4 * _room(ax) / longest)), len(labels))
     if len(labels) > 4 * columns and longest < 0.75 * _room(ax):
         ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, **QUIET)

@@ -17,6 +17,7 @@ from vgcore import _core, custom
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+    from typing_extensions import Self
 
     from vgcore.network import Network
 
@@ -157,9 +158,9 @@ class Init(_Kind):
 class Norm(_Kind):
     """A normalisation by name: `batch`, `layer` or `rms`, each with `eps` (1e-5).
 
-    `xhat = (z - mean) / sqrt(var + eps)`, then times a weight (1) plus a bias (0), one a feature. `batch` takes mean and
-    biased variance over the samples of the batch at hand, as in training; `layer` over the features of a sample; `rms`
-    leaves the mean and has no bias.
+    `xhat = (z - mean) / sqrt(var + eps)`, then times a weight (1) plus a bias (0), one a feature. `batch` takes mean
+    and biased variance over the samples of the batch at hand, as in training; `layer` over the features of a sample;
+    `rms` leaves the mean and has no bias.
 
     >>> Norm("layer_norm", eps=1e-3)
     Norm('layer(eps=0.001)')
@@ -232,7 +233,7 @@ def as_text(value: object) -> Any:
 class _Draws:
     """Calling the inits of a spec draws the net's numbers: `spec.init(seed=0)`."""
 
-    _spec: MLP | None = None
+    spec: MLP | None = None
 
     def __call__(self, seed: int = 0, *, dtype: str = "float32", x: ArrayLike | None = None) -> Network:
         """Draw weights and biases.
@@ -248,16 +249,16 @@ class _Draws:
         """
         from vgcore.network import Network
 
-        if self._spec is None:
+        if self.spec is None:
             raise TypeError("this init belongs to no spec; draw a net by MLP(...).init(seed=0)")
-        return Network(self._spec, _core.Weights.draw(self._spec, seed, dtype, x))
+        return Network(self.spec, _core.Weights.draw(self.spec, seed, dtype, x))
 
 
-class InitText(_Draws, str):
+class InitText(_Draws, str):  # noqa: SLOT000 (it holds its spec)
     """The init of a spec in canonical spelling."""
 
 
-class InitTexts(_Draws, tuple[str, ...]):
+class InitTexts(_Draws, tuple[str, ...]):  # noqa: SLOT001 (the same)
     """The inits of the layers of a spec in canonical spelling."""
 
 
@@ -271,7 +272,7 @@ class _InitField:
         if not isinstance(stored, str | tuple):
             return stored  # type: ignore[no-any-return]  # Neither text nor texts: for the core to refuse.
         inits = InitText(stored) if isinstance(stored, str) else InitTexts(stored)
-        inits._spec = spec
+        inits.spec = spec
         return inits
 
     def __set__(self, spec: MLP, value: str | Init | Sequence[str | Init]) -> None:

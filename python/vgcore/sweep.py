@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from vgcore import table
 from vgcore.probe import Probe, measure
 from vgcore.progress import progress_bar
-from vgcore.spec import LONGEST, MLP, Activation, Init, Norm, Skip, Loss, check_names
+from vgcore.spec import LONGEST, MLP, Activation, Init, Loss, Norm, Skip, check_names
 
 if TYPE_CHECKING:
     import pandas as pd

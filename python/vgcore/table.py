@@ -139,8 +139,11 @@ _WRITERS = {".csv": _save_csv, ".json": _save_json, ".parquet": _save_parquet}
 
 
 def summary(cell: Probe, varied: Sequence[str] = ()) -> dict[str, Any]:
-    """One row for a cell: the varied fields, the factors, the first layer's gradient as a power of ten, the state."""
-    first = cell.log10_wgrad_norm[:, 0]
+    """One row for a cell: the varied fields, the factors, the first layer's gradient as a power of ten, the state.
+
+    The gradient of a tied net is that of all its steps.
+    """
+    first = (cell.log10_summed_wgrad_norm if cell.spec.tied else cell.log10_wgrad_norm)[:, 0]
     return {
         **{name: getattr(cell.spec, name) for name in varied},
         **{signal: cell.factor(signal) for signal in ("forward", "backward", "weight")},

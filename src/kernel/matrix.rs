@@ -75,7 +75,7 @@ impl<F: Float> Matrix<F> {
 
     /// Multiply every entry.
     pub fn scale(&mut self, factor: F) {
-        self.data.iter_mut().for_each(|entry| *entry = *entry * factor);
+        self.data.iter_mut().for_each(|entry| *entry *= factor);
     }
 
     /// A copy of its entries in C order.

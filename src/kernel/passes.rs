@@ -159,7 +159,7 @@ impl<F: Float> Task for Times<'_, F> {
     #[inline(always)]
     fn run<S: Set>(self) {
         for (value, &other) in self.values.iter_mut().zip(self.other) {
-            *value = *value * other;
+            *value *= other;
         }
     }
 }

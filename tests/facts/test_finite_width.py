@@ -177,3 +177,38 @@ def test_the_second_moment_of_a_layers_factor_is_exact(activation: str, extra: f
         x = 10 ** (2 * np.diff(column, axis=1).ravel())
         agrees(x, 1, relative_error=0.005)
         agrees(x**2, 1 + extra / 50, relative_error=0.005)
+
+
+@pytest.mark.parametrize(("activation", "width", "extra"), [("relu", 50, 5), ("linear", 20, 2)])
+def test_layers_multiply_their_second_moments(activation: str, width: int, extra: float) -> None:
+    """B2. E|J u|^4 = prod (1 + 5 / n_l), linear 2; 1.610510 twice. Hanin and Nica 2018, arXiv:1812.05994 (M)."""
+    init = "kaiming_normal" if activation == "relu" else "lecun_normal"
+    p = vg.probe(vg.MLP(depth=6, width=width, activation=activation, init=init), x=np.ones((1, width)), seeds=40_000)
+    expected = (1 + extra / width) ** 5
+    assert expected == pytest.approx(1.610510, abs=1e-12)
+    # 0.045 is stated for 6000 nets.
+    for fourth in (p.a_rms[:, 4] ** 4, 10 ** (4 * p.end_to_end("backward"))):
+        agrees(fourth, expected, relative_error=0.02)
+
+
+@pytest.mark.parametrize(
+    ("width", "depth", "expected"),
+    [
+        (2, 10, 0.9436864853),
+        (3, 10, 0.7369244238),
+        (4, 20, 0.7249412101),
+        (5, 50, 0.7955506304),
+        (8, 100, 0.3238835349),
+    ],
+)
+def test_a_narrow_relu_net_is_dead_at_a_point_as_often_as_a_layer_shuts_by_chance(
+    width: int, depth: int, expected: float
+) -> None:
+    """X1. 1 - prod (1 - 2^-n_l); an upper bound for "born dead" nets: Lu et al. 2019, arXiv:1903.06733 (abstract R)."""
+    assert 1 - (1 - 2.0**-width) ** depth == pytest.approx(expected, abs=5e-11)
+    p = vg.probe(vg.MLP(depth=depth, width=width, init="kaiming_normal"), x=np.ones((1, width)), seeds=20_000)
+    dead = p.dead[:, -1] == 1
+    agrees(dead.astype(float), expected, relative_error=0.011)
+    # Dead means exactly 0, forward and backward.
+    np.testing.assert_array_equal(dead, p.a_rms[:, -1] == 0)
+    np.testing.assert_array_equal(dead, p.wgrad_norm[:, -1] == 0)
