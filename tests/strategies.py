@@ -193,7 +193,7 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
     sizes = st.integers(3, 4) if near else st.integers(1, 4)
     sizes = sizes.map(lambda half: 2 * half)
     kinds = CRITICAL if init.name == "critical" else vg.ACTIVATIONS
-    if skip is not None and skip.name != "dense" and order in {"after", "post"}:
+    if skip is not None and skip.name != "dense" and order != "pre":
         kinds = tuple(name for name in kinds if name in EACH)
     if init.name == "looks_linear":  # pairs of outputs too
         kinds = tuple(name for name in kinds if name in EACH)
