@@ -59,7 +59,6 @@ ROWS: dict[str, tuple[float, float]] = {
     "orthogonal": (1 / math.sqrt(300), math.inf),
     "scaled_uniform_orthogonal": (1 / math.sqrt(300), math.inf),
     "looks_linear": (1 / math.sqrt(300), math.inf),
-    "lsuv": (1 / math.sqrt(300), math.inf),
     "fixup": (math.sqrt(2 / 300), math.inf),
     "mean_field(sigma_w=1.5)": (1.5 / math.sqrt(300), math.inf),
     "critical": (math.sqrt(2 / 300), math.inf),
@@ -78,12 +77,12 @@ def test_weights_have_the_standard_deviation_and_the_bound_of_their_formula(init
     assert largest <= bound * (1 + 1e-15)
     if bound < 3 * std or std == 0:
         assert largest >= 0.99 * bound  # 60,000 entries come near
-    elif "uniform" not in init and vg.Init(init).name not in {"sparse", "lsuv"}:
+    elif "uniform" not in init and vg.Init(init).name not in {"sparse"}:
         assert largest > 3 * std
 
 
 def test_every_row_is_in_this_file() -> None:
-    named = {vg.Init(init).name for init in ROWS}
+    named = {vg.Init(init).name for init in ROWS} | {"lsuv"}
     assert {*vg.INITS} - named == {"eye"}
 
 
@@ -285,7 +284,7 @@ def test_derived_gains_are_the_published_ones(activation: str) -> None:
     assert found == pytest.approx(GAINS[activation], abs=5.1e-5)
 
 
-@pytest.mark.parametrize("activation", vg.ACTIVATIONS)
+@pytest.mark.parametrize("activation", [f"{a}(0.25, 0.1)" if a == "threshold" else a for a in vg.ACTIVATIONS])
 def test_derived_gains_are_those_of_another_quadrature(activation: str) -> None:
     x, w = np.polynomial.legendre.leggauss(60)
     ends = np.linspace(-12, 12, 97)  # kinks are at whole numbers
@@ -345,3 +344,34 @@ def test_what_an_init_cannot_do_is_said(call: Any, parts: list[str]) -> None:
         call()
     for part in parts:
         assert part in str(caught.value)
+
+
+def test_lsuv_gives_every_layer_unit_variance_on_the_data_and_leaves_biases_alone() -> None:
+    spec = vg.MLP(
+        depth=5, width=12, in_features=7, out_features=3, activation="tanh", init="lsuv", bias="normal(std=0.3)"
+    )
+    x = 3 * np.random.default_rng(0).standard_normal((40, 7)) + 1
+    state = spec.init(seed=4, dtype="float64", x=x).state_dict()
+    plain = spec.replace(init="orthogonal").init(seed=4, dtype="float64").state_dict()
+    h = x
+    for module in (*(f"layers.{l}" for l in range(5)), "readout"):
+        z = h @ state[f"{module}.weight"].T + state[f"{module}.bias"]
+        assert z.var() == pytest.approx(1, rel=1e-10)
+        np.testing.assert_array_equal(state[f"{module}.bias"], plain[f"{module}.bias"])
+        ratio = state[f"{module}.weight"] / plain[f"{module}.weight"]
+        np.testing.assert_allclose(ratio, ratio[0, 0], rtol=1e-12)
+        h = np.tanh(z)
+
+
+def test_lsuv_without_data_takes_the_samples_of_a_probe() -> None:
+    spec = vg.MLP(depth=4, width=16, activation="relu", init="lsuv")
+    p = vg.probe(spec, seeds=2, seed=5, dtype="float64")
+    state = spec.init(seed=6, dtype="float64").state_dict()
+    x = vg.reference.samples(spec, 6, 128, "float64")
+    z = x @ state["layers.0.weight"].T
+    assert np.log10(np.sqrt((z**2).mean())) == pytest.approx(p.log10_z_rms[1, 0], abs=1e-12)
+
+
+def test_samples_are_for_inits_that_look_at_them() -> None:
+    with pytest.raises(ValueError, match="only init='lsuv'"):
+        vg.MLP(depth=2, width=4).init(x=np.ones((3, 4)))

