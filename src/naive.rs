@@ -125,6 +125,11 @@ pub fn weight(spec: &Spec, state: &Tensors, layer: usize, fan_in: usize) -> Rows
     spec.transform.as_ref().map_or(raw.clone(), |transform| transformed(transform, &raw))
 }
 
+/// Equal weights have no direction: standardised, they become zero.
+pub fn equal(row: &[f64]) -> bool {
+    row.iter().all(|w| *w == row[0])
+}
+
 /// What weights become.
 pub fn transformed(transform: &Transform, raw: &Rows) -> Rows {
     let (gain, eps) = (transform.values()[0], transform.values()[1]);
@@ -133,9 +138,8 @@ pub fn transformed(transform: &Transform, raw: &Rows) -> Rows {
             .iter()
             .map(|row| {
                 let (mean, variance) = moments(row);
-                // A row of equal weights has no direction: it becomes zero.
                 let root = (variance + eps).sqrt() * (row.len() as f64).sqrt();
-                row.iter().map(|w| if root == 0.0 { 0.0 } else { gain * (w - mean) / root }).collect()
+                row.iter().map(|w| if equal(row) { 0.0 } else { gain * (w - mean) / root }).collect()
             })
             .collect(),
         "spectral_norm" => {
@@ -154,7 +158,7 @@ fn transform_backward(transform: &Transform, raw: &Rows, gradient: &Rows) -> Row
             .iter()
             .zip(gradient)
             .map(|(row, gradient)| {
-                let scale = gain / (row.len() as f64).sqrt();
+                let scale = if equal(row) { 0.0 } else { gain / (row.len() as f64).sqrt() };
                 let gradient = gradient.iter().map(|g| scale * g).collect::<Vec<_>>();
                 standardise_backward(row, true, eps, &gradient)
             })

@@ -98,11 +98,12 @@ impl Transform {
             Kind::Standardized => {
                 let (count, scale) = (columns as f64, gain / (columns as f64).sqrt());
                 let row = |row: &mut [f64]| {
+                    let equal = row.iter().all(|w| *w == row[0]);
                     let mean = row.iter().sum::<f64>() / count;
                     row.iter_mut().for_each(|w| *w -= mean);
                     let variance = row.iter().map(|w| w * w).sum::<f64>() / count + self.values[1];
-                    // A constant row has no direction to standardise: it becomes zero.
-                    let factor = if variance > 0.0 { scale / variance.sqrt() } else { 0.0 };
+                    // A constant row has no direction to standardise, only the rounding of its mean: it becomes zero.
+                    let factor = if equal { 0.0 } else { scale / variance.sqrt() };
                     row.iter_mut().for_each(|w| *w *= factor);
                     factor
                 };
@@ -294,6 +295,17 @@ mod tests {
             }
             let frobenius = w.iter().map(|w| w * w).sum::<f64>().sqrt();
             assert!(s <= frobenius * (1.0 + 1e-14) && s >= frobenius / (rows.min(columns) as f64).sqrt());
+        }
+    }
+
+    #[test]
+    fn equal_weights_become_zero_and_let_no_gradient_pass() {
+        let transform = Transform::new(&Call::parse("weight_transform", "weight_standardization").unwrap()).unwrap();
+        for columns in 1..40 {
+            let (mut weights, mut gradient) = (vec![0.05; 2 * columns], numbers(2 * columns));
+            let back = transform.apply(&mut weights, columns, &Cancel::default()).unwrap();
+            back.gradient(&weights, &mut gradient, columns);
+            assert!(weights.iter().chain(&gradient).all(|w| *w == 0.0), "{columns}");
         }
     }
 
