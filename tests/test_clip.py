@@ -340,3 +340,19 @@ def test_a_deep_nets_coefficients_per_layer_stay_in_range() -> None:
     logs = p.log10_clip_coef(1.0, per_layer=True)
     assert logs.min() < -1000
     np.testing.assert_allclose(logs, -np.maximum(p.log10_wgrad_norm, p.log10_bgrad_norm), atol=0.16)
+
+
+@pytest.mark.parametrize("p", [499.0, 501.0, 1e4, 1e9])
+def test_a_norm_of_a_high_power_is_nearly_the_largest_entry(p: float) -> None:
+    for size in (1e-300, 1.0, 1e300):
+        total = vg.get_total_norm([size * np.array([3.0, -4.0]), np.zeros(2)], p)
+        assert total == pytest.approx(4 * size, rel=1e-12)
+    assert vg.get_total_norm([np.array([1.0, np.inf])], p) == np.inf
+
+
+def test_one_name_to_skip_needs_no_list() -> None:
+    grads = {"layers.0.weight": np.ones((2, 2)), "readout.weight": np.ones((1, 2))}
+    params = {name: np.zeros_like(grad) for name, grad in grads.items()}
+    assert vg.clip_adaptive(grads, params, skip="readout").fraction == 1
+    assert vg.clip_adaptive(grads, params, skip="layers.0").fraction == 1
+    assert vg.clip_adaptive([np.zeros((0, 3))], [np.zeros((0, 3))]).fraction == 0

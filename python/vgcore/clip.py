@@ -21,6 +21,8 @@ Grads = TypeVar("Grads", bound=Gradients | Mapping[str, Any] | Sequence[Any])
 
 #: torch adds this to a norm before it divides by it.
 EPS = 1e-6
+#: Up to this p a number from 1/2 to 1 has a p-th power in float64's normal range.
+_POWERS = 500
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +142,7 @@ def clip_adaptive(
     clipping: float = 0.01,
     eps: float = 1e-3,
     *,
-    skip: Collection[str] = ("readout",),
+    skip: str | Collection[str] = ("readout",),
 ) -> Clipped[Grads]:
     """Adaptive clipping (Brock et al. 2021, arXiv:2102.06171, eq. 3): no unit's gradient outgrows its weights.
 
@@ -153,7 +155,7 @@ def clip_adaptive(
         params: What they are gradients of: the `Network`, its state dict, or arrays in the order of a list.
         clipping: Largest ratio of the two norms, 0 or more.
         eps: Least norm of a unit's weights, above 0: weights of 0 must be able to move.
-        skip: Layers or tensors left alone, by name; the last layer, as in the paper.
+        skip: Layers or tensors left alone, by name, or one name; the last layer, as in the paper.
 
     >>> g = clip_adaptive([np.array([[3.0, 4.0], [0.0, 0.01]])], [np.array([[0.6, 0.8], [0.0, 2.0]])]).grads[0]
     >>> g.round(12).tolist()
@@ -163,6 +165,7 @@ def clip_adaptive(
     _positive("eps", eps)
     arrays = _named(grads)
     given = _named(params.state_dict() if isinstance(params, Network) else params)
+    skip = (skip,) if isinstance(skip, str) else skip
     known = {*arrays, *map(_layer, arrays), "readout"}
     if unknown := [name for name in skip if name not in known]:
         raise ValueError(f"skip names {', '.join(unknown)}, but there are only: {', '.join(sorted(known))}")
@@ -245,7 +248,7 @@ def _layer(name: str) -> str:
 
 def _units(array: Array) -> Array:
     """One row a unit; a vector is one."""
-    return array.reshape(len(array), -1) if array.ndim > 1 else array.reshape(1, -1)
+    return array.reshape(len(array), math.prod(array.shape[1:])) if array.ndim > 1 else array.reshape(1, -1)
 
 
 # Numbers
@@ -272,9 +275,14 @@ def _norm(array: Array, p: float, axis: int | None = None) -> Floats:
     norm: Floats = largest
     if p == math.inf:
         return norm.squeeze(axis)
-    # Divided by a power of two, which rounds nothing, so that no power of an entry that counts leaves the range.
-    exponent = np.frexp(np.where(np.isfinite(largest), largest, 1.0))[1]
+    finite = np.where(np.isfinite(largest), largest, 1.0)
     with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        if p > _POWERS:  # Of so high a power only the largest is sure to stay in the range, as 1.
+            shares = wide / np.where(finite > 0, finite, 1.0)
+            norm = largest * (shares**p).sum(axis=axis, keepdims=True) ** (1 / p)
+            return norm.squeeze(axis)
+        # Divided by a power of two, which rounds nothing, so that no power of an entry that counts leaves the range.
+        exponent = np.frexp(finite)[1]
         powers = np.ldexp(wide, -exponent) ** p
         norm = np.ldexp(powers.sum(axis=axis, keepdims=True) ** (1 / p), exponent)
     return norm.squeeze(axis)
