@@ -4,7 +4,7 @@
 //! double-exponential rule, which is exact to rounding for what is smooth inside a piece (H. Takahasi and M. Mori,
 //! "Double exponential formulas for numerical integration", Publ. RIMS 9, 1974).
 
-use crate::activation::Activation;
+use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
 use std::collections::HashMap;
 use std::f64::consts::{FRAC_PI_2, TAU};
@@ -48,14 +48,14 @@ pub fn gain(activation: &Activation, mode: Option<&str>) -> Result<f64> {
     Err(Error::Value(format!("{} lets nothing pass, so that no gain makes up for it", activation.text())))
 }
 
-/// What becomes of a pre-activation of variance `q`.
+/// What becomes of a pre-activation of variance `q`. A gated activation is `phi = value * g(gate)`, both halves of it.
 #[derive(Debug, Clone, Copy)]
 struct Moments {
-    /// `E phi^2`.
+    /// `E phi^2`; gated, `q E g^2`.
     value: f64,
-    /// `E phi'^2`.
+    /// `E phi'^2`; gated, what both slopes make of it, `E g^2 + q E g'^2`.
     slope: f64,
-    /// How `E phi^2` grows with `q`: by partial integration, `E phi^2 (z^2 - 1) / (2 q)`.
+    /// How `value` grows with `q`: by partial integration, `E phi^2 (z^2 - 1) / (2 q)`.
     growth: f64,
 }
 
@@ -82,7 +82,11 @@ impl Moments {
                 growth += weight * phi * phi * (z * z - 1.0);
             }
         }
-        Self { value, slope, growth: growth / (2.0 * q) }
+        growth /= 2.0 * q;
+        match activation.shape() {
+            Shape::Each | Shape::Doubled => Self { value, slope, growth },
+            Shape::Gated => Self { value: q * value, slope: value + q * slope, growth: value + q * growth },
+        }
     }
 }
 
@@ -138,6 +142,10 @@ fn solve(activation: &Activation, sigma_b: f64) -> Result<Critical> {
         let name = activation.text();
         Err(Error::Value(format!("init critical: {name} has no edge of chaos with sigma_b={sigma_b}: {why}")))
     };
+    // Measured: samples of unit variance grow without end at the fixed points of glu, swiglu and geglu.
+    if activation.shape() == Shape::Gated {
+        return refused("it multiplies two signals, and grows without end where they are not small".to_owned());
+    }
     if activation.homogeneous() && sigma_b > 0.0 {
         return refused("biases make its signals grow with depth; use sigma_b=0".to_owned());
     }
@@ -244,6 +252,36 @@ mod tests {
             assert!(critical(&activation(name), f64::sqrt(variance) - 2e-3).is_err());
             let found = critical(&activation(name), f64::sqrt(variance) + 2e-3).unwrap();
             assert!((found.sigma_w.powi(2) / weights - 1.0).abs() < 2e-3, "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_gated_activation_is_its_value_times_its_gate() {
+        for text in ["glu", "swiglu", "geglu"] {
+            let gated = activation(text);
+            for q in [0.5, 1.0, 3.0_f64] {
+                // Both halves on one grid of normal samples.
+                let grid = (-600..=600).map(|i| f64::from(i) / 60.0).collect::<Vec<_>>();
+                let weight = |z: f64| libm::exp(-0.5 * z * z) / TAU.sqrt() / 60.0;
+                let (mut value, mut slope) = (0.0, 0.0);
+                for &v in &grid {
+                    for &z in &grid {
+                        let (gate, bend) = gated.both(q.sqrt() * z);
+                        let (share, v) = (weight(v) * weight(z), q.sqrt() * v);
+                        value += share * (v * gate).powi(2);
+                        slope += share * (gate * gate + (v * bend).powi(2));
+                    }
+                }
+                let moments = Moments::of(&gated, q);
+                let step = 1e-4 * q;
+                let (more, less) = (Moments::of(&gated, q + step).value, Moments::of(&gated, q - step).value);
+                assert!((moments.value / value - 1.0).abs() < 1e-9, "{text} {q}: {moments:?} {value}");
+                assert!((moments.slope / slope - 1.0).abs() < 1e-9, "{text} {q}: {moments:?} {slope}");
+                assert!((moments.growth / ((more - less) / (2.0 * step)) - 1.0).abs() < 1e-6, "{text} {q}");
+            }
+        }
+        for sigma_b in [0.0, 0.3] {
+            assert!(critical(&activation("glu"), sigma_b).unwrap_err().to_string().contains("two signals"));
         }
     }
 

@@ -140,8 +140,7 @@ fn transformed(transform: &Transform, raw: &Rows, back: Option<&Back>, along: &R
     let Some(Back::Spectral(_, left, right)) = back else {
         let scale = gain / (raw[0].len() as f64).sqrt();
         let row = |(row, along): (&Vec<f64>, &Vec<f64>)| {
-            // Where all are equal there is no derivative to compare with: the convention's 0 stands.
-            if naive::equal(row) { vec![0.0; row.len()] } else { standardise(row, true, transform.values()[1], along) }
+            standardise(&naive::directed(row), true, transform.values()[1], along)
         };
         let all = raw.iter().zip(along).map(row).collect::<Rows>();
         return map2(&all, &all, |d, _| scale * d);

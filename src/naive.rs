@@ -125,9 +125,9 @@ pub fn weight(spec: &Spec, state: &Tensors, layer: usize, fan_in: usize) -> Rows
     spec.transform.as_ref().map_or(raw.clone(), |transform| transformed(transform, &raw))
 }
 
-/// Equal weights have no direction: standardised, they become zero.
-pub fn equal(row: &[f64]) -> bool {
-    row.iter().all(|w| *w == row[0])
+/// Equal weights have no direction but the rounding of their mean: they count as zeros.
+pub fn directed(row: &[f64]) -> Vec<f64> {
+    if row.iter().all(|w| *w == row[0]) { vec![0.0; row.len()] } else { row.to_vec() }
 }
 
 /// What weights become.
@@ -137,9 +137,10 @@ pub fn transformed(transform: &Transform, raw: &Rows) -> Rows {
         "weight_standardization" => raw
             .iter()
             .map(|row| {
-                let (mean, variance) = moments(row);
+                let row = directed(row);
+                let (mean, variance) = moments(&row);
                 let root = (variance + eps).sqrt() * (row.len() as f64).sqrt();
-                row.iter().map(|w| if equal(row) { 0.0 } else { gain * (w - mean) / root }).collect()
+                row.iter().map(|w| if root == 0.0 { 0.0 } else { gain * (w - mean) / root }).collect()
             })
             .collect(),
         "spectral_norm" => {
@@ -158,9 +159,9 @@ fn transform_backward(transform: &Transform, raw: &Rows, gradient: &Rows) -> Row
             .iter()
             .zip(gradient)
             .map(|(row, gradient)| {
-                let scale = if equal(row) { 0.0 } else { gain / (row.len() as f64).sqrt() };
+                let scale = gain / (row.len() as f64).sqrt();
                 let gradient = gradient.iter().map(|g| scale * g).collect::<Vec<_>>();
-                standardise_backward(row, true, eps, &gradient)
+                standardise_backward(&directed(row), true, eps, &gradient)
             })
             .collect(),
         // d(w / s) = dw / s - w ds / s^2 with ds = u^T dw v.

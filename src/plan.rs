@@ -392,7 +392,8 @@ impl Plan {
         } else {
             0
         };
-        self.maps().map(scratch).max().unwrap_or(0) + Panels::<F>::bytes(self.columns, batch) + sum
+        // Samples are drawn in rows, then put into panels.
+        self.maps().map(scratch).max().unwrap_or(0) + 2 * Panels::<F>::bytes(self.columns, batch) + sum
     }
 
     /// How many layers a probe holds at a time: all, unless their weights and traces go beyond a budget. Then the

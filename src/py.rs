@@ -329,7 +329,8 @@ fn draw<F: Float>(
         )
         .into());
     }
-    let calibration = if plan.calibrates { plan.pass_bytes::<F>(BATCH) } else { 0 };
+    let batch = samples.as_ref().map_or(BATCH, |(_, batch)| *batch);
+    let calibration = if plan.calibrates { plan.weight_bytes::<F>() + plan.pass_bytes::<F>(batch) } else { 0 };
     check_memory("drawing these weights", plan.weight_bytes::<F>() + calibration, "lower depth or width")?;
     let (plan, threads) = (Arc::clone(plan), threads::threads(None)?);
     Ok(Arc::new(detached(py, move |cancel| run::drawn(&plan, seed, samples, BATCH, threads, cancel))?))

@@ -125,7 +125,10 @@ fn families<F: Float>(job: &Job<F>) -> Vec<Family> {
         let plan = Plan::new(&job.specs[cells[0]]);
         let segment = plan.segment::<F>(job.batch);
         let signals = 3 * cells.len() as u128 * plan.widest_bytes::<F>(job.batch);
-        Family { cells, segment, bytes: plan.run_bytes::<F>(job.batch, segment) + signals }
+        // Scaling weights by what the data make of them takes the whole net at once, beside what the last run left.
+        let calibration = if plan.calibrates { plan.weight_bytes::<F>() + plan.pass_bytes::<F>(job.batch) } else { 0 };
+        let run = plan.run_bytes::<F>(job.batch, segment) + signals;
+        Family { cells, segment, bytes: run + calibration }
     };
     parts.into_iter().flat_map(deal).map(family).collect()
 }
@@ -323,20 +326,24 @@ fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, trace: &mut Trace<F
     let normals = |role, count| {
         let mut all = vec![F::ZERO; count];
         Stream::new(seed, 0, role).normal(&mut all);
-        all.into_iter().map(Float::wide).collect::<Vec<_>>()
+        all
+    };
+    let cotangent = |rows: usize| {
+        let normals = normals(Role::Cotangent, rows * plan.output());
+        random_cotangent(rows, normals.into_iter().map(Float::wide).collect())
     };
     let (batch, columns) = (job.batch, plan.columns);
     let Some(data) = &job.data else {
         let x = normals(Role::Input, batch * columns);
-        trace.set_input(plan, batch, |sample, feature| F::of(x[sample * columns + feature]));
-        return random_cotangent(batch, normals(Role::Cotangent, batch * plan.output()));
+        trace.set_input(plan, batch, |sample, feature| x[sample * columns + feature]);
+        return cotangent(batch);
     };
     let total = data.x.len() / columns;
     let rows =
         if batch < total { Stream::new(seed, 0, Role::Batch).choose(batch, total) } else { (0..total).collect() };
     trace.set_input(plan, rows.len(), |sample, feature| data.x[rows[sample] * columns + feature]);
     match &data.targets {
-        None => random_cotangent(rows.len(), normals(Role::Cotangent, rows.len() * plan.output())),
+        None => cotangent(rows.len()),
         Some((loss, Targets::Classes(ids))) => {
             Start::Loss(*loss, Targets::Classes(rows.iter().map(|&row| ids[row]).collect()))
         }
@@ -576,5 +583,16 @@ mod tests {
         assert!(segment > 1 && segment < 200, "{segment}");
         assert!(deep.run_bytes::<f32>(64, segment) < 100 << 20);
         assert_eq!(Plan::new(&spec(100)).segment::<f32>(64), 100);
+    }
+    #[test]
+    fn estimates_count_what_calibration_and_inputs_of_every_step_take() {
+        let request = Request { init: PerLayer::All("lsuv".to_owned()), ..Request::new(1000, 256) };
+        let spec = Spec::new(&request).unwrap();
+        let whole = Plan::new(&spec).weight_bytes::<f32>();
+        assert!(families(&job(vec![spec], 64))[0].bytes > whole);
+        let request = Request { tied: true, inputs: "every".to_owned(), ..Request::new(1000, 256) };
+        let spec = Spec::new(&request).unwrap();
+        // In rows as they are drawn, and in panels.
+        assert!(families(&job(vec![spec], 64))[0].bytes > 2 * 4 * 64 * 1000 * 256);
     }
 }

@@ -364,11 +364,13 @@ impl Spec {
                 "tied=True cannot have skip='dense': each layer would have more columns than the one before".to_owned(),
             ));
         }
-        for (name, count) in [("activation", self.activation.values().len()), ("init", self.init.values().len())] {
-            if count > 1 {
-                return Err(Error::value(name, "one for all layers with tied=True", format!("{count} values")));
-            }
-        }
+        let same = |name, same| {
+            let differ = || Error::value(name, "one for all layers with tied=True", "different ones".to_owned());
+            if same { Ok(()) } else { Err(differ()) }
+        };
+        same("activation", self.activation.values().iter().all(|kind| kind == self.activation.at(0)))?;
+        // The readout may have one of its own.
+        same("init", self.init.values().iter().take(self.depth).all(|init| init == self.init.at(0)))?;
         let (first, names) = (layers[0], "with tied=True, whose layers share one weight matrix");
         let differs =
             |layer: &&Layer| (layer.fan_in, layer.width, layer.output) != (first.fan_in, first.width, first.input);
@@ -625,6 +627,18 @@ mod tests {
     }
 
     #[test]
+    fn a_tied_net_takes_lists_that_say_one_thing_and_an_init_of_its_readout() {
+        let list = |names: &[&str]| PerLayer::Each(names.iter().map(|&name| name.to_owned()).collect());
+        for (depth, inits) in [(1, vec!["eye"]), (2, vec!["eye", "eye"]), (2, vec!["eye", "eye", "zeros"])] {
+            let (init, activation) = (list(&inits), list(&["tanh", "tanh"][..depth]));
+            let plain = Request::new(depth as i128, 8);
+            assert!(Spec::new(&Request { tied: true, out_features: Some(2), init, activation, ..plain }).is_ok());
+        }
+        let init = list(&["eye", "zeros"]);
+        assert!(Spec::new(&Request { tied: true, init, ..Request::new(2, 8) }).is_err());
+    }
+
+    #[test]
     fn every_bad_field_is_named_with_what_was_given_and_what_is_allowed() {
         for (message, parts) in [
             (refusal(|r| r.depth = 0), ["depth", "1 to 1000000", "got 0"]),
@@ -695,8 +709,11 @@ mod tests {
                 ["width", "the same everywhere", "got 4"],
             ),
             (
-                refusal(|r| (r.tied, r.activation) = (true, PerLayer::Each(vec!["tanh".to_owned(); 4]))),
-                ["activation", "one for all layers", "4 values"],
+                refusal(|r| {
+                    let kinds = ["tanh", "relu", "tanh", "tanh"].map(str::to_owned);
+                    (r.tied, r.activation) = (true, PerLayer::Each(kinds.to_vec()));
+                }),
+                ["activation", "one for all layers", "different ones"],
             ),
             (refusal(|r| r.inputs = "every".to_owned()), ["inputs='every'", "tied=True", "recurrent"]),
             (refusal(|r| r.inputs = "all".to_owned()), ["inputs", "'first' or 'every'", "'all'"]),

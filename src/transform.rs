@@ -96,24 +96,35 @@ impl Transform {
         let gain = self.values[0];
         match self.row.kind {
             Kind::Standardized => {
-                let (count, scale) = (columns as f64, gain / (columns as f64).sqrt());
+                let (count, scale, eps) = (columns as f64, gain / (columns as f64).sqrt(), self.values[1]);
                 let row = |row: &mut [f64]| {
-                    let equal = row.iter().all(|w| *w == row[0]);
+                    // A constant row has no direction to standardise, and its mean may be rounded: it becomes zero.
+                    if row.iter().all(|w| *w == row[0] && w.is_finite()) {
+                        row.fill(0.0);
+                        return if eps > 0.0 { scale / eps.sqrt() } else { 0.0 };
+                    }
+                    // Tiny weights need no growing where eps is the larger part.
+                    let unit = if eps > 0.0 { unit(row).min(1.0) } else { unit(row) };
+                    row.iter_mut().for_each(|w| *w *= unit);
                     let mean = row.iter().sum::<f64>() / count;
                     row.iter_mut().for_each(|w| *w -= mean);
-                    let variance = row.iter().map(|w| w * w).sum::<f64>() / count + self.values[1];
-                    // A constant row has no direction to standardise, only the rounding of its mean: it becomes zero.
-                    let factor = if equal { 0.0 } else { scale / variance.sqrt() };
+                    let variance = row.iter().map(|w| w * w).sum::<f64>() / count + eps * unit * unit;
+                    let factor = if variance > 0.0 { scale / variance.sqrt() } else { 0.0 };
                     row.iter_mut().for_each(|w| *w *= factor);
-                    factor
+                    factor * unit
                 };
                 Ok(Back::Standardized(weights.chunks_exact_mut(columns).map(row).collect(), scale))
             }
             Kind::Spectral => {
+                if weights.iter().all(|w| *w == 0.0) {
+                    return Ok(Back::Spectral(0.0, vec![0.0; weights.len() / columns], vec![0.0; columns]));
+                }
+                let unit = unit(weights);
+                weights.iter_mut().for_each(|w| *w *= unit);
                 let (largest, left, right) = singular(weights, columns, cancel)?;
                 let factor = if largest > 0.0 { gain / largest } else { 0.0 };
                 weights.iter_mut().for_each(|w| *w *= factor);
-                Ok(Back::Spectral(factor, left, right))
+                Ok(Back::Spectral(factor * unit, left, right))
             }
         }
     }
@@ -150,6 +161,12 @@ impl Back {
             }
         }
     }
+}
+
+/// A power of two that brings the largest entry near 1, so that no square leaves the range.
+fn unit(weights: &[f64]) -> f64 {
+    let largest = weights.iter().fold(0.0, |most: f64, w| most.max(w.abs()));
+    libm::ldexp(1.0, -libm::ilogb(largest).clamp(-1000, 1000))
 }
 
 /// The largest singular value with its left and right vector.
@@ -307,6 +324,33 @@ mod tests {
             back.gradient(&weights, &mut gradient, columns);
             assert!(weights.iter().chain(&gradient).all(|w| *w == 0.0), "{columns}");
         }
+    }
+
+    #[test]
+    fn weights_of_any_size_give_the_same_net_and_flat_ones_give_nothing() {
+        for text in ["weight_standardization", "spectral_norm"] {
+            let transform = Transform::new(&Call::parse("weight_transform", text).unwrap()).unwrap();
+            let through = |size: f64| {
+                let (mut w, mut gradient) = (numbers(20), numbers(20));
+                w.iter_mut().for_each(|w| *w *= size);
+                let back = transform.apply(&mut w, 5, &Cancel::default()).unwrap();
+                back.gradient(&w, &mut gradient, 5);
+                (w, gradient)
+            };
+            let (plain, gradient) = through(1.0);
+            for exponent in [-1000, -700, 700, 1000] {
+                let size = libm::ldexp(1.0, exponent);
+                let (same, scaled) = through(size);
+                assert_eq!(same, plain, "{text} 2^{exponent}");
+                assert_eq!(scaled, gradient.iter().map(|g| g / size).collect::<Vec<_>>(), "{text} 2^{exponent}");
+            }
+            assert_eq!(through(0.0), (vec![0.0; 20], vec![0.0; 20]), "{text}");
+        }
+        // 0.1 + ... + 0.1 over 7 is not 0.1.
+        let transform = Transform::new(&Call::parse("weight_transform", "weight_standardization").unwrap()).unwrap();
+        let mut flat = vec![0.1; 7];
+        transform.apply(&mut flat, 7, &Cancel::default()).unwrap();
+        assert_eq!(flat, [0.0; 7]);
     }
 
     #[test]

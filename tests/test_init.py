@@ -292,9 +292,11 @@ def test_derived_gains_are_those_of_another_quadrature(activation: str) -> None:
     ends = np.linspace(-12, 12, 97)  # kinks are at whole numbers
     z = ((ends[1:] + ends[:-1])[:, None] / 2 + x / 8).ravel()
     density = np.tile(w / 8, 96) * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
-    for mode, values in zip(("forward", "backward"), vg.reference.activate(activation, z), strict=True):
-        expected = 1 / math.sqrt(float(density @ values**2))
-        assert vg.calculate_gain(activation, mode=mode) == pytest.approx(expected, rel=1e-13)
+    forward, backward = (float(density @ values**2) for values in vg.reference.activate(activation, z))
+    if activation in {"glu", "swiglu", "geglu"}:  # a unit value times g(gate) has the slopes g and value * g'
+        backward += forward
+    for mode, second in (("forward", forward), ("backward", backward)):
+        assert vg.calculate_gain(activation, mode=mode) == pytest.approx(1 / math.sqrt(second), rel=1e-13)
 
 
 def test_gains_without_a_mode_are_torchs() -> None:
@@ -332,6 +334,7 @@ def test_specs_of_earlier_versions_keep_their_text_and_id() -> None:
         (lambda: vg.MLP(depth=2, width=(4, 7), init="looks_linear"), ["hidden layer 2", "7"]),
         (lambda: vg.MLP(depth=2, width=4, init="critical(0.1)"), ["critical", "relu", "sigma_b=0.1", "use sigma_b=0"]),
         (lambda: vg.MLP(depth=2, width=4, activation="softplus", init="critical"), ["softplus", "no edge of chaos"]),
+        (lambda: vg.MLP(depth=2, width=4, activation="glu", init="critical(0.3)"), ["glu", "multiplies two signals"]),
         (lambda: vg.MLP(depth=2, width=4, activation=("relu", "gelu"), init="critical"), ["gelu", "from about 0.4"]),
         (lambda: vg.MLP(depth=2, width=4, bias="eye"), ["bias", "trunc_normal", "'eye'", "matrices"]),
         (lambda: vg.calculate_gain("gelu"), ["gelu", "tanh", 'mode="forward"', 'mode="backward"']),

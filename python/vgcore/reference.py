@@ -892,8 +892,9 @@ def transform(kind: Kind, weight: Array) -> tuple[Array, Callable[[Array], Array
     gain = float(p.get("gain", 1.0))
     w = weight.astype(np.float64)
     if name == "weight_standardization":  # Qiao et al. 2019; Brock et al. 2021
-        # Equal weights have no direction, only the rounding of their mean: they become zero.
-        scale = np.where(np.ptp(w, axis=1, keepdims=True) > 0, gain / math.sqrt(w.shape[1]), 0)
+        # Equal weights have no direction but the rounding of their mean: they count as zeros.
+        w = np.where(np.ptp(w, axis=1, keepdims=True) > 0, w, 0)
+        scale = gain / math.sqrt(w.shape[1])
         xhat, pull = standardise(w, axis=1, centred=True, eps=float(p.get("eps", 0.0)))
         return (scale * xhat).astype(weight.dtype), lambda g: scale * pull(g)
     # spectral_norm, Miyato et al. 2018: s = u^T W v, so ds = u^T dW v.
