@@ -73,7 +73,8 @@ ROWS: dict[str, tuple[float, float]] = {
 def test_weights_have_the_standard_deviation_and_the_bound_of_their_formula(init: str) -> None:
     w, (std, bound) = weight(init), ROWS[init]
     assert w.shape == (200, 300)
-    assert w.std() == pytest.approx(std, rel=0.01, abs=1e-12)
+    # The samples that lsuv looks at are 128: half a percent is their standard error.
+    assert w.std() == pytest.approx(std, rel=0.02 if init == "lsuv" else 0.01, abs=1e-12)
     largest = np.abs(w).max()
     assert largest <= bound * (1 + 1e-15)
     if bound < 3 * std or std == 0:
@@ -285,7 +286,9 @@ def test_derived_gains_are_the_published_ones(activation: str) -> None:
     assert found == pytest.approx(GAINS[activation], abs=5.1e-5)
 
 
-@pytest.mark.parametrize("activation", [{"threshold": "threshold(1, 0)"}.get(name, name) for name in vg.ACTIVATIONS])
+@pytest.mark.parametrize(
+    "activation", [{"threshold": "threshold(threshold=1, value=0)"}.get(name, name) for name in vg.ACTIVATIONS]
+)
 def test_derived_gains_are_those_of_another_quadrature(activation: str) -> None:
     x, w = np.polynomial.legendre.leggauss(60)
     ends = np.linspace(-12, 12, 97)  # kinks are at whole numbers
