@@ -140,21 +140,28 @@ impl Norm {
     pub fn forward<F: Float>(&self, z: &mut Panels<F>, affine: &Affine<F>, kept: &mut Normed<F>, sums: &mut Sums) {
         let (along, count) = (self.row.along, self.count(z));
         let Normed { xhat, inverse } = kept;
-        let Sums { along_xhat: zeros, means, .. } = sums;
+        let Sums { along_xhat: zeros, means, weight: ones, .. } = sums;
         zeros.clear();
         zeros.resize(z.count(along), 0.0);
         means.clone_from(zeros);
-        if self.row.centres {
-            z.sums(along, means);
-            means.iter_mut().for_each(|mean| *mean /= count);
+        // The second time over what the rounding of the first mean has left: of equal numbers exactly nothing remains.
+        for _ in 0..if self.row.centres { 2 } else { 0 } {
+            z.deviations(along, means, inverse);
+            means.iter_mut().zip(&*inverse).for_each(|(mean, sum)| *mean += sum / count);
         }
         z.spreads(along, means, inverse);
         for (inverse, mean) in inverse.iter_mut().zip(&mut *means) {
-            *inverse = 1.0 / (*inverse / count + self.values[0]).sqrt();
-            *mean *= -*inverse;
+            let root = (*inverse / count + self.values[0]).sqrt();
+            *inverse = if root == 0.0 { 0.0 } else { 1.0 / root };
+            *mean = -*mean;
         }
         xhat.copy_from(z);
-        xhat.blend(along, z, [inverse, zeros, means]);
+        if self.row.centres {
+            ones.clear();
+            ones.resize(zeros.len(), 1.0);
+            xhat.blend(along, z, [ones, zeros, means]);
+        }
+        xhat.blend(along, z, [inverse, zeros, zeros]);
         z.copy_from(xhat);
         affine.apply(z);
     }
@@ -205,5 +212,30 @@ impl<F: Float> Affine<F> {
         let weight = self.weight.iter().map(|w| w.wide()).collect::<Vec<_>>();
         let same = z.clone();
         z.blend(Along::Samples, &same, [&weight, &vec![0.0; weight.len()], bias]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn normed<F: Float>(name: &str, features: usize, batch: usize, value: impl Fn(usize, usize) -> f64) -> Vec<F> {
+        let norm = Norm::new(&Call::parse("norm", name).unwrap()).unwrap();
+        let mut z = Panels::default();
+        z.fill(features, batch, |sample, feature| F::of(value(sample, feature)));
+        norm.forward(&mut z, &Affine::default(), &mut Normed::default(), &mut Sums::default());
+        z.to_rows()
+    }
+
+    #[test]
+    fn of_equal_numbers_exactly_nothing_is_left() {
+        for name in ["batch", "layer", "batch(eps=0)", "layer(eps=0)"] {
+            for count in 2..40 {
+                let (features, batch) = if name.starts_with("batch") { (3, count) } else { (count, 3) };
+                assert!(normed::<f64>(name, features, batch, |_, _| 0.1).iter().all(|x| *x == 0.0), "{name} {count}");
+                assert!(normed::<f32>(name, features, batch, |_, _| 1e6 / 3.0).iter().all(|x| *x == 0.0), "{name}");
+            }
+        }
+        assert!(normed::<f64>("rms(eps=0)", 4, 3, |_, _| 0.0).iter().all(|x| *x == 0.0));
     }
 }

@@ -72,7 +72,8 @@ ROWS: dict[str, tuple[float, float]] = {
 def test_weights_have_the_standard_deviation_and_the_bound_of_their_formula(init: str) -> None:
     w, (std, bound) = weight(init), ROWS[init]
     assert w.shape == (200, 300)
-    assert w.std() == pytest.approx(std, rel=0.01, abs=1e-12)
+    # The samples that lsuv looks at are 128: half a percent is their standard error.
+    assert w.std() == pytest.approx(std, rel=0.02 if init == "lsuv" else 0.01, abs=1e-12)
     largest = np.abs(w).max()
     assert largest <= bound * (1 + 1e-15)
     if bound < 3 * std or std == 0:

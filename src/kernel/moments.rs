@@ -59,6 +59,11 @@ impl<F: Float> Panels<F> {
         self.sum(along, None, None, sums);
     }
 
+    /// Sums of distances from a centre.
+    pub fn deviations(&self, along: Along, centre: &[f64], sums: &mut Vec<f64>) {
+        self.sum(along, None, Some(centre), sums);
+    }
+
     /// Sums of products with another batch, element by element.
     pub fn products(&self, along: Along, other: &Self, sums: &mut Vec<f64>) {
         self.sum(along, Some(other), None, sums);
