@@ -129,7 +129,7 @@ FLAT = {"zeros", "ones", "constant", "eye", "sparse", "fixup"}
 # All singular values of these weights are their largest, which has no slope then.
 TURNED = {"orthogonal", "scaled_uniform_orthogonal", "looks_linear", "lsuv"}
 # Constant where they are flat, so that a normalisation behind them may get equal numbers.
-LEVELLED = {"hardtanh", "relu6", "hardsigmoid", "threshold"}
+LEVELLED = {"hardtanh", "relu6", "hardsigmoid", "threshold", "softshrink", "hardshrink"}
 
 EPS: Parameters = {"eps": st.sampled_from([1e-5, 1e-3, 0.1])}
 SKIP_PARAMETERS: dict[str, Parameters] = {
@@ -221,6 +221,9 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
         "tied": tied,
         "inputs": "every" if fed else "first",
     }
+    kinds_drawn = activation if isinstance(activation, tuple) else (activation,)
+    if order == "pre" and any(kind.name in SHAPED for kind in kinds_drawn):
+        given["in_features"] = given["width"]  # or the first block would have no skip, and give what no other takes
     if several:
         plain = tuple(name for name in names if name not in {"lsuv", "looks_linear", "critical"})
         count = depth + (out_features is not None and draw(st.booleans()))
@@ -246,7 +249,7 @@ def specs() -> st.SearchStrategy[vg.MLP]:
 
 
 def valid(given: dict[str, Any]) -> vg.MLP:
-    """The net of these fields, drawn again where a normalisation gets numbers that are nearly equal.
+    """The net of these fields, drawn again where a normalisation gets zeros alone, or numbers that are nearly equal.
 
     What it makes of them is their rounding.
     """
@@ -265,7 +268,7 @@ def valid(given: dict[str, Any]) -> vg.MLP:
             if spec.norm_position == "post":
                 v = reference.outputs(layer.kind, trace.bent[l].value)[0]
             mean = np.abs(v.mean(axis=axis))
-            if (v.std(axis=axis) < 1e-4 * mean).any():
+            if not v.any() or (v.std(axis=axis) < 1e-4 * mean).any():
                 reject()
     return spec
 
