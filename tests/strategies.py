@@ -124,11 +124,11 @@ def inits(names: tuple[str, ...] = vg.INITS) -> st.SearchStrategy[vg.Init]:
 # How wide a is, as a multiple of z.
 SHAPED = {"crelu": 2.0, "glu": 0.5, "swiglu": 0.5, "geglu": 0.5}
 EACH = tuple(name for name in vg.ACTIVATIONS if name not in SHAPED)
-# Equal or zero weights, of which a normalisation or a standardisation leaves rounding alone.
-FLAT = {"zeros", "ones", "constant", "eye", "sparse", "fixup"}
+# Equal, zero or mirrored weights, of which a normalisation or a standardisation leaves rounding alone.
+FLAT = {"zeros", "ones", "constant", "eye", "sparse", "fixup", "looks_linear"}
 # All singular values of these weights are their largest, which has no slope then.
 TURNED = {"orthogonal", "scaled_uniform_orthogonal", "looks_linear", "lsuv"}
-# Constant where they are flat, so that a normalisation behind them may get equal numbers.
+# Constant where they are flat, so that a normalisation behind them may get equal numbers, and weights whose sum is 0.
 LEVELLED = {"hardtanh", "relu6", "hardsigmoid", "threshold", "softshrink", "hardshrink"}
 
 EPS: Parameters = {"eps": st.sampled_from([1e-5, 1e-3, 0.1])}
@@ -197,7 +197,7 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
         kinds = tuple(name for name in kinds if name in EACH)
     if init.name == "looks_linear":  # pairs of outputs too
         kinds = tuple(name for name in kinds if name in EACH)
-    if norm is not None and post:
+    if (norm is not None and post) or str(transform).startswith("weight_standardization"):
         kinds = tuple(name for name in kinds if name not in LEVELLED)
     if not (near or alone or any(name in SHAPED for name in kinds)):
         sizes = st.integers(1, 9)
