@@ -195,8 +195,8 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
     kinds = CRITICAL if init.name == "critical" else vg.ACTIVATIONS
     if skip is not None and skip.name != "dense" and order != "pre":
         kinds = tuple(name for name in kinds if name in EACH)
-    if init.name == "looks_linear":  # pairs of outputs too
-        kinds = tuple(name for name in kinds if name in EACH)
+    if init.name == "looks_linear":  # pairs of outputs too, which an even function makes equal
+        kinds = tuple(name for name in kinds if name in EACH and name != "abs")
     if (norm is not None and post) or str(transform).startswith("weight_standardization"):
         kinds = tuple(name for name in kinds if name not in LEVELLED)
     if not (near or alone or any(name in SHAPED for name in kinds)):
