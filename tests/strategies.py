@@ -195,8 +195,10 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
     kinds = CRITICAL if init.name == "critical" else vg.ACTIVATIONS
     if skip is not None and skip.name != "dense" and order != "pre":
         kinds = tuple(name for name in kinds if name in EACH)
-    if init.name == "looks_linear":  # pairs of outputs too, which an even function makes equal
-        kinds = tuple(name for name in kinds if name in EACH and name != "abs")
+    if init.name == "looks_linear":  # pairs of outputs too
+        kinds = tuple(name for name in kinds if name in EACH)
+    if init.name in FLAT:  # what comes back to equal units from both sides of 0 cancels
+        kinds = tuple(name for name in kinds if name not in {"abs", "crelu"})
     if (norm is not None and post) or str(transform).startswith("weight_standardization"):
         kinds = tuple(name for name in kinds if name not in LEVELLED)
     if not (near or alone or any(name in SHAPED for name in kinds)):
@@ -225,7 +227,7 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
     if order == "pre" and any(kind.name in SHAPED for kind in kinds_drawn):
         given["in_features"] = given["width"]  # or the first block would have no skip, and give what no other takes
     if several:
-        plain = tuple(name for name in names if name not in {"lsuv", "looks_linear", "critical"})
+        plain = tuple(name for name in names if name not in FLAT | {"lsuv", "critical"})
         count = depth + (out_features is not None and draw(st.booleans()))
         given["init"] = draw(st.tuples(*[inits(plain)] * count))
     if tied and not fed:  # a layer gets what a layer gives
