@@ -124,12 +124,12 @@ def inits(names: tuple[str, ...] = vg.INITS) -> st.SearchStrategy[vg.Init]:
 # How wide a is, as a multiple of z.
 SHAPED = {"crelu": 2.0, "glu": 0.5, "swiglu": 0.5, "geglu": 0.5}
 EACH = tuple(name for name in vg.ACTIVATIONS if name not in SHAPED)
-# Equal or zero weights, of which a normalisation or a standardisation leaves rounding alone.
-FLAT = {"zeros", "ones", "constant", "eye", "sparse", "fixup"}
+# Equal, zero or mirrored weights, of which a normalisation or a standardisation leaves rounding alone.
+FLAT = {"zeros", "ones", "constant", "eye", "sparse", "fixup", "looks_linear"}
 # All singular values of these weights are their largest, which has no slope then.
 TURNED = {"orthogonal", "scaled_uniform_orthogonal", "looks_linear", "lsuv"}
-# Constant where they are flat, so that a normalisation behind them may get equal numbers.
-LEVELLED = {"hardtanh", "relu6", "hardsigmoid", "threshold"}
+# Constant where they are flat, so that a normalisation behind them may get equal numbers, and weights whose sum is 0.
+LEVELLED = {"hardtanh", "relu6", "hardsigmoid", "threshold", "softshrink", "hardshrink"}
 
 EPS: Parameters = {"eps": st.sampled_from([1e-5, 1e-3, 0.1])}
 SKIP_PARAMETERS: dict[str, Parameters] = {
@@ -197,7 +197,9 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
         kinds = tuple(name for name in kinds if name in EACH)
     if init.name == "looks_linear":  # pairs of outputs too
         kinds = tuple(name for name in kinds if name in EACH)
-    if norm is not None and post:
+    if init.name in FLAT:  # what comes back to equal units from both sides of 0 cancels
+        kinds = tuple(name for name in kinds if name not in {"abs", "crelu"})
+    if (norm is not None and post) or str(transform).startswith("weight_standardization"):
         kinds = tuple(name for name in kinds if name not in LEVELLED)
     if not (near or alone or any(name in SHAPED for name in kinds)):
         sizes = st.integers(1, 9)
@@ -221,8 +223,11 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
         "tied": tied,
         "inputs": "every" if fed else "first",
     }
+    kinds_drawn = activation if isinstance(activation, tuple) else (activation,)
+    if order == "pre" and any(kind.name in SHAPED for kind in kinds_drawn):
+        given["in_features"] = given["width"]  # or the first block would have no skip, and give what no other takes
     if several:
-        plain = tuple(name for name in names if name not in {"lsuv", "looks_linear", "critical"})
+        plain = tuple(name for name in names if name not in FLAT | {"lsuv", "critical"})
         count = depth + (out_features is not None and draw(st.booleans()))
         given["init"] = draw(st.tuples(*[inits(plain)] * count))
     if tied and not fed:  # a layer gets what a layer gives
@@ -246,7 +251,7 @@ def specs() -> st.SearchStrategy[vg.MLP]:
 
 
 def valid(given: dict[str, Any]) -> vg.MLP:
-    """The net of these fields, drawn again where a normalisation gets numbers that are nearly equal.
+    """The net of these fields, drawn again where a normalisation gets zeros alone, or numbers that are nearly equal.
 
     What it makes of them is their rounding.
     """
@@ -265,7 +270,7 @@ def valid(given: dict[str, Any]) -> vg.MLP:
             if spec.norm_position == "post":
                 v = reference.outputs(layer.kind, trace.bent[l].value)[0]
             mean = np.abs(v.mean(axis=axis))
-            if (v.std(axis=axis) < 1e-4 * mean).any():
+            if not v.any() or (v.std(axis=axis) < 1e-4 * mean).any():
                 reject()
     return spec
 

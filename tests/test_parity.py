@@ -39,7 +39,9 @@ def test_drawn_numbers_are_those_of_the_reference(spec: vg.MLP, seed: int) -> No
         assert list(drawn) == list(expected)
         for key, value in expected.items():
             assert drawn[key].dtype == dtype
-            np.testing.assert_allclose(drawn[key], value, rtol=tolerance, atol=tolerance)
+            # What is scaled by what data make of it has been through a forward pass.
+            wider = 10 * tolerance if str(spec.init).startswith("lsuv") else tolerance
+            np.testing.assert_allclose(drawn[key], value, rtol=wider, atol=wider)
 
 
 @pytest.mark.parametrize("rival", [reference_gradients, *RIVALS])
