@@ -18,6 +18,9 @@ Array = npt.NDArray[Any]
 Parameters = dict[str, st.SearchStrategy[Any]]
 
 EXAMPLES = int(os.environ.get("VGCORE_EXAMPLES", "200"))
+# The same ones every time, so that a check that fails tells of a change; drawn anew where a number is asked for.
+settings.register_profile("vgcore", derandomize="VGCORE_EXAMPLES" not in os.environ)
+settings.load_profile("vgcore")
 
 
 def over_examples(test: Callable[..., None]) -> Callable[..., None]:
