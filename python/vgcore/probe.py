@@ -172,7 +172,7 @@ class Probe:
         mean = float(np.mean(logs)) if 2 * count > len(self.seeds) else math.nan
         half = math.nan
         if count > 1:
-            half = _student(count - 1) * float(np.std(logs, ddof=1)) / math.sqrt(count)
+            half = student(count - 1) * float(np.std(logs, ddof=1)) / math.sqrt(count)
         value, low, high = _linear(np.array([mean, mean - half, mean + half]))
         return Factor(float(value), float(low), float(high))
 
@@ -218,7 +218,7 @@ def _linear(log10: Floats) -> Floats:
 
 
 @lru_cache
-def _student(df: int) -> float:
+def student(df: int) -> float:
     """The 97.5 % quantile of Student's t, by bisection on its closed form (Abramowitz and Stegun 26.7.3, 26.7.4)."""
 
     def two_sided(t: float) -> float:

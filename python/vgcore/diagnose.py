@@ -1,0 +1,358 @@
+"""Is it bad, where, and how deep can it go: `diagnose` -> `Diagnosis`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+# compat
+from vgcore.finding import SEVERITIES, Finding
+from vgcore.network import Network
+from vgcore.probe import Probe, probe, student
+from vgcore.rules import RULES, Change, Evidence, Rule, drifts, findings, power, with_thresholds
+from vgcore.spec import MLP, Loss
+from vgcore.sweep import Sweep
+
+Thresholds = Mapping[str, float | Mapping[str, float]] | None
+
+#: Inits whose layers know the depth of the net: a shallower net is not the beginning of a deeper one.
+KNOW_DEPTH = ("fixup", "depth_mup")
+
+
+@dataclass(frozen=True)
+class DepthLimit:
+    """How many layers a recipe can have before dL/dz has changed by a factor from end to end.
+
+    Attributes:
+        value: The largest depth that stays within the factor; inf where nothing limits it.
+        low: Lower end of its 95 % interval over seeds; nan for one seed.
+        high: Its upper end.
+        factor: Of the change, either way.
+        measured: Whether the net was that deep; otherwise the change a layer is carried on.
+    """
+
+    value: float
+    low: float
+    high: float
+    factor: float
+    measured: bool
+
+    def __str__(self) -> str:
+        def count(value: float) -> str:
+            return "no limit" if math.isinf(value) else f"{value:.0f}" if value < 1e6 else f"{value:.0e}"
+
+        interval = "" if math.isnan(self.low) else f" ({count(self.low)} to {count(self.high)})"
+        layers = "" if math.isinf(self.value) else " layer" if self.value == 1 else " layers"
+        how = "" if self.measured or math.isinf(self.value) else ", carried on from the depth measured"
+        return f"{count(self.value)}{layers}{interval} keep{'s' * (self.value == 1)} dL/dz within {self.factor:.0f}-fold{how}"
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """A verdict with its evidence.
+
+    Attributes:
+        spec: What was judged.
+        probe: What was measured; None where another tool's rules judged.
+        verdict: `"healthy"`, `"vanishing"` or `"exploding"`: about dL/dz if that moves, else about z.
+        direction: `"forward"`, `"backward"` or `"both"`; None for healthy.
+        conditions: Those of `"saturated"`, `"dead"`, `"collapsed"` and `"non-finite"` that hold.
+        confidence: Share of the runs that have the verdict by themselves; nan where there is no such share.
+        depth_limit: How deep this recipe can go; None where it depends on the depth itself or nothing was finite.
+        findings: The most severe first.
+        summary: One sentence.
+        rules: Whose rules: `"vgcore"`, or another tool's.
+        cells: Of a sweep, the diagnosis of every cell; the others are then those of the worst cell.
+    """
+
+    spec: MLP
+    probe: Probe | None
+    verdict: str
+    direction: str | None
+    conditions: tuple[str, ...]
+    confidence: float
+    depth_limit: DepthLimit | None
+    findings: tuple[Finding, ...]
+    summary: str
+    rules: str = "vgcore"
+    cells: tuple[Diagnosis, ...] = ()
+
+    @property
+    def severity(self) -> str | None:
+        """The highest severity of a finding, in any cell; None without one."""
+        found = [finding.severity for one in (self, *self.cells) for finding in one.findings]
+        return max(found, key=SEVERITIES.index, default=None)
+
+    @property
+    def word(self) -> str:
+        """Verdict, direction and conditions: `"vanishing (both), collapsed"`."""
+        first = self.verdict if self.direction is None else f"{self.verdict} ({self.direction})"
+        return ", ".join((first, *self.conditions))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the probe, as plain values."""
+        limit = self.depth_limit
+        plain: dict[str, Any] = {
+            "spec": self.spec.to_dict(),
+            "rules": self.rules,
+            "verdict": self.verdict,
+            "direction": self.direction,
+            "conditions": list(self.conditions),
+            "confidence": self.confidence,
+            "depth_limit": None if limit is None else dataclasses.asdict(limit),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "summary": self.summary,
+        }
+        return plain | ({"cells": [cell.to_dict() for cell in self.cells]} if self.cells else {})
+
+    def __repr__(self) -> str:
+        return f"Diagnosis({self.word!r}, {len(self.findings)} findings, {self.spec!r})"
+
+    def __str__(self) -> str:
+        from vgcore import report
+
+        return report.text(self)
+
+    def _repr_html_(self) -> str:
+        from vgcore import report
+
+        return report.html(self)
+
+
+def diagnose(
+    subject: Probe | Sweep | MLP | Network,
+    *,
+    x: ArrayLike | None = None,
+    y: ArrayLike | None = None,
+    loss: str | Loss | None = None,
+    batch: int | None = None,
+    seeds: int | None = None,
+    seed: int | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
+    rules: str = "vgcore",
+    thresholds: Thresholds = None,
+    explain: bool = False,
+) -> Diagnosis:
+    """Judge a net: do its signals vanish or explode, where, how surely, and what helps.
+
+    Decided on factors, correlation, saturation and dead units, never on the size of a gradient: the verdict is the same
+    for the loss times any constant, for any batch size and dtype, and for widths from 32 up as long as depth/width
+    alone does not make single nets fade (`finite_width`). `docs/diagnosis.md` shows every rule with its evidence.
+
+    Args:
+        subject: What to judge: a `Probe` or a `Sweep` as measured, or a spec or a `Network`, which is measured first.
+        x: Samples, as in `probe`; so are the next seven, of a spec or a network.
+        y: Targets of `loss`.
+        loss: One of `LOSSES`, a call, or a `Loss`.
+        batch: Samples of a run.
+        seeds: Number of runs.
+        seed: The first seed.
+        dtype: `"float32"` or `"float64"`; a network has its own.
+        threads: At most this many.
+        rules: `"vgcore"`, or the rule set of another tool, for comparison: one of `compat.PRESETS`.
+        thresholds: By rule id, a number in place of the warning's threshold, other levels in proportion; or a mapping
+            from severities to numbers.
+        explain: Open each finding into its formula, this run's numbers, and the columns that show it.
+
+    Raises:
+        ValueError: For unknown rules or thresholds, or data beside what has been measured already.
+
+    >>> import vgcore as vg
+    >>> d = vg.diagnose(vg.MLP(depth=30, width=64, activation="relu", init="xavier_normal"), seeds=4)
+    >>> d.verdict, d.direction, [f.rule for f in d.findings if f.severity == "critical"]
+    ('vanishing', 'both', ['backward_vanishing', 'forward_vanishing'])
+    """
+    options: dict[str, Any] = {"x": x, "y": y, "loss": loss, "batch": batch, "seeds": seeds, "seed": seed}
+    options |= {"dtype": dtype, "threads": threads}
+    options = {name: value for name, value in options.items() if value is not None}
+    if not isinstance(subject, Probe | Sweep | MLP | Network):
+        raise TypeError(f"diagnose takes a Probe, a Sweep, an MLP or a Network, got {type(subject).__name__}")
+    measured = isinstance(subject, Probe | Sweep)
+    if measured and options:
+        raise ValueError(f"{', '.join(options)}: this has been measured already; give them to probe or sweep, or a spec")
+    if rules != "vgcore":
+        if measured:
+            raise ValueError(f"the rules of {rules} look at single gradients, which a probe does not keep; give the spec")
+        if thresholds is not None:
+            raise ValueError(f"thresholds are those of vgcore's rules, not of {rules}")
+        return _foreign(subject, rules, **options)
+    chosen = with_thresholds(thresholds)
+    if isinstance(subject, Sweep):
+        return _worst([judge(cell, chosen, explain=explain) for cell in subject])
+    return judge(subject if isinstance(subject, Probe) else probe(subject, **options), chosen, explain=explain)
+
+
+def judge(cell: Probe, rules: Sequence[Rule] = RULES, *, explain: bool = False) -> Diagnosis:
+    """The diagnosis of what has been measured."""
+    evidence = Evidence(cell)
+    found = findings(evidence, rules, explain=explain)
+    by_id = {rule.id: rule for rule in rules}
+    counts = {f.rule for f in found if f.value >= by_id[f.rule].decisive}
+    verdict, direction = _verdict(evidence, counts, by_id)
+    conditions = tuple(word for rule, word in CONDITIONS.items() if rule in counts)
+    limit = _depth_limit(evidence, by_id["backward_vanishing"].decisive, by_id["finite_width"].decisive)
+    return Diagnosis(
+        spec=cell.spec,
+        probe=cell,
+        verdict=verdict,
+        direction=direction,
+        conditions=conditions,
+        confidence=_confidence(evidence, verdict, direction, by_id),
+        depth_limit=limit,
+        findings=found,
+        summary=_summary(evidence, verdict, direction, conditions, limit, typical="backward_vanishing" not in counts),
+    )
+
+
+#: What holds beside the verdict, by the rule that says so.
+CONDITIONS = {
+    "saturation": "saturated",
+    "dead_units": "dead",
+    "correlation_collapse": "collapsed",
+    "non_finite": "non-finite",
+}
+
+
+def _verdict(e: Evidence, counts: set[str], rules: Mapping[str, Rule]) -> tuple[str, str | None]:
+    """Verdict and direction, from the rules that have found something that counts."""
+    words: dict[str, str] = {}
+    for signal in ("backward", "forward"):
+        words |= {signal: word for word in ("vanishing", "exploding") if f"{signal}_{word}" in counts}
+    # A typical net may fade although its recipe does not.
+    if "finite_width" in counts and e.backward.typical <= -rules["backward_vanishing"].decisive:
+        words.setdefault("backward", "vanishing")
+    if 2 * len(e.nonfinite) >= len(e.probe.seeds):
+        # Where z was finite up to the end, it was the way back that was not.
+        back = np.isfinite(e.probe.log10_z_rms[:, -1]).any() and (e.nonfinite < e.depth).all()
+        words = {"backward" if back else "forward": "exploding"}
+    if not words:
+        return "healthy", None
+    verdict = words.get("backward") or words["forward"]
+    directions = [signal for signal, word in words.items() if word == verdict]
+    return verdict, "both" if len(directions) == 2 else directions[0]
+
+
+def _confidence(e: Evidence, verdict: str, direction: str | None, rules: Mapping[str, Rule]) -> float:
+    """Share of the runs whose own change has the verdict; those that were not finite have exploded."""
+    runs = (e.forward if direction == "forward" else e.backward).runs
+    runs = np.where(np.isnan(runs) & (e.probe.first_nonfinite >= 0), math.inf, runs)
+    low, high = (rules[f"backward_{word}"].decisive for word in ("vanishing", "exploding"))
+    own = np.where(runs <= -low, "vanishing", np.where(runs >= high, "exploding", "healthy"))
+    return float(np.mean(own == verdict))
+
+
+def _depth_limit(e: Evidence, decades: float, drift_limit: float) -> DepthLimit | None:
+    """Each net is the beginning of a deeper one, so the signal's rise from layer 1 says what shallower nets would see.
+
+    As in the verdict, a net is too deep where the root mean square has changed too much, or where a typical net has
+    lost as much and the drift counts.
+    """
+    spec = e.probe.spec
+    inits: Any = spec.init
+    names = [inits] if isinstance(inits, str) else inits
+    if spec.branch_scale == "1/sqrt(L)" or any(str(name).partition("(")[0] in KNOW_DEPTH for name in names):
+        return None
+    deltas = e.probe.log10_delta_rms
+    deltas = deltas[np.isfinite(deltas).all(axis=1)]
+    if not e.steps or not len(deltas):
+        return None
+    runs = deltas[:, :1] - deltas
+    count = len(runs)
+    mean, drift, half = runs.mean(axis=0), np.zeros(e.depth), np.full(e.depth, math.nan)
+    if count > 1:
+        drift = drifts(runs)
+        half = student(count - 1) * runs.std(axis=0, ddof=1) / math.sqrt(count)
+
+    def reach(change: Any) -> float:
+        """The largest depth before the change passes the limit."""
+        if math.isnan(change[-1]):
+            return math.nan
+        beyond = np.flatnonzero(change >= decades)
+        if len(beyond):
+            return float(beyond[0])
+        return math.inf if change[-1] <= 0 else float(1 + math.floor(decades / change[-1] * e.steps))
+
+    size = np.maximum(np.abs(mean + drift), np.minimum(-mean, drift * decades / drift_limit))
+    return DepthLimit(
+        value=reach(size),
+        low=reach(size + half),
+        high=reach(np.maximum(size - half, 0)),
+        factor=10**decades,
+        measured=bool((size >= decades).any()),
+    )
+
+
+def _summary(
+    e: Evidence,
+    verdict: str,
+    direction: str | None,
+    conditions: Sequence[str],
+    limit: DepthLimit | None,
+    *,
+    typical: bool,
+) -> str:
+    def moved(name: str, change: Change) -> str:
+        if math.isinf(change.rms):
+            return f"{name} does not arrive at all"
+        if abs(change.rms) < math.log10(2):
+            return f"{name} keeps its size over {e.depth} layers"
+        verb = "grows" if change.rms > 0 else "shrinks"
+        return f"{name} {verb} {power(abs(change.rms))}-fold over {e.depth} layers (x{e.factor(change):.3g} a layer)"
+
+    parts: list[str] = []
+    if len(e.nonfinite):
+        parts.append(f"{len(e.nonfinite)} of {len(e.probe.seeds)} runs are not finite from layer {e.nonfinite.min() + 1} on")
+    if e.steps and not math.isnan(e.backward.rms) and (direction != "forward" or not parts):
+        parts.append(moved("dL/dz", e.backward))
+    if e.steps and direction in {"forward", "both"} and not math.isnan(e.forward.rms):
+        parts.append(moved("z", e.forward))
+    if verdict == "vanishing" and direction == "backward" and typical:
+        parts[-1] = f"{moved('dL/dz', dataclasses.replace(e.backward, rms=e.backward.typical))} in a typical net"
+    if "collapsed" in conditions:
+        parts.append("all inputs end up alike")
+    if not parts:
+        parts.append("one layer has no factor" if not e.steps else "nothing to compare")
+    if limit is not None and verdict != "healthy" and limit.value < e.depth:
+        layers = "1 layer" if limit.value == 1 else f"{limit.value:.0f} layers"
+        parts.append(f"{layers} would stay within {limit.factor:.0f}-fold")
+    word = verdict if direction is None else f"{verdict} ({direction})"
+    return f"{', '.join((word, *conditions))}: {'; '.join(parts)}"
+
+
+def _worst(cells: Sequence[Diagnosis]) -> Diagnosis:
+    """The diagnosis of a sweep: that of the cell whose dL/dz moves most, with all of them as its cells."""
+    if not cells:
+        raise ValueError("a sweep without cells has nothing to diagnose")
+
+    def badness(one: Diagnosis) -> tuple[bool, int, float]:
+        rms = Evidence(one.probe).backward.rms if one.probe else 0.0
+        size = math.inf if math.isnan(rms) else abs(rms)
+        return one.verdict != "healthy", SEVERITIES.index(one.severity or "info"), size
+
+    worst = max(cells, key=badness)
+    counts = {word: sum(cell.verdict == word for cell in cells) for word in ("healthy", "vanishing", "exploding")}
+    listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
+    summary = f"of {len(cells)} cells {listed}; worst: {worst.summary}"
+    return dataclasses.replace(worst, summary=summary, cells=tuple(cells))
+
+
+def _foreign(
+    subject: MLP | Network,
+    rules: str,
+    *,
+    x: ArrayLike | None = None,
+    y: ArrayLike | None = None,
+    loss: str | Loss | None = None,
+    batch: int | None = None,
+    seeds: int = 8,
+    seed: int = 0,
+    **_: Any,
+) -> Diagnosis:
+    raise NotImplementedError
