@@ -105,7 +105,8 @@ def test_a_grid_of_nothing_is_one_cell() -> None:
 def test_a_net_that_diverges_is_a_row() -> None:
     s = vg.sweep(SPEC.replace(depth=40, init="mean_field(sigma_w=100)"), activation=["elu", "relu"], seeds=2)
     assert len(s) == 2
-    assert [row["state"] for row in s.table()] == ["diverged", "exploding"]
+    assert [row["verdict"] for row in s.table()] == ["exploding", "exploding"]
+    assert [row["conditions"] for row in s.table()] == [("non-finite",), ()]
     assert (s[0].first_nonfinite >= 0).all()
     assert (s[1].first_nonfinite == -1).all()
     assert math.isnan(s.table()[0]["backward"].value)
@@ -124,23 +125,23 @@ def test_the_table_has_one_row_a_cell() -> None:
         for signal in ("forward", "backward", "weight"):
             assert row[signal] == cell.factor(signal)
         assert row["first_gradient"] == pytest.approx(cell.log10_wgrad_norm[:, 0].mean())
-    assert rows[1]["state"] == "vanishing"
-    assert rows[0]["state"] == "healthy"
+    assert rows[1]["verdict"] == "vanishing"
+    assert rows[0]["verdict"] == "healthy"
 
 
-def test_a_state_is_judged_by_change_and_not_by_size() -> None:
-    # A linear chain: the signal changes by the constant to the power of depth - 1 = 4, either way.
-    def state(constant: float, width: int = 1) -> str:
+def test_a_verdict_is_judged_by_change_and_not_by_size() -> None:
+    # A linear chain: the signal changes by the constant to the power of depth - 1 = 4, either way; 32-fold counts.
+    def verdict(constant: float, width: int = 1) -> str:
         init = vg.Init("constant", value=constant)
         s = vg.sweep(vg.MLP(depth=5, width=width, activation="linear", init=init), x=np.ones((1, width)), seeds=1)
-        return str(s.table()[0]["state"])
+        return str(s.table()[0]["verdict"])
 
-    assert state(1.0) == "healthy"
-    assert state(10**0.74) == "healthy"
-    assert state(10**0.76) == "exploding"
-    assert state(10**-0.74) == "healthy"
-    assert state(10**-0.76) == "vanishing"
-    assert state(0.0) == "dead"
+    assert verdict(1.0) == "healthy"
+    assert verdict(10**0.37) == "healthy"
+    assert verdict(10**0.38) == "exploding"
+    assert verdict(10**-0.37) == "healthy"
+    assert verdict(10**-0.38) == "vanishing"
+    assert verdict(0.0) == "vanishing"
 
 
 def test_the_tidy_table_has_one_row_a_cell_seed_and_layer() -> None:

@@ -3,6 +3,8 @@
 from vgcore import data, plot, reference
 from vgcore._core import ACTIVATIONS, INITS, LOSSES, NORMS, SKIPS, WEIGHT_TRANSFORMS, __version__, build_info
 from vgcore.clip import Clipped, clip_adaptive, clip_grad_norm, clip_grad_value, get_total_norm
+from vgcore.diagnose import DepthLimit, Diagnosis, diagnose
+from vgcore.finding import Finding
 from vgcore.gain import calculate_gain
 from vgcore.network import Gradients, Network, gradcheck
 from vgcore.probe import Factor, Probe, probe
@@ -19,7 +21,10 @@ __all__ = [
     "WEIGHT_TRANSFORMS",
     "Activation",
     "Clipped",
+    "DepthLimit",
+    "Diagnosis",
     "Factor",
+    "Finding",
     "Gradients",
     "Init",
     "Loss",
@@ -35,6 +40,7 @@ __all__ = [
     "clip_grad_norm",
     "clip_grad_value",
     "data",
+    "diagnose",
     "get_total_norm",
     "gradcheck",
     "plot",

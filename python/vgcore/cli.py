@@ -35,8 +35,7 @@ SHAPES = "16x32,64x32,256x32,256x256"  # of bench
 LEGEND = """\
 x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. forward: z, toward the output;
 backward: dL/dz and weight: dL/dW, toward the input. first-layer gradient: norm of dL/dW, of a tied net summed over its
-steps. vanishing, exploding: z or dL/dz changes by more than a factor 1000 from end to end. dead: nothing arrives.
-diverged: a value was not finite."""
+steps. vanishing, exploding: dL/dz changes 32-fold or more from end to end, or z 100-fold: see `vgcore diagnose`."""
 COMPARED = """\
 Microseconds a layer of one net, median over rounds; in brackets as a multiple of vgcore's: above 1, vgcore is faster.
 spread: slowest round over fastest, of the rival where it is worst; far above 1, the machine was busy otherwise.
@@ -44,7 +43,7 @@ spread: slowest round over fastest, of the rival where it is worst; far above 1,
 ALWAYS = ("depth", "width", "activation", "init")  # fields that are named also where they are the default
 # Columns that only some nets have.
 SOME = ("log10_affine_grad_norm", "log10_slope_grad_norm", "log10_gate_grad_norm", "log10_summed_wgrad_norm")
-STYLES = {"healthy": "green", "vanishing": "blue", "exploding": "red", "dead": "magenta", "diverged": "bold red"}
+STYLES = {"healthy": "green", "vanishing": "blue", "exploding": "red"}
 
 
 def _split(text: str) -> list[str]:
@@ -217,7 +216,12 @@ def _measure(
 
     written = _write(result, out, pictures)
     if as_json:
-        print(json.dumps(_plain([_cell(cell, result.varied, columns=single) for cell in result]), indent=2))
+        print(
+            json.dumps(
+                _plain([_cell(cell, row, columns=single) for cell, row in zip(result, result.table(), strict=True)]),
+                indent=2,
+            )
+        )
     elif result.cells:
         _show(result, base, source=data, seconds=seconds, layers=single)
     for path in written:
@@ -309,8 +313,7 @@ def _write(result: Sweep, out: Path | None, folder: Path | None) -> list[Path]:
     return written
 
 
-def _cell(cell: Probe, varied: tuple[str, ...], *, columns: bool) -> dict[str, Any]:
-    row = table.summary(cell, varied)
+def _cell(cell: Probe, row: dict[str, Any], *, columns: bool) -> dict[str, Any]:
     row = {name: vars(value) if isinstance(value, Factor) else value for name, value in row.items()}
     row |= {"cell_id": cell.spec.id, "spec": cell.spec.to_dict(), "batch": cell.batch}
     row |= {"loss": cell.loss, "reduction": cell.reduction}
@@ -375,12 +378,12 @@ def _cells(result: Sweep, *, spread: bool) -> Table:
     for name in ("forward", "backward", "weight"):
         rows.add_column(f"{name}\nx per layer" if spread else f"{name}\nx per\nlayer", justify="right", no_wrap=True)
     rows.add_column("first-layer\ngradient" if spread else "first\nlayer\ngradient", justify="right", no_wrap=True)
-    rows.add_column("state", no_wrap=True)
+    rows.add_column("verdict", no_wrap=spread)
     for row in result.table():
         values = ["none" if row[name] is None else str(row[name]) for name in result.varied]
         factors = [_factor(row[name], spread=spread) for name in ("forward", "backward", "weight")]
-        state = row["state"]
-        rows.add_row(*values, *factors, _power(row["first_gradient"]), f"[{STYLES[state]}]{state}[/]")
+        words = ", ".join((row["verdict"], *row["conditions"]))
+        rows.add_row(*values, *factors, _power(row["first_gradient"]), f"[{STYLES[row['verdict']]}]{words}[/]")
     return rows
 
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-# compat
+from vgcore.evidence import Change, Evidence, drifts
 from vgcore.finding import SEVERITIES, Finding
 from vgcore.network import Network
 from vgcore.probe import Probe, probe, student
-from vgcore.rules import RULES, Change, Evidence, Rule, drifts, findings, power, with_thresholds
+from vgcore.rules import RULES, Rule, Verdict, findings, power, verdict, with_thresholds
 from vgcore.spec import MLP, Loss
 from vgcore.sweep import Sweep
 
@@ -50,7 +50,8 @@ class DepthLimit:
         interval = "" if math.isnan(self.low) else f" ({count(self.low)} to {count(self.high)})"
         layers = "" if math.isinf(self.value) else " layer" if self.value == 1 else " layers"
         how = "" if self.measured or math.isinf(self.value) else ", carried on from the depth measured"
-        return f"{count(self.value)}{layers}{interval} keep{'s' * (self.value == 1)} dL/dz within {self.factor:.0f}-fold{how}"
+        keep = "keeps" if self.value == 1 else "keep"
+        return f"{count(self.value)}{layers}{interval} {keep} dL/dz within {self.factor:.0f}-fold{how}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,8 +93,7 @@ class Diagnosis:
     @property
     def word(self) -> str:
         """Verdict, direction and conditions: `"vanishing (both), collapsed"`."""
-        first = self.verdict if self.direction is None else f"{self.verdict} ({self.direction})"
-        return ", ".join((first, *self.conditions))
+        return str(Verdict(self.verdict, self.direction, self.conditions))
 
     def to_dict(self) -> dict[str, Any]:
         """All but the probe, as plain values."""
@@ -176,10 +176,14 @@ def diagnose(
         raise TypeError(f"diagnose takes a Probe, a Sweep, an MLP or a Network, got {type(subject).__name__}")
     measured = isinstance(subject, Probe | Sweep)
     if measured and options:
-        raise ValueError(f"{', '.join(options)}: this has been measured already; give them to probe or sweep, or a spec")
+        raise ValueError(
+            f"{', '.join(options)}: this has been measured already; give them to probe or sweep, or a spec"
+        )
     if rules != "vgcore":
         if measured:
-            raise ValueError(f"the rules of {rules} look at single gradients, which a probe does not keep; give the spec")
+            raise ValueError(
+                f"the rules of {rules} look at single gradients, which a probe does not keep; give the spec"
+            )
         if thresholds is not None:
             raise ValueError(f"thresholds are those of vgcore's rules, not of {rules}")
         return _foreign(subject, rules, **options)
@@ -194,58 +198,29 @@ def judge(cell: Probe, rules: Sequence[Rule] = RULES, *, explain: bool = False) 
     evidence = Evidence(cell)
     found = findings(evidence, rules, explain=explain)
     by_id = {rule.id: rule for rule in rules}
-    counts = {f.rule for f in found if f.value >= by_id[f.rule].decisive}
-    verdict, direction = _verdict(evidence, counts, by_id)
-    conditions = tuple(word for rule, word in CONDITIONS.items() if rule in counts)
+    said = verdict(evidence, found, rules)
     limit = _depth_limit(evidence, by_id["backward_vanishing"].decisive, by_id["finite_width"].decisive)
     return Diagnosis(
         spec=cell.spec,
         probe=cell,
-        verdict=verdict,
-        direction=direction,
-        conditions=conditions,
-        confidence=_confidence(evidence, verdict, direction, by_id),
+        verdict=said.word,
+        direction=said.direction,
+        conditions=said.conditions,
+        confidence=_confidence(evidence, said, by_id),
         depth_limit=limit,
         findings=found,
-        summary=_summary(evidence, verdict, direction, conditions, limit, typical="backward_vanishing" not in counts),
+        summary=_summary(evidence, said, limit),
     )
 
 
-#: What holds beside the verdict, by the rule that says so.
-CONDITIONS = {
-    "saturation": "saturated",
-    "dead_units": "dead",
-    "correlation_collapse": "collapsed",
-    "non_finite": "non-finite",
-}
-
-
-def _verdict(e: Evidence, counts: set[str], rules: Mapping[str, Rule]) -> tuple[str, str | None]:
-    """Verdict and direction, from the rules that have found something that counts."""
-    words: dict[str, str] = {}
-    for signal in ("backward", "forward"):
-        words |= {signal: word for word in ("vanishing", "exploding") if f"{signal}_{word}" in counts}
-    # A typical net may fade although its recipe does not.
-    if "finite_width" in counts and e.backward.typical <= -rules["backward_vanishing"].decisive:
-        words.setdefault("backward", "vanishing")
-    if 2 * len(e.nonfinite) >= len(e.probe.seeds):
-        # Where z was finite up to the end, it was the way back that was not.
-        back = np.isfinite(e.probe.log10_z_rms[:, -1]).any() and (e.nonfinite < e.depth).all()
-        words = {"backward" if back else "forward": "exploding"}
-    if not words:
-        return "healthy", None
-    verdict = words.get("backward") or words["forward"]
-    directions = [signal for signal, word in words.items() if word == verdict]
-    return verdict, "both" if len(directions) == 2 else directions[0]
-
-
-def _confidence(e: Evidence, verdict: str, direction: str | None, rules: Mapping[str, Rule]) -> float:
+def _confidence(e: Evidence, said: Verdict, rules: Mapping[str, Rule]) -> float:
     """Share of the runs whose own change has the verdict; those that were not finite have exploded."""
-    runs = (e.forward if direction == "forward" else e.backward).runs
+    runs = (e.forward if said.direction == "forward" else e.backward).runs
     runs = np.where(np.isnan(runs) & (e.probe.first_nonfinite >= 0), math.inf, runs)
-    low, high = (rules[f"backward_{word}"].decisive for word in ("vanishing", "exploding"))
+    signal = "forward" if said.direction == "forward" else "backward"
+    low, high = (rules[f"{signal}_{word}"].decisive for word in ("vanishing", "exploding"))
     own = np.where(runs <= -low, "vanishing", np.where(runs >= high, "exploding", "healthy"))
-    return float(np.mean(own == verdict))
+    return float(np.mean(own == said.word))
 
 
 def _depth_limit(e: Evidence, decades: float, drift_limit: float) -> DepthLimit | None:
@@ -289,15 +264,7 @@ def _depth_limit(e: Evidence, decades: float, drift_limit: float) -> DepthLimit 
     )
 
 
-def _summary(
-    e: Evidence,
-    verdict: str,
-    direction: str | None,
-    conditions: Sequence[str],
-    limit: DepthLimit | None,
-    *,
-    typical: bool,
-) -> str:
+def _summary(e: Evidence, said: Verdict, limit: DepthLimit | None) -> str:
     def moved(name: str, change: Change) -> str:
         if math.isinf(change.rms):
             return f"{name} does not arrive at all"
@@ -308,22 +275,21 @@ def _summary(
 
     parts: list[str] = []
     if len(e.nonfinite):
-        parts.append(f"{len(e.nonfinite)} of {len(e.probe.seeds)} runs are not finite from layer {e.nonfinite.min() + 1} on")
-    if e.steps and not math.isnan(e.backward.rms) and (direction != "forward" or not parts):
-        parts.append(moved("dL/dz", e.backward))
-    if e.steps and direction in {"forward", "both"} and not math.isnan(e.forward.rms):
+        first = e.nonfinite.min() + 1
+        parts.append(f"{len(e.nonfinite)} of {len(e.probe.seeds)} runs are not finite from layer {first} on")
+    if e.steps and not math.isnan(e.backward.rms) and (said.direction != "forward" or not parts):
+        change = dataclasses.replace(e.backward, rms=e.backward.typical) if said.typical else e.backward
+        parts.append(moved("dL/dz", change) + " in a typical net" * said.typical)
+    if e.steps and said.direction in {"forward", "both"} and not math.isnan(e.forward.rms):
         parts.append(moved("z", e.forward))
-    if verdict == "vanishing" and direction == "backward" and typical:
-        parts[-1] = f"{moved('dL/dz', dataclasses.replace(e.backward, rms=e.backward.typical))} in a typical net"
-    if "collapsed" in conditions:
+    if "collapsed" in said.conditions:
         parts.append("all inputs end up alike")
     if not parts:
-        parts.append("one layer has no factor" if not e.steps else "nothing to compare")
-    if limit is not None and verdict != "healthy" and limit.value < e.depth:
+        parts.append("nothing to compare" if e.steps else "one layer has no factor")
+    if limit is not None and said.word != "healthy" and limit.value < e.depth:
         layers = "1 layer" if limit.value == 1 else f"{limit.value:.0f} layers"
         parts.append(f"{layers} would stay within {limit.factor:.0f}-fold")
-    word = verdict if direction is None else f"{verdict} ({direction})"
-    return f"{', '.join((word, *conditions))}: {'; '.join(parts)}"
+    return f"{said}: {'; '.join(parts)}"
 
 
 def _worst(cells: Sequence[Diagnosis]) -> Diagnosis:

@@ -30,6 +30,12 @@ LABELS = {
     "backward": "backward signal dL/dz (rms)",
     "weight": "weight gradient dL/dW (norm)",
 }
+COLUMN_LABELS = {column: LABELS[signal] for signal, (column, _) in SIGNALS.items()} | {
+    "saturated": "share of (sample, unit) with a flat slope",
+    "dead": "share of units that are 0 for all samples",
+    "correlation": "mean cosine of two samples' z",
+    "effective_rank": "effective rank of h",
+}
 CHANGES = {"forward": "forward change of z", "backward": "backward change of dL/dz", "weight": "change of dL/dW"}
 FLOAT32 = {
     "float32 max (3e38)": float(np.log10(np.finfo(np.float32).max)),
@@ -95,6 +101,36 @@ def layers(probes: Cells, *, signal: Signal | None = None, ax: Axes | None = Non
         if low < limit < high:
             ax.axhline(limit, label=name, dashes=(8, 4), **REFERENCE)
     _title(ax, cells, "geometric mean ± 1 std over")
+    _legend(ax)
+    return ax
+
+
+def columns(probe: Probe, names: Sequence[str], *, layers: Sequence[int] = (), ax: Axes | None = None) -> Axes:
+    """Draw columns of a probe layer by layer: what the picture of a finding shows.
+
+    Args:
+        probe: What was measured.
+        names: Columns, such as `"correlation"`; either all of them log10 columns or none.
+        layers: Indices of layers to shade.
+        ax: Where to draw; a new figure if None.
+
+    >>> import vgcore as vg
+    >>> d = vg.diagnose(vg.MLP(depth=20, width=32, activation="sigmoid"), seeds=2, explain=True)
+    >>> ax = columns(d.probe, d.findings[0].picture, layers=d.findings[0].layers)
+    """
+    ax = _axes(ax, 8, 3.6)
+    looks = _looks([{"column": name} for name in names])
+    x = np.arange(1, probe.spec.depth + 1)
+    for name, look in zip(names, looks, strict=True):
+        values = getattr(probe, name)
+        _line(ax, x, values, label=COLUMN_LABELS.get(name, name) + _gap(values, [probe]), look=look)
+    _layer_axis(ax)
+    if all(name.startswith("log10_") for name in names):
+        _power_axis(ax)
+    for first, last in _stretches(layers):
+        ax.axvspan(first + 0.5, last + 1.5, color="0.93", linewidth=0, zorder=0)
+    ax.set_ylabel(COLUMN_LABELS.get(names[0], names[0]) if len(names) == 1 else "size")
+    _title(ax, [probe], "mean ± 1 std over")
     _legend(ax)
     return ax
 
@@ -302,6 +338,13 @@ def _line(
         ax.fill_between(x, mean - std, mean + std, color=look["color"], alpha=0.2, linewidth=0)
 
 
+def _stretches(layers: Sequence[int]) -> list[tuple[int, int]]:
+    """Layers that follow each other, as first and last."""
+    starts = [layer for layer in layers if layer - 1 not in layers]
+    ends = [layer for layer in layers if layer + 1 not in layers]
+    return list(zip(starts, ends, strict=True))
+
+
 def _layer_axis(ax: Axes) -> None:
     """All layers in view, also those of gaps."""
     last = max(int(np.max(line.get_xdata())) for line in ax.get_lines())
@@ -377,7 +420,7 @@ def _legend(ax: Axes) -> None:
 def _colours(ax: Axes, changes: Floats, label: str) -> None:
     """Colour a grid of powers of ten, white where preserved, and write them in where they fit."""
     colors = table.optional("matplotlib.colors", "plot")
-    peak = np.nanmax(np.abs(changes), initial=table.LIMIT)
+    peak = np.nanmax(np.abs(changes), initial=3.0)  # a grid of small changes keeps pale colours
     limit = next(m * 10**e for e in itertools.count() for m in (1, 2, 5) if m * 10**e >= peak)
     norm = colors.SymLogNorm(linthresh=1, vmin=-limit, vmax=limit, base=10)
     mesh = ax.pcolormesh(np.ma.masked_invalid(changes), cmap="RdBu_r", norm=norm, edgecolors="white", linewidth=1)

@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 Signal = Literal["forward", "backward", "weight"]
 
 # Which column a factor is of, and whether its direction of travel is toward the input.
-SIGNALS: dict[str, tuple[str, bool]] = {
+SIGNALS: dict[Signal, tuple[str, bool]] = {
     "forward": ("log10_z_rms", False),
     "backward": ("log10_delta_rms", True),
     "weight": ("log10_wgrad_norm", True),

@@ -1,8 +1,4 @@
-"""The rules by which a probe is judged, one row each, and the evidence that they look at.
-
-No rule looks at the absolute size of a gradient: a loss times a constant changes nothing. Sizes that depend on the
-width alone are taken out first (`Change.rms`), and what the width does to a single net has a rule of its own.
-"""
+"""The rules by which a probe is judged, one row each, and the verdict that follows from them."""
 
 from __future__ import annotations
 
@@ -10,20 +6,16 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from vgcore.evidence import LN10, Change, Evidence, Floats, mean_log
 from vgcore.finding import SEVERITIES, Finding, known
 from vgcore.gain import calculate_gain
-from vgcore.probe import SIGNALS, Probe, Signal, probe, student
+from vgcore.probe import Signal, probe
 from vgcore.spec import MLP
-
-Floats = NDArray[np.float64]
-
-LN10 = math.log(10)
 
 #: Thresholds in decades of end-to-end change: 5.6-, 32- and 1000-fold.
 DECADES = {"info": 0.75, "warning": 1.5, "critical": 3.0}
@@ -31,166 +23,12 @@ DECADES = {"info": 0.75, "warning": 1.5, "critical": 3.0}
 FORWARD_DECADES = {"info": 1.0, "warning": 2.0, "critical": 4.0}
 
 
-@dataclass(frozen=True)
-class Change:
-    """What happens to a signal from end to end, in its direction of travel, in powers of ten.
-
-    Attributes:
-        rms: log10 of the root mean square over nets: what mean field predicts, at any width.
-        low: Lower end of its 95 % interval over seeds; nan for one seed.
-        high: The upper end.
-        typical: Mean over runs of log10: that of a typical net, lower than `rms` in narrow deep nets.
-        runs: Of each run: -inf where the signal does not arrive, nan where the run was not finite.
-    """
-
-    rms: float
-    low: float
-    high: float
-    typical: float
-    runs: Floats
-
-    @property
-    def drift(self) -> float:
-        """Decades by which a typical net lies below the root mean square."""
-        return self.rms - self.typical if math.isfinite(self.rms) else 0.0
-
-
-class Evidence:
-    """What the rules look at, worked out of a probe once."""
-
-    def __init__(self, cell: Probe) -> None:
-        self.probe = cell
-        self.depth = cell.spec.depth
-        self.steps = cell.spec.depth - 1
-
-    def column(self, name: str) -> Floats:
-        """Mean over the seeds that have a value, `(depth,)`; nan where none has."""
-        values: Floats = getattr(self.probe, name)
-        there = ~np.isnan(values)
-        count = there.sum(axis=0)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            means: Floats = np.where(there, values, 0).sum(axis=0) / count
-        return means
-
-    def sizes(self, signal: Signal) -> Floats:
-        """log10 sizes of a signal, `(seeds, depth)`."""
-        values: Floats = getattr(self.probe, SIGNALS[signal][0])
-        return values
-
-    def profile(self, signal: Signal) -> Floats:
-        """log10 of the change of a signal from where it starts, `(seeds, depth)`: at the input side if it runs forward."""
-        values = self.sizes(signal)
-        start = values[:, :1] if signal == "forward" else values[:, -1:]
-        with np.errstate(invalid="ignore"):
-            return values - start
-
-    def change(self, signal: Signal) -> Change:
-        """The change of a signal over all layers."""
-        values = self.sizes(signal)
-        return _change(values if signal == "forward" else values[:, ::-1])
-
-    @cached_property
-    def backward(self) -> Change:
-        """Of dL/dz from the last layer to the first."""
-        return self.change("backward")
-
-    @cached_property
-    def forward(self) -> Change:
-        """Of z from the first layer to the last.
-
-        Where the second half of the layers changes less than the first, twice the change of the second half: on its
-        first layers a net takes the data to its own scale, which is no vanishing. So a power law counts little, and a
-        constant factor in full.
-        """
-        whole = self.change("forward")
-        if self.steps < 4:
-            return whole
-        half = _change(self.sizes("forward")[:, self.steps // 2 :])
-        bulk = self.steps / (self.steps - self.steps // 2)
-        steady = Change(*(bulk * v for v in (half.rms, half.low, half.high, half.typical)), runs=bulk * half.runs)
-        if math.isfinite(whole.rms) and whole.rms * steady.rms <= 0:
-            return Change(0.0, whole.low, whole.high, 0.0, np.zeros_like(whole.runs))
-        return steady if abs(steady.rms) < abs(whole.rms) else whole
-
-    @cached_property
-    def weight(self) -> Change:
-        """Of dL/dW from the last layer to the first."""
-        return self.change("weight")
-
-    @cached_property
-    def nonfinite(self) -> NDArray[np.int64]:
-        """The layers where runs were first not finite, one for each such run."""
-        return self.probe.first_nonfinite[self.probe.first_nonfinite >= 0]
-
-    def factor(self, change: Change) -> float:
-        """A layer's share of a change."""
-        return 10 ** (change.rms / self.steps) if self.steps and math.isfinite(change.rms) else math.nan
-
-    def beyond(self, signal: Signal, sign: int, decades: float) -> tuple[int, ...]:
-        """The layers at which a signal has moved by more than so many decades, up (sign 1) or down (-1)."""
-        with np.errstate(invalid="ignore"):
-            moved = sign * _mean(self.profile(signal)) >= decades
-        return tuple(np.flatnonzero(moved).tolist())
-
-
-def _mean(values: Floats) -> Floats:
-    """Mean over seeds of what is finite; -inf where most are, nan where none is known."""
-    known_ = ~np.isnan(values)
-    lost = np.isneginf(values)
-    fine = np.isfinite(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        means = np.where(fine, values, 0).sum(axis=0) / fine.sum(axis=0)
-    result: Floats = np.where(2 * lost.sum(axis=0) >= known_.sum(axis=0), -math.inf, means)
-    return np.where(known_.any(axis=0), result, math.nan)
-
-
-def _change(sizes: Floats) -> Change:
-    """Of log10 sizes `(seeds, layers)` in order of travel.
-
-    Squared norms of random nets have mean values free of the width, while the logarithm of each layer's factor varies
-    by about 1/width around a mean that lies half its variance lower (Hanin and Nica 2018, arXiv:1812.05994). So
-    log10 of the root mean square is the mean log10 plus ln(10) times the variance of log10. A mean over the squares
-    themselves would be ruled by the largest net.
-    """
-    with np.errstate(invalid="ignore"):
-        runs: Floats = np.where(np.isneginf(sizes[:, -1]), -math.inf, sizes[:, -1] - sizes[:, 0])
-    seen = runs[~np.isnan(runs)]
-    there = np.isfinite(runs)
-    count = int(there.sum())
-    if not len(seen):
-        return Change(math.nan, math.nan, math.nan, math.nan, runs)
-    if 2 * count <= len(seen):
-        return Change(-math.inf, -math.inf, -math.inf, -math.inf, runs)
-    typical, drift, half = float(np.mean(runs[there])), 0.0, math.nan
-    if count > 1:
-        drift = float(drifts(sizes[there])[-1])
-        half = student(count - 1) * float(np.std(runs[there], ddof=1)) / math.sqrt(count)
-    rms = typical + drift
-    return Change(rms, rms - half, rms + half, typical, runs)
-
-
-def drifts(sizes: Floats) -> Floats:
-    """ln(10) times the variance over seeds of log10 changes, from the first layer to each layer, `(layers,)`.
-
-    Summed over the layers' steps, and the covariances of those up to two layers apart, which are nearly all there are:
-    far less noisy than the variance of the whole. The steps alone are not enough: behind a normalisation the size of
-    every layer varies about the same mean, and what one step gains the next one loses.
-    """
-    steps = np.diff(sizes, axis=1)
-    steps = np.where(np.isfinite(steps), steps, 0)
-    steps -= steps.mean(axis=0)
-    sums = (steps**2).sum(axis=0)
-    for lag in (1, 2):
-        sums[lag:] += 2 * (steps[:, lag:] * steps[:, :-lag]).sum(axis=0)
-    variances = np.append(0.0, sums.cumsum()) / max(len(sizes) - 1, 1)
-    result: Floats = LN10 * np.maximum(variances, 0)
-    return result
-
-
 @lru_cache
 def responsive(activation: str) -> float:
     """Share of standard normal pre-activations where an activation is not flat: measured, as in any probe."""
-    return 1 - float(probe(MLP(depth=1, width=1024, activation=activation, init="lecun_normal"), seeds=1).saturated[0, 0])
+    return 1 - float(
+        probe(MLP(depth=1, width=1024, activation=activation, init="lecun_normal"), seeds=1).saturated[0, 0]
+    )
 
 
 @dataclass(frozen=True)
@@ -315,7 +153,9 @@ def _moves(signal: Signal, sign: int) -> Callable[[Evidence, Rule], Hit | None]:
                 f"One layer says little, all of them {f:.4g}^{e.steps} = {power(change.rms)}."
             )
             if e.probe.spec.norm is None and e.probe.spec.skip is None:
-                working += f" Weights {power(-change.rms / e.steps)} times as large would make f = 1, if phi were a line."
+                working += (
+                    f" Weights {power(-change.rms / e.steps)} times as large would make f = 1, if phi were a line."
+                )
         own = _share(change.runs, lambda runs: sign * runs >= rule.level(value))
         return Hit(value, e.beyond(signal, sign, rule.least), own, text, working)
 
@@ -378,9 +218,7 @@ def _saturation(e: Evidence, rule: Rule) -> Hit | None:
     worst = int(np.nanargmax(lost))
     layers = tuple(np.flatnonzero(lost >= rule.least).tolist())
     share = e.column("saturated")[worst]
-    text = (
-        f"{share:.0%} of the units of layer {worst + 1} are flat, where {1 - ideal[worst]:.0%} would be at unit z"
-    )
+    text = f"{share:.0%} of the units of layer {worst + 1} are flat, where {1 - ideal[worst]:.0%} would be at unit z"
     working = (
         f"flat: |phi'(z)| < 0.01 max|phi'|. At layer {worst + 1} {share:.3f} are flat, {1 - ideal[worst]:.3f} for "
         f"standard normal z; lost = 1 - {1 - share:.3f}/{ideal[worst]:.3f} = {lost[worst]:.3f}. "
@@ -471,11 +309,13 @@ def _nonfinite(e: Evidence, _: Rule) -> Hit | None:
     else:
         text = f"z or a is not finite at layer {first + 1}; a layer before, z has the rms {size}"
     share = len(e.nonfinite) / total
-    working = f"{len(e.nonfinite)} of {total} runs stop: {text}. The largest {e.probe.dtype} is {power(_top(e.probe.dtype))}."
+    working = (
+        f"{len(e.nonfinite)} of {total} runs stop: {text}. The largest {e.probe.dtype} is {power(_top(e.probe.dtype))}."
+    )
     return Hit(share, () if first == e.depth else (first,), share, text, working)
 
 
-def _finite_width(e: Evidence, rule: Rule) -> Hit | None:
+def _finite_width(e: Evidence, _: Rule) -> Hit | None:
     drift = e.backward.drift
     if not e.steps or not math.isfinite(drift):
         return None
@@ -507,10 +347,10 @@ def _top(dtype: str) -> float:
 
 
 def _range(e: Evidence, _: Rule) -> Hit | None:
-    sizes = {name: _mean(getattr(e.probe, f"log10_{column}")) for name, column in (("z", "z_rms"), ("a", "a_rms"))}
+    sizes = {name: mean_log(getattr(e.probe, f"log10_{column}")) for name, column in (("z", "z_rms"), ("a", "a_rms"))}
     # Units of an activation may be exactly 0 in a whole layer, which no format can help.
     sizes = {name: np.where(np.isneginf(size), math.nan, size) for name, size in sizes.items()}
-    sizes["dL/dz"] = _mean(e.profile("backward"))  # of a loss scaled so that it is 1 at the last layer
+    sizes["dL/dz"] = mean_log(e.profile("backward"))  # of a loss scaled so that it is 1 at the last layer
     found: list[tuple[str, str, str, list[int]]] = []
     for form, (top, normal, bottom) in FORMATS.items():
         for name, size in sizes.items():
@@ -542,7 +382,7 @@ def _range(e: Evidence, _: Rule) -> Hit | None:
     return Hit(float(len({form for form, *_ in found})), tuple(layers), 1.0, text, working, cap)
 
 
-def _disagree(e: Evidence, rule: Rule) -> Hit | None:
+def _disagree(e: Evidence, _: Rule) -> Hit | None:
     runs = e.backward.runs[~np.isnan(e.backward.runs)]
     if len(runs) < 2:
         return None
@@ -553,7 +393,7 @@ def _disagree(e: Evidence, rule: Rule) -> Hit | None:
     text = "of the runs, " + ", ".join(f"{count} {name}" for name, count in counts.items() if count)
     finite = runs[np.isfinite(runs)]
     low, high = (float(finite.min()), float(finite.max())) if len(finite) else (-math.inf, -math.inf)
-    working = f"run by run, dL/dz changes between {power(low)} and {power(high)} from end to end; the limits are 1/32 and 32."
+    working = f"run by run, dL/dz changes between {power(low)} and {power(high)} from end to end; limits: 1/32 and 32."
     return Hit(value, (), 1 - value, text, working)
 
 
@@ -780,3 +620,55 @@ def findings(e: Evidence, rules: Sequence[Rule] = RULES, *, explain: bool = Fals
             )
         )
     return tuple(sorted(found, key=lambda finding: -SEVERITIES.index(finding.severity)))
+
+
+#: What holds beside a verdict, by the rule that says so.
+CONDITIONS = {
+    "saturation": "saturated",
+    "dead_units": "dead",
+    "correlation_collapse": "collapsed",
+    "non_finite": "non-finite",
+}
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the findings come to.
+
+    Attributes:
+        word: `"healthy"`, `"vanishing"` or `"exploding"`: about dL/dz if that moves, else about z.
+        direction: `"forward"`, `"backward"` or `"both"`; None for healthy.
+        conditions: Of `CONDITIONS`.
+        typical: Whether only a typical net fades while the root mean square over nets does not.
+    """
+
+    word: str
+    direction: str | None
+    conditions: tuple[str, ...]
+    typical: bool = False
+
+    def __str__(self) -> str:
+        first = self.word if self.direction is None else f"{self.word} ({self.direction})"
+        return ", ".join((first, *self.conditions))
+
+
+def verdict(e: Evidence, found: Sequence[Finding], rules: Sequence[Rule] = RULES) -> Verdict:
+    """The verdict, from the findings that are more than worth knowing."""
+    by_id = {rule.id: rule for rule in rules}
+    counts = {finding.rule for finding in found if finding.value >= by_id[finding.rule].decisive}
+    conditions = tuple(word for rule, word in CONDITIONS.items() if rule in counts)
+    signals = ("backward", "forward")
+    words = {s: word for s in signals for word in ("vanishing", "exploding") if f"{s}_{word}" in counts}
+    faded = "finite_width" in counts and e.backward.typical <= -by_id["backward_vanishing"].decisive
+    typical = faded and "backward" not in words
+    if typical:
+        words["backward"] = "vanishing"
+    if 2 * len(e.nonfinite) >= len(e.probe.seeds):
+        # Where z was finite up to the end, it was the way back that was not.
+        back = np.isfinite(e.probe.log10_z_rms[:, -1]).any() and (e.nonfinite < e.depth).all()
+        words = {"backward" if back else "forward": "exploding"}
+    if not words:
+        return Verdict("healthy", None, conditions)
+    word = words.get("backward") or words["forward"]
+    directions = [signal for signal, each in words.items() if each == word]
+    return Verdict(word, "both" if len(directions) == 2 else directions[0], conditions, typical)

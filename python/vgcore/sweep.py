@@ -9,11 +9,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from vgcore import table
-from vgcore.probe import Probe, measure
+from vgcore.evidence import Evidence
+from vgcore.probe import SIGNALS, Probe, measure
 from vgcore.progress import progress_bar
+from vgcore.rules import findings, verdict
 from vgcore.spec import LONGEST, MLP, Activation, Init, Loss, Norm, Skip, check_names
 
 if TYPE_CHECKING:
@@ -45,8 +48,12 @@ class Sweep:
         return iter(self.cells)
 
     def table(self) -> list[dict[str, Any]]:
-        """One row a cell: the varied fields, the three factors, the first layer's gradient, and a one-word state."""
-        return [table.summary(cell, self.varied) for cell in self.cells]
+        """One row a cell: the varied fields, the three factors, the first layer's gradient, and the verdict.
+
+        The gradient is a power of ten, of a tied net that of all its steps. `verdict`, `direction` and `conditions` are
+        those of `diagnose`.
+        """
+        return [_row(cell, self.varied) for cell in self.cells]
 
     def to_dict(self) -> dict[str, Any]:
         """Tidy columns: one row a (cell, seed, layer)."""
@@ -149,6 +156,20 @@ def sweep(
         interrupt.sweep = partial()  # type: ignore[attr-defined]
         raise
     return partial()
+
+
+def _row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
+    first = (cell.log10_summed_wgrad_norm if cell.spec.tied else cell.log10_wgrad_norm)[:, 0]
+    evidence = Evidence(cell)
+    judged = verdict(evidence, findings(evidence))
+    return {
+        **{name: getattr(cell.spec, name) for name in varied},
+        **{signal: cell.factor(signal) for signal in SIGNALS},
+        "first_gradient": float(np.mean(first)),
+        "verdict": judged.word,
+        "direction": judged.direction,
+        "conditions": judged.conditions,
+    }
 
 
 def _axis(name: str, values: Any) -> list[Any]:

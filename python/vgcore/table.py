@@ -1,4 +1,4 @@
-"""Tidy rows, frames and files, and the one-line summary of a cell."""
+"""Tidy rows, frames and files."""
 
 from __future__ import annotations
 
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     import polars as pl
 
     from vgcore.probe import Probe
-
-#: A signal that changes by more than this many powers of ten over all layers has vanished or exploded.
-LIMIT = 3.0
 
 
 def optional(module: str, extra: str) -> Any:
@@ -136,37 +133,3 @@ def _save_parquet(path: Path, columns: dict[str, NDArray[Any]]) -> None:
 
 
 _WRITERS = {".csv": _save_csv, ".json": _save_json, ".parquet": _save_parquet}
-
-
-def summary(cell: Probe, varied: Sequence[str] = ()) -> dict[str, Any]:
-    """One row for a cell: the varied fields, the factors, the first layer's gradient as a power of ten, the state.
-
-    The gradient of a tied net is that of all its steps.
-    """
-    first = (cell.log10_summed_wgrad_norm if cell.spec.tied else cell.log10_wgrad_norm)[:, 0]
-    return {
-        **{name: getattr(cell.spec, name) for name in varied},
-        **{signal: cell.factor(signal) for signal in ("forward", "backward", "weight")},
-        "first_gradient": float(np.mean(first)),
-        "state": state(cell),
-    }
-
-
-def state(cell: Probe) -> str:
-    """What happened, in a word: `diverged`, `dead`, `exploding`, `vanishing` or `healthy`.
-
-    Judged by the change of the backward signal, then of the forward signal, over all layers and averaged over the seeds
-    in which it arrives: more than a factor 1000 either way is named, and dead if it arrives in no more than half of
-    them. Not by any absolute size, so the loss may be multiplied by anything.
-    """
-    if (cell.first_nonfinite >= 0).any():
-        return "diverged"
-    for signal in ("backward", "forward"):
-        changes = cell.end_to_end(signal)
-        arriving = changes[np.isfinite(changes)]
-        if 2 * len(arriving) <= len(changes):
-            return "dead"
-        change = float(np.mean(arriving))
-        if abs(change) > LIMIT:
-            return "exploding" if change > 0 else "vanishing"
-    return "healthy"

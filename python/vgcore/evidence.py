@@ -1,0 +1,176 @@
+"""What the rules look at, worked out of a probe: changes of signals that do not depend on the width.
+
+No absolute size of a gradient is among it: a loss times a constant changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgcore.probe import SIGNALS, Probe, Signal, student
+
+Floats = NDArray[np.float64]
+
+LN10 = math.log(10)
+
+
+@dataclass(frozen=True)
+class Change:
+    """What happens to a signal from end to end, in its direction of travel, in powers of ten.
+
+    Attributes:
+        rms: log10 of the root mean square over nets: what mean field predicts, at any width.
+        low: Lower end of its 95 % interval over seeds; nan for one seed.
+        high: The upper end.
+        typical: Mean over runs of log10: that of a typical net, lower than `rms` in narrow deep nets.
+        runs: Of each run: -inf where the signal does not arrive, nan where the run was not finite.
+    """
+
+    rms: float
+    low: float
+    high: float
+    typical: float
+    runs: Floats
+
+    @property
+    def drift(self) -> float:
+        """Decades by which a typical net lies below the root mean square."""
+        return self.rms - self.typical if math.isfinite(self.rms) else 0.0
+
+
+class Evidence:
+    """What the rules look at, worked out of a probe once."""
+
+    def __init__(self, cell: Probe) -> None:
+        self.probe = cell
+        self.depth = cell.spec.depth
+        self.steps = cell.spec.depth - 1
+
+    def column(self, name: str) -> Floats:
+        """Mean over the seeds that have a value, `(depth,)`; nan where none has."""
+        values: Floats = getattr(self.probe, name)
+        there = ~np.isnan(values)
+        count = there.sum(axis=0)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            means: Floats = np.where(there, values, 0).sum(axis=0) / count
+        return means
+
+    def sizes(self, signal: Signal) -> Floats:
+        """log10 sizes of a signal, `(seeds, depth)`."""
+        values: Floats = getattr(self.probe, SIGNALS[signal][0])
+        return values
+
+    def profile(self, signal: Signal) -> Floats:
+        """log10 of the change of a signal from where it starts, `(seeds, depth)`."""
+        values = self.sizes(signal)
+        start = values[:, :1] if signal == "forward" else values[:, -1:]
+        with np.errstate(invalid="ignore"):
+            return values - start
+
+    def change(self, signal: Signal) -> Change:
+        """The change of a signal over all layers."""
+        values = self.sizes(signal)
+        return _change(values if signal == "forward" else values[:, ::-1])
+
+    @cached_property
+    def backward(self) -> Change:
+        """Of dL/dz from the last layer to the first."""
+        return self.change("backward")
+
+    @cached_property
+    def forward(self) -> Change:
+        """Of z from the first layer to the last.
+
+        Where the second half of the layers changes less than the first, twice the change of the second half: on its
+        first layers a net takes the data to its own scale, which is no vanishing. So a power law counts little, and a
+        constant factor in full.
+        """
+        whole = self.change("forward")
+        if self.steps < 4:
+            return whole
+        half = _change(self.sizes("forward")[:, self.steps // 2 :])
+        bulk = self.steps / (self.steps - self.steps // 2)
+        low, high, typical = (bulk * v for v in (half.low, half.high, half.typical))
+        steady = Change(bulk * half.rms, low, high, typical, bulk * half.runs)
+        if math.isfinite(whole.rms) and whole.rms * steady.rms <= 0:
+            return Change(0.0, whole.low, whole.high, 0.0, np.zeros_like(whole.runs))
+        return steady if abs(steady.rms) < abs(whole.rms) else whole
+
+    @cached_property
+    def weight(self) -> Change:
+        """Of dL/dW from the last layer to the first."""
+        return self.change("weight")
+
+    @cached_property
+    def nonfinite(self) -> NDArray[np.int64]:
+        """The layers where runs were first not finite, one for each such run."""
+        return self.probe.first_nonfinite[self.probe.first_nonfinite >= 0]
+
+    def factor(self, change: Change) -> float:
+        """A layer's share of a change."""
+        return 10 ** (change.rms / self.steps) if self.steps and math.isfinite(change.rms) else math.nan
+
+    def beyond(self, signal: Signal, sign: int, decades: float) -> tuple[int, ...]:
+        """The layers at which a signal has moved by more than so many decades, up (sign 1) or down (-1)."""
+        with np.errstate(invalid="ignore"):
+            moved = sign * mean_log(self.profile(signal)) >= decades
+        return tuple(np.flatnonzero(moved).tolist())
+
+
+def mean_log(values: Floats) -> Floats:
+    """Mean over seeds of what is finite; -inf where most are, nan where none is known."""
+    known_ = ~np.isnan(values)
+    lost = np.isneginf(values)
+    fine = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means = np.where(fine, values, 0).sum(axis=0) / fine.sum(axis=0)
+    result: Floats = np.where(2 * lost.sum(axis=0) >= known_.sum(axis=0), -math.inf, means)
+    return np.where(known_.any(axis=0), result, math.nan)
+
+
+def _change(sizes: Floats) -> Change:
+    """Of log10 sizes `(seeds, layers)` in order of travel.
+
+    Squared norms of random nets have mean values free of the width, while the logarithm of each layer's factor varies
+    by about 1/width around a mean that lies half its variance lower (Hanin and Nica 2018, arXiv:1812.05994). So
+    log10 of the root mean square is the mean log10 plus ln(10) times the variance of log10. A mean over the squares
+    themselves would be ruled by the largest net.
+    """
+    with np.errstate(invalid="ignore"):
+        runs: Floats = np.where(np.isneginf(sizes[:, -1]), -math.inf, sizes[:, -1] - sizes[:, 0])
+    seen = runs[~np.isnan(runs)]
+    there = np.isfinite(runs)
+    count = int(there.sum())
+    if not len(seen):
+        return Change(math.nan, math.nan, math.nan, math.nan, runs)
+    if 2 * count <= len(seen):
+        return Change(-math.inf, -math.inf, -math.inf, -math.inf, runs)
+    typical, drift, half = float(np.mean(runs[there])), 0.0, math.nan
+    if count > 1:
+        drift = float(drifts(sizes[there])[-1])
+        half = student(count - 1) * float(np.std(runs[there], ddof=1)) / math.sqrt(count)
+    rms = typical + drift
+    return Change(rms, rms - half, rms + half, typical, runs)
+
+
+def drifts(sizes: Floats) -> Floats:
+    """ln(10) times the variance over seeds of log10 changes, from the first layer to each layer, `(layers,)`.
+
+    Summed over the layers' steps, and the covariances of those up to two layers apart, which are nearly all there are:
+    far less noisy than the variance of the whole. The steps alone are not enough: behind a normalisation the size of
+    every layer varies about the same mean, and what one step gains the next one loses.
+    """
+    steps = np.diff(sizes, axis=1)
+    steps = np.where(np.isfinite(steps), steps, 0)
+    steps -= steps.mean(axis=0)
+    sums = (steps**2).sum(axis=0)
+    for lag in (1, 2):
+        sums[lag:] += 2 * (steps[:, lag:] * steps[:, :-lag]).sum(axis=0)
+    variances = np.append(0.0, sums.cumsum()) / max(len(sizes) - 1, 1)
+    result: Floats = LN10 * np.maximum(variances, 0)
+    return result
