@@ -2,6 +2,7 @@
 
 from vgcore import data, plot, reference
 from vgcore._core import ACTIVATIONS, INITS, LOSSES, NORMS, SKIPS, WEIGHT_TRANSFORMS, __version__, build_info
+from vgcore.advise import Advice, Advised, advise
 from vgcore.clip import Clipped, clip_adaptive, clip_grad_norm, clip_grad_value, get_total_norm
 from vgcore.diagnose import DepthLimit, Diagnosis, diagnose
 from vgcore.finding import Finding
@@ -20,6 +21,8 @@ __all__ = [
     "SKIPS",
     "WEIGHT_TRANSFORMS",
     "Activation",
+    "Advice",
+    "Advised",
     "Clipped",
     "DepthLimit",
     "Diagnosis",
@@ -34,6 +37,7 @@ __all__ = [
     "Skip",
     "Sweep",
     "__version__",
+    "advise",
     "build_info",
     "calculate_gain",
     "clip_adaptive",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html as escape
 import io
+import itertools
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
@@ -13,9 +14,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgcore.rules import spans
+from vgcore.evidence import Evidence
+from vgcore.rules import power, spans
 
 if TYPE_CHECKING:
+    from vgcore.advise import Advised
     from vgcore.diagnose import Diagnosis
     from vgcore.finding import Finding
     from vgcore.probe import Probe
@@ -23,6 +26,11 @@ if TYPE_CHECKING:
 #: Of a line of text.
 WIDTH = 110
 BARS = "▁▂▃▄▅▆▇█"
+
+
+def count(value: float) -> str:
+    """A number of layers, which may have no end."""
+    return "no limit" if math.isinf(value) else f"{value:.0f}" if value < 1e6 else f"{value:.0e}"
 
 
 def lines(d: Diagnosis) -> Iterator[tuple[str, str]]:
@@ -134,3 +142,43 @@ def _picture(d: Diagnosis, finding: Finding) -> str:
     file = io.BytesIO()
     ax.figure.savefig(file, format="png", dpi=90, bbox_inches="tight")
     return f"<img alt='{finding.rule}' src='data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}'>"
+
+
+def advice_lines(a: Advised) -> Iterator[tuple[str, str]]:
+    """The lines of some advice, each with what it is: a verdict, or `text`: before and after side by side."""
+    yield a.before.verdict, a.before.summary
+    if not a.items:
+        healthy = a.before.word == "healthy"
+        yield "text", "nothing to change" if healthy else f"none of {a.tried} nets tried was better"
+        return
+    yield "text", f"{a.tried} nets were run; each line below was measured as the net above it was:"
+    rows = [("", "as it is", *_measures(a.before))]
+    rows += [(f"{i}", advice.change, *_measures(advice.after)) for i, advice in enumerate(a.items, 1)]
+    head = ("", "change", "verdict", "dL/dz", "a layer", "z", "a layer", "correlation", "depth limit")
+    wide = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
+    kinds = ("head", a.before.verdict, *(advice.after.verdict for advice in a.items))
+    for kind, row in zip(kinds, (head, *rows), strict=True):
+        cells = (f"{cell:{'<' if i in {1, 2} else '>'}{wide[i]}}" for i, cell in enumerate(row))
+        yield kind, "  ".join(cells).rstrip()
+
+
+def _measures(d: Diagnosis) -> tuple[str, ...]:
+    """Verdict, changes and factors, correlation and depth limit of a net, as words."""
+    if d.probe is None:
+        return (d.word, *"------")
+    e = Evidence(d.probe)
+    pairs = [(power(change.rms), f"{e.factor(change):.3g}") for change in (e.backward, e.forward)]
+    limit = "-" if d.depth_limit is None else count(d.depth_limit.value)
+    return (d.word, *itertools.chain(*pairs), f"{e.column('correlation')[-1]:.3f}", limit)
+
+
+def advice_text(a: Advised) -> str:
+    """Some advice in plain text."""
+    return "\n".join(line for _, line in advice_lines(a))
+
+
+def advice_html(a: Advised) -> str:
+    """Some advice as an HTML table."""
+    e = escape.escape
+    lines_ = "".join(f"<span style='color:{COLOURS.get(kind, 'inherit')}'>{e(line)}</span>\n" for kind, line in advice_lines(a))
+    return f"<pre>{lines_}</pre>"
