@@ -310,8 +310,8 @@ macro_rules! either {
 /// The numbers of a net, owned by Rust.
 #[pyclass(frozen, module = "vgcore._core")]
 struct Weights {
+    spec: Spec,
     plan: Arc<Plan>,
-    steps: Option<[usize; 2]>,
     handle: Handle,
 }
 
@@ -380,7 +380,7 @@ impl Weights {
         } else {
             Handle::Single(draw(dtype.py(), &spec, &plan, seed, x)?)
         };
-        Ok(Self { plan, steps: steps(&spec), handle })
+        Ok(Self { spec, plan, handle })
     }
 
     /// Take a net's numbers from a state dict.
@@ -397,7 +397,7 @@ impl Weights {
         }
         let handle =
             if double(dtype)? { Handle::Double(given(&plan, state)?) } else { Handle::Single(given(&plan, state)?) };
-        Ok(Self { plan, steps: steps(&spec), handle })
+        Ok(Self { spec, plan, handle })
     }
 
     /// The dtype's name.
@@ -422,7 +422,7 @@ impl Weights {
 
     /// The output on a batch.
     fn forward<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        either!(&self.handle, numbers => forward(&self.plan, self.steps, numbers, x))
+        either!(&self.handle, numbers => forward(&self.plan, steps(&self.spec), numbers, x))
     }
 
     /// All gradients from a cotangent.
@@ -431,7 +431,7 @@ impl Weights {
             let rows = Rows { name: "cotangent", axis: "outputs", columns: self.plan.output(), rows: Some(batch) };
             Ok(Start::Cotangent(matrix::<f64>(cotangent, rows)?.0))
         };
-        either!(&self.handle, numbers => all_gradients(&self.plan, self.steps, numbers, x, start))
+        either!(&self.handle, numbers => all_gradients(&self.plan, steps(&self.spec), numbers, x, start))
     }
 
     /// All gradients from a loss.
@@ -443,7 +443,7 @@ impl Weights {
     ) -> PyResult<Bound<'py, PyDict>> {
         let loss = Loss::new(&Call::parse("loss", &text("loss", loss)?)?)?;
         let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
-        either!(&self.handle, numbers => all_gradients(&self.plan, self.steps, numbers, x, start))
+        either!(&self.handle, numbers => all_gradients(&self.plan, steps(&self.spec), numbers, x, start))
     }
 }
 
@@ -556,7 +556,7 @@ struct Measurement<'a, 'py> {
 /// The batch of random samples when none is given.
 const BATCH: usize = 128;
 
-fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>) -> PyResult<()> {
+fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>, given: Option<Arc<Numbers<F>>>) -> PyResult<()> {
     let Measurement { specs, x, y, loss, batch, seed, seeds, threads, report } = request;
     // Cells that disagree on a width cannot all fit the data: the smallest and the largest tell.
     let extremes = |width: fn(&Spec) -> usize| {
@@ -584,7 +584,7 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>) -> PyResult<(
         (None, Some(total)) => total,
         (Some(batch), total) => batch.min(total.unwrap_or(batch)),
     };
-    let job = Job { specs, data, batch, seed, seeds, threads };
+    let job = Job { specs, given, data, batch, seed, seeds, threads };
     in_background(
         py,
         move |cancel, send| run::probe::<F>(&job, cancel, &|index, columns| send((index, columns))),
@@ -686,12 +686,12 @@ fn calculate_gain(activation: &Bound<'_, PyAny>, param: &Bound<'_, PyAny>, mode:
     Ok(gain::gain(&Activation::new(&call)?, mode.as_deref())?)
 }
 
-/// Measure cells; `report(index, columns)` is called for each as it is finished.
+/// Measure cells, specs or one of given numbers; `report(index, columns)` is called for each as it is finished.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)] // The keywords of Python's `probe`.
-#[pyo3(signature = (specs, report, *, x, y, loss, batch, seeds, seed, dtype, threads))]
+#[pyo3(signature = (cells, report, *, x, y, loss, batch, seeds, seed, dtype, threads))]
 fn probe(
-    specs: &Bound<'_, PyAny>,
+    cells: &Bound<'_, PyAny>,
     report: &Bound<'_, PyAny>,
     x: Option<&Bound<'_, PyAny>>,
     y: Option<&Bound<'_, PyAny>>,
@@ -707,8 +707,9 @@ fn probe(
     if x.is_none() && y.is_some() {
         return Err(Error::Value("y is given without x; give both, or neither".to_owned()).into());
     }
+    let net = cells.cast::<Weights>().ok().map(Bound::get);
     let request = Measurement {
-        specs: specs_of(specs)?,
+        specs: net.map_or_else(|| specs_of(cells), |net| Ok(vec![net.spec.clone()]))?,
         x,
         y,
         loss: spec::loss(loss.map(|loss| text("loss", loss)).transpose()?.as_deref(), y.is_some())?,
@@ -720,7 +721,18 @@ fn probe(
         threads: threads::threads(threads.map(|t| integer("threads", t)).transpose()?)?,
         report,
     };
-    if double(dtype)? { measure::<f64>(report.py(), request) } else { measure::<f32>(report.py(), request) }
+    let (py, double) = (report.py(), double(dtype)?);
+    match net {
+        Some(net) if double != matches!(net.handle, Handle::Double(_)) => Err(Error::Value(format!(
+            "dtype must be the network's, '{}', got {}; leave it out, or make the network anew in the dtype you want",
+            net.dtype(),
+            dtype.repr()?
+        ))
+        .into()),
+        Some(net) => either!(&net.handle, numbers => measure(py, request, Some(Arc::clone(numbers)))),
+        None if double => measure::<f64>(py, request, None),
+        None => measure::<f32>(py, request, None),
+    }
 }
 
 /// Relative error of every tensor's gradient against chained central differences.

@@ -3,7 +3,7 @@
 use crate::backward::{self, Signal, layer};
 use crate::calibrate::{calibrated, factor};
 use crate::error::{Cancel, Result};
-use crate::forward::{self, Trace, forward};
+use crate::forward::{self, Trace, activation_of, forward};
 use crate::gradients::Start;
 use crate::kernel::Scaled;
 use crate::loss::{Loss, Targets};
@@ -14,11 +14,11 @@ use crate::simd::Float;
 use crate::spec::Spec;
 use crate::stats::{Buffers, COLUMNS, Columns, Gauge};
 use crate::threads::share;
-use crate::weights::{Linear, Units, Weights};
+use crate::weights::{Units, Weights};
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Data of the caller.
 #[derive(Debug, Clone)]
@@ -36,6 +36,8 @@ pub struct Data<F> {
 pub struct Job<F> {
     /// The cells.
     pub specs: Vec<Spec>,
+    /// The numbers of the only cell in all its runs; drawn for each seed if `None`.
+    pub given: Option<Arc<Weights<F>>>,
     /// Samples; standard normal ones if `None`.
     pub data: Option<Data<F>>,
     /// Samples of a run; fewer than the data has means a draw of rows for each seed.
@@ -46,6 +48,25 @@ pub struct Job<F> {
     pub seeds: usize,
     /// How many threads at most.
     pub threads: usize,
+}
+
+impl<F: Float> Job<F> {
+    /// The plan of a cell. Given numbers stay as they are, whatever the data are, and learned slopes are known.
+    fn plan(&self, cell: usize) -> Plan {
+        let mut plan = Plan::new(&self.specs[cell]);
+        if let Some(weights) = &self.given {
+            plan.calibrates = false;
+            for (layer, hidden) in plan.hidden.iter_mut().enumerate() {
+                hidden.shape.activation = activation_of(&hidden.shape, weights.layer(layer));
+            }
+        }
+        plan
+    }
+
+    /// The given numbers, or else these.
+    fn numbers<'a>(&'a self, drawn: &'a Weights<F>) -> &'a Weights<F> {
+        self.given.as_deref().unwrap_or(drawn)
+    }
 }
 
 /// What a worker reuses from run to run.
@@ -59,14 +80,9 @@ struct Workspace<F> {
     checkpoints: Vec<Scaled<F>>,
     /// The backward pass of each cell.
     signals: Vec<Signal<F>>,
-    head: Head<F>,
-    buffers: Buffers<F>,
-}
-
-/// A readout and its output.
-struct Head<F> {
-    map: Linear<F>,
+    /// What a readout gives.
     output: Scaled<F>,
+    buffers: Buffers<F>,
 }
 
 impl<F: Float> Workspace<F> {
@@ -79,7 +95,7 @@ impl<F: Float> Workspace<F> {
             trace: Trace::default(),
             checkpoints: Vec::new(),
             signals: Vec::new(),
-            head: Head { map: Linear::default(), output: Scaled::default() },
+            output: Scaled::default(),
             buffers: Buffers::default(),
         }
     }
@@ -122,13 +138,18 @@ fn families<F: Float>(job: &Job<F>) -> Vec<Family> {
     let family = |mut cells: Vec<usize>| {
         cells.reverse();
         // Plans take memory of their own: workers make them when they need them.
-        let plan = Plan::new(&job.specs[cells[0]]);
-        let segment = plan.segment::<F>(job.batch);
+        let plan = job.plan(cells[0]);
+        // Given weights are there anyway, for all workers: none are to be drawn again.
+        let (segment, run) = if job.given.is_some() {
+            (plan.depth(), plan.pass_bytes::<F>(job.batch))
+        } else {
+            let segment = plan.segment::<F>(job.batch);
+            (segment, plan.run_bytes::<F>(job.batch, segment))
+        };
         let signals = 3 * cells.len() as u128 * plan.widest_bytes::<F>(job.batch);
         // Scaling weights by what the data make of them takes the whole net at once, beside what the last run left.
         let calibration = if plan.calibrates { plan.weight_bytes::<F>() + plan.pass_bytes::<F>(job.batch) } else { 0 };
-        let run = plan.run_bytes::<F>(job.batch, segment) + signals;
-        Family { cells, segment, bytes: run + calibration }
+        Family { cells, segment, bytes: run + signals + calibration }
     };
     parts.into_iter().flat_map(deal).map(family).collect()
 }
@@ -161,7 +182,7 @@ fn cut<F>(job: &Job<F>, group: &[usize], parts: &mut Vec<Vec<usize>>) {
 /// order. Results do not depend on the number of threads, nor on which cells are measured together.
 pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, Vec<Columns>) + Sync)) -> Result<()> {
     let families = families(job);
-    families.iter().try_for_each(|family| Plan::new(&job.specs[family.cells[0]]).check_batch(job.batch))?;
+    families.iter().try_for_each(|family| job.plan(family.cells[0]).check_batch(job.batch))?;
     let workers = workers(job, &families)?;
     let cells = job.specs.iter().map(|_| Mutex::new((0, vec![None; job.seeds]))).collect::<Vec<_>>();
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
@@ -173,7 +194,7 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
             let (index, seed) = (task / job.seeds, task % job.seeds);
             let Some(family) = families.get(index) else { return Ok(()) };
             if planned.0 != index {
-                planned = (index, family.cells.iter().map(|&cell| Plan::new(&job.specs[cell])).collect());
+                planned = (index, family.cells.iter().map(|&cell| job.plan(cell)).collect());
             }
             let all = run(job, &planned.1, family.segment, job.seed + seed as u64, &mut space, cancel)?;
             for (cell, columns) in family.cells.iter().zip(all) {
@@ -205,7 +226,7 @@ fn run<F: Float>(
     space: &mut Workspace<F>,
     cancel: &Cancel,
 ) -> Result<Vec<Columns>> {
-    let Workspace { threads, units, weights, trace, checkpoints, signals, head, buffers } = space;
+    let Workspace { threads, units, weights: drawn, trace, checkpoints, signals, output, buffers } = space;
     let mut plan = Cow::Borrowed(&plans[0]);
     let start = set_input(job, &plan, seed, trace);
     if plan.calibrates {
@@ -214,11 +235,13 @@ fn run<F: Float>(
     }
     let (plan, depth) = (&*plan, plan.depth());
     let segments = (0..depth).step_by(segment).map(|first| first..(first + segment).min(depth));
-    let draw = |layers, weights: &mut Weights<F>, units: &mut Units<F>| {
-        if *threads > 1 {
-            weights.draw_on(*threads, plan, layers, seed, cancel)
+    let draw = |layers, drawn: &mut Weights<F>, units: &mut Units<F>| {
+        if job.given.is_some() {
+            Ok(())
+        } else if *threads > 1 {
+            drawn.draw_on(*threads, plan, layers, seed, cancel)
         } else {
-            weights.draw(plan, layers, seed, units, cancel)
+            drawn.draw(plan, layers, seed, units, cancel)
         }
     };
 
@@ -232,7 +255,8 @@ fn run<F: Float>(
         } else if layers.end < depth {
             checkpoint.copy_from(trace.input(0));
         }
-        draw(layers.clone(), weights, units)?;
+        draw(layers.clone(), drawn, units)?;
+        let weights = job.numbers(drawn);
         let gauge = &mut Gauge { columns: &mut shared, plan, weights, buffers };
         broken = forward(plan, weights, trace, layers, gauge, cancel)?;
         if broken.is_some() {
@@ -251,12 +275,13 @@ fn run<F: Float>(
         let last = layers.end >= reached;
         if !last {
             trace.begin(layers.start).copy_from(checkpoint);
-            draw(layers.clone(), weights, units)?;
-            forward(plan, weights, trace, layers.clone(), &mut (), cancel)?;
+            draw(layers.clone(), drawn, units)?;
+            forward(plan, job.numbers(drawn), trace, layers.clone(), &mut (), cancel)?;
         }
         // The end of every other segment has been seen as the start of the next.
         for level in (layers.start..layers.end.min(reached) + usize::from(last)).rev() {
             cancel.check()?;
+            let weights = job.numbers(drawn);
             Gauge { columns: &mut shared, plan, weights, buffers }.input(level, trace.input(level));
             for &cell in &active {
                 let (columns, plan) = (&mut all[cell], &plans[cell]);
@@ -265,12 +290,18 @@ fn run<F: Float>(
             }
             while let Some(&cell) = waiting.get(begun).filter(|&&cell| plans[cell].depth() == level) {
                 begun += 1;
-                let plan = &plans[cell];
-                if let Some(map) = &plan.readout {
-                    head.map.draw(map, seed, units, cancel)?;
+                let (plan, hidden) = (&plans[cell], trace.input(level));
+                if let (Some(map), None) = (&plan.readout, &job.given) {
+                    let readout = &mut drawn.readout;
+                    readout.draw(map, seed, units, cancel)?;
+                    if plan.calibrates {
+                        forward::readout(readout, hidden, output);
+                        readout.weight.scale(F::of(factor(readout, output)));
+                    }
                 }
+                let weights = job.numbers(drawn);
                 let gauge = &mut Gauge { columns: &mut all[cell], plan, weights, buffers };
-                if begin(plan, &start, trace.input(level), head, &mut signals[cell], gauge) {
+                if begin(&start, hidden, output, &mut signals[cell], gauge) {
                     active.push(cell);
                 } else {
                     all[cell].break_off(level);
@@ -290,20 +321,15 @@ fn run<F: Float>(
 
 /// Begin the backward pass of a net in `signal.dh`, from its last hidden output. False where a value is not finite.
 fn begin<F: Float>(
-    plan: &Plan,
     start: &Start,
     hidden: &Scaled<F>,
-    head: &mut Head<F>,
+    output: &mut Scaled<F>,
     signal: &mut Signal<F>,
     gauge: &mut Gauge<'_, F>,
 ) -> bool {
-    let Head { map, output } = head;
+    let Gauge { plan, weights: Weights { readout: map, .. }, .. } = *gauge;
     let mut out = hidden;
     if plan.readout.is_some() {
-        if plan.calibrates {
-            forward::readout(map, hidden, output);
-            map.weight.scale(F::of(factor(map, output)));
-        }
         if !forward::readout(map, hidden, output) {
             return false;
         }
@@ -426,7 +452,7 @@ mod tests {
     }
 
     fn job(specs: Vec<Spec>, batch: usize) -> Job<f32> {
-        Job { specs, data: None, batch, seed: 3, seeds: 2, threads: 2 }
+        Job { specs, given: None, data: None, batch, seed: 3, seeds: 2, threads: 2 }
     }
 
     /// Bits of every cell's columns; `NaN` has bits too.
@@ -552,6 +578,19 @@ mod tests {
             for segment in [2, 4, 10] {
                 assert_eq!(bits(&columns(segment)), expected, "{} {segment}", job.specs[0].content());
             }
+        }
+    }
+
+    #[test]
+    fn given_numbers_have_the_bits_of_the_same_numbers_drawn() {
+        for spec in wider(12).into_iter().chain(mixed()) {
+            let alone = Job { seeds: 1, ..job(vec![spec], 9) };
+            let plan = Plan::new(&alone.specs[0]);
+            let weights = drawn(&plan, alone.seed, None, 9, 1, &Cancel::default()).unwrap();
+            let given = Job { given: Some(Arc::new(weights)), ..alone.clone() };
+            assert_eq!(bits(&measured(&given)), bits(&measured(&alone)), "{}", alone.specs[0].content());
+            // Weights that are there already are not counted again.
+            assert!(families(&given)[0].bytes + plan.weight_bytes::<f32>() <= families(&alone)[0].bytes);
         }
     }
 

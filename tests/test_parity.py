@@ -105,6 +105,18 @@ def test_columns_are_those_of_the_reference(spec: vg.MLP, seed: int, batch: int)
 
 
 @over_examples
+@given(spec=specs(), seed=seeds, batch=st.integers(1, 9))
+def test_columns_of_given_weights_are_those_of_the_reference(spec: vg.MLP, seed: int, batch: int) -> None:
+    # Weights of one seed, samples and cotangents of two that need not be it.
+    net = spec.init(seed=seed, dtype="float64")
+    given: dict[str, Any] = {"batch": enough(spec, batch), "seeds": 2, "seed": seed // 2}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reference, "init", lambda *_: net.state_dict())
+        expected = reference.probe(spec, **given)
+    assert_columns(vg.probe(net, **given), expected, 1e-9, 1e-9)
+
+
+@over_examples
 @given(problem=problems().filter(lambda problem: "loss" in problem.start))
 def test_columns_on_the_data_of_a_caller_are_those_of_the_reference(problem: Problem) -> None:
     given: dict[str, Any] = {"x": problem.x, **problem.start, "seeds": 1, "dtype": "float64"}

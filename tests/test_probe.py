@@ -694,6 +694,7 @@ except KeyboardInterrupt:
     ("net", "job"),
     [
         ("None", "vg.probe(narrow, seeds=5000)"),
+        ("narrow.init()", "vg.probe(net, seeds=5000)"),
         ("None", "vg.probe(narrow.replace(depth=30, init='orthogonal', width=1500))"),
         ("wide.init()", "net.forward(x)"),
         ("wide.init()", "net.backward(x, x)"),

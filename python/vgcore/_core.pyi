@@ -61,7 +61,7 @@ def resolve(kind: str, name: str, params: dict[str, float | str | None]) -> tupl
 def loss_facts(loss: str) -> tuple[bool, str]: ...
 def calculate_gain(activation: str, param: float | str | None, mode: str | None) -> float: ...
 def probe(
-    specs: Sequence[MLP],
+    cells: Sequence[MLP] | Weights,
     report: Callable[[int, dict[str, Any]], object],
     *,
     x: ArrayLike | None,

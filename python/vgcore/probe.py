@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core, clip, table
+from vgcore.network import Network
 from vgcore.spec import MLP, Loss, as_text
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Probe:
 
     Attributes:
         spec: What was measured.
-        seeds: The seed of each run, `(seeds,)`; `spec.init(seed=seeds[i])` is run i's net.
+        seeds: The seed of each run, `(seeds,)`; `spec.init(seed=seeds[i])` is run i's net, unless a net was given.
         dtype: Of the computation.
         batch: Samples of a run.
         loss: The loss that started the backward pass, in canonical spelling; None for a random cotangent.
@@ -240,6 +241,7 @@ def measure(
     specs: list[MLP],
     finished: Any,
     *,
+    weights: _core.Weights | None = None,
     x: ArrayLike | None,
     y: ArrayLike | None,
     loss: str | Loss | None,
@@ -249,18 +251,22 @@ def measure(
     dtype: str,
     threads: int | None,
 ) -> None:
-    """Run cells on the core; `finished(index, probe)` is called for each as it ends, in any order."""
+    """Run cells on the core; `finished(index, probe)` is called for each as it ends, in any order.
+
+    With weights there is one cell, theirs.
+    """
 
     def report(index: int, columns: dict[str, Any]) -> None:
         runs = np.uint64(seed) + np.arange(seeds, dtype=np.uint64)
         finished(index, Probe(specs[index], runs, str(np.dtype(dtype)), **columns))
 
     given: dict[str, Any] = {"x": x, "y": y, "loss": as_text(loss)}
-    _core.probe(specs, report, **given, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
+    cells = specs if weights is None else weights
+    _core.probe(cells, report, **given, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
 
 
 def probe(
-    spec: MLP,
+    subject: MLP | Network,
     *,
     x: ArrayLike | None = None,
     y: ArrayLike | None = None,
@@ -268,21 +274,22 @@ def probe(
     batch: int | None = None,
     seeds: int = 8,
     seed: int = 0,
-    dtype: str = "float32",
+    dtype: str | None = None,
     threads: int | None = None,
 ) -> Probe:
-    """Measure how signals pass a net at initialisation: forward, backward and weight gradients, layer by layer.
+    """Measure how signals pass a net: forward, backward and weight gradients, layer by layer.
 
     Args:
-        spec: The net.
+        subject: A spec, whose weights are drawn for each seed; or a `Network`, whose weights are those of every run:
+            trained, edited, or what `spec.init(seed=...)` drew.
         x: Samples `(rows, in_features)`; standard normal ones, drawn for each seed, if None.
         y: Targets of `loss`: class ids `(rows,)` or numbers of the output's shape.
         loss: One of `LOSSES`, a call such as `"mse(reduction=sum)"`, or a `Loss`. Without one, the cotangent at the
             output is standard normal over sqrt(batch), drawn for each seed from a stream of its own.
         batch: Samples of a run. 128 for random samples; all rows of x otherwise, or as many drawn for each seed.
-        seeds: Number of runs; run i uses seed `seed + i` for weights, samples and cotangent.
+        seeds: Number of runs; run i uses seed `seed + i` for drawn weights, samples and cotangent.
         seed: The first seed, 0 to 2^64 - 1.
-        dtype: `"float32"` or `"float64"`.
+        dtype: `"float32"`, which it is for a spec if None, or `"float64"`. A network has its own, and takes no other.
         threads: At most this many; else VGCORE_NUM_THREADS, else all that the process may use. The numbers do not
             depend on it.
 
@@ -296,11 +303,26 @@ def probe(
     >>> p = vg.probe(vg.MLP(depth=1000, width=64, activation="sigmoid", init="xavier_normal"), seeds=2)
     >>> bool(p.log10_delta_rms[0, 0] < -600)
     True
+
+    Weights of your own, here those of seed 0 with the first layer's doubled:
+
+    >>> spec = vg.MLP(depth=3, width=64, activation="relu")
+    >>> state = spec.init(seed=0).state_dict()
+    >>> state["layers.0.weight"] *= 2
+    >>> doubled = vg.probe(vg.Network.from_state_dict(spec, state), seeds=1)
+    >>> doubled.z_rms / vg.probe(spec, seeds=1).z_rms
+    array([[2., 2., 2.]])
     """
+    weights = None
+    if isinstance(subject, Network):
+        weights, subject = subject._weights, subject.spec  # noqa: SLF001 (its handle for the core)
+    if dtype is None:
+        dtype = weights.dtype if weights else "float32"
     cells: list[Probe] = []
     measure(
-        [spec],
+        [subject],
         lambda _, cell: cells.append(cell),
+        weights=weights,
         x=x,
         y=y,
         loss=loss,
