@@ -9,12 +9,7 @@ finite value), else healthy. Every judge then sees other seeds than those.
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import time
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -38,7 +33,11 @@ SKIPS = (None, None, None, "residual", "residual(order=pre)", "rezero", "highway
 
 def draw(dice: random.Random) -> vg.MLP | None:
     """A random net, or None where the draw is no net."""
-    init = dice.choice(INITS) if dice.random() < 0.6 else f"mean_field({dice.uniform(0.5, 3):.2f}, {dice.choice([0, 0.1, 0.5])})"
+    init = (
+        dice.choice(INITS)
+        if dice.random() < 0.6
+        else f"mean_field({dice.uniform(0.5, 3):.2f}, {dice.choice([0, 0.1, 0.5])})"
+    )
     skip = dice.choice(SKIPS)
     try:
         return vg.MLP(

@@ -22,9 +22,10 @@ RUST = sorted((ROOT / "src").rglob("*.rs"))
 PYTHON_ROWS: list[set[str]] = [
     {"_core", "custom", "data", "finding", "progress", "reference"},
     {"spec", "gain", "network", "clip", "table"},
-    {"compat", "probe", "sweep", "train"},
-    {"diagnose", "advise", "theory"},
-    {"report", "plot", "bench"},
+    {"probe", "compat"},
+    {"evidence", "rules", "sweep", "train"},
+    {"diagnose", "advise", "theory", "report"},
+    {"plot", "bench", "testing"},
     {"cli"},
     {"__init__", "__main__"},
 ]

@@ -128,11 +128,11 @@ def _gains(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
     factor = evidence.factor(evidence.backward)
     exact = [1 / factor] if math.isfinite(factor) and factor > 0 else []
     for step in (*exact, 0.25, 0.35, 0.5, 0.6, 0.7, 0.85, 1.2, 1.4, 2.0, 2.8):
-        gain = float(f"{init.params['gain'] * step:.4g}")
+        gain = float(f"{float(init.params['gain']) * step:.4g}")
         yield {"init": str(Init(init.name, **init.params | {"gain": gain}))}
 
 
-def _inits(spec: MLP, _: Diagnosis) -> Iterator[Fields]:
+def _inits(_: MLP, __: Diagnosis) -> Iterator[Fields]:
     """Other scales, and the edge of chaos."""
     names = ("kaiming_normal", "xavier_normal", "lecun_normal", "critical", "critical(sigma_b=0.2)")
     yield from ({"init": init, "bias": None} for init in names)
@@ -149,7 +149,7 @@ def _slow_inits(spec: MLP, _: Diagnosis) -> Iterator[Fields]:
     yield {"init": "lsuv", "bias": None}
 
 
-def _biases(spec: MLP, _: Diagnosis) -> Iterator[Fields]:
+def _biases(_: MLP, __: Diagnosis) -> Iterator[Fields]:
     yield {"bias": "zeros"}
 
 

@@ -583,7 +583,7 @@ def verdict(findings: Iterable[Finding]) -> str:
     >>> verdict([])
     'healthy'
     """
-    says = _says(findings)
+    says = words(findings)
     return "exploding" if says & {"exploding", "nonfinite"} else "vanishing" if "vanishing" in says else "healthy"
 
 
@@ -597,8 +597,9 @@ def flagged(findings: Iterable[Finding]) -> bool:
     >>> flagged([])
     False
     """
-    return bool(_says(findings) & {"vanishing", "exploding", "nonfinite", "init"})
+    return bool(words(findings) & {"vanishing", "exploding", "nonfinite", "init"})
 
 
-def _says(findings: Iterable[Finding]) -> set[str]:
+def words(findings: Iterable[Finding]) -> set[str]:
+    """What findings say: of "vanishing", "exploding", "nonfinite", "init", "dead" and "saturated"."""
     return {_RULES[known("foreign rule", finding.rule, _RULES)].says for finding in findings}

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vgcore import compat, reference
 from vgcore.evidence import Change, Evidence, drifts
-from vgcore.finding import SEVERITIES, Finding
+from vgcore.finding import SEVERITIES, Finding, known
 from vgcore.network import Network
 from vgcore.probe import Probe, probe, student
-from vgcore.rules import RULES, Rule, Verdict, findings, power, verdict, with_thresholds
-from vgcore.spec import MLP, Loss
+from vgcore.rules import CONDITIONS, RULES, Rule, Verdict, findings, power, verdict, with_thresholds
+from vgcore.spec import MLP, Loss, as_text
 from vgcore.sweep import Sweep
 
 Thresholds = Mapping[str, float | Mapping[str, float]] | None
@@ -174,23 +175,20 @@ def diagnose(
     options = {name: value for name, value in options.items() if value is not None}
     if not isinstance(subject, Probe | Sweep | MLP | Network):
         raise TypeError(f"diagnose takes a Probe, a Sweep, an MLP or a Network, got {type(subject).__name__}")
-    measured = isinstance(subject, Probe | Sweep)
-    if measured and options:
-        raise ValueError(
-            f"{', '.join(options)}: this has been measured already; give them to probe or sweep, or a spec"
-        )
-    if rules != "vgcore":
-        if measured:
-            raise ValueError(
-                f"the rules of {rules} look at single gradients, which a probe does not keep; give the spec"
-            )
+    if known("rule set", rules, ("vgcore", *compat.PRESETS)) != "vgcore":
+        if isinstance(subject, Probe | Sweep):
+            raise ValueError(f"{rules} looks at single gradients, which a probe does not keep: give the spec")
         if thresholds is not None:
             raise ValueError(f"thresholds are those of vgcore's rules, not of {rules}")
         return _foreign(subject, rules, **options)
     chosen = with_thresholds(thresholds)
+    if isinstance(subject, MLP | Network):
+        return judge(probe(subject, **options), chosen, explain=explain)
+    if options:
+        raise ValueError(f"{', '.join(options)}: this is measured already; give them to probe or sweep, or a spec")
     if isinstance(subject, Sweep):
         return _worst([judge(cell, chosen, explain=explain) for cell in subject])
-    return judge(subject if isinstance(subject, Probe) else probe(subject, **options), chosen, explain=explain)
+    return judge(subject, chosen, explain=explain)
 
 
 def judge(cell: Probe, rules: Sequence[Rule] = RULES, *, explain: bool = False) -> Diagnosis:
@@ -319,6 +317,34 @@ def _foreign(
     batch: int | None = None,
     seeds: int = 8,
     seed: int = 0,
+    dtype: str = "float32",
     **_: Any,
 ) -> Diagnosis:
-    raise NotImplementedError
+    """What another tool would say, on the weights and samples that a probe would draw."""
+    preset = compat.PRESETS[rules]
+    spec = subject if isinstance(subject, MLP) else subject.spec
+    passes = []
+    for each in range(seed, seed + seeds):
+        samples = reference.samples(spec, each, batch or 128, dtype) if x is None else np.asarray(x)
+        targets = y
+        if x is not None and batch is not None and batch < len(samples):
+            rows = np.random.default_rng(each).choice(len(samples), batch, replace=False)
+            samples, targets = samples[rows], None if y is None else np.asarray(y)[rows]
+        net = subject if isinstance(subject, Network) else spec.init(seed=each, dtype=dtype, x=samples)
+        passes.append(compat.measure(spec, net.state_dict(), samples, y=targets, loss=as_text(loss), seed=each))
+    found = compat.judge(rules, passes)
+    word = compat.verdict(found)
+    said = compat.words(found)
+    fired = f"{len(found)} of its {len(preset.rules)} rules fire" if found else "none of its rules fires"
+    return Diagnosis(
+        spec=spec,
+        probe=None,
+        verdict=word,
+        direction=None if word == "healthy" else "backward",
+        conditions=tuple(name for name in CONDITIONS.values() if name.replace("-", "") in said),
+        confidence=math.nan,
+        depth_limit=None,
+        findings=found,
+        summary=f"{preset.title} would say {word}: {fired}",
+        rules=rules,
+    )

@@ -140,7 +140,7 @@ def _picture(d: Diagnosis, finding: Finding) -> str:
 
     ax = plot.columns(d.probe, finding.picture, layers=finding.layers)
     file = io.BytesIO()
-    ax.figure.savefig(file, format="png", dpi=90, bbox_inches="tight")
+    ax.figure.canvas.print_figure(file, format="png", dpi=90, bbox_inches="tight")
     return f"<img alt='{finding.rule}' src='data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}'>"
 
 
@@ -180,5 +180,5 @@ def advice_text(a: Advised) -> str:
 def advice_html(a: Advised) -> str:
     """Some advice as an HTML table."""
     e = escape.escape
-    lines_ = "".join(f"<span style='color:{COLOURS.get(kind, 'inherit')}'>{e(line)}</span>\n" for kind, line in advice_lines(a))
-    return f"<pre>{lines_}</pre>"
+    rows = (f"<span style='color:{COLOURS.get(kind, 'inherit')}'>{e(line)}</span>" for kind, line in advice_lines(a))
+    return f"<pre>{'<br>'.join(rows)}</pre>"
