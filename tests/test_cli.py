@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import vgcore as vg
-from vgcore import cli
+from vgcore import cli, options
 
 COMMAND = [sys.executable, "-c", "from vgcore.cli import main; main()"]
 SMALL = ["--width", "8", "--seeds", "2"]
@@ -67,11 +67,11 @@ def test_json_of_a_probe_holds_its_columns() -> None:
     [("7", [7]), ("4,16,64", [4, 16, 64]), ("2:8:2", [2, 4, 6, 8]), ("2:4", [2, 3, 4]), ("1,5:9:3", [1, 5, 8])],
 )
 def test_integers_are_numbers_lists_and_ranges_with_their_end(text: str, numbers: list[int]) -> None:
-    assert cli._integers(text) == numbers
+    assert options.integers(text) == numbers
 
 
 def test_lists_split_at_commas_outside_parentheses_and_options_repeat() -> None:
-    assert cli._split("relu,mean_field(1.5, 0.05), tanh") == ["relu", "mean_field(1.5, 0.05)", "tanh"]
+    assert options.split("relu,mean_field(1.5, 0.05), tanh") == ["relu", "mean_field(1.5, 0.05)", "tanh"]
     done = run("sweep", "--activation", "tanh,relu", "--activation", "elu(0.5)", "--json", "--depth", "2", *SMALL)
     assert [cell["activation"] for cell in json.loads(done.stdout)] == ["tanh", "relu", "elu(alpha=0.5)"]
 

@@ -25,7 +25,7 @@ PYTHON_ROWS: list[set[str]] = [
     {"probe", "compat"},
     {"evidence", "rules", "sweep", "train"},
     {"diagnose", "advise", "theory", "report"},
-    {"plot", "bench", "testing"},
+    {"plot", "bench", "testing", "options"},
     {"cli"},
     {"__init__", "__main__"},
 ]
@@ -151,7 +151,7 @@ LIBRARIES = {
     "jax": {"bench"},
     "torch": {"bench"},
     "rich": {"progress", "report", "cli"},
-    "typer": {"cli"},
+    "typer": {"cli", "options"},
     "click": {"cli"},
 }
 

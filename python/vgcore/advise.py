@@ -288,6 +288,7 @@ def advise(
     data: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     *,
     loss: str | Loss | None = None,
+    batch: int | None = None,
     seeds: int = 8,
     seed: int = 0,
     dtype: str = "float32",
@@ -305,7 +306,8 @@ def advise(
         spec: The net.
         data: Samples `(rows, in_features)`, or a pair of those and targets; standard normal samples if None.
         loss: Of the targets, as in `probe`; if None, cross-entropy of class ids, mse of numbers.
-        seeds: Number of runs of what is advised.
+        batch: Samples of a run of what is advised, as in `probe`.
+        seeds: Number of such runs.
         seed: The first seed.
         dtype: `"float32"` or `"float64"`.
         threads: At most this many.
@@ -336,8 +338,8 @@ def advise(
         measure(list(specs), cells.__setitem__, **common | options)
         return [judge(cells[i]) for i in range(len(specs))]
 
-    full = {"seeds": seeds, "batch": None}
-    rows = SCREEN["batch"] if x is None else min(SCREEN["batch"], len(np.asarray(x)))
+    full = {"seeds": seeds, "batch": batch}
+    rows = min(SCREEN["batch"], batch or SCREEN["batch"], SCREEN["batch"] if x is None else len(np.asarray(x)))
     quick = {"seeds": min(SCREEN["seeds"], seeds), "batch": rows}
     (before,) = run([spec], **full)
     if before.word == "healthy":

@@ -1,6 +1,7 @@
 """The shell: arguments in, calls, words out.
 
-Exit codes: 0 all runs stayed finite; 1 some run did not; 2 wrong usage or input; 130 interrupted.
+Exit codes: 0 all runs stayed finite, or nothing that counts was found; 1 some run did not, or something was; 2 wrong
+usage or input; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -8,10 +9,9 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -19,17 +19,23 @@ import numpy as np
 import typer
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
-from vgcore import bench, data, plot, table
-from vgcore._core import COLUMNS, LOSSES, __version__
+from vgcore import bench, compat, plot, report, table
+from vgcore._core import COLUMNS, __version__
+from vgcore.advise import Advised, advise
+from vgcore.diagnose import Diagnosis, diagnose
+from vgcore.finding import SEVERITIES, known
+from vgcore.options import Request, gather, split, with_net
 from vgcore.probe import Factor, Probe
-from vgcore.spec import LONGEST, MLP, Loss
+from vgcore.spec import MLP
 from vgcore.sweep import Sweep, sweep
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
-DIVERGED, USAGE, INTERRUPTED = 1, 2, 130
+DIVERGED = FOUND = 1
+USAGE, INTERRUPTED = 2, 130
 WIDE = 1000  # columns that no table needs
 SHAPES = "16x32,64x32,256x32,256x256"  # of bench
 LEGEND = """\
@@ -44,186 +50,33 @@ ALWAYS = ("depth", "width", "activation", "init")  # fields that are named also 
 # Columns that only some nets have.
 SOME = ("log10_affine_grad_norm", "log10_slope_grad_norm", "log10_gate_grad_norm", "log10_summed_wgrad_norm")
 STYLES = {"healthy": "green", "vanishing": "blue", "exploding": "red"}
+STYLES |= {"critical": "red", "warning": "yellow", "info": "cyan", "remedy": "dim", "text": "default"}
 
 
-def _split(text: str) -> list[str]:
-    """The parts between commas, except those within parentheses: `relu,leaky_relu(0.1)`."""
-    if text.count("(") != text.count(")"):
-        raise ValueError(f"the parentheses of '{text}' do not match")
-    return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
-
-
-def _integers(text: str) -> list[int]:
-    """`4,16,64` or `2:128:2`, the end included."""
-    numbers: list[int] = []
-    for part in _split(text):
-        if (match := re.fullmatch(r"(-?\d+)(?::(-?\d+)(?::(-?\d+))?)?", part)) is None:
-            raise ValueError(f"'{part}' is neither a number nor a range such as 2:128:2")
-        start, stop, step = match[1], match[2] or match[1], match[3] or "1"
-        if int(step) < 1:
-            raise ValueError(f"the step of '{part}' must be 1 or more")
-        if int(stop) < int(start):
-            raise ValueError(f"the range '{part}' is empty")
-        several = range(int(start), int(stop) + 1, int(step))
-        if len(several) > LONGEST:
-            raise ValueError(f"the range '{part}' has more than {LONGEST} numbers")
-        numbers += several
-    return numbers
-
-
-def _scales(text: str) -> list[float | str]:
-    def scale(part: str) -> float | str:
-        try:
-            return float(part)
-        except ValueError:
-            return part
-
-    return [scale(part) for part in _split(text)]
-
-
-def _names(text: str) -> list[str | None]:
-    return [None if part == "none" else part for part in _split(text)]
-
-
-def _gather(name: str, texts: list[str] | None, parse: Callable[[str], list[Any]]) -> list[Any]:
-    try:
-        values = [value for text in texts or [] for value in parse(text)]
-    except ValueError as error:
-        raise ValueError(f"--{name.replace('_', '-')}: {error}") from None
-    if texts and not values:
-        raise ValueError(f"--{name.replace('_', '-')} has no values in {' '.join(map(repr, texts))}")
-    return values
-
-
-PARSERS: dict[str, Callable[[str], list[Any]]] = {
-    "depth": _integers,
-    "width": _integers,
-    "in_features": _integers,
-    "out_features": _integers,
-    "activation": _names,
-    "init": _names,
-    "bias": _names,
-    "norm": _names,
-    "norm_position": _names,
-    "skip": _names,
-    "branch_scale": _scales,
-    "block": _integers,
-    "weight_transform": _names,
-    "inputs": _names,
-}
-
-
-def _load(source: str, target: str | None) -> tuple[Any, Any]:
-    if source == "digits":
-        if target is not None:
-            raise ValueError("--target goes with a file; digits has its classes")
-        return data.digits()
-    column: str | int | None = int(target) if target and re.fullmatch(r"-?\d+", target) else target
-    return data.read(source, target=column)
-
-
-def _targets(x: Any, y: Any, loss: str | None) -> tuple[Any, Any, str]:
-    """The targets as the loss takes them; without one, whole numbers are classes where they can be."""
-    if y.ndim == 1 and loss is not None and not Loss(loss).takes_classes:
-        return x, y[:, None].astype(float), loss
-    if y.ndim == 1 and loss is None and not (y.min() >= 0 and y.max() < len(y)):
-        raise ValueError(f"the target ranges from {y.min()} to {y.max()}, so it names no classes; give --loss mse")
-    return x, y, loss or ("cross_entropy" if y.ndim == 1 else "mse")
-
-
+@with_net
 def _measure(
+    request: Request,
     context: typer.Context,
-    depth: Annotated[
-        list[str] | None, typer.Option(help="Hidden layers: 64, a list 4,16,64 or a range 2:128:2.")
-    ] = None,
-    width: Annotated[list[str] | None, typer.Option(help="Units a hidden layer.")] = None,
-    activation: Annotated[list[str] | None, typer.Option(help="Such as tanh or 'leaky_relu(0.1)'.")] = None,
-    init: Annotated[list[str] | None, typer.Option(help="Such as xavier_normal or 'mean_field(1.5, 0.05)'.")] = None,
-    bias: Annotated[
-        list[str] | None, typer.Option(help="Init of the biases; none: what init brings, or zeros.")
-    ] = None,
-    norm: Annotated[list[str] | None, typer.Option(help="none, batch, layer or rms.")] = None,
-    norm_position: Annotated[list[str] | None, typer.Option(help="pre or post: before or after phi.")] = None,
-    skip: Annotated[
-        list[str] | None, typer.Option(help="none, residual, 'residual(order=pre)', rezero, highway or dense.")
-    ] = None,
-    branch_scale: Annotated[list[str] | None, typer.Option(help="Factor of a skip's branch, or 1/sqrt(L).")] = None,
-    block: Annotated[list[str] | None, typer.Option(help="Layers a skip spans.")] = None,
-    weight_transform: Annotated[
-        list[str] | None, typer.Option(help="none, weight_standardization or spectral_norm.")
-    ] = None,
-    tied: Annotated[bool, typer.Option("--tied", help="One set of weights for all layers: a recurrent net.")] = False,
-    inputs: Annotated[list[str] | None, typer.Option(help="first or every: which steps of a tied net get one.")] = None,
-    in_features: Annotated[list[str] | None, typer.Option(help="Columns of the input; from the data if given.")] = None,
-    out_features: Annotated[
-        list[str] | None, typer.Option(help="Units of the readout; from the data if given.")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="digits, FILE.csv or FILE.npz; standard normal samples otherwise.")
-    ] = None,
-    target: Annotated[
-        str | None, typer.Option(help="The target's column, by name or index; the last one otherwise.")
-    ] = None,
-    loss: Annotated[
-        str | None, typer.Option(help=f"{', '.join(LOSSES)}; such as 'huber(0.5)' or 'mse(reduction=sum)'.")
-    ] = None,
-    batch: Annotated[int | None, typer.Option(help="Samples of a run; all of the data, or 128, otherwise.")] = None,
-    seeds: Annotated[int, typer.Option(help="Runs a cell.")] = 8,
-    seed: Annotated[int, typer.Option(help="The first seed.")] = 0,
-    dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    threads: Annotated[int | None, typer.Option(help="At most this many.")] = None,
     out: Annotated[Path | None, typer.Option(help="Write tidy rows to a .csv, .json or .parquet file.")] = None,
     pictures: Annotated[Path | None, typer.Option("--plot", help="Draw pictures (.png) into this folder.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
     """Measure how signals pass deep nets at initialisation."""
-    fields = {name: _gather(name, context.params[name], parse) for name, parse in PARSERS.items()}
-    fields = {name: values for name, values in fields.items() if values}
-    fields = {"depth": [32], "width": [128]} | fields
-    single = context.info_name == "probe"
-    if single and (many := [name for name, values in fields.items() if len(values) > 1]):
-        raise ValueError(f"probe takes one value for {', '.join(many)}; use vgcore sweep to try several")
+    if single := context.info_name == "probe":
+        request.one("probe")
     _check_outputs(out, pictures)
-
-    x = y = None
-    if data is not None:
-        x, y, loss = _targets(*_load(data, target), loss)
-        fields.setdefault("in_features", [x.shape[1]])
-        fields.setdefault("out_features", [int(y.max()) + 1 if y.ndim == 1 else y.shape[1]])
-    elif loss is not None or target is not None:
-        raise ValueError(f"{'--loss' if loss else '--target'} needs targets; give --data")
-
-    base = MLP(tied=tied, **{name: values[0] for name, values in fields.items()})
-    grid = {name: values for name, values in fields.items() if len(values) > 1}
     started, interrupted = time.perf_counter(), False
     try:
-        result = sweep(
-            base,
-            x=x,
-            y=y,
-            loss=loss,
-            batch=batch,
-            seeds=seeds,
-            seed=seed,
-            dtype=dtype,
-            threads=threads,
-            progress=True,
-            **grid,
-        )
+        result = sweep(request.base, progress=True, **request.measurement, **request.grid)
     except KeyboardInterrupt as interrupt:
         result, interrupted = interrupt.sweep, True  # type: ignore[attr-defined]
     seconds = time.perf_counter() - started
 
     written = _write(result, out, pictures)
     if as_json:
-        print(
-            json.dumps(
-                _plain([_cell(cell, row, columns=single) for cell, row in zip(result, result.table(), strict=True)]),
-                indent=2,
-            )
-        )
+        _print_json([_cell(cell, row, columns=single) for cell, row in zip(result, result.table(), strict=True)])
     elif result.cells:
-        _show(result, base, source=data, seconds=seconds, layers=single)
+        _show(result, request.base, source=request.source, seconds=seconds, layers=single)
     for path in written:
         _say(f"wrote {path}")
     if interrupted:
@@ -237,6 +90,98 @@ app.command("probe", help="Measure one net, layer by layer.")(_measure)
 app.command("sweep", help="Measure every combination of the values given.")(_measure)
 
 
+FailOn = Annotated[
+    str, typer.Option(help="The least severity that returns 1: info, warning or critical; never for none.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+
+
+@app.command("diagnose", help="Judge a net, or every combination of the values given: what is wrong, where, and why.")
+@with_net
+def _diagnose(
+    request: Request,
+    rules: Annotated[
+        str, typer.Option(help=f"vgcore, or those of another tool, for comparison: {', '.join(compat.PRESETS)}.")
+    ] = "vgcore",
+    threshold: Annotated[
+        list[str] | None, typer.Option(help="Of a rule, in place of its warning's: RULE=VALUE, as often as needed.")
+    ] = None,
+    fail_on: FailOn = "warning",
+    explain: Annotated[bool, typer.Option("--explain", help="Say how each finding comes about.")] = False,
+    as_json: Json = False,
+) -> None:
+    known("severity", fail_on, (*SEVERITIES, "never"))
+    options: dict[str, Any] = {"thresholds": _thresholds(threshold), "explain": explain}
+    if rules == "vgcore":
+        judged = diagnose(sweep(request.base, progress=True, **request.measurement, **request.grid), **options)
+        judged = judged if request.grid else judged.cells[0]
+    else:
+        judged = diagnose(request.one(f"diagnose --rules {rules}"), rules=rules, **options, **request.measurement)
+    if as_json:
+        _print_json(judged.to_dict())
+    else:
+        _print_lines(report.lines(judged, width=_console().width))
+    _fail(judged, fail_on)
+
+
+@app.command("advise", help="Find changes that cure a net, by running each of them.")
+@with_net
+def _advise(
+    request: Request,
+    budget: Annotated[int, typer.Option(help="Most nets to run.")] = 150,
+    fail_on: FailOn = "warning",
+    as_json: Json = False,
+) -> None:
+    known("severity", fail_on, (*SEVERITIES, "never"))
+    given = dict(request.measurement)
+    x, y, batch = (given.pop(name) for name in ("x", "y", "batch"))
+    advised = advise(request.one("advise"), x if y is None else (x, y), batch=batch, budget=budget, **given)
+    if as_json:
+        _print_json(advised.to_dict())
+    else:
+        console = _console()
+        _print_lines(report.advice_summary(advised))
+        if advised:
+            console.print(_advice(advised))
+    _fail(advised.before, fail_on)
+
+
+def _thresholds(texts: list[str] | None) -> dict[str, float] | None:
+    pairs = [text.partition("=") for text in texts or []]
+    try:
+        return {name.strip(): float(value) for name, _, value in pairs} or None
+    except ValueError:
+        raise ValueError(f"--threshold takes RULE=VALUE, as in saturation=0.3, got {' '.join(texts or [])!r}") from None
+
+
+def _fail(judged: Diagnosis, fail_on: str) -> None:
+    """Return 1 where something as severe was found."""
+    if fail_on != "never" and judged.severity and SEVERITIES.index(judged.severity) >= SEVERITIES.index(fail_on):
+        raise typer.Exit(FOUND)
+
+
+def _print_lines(lines: Iterable[tuple[str, str]]) -> None:
+    console = _console()
+    for kind, line in lines:
+        console.print(line, style=STYLES.get(kind), markup=False, soft_wrap=True)
+
+
+def _advice(advised: Advised) -> Table:
+    """Before and after, a row a net; what is changed may take several lines."""
+    head, *body = report.advice_rows(advised)
+    rows = Table(box=box.SIMPLE_HEAD)
+    for name in head:
+        words = name in {"change", "verdict"}
+        rows.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+    for judged, row in zip((advised.before, *(advice.after for advice in advised)), body, strict=True):
+        rows.add_row(*map(escape, row), style=STYLES[judged.verdict])
+    return rows
+
+
+def _print_json(value: Any) -> None:
+    print(json.dumps(_plain(value), indent=2))
+
+
 @app.command("bench", help="Compare with torch, JAX and NumPy, as installed, on this machine: about a minute.")
 def _bench(
     shapes: Annotated[
@@ -247,7 +192,7 @@ def _bench(
     threads: Annotated[int | None, typer.Option(help="Keep the whole run to so many cores (Linux).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a record in JSON instead of tables.")] = False,
 ) -> None:
-    several = _gather("shapes", shapes or [SHAPES], lambda text: [bench.shape(part) for part in _split(text)])
+    several = gather("shapes", shapes or [SHAPES], lambda text: [bench.shape(part) for part in split(text)])
     if threads is not None:
         bench.keep_to(threads)
     machine, interrupted = bench.facts(), False

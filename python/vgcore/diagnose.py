@@ -330,7 +330,10 @@ def _foreign(
         if x is not None and batch is not None and batch < len(samples):
             rows = np.random.default_rng(each).choice(len(samples), batch, replace=False)
             samples, targets = samples[rows], None if y is None else np.asarray(y)[rows]
-        net = subject if isinstance(subject, Network) else spec.init(seed=each, dtype=dtype, x=samples)
+        net = subject
+        if isinstance(net, MLP):
+            looks = x is not None and "lsuv" in str(spec.init)
+            net = net.init(seed=each, dtype=dtype, x=samples if looks else None)
         passes.append(compat.measure(spec, net.state_dict(), samples, y=targets, loss=as_text(loss), seed=each))
     found = compat.judge(rules, passes)
     word = compat.verdict(found)

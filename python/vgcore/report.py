@@ -33,9 +33,13 @@ def count(value: float) -> str:
     return "no limit" if math.isinf(value) else f"{value:.0f}" if value < 1e6 else f"{value:.0e}"
 
 
-def lines(d: Diagnosis) -> Iterator[tuple[str, str]]:
+def lines(d: Diagnosis, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
     """The lines of a diagnosis, each with what it is: a severity, a verdict, `remedy` or `text`."""
-    yield d.verdict, d.summary
+
+    def filled(line: str, indent: int) -> str:
+        return textwrap.fill(line, min(width, WIDTH), subsequent_indent=" " * indent, break_long_words=False)
+
+    yield d.verdict, filled(d.summary, 4)
     if d.rules != "vgcore":
         yield "text", f"judged by the published rules of {d.rules}, not by vgcore's"
     if d.depth_limit is not None:
@@ -49,10 +53,10 @@ def lines(d: Diagnosis) -> Iterator[tuple[str, str]]:
     for finding in d.findings:
         layers = "layer" if len(finding.layers) == 1 else "layers"
         at = f" ({layers} {spans(finding.layers)})" if 0 < len(finding.layers) < d.spec.depth else ""
-        yield finding.severity, _filled(f"{finding.severity:8s} {finding.rule}: {finding.evidence}{at}", 9)
-        yield "remedy", _filled(f"         try {finding.remedy}", 13)
+        yield finding.severity, filled(f"{finding.severity:8s} {finding.rule}: {finding.evidence}{at}", 9)
+        yield "remedy", filled(f"         try {finding.remedy}", 13)
         for part in finding.explanation.splitlines():
-            yield "text", _filled(f"         {part}", 9)
+            yield "text", filled(f"         {part}", 9)
         for name in finding.picture:
             if d.probe is not None:
                 yield "text", f"         {spark(d.probe, name)}"
@@ -68,10 +72,6 @@ def labels(cells: Sequence[Diagnosis]) -> list[str]:
 def text(d: Diagnosis) -> str:
     """A diagnosis in plain text."""
     return "\n".join(line for _, line in lines(d))
-
-
-def _filled(line: str, indent: int) -> str:
-    return textwrap.fill(line, WIDTH, subsequent_indent=" " * indent, break_long_words=False)
 
 
 def spark(cell: Probe, column: str, most: int = 60) -> str:
@@ -144,22 +144,21 @@ def _picture(d: Diagnosis, finding: Finding) -> str:
     return f"<img alt='{finding.rule}' src='data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}'>"
 
 
-def advice_lines(a: Advised) -> Iterator[tuple[str, str]]:
-    """The lines of some advice, each with what it is: a verdict, or `text`: before and after side by side."""
+def advice_summary(a: Advised) -> Iterator[tuple[str, str]]:
+    """What was wrong, and how much was run, as lines with what they are."""
     yield a.before.verdict, a.before.summary
-    if not a.items:
+    if a.items:
+        yield "text", f"{a.tried} nets were run; each below was measured as the net as it is:"
+    else:
         healthy = a.before.word == "healthy"
         yield "text", "nothing to change" if healthy else f"none of {a.tried} nets tried was better"
-        return
-    yield "text", f"{a.tried} nets were run; each line below was measured as the net above it was:"
-    rows = [("", "as it is", *_measures(a.before))]
-    rows += [(f"{i}", advice.change, *_measures(advice.after)) for i, advice in enumerate(a.items, 1)]
+
+
+def advice_rows(a: Advised) -> list[tuple[str, ...]]:
+    """Before and after side by side: a head, the net as it is, and a row for each change."""
     head = ("", "change", "verdict", "dL/dz", "a layer", "z", "a layer", "correlation", "depth limit")
-    wide = [max(len(row[i]) for row in (head, *rows)) for i in range(len(head))]
-    kinds = ("head", a.before.verdict, *(advice.after.verdict for advice in a.items))
-    for kind, row in zip(kinds, (head, *rows), strict=True):
-        cells = (f"{cell:{'<' if i in {1, 2} else '>'}{wide[i]}}" for i, cell in enumerate(row))
-        yield kind, "  ".join(cells).rstrip()
+    rows = [("", "as it is", *_measures(a.before))]
+    return [head, *rows, *((f"{i}", each.change, *_measures(each.after)) for i, each in enumerate(a.items, 1))]
 
 
 def _measures(d: Diagnosis) -> tuple[str, ...]:
@@ -172,13 +171,34 @@ def _measures(d: Diagnosis) -> tuple[str, ...]:
     return (d.word, *itertools.chain(*pairs), f"{e.column('correlation')[-1]:.3f}", limit)
 
 
+def _advice_lines(a: Advised) -> Iterator[tuple[str, str]]:
+    yield from advice_summary(a)
+    if a.items:
+        rows = advice_rows(a)
+        wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        kinds = ("text", a.before.verdict, *(advice.after.verdict for advice in a.items))
+        for kind, row in zip(kinds, rows, strict=True):
+            cells = (f"{cell:{'<' if i in {1, 2} else '>'}{wide[i]}}" for i, cell in enumerate(row))
+            yield kind, "  ".join(cells).rstrip()
+
+
 def advice_text(a: Advised) -> str:
     """Some advice in plain text."""
-    return "\n".join(line for _, line in advice_lines(a))
+    return "\n".join(line for _, line in _advice_lines(a))
 
 
 def advice_html(a: Advised) -> str:
     """Some advice as an HTML table."""
     e = escape.escape
-    rows = (f"<span style='color:{COLOURS.get(kind, 'inherit')}'>{e(line)}</span>" for kind, line in advice_lines(a))
-    return f"<pre>{'<br>'.join(rows)}</pre>"
+    head, *body = advice_rows(a)
+    lines_ = "".join(
+        f"<p style='color:{COLOURS.get(kind, 'inherit')}'>{e(line)}</p>" for kind, line in advice_summary(a)
+    )
+    if not a.items:
+        return f"<div>{lines_}</div>"
+    judged = (a.before, *(advice.after for advice in a.items))
+    rows = "".join(
+        f"<tr style='color:{COLOURS[d.verdict]}'>{''.join(f'<td>{e(cell)}</td>' for cell in row)}</tr>"
+        for d, row in zip(judged, body, strict=True)
+    )
+    return f"<div>{lines_}<table><tr>{''.join(f'<th>{e(name)}</th>' for name in head)}</tr>{rows}</table></div>"
