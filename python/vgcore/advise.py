@@ -322,7 +322,7 @@ def advise(
     >>> import vgcore as vg
     >>> a = vg.advise(vg.MLP(depth=30, width=64, activation="relu", init="xavier_normal"))
     >>> a[0].change, a[0].after.verdict
-    ('init=xavier_normal(gain=1.413)', 'healthy')
+    ('init=xavier_normal(gain=1.411)', 'healthy')
     """
     if not isinstance(spec, MLP):
         raise TypeError(f"advise takes an MLP, which it can change, got {type(spec).__name__}")
