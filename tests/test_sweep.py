@@ -106,7 +106,7 @@ def test_a_net_that_diverges_is_a_row() -> None:
     s = vg.sweep(SPEC.replace(depth=40, init="mean_field(sigma_w=100)"), activation=["elu", "relu"], seeds=2)
     assert len(s) == 2
     assert [row["verdict"] for row in s.table()] == ["exploding", "exploding"]
-    assert [row["conditions"] for row in s.table()] == [("non-finite",), ()]
+    assert ["non-finite" in row["conditions"] for row in s.table()] == [True, False]
     assert (s[0].first_nonfinite >= 0).all()
     assert (s[1].first_nonfinite == -1).all()
     assert math.isnan(s.table()[0]["backward"].value)
