@@ -18,14 +18,14 @@ unexport PYTHONPATH
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check wheel lint bench gallery clean
+.PHONY: help demo test check wheel lint bench gallery diagnosis clean
 
 define say
 @printf '\n== %s\n' '$(1)'
 endef
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.installed ## Build, install into .venv, run the depth sweep, draw it into demo/
 	$(call say,demo: depth sweep)
@@ -67,6 +67,10 @@ bench: .venv/.installed ## Table of targets, claims, scan for cliffs: 15 minutes
 gallery: .venv/.installed ## Draw a picture of every kind and write docs/gallery.md: a minute
 	$(call say,gallery)
 	$(VENV)/python docs/gallery.py
+
+diagnosis: .venv/.installed ## Measure the tables of docs/diagnosis.md and write it: half a minute
+	$(call say,diagnosis)
+	$(VENV)/python docs/diagnosis.py
 
 clean: ## Remove all that is built
 	cargo clean

@@ -96,7 +96,7 @@ def nets(count: int, seed: int) -> list[tuple[vg.MLP, float]]:
 
 
 def said(spec: vg.MLP) -> dict[str, str]:
-    """The word of every judge: healthy, vanishing or exploding; of the other tools also whether they report anything."""
+    """The word of every judge: healthy, vanishing or exploding; of other tools also whether they report anything."""
     given = task(spec, JUDGE_SEED)
     words = {"vgcore": vg.diagnose(spec, seed=JUDGE_SEED, **given).verdict}
     passes = []
@@ -131,16 +131,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--nets", type=int, default=200, help="of either kind")
     parser.add_argument("--seed", type=int, default=0, help="of the draw of nets")
-    parser.add_argument("--out", type=Path, help="a .json file for everything")
+    parser.add_argument("--out", type=Path, help="a .json file for the scores")
     arguments = parser.parse_args()
 
     started = time.perf_counter()
     drawn = nets(arguments.nets, arguments.seed)
     ratios = [ratio for _, ratio in drawn]
     near = sum(abs(abs(ratio) - LIMIT) < math.log10(2) for ratio in ratios)
-    print(
-        f"{len(drawn)} nets, {near} of them within 2-fold of the limit; truth took {time.perf_counter() - started:.0f} s"
-    )
+    seconds = time.perf_counter() - started
+    print(f"{len(drawn)} nets, {near} of them within 2-fold of the limit; truth took {seconds:.0f} s")
     judged = [said(spec) for spec, _ in drawn]
     scores = {judge: score([words[judge] for words in judged], ratios) for judge in judged[0]}
     print(f"{'judge':28s} precision  recall  false alarms  missed  right direction")
@@ -159,10 +158,6 @@ def main() -> None:
             "arguments": {"nets": arguments.nets, "seed": arguments.seed},
             "near_the_limit": near,
             "scores": scores,
-            "nets": [
-                {"spec": spec.to_dict(), "log10_ratio": ratio if math.isfinite(ratio) else str(ratio), "said": words}
-                for (spec, ratio), words in zip(drawn, judged, strict=True)
-            ],
         }
         arguments.out.write_text(json.dumps(record, indent=1), encoding="utf-8")
 

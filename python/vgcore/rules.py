@@ -62,6 +62,7 @@ class Rule:
         thresholds: The least value for each severity that it can have.
         why: Why these thresholds.
         reference: Where they come from.
+        wrong: When it speaks without need, or is silent when it should not be.
         remedy: What helps.
         formula: What is computed, for a student.
         picture: Columns of the probe that show it.
@@ -73,6 +74,7 @@ class Rule:
     thresholds: Mapping[str, float]
     why: str
     reference: str
+    wrong: str
     remedy: str
     formula: str
     picture: tuple[str, ...]
@@ -173,7 +175,7 @@ def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
     )
     working = f"|log10 F_back - log10 F_forth| = |{back:.2f} - {forth:.2f}| = {value:.2f} decades."
     kinds = e.probe.spec.activation
-    if isinstance(kinds, str):
+    if isinstance(kinds, str) and e.probe.spec.norm is None and e.probe.spec.skip is None:
         try:
             gains = [calculate_gain(kinds, mode=mode) for mode in ("forward", "backward")]
         except ValueError:  # It lets nothing pass, or has no gain.
@@ -401,7 +403,7 @@ SCHOENHOLZ = "Schoenholz et al. 2017, arXiv:1611.01232"
 HANIN = "Hanin 2018, arXiv:1801.03744; Hanin and Nica 2018, arXiv:1812.05994"
 LIMITS = (
     "A constant factor a layer compounds; 32-fold from end to end leaves no learning rate that is within 6-fold of "
-    "right for both ends, 1000-fold none at all for one of them. 5.6-fold is the mild decay of tanh at Xavier scale."
+    "right for both ends; half and twice as many decades, 5.6- and 1000-fold, are worth knowing and hopeless."
 )
 FORWARD_LIMITS = (
     "The size of z matters where it meets something that has a size: data, the bend of phi, the loss, the range of a "
@@ -415,6 +417,8 @@ RULES: tuple[Rule, ...] = (
         DECADES,
         LIMITS,
         "Bengio et al. 1994; Hochreiter 1991; Glorot and Bengio 2010; " + SCHOENHOLZ,
+        "It sees an average sample, not every unit: a skip around a dead block hides the block. Optimisers that divide "
+        "by the size of a gradient, as Adam does, train through some of it.",
         "weights at the activation's critical scale, an activation with slope 1, a residual skip, or fewer layers",
         "|dL/dz_1|/|dL/dz_L| = F = f^(L-1), with f = sigma_w sqrt(E phi'(z)^2) a layer in a plain net",
         ("log10_delta_rms",),
@@ -426,6 +430,7 @@ RULES: tuple[Rule, ...] = (
         DECADES,
         LIMITS,
         "Bengio et al. 1994; Pascanu et al. 2013, arXiv:1211.5063; " + SCHOENHOLZ,
+        "Adam and clipping survive much of it; a learning rate chosen for the first layers does not reach the last.",
         "smaller weights (the critical scale), branches scaled by 1/sqrt(L), or layer norm within residual branches",
         "|dL/dz_1|/|dL/dz_L| = F = f^(L-1), with f = sigma_w sqrt(E phi'(z)^2) a layer in a plain net",
         ("log10_delta_rms",),
@@ -437,6 +442,7 @@ RULES: tuple[Rule, ...] = (
         FORWARD_DECADES,
         FORWARD_LIMITS,
         "Glorot and Bengio 2010; He et al. 2015, arXiv:1502.01852",
+        "Before a normalisation z may have any size, and nothing depends on it.",
         "the gain of the activation, or a normalisation",
         "|z_L|/|z_1| = F = f^(L-1), with f = sigma_w sqrt(E phi(z)^2 / E z^2) a layer in a plain net",
         ("log10_z_rms",),
@@ -448,6 +454,8 @@ RULES: tuple[Rule, ...] = (
         FORWARD_DECADES,
         FORWARD_LIMITS,
         "He et al. 2015, arXiv:1502.01852; Hanin and Rolnick 2018, arXiv:1803.01719",
+        "Sums along residual branches grow without harm where every branch starts with a normalisation; the "
+        "readout then gets larger numbers, no more.",
         "the gain of the activation, a normalisation, or branches scaled by 1/sqrt(L)",
         "|z_L|/|z_1| = F = f^(L-1), with f = sigma_w sqrt(E phi(z)^2 / E z^2) a layer in a plain net",
         ("log10_z_rms",),
@@ -459,6 +467,8 @@ RULES: tuple[Rule, ...] = (
         {"info": DECADES["warning"]},
         "As far apart as a change that counts by itself: a forward check alone would not see it.",
         "Glorot and Bengio 2010, equations 5 to 12; the factor is sqrt(E phi'^2 / E phi^2)",
+        "A normalisation on the way forward makes the two differ by design; then the backward rules alone say "
+        "whether that is bad.",
         "an activation whose two gains agree (relu, linear), a skip, or weights at the critical scale with biases",
         "log10 F_back - log10 F_forth; sigma_w cancels, and sqrt(E phi'(z)^2 E z^2 / E phi(z)^2) a layer is left",
         ("log10_z_rms", "log10_delta_rms"),
@@ -470,6 +480,7 @@ RULES: tuple[Rule, ...] = (
         {"info": DECADES["warning"]},
         "The shape of the usual plot of weight gradients, and every rule on their ratio, says nothing here.",
         "dL/dW_l = dL/dz_l h_(l-1)^T: one grows where the other shrinks",
+        "It describes a plot, not an illness: the illness is in the other findings.",
         "look at dL/dz (log10_delta_rms), not at dL/dW",
         "|dL/dW_l| = |dL/dz_l| |h_(l-1)| for one sample: F_W = F_back / F_forth",
         ("log10_wgrad_norm", "log10_delta_rms"),
@@ -481,6 +492,7 @@ RULES: tuple[Rule, ...] = (
         {"warning": 0.5, "critical": 0.9},
         "Half of the slopes are gone. ReLU's flat half is there at unit z too and does not count.",
         "Glorot and Bengio 2010; |phi'| below 1 % of its maximum, as in a probe's `saturated`",
+        "Softmax-like and gated nets saturate on purpose; at the start of training it still means lost gradient.",
         "smaller weights or biases, normalised inputs, a normalisation before the activation",
         "lost = 1 - P(|phi'(z)| >= 0.01 max|phi'|) / the same for standard normal z",
         ("saturated",),
@@ -492,6 +504,8 @@ RULES: tuple[Rule, ...] = (
         {"warning": 0.75, "critical": 0.99},
         "Once samples look alike, half of all ReLU units are off for all of them by chance; three quarters are not.",
         "Lu et al. 2019, arXiv:1903.06733",
+        "With few samples many units are off by chance: for 4 samples one in 16 is. Judge it on 100 samples "
+        "or more. Activations that are 0 on an interval, such as hardshrink, count as dead there.",
         "biases from 0 up, an activation with a slope below 0 (leaky_relu), a normalisation, wider layers",
         "dead = share of units j with phi(z_bj) = 0 for every sample b",
         ("dead",),
@@ -503,6 +517,9 @@ RULES: tuple[Rule, ...] = (
         {"warning": 6.0},
         "Nets of more than 6 depth scales did not train: what distinguishes two inputs is e^-6 = 1/400 of what it was.",
         SCHOENHOLZ + ", section 5",
+        "It is relative to the first layer: data that are all alike from the start cannot collapse. A "
+        "regression on a smooth target may want little more than the mean. Cosines closer to 1 than 1e-6 are "
+        "rounding in float32.",
         "smaller biases, weights at the critical scale, batch norm, or a residual skip",
         "folds = ln((1 - c_1)/(1 - c_L)), with c_l the mean cosine between z of two samples",
         ("correlation",),
@@ -514,6 +531,8 @@ RULES: tuple[Rule, ...] = (
         {"info": 0.5},
         "Beyond one half the samples have an effective rank below 2 beside what they have in common.",
         "Daneshmand et al. 2020, arXiv:2003.01652; " + HANIN,
+        "Fewer than 4 samples say nothing. One sample far larger than the others lowers the rank too: "
+        "normalise the data.",
         "wider layers, orthogonal weights, batch norm, or a residual skip",
         "(B/rank - 1)/(B - 1) - c^2, with rank = (tr G)^2/|G|^2 of the Gram matrix of B samples",
         ("effective_rank",),
@@ -525,6 +544,7 @@ RULES: tuple[Rule, ...] = (
         {"critical": 1e-9},
         "One such value makes every later one useless.",
         "IEEE 754",
+        "Never: but the layer is that of the dtype that was run; another dtype goes a little further.",
         "smaller weights, a normalisation, or scaled branches; not gradient clipping, which cannot divide inf",
         "z_(l+1) = W h_l overflows where |h_l| sigma_w exceeds the largest number of the dtype",
         ("log10_z_rms",),
@@ -537,6 +557,8 @@ RULES: tuple[Rule, ...] = (
         "10-fold below: what holds for wide nets no longer says what this one does. 0.5 decades are nets that differ "
         "3-fold either way.",
         HANIN,
+        "Estimated from the spread of 8 seeds; the drift of nets of equal weights (`tied`) is larger than its "
+        "steps say.",
         "wider layers, fewer of them, or orthogonal weights",
         "ln|J|^2 is nearly normal with variance v: its typical value is exp(-v/2) of its mean, v = 5 depth/width for "
         "He ReLU",
@@ -550,6 +572,8 @@ RULES: tuple[Rule, ...] = (
         "Below the least normal number digits are lost, below half the least subnormal one all is 0; a loss scale "
         "moves dL/dz as a whole, so it is judged with 1 at the last layer.",
         "IEEE 754; Micikevicius et al. 2018, arXiv:1710.03740",
+        "It speaks of the root mean square of a layer: single entries leave the range earlier. Accumulation "
+        "in a wider type, which hardware has, is not looked at.",
         "cure the vanishing or exploding; where only float16 is left, bfloat16 or loss scaling",
         "rms of z, a and dL/dz (1 at the last layer) against the range of each format",
         ("log10_z_rms", "log10_delta_rms"),
@@ -561,6 +585,7 @@ RULES: tuple[Rule, ...] = (
         {"info": 0.1},
         "With 8 seeds, one of them: one random net proves little.",
         "vgcore: a verdict is about the recipe, a run is one draw of it",
+        "It also speaks where the net lies close to the limit and nothing else is wrong.",
         "more seeds; a recipe farther from the limit",
         "each run's own |dL/dz_1|/|dL/dz_L| against the limits of the verdict",
         ("log10_delta_rms",),
@@ -602,7 +627,7 @@ def findings(e: Evidence, rules: Sequence[Rule] = RULES, *, explain: bool = Fals
         severity = min(reached[-1], hit.cap, key=SEVERITIES.index)
         opened: dict[str, Any] = {}
         if explain:
-            text = f"{rule.formula}.\n{hit.working}\n{rule.why}"
+            text = f"{rule.formula}.\n{hit.working}\n{rule.why}\nWhen this is wrong: {rule.wrong}"
             opened = {"explanation": text, "picture": rule.picture}
         threshold = rule.thresholds.get(severity, rule.least)
         found.append(
