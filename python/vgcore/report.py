@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html as escape
-import io
 import itertools
 import math
 import textwrap
@@ -138,10 +137,8 @@ def _picture(d: Diagnosis, finding: Finding) -> str:
         return "".join(f"<pre>{escape.escape(spark(d.probe, name))}</pre>" for name in finding.picture)
     from vgcore import plot
 
-    ax = plot.columns(d.probe, finding.picture, layers=finding.layers)
-    file = io.BytesIO()
-    ax.figure.canvas.print_figure(file, format="png", dpi=90, bbox_inches="tight")
-    return f"<img alt='{finding.rule}' src='data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}'>"
+    image = base64.b64encode(plot.columns_png(d.probe, finding.picture, layers=finding.layers)).decode()
+    return f"<img alt='{finding.rule}' src='data:image/png;base64,{image}'>"
 
 
 def advice_summary(a: Advised) -> Iterator[tuple[str, str]]:
