@@ -32,11 +32,15 @@ def count(value: float) -> str:
     return "no limit" if math.isinf(value) else f"{value:.0f}" if value < 1e6 else f"{value:.0e}"
 
 
+def _filled(line: str, width: int, indent: int) -> str:
+    return textwrap.fill(line, min(width, WIDTH), subsequent_indent=" " * indent, break_long_words=False)
+
+
 def lines(d: Diagnosis, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
     """The lines of a diagnosis, each with what it is: a severity, a verdict, `remedy` or `text`."""
 
     def filled(line: str, indent: int) -> str:
-        return textwrap.fill(line, min(width, WIDTH), subsequent_indent=" " * indent, break_long_words=False)
+        return _filled(line, width, indent)
 
     yield d.verdict, filled(d.summary, 4)
     if d.rules != "vgcore":
@@ -58,7 +62,7 @@ def lines(d: Diagnosis, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
             yield "text", filled(f"         {part}", 9)
         for name in finding.picture:
             if d.probe is not None:
-                yield "text", f"         {spark(d.probe, name)}"
+                yield "text", f"         {spark(d.probe, name, width=min(width, WIDTH) - 9)}"
 
 
 def labels(cells: Sequence[Diagnosis]) -> list[str]:
@@ -73,17 +77,21 @@ def text(d: Diagnosis) -> str:
     return "\n".join(line for _, line in lines(d))
 
 
-def spark(cell: Probe, column: str, most: int = 60) -> str:
-    """The seeds' mean of a column as a row of bars, layer 1 on the left."""
+def spark(cell: Probe, column: str, *, width: int = WIDTH) -> str:
+    """The seeds' mean of a column as a row of bars, layer 1 on the left; of evenly spread layers where it is long."""
     values = getattr(cell, column)
-    fine = np.where(np.isfinite(values), values, 0).sum(axis=0)
+    finite = np.isfinite(values)
+    if not finite.any():
+        return f"{column}: nowhere finite"
     with np.errstate(invalid="ignore"):
-        means = fine / np.isfinite(values).sum(axis=0)
-    chosen = means[np.unique(np.linspace(0, len(means) - 1, min(most, len(means))).round().astype(int))]
-    low, high = np.nanmin(chosen, initial=math.inf), np.nanmax(chosen, initial=-math.inf)
+        means = np.where(finite, values, 0).sum(axis=0) / finite.sum(axis=0)
+    low, high = np.nanmin(means), np.nanmax(means)
+    head, tail = f"{column}, {low:.3g} to {high:.3g}: |", f"| layer 1 to {cell.spec.depth}"
+    most = min(max(10, width - len(head + tail)), len(means))
+    chosen = means[np.linspace(0, len(means) - 1, most).round().astype(int)]
     span = high - low if high > low else 1.0
     bars = "".join(" " if math.isnan(v) else BARS[min(int(8 * (v - low) / span), 7)] for v in chosen)
-    return f"{column}, {low:.3g} to {high:.3g}: |{bars}| layer 1 to {cell.spec.depth}"
+    return f"{head}{bars}{tail}"
 
 
 COLOURS = {
@@ -141,11 +149,11 @@ def _picture(d: Diagnosis, finding: Finding) -> str:
     return f"<img alt='{finding.rule}' src='data:image/png;base64,{image}'>"
 
 
-def advice_summary(a: Advised) -> Iterator[tuple[str, str]]:
+def advice_summary(a: Advised, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
     """What was wrong, and how much was run, as lines with what they are."""
-    yield a.before.verdict, a.before.summary
+    yield a.before.verdict, _filled(a.before.summary, width, 4)
     if a.items:
-        yield "text", f"{a.tried} nets were run; each below was measured as the net as it is:"
+        yield "text", _filled(f"{a.tried} nets were run; each below was measured as the net as it is:", width, 4)
     else:
         healthy = a.before.word == "healthy"
         yield "text", "nothing to change" if healthy else f"none of {a.tried} nets tried was better"
@@ -165,7 +173,8 @@ def _measures(d: Diagnosis) -> tuple[str, ...]:
     e = Evidence(d.probe)
     pairs = [(power(change.rms), f"{e.factor(change):.3g}") for change in (e.backward, e.forward)]
     limit = "-" if d.depth_limit is None else count(d.depth_limit.value)
-    return (d.word, *itertools.chain(*pairs), f"{e.column('correlation')[-1]:.3f}", limit)
+    correlation = round(e.column("correlation")[-1], 3) + 0  # + 0 makes -0.0 plain 0.0
+    return (d.word, *itertools.chain(*pairs), f"{correlation:.3f}", limit)
 
 
 def _advice_lines(a: Advised) -> Iterator[tuple[str, str]]:
