@@ -141,7 +141,7 @@ def _advise(
         _print_json(advised.to_dict())
     else:
         console = _console()
-        _print_lines(report.advice_summary(advised, width=console.width))
+        _print_lines((kind, report.filled(line, console.width)) for kind, line in report.advice_summary(advised))
         if advised:
             console.print(_advice(advised, wide=console.width >= ROOMY))
     _fail(advised.before, fail_on)

@@ -32,34 +32,31 @@ def count(value: float) -> str:
     return "no limit" if math.isinf(value) else f"{value:.0f}" if value < 1e6 else f"{value:.0e}"
 
 
-def _filled(line: str, width: int, indent: int) -> str:
+def filled(line: str, width: int = WIDTH, *, indent: int = 4) -> str:
+    """A line as several where it is longer than the page, the others indented."""
     return textwrap.fill(line, min(width, WIDTH), subsequent_indent=" " * indent, break_long_words=False)
 
 
 def lines(d: Diagnosis, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
     """The lines of a diagnosis, each with what it is: a severity, a verdict, `remedy` or `text`."""
-
-    def filled(line: str, indent: int) -> str:
-        return _filled(line, width, indent)
-
-    yield d.verdict, filled(d.summary, 4)
+    yield d.verdict, filled(d.summary, width)
     if d.rules != "vgcore":
-        yield "text", f"judged by the published rules of {d.rules}, not by vgcore's"
+        yield "text", filled(f"judged by the published rules of {d.rules}, not by vgcore's", width)
     if d.depth_limit is not None:
-        yield "text", f"depth limit: {d.depth_limit}"
+        yield "text", filled(f"depth limit: {d.depth_limit}", width)
     if d.probe is not None and len(d.probe.seeds) > 1:
         runs = len(d.probe.seeds)
         agree = round(d.confidence * runs)
         yield "text", f"all {runs} runs agree" if agree == runs else f"{agree} of {runs} runs agree"
     for cell, name in zip(d.cells, labels(d.cells), strict=True):
-        yield cell.verdict, f"  {cell.word:40s} {name}"
+        yield cell.verdict, filled(f"  {cell.word:40s} {name}", width, indent=6)
     for finding in d.findings:
         layers = "layer" if len(finding.layers) == 1 else "layers"
         at = f" ({layers} {spans(finding.layers)})" if 0 < len(finding.layers) < d.spec.depth else ""
-        yield finding.severity, filled(f"{finding.severity:8s} {finding.rule}: {finding.evidence}{at}", 9)
-        yield "remedy", filled(f"         try {finding.remedy}", 13)
+        yield finding.severity, filled(f"{finding.severity:8s} {finding.rule}: {finding.evidence}{at}", width, indent=9)
+        yield "remedy", filled(f"         try {finding.remedy}", width, indent=13)
         for part in finding.explanation.splitlines():
-            yield "text", filled(f"         {part}", 9)
+            yield "text", filled(f"         {part}", width, indent=9)
         for name in finding.picture:
             if d.probe is not None:
                 yield "text", f"         {spark(d.probe, name, width=min(width, WIDTH) - 9)}"
@@ -146,14 +143,14 @@ def _picture(d: Diagnosis, finding: Finding) -> str:
     from vgcore import plot
 
     image = base64.b64encode(plot.columns_png(d.probe, finding.picture, layers=finding.layers)).decode()
-    return f"<img alt='{finding.rule}' src='data:image/png;base64,{image}'>"
+    return f"<img alt='{escape.escape(finding.rule)}' src='data:image/png;base64,{image}'>"
 
 
-def advice_summary(a: Advised, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
+def advice_summary(a: Advised) -> Iterator[tuple[str, str]]:
     """What was wrong, and how much was run, as lines with what they are."""
-    yield a.before.verdict, _filled(a.before.summary, width, 4)
+    yield a.before.verdict, a.before.summary
     if a.items:
-        yield "text", _filled(f"{a.tried} nets were run; each below was measured as the net as it is:", width, 4)
+        yield "text", f"{a.tried} nets were run; each below was measured as the net as it is:"
     else:
         healthy = a.before.word == "healthy"
         yield "text", "nothing to change" if healthy else f"none of {a.tried} nets tried was better"
@@ -178,7 +175,7 @@ def _measures(d: Diagnosis) -> tuple[str, ...]:
 
 
 def _advice_lines(a: Advised) -> Iterator[tuple[str, str]]:
-    yield from advice_summary(a)
+    yield from ((kind, filled(line)) for kind, line in advice_summary(a))
     if a.items:
         rows = advice_rows(a)
         wide = [max(map(len, column)) for column in zip(*rows, strict=True)]
