@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 import vgcore as vg
-from vgcore import cli, options
+from vgcore import cli, compat, options, report
 
 COMMAND = [sys.executable, "-c", "from vgcore.cli import main; main()"]
 SMALL = ["--width", "8", "--seeds", "2"]
@@ -27,6 +27,37 @@ SMALL = ["--width", "8", "--seeds", "2"]
 
 def run(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*COMMAND, *arguments], capture_output=True, text=True, check=False, cwd=cwd, timeout=120)
+
+
+def on_terminal(*arguments: str, columns: int, **environment: str) -> tuple[int, str]:
+    """What a command returns, and what it shows on a terminal of so many columns, with its colour codes."""
+    ours, theirs = pty.openpty()
+    whole = {name: value for name, value in os.environ.items() if name not in {"NO_COLOR", "FORCE_COLOR"}}
+    whole |= {"TERM": "xterm-256color", "COLUMNS": str(columns)} | environment
+    with subprocess.Popen([*COMMAND, *arguments], stdout=theirs, stderr=-1, env=whole) as process:
+        os.close(theirs)
+        shown = b""
+        try:
+            while chunk := os.read(ours, 65536):
+                shown += chunk
+        except OSError:  # the other end is closed
+            pass
+    os.close(ours)
+    return process.returncode, shown.decode()
+
+
+def plain(shown: str) -> list[str]:
+    """Lines without their colours."""
+    return re.sub(r"\x1b\[[\d;]*m", "", shown).splitlines()
+
+
+def strict_json(text: str) -> Any:
+    """JSON without what only Python takes for it."""
+
+    def refuse(name: str) -> None:
+        pytest.fail(f"{name} is no JSON")
+
+    return json.loads(text, parse_constant=refuse)
 
 
 def test_a_probe_prints_factors_and_layers_and_returns_0() -> None:
@@ -151,19 +182,8 @@ def test_a_probe_shows_the_columns_that_its_net_has(options: list[str], there: l
 
 
 def test_a_table_of_long_texts_loses_nothing_on_a_narrow_terminal() -> None:
-    ours, theirs = pty.openpty()
     arguments = ["sweep", "--depth", "4", "--skip", "none,highway(gate_bias=-3)", "--norm", "none,layer(eps=0.125)"]
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "NO_COLOR": "1"}
-    with subprocess.Popen([*COMMAND, *arguments, *SMALL], stdout=theirs, stderr=-1, env=environment):
-        os.close(theirs)
-        shown = b""
-        try:
-            while chunk := os.read(ours, 65536):
-                shown += chunk
-        except OSError:  # the other end is closed
-            pass
-    os.close(ours)
-    lines = re.sub(r"\x1b\[[\d;]*m", "", shown.decode()).splitlines()
+    lines = plain(on_terminal(*arguments, *SMALL, columns=80)[1])
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
     # Numbers stand in one line, texts in as many as they need.
@@ -217,6 +237,20 @@ def test_a_run_that_diverges_is_a_row_and_returns_1() -> None:
         (["probe", "--tied", "--skip", "dense"], ["tied=True", "dense"]),
         (["probe", "--activation", "tnah", "--out", "new/a.csv", "--plot", "pictures"], ["tnah"]),
         (["prob"], ["prob"]),
+        (["diagnose", "--fail-on", "criticl"], ["unknown severity 'criticl'", "'critical'", "warning", "never"]),
+        (["advise", "--fail-on", "all"], ["unknown severity 'all'", "info, warning, critical, never"]),
+        (["diagnose", "--threshold", "saturation"], ["--threshold", "RULE=VALUE", "'saturation'"]),
+        (["diagnose", "--threshold", "saturation=low"], ["--threshold", "RULE=VALUE", "'saturation=low'"]),
+        (["diagnose", "--threshold", "saturatoin=0.3"], ["unknown rule 'saturatoin'", "'saturation'"]),
+        (["diagnose", "--threshold", "dead_units=-1"], ["dead_units", "positive number", "-1"]),
+        (["diagnose", "--threshold", "dead_units=nan"], ["dead_units", "positive number", "nan"]),
+        (["diagnose", "--rules", "sagemakr"], ["unknown rule set 'sagemakr'", "'sagemaker'"]),
+        (["diagnose", "--rules", "dlcheck", "--threshold", "saturation=1"], ["thresholds", "vgcore's", "dlcheck"]),
+        (["diagnose", "--rules", "dlcheck", "--depth", "3,4"], ["--rules dlcheck", "one value for depth"]),
+        (["advise", "--depth", "3,4", "--norm", "none,layer"], ["advise takes one value for depth, norm", "sweep"]),
+        (["advise", "--budget", "0"], ["budget must be 1 or more", "got 0"]),
+        (["advise", "--rules", "sagemaker"], ["--rules"]),
+        (["diagnose", "--data", "digits", "--out-features", "3"], ["y"]),
     ],
 )
 def test_bad_input_is_one_clear_error_and_returns_2(arguments: list[str], words: list[str], tmp_path: Path) -> None:
@@ -265,6 +299,202 @@ def test_a_terminal_gets_a_live_bar_with_the_time_left_on_stderr_alone() -> None
     assert b"left" in shown
     assert "cells x 4 seeds" in out
     assert "elapsed" not in out
+
+
+# Judge and advise
+
+HEALTHY = ["--depth", "6", "--width", "32", "--seeds", "3"]
+MILD = ["--depth", "50", "--width", "32", "--activation", "tanh", "--init", "xavier_normal", "--seeds", "3"]
+SLOW = ["--depth", "50", "--width", "32", "--activation", "tanh", "--init", "xavier_normal(gain=1.6667)"]
+SICK = ["--depth", "30", "--width", "32", "--activation", "sigmoid", "--seeds", "3"]
+SICK_SPEC = vg.MLP(depth=30, width=32, activation="sigmoid")
+
+
+@pytest.mark.parametrize("command", ["diagnose", "advise"])
+@pytest.mark.parametrize(
+    ("net", "fail_on", "code"),
+    [
+        (HEALTHY, "info", 0),
+        (MILD, "info", 1),
+        (MILD, None, 0),
+        (SLOW, None, 1),
+        (SLOW, "critical", 0),
+        (SICK, "critical", 1),
+        (SICK, "never", 0),
+    ],
+    ids=["healthy", "info", "only info", "warning", "only a warning", "critical", "never"],
+)
+def test_findings_from_a_severity_on_return_1(command: str, net: list[str], fail_on: str | None, code: int) -> None:
+    done = run(command, *net, *([] if fail_on is None else ["--fail-on", fail_on]))
+    assert (done.returncode, done.stderr) == (code, "")
+
+
+def test_a_diagnosis_in_the_shell_is_the_one_of_python() -> None:
+    done = run("diagnose", *SICK)
+    assert done.stdout == f"{vg.diagnose(SICK_SPEC, seeds=3)}\n"
+    assert "\x1b" not in done.stdout
+    explained = run("diagnose", *SICK, "--explain")
+    assert explained.stdout == f"{vg.diagnose(SICK_SPEC, seeds=3, explain=True)}\n"
+    assert "|dL/dz_1|/|dL/dz_L| = F = f^(L-1)" in explained.stdout
+    assert "log10_delta_rms, " in explained.stdout
+
+
+def test_a_diagnosis_in_json_is_the_one_of_python() -> None:
+    done = run("diagnose", *SICK, "--json")
+    expected = vg.diagnose(SICK_SPEC, seeds=3).to_dict()
+    assert strict_json(done.stdout) == json.loads(json.dumps(cli._plain(expected)))
+    assert done.returncode == 1
+
+
+@pytest.mark.parametrize(
+    "net",
+    [
+        ["--depth", "9", "--seeds", "1"],
+        ["--depth", "9", "--init", "zeros"],
+        ["--depth", "99", "--activation", "softplus", "--init", "normal(std=100)"],
+    ],
+    ids=["one seed", "zeros", "not finite"],
+)
+@pytest.mark.parametrize("command", ["diagnose", "advise"])
+def test_json_has_null_where_there_is_no_number(command: str, net: list[str]) -> None:
+    found = strict_json(run(command, "--width", "16", "--json", *net).stdout)
+    found = found["before"] if command == "advise" else found
+    if "--seeds" in net:
+        assert found["depth_limit"]["low"] is None
+    else:
+        assert found["depth_limit"] is None
+
+
+@pytest.mark.parametrize("rules", compat.PRESETS)
+def test_the_rules_of_another_tool_are_said_to_be_theirs(rules: str) -> None:
+    done = run("diagnose", *SICK, "--rules", rules, "--json")
+    found = strict_json(done.stdout)
+    assert (found["rules"], found["verdict"], found["depth_limit"]) == (rules, "vanishing", None)
+    assert found["summary"].startswith(f"{compat.PRESETS[rules].title} would say vanishing: ")
+    assert all(finding["rule"].startswith(f"{rules}.") for finding in found["findings"])
+    assert done.returncode == 1
+
+
+def test_thresholds_are_given_rule_by_rule() -> None:
+    assert run("diagnose", *SLOW, "--threshold", "backward_exploding=3").returncode == 0
+    thresholds = ["--threshold", "backward_vanishing=0.5", "--threshold", "finite_width = 0.01"]
+    done = run("diagnose", *MILD, *thresholds)
+    assert done.returncode == 1
+    assert re.search(r"^(warning|critical) +backward_vanishing", done.stdout, flags=re.MULTILINE)
+    assert re.search(r"^warning +finite_width", done.stdout, flags=re.MULTILINE)
+
+
+def test_every_cell_of_a_grid_is_judged() -> None:
+    grid = ["--depth", "4,30", "--activation", "relu,sigmoid", "--width", "32", "--seeds", "3"]
+    done = run("diagnose", *grid)
+    assert done.stdout.startswith("of 4 cells 2 healthy, 2 vanishing; worst: vanishing (backward), collapsed: ")
+    cells = re.findall(r"^  (\w+).* depth (\d+), activation (\w+)$", done.stdout, flags=re.MULTILINE)
+    assert sorted(cells) == [
+        ("healthy", "30", "relu"),
+        ("healthy", "4", "relu"),
+        ("vanishing", "30", "sigmoid"),
+        ("vanishing", "4", "sigmoid"),
+    ]
+    assert done.returncode == 1
+    listed = strict_json(run("diagnose", *grid, "--json").stdout)["cells"]
+    assert [(cell["verdict"], str(cell["spec"]["depth"]), cell["spec"]["activation"]) for cell in listed] == cells
+
+
+def test_data_are_judged_with_their_loss() -> None:
+    net = ["--data", "digits", "--batch", "32", "--depth", "12", "--width", "32", "--activation", "sigmoid"]
+    x, y = vg.data.digits()
+    spec = vg.MLP(depth=12, width=32, activation="sigmoid", in_features=64, out_features=10)
+    expected: dict[str, Any] = {"x": x, "y": y, "loss": "cross_entropy", "batch": 32}
+    assert run("diagnose", *net).stdout == f"{vg.diagnose(spec, **expected)}\n"
+    found = strict_json(run("advise", *net, "--json").stdout)
+    a = vg.advise(spec, (x, y), batch=32)
+    assert found == json.loads(json.dumps(cli._plain(a.to_dict())))
+    assert found["advice"][0]["cures"] is True
+
+
+def test_advice_in_the_shell_is_the_one_of_python() -> None:
+    done = run("advise", *SICK)
+    a = vg.advise(SICK_SPEC, seeds=3)
+    words = " ".join(done.stdout.split())
+    assert words.startswith(a.before.summary)
+    assert f"{a.tried} nets were run" in words
+    assert "\x1b" not in done.stdout
+    for i, row in enumerate(report.advice_rows(a)[2:], 1):
+        (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == [str(i)]]
+        assert line.split()[-6:] == list(row[-6:])
+        assert row[1].split(",")[0] in line
+        assert row[2] in line
+    assert run("advise", *HEALTHY).stdout.endswith("\nnothing to change\n")
+
+
+@pytest.mark.parametrize("budget", [1, 3])
+def test_a_budget_is_kept(budget: int) -> None:
+    assert strict_json(run("advise", *SICK, "--budget", str(budget), "--json").stdout)["tried"] == 1 + budget
+
+
+@pytest.mark.parametrize("columns", [80, 120, 200])
+def test_advice_fits_the_terminal_and_is_coloured(columns: int) -> None:
+    code, shown = on_terminal("advise", *SICK, columns=columns)
+    lines = plain(shown)
+    assert code == 1
+    assert max(map(len, lines)) <= columns
+    assert "\x1b[34m" in shown  # vanishing: blue
+    assert "\x1b[32m" in shown  # healthy: green
+    a = vg.advise(SICK_SPEC, seeds=3)
+    text = "\n".join(lines)
+    numbers = r" +".join(map(re.escape, ("10^-14.8", "1", "1.000", "3")))
+    assert re.search(numbers if columns < 130 else r"10\^-14\.8 +0\.308 +1 +1 +1\.000 +3", text), text
+    # Each verdict in one line, each change in at most a few.
+    assert sum("healthy" in line for line in lines) == sum(advice.after.verdict == "healthy" for advice in a)
+    assert len(lines) < 12 + 4 * len(a)
+
+
+def test_a_diagnosis_is_coloured_on_a_terminal_and_fits_it() -> None:
+    code, shown = on_terminal("diagnose", *SICK, "--explain", columns=80)
+    assert code == 1
+    assert max(map(len, plain(shown))) <= 80
+    for colour in ("\x1b[34m", "\x1b[31m", "\x1b[33m", "\x1b[36m", "\x1b[2m"):  # verdict, severities, remedies
+        assert colour in shown
+    wide = vg.diagnose(SICK_SPEC, seeds=3)
+    assert " ".join(" ".join(plain(shown)).split()).startswith(" ".join(wide.summary.split()))
+
+
+def test_no_colours_where_none_are_wanted() -> None:
+    _, shown = on_terminal("diagnose", *SICK, columns=80, NO_COLOR="1")
+    assert not re.search(r"\x1b\[3\dm", shown)
+
+
+@pytest.mark.parametrize("command", [["diagnose", "--depth", "2:150"], ["advise", "--depth", "30"]])
+def test_a_reader_who_has_seen_enough_ends_it_quietly(command: list[str]) -> None:
+    arguments = [
+        *COMMAND,
+        *command,
+        "--width",
+        "8",
+        "--seeds",
+        "2",
+        "--batch",
+        "4",
+        "--init",
+        "xavier_normal",
+        "--json",
+    ]
+    with subprocess.Popen(arguments, stdout=-1, stderr=-1) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.read(1)
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=60) in {0, 1}
+
+
+@pytest.mark.parametrize("command", ["diagnose", "advise"])
+def test_help_names_every_option_of_a_judgement(command: str) -> None:
+    done = run(command, "--help")
+    assert done.returncode == 0
+    own = {"diagnose": ["--rules", "--threshold", "--explain"], "advise": ["--budget"]}[command]
+    for option in ("--depth", "--activation", "--data", "--seeds", "--fail-on", "--json", *own):
+        assert option in done.stdout
 
 
 def test_the_version_is_the_crate_s() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 import doctest
 import itertools
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -16,6 +17,7 @@ from matplotlib.axes import Axes
 
 import vgcore as vg
 from vgcore import plot
+from vgcore.rules import RULES
 
 mpl.use("Agg")
 
@@ -375,6 +377,131 @@ def test_cells_without_a_number_are_hatched_and_explained(diverged: vg.Probe, de
         "diverged: a value of a run is not finite",
         "dead: the signal of a run is exactly 0",
     ]
+
+
+# Columns
+
+
+def shaded(ax: Axes) -> list[tuple[float, float]]:
+    """Where layers are shaded, from and to."""
+    boxes = [patch.get_extents().transformed(ax.transData.inverted()) for patch in ax.patches]
+    return [(round(box.x0, 6), round(box.x1, 6)) for box in boxes]
+
+
+def test_columns_are_drawn_as_they_were_measured(probe: vg.Probe) -> None:
+    ax = plot.columns(probe, ["log10_z_rms", "log10_delta_rms", "log10_wgrad_norm"])
+    assert labels(ax) == ["forward scale z (rms)", "backward signal dL/dz (rms)", "weight gradient dL/dW (norm)"]
+    columns = probe.log10_z_rms, probe.log10_delta_rms, probe.log10_wgrad_norm
+    for line, column in zip(ax.get_lines(), columns, strict=True):
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 13))
+        np.testing.assert_array_equal(line.get_ydata(), column.mean(axis=0))
+    assert all(re.fullmatch(r"\$\\mathdefault\{10\^\{-?\d+\}\}\$", label) for label in ticks(ax))
+    assert ax.get_xlabel() == "layer (1 = input side)"
+    assert ax.get_ylabel() == "size"
+    assert (
+        ax.get_title("left")
+        .replace("\n", " ")
+        .endswith("mean ± 1 std over 4 seeds, batch 16, float32, random cotangent")
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("saturated", "share of (sample, unit) with a flat slope"),
+        ("dead", "share of units that are 0 for all samples"),
+        ("correlation", "mean cosine of two samples' z"),
+        ("effective_rank", "effective rank of h"),
+        ("log10_delta_rms", "backward signal dL/dz (rms)"),
+        ("log10_bgrad_norm", "log10_bgrad_norm"),
+    ],
+)
+def test_one_column_is_named_at_the_axis(probe: vg.Probe, name: str, label: str) -> None:
+    ax = plot.columns(probe, [name])
+    assert ax.get_ylabel() == label
+    assert (r"\mathdefault{10^" in "".join(ticks(ax))) == name.startswith("log10_")
+    np.testing.assert_array_equal(heights(ax)[0], getattr(probe, name).mean(axis=0))
+
+
+def test_columns_that_are_no_powers_keep_plain_numbers(probe: vg.Probe) -> None:
+    assert "mathdefault{10^" not in "".join(ticks(plot.columns(probe, ["correlation", "log10_z_rms"])))
+
+
+@pytest.mark.parametrize(
+    ("layers", "stretches"),
+    [
+        ((), []),
+        ((0,), [(0.5, 1.5)]),
+        ((11,), [(11.5, 12.5)]),
+        ((0, 1, 2, 5, 7, 8), [(0.5, 3.5), (5.5, 6.5), (7.5, 9.5)]),
+        (range(12), [(0.5, 12.5)]),
+    ],
+)
+def test_the_layers_of_a_finding_are_shaded(probe: vg.Probe, layers: Any, stretches: list[tuple[float, float]]) -> None:
+    ax = plot.columns(probe, ["correlation"], layers=layers)
+    assert shaded(ax) == stretches
+    assert all(patch.get_zorder() < ax.get_lines()[0].get_zorder() for patch in ax.patches)
+
+
+def test_gaps_of_a_column_are_named(diverged: vg.Probe, dead: vg.Probe) -> None:
+    assert labels(plot.columns(diverged, ["log10_delta_rms"])) == [
+        "backward signal dL/dz (rms) (gap: 3 of 3 runs diverged)"
+    ]
+    assert labels(plot.columns(dead, ["log10_z_rms"])) == ["forward scale z (rms) (gap: 3 of 3 runs exactly 0)"]
+
+
+def test_every_finding_has_a_picture_that_can_be_drawn(diverged: vg.Probe, dead: vg.Probe, probe: vg.Probe) -> None:
+    narrow = vg.probe(NET.replace(depth=80, activation="relu", init="xavier_normal"), seeds=4)
+    for cell in (diverged, dead, probe, narrow):
+        for finding in vg.diagnose(cell, explain=True).findings:
+            ax = plot.columns(cell, finding.picture, layers=finding.layers)
+            assert len(ax.get_lines()) == len(finding.picture) > 0
+            assert len(shaded(ax)) >= bool(finding.layers)
+            plt.close("all")
+    for rule in RULES:
+        assert len(plot.columns(narrow, rule.picture).get_lines()) == len(rule.picture)
+        plt.close("all")
+
+
+def test_a_column_of_one_layer_is_a_point() -> None:
+    ax = plot.columns(vg.probe(NET.replace(depth=1), seeds=2), ["correlation"], layers=[0])
+    assert [len(height) for height in heights(ax)] == [1]
+    assert ticks(ax, "x") == ["1"]
+
+
+def test_columns_go_on_the_axes_given(probe: vg.Probe) -> None:
+    figure, (left, right) = plt.subplots(1, 2)
+    assert plot.columns(probe, ["dead"], ax=right) is right
+    assert right.has_data()
+    assert not left.has_data()
+    assert plt.get_fignums() == [figure.number]
+
+
+def test_columns_as_a_file_leave_no_figure_behind(probe: vg.Probe) -> None:
+    assert plot.columns_png(probe, ["correlation"], layers=[3]).startswith(b"\x89PNG")
+    assert plt.get_fignums() == []
+
+
+def test_unknown_columns_are_refused_and_the_known_listed(probe: vg.Probe) -> None:
+    message = r"unknown column 'corelation' \(did you mean 'correlation'\?\); choose from: log10_z_rms, "
+    with pytest.raises(ValueError, match=message):
+        plot.columns(probe, ["correlation", "corelation"])
+    with pytest.raises(ValueError, match="unknown column 'first_nonfinite'"):
+        plot.columns(probe, ["first_nonfinite"])
+    with pytest.raises(ValueError, match="nothing to draw: no column is named"):
+        plot.columns(probe, [])
+
+
+@pytest.mark.parametrize("wrong", [NET, None, "tanh", 3], ids=str)
+def test_columns_are_those_of_a_probe(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=f"expected a Probe, got {type(wrong).__name__}"):
+        plot.columns(wrong, ["correlation"])
+
+
+def test_columns_without_matplotlib_name_the_extra(probe: vg.Probe, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.pyplot", None)
+    with pytest.raises(ImportError, match=r"matplotlib.*vgcore\[plot\]"):
+        plot.columns(probe, ["correlation"])
 
 
 # All pictures

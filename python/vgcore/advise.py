@@ -11,6 +11,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vgcore import reference
 from vgcore.diagnose import Diagnosis, judge
 from vgcore.evidence import Evidence
 from vgcore.gain import calculate_gain
@@ -223,11 +224,13 @@ class _Candidate:
         return sum(remedy.cost for remedy in self.remedies)
 
 
-def _candidates(spec: MLP, before: Diagnosis) -> Iterator[_Candidate]:
-    """Single changes that make a net, each net once."""
+def _candidates(spec: MLP, before: Diagnosis, *, keep_input: bool) -> Iterator[_Candidate]:
+    """Single changes that make a net, each net once; with the same input where data are given, which do not change."""
     known = {spec.id}
     for remedy in REMEDIES:
         for fields in remedy.propose(spec, before):
+            if keep_input and "width" in fields and spec.in_features is None:
+                fields = {**fields, "in_features": spec.width}  # noqa: PLW2901
             try:
                 changed = spec.replace(**fields)
             except ValueError:  # This net cannot have it, such as a skip around blocks that do not divide the depth.
@@ -255,6 +258,13 @@ def _pairs(spec: MLP, singles: Sequence[_Candidate], known: set[str]) -> Iterato
 def _changed(spec: MLP, changed: MLP) -> Fields:
     """The fields that differ."""
     return {name: getattr(changed, name) for name in FIELDS if getattr(changed, name) != getattr(spec, name)}
+
+
+def _shapes(spec: MLP) -> tuple[Any, ...]:
+    """What a net takes and gives: its features, its steps with an input of their own, and its outputs."""
+    layers = reference.Plan.of(spec).layers
+    steps = spec.depth if spec.inputs == "every" else None
+    return spec.in_features or layers[0].width, steps, spec.out_features or layers[-1].output
 
 
 def _words(spec: MLP, changed: MLP) -> str:
@@ -326,8 +336,12 @@ def advise(
     """
     if not isinstance(spec, MLP):
         raise TypeError(f"advise takes an MLP, which it can change, got {type(spec).__name__}")
+    if not isinstance(budget, int):
+        raise TypeError(f"budget must be an integer, got {budget!r} ({type(budget).__name__})")
     if budget < 1:
         raise ValueError(f"budget must be 1 or more nets, got {budget}")
+    if isinstance(data, tuple) and len(data) != 2:
+        raise ValueError(f"data must be samples, or a pair of samples and targets, got a tuple of {len(data)}")
     x, y = data if isinstance(data, tuple) else (data, None)
     if y is not None and loss is None:
         loss = "cross_entropy" if np.ndim(y) == 1 else "mse"
@@ -339,22 +353,30 @@ def advise(
         return [judge(cells[i]) for i in range(len(specs))]
 
     full = {"seeds": seeds, "batch": batch}
-    rows = min(SCREEN["batch"], batch or SCREEN["batch"], SCREEN["batch"] if x is None else len(np.asarray(x)))
-    quick = {"seeds": min(SCREEN["seeds"], seeds), "batch": rows}
     (before,) = run([spec], **full)
     if before.word == "healthy":
         return Advised(before, (), 1)
+    rows = min(SCREEN["batch"], batch or SCREEN["batch"], SCREEN["batch"] if x is None else len(np.asarray(x)))
+    quick = {"seeds": min(SCREEN["seeds"], seeds), "batch": rows}
 
     judged: list[tuple[_Candidate, Diagnosis]] = []
+    given = 0 if x is None else 2 if y is None else 3  # of the shapes of a net, those that the data have
+
+    def suits(changed: MLP) -> bool:
+        """Whether a changed net can be run on what the net was run on."""
+        if rows == 1 and str(changed.norm).startswith("batch"):
+            return False
+        return not given or _shapes(changed)[:given] == _shapes(spec)[:given]
 
     def screen(candidates: Iterable[_Candidate]) -> None:
-        more = list(itertools.islice(candidates, budget - len(judged)))
+        suitable = (candidate for candidate in candidates if suits(candidate.spec))
+        more = list(itertools.islice(suitable, budget - len(judged)))
         judged.extend(zip(more, run([candidate.spec for candidate in more], **quick), strict=True))
 
     def cures() -> int:
         return sum(d.word == "healthy" for _, d in judged)
 
-    singles = list(_candidates(spec, before))
+    singles = list(_candidates(spec, before, keep_input=x is not None))
     screen(candidate for candidate in singles if not candidate.remedies[0].slow)
     if cures() < ENOUGH:
         screen(candidate for candidate in singles if candidate.remedies[0].slow)

@@ -37,6 +37,7 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 DIVERGED = FOUND = 1
 USAGE, INTERRUPTED = 2, 130
 WIDE = 1000  # columns that no table needs
+ROOMY = 130  # columns from which on advice has a line a net
 SHAPES = "16x32,64x32,256x32,256x256"  # of bench
 LEGEND = """\
 x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. forward: z, toward the output;
@@ -140,9 +141,9 @@ def _advise(
         _print_json(advised.to_dict())
     else:
         console = _console()
-        _print_lines(report.advice_summary(advised))
+        _print_lines((kind, report.filled(line, console.width)) for kind, line in report.advice_summary(advised))
         if advised:
-            console.print(_advice(advised))
+            console.print(_advice(advised, wide=console.width >= ROOMY))
     _fail(advised.before, fail_on)
 
 
@@ -166,13 +167,25 @@ def _print_lines(lines: Iterable[tuple[str, str]]) -> None:
         console.print(line, style=STYLES.get(kind), markup=False, soft_wrap=True)
 
 
-def _advice(advised: Advised) -> Table:
-    """Before and after, a row a net; what is changed may take several lines."""
-    head, *body = report.advice_rows(advised)
+def _advice(advised: Advised, *, wide: bool) -> Table:
+    """Before and after, a row a net; where it is narrow, the verdict stands under the change, a factor under its whole.
+
+    What is changed may take several lines.
+    """
+    lines = report.advice_rows(advised)
+    if not wide:
+        pairs = [(0,), (1, 2), (3, 4), (5, 6), (7,), (8,)]
+        lines = [tuple("\n".join(line[i] for i in pair) for pair in pairs) for line in lines]
+    head, *body = lines
     rows = Table(box=box.SIMPLE_HEAD)
     for name in head:
-        words = name in {"change", "verdict"}
-        rows.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+        words = name.startswith("change") or name == "verdict"
+        rows.add_column(
+            name if wide else name.replace("depth ", "depth\n").replace("correlation", "corre-\nlation"),
+            justify="left" if words else "right",
+            no_wrap=not words,
+            overflow="fold",
+        )
     for judged, row in zip((advised.before, *(advice.after for advice in advised)), body, strict=True):
         rows.add_row(*map(escape, row), style=STYLES[judged.verdict])
     return rows

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vgcore import compat, reference
-from vgcore.evidence import Change, Evidence, drifts
+from vgcore.evidence import Change, Evidence, drifts, ten_to
 from vgcore.finding import SEVERITIES, Finding, known
 from vgcore.network import Network
 from vgcore.probe import Probe, probe, student
@@ -257,7 +257,7 @@ def _depth_limit(e: Evidence, decades: float, drift_limit: float) -> DepthLimit 
         value=reach(size),
         low=reach(size + half),
         high=reach(np.maximum(size - half, 0)),
-        factor=10**decades,
+        factor=ten_to(decades),
         measured=bool((size >= decades).any()),
     )
 

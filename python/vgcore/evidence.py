@@ -113,13 +113,18 @@ class Evidence:
 
     def factor(self, change: Change) -> float:
         """A layer's share of a change."""
-        return 10 ** (change.rms / self.steps) if self.steps and math.isfinite(change.rms) else math.nan
+        return ten_to(change.rms / self.steps) if self.steps and math.isfinite(change.rms) else math.nan
 
     def beyond(self, signal: Signal, sign: int, decades: float) -> tuple[int, ...]:
         """The layers at which a signal has moved by more than so many decades, up (sign 1) or down (-1)."""
         with np.errstate(invalid="ignore"):
             moved = sign * mean_log(self.profile(signal)) >= decades
         return tuple(np.flatnonzero(moved).tolist())
+
+
+def ten_to(log10: float) -> float:
+    """A size whose logarithm is given; 0 or inf where float64 ends."""
+    return 10**log10 if log10 < 308 else math.inf
 
 
 def mean_log(values: Floats) -> Floats:
@@ -165,7 +170,8 @@ def drifts(sizes: Floats) -> Floats:
     far less noisy than the variance of the whole. The steps alone are not enough: behind a normalisation the size of
     every layer varies about the same mean, and what one step gains the next one loses.
     """
-    steps = np.diff(sizes, axis=1)
+    with np.errstate(invalid="ignore"):  # -inf - -inf: a signal may be 0 on the way and arrive all the same
+        steps = np.diff(sizes, axis=1)
     steps = np.where(np.isfinite(steps), steps, 0)
     steps -= steps.mean(axis=0)
     sums = (steps**2).sum(axis=0)

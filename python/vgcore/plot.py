@@ -7,6 +7,7 @@ such mean, and the picture has a gap and says why.
 
 from __future__ import annotations
 
+import io
 import itertools
 import textwrap
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgcore import table
+from vgcore._core import COLUMNS
+from vgcore.finding import known
 from vgcore.probe import SIGNALS, Floats, Probe, Signal
 from vgcore.spec import FIELDS, MLP
 from vgcore.sweep import Sweep
@@ -118,6 +121,11 @@ def columns(probe: Probe, names: Sequence[str], *, layers: Sequence[int] = (), a
     >>> d = vg.diagnose(vg.MLP(depth=20, width=32, activation="sigmoid"), seeds=2, explain=True)
     >>> ax = columns(d.probe, d.findings[0].picture, layers=d.findings[0].layers)
     """
+    if not isinstance(probe, Probe):
+        raise TypeError(f"expected a Probe, got {type(probe).__name__}")
+    names = [known("column", name, COLUMNS) for name in names]
+    if not names:
+        raise ValueError("there is nothing to draw: no column is named")
     ax = _axes(ax, 8, 3.6)
     looks = _looks([{"column": name} for name in names])
     x = np.arange(1, probe.spec.depth + 1)
@@ -133,6 +141,15 @@ def columns(probe: Probe, names: Sequence[str], *, layers: Sequence[int] = (), a
     _title(ax, [probe], "mean ± 1 std over")
     _legend(ax)
     return ax
+
+
+def columns_png(probe: Probe, names: Sequence[str], *, layers: Sequence[int] = ()) -> bytes:
+    """The picture of `columns` as a file, on a figure that pyplot does not know: it would keep it and show it again."""
+    figure = table.optional("matplotlib.figure", "plot").Figure(figsize=(8, 3.6), layout="constrained")
+    columns(probe, names, layers=layers, ax=figure.subplots())
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=90, bbox_inches="tight")
+    return file.getvalue()
 
 
 def depths(sweep: Cells, *, ax: Axes | None = None) -> Axes:

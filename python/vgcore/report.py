@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import html as escape
-import io
 import itertools
 import math
 import textwrap
@@ -33,33 +32,34 @@ def count(value: float) -> str:
     return "no limit" if math.isinf(value) else f"{value:.0f}" if value < 1e6 else f"{value:.0e}"
 
 
+def filled(line: str, width: int = WIDTH, *, indent: int = 4) -> str:
+    """A line as several where it is longer than the page, the others indented."""
+    return textwrap.fill(line, min(width, WIDTH), subsequent_indent=" " * indent, break_long_words=False)
+
+
 def lines(d: Diagnosis, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
     """The lines of a diagnosis, each with what it is: a severity, a verdict, `remedy` or `text`."""
-
-    def filled(line: str, indent: int) -> str:
-        return textwrap.fill(line, min(width, WIDTH), subsequent_indent=" " * indent, break_long_words=False)
-
-    yield d.verdict, filled(d.summary, 4)
+    yield d.verdict, filled(d.summary, width)
     if d.rules != "vgcore":
-        yield "text", f"judged by the published rules of {d.rules}, not by vgcore's"
+        yield "text", filled(f"judged by the published rules of {d.rules}, not by vgcore's", width)
     if d.depth_limit is not None:
-        yield "text", f"depth limit: {d.depth_limit}"
+        yield "text", filled(f"depth limit: {d.depth_limit}", width)
     if d.probe is not None and len(d.probe.seeds) > 1:
         runs = len(d.probe.seeds)
         agree = round(d.confidence * runs)
         yield "text", f"all {runs} runs agree" if agree == runs else f"{agree} of {runs} runs agree"
     for cell, name in zip(d.cells, labels(d.cells), strict=True):
-        yield cell.verdict, f"  {cell.word:40s} {name}"
+        yield cell.verdict, filled(f"  {cell.word:40s} {name}", width, indent=6)
     for finding in d.findings:
         layers = "layer" if len(finding.layers) == 1 else "layers"
         at = f" ({layers} {spans(finding.layers)})" if 0 < len(finding.layers) < d.spec.depth else ""
-        yield finding.severity, filled(f"{finding.severity:8s} {finding.rule}: {finding.evidence}{at}", 9)
-        yield "remedy", filled(f"         try {finding.remedy}", 13)
+        yield finding.severity, filled(f"{finding.severity:8s} {finding.rule}: {finding.evidence}{at}", width, indent=9)
+        yield "remedy", filled(f"         try {finding.remedy}", width, indent=13)
         for part in finding.explanation.splitlines():
-            yield "text", filled(f"         {part}", 9)
+            yield "text", filled(f"         {part}", width, indent=9)
         for name in finding.picture:
             if d.probe is not None:
-                yield "text", f"         {spark(d.probe, name)}"
+                yield "text", f"         {spark(d.probe, name, width=min(width, WIDTH) - 9)}"
 
 
 def labels(cells: Sequence[Diagnosis]) -> list[str]:
@@ -74,17 +74,21 @@ def text(d: Diagnosis) -> str:
     return "\n".join(line for _, line in lines(d))
 
 
-def spark(cell: Probe, column: str, most: int = 60) -> str:
-    """The seeds' mean of a column as a row of bars, layer 1 on the left."""
+def spark(cell: Probe, column: str, *, width: int = WIDTH) -> str:
+    """The seeds' mean of a column as a row of bars, layer 1 on the left; of evenly spread layers where it is long."""
     values = getattr(cell, column)
-    fine = np.where(np.isfinite(values), values, 0).sum(axis=0)
+    finite = np.isfinite(values)
+    if not finite.any():
+        return f"{column}: nowhere finite"
     with np.errstate(invalid="ignore"):
-        means = fine / np.isfinite(values).sum(axis=0)
-    chosen = means[np.unique(np.linspace(0, len(means) - 1, min(most, len(means))).round().astype(int))]
-    low, high = np.nanmin(chosen, initial=math.inf), np.nanmax(chosen, initial=-math.inf)
+        means = np.where(finite, values, 0).sum(axis=0) / finite.sum(axis=0)
+    low, high = np.nanmin(means), np.nanmax(means)
+    head, tail = f"{column}, {low:.3g} to {high:.3g}: |", f"| layer 1 to {cell.spec.depth}"
+    most = min(max(10, width - len(head + tail)), len(means))
+    chosen = means[np.linspace(0, len(means) - 1, most).round().astype(int)]
     span = high - low if high > low else 1.0
     bars = "".join(" " if math.isnan(v) else BARS[min(int(8 * (v - low) / span), 7)] for v in chosen)
-    return f"{column}, {low:.3g} to {high:.3g}: |{bars}| layer 1 to {cell.spec.depth}"
+    return f"{head}{bars}{tail}"
 
 
 COLOURS = {
@@ -138,10 +142,8 @@ def _picture(d: Diagnosis, finding: Finding) -> str:
         return "".join(f"<pre>{escape.escape(spark(d.probe, name))}</pre>" for name in finding.picture)
     from vgcore import plot
 
-    ax = plot.columns(d.probe, finding.picture, layers=finding.layers)
-    file = io.BytesIO()
-    ax.figure.canvas.print_figure(file, format="png", dpi=90, bbox_inches="tight")
-    return f"<img alt='{finding.rule}' src='data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}'>"
+    image = base64.b64encode(plot.columns_png(d.probe, finding.picture, layers=finding.layers)).decode()
+    return f"<img alt='{escape.escape(finding.rule)}' src='data:image/png;base64,{image}'>"
 
 
 def advice_summary(a: Advised) -> Iterator[tuple[str, str]]:
@@ -168,11 +170,12 @@ def _measures(d: Diagnosis) -> tuple[str, ...]:
     e = Evidence(d.probe)
     pairs = [(power(change.rms), f"{e.factor(change):.3g}") for change in (e.backward, e.forward)]
     limit = "-" if d.depth_limit is None else count(d.depth_limit.value)
-    return (d.word, *itertools.chain(*pairs), f"{e.column('correlation')[-1]:.3f}", limit)
+    correlation = round(e.column("correlation")[-1], 3) + 0  # + 0 makes -0.0 plain 0.0
+    return (d.word, *itertools.chain(*pairs), f"{correlation:.3f}", limit)
 
 
 def _advice_lines(a: Advised) -> Iterator[tuple[str, str]]:
-    yield from advice_summary(a)
+    yield from ((kind, filled(line)) for kind, line in advice_summary(a))
     if a.items:
         rows = advice_rows(a)
         wide = [max(map(len, column)) for column in zip(*rows, strict=True)]

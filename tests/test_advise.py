@@ -1,0 +1,501 @@
+"""What is advised was run, says what was measured, and comes in the order that it promises."""
+
+import dataclasses
+import functools
+import json
+import re
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given, reject
+from hypothesis import strategies as st
+
+import vgcore as vg
+from strategies import fields, over_examples, valid
+from vgcore import _core, options
+from vgcore.advise import SHOWN, _candidates, badness
+from vgcore.evidence import Evidence
+from vgcore.spec import FIELDS
+
+Array: TypeAlias = npt.NDArray[Any]
+
+#: Ten nets that textbooks warn of, with what is wrong with them.
+SICK: dict[str, tuple[str, vg.MLP]] = {
+    "sigmoid, Xavier": ("vanishing", vg.MLP(depth=50, width=64, activation="sigmoid", init="xavier_normal")),
+    "relu, Xavier": ("vanishing", vg.MLP(depth=50, width=64, activation="relu", init="xavier_normal")),
+    "relu, as in torch": ("vanishing", vg.MLP(depth=30, width=64, activation="relu", init="torch_default")),
+    "relu, large weights": ("exploding", vg.MLP(depth=30, width=64, activation="relu", init="mean_field(sigma_w=2)")),
+    "tanh, gain 5/3": ("exploding", vg.MLP(depth=50, width=64, activation="tanh", init="xavier_normal(gain=1.6667)")),
+    "plain residual": ("exploding", vg.MLP(depth=100, width=64, skip="residual")),
+    "batch norm, no skip": ("exploding", vg.MLP(depth=100, width=64, norm="batch")),
+    "chaotic tanh": ("exploding", vg.MLP(depth=50, width=64, activation="tanh", init="mean_field(sigma_w=4)")),
+    "dead relu": ("vanishing", vg.MLP(depth=30, width=64, bias="constant(-1)")),
+    "narrow and deep": ("vanishing", vg.MLP(depth=200, width=32)),
+}
+FADING = SICK["relu, Xavier"][1].replace(depth=30)
+#: Its weights saturate every step, and its branches add up: one change cures one of the two.
+TWICE_SICK = vg.MLP(depth=60, width=32, activation="tanh", init="normal(std=1)", skip="residual", tied=True)
+ODD = {
+    "a width a layer": vg.MLP(depth=30, width=[32, 16] * 15, activation="sigmoid"),
+    "an activation a layer": vg.MLP(depth=30, width=32, activation=["sigmoid", "tanh"] * 15),
+    "an init a layer": vg.MLP(depth=30, width=32, init=["xavier_normal", "lecun_normal"] * 15),
+    "a readout of zeros": vg.MLP(depth=30, width=32, out_features=3, init=["xavier_normal"] * 30 + ["zeros"]),
+    "recurrent": vg.MLP(depth=60, width=32, activation="tanh", init="xavier_normal(gain=2)", tied=True),
+    "an input at every step": vg.MLP(
+        depth=60, width=32, in_features=3, activation="sigmoid", tied=True, inputs="every"
+    ),
+    "glu": vg.MLP(depth=40, width=32, activation="glu", init="xavier_normal"),
+    "swiglu": vg.MLP(depth=40, width=32, activation="swiglu", init="xavier_normal"),
+    "crelu": vg.MLP(depth=40, width=32, activation="crelu", init="xavier_normal"),
+    "blocks of three": vg.MLP(depth=60, width=32, skip="residual", block=3),
+    "dense": vg.MLP(depth=20, width=16, skip="dense", init="xavier_normal(gain=3)"),
+    "spectral norm": vg.MLP(depth=60, width=16, weight_transform="spectral_norm"),
+    "zeros": vg.MLP(depth=10, width=32, init="zeros"),
+    "not finite": vg.MLP(depth=100, width=16, activation="softplus", init="normal(std=100)"),
+    "one unit": vg.MLP(depth=50, width=1),
+    # Signals that are 0 on the way, or not there at either end; changes past the range of floats.
+    "0 on the way": vg.MLP(
+        depth=60, width=1, activation="gelu", init="mean_field(sigma_w=4)", bias="normal(std=3)", skip="dense"
+    ),
+    "0 at both ends": vg.MLP(depth=60, width=1, out_features=1, activation="relu6", init="constant(0.1)"),
+    "fixup": vg.MLP(depth=20, width=32, activation="sigmoid", init="fixup"),
+}
+each_sick = pytest.mark.parametrize("name", SICK)
+each_net = pytest.mark.parametrize("name", [*SICK, *ODD, "twice sick"])
+
+
+def net(name: str) -> vg.MLP:
+    return TWICE_SICK if name == "twice sick" else ODD[name] if name in ODD else SICK[name][1]
+
+
+@functools.cache
+def advised(name: str) -> vg.Advised:
+    return vg.advise(net(name))
+
+
+def same(one: vg.Diagnosis, other: vg.Diagnosis) -> bool:
+    """The same judgement of the same bits."""
+    assert one.probe is not None
+    assert other.probe is not None
+    measured = [[getattr(d.probe, column).tobytes() for column in _core.COLUMNS] for d in (one, other)]
+    return json.dumps(one.to_dict()) == json.dumps(other.to_dict()) and measured[0] == measured[1]
+
+
+def changed(spec: vg.MLP, other: vg.MLP) -> dict[str, Any]:
+    return {name: getattr(other, name) for name in FIELDS if getattr(other, name) != getattr(spec, name)}
+
+
+def cost(names: set[str]) -> int:
+    """Of one change that replaces these fields, as documented: numbers 1, layers 2, structure 3, size 4."""
+    classes = {"activation": 2, "norm": 2, "skip": 3, "width": 4, "depth": 4}
+    return max(classes.get(name, 1) for name in names)
+
+
+def single(spec: vg.MLP, before: vg.Diagnosis) -> list[vg.MLP]:
+    """The nets that differ in one change from a net."""
+    return [candidate.spec for candidate in _candidates(spec, before, keep_input=False)]
+
+
+def decades(d: vg.Diagnosis) -> float:
+    """By which a typical net's dL/dz moves."""
+    assert d.probe is not None
+    return abs(Evidence(d.probe).backward.typical)
+
+
+# The ten
+
+
+@each_sick
+def test_the_first_advice_cures_a_classic_sick_net(name: str) -> None:
+    word, _ = SICK[name]
+    a = advised(name)
+    assert a.before.verdict == word
+    assert a.before.severity == "critical" or name in {"tanh, gain 5/3", "narrow and deep"}
+    assert a[0].after.word == "healthy"
+    assert a[0].cures
+    assert decades(a[0].after) < 1.5 < decades(a.before)
+
+
+def test_a_remedy_is_what_the_textbook_says() -> None:
+    assert "init=kaiming_normal" in {advice.change for advice in advised("relu, Xavier") if advice.cures}
+    assert "bias=None" in {advice.change for advice in advised("dead relu") if advice.cures}
+    assert "init=critical(sigma_b=0.2)" in {advice.change for advice in advised("chaotic tanh") if advice.cures}
+    assert any("1/sqrt(L)" in advice.change for advice in advised("plain residual") if advice.cures)
+    assert any("skip=" in advice.change for advice in advised("batch norm, no skip") if advice.cures)
+    assert any("width" in changed(net("narrow and deep"), advice.spec) for advice in advised("narrow and deep"))
+
+
+# What is said of an advice
+
+
+@each_net
+def test_nothing_is_advised_that_was_not_run(name: str) -> None:
+    a = advised(name)
+    assert same(a.before, vg.diagnose(net(name)))
+    for advice in a:
+        assert advice.before is a.before
+        assert same(advice.after, vg.diagnose(advice.spec)), advice.change
+
+
+@each_net
+def test_what_is_advised_is_another_and_a_better_net_each_time(name: str) -> None:
+    a = advised(name)
+    assert len(a) <= SHOWN == 6
+    assert len({net(name).id, *(advice.spec.id for advice in a)}) == len(a) + 1
+    assert len({advice.change for advice in a}) == len(a)
+    assert all(badness(advice.after) < badness(a.before) for advice in a)
+    assert 1 <= a.tried <= 151
+
+
+@each_net
+def test_the_words_of_a_change_are_the_fields_that_differ(name: str) -> None:
+    spec = net(name)
+    for advice in advised(name):
+        differ = changed(spec, advice.spec)
+        assert advice.change == ", ".join(f"{field}={value}" for field, value in differ.items())
+        assert spec.replace(**differ) == advice.spec
+
+
+def test_the_words_of_a_change_make_the_net() -> None:
+    for name in SICK:
+        for advice in advised(name):
+            given: dict[str, Any] = {}
+            for part in options.split(advice.change):
+                field, _, text = part.partition("=")
+                given[field] = (
+                    None
+                    if text == "None"
+                    else int(text)
+                    if text.isdigit()
+                    else float(text)
+                    if "0." in text[:2]
+                    else text
+                )
+            assert net(name).replace(**given) == advice.spec
+
+
+@each_net
+def test_cures_come_first_and_among_them_what_changes_least(name: str) -> None:
+    a = advised(name)
+    cures = [advice.cures for advice in a]
+    assert cures == sorted(cures, reverse=True)
+    assert [advice.cures for advice in a] == [advice.after.word == "healthy" for advice in a]
+    verdicts = [advice.after.verdict == "healthy" for advice in a]
+    assert verdicts == sorted(verdicts, reverse=True)
+    one_change = {spec.id for spec in single(net(name), a.before)}
+    costs = [cost({*changed(net(name), advice.spec)}) for advice in a if advice.cures and advice.spec.id in one_change]
+    assert costs == sorted(costs)
+
+
+def test_of_equal_costs_what_moves_least_is_first() -> None:
+    for name in SICK:
+        cures = [advice for advice in advised(name) if advice.cures]
+        for cheap in (1, 2, 3):
+            left = [badness(each.after) for each in cures if cost({*changed(net(name), each.spec)}) == cheap]
+            # In steps of half a decade: what is closer is noise.
+            steps = [int(np.ceil(2 * size)) for size in left]
+            assert steps == sorted(steps), name
+
+
+def test_of_one_kind_of_gain_only_the_best_is_shown() -> None:
+    for name in [*SICK, *ODD]:
+        init = vg.Init(str(net(name).init)).name if isinstance(net(name).init, str) else ""
+        gains = [a for a in advised(name) if re.fullmatch(rf"init={init}\(.*gain=[\d.e-]+\)", a.change)]
+        assert len(gains) <= 1, name
+
+
+# Two changes at once
+
+
+def test_two_changes_are_tried_where_one_does_not_suffice() -> None:
+    a = advised("twice sick")
+    ones = {spec.id: spec for spec in single(TWICE_SICK, a.before)}
+    assert not any(vg.diagnose(spec).word == "healthy" for spec in ones.values())
+    cures = [advice for advice in a if advice.cures]
+    assert cures
+    assert a[0] is cures[0]
+    for advice in cures:
+        assert advice.spec.id not in ones
+        whole = changed(TWICE_SICK, advice.spec)
+        parts = [fields for spec in ones.values() if (fields := changed(TWICE_SICK, spec)).items() <= whole.items()]
+        pairs = [(one, two) for one in parts for two in parts if not one.keys() & two.keys() and one | two == whole]
+        assert pairs, advice.change
+
+
+def test_pairs_are_left_out_where_two_single_changes_cure() -> None:
+    for name in SICK:
+        ones = {spec.id for spec in single(net(name), advised(name).before)}
+        if sum(advice.cures for advice in advised(name)) > 2:
+            assert {advice.spec.id for advice in advised(name)} <= ones
+
+
+# Budget
+
+
+@pytest.mark.parametrize("budget", [1, 2, 5, 20, 40, 60, 150, 10_000])
+def test_no_more_nets_are_run_than_the_budget_allows(budget: int) -> None:
+    whole = advised("twice sick").tried - 1
+    a = vg.advise(TWICE_SICK, budget=budget)
+    assert a.tried == 1 + min(budget, whole)
+    assert len(a) <= budget
+
+
+def test_a_budget_of_one_net_may_be_enough() -> None:
+    a = vg.advise(FADING, budget=1)
+    assert (a.tried, [advice.cures for advice in a]) == (2, [True])
+
+
+def test_where_nothing_helps_it_says_so() -> None:
+    # The scale of weights is divided out again, so that the one gain that is tried changes nothing.
+    a = vg.advise(vg.MLP(depth=60, width=16, weight_transform="spectral_norm"), budget=1)
+    assert (len(a), a.tried) == (0, 2)
+    assert str(a).endswith("\nnone of 2 nets tried was better")
+
+
+@pytest.mark.parametrize("budget", [0, -1])
+def test_a_budget_of_nothing_is_refused(budget: int) -> None:
+    with pytest.raises(ValueError, match=f"budget must be 1 or more nets, got {budget}"):
+        vg.advise(FADING, budget=budget)
+
+
+@pytest.mark.parametrize("budget", [1.5, "3", None])
+def test_a_budget_is_a_whole_number(budget: Any) -> None:
+    with pytest.raises(TypeError, match="budget must be an integer, got "):
+        vg.advise(FADING, budget=budget)
+
+
+# Nothing to do
+
+
+def test_a_healthy_net_is_left_alone() -> None:
+    spec = vg.MLP(depth=20, width=64)
+    a = vg.advise(spec)
+    assert (len(a), a.tried) == (0, 1)
+    assert not a
+    assert same(a.before, vg.diagnose(spec))
+    assert str(a) == f"{a.before.summary}\nnothing to change"
+    assert "nothing to change" in a._repr_html_()
+
+
+def test_one_layer_has_nothing_to_cure() -> None:
+    assert not vg.advise(vg.MLP(depth=1, width=1))
+
+
+# Data
+
+
+@functools.cache
+def digits() -> tuple[Array, Array]:
+    x, y = vg.data.digits()
+    return x[:200], y[:200]
+
+
+def test_classes_are_judged_by_cross_entropy() -> None:
+    x, y = digits()
+    spec = FADING.replace(in_features=64, out_features=10)
+    a = vg.advise(spec, (x, y), batch=48, seeds=4)
+    given: dict[str, Any] = {"x": x, "y": y, "loss": "cross_entropy", "batch": 48, "seeds": 4}
+    assert a[0].cures
+    assert same(a.before, vg.diagnose(spec, **given))
+    for advice in a:
+        assert same(advice.after, vg.diagnose(advice.spec, **given))
+
+
+@pytest.mark.parametrize(("loss", "used"), [(None, "mse"), ("huber(0.5)", "huber(delta=0.5)")])
+def test_numbers_are_judged_by_the_mean_squared_error_unless_a_loss_is_given(loss: str | None, used: str) -> None:
+    x, y = digits()
+    a = vg.advise(FADING.replace(in_features=64, out_features=1), (x, y[:, None] / 9), loss=loss, batch=48, seeds=4)
+    assert a[0].cures
+    assert a.before.probe is not None
+    assert a.before.probe.loss == used
+
+
+def test_samples_alone_get_a_random_cotangent() -> None:
+    x, _ = digits()
+    spec = FADING.replace(width=64)
+    a = vg.advise(spec, x, seeds=4)
+    assert a[0].cures
+    assert a.before.probe is not None
+    assert (a.before.probe.loss, a.before.probe.batch) == (None, 200)
+    assert same(a[0].after, vg.diagnose(a[0].spec, x=x, seeds=4))
+
+
+def test_the_data_keep_their_columns_where_layers_get_wider() -> None:
+    spec = net("narrow and deep")
+    x: Array = np.random.default_rng(0).standard_normal((64, 32))
+    a = vg.advise(spec, x)
+    wider = [advice for advice in a if "width" in changed(spec, advice.spec)]
+    assert [advice.change for advice in wider] == [f"width={advice.spec.width}, in_features=32" for advice in wider]
+    assert wider
+    assert all(same(advice.after, vg.diagnose(advice.spec, x=x)) for advice in wider)
+
+
+def test_targets_keep_their_columns_where_there_is_no_readout() -> None:
+    rng = np.random.default_rng(0)
+    for spec, outputs in [(net("narrow and deep"), 32), (net("glu"), 16), (net("crelu"), 64)]:
+        y: Array = rng.standard_normal((40, outputs))
+        x: Array = rng.standard_normal((40, 32))
+        a = vg.advise(spec, (x, y), seeds=4)
+        assert a[0].cures
+        assert {advice.spec.init(seed=0).forward(x).shape for advice in a} == {(40, outputs)}
+
+
+def test_the_steps_of_a_recurrent_net_stay_those_of_its_inputs() -> None:
+    spec = net("an input at every step")
+    assert any(advice.spec.depth != spec.depth for advice in advised("an input at every step"))
+    x: Array = np.random.default_rng(0).standard_normal((40, spec.depth, 3))
+    a = vg.advise(spec, x)
+    assert a[0].cures
+    assert {advice.spec.depth for advice in a} == {spec.depth}
+
+
+@pytest.mark.parametrize("given", [{"batch": 1}, {"data": np.ones((1, 64))}], ids=["batch", "data"])
+def test_one_sample_gets_no_batch_norm(given: dict[str, Any]) -> None:
+    a = vg.advise(FADING, **given)
+    assert a[0].cures
+    assert all(advice.spec.norm != "batch" for advice in a)
+
+
+X = np.zeros((5, 64))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (np.zeros((5, 3)), "x must be of shape (batch, in_features) = (batch, 64), got (5, 3)"),
+        (np.zeros(5), "x must be of shape (batch, in_features), got shape (5,)"),
+        (np.zeros((0, 64)), "x must be a batch of at least one sample"),
+        (np.full((5, 64), np.nan), "x must be finite in float32, but x[0, 0] is nan"),
+        ((X, np.zeros(4, int)), "y must be of shape (5,), one class id a sample of x, got (4,)"),
+        ((X, np.full(5, 10)), "y"),
+        ((X, np.zeros((5, 3))), "y must be of shape (batch, outputs) = (5, 10), got (5, 3)"),
+        ((None, np.zeros(5, int)), "y is given without x"),
+        ((X,), "data must be samples, or a pair of samples and targets, got a tuple of 1"),
+        ((X, X, X), "data must be samples, or a pair of samples and targets, got a tuple of 3"),
+    ],
+)
+def test_data_of_another_shape_are_refused(data: Any, words: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(words)):
+        vg.advise(FADING.replace(out_features=10), data)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"loss": "mse"}, ValueError, "needs targets; give y"),
+        ({"seeds": 0}, ValueError, "seeds must be an integer from 1 to"),
+        ({"seeds": "3"}, TypeError, "seeds must be an integer, got '3'"),
+        ({"batch": "3"}, TypeError, "batch must be an integer, got '3'"),
+        ({"batch": 0}, ValueError, "batch must be an integer from 1 to"),
+        ({"dtype": "float16"}, ValueError, "dtype must be 'float32' or 'float64'"),
+        ({"threads": 0}, ValueError, "threads must be an integer from 1 to"),
+        ({"data": "digits"}, TypeError, "x must be an array of real numbers"),
+    ],
+)
+def test_arguments_are_refused_as_a_probe_refuses_them(options: Any, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=re.escape(words)):
+        vg.advise(FADING, **options)
+
+
+@pytest.mark.parametrize("wrong", [vg.probe(vg.MLP(depth=2, width=4)), vg.MLP(depth=2, width=4).init(), "relu", None])
+def test_only_a_spec_can_be_changed(wrong: Any) -> None:
+    with pytest.raises(TypeError, match=f"advise takes an MLP, which it can change, got {type(wrong).__name__}"):
+        vg.advise(wrong)
+
+
+# How it is run
+
+
+def test_the_advice_is_the_same_for_any_number_of_threads() -> None:
+    for spec in (FADING, TWICE_SICK):
+        one, *others = (vg.advise(spec, seeds=4, threads=threads) for threads in (1, 2, 3))
+        for other in others:
+            assert json.dumps(other.to_dict()) == json.dumps(one.to_dict())
+            assert all(same(a.after, b.after) for a, b in zip(one, other, strict=True))
+
+
+def test_seeds_and_dtype_are_those_asked_for() -> None:
+    options: dict[str, Any] = {"seeds": 3, "seed": 5, "dtype": "float64", "batch": 20}
+    a = vg.advise(FADING, **options)
+    for d in (a.before, *(advice.after for advice in a)):
+        assert d.probe is not None
+        assert (d.probe.seeds.tolist(), d.probe.dtype, d.probe.batch) == ([5, 6, 7], "float64", 20)
+    assert same(a[0].after, vg.diagnose(a[0].spec, **options))
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_nets_of_every_shape_get_advice_or_an_honest_word(name: str) -> None:
+    a = advised(name)
+    assert a.before.word != "healthy"
+    assert a
+    if name not in {"one unit", "0 on the way", "0 at both ends"}:
+        assert a[0].cures
+
+
+def test_what_is_one_a_layer_gets_no_gain() -> None:
+    assert not any("gain=" in advice.change for advice in advised("an init a layer"))
+
+
+@over_examples
+@given(
+    given=fields(),
+    init=st.none() | st.sampled_from(["xavier_normal(gain=4)", "xavier_normal(gain=0.1)", "normal(std=30)"]),
+    bias=st.sampled_from([None, "constant(-3)"]),
+    batch=st.integers(1, 8),
+    seeds=st.integers(1, 3),
+)
+def test_no_net_is_too_odd_to_be_advised(
+    given: dict[str, Any], init: str | None, bias: str | None, batch: int, seeds: int
+) -> None:
+    spec = valid(given)
+    if spec.norm is not None and str(spec.norm).startswith("batch"):
+        batch += 1
+    try:
+        spec = spec.replace(**{name: value for name, value in {"init": init, "bias": bias}.items() if value})
+    except ValueError:
+        reject()
+    a = vg.advise(spec, batch=batch, seeds=seeds, budget=60)
+    assert len(a) <= 6
+    assert a.tried <= 61
+    assert bool(a) <= (a.before.word != "healthy")
+    for advice in a:
+        assert spec.replace(**changed(spec, advice.spec)) == advice.spec
+    if a:
+        assert same(a[-1].after, vg.diagnose(a[-1].spec, batch=batch, seeds=seeds))
+    assert str(a).startswith(a.before.verdict)
+    assert a._repr_html_().startswith("<div>")
+
+
+# As values
+
+
+def test_advice_is_a_sequence() -> None:
+    a = advised("relu, Xavier")
+    assert len(a) == len(a.items) == 6
+    assert [*a] == [a[i] for i in range(6)]
+    assert a[-1] is a.items[-1]
+    assert a[1:3] == a.items[1:3]
+    assert a.items[2] in a
+    with pytest.raises(IndexError):
+        a[6]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        a.tried = 3  # type: ignore[misc]
+
+
+def test_advice_is_plain_values() -> None:
+    a = advised("relu, Xavier")
+    plain = json.loads(json.dumps(a.to_dict()))
+    assert plain["tried"] == a.tried
+    assert plain["before"]["verdict"] == "vanishing"
+    for row, advice in zip(plain["advice"], a, strict=True):
+        assert (row["change"], row["cures"]) == (advice.change, advice.cures)
+        assert vg.MLP.from_json(json.dumps(row["after"]["spec"])) == advice.spec
+
+
+def test_advice_reads_as_what_it_is() -> None:
+    a = advised("relu, Xavier")
+    assert repr(a[0]) == f"Advice({a[0].change!r}, 'vanishing (both)' -> 'healthy')"
+    assert repr(a).startswith("Advised('vanishing (both)', [Advice('init=")
+    assert repr(a).endswith(f"{a.tried} nets tried)")
