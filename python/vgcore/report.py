@@ -136,11 +136,15 @@ def _picture(d: Diagnosis, finding: Finding) -> str:
         return ""
     if find_spec("matplotlib") is None:
         return "".join(f"<pre>{escape.escape(spark(d.probe, name))}</pre>" for name in finding.picture)
+    from matplotlib.figure import Figure
+
     from vgcore import plot
 
-    ax = plot.columns(d.probe, finding.picture, layers=finding.layers)
+    # Not of pyplot, which would keep it for good, and a notebook would show it once more.
+    figure = Figure(figsize=(8, 3.6), layout="constrained")
+    plot.columns(d.probe, finding.picture, layers=finding.layers, ax=figure.subplots())
     file = io.BytesIO()
-    ax.figure.canvas.print_figure(file, format="png", dpi=90, bbox_inches="tight")
+    figure.savefig(file, format="png", dpi=90, bbox_inches="tight")
     return f"<img alt='{finding.rule}' src='data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}'>"
 
 
