@@ -214,7 +214,7 @@ def judge(cell: Probe, rules: Sequence[Rule] = RULES, *, explain: bool = False) 
 def _confidence(e: Evidence, said: Verdict, rules: Mapping[str, Rule]) -> float:
     """Share of the runs whose own change has the verdict; those that were not finite have exploded."""
     runs = (e.forward if said.direction == "forward" else e.backward).runs
-    runs = np.where(np.isnan(runs) & (e.probe.first_nonfinite >= 0), math.inf, runs)
+    runs = np.where(e.probe.first_nonfinite >= 0, math.inf, runs)
     signal = "forward" if said.direction == "forward" else "backward"
     low, high = (rules[f"{signal}_{word}"].decisive for word in ("vanishing", "exploding"))
     own = np.where(runs <= -low, "vanishing", np.where(runs >= high, "exploding", "healthy"))
