@@ -569,6 +569,9 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+NUMBERS = int | float | np.integer | np.floating
+
+
 def with_thresholds(thresholds: Mapping[str, float | Mapping[str, float]] | None) -> tuple[Rule, ...]:
     """The rules with some thresholds replaced.
 
@@ -579,15 +582,18 @@ def with_thresholds(thresholds: Mapping[str, float | Mapping[str, float]] | None
     Raises:
         ValueError: For an unknown rule or severity, or a threshold that is no positive number.
     """
+    if not isinstance(thresholds, Mapping | None):
+        raise ValueError(f"thresholds must be given by rule, such as {{'saturation': 0.7}}, got {thresholds!r}")
     chosen = {rule.id: rule for rule in RULES}
     for name, value in (thresholds or {}).items():
         rule = chosen[known("rule", name, chosen)]
+        given: Mapping[str, Any] = value if isinstance(value, Mapping) else {"warning": value}
+        if not given or not all(isinstance(v, NUMBERS) and 0 < v < math.inf for v in given.values()):
+            raise ValueError(f"a threshold of {name} must be a positive number, got {value!r}")
         if isinstance(value, Mapping):
             levels = {known("severity", s, SEVERITIES): float(v) for s, v in value.items()}
         else:
             levels = {s: float(v) * float(value) / rule.decisive for s, v in rule.thresholds.items()}
-        if not levels or not all(0 < v < math.inf for v in levels.values()):
-            raise ValueError(f"a threshold of {name} must be a positive number, got {value!r}")
         chosen[name] = dataclasses.replace(rule, thresholds=levels)
     return tuple(chosen.values())
 
