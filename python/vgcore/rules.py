@@ -672,7 +672,7 @@ def verdict(e: Evidence, found: Sequence[Finding], rules: Sequence[Rule] = RULES
     if 2 * len(e.nonfinite) >= len(e.probe.seeds):
         # Where z was finite up to the end, it was the way back that was not.
         back = np.isfinite(e.probe.log10_z_rms[:, -1]).any() and (e.nonfinite < e.depth).all()
-        words = {"backward" if back else "forward": "exploding"}
+        words = {s: w for s, w in words.items() if w == "exploding"} | {"backward" if back else "forward": "exploding"}
     if not words:
         return Verdict("healthy", None, conditions)
     word = words.get("backward") or words["forward"]
