@@ -183,7 +183,9 @@ def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
                 f" At unit z, {kinds} needs the gain {gains[0]:.4g} to keep z and {gains[1]:.4g} to keep dL/dz: "
                 f"whoever keeps z multiplies dL/dz by {gains[0] / gains[1]:.4g} a layer."
             )
-    own = _share(e.backward.runs - e.change("forward").runs, lambda runs: np.abs(runs) >= rule.least)
+    with np.errstate(invalid="ignore"):  # -inf - -inf: a run in which neither arrives.
+        apart = e.backward.runs - e.change("forward").runs
+    own = _share(apart, lambda runs: np.abs(runs) >= rule.least)
     return Hit(value, tuple(range(e.depth)), own, text, working)
 
 
