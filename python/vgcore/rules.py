@@ -673,8 +673,9 @@ def verdict(e: Evidence, found: Sequence[Finding], rules: Sequence[Rule] = RULES
         words["backward"] = "vanishing"
     if 2 * len(e.nonfinite) >= len(e.probe.seeds):
         # Where z was finite up to the end, it was the way back that was not.
-        back = np.isfinite(e.probe.log10_z_rms[:, -1]).any() and (e.nonfinite < e.depth).all()
-        words = {s: w for s, w in words.items() if w == "exploding"} | {"backward" if back else "forward": "exploding"}
+        back = np.isfinite(e.probe.log10_z_rms[e.probe.first_nonfinite >= 0, -1]) & (e.nonfinite < e.depth)
+        words = {signal: word for signal, word in words.items() if word == "exploding"}
+        words |= {s: "exploding" for s, there in (("backward", back.any()), ("forward", not back.all())) if there}
     if not words:
         return Verdict("healthy", None, conditions)
     word = words.get("backward") or words["forward"]
