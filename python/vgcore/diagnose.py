@@ -17,7 +17,7 @@ from vgcore.finding import SEVERITIES, Finding, known
 from vgcore.network import Network
 from vgcore.probe import Probe, probe, student
 from vgcore.rules import CONDITIONS, RULES, Rule, Verdict, findings, power, verdict, with_thresholds
-from vgcore.spec import MLP, Loss, as_text
+from vgcore.spec import MLP, Loss
 from vgcore.sweep import Sweep
 
 Thresholds = Mapping[str, float | Mapping[str, float]] | None
@@ -214,7 +214,7 @@ def judge(cell: Probe, rules: Sequence[Rule] = RULES, *, explain: bool = False) 
 def _confidence(e: Evidence, said: Verdict, rules: Mapping[str, Rule]) -> float:
     """Share of the runs whose own change has the verdict; those that were not finite have exploded."""
     runs = (e.forward if said.direction == "forward" else e.backward).runs
-    runs = np.where(np.isnan(runs) & (e.probe.first_nonfinite >= 0), math.inf, runs)
+    runs = np.where(e.probe.first_nonfinite >= 0, math.inf, runs)
     signal = "forward" if said.direction == "forward" else "backward"
     low, high = (rules[f"{signal}_{word}"].decisive for word in ("vanishing", "exploding"))
     own = np.where(runs <= -low, "vanishing", np.where(runs >= high, "exploding", "healthy"))
@@ -313,28 +313,23 @@ def _foreign(
     *,
     x: ArrayLike | None = None,
     y: ArrayLike | None = None,
-    loss: str | Loss | None = None,
-    batch: int | None = None,
-    seeds: int = 8,
-    seed: int = 0,
-    dtype: str = "float32",
-    **_: Any,
+    **options: Any,
 ) -> Diagnosis:
     """What another tool would say, on the weights and samples that a probe would draw."""
-    preset = compat.PRESETS[rules]
-    spec = subject if isinstance(subject, MLP) else subject.spec
+    checked = probe(subject, x=x, y=y, **options)  # which refuses what is not allowed
+    preset, spec, batch = compat.PRESETS[rules], checked.spec, checked.batch
     passes = []
-    for each in range(seed, seed + seeds):
-        samples = reference.samples(spec, each, batch or 128, dtype) if x is None else np.asarray(x)
+    for each in checked.seeds.tolist():
+        samples = reference.samples(spec, each, batch, checked.dtype) if x is None else np.asarray(x)
         targets = y
-        if x is not None and batch is not None and batch < len(samples):
+        if x is not None and batch < len(samples):
             rows = np.random.default_rng(each).choice(len(samples), batch, replace=False)
             samples, targets = samples[rows], None if y is None else np.asarray(y)[rows]
         net = subject
         if isinstance(net, MLP):
             looks = x is not None and "lsuv" in str(spec.init)
-            net = net.init(seed=each, dtype=dtype, x=samples if looks else None)
-        passes.append(compat.measure(spec, net.state_dict(), samples, y=targets, loss=as_text(loss), seed=each))
+            net = net.init(seed=each, dtype=checked.dtype, x=samples if looks else None)
+        passes.append(compat.measure(spec, net.state_dict(), samples, y=targets, loss=checked.loss, seed=each))
     found = compat.judge(rules, passes)
     word = compat.verdict(found)
     said = compat.words(found)

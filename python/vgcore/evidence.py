@@ -146,8 +146,9 @@ def _change(sizes: Floats) -> Change:
     log10 of the root mean square is the mean log10 plus ln(10) times the variance of log10. A mean over the squares
     themselves would be ruled by the largest net.
     """
+    lost = np.isneginf(sizes[:, -1]) & (sizes.shape[1] > 1)  # One layer alone changes nothing.
     with np.errstate(invalid="ignore"):
-        runs: Floats = np.where(np.isneginf(sizes[:, -1]), -math.inf, sizes[:, -1] - sizes[:, 0])
+        runs: Floats = np.where(lost, -math.inf, sizes[:, -1] - sizes[:, 0])
     seen = runs[~np.isnan(runs)]
     there = np.isfinite(runs)
     count = int(there.sum())

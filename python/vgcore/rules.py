@@ -596,6 +596,9 @@ RULES: tuple[Rule, ...] = (
 )
 
 
+NUMBERS = int | float | np.integer | np.floating
+
+
 def with_thresholds(thresholds: Mapping[str, float | Mapping[str, float]] | None) -> tuple[Rule, ...]:
     """The rules with some thresholds replaced.
 
@@ -606,15 +609,18 @@ def with_thresholds(thresholds: Mapping[str, float | Mapping[str, float]] | None
     Raises:
         ValueError: For an unknown rule or severity, or a threshold that is no positive number.
     """
+    if not isinstance(thresholds, Mapping | None):
+        raise ValueError(f"thresholds must be given by rule, such as {{'saturation': 0.7}}, got {thresholds!r}")
     chosen = {rule.id: rule for rule in RULES}
     for name, value in (thresholds or {}).items():
         rule = chosen[known("rule", name, chosen)]
+        given: Mapping[str, Any] = value if isinstance(value, Mapping) else {"warning": value}
+        if not given or not all(isinstance(v, NUMBERS) and 0 < v < math.inf for v in given.values()):
+            raise ValueError(f"a threshold of {name} must be a positive number, got {value!r}")
         if isinstance(value, Mapping):
             levels = {known("severity", s, SEVERITIES): float(v) for s, v in value.items()}
         else:
             levels = {s: float(v) * float(value) / rule.decisive for s, v in rule.thresholds.items()}
-        if not levels or not all(0 < v < math.inf for v in levels.values()):
-            raise ValueError(f"a threshold of {name} must be a positive number, got {value!r}")
         chosen[name] = dataclasses.replace(rule, thresholds=levels)
     return tuple(chosen.values())
 
@@ -692,8 +698,9 @@ def verdict(e: Evidence, found: Sequence[Finding], rules: Sequence[Rule] = RULES
         words["backward"] = "vanishing"
     if 2 * len(e.nonfinite) >= len(e.probe.seeds):
         # Where z was finite up to the end, it was the way back that was not.
-        back = np.isfinite(e.probe.log10_z_rms[:, -1]).any() and (e.nonfinite < e.depth).all()
-        words = {"backward" if back else "forward": "exploding"}
+        back = np.isfinite(e.probe.log10_z_rms[e.probe.first_nonfinite >= 0, -1]) & (e.nonfinite < e.depth)
+        words = {signal: word for signal, word in words.items() if word == "exploding"}
+        words |= {s: "exploding" for s, there in (("backward", back.any()), ("forward", not back.all())) if there}
     if not words:
         return Verdict("healthy", None, conditions)
     word = words.get("backward") or words["forward"]
