@@ -759,3 +759,34 @@ def test_every_net_gets_a_diagnosis_that_agrees_with_itself(case: tuple[vg.MLP, 
     closed = [dataclasses.replace(finding, explanation="", picture=()) for finding in opened.findings]
     assert closed == list(d.findings)
     assert all(finding.explanation and finding.picture for finding in opened.findings)
+
+
+# Branches that start closed
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"skip": "rezero"},
+        {"skip": "residual(order=linear)", "init": "fixup"},
+        {"skip": "residual(order=linear)", "init": "fixup", "block": 2},
+    ],
+)
+def test_branches_that_start_closed_and_learn_are_healthy(fields: dict[str, Any]) -> None:
+    d = vg.diagnose(vg.MLP(depth=40, width=32, **fields))
+    assert (d.word, d.findings) == ("healthy", ())
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"skip": "residual", "init": "fixup", "block": 2},  # the slope of relu at 0 is 0
+        {"skip": "residual", "branch_scale": 0.0},
+        {"skip": "residual", "init": "zeros"},
+        {"init": "zeros"},
+    ],
+)
+def test_branches_that_nothing_opens_are_not(fields: dict[str, Any]) -> None:
+    d = vg.diagnose(vg.MLP(depth=40, width=32, **fields))
+    assert d.verdict == "vanishing"
+    assert d.severity == "critical"

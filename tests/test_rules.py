@@ -151,8 +151,9 @@ def test_an_explanation_has_formula_numbers_and_reason_and_its_picture_is_column
     case = CASES[rule.id]
     d = vg.diagnose(net(**case.sick), **case.options, explain=True)
     hit = finding(d, rule.id)
-    formula, *working, why = hit.explanation.splitlines()
+    formula, *working, why, wrong = hit.explanation.splitlines()
     assert (formula, why) == (f"{rule.formula}.", rule.why)
+    assert wrong == f"When this is wrong: {rule.wrong}"
     assert hit.picture == rule.picture
     for name in hit.picture:
         assert getattr(d.probe, name).shape == (8, d.spec.depth)

@@ -214,10 +214,11 @@ REMEDIES = (
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A net that might do."""
+    """A net that might do, the kinds of changes that it has, and how many fields they change."""
 
     spec: MLP
     remedies: tuple[Remedy, ...]
+    fields: int
 
     @property
     def cost(self) -> int:
@@ -237,7 +238,7 @@ def _candidates(spec: MLP, before: Diagnosis, *, keep_input: bool) -> Iterator[_
                 continue
             if changed.id not in known:
                 known.add(changed.id)
-                yield _Candidate(changed, (remedy,))
+                yield _Candidate(changed, (remedy,), len(_changed(spec, changed)))
 
 
 def _pairs(spec: MLP, singles: Sequence[_Candidate], known: set[str]) -> Iterator[_Candidate]:
@@ -252,7 +253,7 @@ def _pairs(spec: MLP, singles: Sequence[_Candidate], known: set[str]) -> Iterato
             continue
         if changed.id not in known:
             known.add(changed.id)
-            yield _Candidate(changed, one.remedies + two.remedies)
+            yield _Candidate(changed, one.remedies + two.remedies, len(ours) + len(theirs))
 
 
 def _changed(spec: MLP, changed: MLP) -> Fields:
@@ -284,7 +285,8 @@ def badness(d: Diagnosis) -> float:
 
 def _rank(candidate: _Candidate, d: Diagnosis) -> tuple[Any, ...]:
     """Cured or not, then how little is changed, then what is left, as far as it is more than noise."""
-    return d.verdict != "healthy", bool(d.conditions), candidate.cost, math.ceil(2 * min(badness(d), 1e6))
+    left = math.ceil(2 * min(badness(d), 1e6))
+    return d.verdict != "healthy", bool(d.conditions), candidate.cost, left, candidate.fields
 
 
 #: Of the screening, which orders candidates; what is advised was measured as the net before it.
@@ -324,7 +326,8 @@ def advise(
         budget: Most nets to run.
 
     Returns:
-        At most 6 changes, each measured. Empty for a net without anything to cure.
+        At most 6 changes, each measured, that cure the net or halve what is wrong with it. Empty for a net without
+        anything to cure.
 
     Raises:
         ValueError: For data that do not fit the spec, or a budget below 1.
@@ -376,6 +379,9 @@ def advise(
     def cures() -> int:
         return sum(d.word == "healthy" for _, d in judged)
 
+    def helps(after: Diagnosis) -> bool:
+        return after.word == "healthy" or badness(after) < badness(before) / 2
+
     singles = list(_candidates(spec, before, keep_input=x is not None))
     screen(candidate for candidate in singles if not candidate.remedies[0].slow)
     if cures() < ENOUGH:
@@ -387,17 +393,18 @@ def advise(
     judged.sort(key=lambda pair: _rank(*pair))
 
     chosen: list[_Candidate] = []
-    seen: set[float] = set()  # of nets that are the same under another name
+    seen: set[float] = set()  # of nets that are the same under another name, but for rounding
     for candidate, d in judged:
         rival = any(remedy.best_only and remedy in other.remedies for remedy in candidate.remedies for other in chosen)
-        if len(chosen) < SHOWN and not rival and badness(d) < badness(before) and badness(d) not in seen:
+        bad = round(badness(d), 4)
+        if len(chosen) < SHOWN and not rival and helps(d) and bad not in seen:
             chosen.append(candidate)
-            seen.add(badness(d))
+            seen.add(bad)
     confirmed = list(zip(chosen, run([c.spec for c in chosen], **full), strict=True))
     confirmed.sort(key=lambda pair: _rank(*pair))
     items = tuple(
         Advice(candidate.spec, _words(spec, candidate.spec), before, after)
         for candidate, after in confirmed
-        if badness(after) < badness(before)
+        if helps(after)
     )
     return Advised(before, items, 1 + len(judged))

@@ -274,7 +274,8 @@ def _summary(e: Evidence, said: Verdict, limit: DepthLimit | None) -> str:
     parts: list[str] = []
     if len(e.nonfinite):
         first = e.nonfinite.min() + 1
-        parts.append(f"{len(e.nonfinite)} of {len(e.probe.seeds)} runs are not finite from layer {first} on")
+        verb = "is" if len(e.nonfinite) == 1 else "are"
+        parts.append(f"{len(e.nonfinite)} of {len(e.probe.seeds)} runs {verb} not finite from layer {first} on")
     if e.steps and not math.isnan(e.backward.rms) and (said.direction != "forward" or not parts):
         change = dataclasses.replace(e.backward, rms=e.backward.typical) if said.typical else e.backward
         parts.append(moved("dL/dz", change) + " in a typical net" * said.typical)

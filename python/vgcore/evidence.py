@@ -61,9 +61,36 @@ class Evidence:
         return means
 
     def sizes(self, signal: Signal) -> Floats:
-        """log10 sizes of a signal, `(seeds, depth)`."""
+        """log10 sizes of a signal, `(seeds, depth)`.
+
+        Branches may start closed (rezero, arXiv:2003.04887; fixup, arXiv:1901.09321): a signal is exactly 0 in some
+        layers of every run, and training opens them. What passes around them is not lost, so a layer without the
+        signal counts as the one that it comes from, and if all are without it, the size is kept exactly.
+        """
         values: Floats = getattr(self.probe, SIGNALS[signal][0])
-        return values
+        closed = np.isneginf(values).all(axis=0)
+        if not closed.any() or not self.opens:
+            return values
+        if closed.all():
+            return np.zeros_like(values)
+        there = np.flatnonzero(~closed)
+        at = np.arange(self.depth)
+        before = there[np.maximum(np.searchsorted(there, at, "right") - 1, 0)]
+        behind = there[np.minimum(np.searchsorted(there, at), len(there) - 1)]
+        return values[:, before if signal == "forward" else behind]
+
+    @cached_property
+    def opens(self) -> bool:
+        """Whether a net with branches has a gradient for what would open those that are closed."""
+        gradients = (self.probe.log10_wgrad_norm, self.probe.log10_gate_grad_norm)
+        return self.probe.spec.skip is not None and any(np.isfinite(each).any() for each in gradients)
+
+    @cached_property
+    def closed(self) -> NDArray[np.bool_]:
+        """Layers that start at exactly 0 and have a gradient: closed, not dead; `(depth,)`."""
+        at_zero = np.isneginf(self.probe.log10_z_rms).all(axis=0)
+        learning = np.isfinite(self.probe.log10_wgrad_norm).any(axis=0)
+        return np.logical_and(at_zero, learning)
 
     def profile(self, signal: Signal) -> Floats:
         """log10 of the change of a signal from where it starts, `(seeds, depth)`."""

@@ -8,6 +8,7 @@ import itertools
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -54,7 +55,7 @@ def lines(d: Diagnosis, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
         layers = "layer" if len(finding.layers) == 1 else "layers"
         at = f" ({layers} {spans(finding.layers)})" if 0 < len(finding.layers) < d.spec.depth else ""
         yield finding.severity, filled(f"{finding.severity:8s} {finding.rule}: {finding.evidence}{at}", width, indent=9)
-        yield "remedy", filled(f"         try {finding.remedy}", width, indent=13)
+        yield "remedy", filled(f"         remedy: {finding.remedy}", width, indent=13)
         for part in finding.explanation.splitlines():
             yield "text", filled(f"         {part}", width, indent=9)
         for name in finding.picture:
@@ -168,7 +169,10 @@ def _measures(d: Diagnosis) -> tuple[str, ...]:
     if d.probe is None:
         return (d.word, *"------")
     e = Evidence(d.probe)
-    pairs = [(power(change.rms), f"{e.factor(change):.3g}") for change in (e.backward, e.forward)]
+    changes = [e.backward, e.forward]
+    if any(finding.rule == "finite_width" and finding.severity != "info" for finding in d.findings):
+        changes = [replace(change, rms=change.typical) for change in changes]  # as in the summary: of a typical net
+    pairs = [(power(change.rms), f"{e.factor(change):.3g}") for change in changes]
     limit = "-" if d.depth_limit is None else count(d.depth_limit.value)
     correlation = round(e.column("correlation")[-1], 3) + 0  # + 0 makes -0.0 plain 0.0
     return (d.word, *itertools.chain(*pairs), f"{correlation:.3f}", limit)

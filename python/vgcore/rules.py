@@ -215,7 +215,7 @@ def _kinds(spec: MLP) -> list[str]:
 def _saturation(e: Evidence, rule: Rule) -> Hit | None:
     ideal = np.array([responsive(kind) for kind in _kinds(e.probe.spec)])
     with np.errstate(divide="ignore", invalid="ignore"):
-        lost = 1 - (1 - e.column("saturated")) / ideal
+        lost = np.where(e.closed, math.nan, 1 - (1 - e.column("saturated")) / ideal)
         runs = np.nanmax(1 - (1 - e.probe.saturated) / ideal, axis=1, initial=-math.inf)
     if not np.isfinite(lost).any():
         return None
@@ -233,7 +233,7 @@ def _saturation(e: Evidence, rule: Rule) -> Hit | None:
 
 
 def _dead(e: Evidence, rule: Rule) -> Hit | None:
-    dead = e.column("dead")
+    dead = np.where(e.closed, math.nan, e.column("dead"))
     if np.isnan(dead).all():
         return None
     worst = int(np.nanargmax(dead))
