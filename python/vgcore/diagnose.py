@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from vgcore import compat, reference
-from vgcore.evidence import Change, Evidence, drifts, ten_to
+from vgcore.evidence import Change, Evidence, Floats, drifts, ten_to
 from vgcore.finding import SEVERITIES, Finding, known
 from vgcore.network import Network
 from vgcore.probe import Probe, probe, student
@@ -197,7 +197,7 @@ def judge(cell: Probe, rules: Sequence[Rule] = RULES, *, explain: bool = False) 
     found = findings(evidence, rules, explain=explain)
     by_id = {rule.id: rule for rule in rules}
     said = verdict(evidence, found, rules)
-    limit = _depth_limit(evidence, by_id["backward_vanishing"].decisive, by_id["finite_width"].decisive)
+    limit = _depth_limit(evidence, by_id)
     return Diagnosis(
         spec=cell.spec,
         probe=cell,
@@ -221,7 +221,7 @@ def _confidence(e: Evidence, said: Verdict, rules: Mapping[str, Rule]) -> float:
     return float(np.mean(own == said.word))
 
 
-def _depth_limit(e: Evidence, decades: float, drift_limit: float) -> DepthLimit | None:
+def _depth_limit(e: Evidence, rules: Mapping[str, Rule]) -> DepthLimit | None:
     """Each net is the beginning of a deeper one, so the signal's rise from layer 1 says what shallower nets would see.
 
     As in the verdict, a net is too deep where the root mean square has changed too much, or where a typical net has
@@ -237,29 +237,48 @@ def _depth_limit(e: Evidence, decades: float, drift_limit: float) -> DepthLimit 
     if not e.steps or not len(deltas):
         return None
     runs = deltas[:, :1] - deltas
-    count = len(runs)
-    mean, drift, half = runs.mean(axis=0), np.zeros(e.depth), np.full(e.depth, math.nan)
-    if count > 1:
-        drift = drifts(runs)
-        half = student(count - 1) * runs.std(axis=0, ddof=1) / math.sqrt(count)
+    mean, drift = runs.mean(axis=0), drifts(runs) if len(runs) > 1 else np.zeros(e.depth)
+    down, up = (rules[f"backward_{word}"].decisive for word in ("vanishing", "exploding"))
+    faded = np.maximum(mean, -drift * down / rules["finite_width"].decisive)
+    ways = [_reach(curve, runs, down, up) for curve in (mean + drift, np.minimum(faded, 0))]
+    value, low, high = (min(ends) for ends in zip(*ways, strict=True))
+    factor = ten_to(up if mean[-1] + drift[-1] > 0 else down)
+    return DepthLimit(value, low, high, factor=factor, measured=value < e.depth)
 
-    def reach(change: Any) -> float:
-        """The largest depth before the change passes the limit."""
-        if math.isnan(change[-1]):
-            return math.nan
-        beyond = np.flatnonzero(change >= decades)
-        if len(beyond):
-            return float(beyond[0])
-        return math.inf if change[-1] <= 0 else float(1 + math.floor(decades / change[-1] * e.steps))
 
-    size = np.maximum(np.abs(mean + drift), np.minimum(-mean, drift * decades / drift_limit))
-    return DepthLimit(
-        value=reach(size),
-        low=reach(size + half),
-        high=reach(np.maximum(size - half, 0)),
-        factor=ten_to(decades),
-        measured=bool((size >= decades).any()),
-    )
+def _reach(curve: Floats, runs: Floats, down: float, up: float) -> tuple[float, float, float]:
+    """The largest depth before a change passes a limit, and the ends of its 95 % interval.
+
+    `curve` is the change at every depth measured. Beyond, the pace of the second half of the layers is carried on: the
+    first layers take the data to the scale of the net and tell less of what comes.
+    """
+    depth, count = len(curve), len(runs)
+    middle = (depth - 1) // 2
+    pace = float(curve[-1] - curve[middle]) / (depth - 1 - middle)
+
+    def ahead(at: float, pace: float) -> float:
+        """Where a line from here meets the limit that it runs toward."""
+        if pace == 0:
+            return math.inf
+        return depth + math.floor(max((up - at) / pace if pace > 0 else -(at + down) / pace, 0))
+
+    def first(beyond: NDArray[np.bool_], *lines: tuple[float, float]) -> float:
+        return float(np.flatnonzero(beyond)[0]) if beyond.any() else min(ahead(*line) for line in lines)
+
+    last = float(curve[-1])
+    value = first((curve >= up) | (curve <= -down), (last, pace))
+    if count < 2:
+        return value, math.nan, math.nan
+    wide = student(count - 1) / math.sqrt(count)
+    half = wide * runs.std(axis=0, ddof=1)
+    doubt = wide * float(np.std(runs[:, -1] - runs[:, middle], ddof=1)) / (depth - 1 - middle)
+    above, below = (last + float(half[-1]), pace + doubt), (last - float(half[-1]), pace - doubt)
+    low = first((curve + half >= up) | (curve - half <= -down), above, below)
+    # Where it is open to which side the signal runs, it may run to neither.
+    high = first((curve - half >= up) | (curve + half <= -down), (last, 0.0))
+    if math.isinf(high) and abs(pace) > doubt:
+        high = max(value, ahead(*above), ahead(*below))
+    return value, min(low, value), max(high, value)
 
 
 def _summary(e: Evidence, said: Verdict, limit: DepthLimit | None) -> str:
@@ -275,7 +294,8 @@ def _summary(e: Evidence, said: Verdict, limit: DepthLimit | None) -> str:
     if len(e.nonfinite):
         first = e.nonfinite.min() + 1
         verb = "is" if len(e.nonfinite) == 1 else "are"
-        parts.append(f"{len(e.nonfinite)} of {len(e.probe.seeds)} runs {verb} not finite from layer {first} on")
+        where = f"layer {first}" if first <= e.depth else "the readout"
+        parts.append(f"{len(e.nonfinite)} of {len(e.probe.seeds)} runs {verb} not finite from {where} on")
     if e.steps and not math.isnan(e.backward.rms) and (said.direction != "forward" or not parts):
         change = dataclasses.replace(e.backward, rms=e.backward.typical) if said.typical else e.backward
         parts.append(moved("dL/dz", change) + " in a typical net" * said.typical)

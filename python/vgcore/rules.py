@@ -309,7 +309,7 @@ def _nonfinite(e: Evidence, _: Rule) -> Hit | None:
     if first == e.depth:
         text = f"the readout or the loss is not finite, on a last hidden layer whose z has the rms {size}"
     elif forward_ran:
-        text = f"dL/dz is not finite at layer {first + 1}, coming from layer {e.depth}"
+        text = f"dL/dz is not finite at layer {first + 1}, on its way back"
     else:
         text = f"z or a is not finite at layer {first + 1}; a layer before, z has the rms {size}"
     share = len(e.nonfinite) / total
@@ -589,7 +589,7 @@ RULES: tuple[Rule, ...] = (
         "vgcore: a verdict is about the recipe, a run is one draw of it",
         "It also speaks where the net lies close to the limit and nothing else is wrong.",
         "more seeds; a recipe farther from the limit",
-        "each run's own |dL/dz_1|/|dL/dz_L| against the limits of the verdict",
+        "each run's own |dL/dz_1|/|dL/dz_L| against 1/32 and 32",
         ("log10_delta_rms",),
         _disagree,
     ),
