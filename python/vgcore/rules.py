@@ -188,7 +188,7 @@ def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
                 f"whoever keeps z multiplies dL/dz by {gains[0] / gains[1]:.4g} a layer."
             )
     with np.errstate(invalid="ignore"):  # -inf - -inf: where neither arrives, nothing is apart
-        apart = e.backward.runs - e.change("forward").runs
+        apart = e.backward.runs - e.forward.runs
     own = _share(apart, lambda runs: np.abs(runs) >= rule.least)
     return Hit(value, tuple(range(e.depth)), own, text, working)
 
