@@ -297,8 +297,9 @@ def _summary(e: Evidence, said: Verdict, limit: DepthLimit | None) -> str:
         where = f"layer {first}" if first <= e.depth else "the readout"
         parts.append(f"{len(e.nonfinite)} of {len(e.probe.seeds)} runs {verb} not finite from {where} on")
     if e.steps and not math.isnan(e.backward.rms) and (said.direction != "forward" or not parts):
-        change = dataclasses.replace(e.backward, rms=e.backward.typical) if said.typical else e.backward
-        parts.append(moved("dL/dz", change) + " in a typical net" * said.typical)
+        typical = said.typical or e.backward.rms > 0 > e.backward.typical
+        change = dataclasses.replace(e.backward, rms=e.backward.typical) if typical else e.backward
+        parts.append(moved("dL/dz", change) + " in a typical net" * typical)
     if e.steps and said.direction in {"forward", "both"} and not math.isnan(e.forward.rms):
         parts.append(moved("z", e.forward))
     if "collapsed" in said.conditions:

@@ -175,7 +175,7 @@ def _measures(d: Diagnosis) -> tuple[str, ...]:
     pairs = [(power(change.rms), f"{e.factor(change):.3g}") for change in changes]
     limit = "-" if d.depth_limit is None else count(d.depth_limit.value)
     correlation = round(e.column("correlation")[-1], 3) + 0  # + 0 makes -0.0 plain 0.0
-    return (d.word, *itertools.chain(*pairs), f"{correlation:.3f}", limit)
+    return (d.word, *itertools.chain(*pairs), "-" if math.isnan(correlation) else f"{correlation:.3f}", limit)
 
 
 def _advice_lines(a: Advised) -> Iterator[tuple[str, str]]:

@@ -140,6 +140,8 @@ def _moves(signal: Signal, sign: int) -> Callable[[Evidence, Rule], Hit | None]:
         change: Change = getattr(e, signal)
         if not e.steps or math.isnan(change.rms):
             return None
+        if change.rms > 0 > change.typical:
+            return None  # Few large nets make the mean, and most shrink: `finite_width` says so.
         value = sign * change.rms
         f = e.factor(change)
         ends = (1, e.depth) if signal == "forward" else (e.depth, 1)
@@ -186,7 +188,7 @@ def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
                 f"whoever keeps z multiplies dL/dz by {gains[0] / gains[1]:.4g} a layer."
             )
     with np.errstate(invalid="ignore"):  # -inf - -inf: where neither arrives, nothing is apart
-        apart = e.backward.runs - e.change("forward").runs
+        apart = e.backward.runs - e.forward.runs
     own = _share(apart, lambda runs: np.abs(runs) >= rule.least)
     return Hit(value, tuple(range(e.depth)), own, text, working)
 
