@@ -297,7 +297,7 @@ def _summary(e: Evidence, said: Verdict, limit: DepthLimit | None) -> str:
         where = f"layer {first}" if first <= e.depth else "the readout"
         parts.append(f"{len(e.nonfinite)} of {len(e.probe.seeds)} runs {verb} not finite from {where} on")
     if e.steps and not math.isnan(e.backward.rms) and (said.direction != "forward" or not parts):
-        typical = said.typical or e.backward.rms > 0 > e.backward.typical
+        typical = said.typical or (said.word == "healthy" and e.backward.rms > 0 > e.backward.typical)
         change = dataclasses.replace(e.backward, rms=e.backward.typical) if typical else e.backward
         parts.append(moved("dL/dz", change) + " in a typical net" * typical)
     if e.steps and said.direction in {"forward", "both"} and not math.isnan(e.forward.rms):

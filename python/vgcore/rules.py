@@ -140,8 +140,8 @@ def _moves(signal: Signal, sign: int) -> Callable[[Evidence, Rule], Hit | None]:
         change: Change = getattr(e, signal)
         if not e.steps or math.isnan(change.rms):
             return None
-        if change.rms > 0 > change.typical:
-            return None  # Few large nets make the mean, and most shrink: `finite_width` says so.
+        if change.rms > 0 > change.typical and not (change.runs >= rule.decisive).any():
+            return None  # Nets that nobody drew make the mean, and most shrink: `finite_width` says so.
         value = sign * change.rms
         f = e.factor(change)
         ends = (1, e.depth) if signal == "forward" else (e.depth, 1)
