@@ -2,7 +2,7 @@
 
     python benches/false_alarms.py [--nets 200] [--seed 0] [--out FILE.json]
 
-Healthy and sick are defined by measurement alone, without any rule: float64, 64 random nets of each recipe, and the
+Healthy and sick are defined by measurement alone, without any rule: float64, 32 random nets of each recipe, and the
 median over them of |dL/dz_1| / |dL/dz_L|. A recipe is sick where that is 32 or more, or 1/32 or less (or where most
 nets give no finite value), else healthy. All have a readout of 10 classes, cross-entropy, and 64 standard normal
 samples with random classes, since the other tools look at gradients of a loss. Every judge sees other seeds than those
@@ -75,7 +75,7 @@ def task(spec: vg.MLP, seed: int) -> dict[str, Any]:
 
 def truth(spec: vg.MLP) -> float:
     """log10 of the median end-to-end ratio; inf where most nets are not finite, -inf where most signals die."""
-    cell = vg.probe(spec, seeds=64, seed=TRUTH_SEED, dtype="float64", **task(spec, TRUTH_SEED))
+    cell = vg.probe(spec, seeds=32, seed=TRUTH_SEED, dtype="float64", **task(spec, TRUTH_SEED))
     change = cell.end_to_end("backward")
     lost = np.isneginf(cell.log10_delta_rms[:, 0])
     return float(np.median(np.where(lost, -np.inf, np.where(np.isnan(change), np.inf, change))))
@@ -140,7 +140,7 @@ def main() -> None:
     ratios = [ratio for _, ratio in drawn]
     near = sum(abs(abs(ratio) - LIMIT) < math.log10(2) for ratio in ratios)
     seconds = time.perf_counter() - started
-    print(f"{len(drawn)} nets, {near} of them within 2-fold of the limit; truth took {seconds:.0f} s")
+    print(f"{len(drawn)} nets, {near} of them within 2-fold of the limit; truth took {seconds:.0f} s", flush=True)
     judged = [said(spec) for spec, _ in drawn]
     scores = {judge: score([words[judge] for words in judged], ratios) for judge in judged[0]}
     print(f"{'judge':28s} precision  recall  false alarms  missed  right direction")

@@ -690,7 +690,7 @@ def test_a_signal_is_lost_where_it_arrives_in_no_more_than_half_of_the_runs() ->
         hit = found(d, "backward_vanishing")
         assert (hit is not None and hit.value == math.inf) == (lost >= 4)
         if lost >= 4:
-            shown = nothing | (d.probe.end_to_end("backward") <= -finding(d, "backward_vanishing").threshold)
+            shown = nothing | (d.probe.end_to_end("backward") <= -1.5)
             assert finding(d, "backward_vanishing").confidence == np.mean(shown)
             assert "does not arrive" in finding(d, "backward_vanishing").evidence
         seen.add(lost)

@@ -65,14 +65,17 @@ class Evidence:
 
         Branches may start closed (rezero, arXiv:2003.04887; fixup, arXiv:1901.09321): a signal is exactly 0 in some
         layers of every run, and training opens them. What passes around them is not lost, so a layer without the
-        signal counts as the one that it comes from, and if all are without it, the size is kept exactly.
+        signal counts as the one that it comes from. Where dL/dz is 0 in all of them, the gradients of the factors that
+        open them tell its size, on average over seeds: each is a product of two random signs.
         """
         values: Floats = getattr(self.probe, SIGNALS[signal][0])
         closed = np.isneginf(values).all(axis=0)
         if not closed.any() or not self.opens:
             return values
         if closed.all():
-            return np.zeros_like(values)
+            gates = self.column("log10_gate_grad_norm")
+            known = signal == "backward" and np.isfinite(gates).all()
+            return np.broadcast_to(gates if known else np.zeros(self.depth), values.shape)
         there = np.flatnonzero(~closed)
         at = np.arange(self.depth)
         before = there[np.maximum(np.searchsorted(there, at, "right") - 1, 0)]

@@ -95,9 +95,9 @@ class Rule:
         return [s for s in SEVERITIES if value >= self.thresholds.get(s, math.inf)]
 
     def level(self, value: float) -> float:
-        """The threshold of the highest severity reached; the least one if none is."""
+        """What a run must reach to show it by itself: what the value reaches, at most the warning."""
         reached = self.reached(value)
-        return self.thresholds[reached[-1]] if reached else self.least
+        return min(self.thresholds[reached[-1]] if reached else self.least, self.decisive)
 
 
 # Words
@@ -173,7 +173,7 @@ def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
     value = abs(back - forth)
     text = (
         f"a layer multiplies z by {e.factor(e.forward):.3g} on the way forward and dL/dz by "
-        f"{e.factor(e.backward):.3g} on the way back: no gain keeps both"
+        f"{e.factor(e.backward):.3g} on the way back: no gain keeps both at this size of z"
     )
     working = f"|log10 F_back - log10 F_forth| = |{back:.2f} - {forth:.2f}| = {value:.2f} decades."
     kinds = e.probe.spec.activation
