@@ -105,7 +105,9 @@ def test_a_rule_fires_on_the_net_made_for_it(rule: Rule) -> None:
     assert hit.value >= hit.threshold == rule.thresholds[case.severity]
     assert (hit.remedy, hit.reference) == (rule.remedy, rule.reference)
     assert all(0 <= layer < d.spec.depth for layer in hit.layers)
-    assert 0 < hit.confidence <= 1
+    assert math.isnan(hit.confidence) == (rule.id == "finite_width")  # of many nets together
+    assert not hit.confidence <= 0
+    assert not hit.confidence > 1
     assert str(hit) == f"{hit.severity}: {rule.id}: {hit.evidence}"
     if rule.id in CONDITIONS:
         assert CONDITIONS[rule.id] in d.conditions
@@ -695,6 +697,19 @@ def test_a_signal_is_lost_where_it_arrives_in_no_more_than_half_of_the_runs() ->
             assert "does not arrive" in finding(d, "backward_vanishing").evidence
         seen.add(lost)
     assert {3, 4, 5} <= seen
+
+
+def test_the_confidence_of_a_range_is_the_share_of_runs_that_leave_it() -> None:
+    # Some runs grow beyond float16 and some do not.
+    d = vg.diagnose(net(depth=40, width=64, init="mean_field(sigma_w=1.9)"))
+    hit = finding(d, "float_range")
+    assert d.probe is not None
+    with np.errstate(invalid="ignore"):
+        deltas = d.probe.log10_delta_rms - d.probe.log10_delta_rms[:, -1:]
+    sizes = np.concatenate([d.probe.log10_z_rms, d.probe.log10_a_rms, deltas], axis=1)
+    top, normal, _ = FORMATS["float16"]
+    assert hit.confidence == ((sizes > top) | (sizes < normal)).any(axis=1).mean()
+    assert 0 < hit.confidence < 1
 
 
 def test_one_seed_cannot_disagree() -> None:

@@ -66,16 +66,20 @@ class Evidence:
         Branches may start closed (rezero, arXiv:2003.04887; fixup, arXiv:1901.09321): a signal is exactly 0 in some
         layers of every run, and training opens them. What passes around them is not lost, so a layer without the
         signal counts as the one that it comes from. Where dL/dz is 0 in all of them, the gradients of the factors that
-        open them tell its size, on average over seeds: each is a product of two random signs.
+        open them tell its size, on average over seeds: each is a sum of products of random signs. Where z is 0 in all
+        of them, nothing is known to change.
         """
         values: Floats = getattr(self.probe, SIGNALS[signal][0])
         closed = np.isneginf(values).all(axis=0)
-        if not closed.any() or not self.opens:
+        if signal == "weight" or not closed.any() or not self.opens:
             return values
         if closed.all():
             gates = self.column("log10_gate_grad_norm")
-            known = signal == "backward" and np.isfinite(gates).all()
-            return np.broadcast_to(gates if known else np.zeros(self.depth), values.shape)
+            factors = np.flatnonzero(~np.isnan(gates))  # one a block, at its end
+            if signal == "forward" or not len(factors):
+                return np.zeros_like(values)
+            at = factors[np.minimum(np.searchsorted(factors, np.arange(self.depth)), len(factors) - 1)]
+            return np.broadcast_to(gates[at], values.shape)
         there = np.flatnonzero(~closed)
         at = np.arange(self.depth)
         before = there[np.maximum(np.searchsorted(there, at, "right") - 1, 0)]

@@ -25,7 +25,7 @@ class Finding:
         evidence: What was measured, in a sentence.
         remedy: What helps, in a sentence; `advise` runs it.
         reference: Where the rule and its threshold come from.
-        confidence: Share of the runs that show it by themselves, 0 to 1.
+        confidence: Share of the runs that show it by themselves, 0 to 1; nan where one run alone cannot.
         explanation: The formula, and this run's numbers put into it, for a student; empty unless asked for.
         picture: Columns of the probe that show it, layer by layer; empty unless asked for.
     """

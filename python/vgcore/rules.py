@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -38,7 +39,7 @@ class Hit:
     Attributes:
         value: The rule's quantity; it is compared with the thresholds.
         layers: Where.
-        confidence: Share of runs that show it by themselves.
+        confidence: Share of runs that show it by themselves; nan where one run alone cannot.
         evidence: In a sentence.
         working: The rule's formula with this run's numbers.
         cap: The highest severity that it may have here.
@@ -337,7 +338,7 @@ def _finite_width(e: Evidence, _: Rule) -> Hit | None:
         f"drift = ln(10) {spread**2:.3f} = {drift:.2f} decades. He ReLU nets: var ln|J|^2 = 5 depth/width = "
         f"{5 * e.depth / least:.2f}."
     )
-    return Hit(drift, tuple(range(e.depth)), 1.0, text, working)
+    return Hit(drift, tuple(range(e.depth)), math.nan, text, working)
 
 
 #: log10 of the largest, the least normal and half the least subnormal number of a format.
@@ -352,21 +353,26 @@ def _top(dtype: str) -> float:
     return math.log10(float(np.finfo(dtype).max))
 
 
+def _outside(size: Floats, form: str) -> dict[str, Any]:
+    """Where a log10 size would be infinite, 0 or subnormal in a format."""
+    top, normal, bottom = FORMATS[form]
+    with np.errstate(invalid="ignore"):
+        return {"inf": size > top, "0": size < bottom, "subnormal": (size < normal) & (size >= bottom)}
+
+
 def _range(e: Evidence, _: Rule) -> Hit | None:
-    sizes = {name: mean_log(getattr(e.probe, f"log10_{column}")) for name, column in (("z", "z_rms"), ("a", "a_rms"))}
-    # Units of an activation may be exactly 0 in a whole layer, which no format can help.
-    sizes = {name: np.where(np.isneginf(size), math.nan, size) for name, size in sizes.items()}
-    sizes["dL/dz"] = mean_log(e.profile("backward"))  # of a loss scaled so that it is 1 at the last layer
-    found: list[tuple[str, str, str, list[int]]] = []
-    for form, (top, normal, bottom) in FORMATS.items():
-        for name, size in sizes.items():
-            with np.errstate(invalid="ignore"):
-                kinds = {
-                    "inf": size > top,
-                    "0": size < bottom,
-                    "subnormal": (size < normal) & (size >= bottom),
-                }
-            found += [(form, name, kind, np.flatnonzero(m).tolist()) for kind, m in kinds.items() if m.any()]
+    each = {"z": e.probe.log10_z_rms, "a": e.probe.log10_a_rms}
+    # A layer may be exactly 0, which no format can help.
+    each = {name: np.where(np.isneginf(size), math.nan, size) for name, size in each.items()}
+    each["dL/dz"] = e.profile("backward")  # of a loss scaled so that it is 1 at the last layer
+    sizes = {name: mean_log(size) for name, size in each.items()}
+    found = [
+        (form, name, kind, np.flatnonzero(there).tolist())
+        for form in FORMATS
+        for name, size in sizes.items()
+        for kind, there in _outside(size, form).items()
+        if there.any()
+    ]
     if not found:
         return None
     ours = [hit for hit in found if hit[0] == e.probe.dtype]
@@ -385,7 +391,12 @@ def _range(e: Evidence, _: Rule) -> Hit | None:
     lost = any(kind != "subnormal" for _, _, kind, _ in ours)
     layers = sorted({layer for hit in (ours or found) for layer in hit[3]})
     cap = "critical" if lost else "warning" if ours else "info"
-    return Hit(float(len({form for form, *_ in found})), tuple(layers), 1.0, text, working, cap)
+    # Run by run: those that leave one of these formats somewhere.
+    forms = {form for form, *_ in ours or found}
+    runs = np.zeros(len(e.probe.seeds), dtype=bool)
+    for size, form in itertools.product(each.values(), forms):
+        runs |= np.any([there.any(axis=1) for there in _outside(size, form).values()], axis=0)
+    return Hit(float(len({form for form, *_ in found})), tuple(layers), float(runs.mean()), text, working, cap)
 
 
 def _disagree(e: Evidence, _: Rule) -> Hit | None:
