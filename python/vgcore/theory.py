@@ -167,7 +167,9 @@ def c_star(activation: str | Activation, *, sigma_w: ArrayLike, sigma_b: ArrayLi
     >>> [round(float(c), 6) for c in c_star("tanh", sigma_w=[1.2, 2.0], sigma_b=0.3)]
     [1.0, 0.263895]
     """
-    return _correlation(str(activation), *_squares(sigma_w, sigma_b), q_star(activation, sigma_w=sigma_w, sigma_b=sigma_b))
+    return _correlation(
+        str(activation), *_squares(sigma_w, sigma_b), q_star(activation, sigma_w=sigma_w, sigma_b=sigma_b)
+    )
 
 
 def _squares(sigma_w: ArrayLike, sigma_b: ArrayLike) -> tuple[Floats, Floats]:
