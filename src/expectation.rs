@@ -5,11 +5,8 @@
 //! 9, 1974).
 
 use crate::activation::{Activation, Shape};
-use crate::error::{Cancel, Result};
-use crate::threads::share;
 use std::f64::consts::{FRAC_PI_2, TAU};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::LazyLock;
 
 /// Beyond, the normal density is below 1e-31.
 const END: f64 = 12.0;
@@ -146,28 +143,6 @@ fn rule(steps: i32) -> Vec<Point> {
     (-7 * steps / 2..=7 * steps / 2).map(point).collect()
 }
 
-/// `f` of every index below `count`, in order, on so many threads.
-pub fn each<T: Send>(count: usize, threads: usize, cancel: &Cancel, f: impl Fn(usize) -> T + Sync) -> Result<Vec<T>> {
-    /// Indices taken at a time.
-    const CHUNK: usize = 16;
-    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count)));
-    let work = || {
-        loop {
-            let start = next.fetch_add(CHUNK, Ordering::Relaxed);
-            if start >= count || cancel.check().is_err() {
-                return;
-            }
-            let values = (start..count.min(start + CHUNK)).map(|i| (i, f(i))).collect::<Vec<_>>();
-            found.lock().unwrap_or_else(PoisonError::into_inner).extend(values);
-        }
-    };
-    share(threads.min(count.div_ceil(CHUNK)).max(1), &work, &work);
-    cancel.check()?;
-    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    found.sort_unstable_by_key(|&(i, _)| i);
-    Ok(found.into_iter().map(|(_, value)| value).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,14 +180,6 @@ mod tests {
                 assert!((two.value / one.value - 1.0).abs() < 1e-9, "{text} {q} {one:?} {two:?}");
                 assert!((two.slope / one.slope - 1.0).abs() < 1e-9, "{text} {q} {one:?} {two:?}");
             }
-        }
-    }
-
-    #[test]
-    fn every_index_is_worked_out_once_and_in_order() {
-        for threads in [1, 2, 5] {
-            let found = each(100, threads, &Cancel::default(), |i| i * i).unwrap();
-            assert_eq!(found, (0..100).map(|i| i * i).collect::<Vec<_>>());
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::activation::Activation;
 use crate::custom::{self, Samples};
 use crate::error::{Cancel, Error, Result};
-use crate::expectation::{self, Moments, Pair};
+use crate::expectation::{Moments, Pair};
 use crate::gradients::{Gradients, Start};
 use crate::init::Init;
 use crate::kernel::Tensor;
@@ -694,7 +694,7 @@ fn moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>) -> PyResult<Boun
     let activation = Activation::new(&Call::parse("activation", activation)?)?;
     let (count, threads) = (q.len(), threads::threads(None)?);
     let found = detached(py, move |cancel| {
-        expectation::each(count, threads, cancel, |i| {
+        threads::each(count, threads, cancel, |i| {
             let m = Moments::of(&activation, q[i]);
             [m.mean, m.value, m.slope, m.growth, m.fourth]
         })
@@ -709,7 +709,7 @@ fn pair_moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, c: Vec<f64>
     let activation = Activation::new(&Call::parse("activation", activation)?)?;
     let (count, threads) = (q.len().min(c.len()), threads::threads(None)?);
     let found = detached(py, move |cancel| {
-        expectation::each(count, threads, cancel, |i| {
+        threads::each(count, threads, cancel, |i| {
             let pair = Pair::of(&activation, q[i], c[i]);
             [pair.value, pair.slope]
         })

@@ -475,7 +475,7 @@ def _weights(kind: reference.Kind, at: reference.Place) -> float:
     name, p = kind
     if name == "orthogonal":
         # Rows or columns of unit length, whichever are fewer.
-        return float(p.get("gain", 1.0)) ** 2 * min(1.0, at.fan_in / at.fan_out) if at.fan_out else 1.0
+        return float(p.get("gain", 1.0) ** 2 * min(1.0, at.fan_in / at.fan_out))
     if name == "normal" and p.get("mean", 0.0) == 0:
         return at.fan_in * (p.get("gain", 1.0) * p.get("std", 1.0)) ** 2
     try:

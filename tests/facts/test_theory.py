@@ -1,4 +1,4 @@
-"""Fixed points, depth scales, the edge of chaos, finite width and spectra: published and independently computed numbers."""
+"""Fixed points, the edge of chaos, finite width and spectra: published and independently computed numbers."""
 
 from __future__ import annotations
 
