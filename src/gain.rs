@@ -1,13 +1,11 @@
 //! Gains: what an activation does to the size of normal signals, and the weights that make up for it.
 //!
-//! `z` is standard normal throughout. Expectations are integrals over the pieces between kinks, by the
-//! double-exponential rule, which is exact to rounding for what is smooth inside a piece (H. Takahasi and M. Mori,
-//! "Double exponential formulas for numerical integration", Publ. RIMS 9, 1974).
+//! `z` is standard normal throughout.
 
 use crate::activation::{Activation, Shape};
 use crate::error::{Error, Result};
+use crate::expectation::Moments;
 use std::collections::HashMap;
-use std::f64::consts::{FRAC_PI_2, TAU};
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// Names that [`torch`] has a gain for.
@@ -47,71 +45,6 @@ pub fn gain(activation: &Activation, mode: Option<&str>) -> Result<f64> {
     }
     Err(Error::Value(format!("{} lets nothing pass, so that no gain makes up for it", activation.text())))
 }
-
-/// What becomes of a pre-activation of variance `q`. A gated activation is `phi = value * g(gate)`, both halves of it.
-#[derive(Debug, Clone, Copy)]
-struct Moments {
-    /// `E phi^2`; gated, `q E g^2`.
-    value: f64,
-    /// `E phi'^2`; gated, what both slopes make of it, `E g^2 + q E g'^2`.
-    slope: f64,
-    /// How `value` grows with `q`: by partial integration, `E phi^2 (z^2 - 1) / (2 q)`.
-    growth: f64,
-}
-
-impl Moments {
-    fn of(activation: &Activation, q: f64) -> Self {
-        /// Beyond, the density is below 1e-31.
-        const END: f64 = 12.0;
-        let scale = q.sqrt();
-        // The rule crowds its points at the ends of a piece: at 0 too, where phi bends when q is large.
-        let mut ends = activation.kinks().into_iter().map(|kink| kink / scale).collect::<Vec<_>>();
-        ends.retain(|end| end.abs() < END);
-        ends.extend([-END, 0.0, END]);
-        ends.sort_by(f64::total_cmp);
-        let (mut value, mut slope, mut growth) = (0.0, 0.0, 0.0);
-        for piece in ends.windows(2) {
-            let half = 0.5 * (piece[1] - piece[0]);
-            for point in POINTS.iter() {
-                // From the nearer end, so that no point falls onto it.
-                let z = if point.upper { piece[1] - half * point.distance } else { piece[0] + half * point.distance };
-                let weight = half * point.weight * libm::exp(-0.5 * z * z);
-                let (phi, derivative) = activation.both(scale * z);
-                value += weight * phi * phi;
-                slope += weight * derivative * derivative;
-                growth += weight * phi * phi * (z * z - 1.0);
-            }
-        }
-        growth /= 2.0 * q;
-        match activation.shape() {
-            Shape::Each | Shape::Doubled => Self { value, slope, growth },
-            Shape::Gated => Self { value: q * value, slope: value + q * slope, growth: value + q * growth },
-        }
-    }
-}
-
-/// A point of the rule on `[-1, 1]`.
-struct Point {
-    /// Is 1 the nearer end?
-    upper: bool,
-    /// Distance from the nearer end.
-    distance: f64,
-    /// Weight, with the constant of the normal density.
-    weight: f64,
-}
-
-static POINTS: LazyLock<Vec<Point>> = LazyLock::new(|| {
-    // x = tanh(pi/2 sinh t) in steps of 1/STEPS; at |t| = 3.5 the weights end.
-    const STEPS: i32 = 64;
-    let point = |i: i32| {
-        let t = f64::from(i) / f64::from(STEPS);
-        let u = FRAC_PI_2 * libm::sinh(t.abs());
-        let cosh = libm::cosh(u);
-        let weight = FRAC_PI_2 * libm::cosh(t) / (cosh * cosh) / f64::from(STEPS);
-        Point { upper: i > 0, distance: libm::exp(-u) / cosh, weight: weight / TAU.sqrt() }
-    };
-    (-7 * STEPS / 2..=7 * STEPS / 2).map(point).collect()
-});
 
 /// Weights and signals on the edge of chaos: `chi_1 = sigma_w^2 E phi'(sqrt(q) z)^2 = 1` at the fixed point
 /// `q = sigma_w^2 E phi(sqrt(q) z)^2 + sigma_b^2`.
@@ -200,6 +133,7 @@ fn solve(activation: &Activation, sigma_b: f64) -> Result<Critical> {
 mod tests {
     use super::*;
     use crate::signature::Call;
+    use std::f64::consts::TAU;
 
     fn activation(text: &str) -> Activation {
         Activation::new(&Call::parse("activation", text).unwrap()).unwrap()

@@ -10,6 +10,7 @@ pub mod calibrate;
 pub mod custom;
 mod distribution;
 pub mod error;
+pub mod expectation;
 pub mod forward;
 pub mod gain;
 pub mod gradcheck;

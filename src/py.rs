@@ -6,6 +6,7 @@
 use crate::activation::Activation;
 use crate::custom::{self, Samples};
 use crate::error::{Cancel, Error, Result};
+use crate::expectation::{Moments, Pair};
 use crate::gradients::{Gradients, Start};
 use crate::init::Init;
 use crate::kernel::Tensor;
@@ -686,6 +687,36 @@ fn calculate_gain(activation: &Bound<'_, PyAny>, param: &Bound<'_, PyAny>, mode:
     Ok(gain::gain(&Activation::new(&call)?, mode.as_deref())?)
 }
 
+/// Expectations of an activation over normal pre-activations of the variances `q`: `(len(q), 5)`, columns
+/// `E phi, E phi^2, E phi'^2, d E phi^2 / dq, E phi'^4`.
+#[pyfunction]
+fn moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
+    let activation = Activation::new(&Call::parse("activation", activation)?)?;
+    let (count, threads) = (q.len(), threads::threads(None)?);
+    let found = detached(py, move |cancel| {
+        threads::each(count, threads, cancel, |i| {
+            let m = Moments::of(&activation, q[i]);
+            [m.mean, m.value, m.slope, m.growth, m.fourth]
+        })
+    })?;
+    array(py, found.concat(), &[count, 5])
+}
+
+/// The same over two pre-activations of the variances `q` and correlations `c`: `(len(q), 2)`, columns
+/// `E phi(u) phi(v), E phi'(u) phi'(v)`.
+#[pyfunction]
+fn pair_moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, c: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
+    let activation = Activation::new(&Call::parse("activation", activation)?)?;
+    let (count, threads) = (q.len().min(c.len()), threads::threads(None)?);
+    let found = detached(py, move |cancel| {
+        threads::each(count, threads, cancel, |i| {
+            let pair = Pair::of(&activation, q[i], c[i]);
+            [pair.value, pair.slope]
+        })
+    })?;
+    array(py, found.concat(), &[count, 2])
+}
+
 /// Measure cells, specs or one of given numbers; `report(index, columns)` is called for each as it is finished.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)] // The keywords of Python's `probe`.
@@ -791,7 +822,8 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
 mod _core {
     #[pymodule_export]
     use super::{
-        Weights, build_info, calculate_gain, canonical, custom_activation, gradcheck, loss_facts, probe, resolve,
+        Weights, build_info, calculate_gain, canonical, custom_activation, gradcheck, loss_facts, moments,
+        pair_moments, probe, resolve,
     };
 
     #[pymodule_init]

@@ -3,8 +3,10 @@
 //! Threads live as long as their job. A shared pool was tried: it made small jobs wait for the runs of others, kept the
 //! threads of every count ever asked for, and had to be rebuilt after `fork`.
 
-use crate::error::{Error, Result};
+use crate::error::{Cancel, Error, Result};
 use crate::memory::keep_what_is_freed;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// The number of threads to use: the caller's, else `VGCORE_NUM_THREADS`, else what the machine offers.
 pub fn threads(given: Option<i128>) -> Result<usize> {
@@ -35,4 +37,39 @@ pub fn share(count: usize, first: impl FnOnce(), other: impl Fn() + Sync) {
         }
         first();
     });
+}
+
+/// `f` of every index below `count`, in order, on so many threads.
+pub fn each<T: Send>(count: usize, threads: usize, cancel: &Cancel, f: impl Fn(usize) -> T + Sync) -> Result<Vec<T>> {
+    /// Indices taken at a time.
+    const CHUNK: usize = 16;
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count)));
+    let work = || {
+        loop {
+            let start = next.fetch_add(CHUNK, Ordering::Relaxed);
+            if start >= count || cancel.check().is_err() {
+                return;
+            }
+            let values = (start..count.min(start + CHUNK)).map(|i| (i, f(i))).collect::<Vec<_>>();
+            found.lock().unwrap_or_else(PoisonError::into_inner).extend(values);
+        }
+    };
+    share(threads.min(count.div_ceil(CHUNK)).max(1), &work, &work);
+    cancel.check()?;
+    let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+    found.sort_unstable_by_key(|&(i, _)| i);
+    Ok(found.into_iter().map(|(_, value)| value).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_index_is_worked_out_once_and_in_order() {
+        for threads in [1, 2, 5] {
+            let found = each(100, threads, &Cancel::default(), |i| i * i).unwrap();
+            assert_eq!(found, (0..100).map(|i| i * i).collect::<Vec<_>>());
+        }
+    }
 }

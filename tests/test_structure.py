@@ -33,7 +33,7 @@ RUST_ROWS: list[set[str]] = [
     {"error"},
     {"simd", "rng"},
     {"kernel", "signature", "qr", "distribution", "activation", "custom", "init", "gain", "norm", "skip", "loss"}
-    | {"transform"},
+    | {"transform", "expectation"},
     {"spec"},
     {"naive"},
     {"threads", "memory"},

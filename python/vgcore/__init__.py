@@ -1,6 +1,6 @@
 """Vanishing and exploding gradients in deep MLPs: shown, measured, explained, on a laptop CPU, in milliseconds."""
 
-from vgcore import data, plot, reference, testing
+from vgcore import data, plot, reference, testing, theory
 from vgcore._core import ACTIVATIONS, INITS, LOSSES, NORMS, SKIPS, WEIGHT_TRANSFORMS, __version__, build_info
 from vgcore.advise import Advice, Advised, advise
 from vgcore.clip import Clipped, clip_adaptive, clip_grad_norm, clip_grad_value, get_total_norm
@@ -52,4 +52,5 @@ __all__ = [
     "reference",
     "sweep",
     "testing",
+    "theory",
 ]
