@@ -5,13 +5,15 @@
 //! 9, 1974).
 
 use crate::activation::{Activation, Shape};
-use std::f64::consts::{FRAC_PI_2, TAU};
+use std::f64::consts::{FRAC_PI_2, PI, TAU};
 use std::sync::LazyLock;
 
 /// Beyond, the normal density is below 1e-31.
 const END: f64 = 12.0;
 
 /// What becomes of a pre-activation `z` of variance `q`. A gated activation is `phi = value * g(gate)`, both halves of `z`.
+///
+/// Derivatives by `q` are partial integrals: with `f` a function of `z`, `dE f/dq = E f (z^2 / q - 1) / (2 q)`.
 #[derive(Debug, Clone, Copy)]
 pub struct Moments {
     /// `E phi`; gated, 0.
@@ -20,40 +22,112 @@ pub struct Moments {
     pub value: f64,
     /// `E phi'^2`; gated, what both slopes make of it, `E g^2 + q E g'^2`.
     pub slope: f64,
-    /// How `value` grows with `q`: by partial integration, `E phi^2 (z^2 / q - 1) / (2 q)`.
+    /// How `value` grows with `q`.
     pub growth: f64,
-    /// `E phi'^4`; gated, NaN.
-    pub fourth: f64,
+    /// How `growth` does; gated, NaN, as all that follow.
+    pub bend: f64,
+    /// How `slope` grows with `q`.
+    pub slope_growth: f64,
+    /// How that does.
+    pub slope_bend: f64,
+    /// `E phi^4`.
+    pub value_fourth: f64,
+    /// `E phi'^4`.
+    pub slope_fourth: f64,
+    /// `E phi^2 phi'^2`.
+    pub mixed: f64,
 }
 
 impl Moments {
+    /// Names of the fields, in order.
+    pub const NAMES: [&'static str; 10] = [
+        "mean",
+        "value",
+        "slope",
+        "growth",
+        "bend",
+        "slope_growth",
+        "slope_bend",
+        "value_fourth",
+        "slope_fourth",
+        "mixed",
+    ];
+
     /// Of one activation at one variance.
     pub fn of(activation: &Activation, q: f64) -> Self {
         let scale = q.sqrt();
         // The rule crowds its points at the ends of a piece: at 0 too, where phi bends when q is large.
         let ends = ends(activation.kinks().into_iter().map(|kink| kink / scale));
-        let (mut mean, mut value, mut slope, mut growth, mut fourth) = (0.0, 0.0, 0.0, 0.0, 0.0);
+        let mut sums = [0.0; 10];
         over(&FINE, &ends, |z, weight| {
             let (phi, derivative) = activation.both(scale * z);
-            let (square, bend) = (phi * phi, derivative * derivative);
-            mean += weight * phi;
-            value += weight * square;
-            slope += weight * bend;
-            growth += weight * square * (z * z - 1.0);
-            fourth += weight * bend * bend;
+            let (square, steep) = (phi * phi, derivative * derivative);
+            let zz = z * z;
+            let (once, twice) = (zz - 1.0, zz * (zz - 6.0) + 3.0);
+            let terms = [
+                phi,
+                square,
+                steep,
+                square * once,
+                square * twice,
+                steep * once,
+                steep * twice,
+                square * square,
+                steep * steep,
+                square * steep,
+            ];
+            for (sum, term) in sums.iter_mut().zip(terms) {
+                *sum += weight * term;
+            }
         });
-        growth /= 2.0 * q;
+        let (once, twice) = (2.0 * q, 4.0 * q * q);
+        let [mean, value, slope, growth, bend, slope_growth, slope_bend, value_fourth, slope_fourth, mixed] = sums;
+        let (growth, bend, slope_growth, slope_bend) =
+            (growth / once, bend / twice, slope_growth / once, slope_bend / twice);
         match activation.shape() {
-            Shape::Each | Shape::Doubled => Self { mean, value, slope, growth, fourth },
+            Shape::Each | Shape::Doubled => {
+                Self { mean, value, slope, growth, bend, slope_growth, slope_bend, value_fourth, slope_fourth, mixed }
+            }
             Shape::Gated => Self {
                 mean: 0.0,
                 value: q * value,
                 slope: value + q * slope,
                 growth: value + q * growth,
-                fourth: f64::NAN,
+                bend: f64::NAN,
+                slope_growth: f64::NAN,
+                slope_bend: f64::NAN,
+                value_fourth: f64::NAN,
+                slope_fourth: f64::NAN,
+                mixed: f64::NAN,
             },
         }
     }
+
+    /// In the order of [`Self::NAMES`].
+    pub fn values(&self) -> [f64; 10] {
+        let Self { mean, value, slope, growth, bend, slope_growth, slope_bend, value_fourth, slope_fourth, mixed } =
+            *self;
+        [mean, value, slope, growth, bend, slope_growth, slope_bend, value_fourth, slope_fourth, mixed]
+    }
+}
+
+/// The first coefficients of `phi(sqrt(q) z)` in Hermite polynomials of unit norm: `E phi(sqrt(q) z) He_k(z) / sqrt(k!)`.
+///
+/// With them `E phi(u) phi(v) = sum a_k^2 c^k` for two signals of correlation `c` (Mehler's formula).
+pub fn hermite(activation: &Activation, q: f64, count: usize) -> Vec<f64> {
+    let scale = q.sqrt();
+    let ends = ends(activation.kinks().into_iter().map(|kink| kink / scale));
+    let roots = (0..=count).map(|k| (k as f64).sqrt()).collect::<Vec<_>>();
+    let mut sums = vec![0.0; count];
+    over(&FINE, &ends, |z, weight| {
+        let share = weight * activation.both(scale * z).0;
+        let (mut before, mut now) = (0.0, 1.0);
+        for (k, sum) in sums.iter_mut().enumerate() {
+            *sum += share * now;
+            (before, now) = (now, (z * now - roots[k] * before) / roots[k + 1]);
+        }
+    });
+    sums
 }
 
 /// What becomes of two pre-activations of variance `q` and correlation `c`.
@@ -95,22 +169,126 @@ impl Pair {
     }
 }
 
-/// The ends of the pieces, in order.
+/// What becomes of the samples of a unit behind batch norm, in a batch of `B` of a wide net.
+///
+/// Centred and divided by their deviation they are a direction of length `sqrt(B)` in the `B - 1` dimensions across
+/// `(1, ..., 1)`; all directions are equally likely where all pairs of samples have one correlation. With `y` one
+/// sample and `x` another, whose correlation is `-1 / (B - 1)`.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch {
+    /// `E phi(y)`.
+    pub mean: f64,
+    /// `E phi(y)^2`.
+    pub value: f64,
+    /// `E phi'(y)^2`.
+    pub slope: f64,
+    /// `E y^2 phi'(y)^2`.
+    pub tilt: f64,
+    /// `E phi(y) phi(x)`.
+    pub pair_value: f64,
+    /// `E phi'(y) phi'(x)`.
+    pub pair_slope: f64,
+    /// `E y phi'(y) x phi'(x)`.
+    pub pair_tilt: f64,
+}
+
+impl Batch {
+    /// Of one activation in a batch of 6 samples or more: in smaller ones the second sample's law ends in poles.
+    pub fn of(activation: &Activation, samples: usize) -> Self {
+        let dimensions = samples as f64 - 1.0;
+        let (length, c) = (dimensions.sqrt(), -1.0 / dimensions);
+        let kinks = activation.kinks();
+        let direction = Direction::new(dimensions);
+        let ends = direction.ends(kinks.iter().map(|kink| kink / length));
+        let (mut mean, mut value, mut slope, mut tilt) = (0.0, 0.0, 0.0, 0.0);
+        direction.over(&FINE, &ends, |t, weight| {
+            let y = length * t;
+            let (phi, derivative) = activation.both(y);
+            mean += weight * phi;
+            value += weight * phi * phi;
+            slope += weight * derivative * derivative;
+            tilt += weight * y * y * derivative * derivative;
+        });
+        let (mut pair_value, mut pair_slope, mut pair_tilt) = (0.0, 0.0, 0.0);
+        let other = Direction::new(dimensions - 1.0);
+        direction.over(&COARSE, &ends, |t, weight| {
+            let y = length * t;
+            let (phi, derivative) = activation.both(y);
+            // Given t, the other one is c t plus a direction across it.
+            let rest = ((1.0 - c * c) * (1.0 - t) * (1.0 + t)).max(0.0).sqrt();
+            let (mut inner, mut steep, mut tilted) = (0.0, 0.0, 0.0);
+            let ends = other.ends(kinks.iter().map(|kink| (kink / length - c * t) / rest).chain([-c * t / rest]));
+            other.over(&COARSE, &ends, |s, weight| {
+                let x = length * (c * t + rest * s);
+                let (phi, derivative) = activation.both(x);
+                inner += weight * phi;
+                steep += weight * derivative;
+                tilted += weight * x * derivative;
+            });
+            pair_value += weight * phi * inner;
+            pair_slope += weight * derivative * steep;
+            pair_tilt += weight * y * derivative * tilted;
+        });
+        Self { mean, value, slope, tilt, pair_value, pair_slope, pair_tilt }
+    }
+
+    /// In the order of the fields.
+    pub fn values(&self) -> [f64; 7] {
+        let Self { mean, value, slope, tilt, pair_value, pair_slope, pair_tilt } = *self;
+        [mean, value, slope, tilt, pair_value, pair_slope, pair_tilt]
+    }
+}
+
+/// A coordinate of a random unit vector: its density is `(1 - t^2)^((d - 3) / 2)` over the Beta function.
+struct Direction {
+    power: f64,
+    log_norm: f64,
+}
+
+impl Direction {
+    fn new(dimensions: f64) -> Self {
+        let log_norm = libm::lgamma(0.5 * dimensions) - libm::lgamma(0.5 * (dimensions - 1.0)) - 0.5 * libm::log(PI);
+        Self { power: 0.5 * (dimensions - 3.0), log_norm }
+    }
+
+    fn ends(&self, inside: impl Iterator<Item = f64>) -> Vec<f64> {
+        // Beyond, the density is below 1e-31 of its largest.
+        let end = if self.power > 0.0 { (END * END / (2.0 * self.power)).sqrt().min(1.0) } else { 1.0 };
+        between(end, inside)
+    }
+
+    fn over(&self, rule: &[Point], ends: &[f64], add: impl FnMut(f64, f64)) {
+        let density = |t: f64| libm::exp(self.log_norm + self.power * libm::log((1.0 - t) * (1.0 + t)));
+        integrate(rule, ends, density, add);
+    }
+}
+
+/// The ends of the pieces of a normal law, in order.
 fn ends(inside: impl Iterator<Item = f64>) -> Vec<f64> {
-    let mut ends = inside.filter(|end| end.abs() < END).chain([-END, 0.0, END]).collect::<Vec<_>>();
+    between(END, inside)
+}
+
+/// The ends of the pieces from `-end` to `end`, in order.
+fn between(end: f64, inside: impl Iterator<Item = f64>) -> Vec<f64> {
+    let mut ends = inside.filter(|kink| kink.abs() < end).chain([-end, 0.0, end]).collect::<Vec<_>>();
     ends.sort_by(f64::total_cmp);
     ends.dedup();
     ends
 }
 
 /// Give every point of a rule on all pieces to `add`, with its share of the normal density.
-fn over(rule: &[Point], ends: &[f64], mut add: impl FnMut(f64, f64)) {
+fn over(rule: &[Point], ends: &[f64], add: impl FnMut(f64, f64)) {
+    integrate(rule, ends, |z| libm::exp(-0.5 * z * z) / TAU.sqrt(), add);
+}
+
+/// Give every point of a rule on all pieces to `add`, with its share of a density.
+fn integrate(rule: &[Point], ends: &[f64], density: impl Fn(f64) -> f64, mut add: impl FnMut(f64, f64)) {
     for piece in ends.windows(2) {
         let half = 0.5 * (piece[1] - piece[0]);
         for point in rule {
             // From the nearer end, so that no point falls onto it.
             let z = if point.upper { piece[1] - half * point.distance } else { piece[0] + half * point.distance };
-            add(z, half * point.weight * libm::exp(-0.5 * z * z));
+            add(z, half * point.weight * density(z));
         }
     }
 }
@@ -121,7 +299,7 @@ struct Point {
     upper: bool,
     /// Distance from the nearer end.
     distance: f64,
-    /// Weight, with the constant of the normal density.
+    /// Weight.
     weight: f64,
 }
 
@@ -138,7 +316,7 @@ fn rule(steps: i32) -> Vec<Point> {
         let u = FRAC_PI_2 * libm::sinh(t.abs());
         let cosh = libm::cosh(u);
         let weight = FRAC_PI_2 * libm::cosh(t) / (cosh * cosh) / f64::from(steps);
-        Point { upper: i > 0, distance: libm::exp(-u) / cosh, weight: weight / TAU.sqrt() }
+        Point { upper: i > 0, distance: libm::exp(-u) / cosh, weight }
     };
     (-7 * steps / 2..=7 * steps / 2).map(point).collect()
 }
@@ -147,7 +325,6 @@ fn rule(steps: i32) -> Vec<Point> {
 mod tests {
     use super::*;
     use crate::signature::Call;
-    use std::f64::consts::PI;
 
     fn activation(text: &str) -> Activation {
         Activation::new(&Call::parse("activation", text).unwrap()).unwrap()
@@ -169,6 +346,53 @@ mod tests {
                 let bent = 4.0 / PI / ((1.0 + 2.0 * q).powi(2) - (2.0 * q * c).powi(2)).sqrt();
                 assert!((erf.slope - bent).abs() < 1e-11, "erf {q} {c} {erf:?} {bent}");
             }
+        }
+    }
+
+    #[test]
+    fn derivatives_by_variance_are_differences() {
+        for text in ["tanh", "gelu", "hardtanh", "relu6"] {
+            for q in [0.1, 1.0, 10.0] {
+                let step = 1e-3 * q;
+                let [below, at, above] = [q - step, q, q + step].map(|q| Moments::of(&activation(text), q));
+                for (first, second, f) in [
+                    (at.growth, at.bend, (|m| m.value) as fn(&Moments) -> f64),
+                    (at.slope_growth, at.slope_bend, |m| m.slope),
+                ] {
+                    let difference = (f(&above) - f(&below)) / (2.0 * step);
+                    assert!((first - difference).abs() < 1e-5 * first.abs().max(1e-3), "{text} {q} {first}");
+                    let difference = (f(&above) - 2.0 * f(&at) + f(&below)) / (step * step);
+                    assert!((second - difference).abs() < 1e-4 * second.abs().max(1e-3), "{text} {q} {second}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn hermite_series_are_pairs() {
+        for text in ["tanh", "gelu", "sin"] {
+            for q in [0.3, 1.0] {
+                let (phi, c) = (activation(text), 0.7_f64);
+                let series = hermite(&phi, q, 100);
+                let value = series.iter().rev().fold(0.0, |sum, a| sum * c + a * a);
+                let pair = Pair::of(&phi, q, c);
+                assert!((value - pair.value).abs() < 1e-11, "{text} {q} {value} {pair:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn large_batches_are_normal_and_linear_ones_exact() {
+        for text in ["relu", "tanh", "gelu"] {
+            let (batch, one) = (Batch::of(&activation(text), 1_000_000), Moments::of(&activation(text), 1.0));
+            assert!((batch.value - one.value).abs() < 1e-5 && (batch.slope - one.slope).abs() < 1e-5, "{batch:?}");
+            assert!((batch.pair_value - one.mean * one.mean).abs() < 1e-5, "{text} {batch:?}");
+        }
+        for samples in [6, 7, 16, 1000] {
+            // Samples have the mean 0 and the variance 1.
+            let (batch, b) = (Batch::of(&activation("linear"), samples), samples as f64);
+            assert!(batch.mean.abs() < 1e-12 && (batch.value - 1.0).abs() < 1e-11, "{samples} {batch:?}");
+            assert!((batch.pair_value + 1.0 / (b - 1.0)).abs() < 1e-11, "{samples} {batch:?}");
         }
     }
 

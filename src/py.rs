@@ -6,7 +6,7 @@
 use crate::activation::Activation;
 use crate::custom::{self, Samples};
 use crate::error::{Cancel, Error, Result};
-use crate::expectation::{Moments, Pair};
+use crate::expectation::{self, Batch, Moments, Pair};
 use crate::gradients::{Gradients, Start};
 use crate::init::Init;
 use crate::kernel::Tensor;
@@ -687,19 +687,32 @@ fn calculate_gain(activation: &Bound<'_, PyAny>, param: &Bound<'_, PyAny>, mode:
     Ok(gain::gain(&Activation::new(&call)?, mode.as_deref())?)
 }
 
-/// Expectations of an activation over normal pre-activations of the variances `q`: `(len(q), 5)`, columns
-/// `E phi, E phi^2, E phi'^2, d E phi^2 / dq, E phi'^4`.
+/// Expectations of an activation over normal pre-activations of the variances `q`: `(len(q), len(MOMENTS))`.
 #[pyfunction]
 fn moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
     let activation = Activation::new(&Call::parse("activation", activation)?)?;
     let (count, threads) = (q.len(), threads::threads(None)?);
+    let found =
+        detached(py, move |cancel| threads::each(count, threads, cancel, |i| Moments::of(&activation, q[i]).values()))?;
+    array(py, found.concat(), &[count, Moments::NAMES.len()])
+}
+
+/// The first Hermite coefficients of an activation at the variances `q`: `(len(q), count)`.
+#[pyfunction]
+fn hermite<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, count: usize) -> PyResult<Bound<'py, PyAny>> {
+    let activation = Activation::new(&Call::parse("activation", activation)?)?;
+    let (rows, threads) = (q.len(), threads::threads(None)?);
     let found = detached(py, move |cancel| {
-        threads::each(count, threads, cancel, |i| {
-            let m = Moments::of(&activation, q[i]);
-            [m.mean, m.value, m.slope, m.growth, m.fourth]
-        })
+        threads::each(rows, threads, cancel, |i| expectation::hermite(&activation, q[i], count))
     })?;
-    array(py, found.concat(), &[count, 5])
+    array(py, found.concat(), &[rows, count])
+}
+
+/// Expectations of an activation behind batch norm in a batch of 6 or more: `E phi, E phi^2, E phi'^2, E y^2 phi'^2`,
+/// and of two samples `E phi phi, E phi' phi', E y phi' y phi'`.
+#[pyfunction]
+fn batch_moments(activation: &str, batch: usize) -> PyResult<[f64; 7]> {
+    Ok(Batch::of(&Activation::new(&Call::parse("activation", activation)?)?, batch).values())
 }
 
 /// The same over two pre-activations of the variances `q` and correlations `c`: `(len(q), 2)`, columns
@@ -814,6 +827,7 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("WEIGHT_TRANSFORMS", names(transform::names().collect())?)?;
     module.add("LOSSES", names(loss::names().collect())?)?;
     module.add("COLUMNS", names(COLUMNS.to_vec())?)?;
+    module.add("MOMENTS", names(Moments::NAMES.to_vec())?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }
 
@@ -822,8 +836,8 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
 mod _core {
     #[pymodule_export]
     use super::{
-        Weights, build_info, calculate_gain, canonical, custom_activation, gradcheck, loss_facts, moments,
-        pair_moments, probe, resolve,
+        Weights, batch_moments, build_info, calculate_gain, canonical, custom_activation, gradcheck, hermite,
+        loss_facts, moments, pair_moments, probe, resolve,
     };
 
     #[pymodule_init]

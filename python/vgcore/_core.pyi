@@ -11,17 +11,22 @@ __all__ = [
     "COLUMNS",
     "INITS",
     "LOSSES",
+    "MOMENTS",
     "NORMS",
     "SKIPS",
     "WEIGHT_TRANSFORMS",
     "Weights",
     "__version__",
+    "batch_moments",
     "build_info",
     "calculate_gain",
     "canonical",
     "custom_activation",
     "gradcheck",
+    "hermite",
     "loss_facts",
+    "moments",
+    "pair_moments",
     "probe",
     "resolve",
 ]
@@ -34,6 +39,7 @@ SKIPS: tuple[str, ...]
 WEIGHT_TRANSFORMS: tuple[str, ...]
 LOSSES: tuple[str, ...]
 COLUMNS: tuple[str, ...]
+MOMENTS: tuple[str, ...]
 
 @final
 class Weights:
@@ -60,6 +66,8 @@ def custom_activation(
 def resolve(kind: str, name: str, params: dict[str, float | str | None]) -> tuple[str, dict[str, float | str], str]: ...
 def loss_facts(loss: str) -> tuple[bool, str]: ...
 def calculate_gain(activation: str, param: float | str | None, mode: str | None) -> float: ...
+def batch_moments(activation: str, batch: int) -> list[float]: ...
+def hermite(activation: str, q: Sequence[float], count: int) -> NDArray[np.float64]: ...
 def moments(activation: str, q: Sequence[float]) -> NDArray[np.float64]: ...
 def pair_moments(activation: str, q: Sequence[float], c: Sequence[float]) -> NDArray[np.float64]: ...
 def probe(
