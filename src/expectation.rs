@@ -24,7 +24,9 @@ pub struct Moments {
     pub slope: f64,
     /// How `value` grows with `q`.
     pub growth: f64,
-    /// How `growth` does; gated, NaN, as all that follow.
+    /// How `mean` does; gated, NaN, as all that follow.
+    pub mean_growth: f64,
+    /// How `growth` does.
     pub bend: f64,
     /// How `slope` grows with `q`.
     pub slope_growth: f64,
@@ -40,11 +42,12 @@ pub struct Moments {
 
 impl Moments {
     /// Names of the fields, in order.
-    pub const NAMES: [&'static str; 10] = [
+    pub const NAMES: [&'static str; 11] = [
         "mean",
         "value",
         "slope",
         "growth",
+        "mean_growth",
         "bend",
         "slope_growth",
         "slope_bend",
@@ -58,7 +61,7 @@ impl Moments {
         let scale = q.sqrt();
         // The rule crowds its points at the ends of a piece: at 0 too, where phi bends when q is large.
         let ends = ends(activation.kinks().into_iter().map(|kink| kink / scale));
-        let mut sums = [0.0; 10];
+        let mut sums = [0.0; 11];
         over(&FINE, &ends, |z, weight| {
             let (phi, derivative) = activation.both(scale * z);
             let (square, steep) = (phi * phi, derivative * derivative);
@@ -69,6 +72,7 @@ impl Moments {
                 square,
                 steep,
                 square * once,
+                phi * once,
                 square * twice,
                 steep * once,
                 steep * twice,
@@ -81,18 +85,28 @@ impl Moments {
             }
         });
         let (once, twice) = (2.0 * q, 4.0 * q * q);
-        let [mean, value, slope, growth, bend, slope_growth, slope_bend, value_fourth, slope_fourth, mixed] = sums;
-        let (growth, bend, slope_growth, slope_bend) =
-            (growth / once, bend / twice, slope_growth / once, slope_bend / twice);
+        let [mean, value, slope, growth, mean_growth, bend, slope_growth, slope_bend, fourths @ ..] = sums;
+        let [value_fourth, slope_fourth, mixed] = fourths;
         match activation.shape() {
-            Shape::Each | Shape::Doubled => {
-                Self { mean, value, slope, growth, bend, slope_growth, slope_bend, value_fourth, slope_fourth, mixed }
-            }
+            Shape::Each | Shape::Doubled => Self {
+                mean,
+                value,
+                slope,
+                growth: growth / once,
+                mean_growth: mean_growth / once,
+                bend: bend / twice,
+                slope_growth: slope_growth / once,
+                slope_bend: slope_bend / twice,
+                value_fourth,
+                slope_fourth,
+                mixed,
+            },
             Shape::Gated => Self {
                 mean: 0.0,
                 value: q * value,
                 slope: value + q * slope,
-                growth: value + q * growth,
+                growth: value + q * growth / once,
+                mean_growth: f64::NAN,
                 bend: f64::NAN,
                 slope_growth: f64::NAN,
                 slope_bend: f64::NAN,
@@ -104,10 +118,20 @@ impl Moments {
     }
 
     /// In the order of [`Self::NAMES`].
-    pub fn values(&self) -> [f64; 10] {
-        let Self { mean, value, slope, growth, bend, slope_growth, slope_bend, value_fourth, slope_fourth, mixed } =
-            *self;
-        [mean, value, slope, growth, bend, slope_growth, slope_bend, value_fourth, slope_fourth, mixed]
+    pub fn values(&self) -> [f64; 11] {
+        [
+            self.mean,
+            self.value,
+            self.slope,
+            self.growth,
+            self.mean_growth,
+            self.bend,
+            self.slope_growth,
+            self.slope_bend,
+            self.value_fourth,
+            self.slope_fourth,
+            self.mixed,
+        ]
     }
 }
 

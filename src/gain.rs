@@ -73,7 +73,7 @@ pub fn critical(activation: &Activation, sigma_b: f64) -> Result<Critical> {
 fn solve(activation: &Activation, sigma_b: f64) -> Result<Critical> {
     let refused = |why: String| {
         let name = activation.text();
-        Err(Error::Value(format!("init critical: {name} has no edge of chaos with sigma_b={sigma_b}: {why}")))
+        Err(Error::Value(format!("{name} has no edge of chaos with sigma_b={sigma_b}: {why}")))
     };
     // Measured: samples of unit variance grow without end at the fixed points of glu, swiglu and geglu.
     if activation.shape() == Shape::Gated {

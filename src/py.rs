@@ -697,6 +697,14 @@ fn moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>) -> PyResult<Boun
     array(py, found.concat(), &[count, Moments::NAMES.len()])
 }
 
+/// `sigma_w` and `q` on the edge of chaos.
+#[pyfunction]
+fn critical_point(activation: &str, sigma_b: f64) -> PyResult<(f64, f64)> {
+    let gain::Critical { sigma_w, q } =
+        gain::critical(&Activation::new(&Call::parse("activation", activation)?)?, sigma_b)?;
+    Ok((sigma_w, q))
+}
+
 /// The first Hermite coefficients of an activation at the variances `q`: `(len(q), count)`.
 #[pyfunction]
 fn hermite<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, count: usize) -> PyResult<Bound<'py, PyAny>> {
@@ -836,8 +844,8 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
 mod _core {
     #[pymodule_export]
     use super::{
-        Weights, batch_moments, build_info, calculate_gain, canonical, custom_activation, gradcheck, hermite,
-        loss_facts, moments, pair_moments, probe, resolve,
+        Weights, batch_moments, build_info, calculate_gain, canonical, critical_point, custom_activation, gradcheck,
+        hermite, loss_facts, moments, pair_moments, probe, resolve,
     };
 
     #[pymodule_init]

@@ -1,0 +1,197 @@
+"""What one wide random layer does to variances, correlations and gradients, in expectation.
+
+In a wide net `z_l = W_l phi(z_(l-1)) + b_l` with `W ~ N(0, sigma_w^2 / fan_in)` and `b ~ N(0, sigma_b^2)` every
+pre-activation is normal. Its variance q and the correlation c of two inputs follow maps, and the squared norm of dL/dz
+is multiplied by `chi = sigma_w^2 E phi'(sqrt(q) z)^2` a layer: the factor that a probe reports is its root.
+
+Sources: Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232. Expectations are integrals split
+at kinks by the double-exponential rule, with errors below 1e-13 of one signal and 1e-11 of two, relative to the scale
+of phi. They take any activation, your own too. All arguments but the activation may be arrays: they broadcast.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vgcore import _core
+from vgcore.finding import known
+from vgcore.spec import Activation
+
+Floats = NDArray[np.float64]
+
+
+def numbers(name: str, value: ArrayLike, *, least: float = 0.0, most: float = math.inf) -> Floats:
+    """An argument as an array, within bounds and finite; a ValueError names it."""
+    try:
+        array = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}") from None
+    if not ((array >= least) & (array <= most) & np.isfinite(array)).all():
+        bound = f"{least:g} to {most:g}" if most < math.inf else f"{least:g} or more, and finite"
+        raise ValueError(f"{name} must be {bound}, got {value!r}")
+    return array
+
+
+def moments(activation: str | Activation, q: ArrayLike) -> dict[str, Floats]:
+    """Expectations over pre-activations z of variance q.
+
+    Args:
+        activation: Name, call such as `"leaky_relu(0.1)"`, or `Activation`.
+        q: Variances, 0 or more.
+
+    Returns:
+        Arrays of the shape of q: `mean` E phi, `value` E phi^2, `slope` E phi'^2; their derivatives by q, `mean_growth`,
+        `growth` (of `value`) and `slope_growth`, and the second ones, `bend` (of `value`) and `slope_bend`;
+        `value_fourth` E phi^4, `slope_fourth` E phi'^4 and `mixed` E phi^2 phi'^2. Of a gated activation
+        `phi = v g(u)`, whose z has two halves, `slope` is what both slopes make of it, and only `mean`, `value`,
+        `slope` and `growth` are known: the others are nan.
+
+    Raises:
+        ValueError: For an unknown activation, or a variance below 0 or not finite.
+
+    >>> round(float(moments("tanh", 1.0)["slope"]), 10)
+    0.4644029024
+    """
+    variances = numbers("q", q)
+    found = _core.moments(str(activation), np.maximum(variances, 5e-324).ravel().tolist())
+    return {name: found[:, i].reshape(variances.shape) for i, name in enumerate(_core.MOMENTS)}
+
+
+def q_map(activation: str | Activation, *, q: ArrayLike, sigma_w: ArrayLike, sigma_b: ArrayLike = 0.0) -> Floats:
+    """The variance of z a layer on: `sigma_w^2 E phi(sqrt(q) z)^2 + sigma_b^2` (Poole et al. 2016, eq. 3).
+
+    >>> round(float(q_map("relu", q=3.0, sigma_w=2**0.5)), 12)
+    3.0
+    """
+    w, b = numbers("sigma_w", sigma_w), numbers("sigma_b", sigma_b)
+    result: Floats = w**2 * moments(activation, q)["value"] + b**2
+    return result
+
+
+def chi(activation: str | Activation, *, q: ArrayLike, sigma_w: ArrayLike) -> Floats:
+    """The factor a layer of the squared norm of dL/dz at variance q: `sigma_w^2 E phi'(sqrt(q) z)^2`.
+
+    >>> round(float(chi("sigmoid", q=0.264686875182, sigma_w=1.0)), 10)
+    0.0557207068
+    """
+    result: Floats = numbers("sigma_w", sigma_w) ** 2 * moments(activation, q)["slope"]
+    return result
+
+
+def pair_moments(activation: str | Activation, *, q: ArrayLike, c: ArrayLike) -> tuple[Floats, Floats]:
+    """`E phi(u) phi(v)` and `E phi'(u) phi'(v)` of two normal signals of variance q and correlation c.
+
+    >>> [round(float(value), 10) for value in pair_moments("relu", q=1.0, c=0.0)]  # 1 / (2 pi) and 1 / 4
+    [0.1591549431, 0.25]
+    """
+    variances, correlations = np.broadcast_arrays(numbers("q", q), numbers("c", c, least=-1, most=1))
+    found = _core.pair_moments(
+        str(activation), np.maximum(variances, 5e-324).ravel().tolist(), correlations.ravel().tolist()
+    )
+    return found[:, 0].reshape(variances.shape), found[:, 1].reshape(variances.shape)
+
+
+def c_map(
+    activation: str | Activation, *, c: ArrayLike, q: ArrayLike, sigma_w: ArrayLike, sigma_b: ArrayLike = 0.0
+) -> Floats:
+    """The correlation of two inputs a layer on, both of variance q, which need not be a fixed point.
+
+    Poole et al. 2016, eq. 5.
+
+    >>> round(float(c_map("relu", c=0.0, q=1.0, sigma_w=2**0.5)), 10)
+    0.3183098862
+    """
+    w, b = numbers("sigma_w", sigma_w), numbers("sigma_b", sigma_b)
+    together, _ = pair_moments(activation, q=q, c=c)
+    result: Floats = (w**2 * together + b**2) / q_map(activation, q=q, sigma_w=w, sigma_b=b)
+    return result
+
+
+def hermite(activation: str | Activation, *, q: ArrayLike, count: int = 64) -> Floats:
+    """The first coefficients a_k of `phi(sqrt(q) z)` in Hermite polynomials of unit norm, `(..., count)`.
+
+    They are what correlations see: `E phi(u) phi(v) = sum a_k^2 c^k` and `q E phi'(u) phi'(v) = sum k a_k^2 c^(k - 1)`
+    (Mehler's formula; Daniely et al. 2016, arXiv:1602.05897).
+
+    >>> hermite("relu", q=1.0, count=4).round(6).tolist()
+    [0.398942, 0.5, 0.282095, 0.0]
+    """
+    variances = numbers("q", q)
+    if count < 1:
+        raise ValueError(f"count must be 1 or more, got {count}")
+    found = _core.hermite(str(activation), np.maximum(variances, 5e-324).ravel().tolist(), count)
+    return found.reshape(*variances.shape, count)
+
+
+#: Below, means of 1 / variance over batches do not exist, or are carried by rare nets.
+LEAST_BATCH = 6
+
+
+def norm_chi(activation: str | Activation, norm: str, *, batch: float = math.inf) -> float:
+    """The factor a layer of the squared norm of dL/dz with a normalisation before phi, whatever the weights' scale.
+
+    Behind `"rms"` and `"layer"` it is `E phi'^2 / E phi^2` at unit variance, after the layer norm of a wide net whose
+    z have mean 0. Behind `"batch"` it is `E phi'^2 / Var phi` in large batches, never below 1 (Yang et al. 2019,
+    arXiv:1902.08129). In a batch of B the samples of a unit, centred and divided by their deviation, are a direction y
+    of length sqrt(B) across (1, ..., 1), the mean of 1 / deviation^2 has the factor `B / (B - 3)`, and the way back is
+    `diag phi'(y)` between projections across (1, ..., 1) and y; of a linear net `(B - 2) / (B - 3)`.
+
+    Args:
+        activation: Element-wise.
+        norm: `"batch"`, `"layer"` or `"rms"`, without its eps.
+        batch: Samples under batch norm, 6 or more.
+
+    >>> [round(norm_chi("relu", norm), 10) for norm in ("rms", "batch")]
+    [1.0, 1.4669422069]
+    >>> round(norm_chi("linear", "batch", batch=8), 10)
+    1.2
+    """
+    if known("norm", norm, _core.NORMS) != "batch":
+        m = moments(activation, 1.0)
+        return float(m["slope"] / m["value"])
+    if math.isinf(batch):
+        m = moments(activation, 1.0)
+        return float(m["slope"] / (m["value"] - m["mean"] ** 2))
+    rates = BatchRates.of(activation, batch)
+    return rates.back(1.0, -1 / (batch - 1)) / (rates.value - rates.together)
+
+
+class BatchRates(NamedTuple):
+    """What batch norm and phi make of a batch whose correlations are all alike: of z, whose samples sum to 0 behind it.
+
+    Attributes:
+        mean: E phi.
+        value: E phi^2 of a sample.
+        together: E phi phi of two.
+        alone: What the squared norm of dL/dz has of the parts of dL/dh in which samples are independent, times the
+            variance that is divided by.
+        common: The same of what all samples have in common.
+    """
+
+    mean: float
+    value: float
+    together: float
+    alone: float
+    common: float
+
+    @classmethod
+    def of(cls, activation: str | Activation, batch: float) -> BatchRates:
+        """Of a batch of so many samples."""
+        if batch != int(batch) or batch < LEAST_BATCH:
+            raise ValueError(
+                f"batch must be a whole number of {LEAST_BATCH} or more under batch norm, got {batch!r}: in smaller "
+                "ones the mean of 1 / variance is carried by rare nets, or does not exist"
+            )
+        b = int(batch)
+        mean, value, slope, tilt, together, pair_slope, pair_tilt = _core.batch_moments(str(activation), b)
+        # D = diag phi'(y), and P projects across (1, ..., 1) and y: E tr P D^2 and E |P D 1|^2, over B - 3.
+        alone = ((b - 1) * slope - tilt) / (b - 3)
+        return cls(mean, value, together, alone, alone - (b - 1) * (pair_slope + pair_tilt) / (b - 3))
+
+    def back(self, size: float, pair: float) -> float:
+        """The same of dL/dh of this mean square, and mean product of two samples."""
+        return (size - pair) * self.alone + pair * self.common

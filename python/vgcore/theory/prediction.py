@@ -1,0 +1,409 @@
+"""What a probe will measure, without drawing a net: `predict` -> `Prediction`.
+
+Layer by layer, part by part, as `vgcore.reference` states a net: what each part does to a wide random signal on the
+way forward, and to its gradient on the way back. A signal is three numbers: in a wide net features are alike, samples
+are alike, and parts whose weights are independent and of mean 0 add up in squares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from vgcore import reference
+from vgcore.probe import SIGNALS, Signal
+from vgcore.spec import MLP
+from vgcore.theory.maps import LEAST_BATCH, BatchRates, Floats, moments, pair_moments
+from vgcore.theory.width import Layer, aligned, log_gradient
+
+COVERED = (
+    "wide untied nets of independent or orthogonal weights with mean 0, biases with mean 0, any activation, rms or layer "
+    "norm, batch norm before an element-wise activation with 6 samples or more, residual, rezero, highway and dense "
+    "skips but order=post, weight standardization, standard normal samples and a random cotangent"
+)
+
+# Points for normal integrals of sigmoids, which are smooth.
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
+
+
+class Wave(NamedTuple):
+    """A wide random signal of several samples: features are alike, and so are samples.
+
+    Attributes:
+        size: Mean square of a feature of a sample.
+        pair: Mean product of a feature of two samples.
+        mean: Of the features of a sample.
+        normal: Do features have a normal law? Then their mean is 0.
+    """
+
+    size: float
+    pair: float
+    mean: float = 0.0
+    normal: bool = False
+
+    def times(self, factor: float) -> Wave:
+        """All squares times a factor."""
+        return Wave(self.size * factor, self.pair * factor, self.mean * math.sqrt(factor), self.normal)
+
+    def centred(self) -> Wave:
+        """Less the mean of each sample's features."""
+        return self._replace(size=self.size - self.mean**2, pair=self.pair - self.mean**2, mean=0.0)
+
+    def plus(self, other: Wave, here: float = 1.0, there: float = 1.0) -> Wave:
+        """Features added, which are independent but for their means, times a number each."""
+        both = 2 * here * there * self.mean * other.mean
+        return Wave(
+            here**2 * self.size + there**2 * other.size + both,
+            here**2 * self.pair + there**2 * other.pair + both,
+            here * self.mean + there * other.mean,
+            self.normal and other.normal,
+        )
+
+
+Back = Callable[[Wave], Wave]  # from dL/d(output) of a part to dL/d(input), a feature each
+
+
+def _refuse(what: str) -> ValueError:
+    return ValueError(f"theory does not cover {what}; it covers {COVERED}")
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """Columns of a probe as mean field has them: log10 of root mean squares over many wide nets, each `(depth,)`.
+
+    Attributes:
+        spec: What it is of.
+        batch: Samples that norms are of.
+        log10_z_rms: As in a `Probe`; so are the next four.
+        log10_a_rms: Activations.
+        log10_delta_rms: Backward signal.
+        log10_wgrad_norm: Weight gradients.
+        correlation: Mean cosine of two samples' z.
+        delta_drift: Decades by which dL/dz of one sample of a typical net lies above the column, most often below 0, by
+            the width and to its first order. The mean square over samples lies less below, the more they differ.
+        delta_std: Decades by which nets differ in it, 1 std.
+        uncovered: Why the two before are nan, where they are; empty otherwise.
+    """
+
+    spec: MLP
+    batch: int
+    log10_z_rms: Floats
+    log10_a_rms: Floats
+    log10_delta_rms: Floats
+    log10_wgrad_norm: Floats
+    correlation: Floats
+    delta_drift: Floats
+    delta_std: Floats
+    uncovered: str
+
+    def factor(self, signal: Signal) -> float:
+        """Geometric mean multiplier a layer in the signal's direction of travel, as of a probe; nan of one layer.
+
+        >>> import vgcore as vg
+        >>> p = predict(vg.MLP(depth=30, width=512, activation="relu", init="xavier_normal"))
+        >>> round(p.factor("backward"), 4)
+        0.7071
+        """
+        column, backward = SIGNALS[signal]
+        values = getattr(self, column)
+        if len(values) < 2:
+            return math.nan
+        with np.errstate(invalid="ignore"):
+            change = (values[0] - values[-1]) if backward else (values[-1] - values[0])
+        return float(10 ** (change / (len(values) - 1)))
+
+    def __repr__(self) -> str:
+        return f"Prediction({self.spec!r}, batch={self.batch})"
+
+
+class _Net:
+    """A spec on its way through: the parts of its layers, which leave their ways back."""
+
+    def __init__(self, spec: MLP, batch: int) -> None:
+        self.spec, self.batch = spec, batch
+        self.plan = reference.Plan.of(spec)
+        self.norm, self.norm_params = reference.parse(str(spec.norm)) if spec.norm else ("", {})
+        self.eps = float(self.norm_params.get("eps", 1e-5))
+        self.transform, self.transform_params = reference.parse(spec.weight_transform or "none")
+        if spec.tied:
+            raise _refuse("tied weights, whose layers depend on each other")
+        if self.plan.skip[1]["order"] == "post" and spec.skip:
+            raise _refuse(f"skip={spec.skip}, whose activations see sums that are not normal")
+        if self.transform == "spectral_norm":
+            raise _refuse("weight_transform=spectral_norm, whose largest singular value is slow to reach its limit")
+        if self.norm == "batch" and spec.norm_position == "post":
+            raise _refuse("norm=batch at norm_position=post")
+        if self.norm == "batch" and batch < LEAST_BATCH:
+            raise _refuse(f"norm={spec.norm} with a batch of {batch}: means of 1 / variance are carried by rare nets")
+        self.places = [reference.Place.of(spec, self.plan, l) for l in range(spec.depth)]
+        inits = self.plan.inits[: spec.depth]
+        self.ww = [weights(kind, at) for kind, at in zip(inits, self.places, strict=True)]
+        self.bb = [biases(spec, kind, at) for kind, at in zip(inits, self.places, strict=True)]
+
+    def map(self, l: int, v: Wave) -> tuple[Wave, Back]:
+        """z = W h + b."""
+        layer, ww = self.plan.layers[l], self.ww[l]
+        if self.transform == "weight_standardization":  # rows of mean 0 and of length `gain`
+            ww, v = float(self.transform_params.get("gain", 1.0)) ** 2, v.centred()
+        z = Wave(ww * v.size + self.bb[l], ww * v.pair + self.bb[l], 0.0, normal=True)
+        return z, lambda g: g.times(ww * layer.width / layer.fan_in)
+
+    def weight_gradient(self, l: int, mapped: Wave, delta: Wave) -> float:
+        """Squared norm of dL/dW: over all pairs of samples, the products of what is mapped times those of dL/dz."""
+        layer, b, scale = self.plan.layers[l], self.batch, 1.0
+        if self.transform == "weight_standardization":
+            scale = float(self.transform_params.get("gain", 1.0)) ** 2 / self.ww[l]
+            mapped = mapped.centred()
+        pairs = b * delta.size * mapped.size + b * (b - 1) * delta.pair * mapped.pair
+        return scale * layer.width * layer.fan_in * pairs
+
+    def normalised(self, v: Wave) -> tuple[Wave, Back]:
+        """Divided by its size, which in a wide net is a number."""
+        if self.norm == "layer":
+            v = v.centred()
+        scale = 1 / (v.size + self.eps)
+        return v.times(scale), lambda g: g.times(scale)
+
+    def batch_normalised(self, l: int, v: Wave) -> tuple[Wave, Back]:
+        """Batch norm, and the activation behind it: what is normal in every direction is a direction of one length."""
+        if not v.normal:
+            raise _refuse(f"norm={self.spec.norm} of features that are not normal")
+        variance = v.size - v.pair
+        if not self.eps < 1e-3 * variance:
+            raise _refuse(f"norm={self.spec.norm} with an eps that is not small beside a variance of {variance:.3g}")
+        rates, share = BatchRates.of(self.plan.layers[l].kind, self.batch), self.share(l)
+
+        def back(g: Wave) -> Wave:
+            size = rates.back(g.size, g.pair) * share / variance
+            return Wave(size, -size / (self.batch - 1))
+
+        return Wave(rates.value, rates.together, rates.mean), back
+
+    def share(self, l: int) -> float:
+        """Features of a to one of what is activated: gated activations give half as many, crelu twice as many."""
+        layer = self.plan.layers[l]
+        bent = layer.input if layer.order == "pre" else layer.width
+        return reference.features(layer.kind, bent) / bent
+
+    def activated(self, l: int, v: Wave) -> tuple[Wave, Back]:
+        """a = phi(v)."""
+        layer = self.plan.layers[l]
+        name = reference.parse(layer.kind)[0]
+        if name == "linear":
+            return v, lambda g: g
+        if not v.normal:
+            raise _refuse(f"{layer.kind} of features that are not normal")
+        m = {key: float(value) for key, value in moments(layer.kind, v.size).items()}
+        c = min(max(v.pair / v.size, -1.0), 1.0) if v.size > 0 else 0.0
+        together, slopes = (float(value) for value in pair_moments(layer.kind, q=v.size, c=c))
+        share = self.share(l)
+        a = Wave(m["value"], together, m["mean"])
+        return a, lambda g: Wave(g.size * m["slope"] * share, g.pair * slopes * share)
+
+    def joined(self, l: int, x: Wave, f: Wave) -> tuple[Wave, Callable[[Wave], tuple[Wave, Wave]]]:
+        """What the skip makes of a block's input and output; back to both, the input's first."""
+        name, p = self.plan.skip
+        if name == "dense":
+            source, layer = self.plan.layers[self.plan.layers[l].source or 0].input, self.plan.layers[l]
+            share = source / layer.output
+            sides = zip(x[:3], f[:3], strict=True)
+            return Wave(*(share * here + (1 - share) * there for here, there in sides)), lambda g: (g, g)
+        if name == "highway":
+            return self.gated(l, x, f)
+        scale = self.plan.branch_scale * (p["alpha"] if name == "rezero" else 1.0)
+        return x.plus(f, 1.0, scale), lambda g: (g, g.times(scale**2))
+
+    def gated(self, l: int, x: Wave, f: Wave) -> tuple[Wave, Callable[[Wave], tuple[Wave, Wave]]]:
+        """A highway: (1 - T) x + T F with T = sigmoid of a normal of its own."""
+        p, features = self.plan.skip[1], self.plan.layers[l].input
+        at = self.places[l]._replace(fan_in=features, fan_out=features)
+        ww = p["gate_gain"] ** 2 * weights(self.plan.inits[l], at)
+        one, two = NODES[:, None], NODES
+        c = x.pair / x.size if x.size > 0 else 0.0
+        root = math.sqrt(ww * x.size)
+        first = reference.activate("sigmoid", p["gate_bias"] + root * one)
+        second = reference.activate("sigmoid", p["gate_bias"] + root * (c * one + math.sqrt(max(1 - c * c, 0)) * two))
+
+        def mean(values: Floats) -> float:
+            return float(WEIGHTS @ values @ WEIGHTS) if values.shape[1] > 1 else float(WEIGHTS @ values[:, 0])
+
+        (t, slope), (u, other) = first, second
+        both, closed = mean(t * u), mean((1 - t) * (1 - u))
+        product, meant = x.mean * f.mean, mean(t)
+        h = Wave(
+            mean((1 - t) ** 2) * x.size + mean(t**2) * f.size + 2 * mean(t * (1 - t)) * product,
+            closed * x.pair + both * f.pair + 2 * mean(t * (1 - u)) * product,
+            (1 - meant) * x.mean + meant * f.mean,
+        )
+
+        def back(g: Wave) -> tuple[Wave, Wave]:
+            alone = mean((1 - t) ** 2) + ww * mean(slope**2) * (x.size + f.size - 2 * product)
+            shared = closed + ww * mean(slope * other) * (x.pair + f.pair - 2 * product)
+            return Wave(g.size * alone, g.pair * shared), Wave(g.size * mean(t**2), g.pair * both)
+
+        return h, back
+
+
+def weights(kind: reference.Kind, at: reference.Place) -> float:
+    """fan_in times the variance of a weight."""
+    name, p = kind
+    if name == "orthogonal":
+        # Rows or columns of unit length, whichever are fewer.
+        return float(p.get("gain", 1.0) ** 2 * min(1.0, at.fan_in / at.fan_out))
+    if name == "normal" and p.get("mean", 0.0) == 0:
+        return at.fan_in * float(p.get("gain", 1.0) * p.get("std", 1.0)) ** 2
+    try:
+        return float(at.fan_in * reference.scale(kind, at)[1] ** 2)
+    except ValueError:
+        raise _refuse(f"init={name}") from None
+
+
+def biases(spec: MLP, kind: reference.Kind, at: reference.Place) -> float:
+    """The variance of a bias."""
+    name, p = reference.bias_kind(spec, kind, at)
+    if name == "zeros":
+        return 0.0
+    if name == "uniform" and p.get("a", 0.0) == -p.get("b", 1.0):
+        return float(p.get("b", 1.0) ** 2 / 3)
+    if name == "normal" and p.get("mean", 0.0) == 0:
+        return float(p.get("std", 1.0) ** 2)
+    raise _refuse(f"biases {name}, whose mean is not 0")
+
+
+def predict(spec: MLP, *, depth: int | None = None, batch: int = 128) -> Prediction:
+    """What `probe(spec, batch=batch)` measures in the limit of wide layers, and what a finite width does to it.
+
+    Sources: Poole et al. 2016, arXiv:1606.05340, and Schoenholz et al. 2017, arXiv:1611.01232 (plain nets); Yang and
+    Schoenholz 2017, arXiv:1712.08969 (residual nets); Yang et al. 2019, arXiv:1902.08129 (batch norm); Hanin and Nica
+    2018, arXiv:1812.05994, and Roberts et al. 2022, arXiv:2106.10165 (finite width).
+
+    Args:
+        spec: The net.
+        depth: In place of the spec's own.
+        batch: Samples that norms are of.
+
+    Raises:
+        ValueError: For what mean field as it stands here does not cover, with the reason and with what it does.
+
+    >>> import vgcore as vg
+    >>> p = vg.theory.predict(vg.MLP(depth=30, width=512, activation="sigmoid", init="xavier_normal"))
+    >>> round(10 ** float(p.log10_delta_rms[4] - p.log10_delta_rms[5]), 4)  # sqrt(0.0557)
+    0.2361
+    """
+    if not isinstance(spec, MLP):
+        raise TypeError(f"expected an MLP, got {type(spec).__name__}")
+    if batch < 1:
+        raise ValueError(f"batch must be 1 or more, got {batch}")
+    net = _Net(spec if depth is None else spec.replace(depth=depth), batch)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return _propagate(net)
+
+
+def _propagate(net: _Net) -> Prediction:
+    spec, plan = net.spec, net.plan
+    h = [Wave(1.0, 0.0, normal=True)]  # standard normal samples
+    z, a, mapped = ([Wave(math.nan, math.nan)] * spec.depth for _ in range(3))
+    ways: list[list[tuple[str, Callable[[Wave], object]]]] = []
+    for l in range(spec.depth):
+        v, way = h[l], []
+        parts = reference.parts(spec, plan.layers[l])
+        for part in parts:
+            back: Callable[[Wave], object]
+            if part == "map":
+                mapped[l] = v
+                v, back = net.map(l, v)
+                z[l] = v
+            elif part == "norm" and net.norm == "batch":
+                v, back = net.batch_normalised(l, v)
+            elif part == "norm":
+                v, back = net.normalised(v)
+            elif part == "activation" and net.norm == "batch":
+                continue  # done with the norm
+            elif part == "activation":
+                v, back = net.activated(l, v)
+            else:
+                v, back = net.joined(l, h[plan.layers[l].source or 0], v)
+            if part == "activation" or (part == "norm" and (net.norm == "batch" or spec.norm_position == "post")):
+                a[l] = v
+            way.append((part, back))
+        if not math.isfinite(v.size):
+            raise _refuse(f"signals that leave the range of numbers, as at layer {l + 1} here")
+        h.append(v)
+        ways.append(way)
+
+    g = Wave(1.0 / net.batch, 0.0)
+    if spec.out_features is not None:
+        at = reference.Place.of(spec, plan, None)
+        g = g.times(spec.out_features * weights(plan.inits[spec.depth], at) / at.fan_in)
+    delta = list(z)
+    around: dict[int, Wave] = {}
+    for l in reversed(range(spec.depth)):
+        for part, back in reversed(ways[l]):
+            if part == "join":
+                around[plan.layers[l].source or 0], g = back(g)
+                continue
+            if part == "map":
+                delta[l] = g
+            g = back(g)
+        if l in around:
+            g = g.plus(around[l])
+    for l, excess in enumerate(_along(net, [each.size for each in z])):
+        delta[l] = delta[l].times(excess)
+
+    def log10(values: list[float]) -> Floats:
+        return np.log10(np.maximum(values, 0.0)) / 2
+
+    gradients = [net.weight_gradient(l, mapped[l], delta[l]) for l in range(spec.depth)]
+    drift, variance, uncovered = _finite_width(net, [each.size for each in z])
+    return Prediction(
+        spec,
+        net.batch,
+        log10([each.size for each in z]),
+        log10([each.size for each in a]),
+        log10([each.size for each in delta]),
+        log10(gradients),
+        np.array([each.pair for each in z]) / np.array([each.size for each in z]),
+        drift / math.log(100),
+        np.sqrt(np.maximum(variance, 0)) / math.log(100),
+        uncovered,
+    )
+
+
+def _wide(net: _Net, q: list[float]) -> list[Layer]:
+    return [
+        Layer.of(layer.kind, ww=ww, bb=bb, q=size, width=layer.width)
+        for layer, ww, bb, size in zip(net.plan.layers, net.ww, net.bb, q, strict=True)
+    ]
+
+
+def _along(net: _Net, q: list[float]) -> Floats:
+    """By what the squares of dL/dz exceed those of the widest nets, where that shows."""
+    spec, (skip, params) = net.spec, net.plan.skip
+    plain = spec.norm is None and spec.weight_transform is None and spec.block == 1 and params["order"] == "after"
+    # A layer without a skip, or whose activation changes the number of features, is not one of a row of equal blocks.
+    equal = all(layer.source is not None and layer.output == layer.width == layer.input for layer in net.plan.layers)
+    if not (plain and equal and skip in {"residual", "rezero"}):
+        return np.ones(spec.depth)
+    return aligned(_wide(net, q), net.plan.branch_scale * (params["alpha"] if skip == "rezero" else 1.0))
+
+
+def _finite_width(net: _Net, q: list[float]) -> tuple[Floats, Floats, str]:
+    """Drift and variance of ln |dL/dz|^2 of one sample, and why they are nan if they are."""
+    spec, layers = net.spec, net.plan.layers
+    gaps = {
+        "with a normalisation": spec.norm is not None,
+        "with a skip": spec.skip is not None,
+        "with a weight transform": spec.weight_transform is not None,
+        "of weights that depend on each other": any(kind[0] == "orthogonal" for kind in net.plan.inits[: spec.depth]),
+        "of activations that change the number of features": any(layer.output != layer.width for layer in layers),
+    }
+    for words, there in gaps.items():
+        if there:
+            none = np.full(spec.depth, math.nan)
+            return none, none, f"theory has no finite-width band {words}"
+    return *log_gradient(_wide(net, q), inputs=2 / layers[0].input), ""
