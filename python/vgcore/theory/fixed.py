@@ -136,7 +136,7 @@ def c_star(activation: str | Activation, *, sigma_w: ArrayLike, sigma_b: ArrayLi
 
 @lru_cache(maxsize=16)
 def _hermite_table(name: str) -> tuple[Floats, Floats, Floats]:
-    """ln q, Hermite coefficients there and their derivatives by ln q, 56 a decade.
+    """Logarithms of q, Hermite coefficients there and their derivatives by ln q, 56 a decade.
 
     The law of sqrt(q) z spreads as heat does: `d a_k / d ln q = (k a_k + sqrt((k + 1) (k + 2)) a_(k+2)) / 2`.
     """
@@ -281,8 +281,10 @@ class PhaseDiagram:
 
     @property
     def phase(self) -> NDArray[np.str_]:
-        """Of each point: `"ordered"` (chi_1 below 1), `"critical"`, `"chaotic"`, or where signals go to 0 or inf
-        `"vanishing"` or `"exploding"`: there chi_1 is not defined. Critical is what lies within 1e-6 of 1."""
+        """A word for each point: `"ordered"` (chi_1 below 1), `"critical"` (within 1e-6 of it) or `"chaotic"`.
+
+        Where signals go to 0 or inf chi_1 is not defined: `"vanishing"` or `"exploding"`.
+        """
         s = self.scales
         with np.errstate(invalid="ignore"):
             kinds = [s.q_star == 0, np.isinf(s.q_star), np.abs(s.chi_1 - 1) < 1e-6, s.chi_1 < 1]
@@ -298,8 +300,8 @@ def phase_diagram(
     """Fixed points and depth scales on a grid of weights and biases.
 
     Made for pictures: `q_star` is within 1e-6 of itself. In chaos `c_star` and `xi_c` are by 64 Hermite coefficients:
-    c within 1e-6 and xi within 1e-4 for smooth activations; with kinks, c within 2e-3, and xi within a fifth next to the
-    edge. `depth_scales` is exact, and a hundred times slower.
+    c within 1e-6 and xi within 1e-4 for smooth activations; with kinks, c within 2e-3, and xi within a fifth next to
+    the edge. `depth_scales` is exact, and a hundred times slower.
 
     Args:
         activation: Which.

@@ -44,9 +44,9 @@ def moments(activation: str | Activation, q: ArrayLike) -> dict[str, Floats]:
         q: Variances, 0 or more.
 
     Returns:
-        Arrays of the shape of q: `mean` E phi, `value` E phi^2, `slope` E phi'^2; their derivatives by q, `mean_growth`,
-        `growth` (of `value`) and `slope_growth`, and the second ones, `bend` (of `value`) and `slope_bend`;
-        `value_fourth` E phi^4, `slope_fourth` E phi'^4 and `mixed` E phi^2 phi'^2. Of a gated activation
+        Arrays of the shape of q: `mean` E phi, `value` E phi^2, `slope` E phi'^2; their derivatives by q,
+        `mean_growth`, `growth` (of `value`) and `slope_growth`, and the second ones, `bend` (of `value`) and
+        `slope_bend`; `value_fourth` E phi^4, `slope_fourth` E phi'^4 and `mixed` E phi^2 phi'^2. Of a gated activation
         `phi = v g(u)`, whose z has two halves, `slope` is what both slopes make of it, and only `mean`, `value`,
         `slope` and `growth` are known: the others are nan.
 

@@ -21,9 +21,9 @@ from vgcore.theory.maps import LEAST_BATCH, BatchRates, Floats, moments, pair_mo
 from vgcore.theory.width import Layer, aligned, log_gradient
 
 COVERED = (
-    "wide untied nets of independent or orthogonal weights with mean 0, biases with mean 0, any activation, rms or layer "
-    "norm, batch norm before an element-wise activation with 6 samples or more, residual, rezero, highway and dense "
-    "skips but order=post, weight standardization, standard normal samples and a random cotangent"
+    "wide untied nets of independent or orthogonal weights with mean 0, biases with mean 0, any activation, rms or "
+    "layer norm, batch norm before an element-wise activation with 6 samples or more, residual, rezero, highway and "
+    "dense skips but order=post, weight standardization, standard normal samples and a random cotangent"
 )
 
 # Points for normal integrals of sigmoids, which are smooth.
@@ -66,6 +66,7 @@ class Wave(NamedTuple):
 
 
 Back = Callable[[Wave], Wave]  # from dL/d(output) of a part to dL/d(input), a feature each
+Split = Callable[[Wave], tuple[Wave, Wave]]  # from dL/dh to what goes around a block, and through it
 
 
 def _refuse(what: str) -> ValueError:
@@ -146,7 +147,7 @@ class _Net:
         self.bb = [biases(spec, kind, at) for kind, at in zip(inits, self.places, strict=True)]
 
     def map(self, l: int, v: Wave) -> tuple[Wave, Back]:
-        """z = W h + b."""
+        """The map z = W h + b."""
         layer, ww = self.plan.layers[l], self.ww[l]
         if self.transform == "weight_standardization":  # rows of mean 0 and of length `gain`
             ww, v = float(self.transform_params.get("gain", 1.0)) ** 2, v.centred()
@@ -191,7 +192,7 @@ class _Net:
         return reference.features(layer.kind, bent) / bent
 
     def activated(self, l: int, v: Wave) -> tuple[Wave, Back]:
-        """a = phi(v)."""
+        """The activation a = phi(v)."""
         layer = self.plan.layers[l]
         name = reference.parse(layer.kind)[0]
         if name == "linear":
@@ -205,20 +206,20 @@ class _Net:
         a = Wave(m["value"], together, m["mean"])
         return a, lambda g: Wave(g.size * m["slope"] * share, g.pair * slopes * share)
 
-    def joined(self, l: int, x: Wave, f: Wave) -> tuple[Wave, Callable[[Wave], tuple[Wave, Wave]]]:
+    def joined(self, l: int, x: Wave, f: Wave) -> tuple[Wave, Split]:
         """What the skip makes of a block's input and output; back to both, the input's first."""
         name, p = self.plan.skip
         if name == "dense":
             source, layer = self.plan.layers[self.plan.layers[l].source or 0].input, self.plan.layers[l]
             share = source / layer.output
-            sides = zip(x[:3], f[:3], strict=True)
-            return Wave(*(share * here + (1 - share) * there for here, there in sides)), lambda g: (g, g)
+            size, pair, mean = (share * here + (1 - share) * there for here, there in zip(x[:3], f[:3], strict=True))
+            return Wave(size, pair, mean), lambda g: (g, g)
         if name == "highway":
             return self.gated(l, x, f)
         scale = self.plan.branch_scale * (p["alpha"] if name == "rezero" else 1.0)
         return x.plus(f, 1.0, scale), lambda g: (g, g.times(scale**2))
 
-    def gated(self, l: int, x: Wave, f: Wave) -> tuple[Wave, Callable[[Wave], tuple[Wave, Wave]]]:
+    def gated(self, l: int, x: Wave, f: Wave) -> tuple[Wave, Split]:
         """A highway: (1 - T) x + T F with T = sigmoid of a normal of its own."""
         p, features = self.plan.skip[1], self.plan.layers[l].input
         at = self.places[l]._replace(fan_in=features, fan_out=features)
@@ -308,12 +309,11 @@ def _propagate(net: _Net) -> Prediction:
     spec, plan = net.spec, net.plan
     h = [Wave(1.0, 0.0, normal=True)]  # standard normal samples
     z, a, mapped = ([Wave(math.nan, math.nan)] * spec.depth for _ in range(3))
-    ways: list[list[tuple[str, Callable[[Wave], object]]]] = []
+    ways: list[list[tuple[str, Back]]] = []
+    splits: dict[int, Split] = {}
     for l in range(spec.depth):
-        v, way = h[l], []
-        parts = reference.parts(spec, plan.layers[l])
-        for part in parts:
-            back: Callable[[Wave], object]
+        v, way = h[l], list[tuple[str, Back]]()
+        for part in reference.parts(spec, plan.layers[l]):
             if part == "map":
                 mapped[l] = v
                 v, back = net.map(l, v)
@@ -326,8 +326,9 @@ def _propagate(net: _Net) -> Prediction:
                 continue  # done with the norm
             elif part == "activation":
                 v, back = net.activated(l, v)
-            else:
-                v, back = net.joined(l, h[plan.layers[l].source or 0], v)
+            else:  # the last part of a layer, as order=post is refused
+                v, splits[l] = net.joined(l, h[plan.layers[l].source or 0], v)
+                continue
             if part == "activation" or (part == "norm" and (net.norm == "batch" or spec.norm_position == "post")):
                 a[l] = v
             way.append((part, back))
@@ -343,10 +344,9 @@ def _propagate(net: _Net) -> Prediction:
     delta = list(z)
     around: dict[int, Wave] = {}
     for l in reversed(range(spec.depth)):
+        if l in splits:
+            around[plan.layers[l].source or 0], g = splits[l](g)
         for part, back in reversed(ways[l]):
-            if part == "join":
-                around[plan.layers[l].source or 0], g = back(g)
-                continue
             if part == "map":
                 delta[l] = g
             g = back(g)

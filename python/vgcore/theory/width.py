@@ -105,9 +105,9 @@ def aligned(layers: Sequence[Layer], scale: float) -> Floats:
     """By what the square of dL/dz of `h + scale phi(W h)` nets exceeds that of infinitely wide ones, `(layers,)`.
 
     Given the z that it has made, W comes back along h: `W^T d` is `h (y d) / |h|^2` and a random part, with y = W h. In
-    plain nets that is a correction of 1/n. Here h is handed on, and where phi has a positive mean all h have a direction
-    in common: dL/dh along it starts as 1/n of the square, grows faster than the rest, and has made it twice as large at
-    width 1024, depth 20 and sigma_w 1.3 of ReLU. Derived for this page; a test holds it to measurement.
+    plain nets that is a correction of 1/n. Here h is handed on, and where phi has a positive mean all h have a
+    direction in common: dL/dh along it starts as 1/n of the square, grows faster than the rest, and has made it twice
+    as large at width 1024, depth 20 and sigma_w 1.3 of ReLU. Derived for this page; a test holds it to measurement.
     """
     size, mean = [1.0], [0.0]  # of h, from standard normal samples
     for layer in layers:
