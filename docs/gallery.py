@@ -22,7 +22,8 @@ from PIL import Image
 
 import vgcore as vg
 from vgcore import reference
-from vgcore.plot import COLORS, LABELS, QUIET, REFERENCE
+from vgcore.plot.axes import COLORS, QUIET, REFERENCE
+from vgcore.plot.measured import LABELS
 from vgcore.probe import Signal
 
 BLUE, ORANGE = COLORS[:2]

@@ -28,9 +28,10 @@ from vgcore.advise import Advised, advise
 from vgcore.diagnose import Diagnosis, diagnose
 from vgcore.finding import SEVERITIES, known
 from vgcore.options import Request, gather, split, with_net
-from vgcore.probe import Factor, Probe
+from vgcore.probe import SIGNALS, Factor, Probe, probe
 from vgcore.spec import MLP
 from vgcore.sweep import Sweep, sweep
+from vgcore.theory import Prediction, predict
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 
@@ -43,6 +44,9 @@ LEGEND = """\
 x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. forward: z, toward the output;
 backward: dL/dz and weight: dL/dW, toward the input. first-layer gradient: norm of dL/dW, of a tied net summed over its
 steps. vanishing, exploding: dL/dz changes 32-fold or more from end to end, or z 100-fold: see `vgcore diagnose`."""
+THEORY = """\
+x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. Theory is of infinitely wide nets
+and of their root mean square: in narrow and deep nets typical gradients are smaller than that."""
 COMPARED = """\
 Microseconds a layer of one net, median over rounds; in brackets as a multiple of vgcore's: above 1, vgcore is faster.
 spread: slowest round over fastest, of the rival where it is worst; far above 1, the machine was busy otherwise.
@@ -145,6 +149,51 @@ def _advise(
         if advised:
             console.print(_advice(advised, wide=console.width >= ROOMY))
     _fail(advised.before, fail_on)
+
+
+@app.command("theory", help="What theory says of a wide net of the kind, beside what is measured of this one.")
+@with_net
+def _theory(
+    request: Request,
+    pictures: Annotated[Path | None, typer.Option("--plot", help="Draw pictures (.png) into this folder.")] = None,
+    as_json: Json = False,
+) -> None:
+    spec = request.one("theory")
+    if request.source is not None:
+        raise ValueError("theory is of standard normal samples and a random cotangent; leave out --data")
+    _check_outputs(None, pictures)
+    measured = probe(spec, **request.measurement)
+    predicted = predict(spec, batch=measured.batch)
+    draw: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(measured, theory=predicted)}
+    if predicted.scales is not None:
+        draw["phase_diagram"] = lambda: plot.phase_diagram(spec.activation)  # type: ignore[arg-type]
+    written = _draw(draw, pictures) if pictures is not None else []
+    if as_json:
+        factors: dict[str, Any] = {signal: vars(measured.factor(signal)) for signal in SIGNALS}
+        means = {name: getattr(measured, name).mean(axis=0).tolist() for name in COLUMNS}
+        _print_json({"theory": predicted.to_dict(), "measured": {"factors": factors} | means})
+    else:
+        console = _console()
+        console.print(", ".join(_fixed(spec, ())))
+        _print_lines(("text", report.filled(line, console.width)) for line in str(predicted).splitlines())
+        console.print(_beside(predicted, measured))
+        console.print(THEORY)
+    for path in written:
+        _say(f"wrote {path}")
+
+
+def _beside(predicted: Prediction, measured: Probe) -> Table:
+    """A row a signal: theory and measurement."""
+    rows = Table(box=box.SIMPLE_HEAD)
+    for name in ("signal", "theory", "measured", "first layer: theory", "measured", "last layer: theory", "measured"):
+        rows.add_column(name, justify="left" if name == "signal" else "right", no_wrap=True)
+    for signal, (column, _) in SIGNALS.items():
+        theory, values = getattr(predicted, column), getattr(measured, column).mean(axis=0)
+        factor = predicted.factor(signal)
+        both = ["-" if math.isnan(factor) else f"{factor:.3f}", _factor(measured.factor(signal), spread=True)]
+        ends = [each[at] for at in (0, -1) for each in (theory, values)]
+        rows.add_row(signal, *both, *(f"10^{end:.2f}" if math.isfinite(end) else _power(end) for end in ends))
+    return rows
 
 
 def _thresholds(texts: list[str] | None) -> dict[str, float] | None:
@@ -258,16 +307,21 @@ def _write(result: Sweep, out: Path | None, folder: Path | None) -> list[Path]:
         result.save(out)
         written.append(out)
     if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
         deepest = max(cell.spec.depth for cell in result)
         shown: Any = [cell for cell in result if cell.spec.depth == deepest]
         draw: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(shown[0] if len(shown) == 1 else shown)}
         if len({cell.spec.depth for cell in result}) > 1:
             draw |= {"depths": lambda: plot.depths(result), "heatmap": lambda: plot.heatmap(result)}
-        for name, make in draw.items():
-            path = folder / f"{name}.png"
-            make().figure.savefig(path, dpi=120, bbox_inches="tight")
-            written.append(path)
+        written += _draw(draw, folder)
+    return written
+
+
+def _draw(pictures: dict[str, Callable[[], Any]], folder: Path) -> list[Path]:
+    """Pictures by name, as files in a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [folder / f"{name}.png" for name in pictures]
+    for path, make in zip(written, pictures.values(), strict=True):
+        make().figure.savefig(path, dpi=120, bbox_inches="tight")
     return written
 
 

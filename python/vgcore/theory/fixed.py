@@ -231,6 +231,16 @@ class DepthScales:
     xi_c: Floats
     xi_grad: Floats
 
+    @property
+    def phase(self) -> NDArray[np.str_]:
+        """A word for each point: `"ordered"` (chi_1 below 1), `"critical"` (within 1e-6 of it) or `"chaotic"`.
+
+        Where signals go to 0 or inf chi_1 is not defined: `"vanishing"` or `"exploding"`.
+        """
+        with np.errstate(invalid="ignore"):
+            kinds = [self.q_star == 0, np.isinf(self.q_star), np.abs(self.chi_1 - 1) < 1e-6, self.chi_1 < 1]
+        return np.select(kinds, ["vanishing", "exploding", "critical", "ordered"], "chaotic")
+
 
 def depth_scales(activation: str | Activation, *, sigma_w: ArrayLike, sigma_b: ArrayLike = 0.0) -> DepthScales:
     """Fixed points of a net and the depth scales around them (Schoenholz et al. 2017, arXiv:1611.01232).
@@ -254,13 +264,15 @@ def _scales(name: str, ww: Floats, bb: Floats, *, exact: bool) -> DepthScales:
     chaos = chi_1 > 1 + 1e-12
     if chaos.any():
         c[chaos], slope[chaos] = _correlation(name, ww[chaos], bb[chaos], q[chaos], exact=exact)
-    return DepthScales(q, c, chi_1, _e_fold(growth), _e_fold(slope), np.asarray(-_e_fold(chi_1)))
+    return DepthScales(
+        q, c, chi_1, _e_fold(growth), _e_fold(slope), np.abs(_e_fold(chi_1)) * np.where(chi_1 < 1, -1, 1)
+    )
 
 
 def _e_fold(factor: Floats) -> Floats:
-    """Layers in which a product of factors shrinks e-fold; inf at 1."""
+    """Layers in which a product of factors shrinks e-fold; inf at 1, and within rounding of it."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(-1 / np.log(np.abs(factor)))
+        return np.asarray(np.where(np.abs(factor - 1) < 1e-12, np.inf, -1 / np.log(np.abs(factor))))
 
 
 @dataclass(frozen=True, eq=False)
@@ -281,14 +293,8 @@ class PhaseDiagram:
 
     @property
     def phase(self) -> NDArray[np.str_]:
-        """A word for each point: `"ordered"` (chi_1 below 1), `"critical"` (within 1e-6 of it) or `"chaotic"`.
-
-        Where signals go to 0 or inf chi_1 is not defined: `"vanishing"` or `"exploding"`.
-        """
-        s = self.scales
-        with np.errstate(invalid="ignore"):
-            kinds = [s.q_star == 0, np.isinf(s.q_star), np.abs(s.chi_1 - 1) < 1e-6, s.chi_1 < 1]
-        return np.select(kinds, ["vanishing", "exploding", "critical", "ordered"], "chaotic")
+        """That of `scales`, `(rows, columns)`."""
+        return self.scales.phase
 
     def __repr__(self) -> str:
         return f"PhaseDiagram({self.activation}, {len(self.sigma_b)} x {len(self.sigma_w)})"

@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vgcore import reference
 from vgcore.probe import SIGNALS, Signal
-from vgcore.spec import MLP
+from vgcore.spec import MLP, Activation
+from vgcore.theory.fixed import DepthScales, depth_scales
 from vgcore.theory.maps import LEAST_BATCH, BatchRates, Floats, moments, pair_moments
 from vgcore.theory.width import Layer, aligned, log_gradient
 
@@ -25,6 +26,14 @@ COVERED = (
     "layer norm, batch norm before an element-wise activation with 6 samples or more, residual, rezero, highway and "
     "dense skips but order=post, weight standardization, standard normal samples and a random cotangent"
 )
+
+PHASES = {
+    "ordered": "ordered, gradients vanish and inputs become alike",
+    "critical": "on the edge of chaos",
+    "chaotic": "chaotic, gradients explode and inputs become unlike",
+    "vanishing": "signals vanish",
+    "exploding": "signals explode",
+}
 
 # Points for normal integrals of sigmoids, which are smooth.
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
@@ -80,6 +89,8 @@ class Prediction:
     Attributes:
         spec: What it is of.
         batch: Samples that norms are of.
+        sigma_w: Of each layer's weights: their standard deviation times sqrt(fan_in).
+        sigma_b: Of each layer's biases.
         log10_z_rms: As in a `Probe`; so are the next four.
         log10_a_rms: Activations.
         log10_delta_rms: Backward signal.
@@ -93,6 +104,8 @@ class Prediction:
 
     spec: MLP
     batch: int
+    sigma_w: Floats
+    sigma_b: Floats
     log10_z_rms: Floats
     log10_a_rms: Floats
     log10_delta_rms: Floats
@@ -117,6 +130,55 @@ class Prediction:
         with np.errstate(invalid="ignore"):
             change = (values[0] - values[-1]) if backward else (values[-1] - values[0])
         return float(10 ** (change / (len(values) - 1)))
+
+    @property
+    def scales(self) -> DepthScales | None:
+        """Fixed points and depth scales of a plain net whose layers are alike; None of any other."""
+        first = self.sigma_w[1:], self.sigma_b[1:]  # the first layer may have another fan_in
+        alike = all(len(each) and np.allclose(each, each[0], rtol=1e-12, atol=0) for each in first)
+        extras = (self.spec.norm, self.spec.skip, self.spec.weight_transform)
+        if not alike or any(extras) or not isinstance(self.spec.activation, str | Activation):
+            return None
+        return depth_scales(self.spec.activation, sigma_w=self.sigma_w[-1], sigma_b=self.sigma_b[-1])
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it, and the scales and factors, as plain values."""
+        arrays = {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
+        scales = self.scales
+        return {
+            "spec": self.spec.to_dict(),
+            "batch": self.batch,
+            "factors": {signal: self.factor(signal) for signal in SIGNALS},
+            "scales": None if scales is None else {name: float(each) for name, each in vars(scales).items()},
+            "phase": None if scales is None else str(scales.phase),
+            **{name: values.tolist() for name, values in arrays.items()},
+            "uncovered": self.uncovered,
+        }
+
+    def __str__(self) -> str:
+        lines = []
+        scales = self.scales
+        if scales is not None:
+            w, b = self.sigma_w[-1], self.sigma_b[-1]
+            lines.append(f"{self.spec.activation} with sigma_w={w:.4g}, sigma_b={b:.4g}: {PHASES[str(scales.phase)]}")
+            if not math.isnan(scales.chi_1):
+                root = math.sqrt(scales.chi_1)
+                lines.append(
+                    f"q* = {scales.q_star:.6g}, c* = {scales.c_star:.6g}, chi_1 = {scales.chi_1:.6g}: dL/dz times "
+                    f"{root:.4f} a layer"
+                )
+                lines.append(
+                    f"depth scales in layers: xi_q = {scales.xi_q:.4g}, xi_c = {scales.xi_c:.4g}, "
+                    f"xi_grad = {scales.xi_grad:.4g}"
+                )
+        if self.uncovered:
+            lines.append(f"{self.uncovered}.")
+        elif self.spec.depth > 1:
+            lines.append(
+                f"width: dL/dz of one sample at the first layer lies 10^{self.delta_drift[0]:.2f} times theory's in "
+                f"typical nets, ± 10^{self.delta_std[0]:.2f} between them"
+            )
+        return "\n".join(lines)
 
     def __repr__(self) -> str:
         return f"Prediction({self.spec!r}, batch={self.batch})"
@@ -363,6 +425,8 @@ def _propagate(net: _Net) -> Prediction:
     return Prediction(
         spec,
         net.batch,
+        np.sqrt(net.ww),
+        np.sqrt(net.bb),
         log10([each.size for each in z]),
         log10([each.size for each in a]),
         log10([each.size for each in delta]),

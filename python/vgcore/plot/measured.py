@@ -19,9 +19,26 @@ from numpy.typing import NDArray
 from vgcore import table
 from vgcore._core import COLUMNS
 from vgcore.finding import known
+from vgcore.plot.axes import (
+    BELOW,
+    REFERENCE,
+    average,
+    depth_axis,
+    layer_axis,
+    legend,
+    line,
+    longest_line,
+    looks_of,
+    new_axes,
+    power,
+    power_axis,
+    room,
+    ticker,
+)
 from vgcore.probe import SIGNALS, Floats, Probe, Signal
 from vgcore.spec import FIELDS, MLP
 from vgcore.sweep import Sweep
+from vgcore.theory import Prediction
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,21 +62,12 @@ FLOAT32 = {
     "float32 smallest normal (1e-38)": float(np.log10(np.finfo(np.float32).tiny)),
 }
 
-# Okabe and Ito's colours, which every kind of colour vision tells apart; their yellow is too pale for lines on white.
-COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = ("-", "--", ":", "-.")
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LOOKS = {"color": COLORS, "linestyle": STYLES, "marker": MARKERS}
 
 GAPS = {"diverged": "diverged: a value of a run is not finite", "dead": "dead: the signal of a run is exactly 0"}
 HATCHES = {"diverged": "////", "dead": "...."}
 TITLE = ("activation", "init", "depth", "width")
 LABEL = 60  # characters of a line of a label
-STEPS = (1, 2, 2.5, 5, 10)
-REFERENCE: dict[str, Any] = {"color": "0.5", "linewidth": 0.8}
-QUIET: dict[str, Any] = {"frameon": False, "fontsize": "small"}
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
-BELOW = QUIET | {"borderaxespad": 4.5}  # in font sizes: under the tick labels and the axis label
 
 
 def available() -> None:
@@ -67,14 +75,28 @@ def available() -> None:
     table.optional("matplotlib", "plot")
 
 
-def layers(probes: Cells, *, signal: Signal | None = None, ax: Axes | None = None) -> Axes:
-    """Draw signals layer by layer: all three of one cell, or one signal of several cells.
+def layers(
+    probes: Cells,
+    *,
+    signal: Signal | None = None,
+    theory: Prediction | Sequence[Prediction] | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw signals layer by layer: all three of one cell, or one signal of several cells; theory over them if given.
+
+    What is measured is a geometric mean, a typical net's; theory's line is the root mean square over many nets, which a
+    finite width leaves above it (Hanin and Nica 2018, arXiv:1812.05994). Where theory knows by how much, dots mark the
+    range of one sample's dL/dz in a net of this width, 1 std either way.
 
     Args:
         probes: A `Probe`, a `Sweep` or a list of probes.
         signal: `"forward"` (z), `"backward"` (dL/dz) or `"weight"` (dL/dW). None for all three where there is one
             cell, and the backward signal where there are more.
+        theory: What `vgcore.theory.predict(spec, batch=batch)` gave, one a cell.
         ax: Where to draw; a new figure if None.
+
+    Raises:
+        ValueError: Where a prediction is not of its cell's net and batch, or the cell's backward pass began at a loss.
 
     >>> import vgcore as vg
     >>> ax = layers(vg.probe(vg.MLP(depth=50, width=32, activation="sigmoid"), seeds=2))
@@ -86,26 +108,55 @@ def layers(probes: Cells, *, signal: Signal | None = None, ax: Axes | None = Non
     if len(cells) == 1:
         shown = [_signal(signal)] if signal else list(SIGNALS)
         lines = [(cells[0], each, LABELS[each]) for each in shown]
-        looks = _looks([{"signal": each} for each in shown])
+        looks = looks_of([{"signal": each} for each in shown])
     else:
         shown = [_signal(signal or "backward")]
         lines = [(cell, shown[0], _label(words[i]) or f"probe {i + 1}") for i, cell in enumerate(cells)]
-        looks = _looks(words)
-    ax = _axes(ax, 8, _height(label for _, _, label in lines))
+        looks = looks_of(words)
+    predictions = _predictions(theory, cells, shown)
+    ax = new_axes(ax, 8, _height(label for _, _, label in lines))
     for i, (cell, each, label) in enumerate(lines):
         values = getattr(cell, SIGNALS[each][0])
         x = np.arange(1, cell.spec.depth + 1)
-        _line(ax, x, values, label=label + _gap(values, [cell]), look=looks[i], start=i / len(lines))
-    _layer_axis(ax)
-    _power_axis(ax)
+        line(ax, x, values, label=label + _gap(values, [cell]), look=looks[i], start=i / len(lines))
+        if predictions:
+            _theory(ax, x, predictions[i if len(cells) > 1 else 0], each, looks[i]["color"], first=i == 0)
+    layer_axis(ax)
+    power_axis(ax)
     ax.set_ylabel(LABELS[shown[0]] if len(shown) == 1 else "rms (z, dL/dz) or norm (dL/dW)")
     low, high = ax.get_ylim()
     for name, limit in FLOAT32.items():
         if low < limit < high:
             ax.axhline(limit, label=name, dashes=(8, 4), **REFERENCE)
     _title(ax, cells, "geometric mean ± 1 std over")
-    _legend(ax)
+    legend(ax)
     return ax
+
+
+def _predictions(
+    theory: Prediction | Sequence[Prediction] | None, cells: Sequence[Probe], shown: Sequence[Signal]
+) -> list[Prediction]:
+    """One a cell, each of its cell."""
+    found = [] if theory is None else [theory] if isinstance(theory, Prediction) else list(theory)
+    if found and len(found) != len(cells):
+        raise ValueError(f"expected a prediction for each of {len(cells)} cells, got {len(found)}")
+    for cell, prediction in zip(cells, found, strict=False):
+        if (prediction.spec, prediction.batch) != (cell.spec, cell.batch):
+            raise ValueError(f"the prediction is of another net or batch; use predict(spec, batch={cell.batch})")
+        if cell.loss is not None and {*shown} != {"forward"}:
+            raise ValueError(f"theory knows a random cotangent, not loss={cell.loss}; draw signal='forward'")
+    return found
+
+
+def _theory(ax: Axes, x: NDArray[np.int64], prediction: Prediction, signal: Signal, color: str, *, first: bool) -> None:
+    """The line of a prediction, and what a width makes of one sample's dL/dz."""
+    values = getattr(prediction, SIGNALS[signal][0])
+    ax.plot(x, values, color=color, dashes=(5, 2), linewidth=2.6, alpha=0.55, label="theory" if first else None)
+    if signal == "backward" and not prediction.uncovered:
+        middle = values + prediction.delta_drift
+        for i, sign in enumerate((-1, 1)):
+            words = "theory, one sample in a net of this width, ±1 std" if i == 0 else None
+            ax.plot(x, middle + sign * prediction.delta_std, ":", color=color, linewidth=1, label=words)
 
 
 def columns(probe: Probe, names: Sequence[str], *, layers: Sequence[int] = (), ax: Axes | None = None) -> Axes:
@@ -126,20 +177,20 @@ def columns(probe: Probe, names: Sequence[str], *, layers: Sequence[int] = (), a
     names = [known("column", name, COLUMNS) for name in names]
     if not names:
         raise ValueError("there is nothing to draw: no column is named")
-    ax = _axes(ax, 8, 3.6)
-    looks = _looks([{"column": name} for name in names])
+    ax = new_axes(ax, 8, 3.6)
+    looks = looks_of([{"column": name} for name in names])
     x = np.arange(1, probe.spec.depth + 1)
     for name, look in zip(names, looks, strict=True):
         values = getattr(probe, name)
-        _line(ax, x, values, label=COLUMN_LABELS.get(name, name) + _gap(values, [probe]), look=look)
-    _layer_axis(ax)
+        line(ax, x, values, label=COLUMN_LABELS.get(name, name) + _gap(values, [probe]), look=look)
+    layer_axis(ax)
     if all(name.startswith("log10_") for name in names):
-        _power_axis(ax)
+        power_axis(ax)
     for first, last in _stretches(layers):
         ax.axvspan(first + 0.5, last + 1.5, color="0.93", linewidth=0, zorder=0)
     ax.set_ylabel(COLUMN_LABELS.get(names[0], names[0]) if len(names) == 1 else "size")
     _title(ax, [probe], "mean ± 1 std over")
-    _legend(ax)
+    legend(ax)
     return ax
 
 
@@ -161,18 +212,18 @@ def depths(sweep: Cells, *, ax: Axes | None = None) -> Axes:
     """
     cells = _cells(sweep)
     rows = _configurations(cells)
-    ax = _axes(ax, 8, _height(rows))
-    looks = _looks([next(iter(row.values()))[1] for row in rows.values()])
+    ax = new_axes(ax, 8, _height(rows))
+    looks = looks_of([next(iter(row.values()))[1] for row in rows.values()])
     for (label, row), look in zip(rows.items(), looks, strict=True):
         probes = [cell for cell, _ in row.values()]
         values = np.stack([cell.end_to_end("backward") for cell in probes], axis=1)
-        _line(ax, np.array(list(row)), values, label=label + _gap(values, probes), look=look)
-    _depth_axis(ax, sorted({cell.spec.depth for cell in cells}))
-    _power_axis(ax)
+        line(ax, np.array(list(row)), values, label=label + _gap(values, probes), look=look)
+    depth_axis(ax, sorted({cell.spec.depth for cell in cells}))
+    power_axis(ax)
     ax.set_ylabel(f"end-to-end {CHANGES['backward']}")
     ax.axhline(0, label="preserved", zorder=1, **REFERENCE)
     _title(ax, cells, "geometric mean ± 1 std over")
-    _legend(ax)
+    legend(ax)
     return ax
 
 
@@ -195,12 +246,12 @@ def heatmap(sweep: Cells, *, value: Signal = "backward", ax: Axes | None = None)
     for i, row in enumerate(rows.values()):
         for depth, (cell, _) in row.items():
             at = i, columns.index(depth)
-            changes[at] = _mean(cell.end_to_end(signal))
+            changes[at] = average(cell.end_to_end(signal))
             if np.isnan(changes[at]):
                 gaps.setdefault("diverged" if (cell.first_nonfinite >= 0).any() else "dead", []).append(at)
-    width = 2.5 + 0.075 * _longest(rows) + 0.4 * len(columns)
+    width = 2.5 + 0.075 * longest_line(rows) + 0.4 * len(columns)
     tall = 0.1 + 0.16 * max(label.count("\n") + 1 for label in rows)
-    ax = _axes(ax, min(max(width, 7), 14), max(2 + tall * len(rows), 3.6))
+    ax = new_axes(ax, min(max(width, 7), 14), max(2 + tall * len(rows), 3.6))
     step = -(-len(columns) // 40)
     ax.set_xticks(np.arange(len(columns))[::step] + 0.5, [str(depth) for depth in columns[::step]])
     ax.set_yticks(np.arange(len(rows)) + 0.5, list(rows))
@@ -246,12 +297,6 @@ def _configurations(cells: Sequence[Probe]) -> dict[str, dict[int, tuple[Probe, 
         label = _label(words) or _label({name: _words(cell)[name] for name in ("activation", "init")})
         rows.setdefault(label, {})[cell.spec.depth] = cell, words
     return {label: dict(sorted(row.items())) for label, row in rows.items()}
-
-
-def _mean(values: Floats) -> Floats:
-    """The mean over seeds; nan where any is not finite."""
-    mean: Floats = np.where(np.isfinite(values), values, np.nan).mean(axis=0)
-    return mean
 
 
 def _gap(values: Floats, cells: Sequence[Probe]) -> str:
@@ -303,11 +348,6 @@ def _label(words: dict[str, str]) -> str:
     return textwrap.fill(label, LABEL, break_long_words=False, break_on_hyphens=False).replace("\xa0", " ")
 
 
-def _longest(labels: Iterable[str]) -> int:
-    """Characters of the longest line."""
-    return max(len(line) for label in labels for line in label.split("\n"))
-
-
 def _height(labels: Iterable[str]) -> float:
     """Inches of a picture with these labels in its legend."""
     return 5 + 0.18 * max(0, sum(label.count("\n") + 1 for label in labels) - 12)
@@ -316,97 +356,11 @@ def _height(labels: Iterable[str]) -> float:
 # Axes
 
 
-def _axes(ax: Axes | None, width: float, height: float) -> Axes:
-    if ax is None:
-        ax = table.optional("matplotlib.pyplot", "plot").subplots(figsize=(width, height), layout="constrained")[1]
-    ax.spines[["top", "right"]].set_visible(False)
-    return ax
-
-
-def _looks(words: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    """Colour, line style and marker of each line.
-
-    One of them for each varied field, where they suffice, so that what is alike looks alike; all in turn otherwise.
-    """
-    kinds = {name: list(dict.fromkeys(row[name] for row in words)) for name in words[0]}
-    fields = sorted(kinds, key=lambda name: -len(kinds[name]))
-    uses = dict(zip(fields, LOOKS, strict=False))
-    if 1 < len(fields) <= len(LOOKS) and all(len(kinds[name]) <= len(LOOKS[look]) for name, look in uses.items()):
-        first = {look: choices[0] for look, choices in LOOKS.items()}
-        return [
-            first | {look: LOOKS[look][kinds[name].index(row[name])] for name, look in uses.items()} for row in words
-        ]
-    turns = [(color, style, marker) for style in STYLES for color, marker in zip(COLORS, MARKERS, strict=True)]
-    return [dict(zip(LOOKS, turn, strict=True)) for turn in itertools.islice(itertools.cycle(turns), len(words))]
-
-
-def _line(
-    ax: Axes, x: NDArray[np.int64], values: Floats, *, label: str, look: dict[str, Any], start: float = 0
-) -> None:
-    """The mean over seeds with a band of one standard deviation either way; values are `(seeds, points)`.
-
-    Markers begin at the share `start` of their distance, so that of two lines in one place both are seen.
-    """
-    mean = _mean(values)
-    step = -(-len(x) // 10)
-    ax.plot(x, mean, label=label, markersize=4.5, markevery=(int(start * step), step), linewidth=1.6, **look)
-    if len(values) > 1:
-        std = np.where(np.isfinite(values), values, np.nan).std(axis=0, ddof=1)
-        ax.fill_between(x, mean - std, mean + std, color=look["color"], alpha=0.2, linewidth=0)
-
-
 def _stretches(layers: Sequence[int]) -> list[tuple[int, int]]:
     """Layers that follow each other, as first and last."""
     starts = [layer for layer in layers if layer - 1 not in layers]
     ends = [layer for layer in layers if layer + 1 not in layers]
     return list(zip(starts, ends, strict=True))
-
-
-def _layer_axis(ax: Axes) -> None:
-    """All layers in view, also those of gaps."""
-    last = max(int(np.max(line.get_xdata())) for line in ax.get_lines())
-    ticks = _ticker().MaxNLocator(9, integer=True, steps=STEPS).tick_values(1, last)
-    ax.set_xticks([1, *(int(tick) for tick in ticks if 1 < tick <= last)])
-    ax.update_datalim([(1, 0), (last, 0)], updatey=False)
-    ax.margins(x=0.02)
-    ax.set_xlabel("layer (1 = input side)")
-
-
-def _depth_axis(ax: Axes, depths: Sequence[int]) -> None:
-    """Depths that are spaced more evenly in their logarithms get a log2 axis."""
-    even, geometric = (np.std(steps) / np.mean(steps) for steps in (np.diff(depths), np.diff(np.log2(depths))))
-    if geometric < even:
-        ax.set_xscale("log", base=2)
-        ax.xaxis.set_minor_locator(_ticker().NullLocator())
-    ax.xaxis.set_major_locator(_ticker().FixedLocator(depths, nbins=10))
-    ax.xaxis.set_major_formatter(_ticker().FuncFormatter(lambda depth, _: f"{depth:g}"))
-    ax.set_xlabel("depth (hidden layers)")
-
-
-def _power(exponent: float, _: Any = None) -> str:
-    """A tick in log10, written as the power of ten it stands for."""
-    return rf"$\mathdefault{{10^{{{exponent:g}}}}}$"
-
-
-def _power_axis(ax: Axes) -> None:
-    """Let y read as powers of ten, two or more in view: less would make noise look like a trend."""
-    low, high = ax.get_ylim()
-    if high - low < 2:
-        ax.update_datalim([(1, (low + high) / 2 + sign) for sign in (-1, 1)], updatex=False)
-        ax.autoscale_view()
-    ax.yaxis.set_major_locator(_ticker().MaxNLocator(9, integer=True, steps=STEPS))
-    ax.yaxis.set_major_formatter(_ticker().FuncFormatter(_power))
-    ax.grid(axis="y", color="0.9", linewidth=0.6)
-    ax.set_axisbelow(True)
-
-
-def _ticker() -> Any:
-    return table.optional("matplotlib.ticker", "plot")
-
-
-def _room(ax: Axes) -> float:
-    """About how many characters fit across."""
-    return 13 * ax.bbox.width / ax.figure.dpi
 
 
 def _title(ax: Axes, cells: Sequence[Probe], mean: str, left: float = 0) -> None:
@@ -419,19 +373,8 @@ def _title(ax: Axes, cells: Sequence[Probe], mean: str, left: float = 0) -> None
     run = [seeds if seeds == "1 seed" else f"{mean} {seeds}"]
     run += [common[name] for name in ("batch", "dtype", "loss") if name in common]
     parts = (", ".join(word.replace(" ", "\xa0") for word in words) for words in (net, run) if words)
-    text = "\n".join(textwrap.fill(part, int(_room(ax) * (1 - left))) for part in parts)
+    text = "\n".join(textwrap.fill(part, int(room(ax) * (1 - left))) for part in parts)
     ax.set_title(text.replace("\xa0", " "), loc="left", x=left, fontsize="medium")
-
-
-def _legend(ax: Axes) -> None:
-    """Under the axes where it is low or wide, beside them otherwise: never over the data."""
-    labels = ax.get_legend_handles_labels()[1]
-    longest = _longest(labels) + 6
-    columns = min(max(1, int(1.4 * _room(ax) / longest)), len(labels))
-    if len(labels) > 4 * columns and longest < 0.75 * _room(ax):
-        ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0, **QUIET)
-    elif len(labels) > 1 or "(gap" in labels[0]:
-        ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), ncols=columns, **BELOW)
 
 
 def _colours(ax: Axes, changes: Floats, label: str) -> None:
@@ -442,7 +385,7 @@ def _colours(ax: Axes, changes: Floats, label: str) -> None:
     norm = colors.SymLogNorm(linthresh=1, vmin=-limit, vmax=limit, base=10)
     mesh = ax.pcolormesh(np.ma.masked_invalid(changes), cmap="RdBu_r", norm=norm, edgecolors="white", linewidth=1)
     ticks = [10**e for e in range(6) if 10**e < limit] + [limit]
-    bar = ax.figure.colorbar(mesh, ax=ax, format=_ticker().FuncFormatter(_power), aspect=30, pad=0.02)
+    bar = ax.figure.colorbar(mesh, ax=ax, format=ticker().FuncFormatter(power), aspect=30, pad=0.02)
     bar.set_ticks([-tick for tick in reversed(ticks)] + [0, *ticks])
     bar.set_label(f"{label}\n(numbers: its power of ten)", fontsize="small")
     bar.minorticks_off()

@@ -1,0 +1,191 @@
+"""Pictures of theory: phases and depth limits, with measured nets over them where given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vgcore import reference, table
+from vgcore.diagnose import Diagnosis
+from vgcore.plot.axes import COLORS, QUIET, new_axes
+from vgcore.probe import Probe
+from vgcore.rules import RULES
+from vgcore.spec import MLP, Activation
+from vgcore.theory import PhaseDiagram, critical_line, depth_scales
+from vgcore.theory import phase_diagram as scan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Pale relatives of blue, where gradients vanish, and of vermilion, where they explode.
+TINTS = {
+    "vanishing": "#9ecae1",
+    "ordered": "#deebf7",
+    "critical": "#ffffff",
+    "chaotic": "#fee6ce",
+    "exploding": "#fdae6b",
+}
+MEANING = {
+    "vanishing": "signals vanish",
+    "ordered": "ordered: gradients vanish",
+    "chaotic": "chaotic: gradients explode",
+    "exploding": "signals explode",
+}
+LEVELS = (1, 2, 5, 10, 20, 50, 100)  # layers
+
+#: Schoenholz et al. 2017, arXiv:1611.01232: nets trained where the depth was below about six correlation lengths.
+TRAINABLE = 6
+#: The change of dL/dz that a depth limit allows, in decades: that of the warning of a diagnosis.
+DECADES = next(rule for rule in RULES if rule.id == "backward_vanishing").thresholds["warning"]
+
+
+def phase_diagram(
+    activation: str | Activation | PhaseDiagram, *, points: Iterable[Probe] = (), ax: Axes | None = None
+) -> Axes:
+    """Draw where gradients vanish and explode: the phases by sigma_w and sigma_b, with contours of xi_c.
+
+    Args:
+        activation: Which, or what `vgcore.theory.phase_diagram` gave.
+        points: Measured nets of `init="mean_field(sigma_w, sigma_b)"`: a triangle up where dL/dz grows toward the
+            input, down where it shrinks. Those outside the picture are not seen.
+        ax: Where to draw; a new figure if None.
+
+    Raises:
+        ValueError: Where a measured net has another activation or init, a norm or a skip.
+
+    >>> import vgcore as vg
+    >>> ax = phase_diagram("tanh", points=[vg.probe(vg.MLP(depth=20, width=64, init="mean_field(1.5, 0.1)"), seeds=2)])
+    >>> ax.get_xlabel()
+    'sigma_w'
+    """
+    diagram = activation if isinstance(activation, PhaseDiagram) else scan(activation)
+    measured = [(*_point(probe, diagram.activation), probe) for probe in points]
+    if min(len(diagram.sigma_w), len(diagram.sigma_b)) < 2:
+        raise ValueError("a phase diagram needs two sigma_w and two sigma_b or more")
+    ax = new_axes(ax, 7, 5)
+    phase, kinds = diagram.phase, list(TINTS)
+    index = np.vectorize(kinds.index)(phase)
+    colors = table.optional("matplotlib.colors", "plot").ListedColormap(list(TINTS.values()))
+    scale: dict[str, Any] = {"cmap": colors, "vmin": -0.5, "vmax": len(kinds) - 0.5, "shading": "nearest"}
+    ax.pcolormesh(diagram.sigma_w, diagram.sigma_b, index, rasterized=True, **scale)
+    # Contours of the logarithm: between grid points next to the edge xi rises without end.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        depths = np.log(diagram.scales.xi_c)
+    lines = ax.contour(
+        diagram.sigma_w,
+        diagram.sigma_b,
+        np.ma.masked_invalid(depths),
+        levels=np.log(LEVELS),
+        colors="0.45",
+        linewidths=0.7,
+    )
+    ax.clabel(lines, fmt=lambda level: f"{math.exp(level):.0f}", fontsize="x-small")
+    handles: list[Any] = [ax.plot([], [], color="0.45", linewidth=0.7, label="xi_c in layers")[0]]
+    edge = critical_line(diagram.activation, q=np.geomspace(1e-6, 1e3, 400))
+    kept = np.where(edge.attracts, edge.sigma_b, math.nan)
+    if np.nanmax(kept, initial=0) > 0:
+        label = "edge of chaos, chi_1 = 1"
+        handles += ax.plot(edge.sigma_w, kept, color="k", linewidth=1.8, label=label, scalex=False, scaley=False)
+    looks: dict[str, Any] = {"markersize": 9, "markeredgecolor": "w", "markeredgewidth": 0.6, "linestyle": ""}
+    for marker, color, words, grows in (
+        ("^", COLORS[1], "measured: dL/dz grows", True),
+        ("v", COLORS[0], "measured: dL/dz shrinks", False),
+    ):
+        at = np.array([(w, b) for w, b, probe in measured if (probe.factor("backward").value >= 1) is grows])
+        if len(at):
+            handles += ax.plot(*at.T, marker, color=color, label=words, scalex=False, scaley=False, **looks)
+    seen = [kind for kind in MEANING if (phase == kind).any()]
+    patches = [ax.fill([], [], color=TINTS[kind], label=MEANING[kind])[0] for kind in seen]
+    ax.set_xlim(diagram.sigma_w[0], diagram.sigma_w[-1])
+    ax.set_ylim(diagram.sigma_b[0], diagram.sigma_b[-1])
+    ax.set_xlabel("sigma_w")
+    ax.set_ylabel("sigma_b")
+    ax.set_title(f"{diagram.activation}: phases of wide nets", loc="left", fontsize="medium")
+    ax.legend(handles=[*patches, *handles], loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2, **QUIET)
+    return ax
+
+
+def depth_limit(
+    activation: str | Activation,
+    *,
+    sigma_b: float = 0.0,
+    sigma_w: ArrayLike | None = None,
+    points: Iterable[Diagnosis] = (),
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw how deep a net can go against sigma_w: until dL/dz has changed 32-fold, and until inputs are alike.
+
+    The first is `1.5 ln(100) |xi_grad|` layers and what a diagnosis measures as its `depth_limit`, the second six
+    correlation lengths, to which nets trained in Schoenholz et al. 2017, arXiv:1611.01232.
+
+    Args:
+        activation: Which.
+        sigma_b: Of the biases.
+        sigma_w: Ascending; 241 values from 0.5 to 3 if None.
+        points: Diagnoses of nets of `init="mean_field(sigma_w, sigma_b)"`, whose measured limits are drawn.
+        ax: Where to draw; a new figure if None.
+
+    Raises:
+        ValueError: Where a measured net has another activation, sigma_b or init, a norm or a skip.
+
+    >>> ax = depth_limit("tanh", sigma_b=0.1)
+    >>> ax.get_yscale()
+    'log'
+    """
+    grid = np.linspace(0.5, 3, 241) if sigma_w is None else np.atleast_1d(np.asarray(sigma_w, dtype=float))
+    measured = []
+    for judged in points:
+        if judged.probe is None or judged.depth_limit is None:
+            raise ValueError(f"{judged!r} has no measured depth limit")
+        at, biases = _point(judged.probe, str(activation))
+        if not math.isclose(biases, sigma_b):
+            raise ValueError(f"expected sigma_b={sigma_b:g}, got a net with {biases:g}")
+        measured.append((at, judged.depth_limit))
+    scales = depth_scales(activation, sigma_w=grid, sigma_b=sigma_b)
+    ax = new_axes(ax, 7, 4.5)
+    gradient = DECADES * math.log(100) * np.abs(scales.xi_grad)
+    fold = f"{10**DECADES:.0f}-fold"
+    ax.plot(grid, gradient, color=COLORS[1], linewidth=1.8, label=f"dL/dz changes {fold}")
+    ax.plot(
+        grid,
+        TRAINABLE * scales.xi_c,
+        "--",
+        color=COLORS[0],
+        linewidth=1.8,
+        label="6 xi_c: inputs become alike or unlike",
+    )
+    finite = [(at, limit) for at, limit in measured if math.isfinite(limit.value)]
+    if finite:
+        x, values = np.array([at for at, _ in finite]), np.array([limit.value for _, limit in finite])
+        ends = np.array([(limit.low, limit.high) for _, limit in finite])
+        ends = np.where(np.isfinite(ends), ends, values[:, None])
+        spread = np.abs(np.sort(ends, axis=1).T - values)
+        ax.errorbar(
+            x, values, yerr=spread, fmt="o", color="k", markersize=4, capsize=2, label=f"measured: {fold}, 95 %"
+        )
+    ax.set_yscale("log")
+    ax.set_ylim(1, 1e4)
+    ax.set_xlabel("sigma_w")
+    ax.set_ylabel("depth (hidden layers)")
+    ax.grid(axis="y", color="0.9", linewidth=0.6)
+    ax.set_title(f"{activation}, sigma_b {sigma_b:g}: how deep wide nets can go", loc="left", fontsize="medium")
+    ax.legend(**QUIET)
+    return ax
+
+
+def _point(probe: Probe, activation: str) -> tuple[float, float]:
+    """sigma_w and sigma_b of a measured net, which must be one that the picture is of."""
+    spec = probe.spec
+    plain = MLP(depth=spec.depth, width=spec.width, in_features=spec.in_features, out_features=spec.out_features)
+    expected = plain.replace(activation=activation, init=spec.init)
+    name, p = reference.parse(str(spec.init))
+    if spec != expected or name != "mean_field":
+        raise ValueError(
+            f"expected a net of activation={activation!r} and init='mean_field(sigma_w, sigma_b)' without norm or "
+            f"skip, got {spec!r}"
+        )
+    return float(p.get("sigma_w", 1.0)), float(p.get("sigma_b", 0.0))
