@@ -722,7 +722,7 @@ class Scaled:
 
     def rescaled(self) -> Scaled:
         """Bring max|value| into [1, 2), which is exact."""
-        peak = float(np.abs(self.value).max())
+        peak = float(np.abs(self.value).max(initial=0))
         if peak == 0:
             return Scaled(self.value, OF_ZERO)
         if not math.isfinite(peak):
