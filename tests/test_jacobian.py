@@ -49,13 +49,14 @@ def relative_errors(found: Floats, expected: Floats) -> Floats:
 
 
 def in_digits(net: vg.Network, x: Floats, digits: int = 1200) -> Floats:
-    """log10 singular values of the product of `diag(phi') W`, in as many decimal digits."""
+    """log10 singular values of the product of `diag(phi') W`, plus 1 in residual nets, in as many decimal digits."""
     state = net.state_dict()
     trace = reference.propagate(net.spec, state, x[np.newaxis])
     with mpmath.workdps(digits):
         product = mpmath.eye(len(x))
         for l, slopes in enumerate(trace.slope):
-            product = mpmath.diag(slopes[0].tolist()) * (mpmath.matrix(state[f"layers.{l}.weight"].tolist()) * product)
+            branch = mpmath.diag(slopes[0].tolist()) * (mpmath.matrix(state[f"layers.{l}.weight"].tolist()) * product)
+            product = product + branch if net.spec.skip else branch
         values = mpmath.svd_r(product, compute_uv=False)
         return np.array(sorted((float(mpmath.log10(value)) for value in values), reverse=True))
 
@@ -112,6 +113,16 @@ def test_the_transposed_net_has_the_same_singular_values() -> None:
     two = vg.jacobian(linear_net([weight.T.copy() for weight in reversed(weights)])).log10_singular_values
     assert one[0] - one[-1] > 40
     assert relative_errors(one, two).max() < 1e-10
+
+
+@pytest.mark.parametrize("activation", ["tanh", "relu"])
+def test_deep_residual_nets_agree_with_arithmetic_of_many_digits(activation: str) -> None:
+    spec = vg.MLP(depth=150, width=10, activation=activation, init="he_normal", skip="residual")
+    net, x = spec.init(seed=0, dtype="float64"), samples(spec)
+    found = vg.jacobian(net, x).log10_singular_values
+    expected = in_digits(net, x, 500)
+    assert expected[0] - expected[-1] > 12
+    assert relative_errors(found, expected).max() < 1e-10
 
 
 @pytest.mark.parametrize("power", [-700, 650])
