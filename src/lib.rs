@@ -17,6 +17,8 @@ pub mod gradcheck;
 pub mod gradients;
 pub mod init;
 #[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
+pub mod jacobi;
+#[allow(clippy::inline_always)] // The same.
 pub mod kernel;
 pub mod loss;
 pub mod memory;

@@ -22,7 +22,7 @@ use crate::spec::{BranchScale, PerLayer, Request, Rows, Spec};
 use crate::stats::{COLUMNS, Columns};
 use crate::transform::Transform;
 use crate::weights::Weights as Numbers;
-use crate::{activation, gain, gradients, init, loss, norm, rng, run, simd, skip, spec, threads, transform};
+use crate::{activation, gain, gradients, init, jacobi, loss, norm, rng, run, simd, skip, spec, threads, transform};
 use numpy::{Element, PyArray1, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::{PyMemoryError, PyOverflowError, PyRuntimeError, PyTypeError, PyValueError};
@@ -738,6 +738,20 @@ fn pair_moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, c: Vec<f64>
     array(py, found.concat(), &[count, 2])
 }
 
+/// `log2` of the singular values of `diag(2^exponents) rows`, in no order.
+#[pyfunction]
+fn log2_singular_values<'py>(rows: &Bound<'py, PyAny>, exponents: Vec<i64>) -> PyResult<Bound<'py, PyAny>> {
+    let matrix = real_array("rows", rows)?;
+    if matrix.shape().first() != Some(&exponents.len()) {
+        let given = shape_text(matrix.shape());
+        return Err(Error::value("rows", "a matrix with a row for each exponent", given).into());
+    }
+    let (values, count) = (matrix.as_slice()?.to_vec(), exponents.len());
+    drop(matrix);
+    let found = detached(rows.py(), move |cancel| jacobi::log2_singular_values(values, &exponents, cancel))?;
+    array(rows.py(), found, &[count])
+}
+
 /// Measure cells, specs or one of given numbers; `report(index, columns)` is called for each as it is finished.
 #[pyfunction]
 #[allow(clippy::too_many_arguments)] // The keywords of Python's `probe`.
@@ -845,7 +859,7 @@ mod _core {
     #[pymodule_export]
     use super::{
         Weights, batch_moments, build_info, calculate_gain, canonical, critical_point, custom_activation, gradcheck,
-        hermite, loss_facts, moments, pair_moments, probe, resolve,
+        hermite, log2_singular_values, loss_facts, moments, pair_moments, probe, resolve,
     };
 
     #[pymodule_init]

@@ -100,6 +100,50 @@ def with_changes(sweep: vg.Sweep, changes: dict[tuple[str, int], float]) -> list
     ]
 
 
+# Spectra
+
+
+def test_a_spectrum_is_drawn_in_order_against_rank_over_n() -> None:
+    spec = NET.replace(depth=40)
+    found = {init: vg.jacobian(spec.replace(init=init)) for init in ("lecun_normal", "orthogonal")}
+    ax = plot.spectrum(found)
+    assert ax.get_legend_handles_labels()[1] == ["lecun_normal", "orthogonal"]
+    for line, each in zip(ax.get_lines(), found.values(), strict=False):
+        np.testing.assert_array_equal(line.get_xdata(), np.arange(1, 9) / 8)
+        np.testing.assert_array_equal(line.get_ydata(), each.log10_singular_values)
+    assert ax.get_title(loc="left") == "tanh, depth 40, width 8"
+    assert ax.get_ylabel() == "singular values of dy/dx"
+    assert r"$\mathdefault{10^{0}}$" in ticks(ax)
+
+
+def test_one_spectrum_needs_no_label() -> None:
+    figure, ax = plt.subplots()
+    j = vg.jacobian(NET.replace(activation="linear", init="orthogonal"))
+    assert plot.spectrum(j, ax=ax) is ax
+    assert ax.get_legend() is None
+    assert ax.get_title(loc="left") == "linear, orthogonal, depth 12, width 8"
+    low, high = ax.get_ylim()
+    assert high - low >= 2  # rounding does not look like a trend
+    figure.canvas.draw()
+
+
+def test_a_spectrum_says_where_it_is_zero_or_diverged() -> None:
+    off = vg.jacobian(NET.replace(init="constant(1)", activation="linear"))
+    diverged = vg.jacobian(NET.replace(init="normal(std=1e100)", activation="softplus"))
+    ax = plot.spectrum({"off": off, "lost": diverged})
+    assert ax.get_legend_handles_labels()[1] == ["off (gap: 7 of 8 exactly 0)", "lost (gap: diverged)"]
+    assert ax.get_xlim()[1] > 1
+    assert plot.spectrum(off).get_legend() is not None
+
+
+def test_only_jacobians_have_a_spectrum(probe: vg.Probe) -> None:
+    for wrong in (probe, {"tanh": probe}, [vg.jacobian(NET)]):
+        with pytest.raises(TypeError, match="expected a Jacobian or a mapping of labels to Jacobians, got "):
+            plot.spectrum(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="nothing to draw: no Jacobian is given"):
+        plot.spectrum({})
+
+
 # Layer by layer
 
 

@@ -31,7 +31,7 @@ RUST = sorted((ROOT / "src").rglob("*.rs"))
 PYTHON_ROWS: list[set[str]] = [
     {"_core", "custom", "data", "finding", "progress", "reference"},
     {"spec", "gain", "network", "clip", "table"},
-    {"probe", "compat"},
+    {"probe", "compat", "jacobian"},
     {"evidence", "rules", "sweep", "train"},
     {"diagnose", "advise", "theory.maps", "report"},
     {"theory.fixed"},
@@ -48,7 +48,7 @@ RUST_ROWS: list[set[str]] = [
     {"error"},
     {"simd", "rng"},
     {"kernel", "signature", "qr", "distribution", "activation", "custom", "init", "gain", "norm", "skip", "loss"}
-    | {"transform", "expectation"},
+    | {"transform", "expectation", "jacobi"},
     {"spec"},
     {"naive"},
     {"threads", "memory"},

@@ -7,6 +7,7 @@ from vgcore.clip import Clipped, clip_adaptive, clip_grad_norm, clip_grad_value,
 from vgcore.diagnose import DepthLimit, Diagnosis, diagnose
 from vgcore.finding import Finding
 from vgcore.gain import calculate_gain
+from vgcore.jacobian import Jacobian, jacobian
 from vgcore.network import Gradients, Network, gradcheck
 from vgcore.probe import Factor, Probe, probe
 from vgcore.spec import MLP, Activation, Init, Loss, Norm, Skip
@@ -30,6 +31,7 @@ __all__ = [
     "Finding",
     "Gradients",
     "Init",
+    "Jacobian",
     "Loss",
     "Network",
     "Norm",
@@ -47,6 +49,7 @@ __all__ = [
     "diagnose",
     "get_total_norm",
     "gradcheck",
+    "jacobian",
     "plot",
     "probe",
     "reference",

@@ -722,7 +722,7 @@ class Scaled:
 
     def rescaled(self) -> Scaled:
         """Bring max|value| into [1, 2), which is exact."""
-        peak = float(np.abs(self.value).max())
+        peak = float(np.abs(self.value).max(initial=0))
         if peak == 0:
             return Scaled(self.value, OF_ZERO)
         if not math.isfinite(peak):
@@ -878,7 +878,9 @@ def affine(state: State, name: str, h: Scaled) -> tuple[Scaled, Back]:
 
     def back(delta: Scaled, found: Found) -> Scaled:
         near = h.rescaled() if h.value.any() else h
-        found[f"{name}.weight"] = Scaled(delta.value.T @ near.value, delta.exponent + near.exponent)
+        # One sample may meet many gradients, as in `vg.jacobian`.
+        total = delta.value if len(near.value) > 1 else delta.value.sum(axis=0, keepdims=True)
+        found[f"{name}.weight"] = Scaled(total.T @ near.value, delta.exponent + near.exponent)
         if f"{name}.bias" in state:
             found[f"{name}.bias"] = Scaled(delta.value.sum(axis=0), delta.exponent)
         return (delta @ weight).rescaled()

@@ -51,7 +51,7 @@ def looks_of(words: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
     return [dict(zip(LOOKS, turn, strict=True)) for turn in itertools.islice(itertools.cycle(turns), len(words))]
 
 
-def line(ax: Axes, x: NDArray[np.int64], values: Floats, *, label: str, look: dict[str, Any], start: float = 0) -> None:
+def line(ax: Axes, x: NDArray[Any], values: Floats, *, label: str, look: dict[str, Any], start: float = 0) -> None:
     """The mean over seeds with a band of one standard deviation either way; values are `(seeds, points)`.
 
     Markers begin at the share `start` of their distance, so that of two lines in one place both are seen.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import itertools
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from vgcore import table
 from vgcore._core import COLUMNS
 from vgcore.finding import known
+from vgcore.jacobian import Jacobian
 from vgcore.plot.axes import (
     BELOW,
     REFERENCE,
@@ -270,6 +271,41 @@ def heatmap(sweep: Cells, *, value: Signal = "backward", ax: Axes | None = None)
     return ax
 
 
+def spectrum(jacobians: Jacobian | Mapping[str, Jacobian], *, ax: Axes | None = None) -> Axes:
+    """Draw the singular values of input-output Jacobians in order, each against its rank over their number.
+
+    Args:
+        jacobians: One of them, or several by the label that each shall have.
+        ax: Where to draw; a new figure if None.
+
+    >>> import vgcore as vg
+    >>> spec = vg.MLP(depth=50, width=32, activation="tanh")
+    >>> ax = spectrum({init: vg.jacobian(spec.replace(init=init)) for init in ("lecun_normal", "orthogonal")})
+    >>> ax.get_legend_handles_labels()[1]
+    ['lecun_normal', 'orthogonal']
+    """
+    drawn = _by_label(jacobians)
+    ax = new_axes(ax, 8, _height(drawn))
+    looks = looks_of([{"label": label} for label in drawn])
+    for i, ((label, each), look) in enumerate(zip(drawn.items(), looks, strict=True)):
+        values = each.log10_singular_values
+        n, zeros = len(values), int(np.sum(values == -np.inf))
+        gap = " (gap: diverged)" if np.isnan(values[0]) else f" (gap: {zeros} of {n} exactly 0)" if zeros else ""
+        x = np.arange(1, n + 1) / n
+        line(ax, x, values[np.newaxis], label=label + gap, look=look, start=i / len(drawn))
+    ax.update_datalim([(0, 0), (1, 0)], updatey=False)
+    ax.margins(x=0.02)
+    ax.set_xlabel("rank / n (1 = the smallest of n)")
+    power_axis(ax)
+    ax.set_ylabel("singular values of dy/dx")
+    ax.axhline(0, zorder=1, **REFERENCE)
+    words = [_of_spec(each.spec) for each in drawn.values()]
+    common = {name: word for name, word in words[0].items() if all(row[name] == word for row in words)}
+    _write_title(ax, [_net(common, next(iter(drawn.values())).spec)])
+    legend(ax)
+    return ax
+
+
 # What is drawn
 
 
@@ -280,6 +316,15 @@ def _cells(probes: object) -> list[Probe]:
     if not len(cells):
         raise ValueError("there is nothing to draw: no cell was measured")
     return list(cells)
+
+
+def _by_label(jacobians: object) -> dict[str, Jacobian]:
+    given = {"Jacobian": jacobians} if isinstance(jacobians, Jacobian) else jacobians
+    if not isinstance(given, Mapping) or not all(isinstance(each, Jacobian) for each in given.values()):
+        raise TypeError(f"expected a Jacobian or a mapping of labels to Jacobians, got {type(jacobians).__name__}")
+    if not given:
+        raise ValueError("there is nothing to draw: no Jacobian is given")
+    return {str(label): each for label, each in given.items()}
 
 
 def _signal(name: Signal) -> Signal:
@@ -314,12 +359,23 @@ def _gap(values: Floats, cells: Sequence[Probe]) -> str:
 def _words(cell: Probe) -> dict[str, str]:
     """What a cell is and how it was measured, by field."""
     seeds = len(cell.seeds)
-    return {name: _word(name, getattr(cell.spec, name)) for name in FIELDS} | {
+    return _of_spec(cell.spec) | {
         "seeds": f"{seeds} seeds" if seeds > 1 else "1 seed",
         "batch": f"batch {cell.batch}",
         "dtype": cell.dtype,
         "loss": table.start(cell),
     }
+
+
+def _of_spec(spec: MLP) -> dict[str, str]:
+    return {name: _word(name, getattr(spec, name)) for name in FIELDS}
+
+
+def _net(common: dict[str, str], spec: MLP) -> list[str]:
+    """What is worth saying of a net, of what all have in common: the main fields, and others that are not as usual."""
+    default = MLP(depth=1, width=1)
+    fields = [name for name in FIELDS if name not in TITLE and getattr(spec, name) != getattr(default, name)]
+    return [common[name] for name in (*TITLE, *fields) if name in common and not name.endswith("_features")]
 
 
 def _word(name: str, value: object) -> str:
@@ -365,15 +421,19 @@ def _stretches(layers: Sequence[int]) -> list[tuple[int, int]]:
 
 def _title(ax: Axes, cells: Sequence[Probe], mean: str, left: float = 0) -> None:
     """What all cells have in common, and how they were measured."""
-    spec, default, varied = cells[0].spec, MLP(depth=1, width=1), _varied(cells)[0]
+    varied = _varied(cells)[0]
     common = {name: word for name, word in _words(cells[0]).items() if name not in varied}
-    fields = [name for name in FIELDS if name not in TITLE and getattr(spec, name) != getattr(default, name)]
-    net = [common[name] for name in (*TITLE, *fields) if name in common and not name.endswith("_features")]
+    net = _net(common, cells[0].spec)
     seeds = common.get("seeds", "the seeds")
     run = [seeds if seeds == "1 seed" else f"{mean} {seeds}"]
     run += [common[name] for name in ("batch", "dtype", "loss") if name in common]
-    parts = (", ".join(word.replace(" ", "\xa0") for word in words) for words in (net, run) if words)
-    text = "\n".join(textwrap.fill(part, int(room(ax) * (1 - left))) for part in parts)
+    _write_title(ax, [net, run], left)
+
+
+def _write_title(ax: Axes, parts: Sequence[Sequence[str]], left: float = 0) -> None:
+    """Each part in lines of its own."""
+    texts = (", ".join(word.replace(" ", "\xa0") for word in words) for words in parts if words)
+    text = "\n".join(textwrap.fill(each, int(room(ax) * (1 - left))) for each in texts)
     ax.set_title(text.replace("\xa0", " "), loc="left", x=left, fontsize="medium")
 
 
