@@ -283,7 +283,7 @@ def probe(
         subject: A spec, whose weights are drawn for each seed; or a `Network`, whose weights are those of every run:
             trained, edited, or what `spec.init(seed=...)` drew.
         x: Samples `(rows, in_features)`; standard normal ones, drawn for each seed, if None.
-        y: Targets of `loss`: class ids `(rows,)` or numbers of the output's shape.
+        y: Targets of `loss`: class ids `(rows,)` or numbers of the output's shape; none for `output_sum`.
         loss: One of `LOSSES`, a call such as `"mse(reduction=sum)"`, or a `Loss`. Without one, the cotangent at the
             output is standard normal over sqrt(batch), drawn for each seed from a stream of its own.
         batch: Samples of a run. 128 for random samples; all rows of x otherwise, or as many drawn for each seed.
