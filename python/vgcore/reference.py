@@ -1176,7 +1176,7 @@ def correlation(z: Scaled) -> float:
     """Mean cosine of pairs of the B nonzero rows: (|sum of unit rows|^2 - B) / (B (B - 1))."""
     rows = z.wide()
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit = (rows / length)[length[:, 0] > 0]
+    unit = (rows / length)[length[:, 0] != 0]
     b = len(unit)
     return float((unit.sum(axis=0) ** 2).sum() - b) / (b * (b - 1)) if b > 1 else math.nan
 
@@ -1218,7 +1218,11 @@ BACKWARD = {
     "log10_slope_grad_norm": r"activations\..*",
     "log10_gate_grad_norm": r"(gates|skips)\..*",
 }
-COLUMNS = (*FORWARD, *BACKWARD, "log10_delta_rms", "log10_sample_wgrad_rms", "log10_summed_wgrad_norm")
+COLUMNS = (
+    *FORWARD,
+    *BACKWARD,
+    *("log10_delta_rms", "gradient_correlation", "log10_sample_wgrad_rms", "log10_summed_wgrad_norm"),
+)
 
 
 @np.errstate(all="ignore")
@@ -1263,6 +1267,7 @@ def probe(
         found, deltas, _ = backpropagate(spec, trace, cotangent)
         for l in reversed(range(spec.depth)):
             columns["log10_delta_rms"][r, l] = deltas[l].log10_rms()
+            columns["gradient_correlation"][r, l] = correlation(deltas[l])
             columns["log10_sample_wgrad_rms"][r, l] = log10_sample_rms(trace.mapped[l], deltas[l])
             for name, pattern in BACKWARD.items():
                 ours = [gradient for key, gradient in found[l].items() if re.fullmatch(pattern, key)]
