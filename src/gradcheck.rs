@@ -66,19 +66,20 @@ fn bend(activation: &Activation, z: f64) -> f64 {
 /// The slopes of a loss by differences of each sample's share of it, output by output.
 fn slopes_of(loss: &Loss, y: &Rows, targets: &Targets) -> Rows {
     let width = y[0].len();
-    let target = |sample: usize| match targets {
-        Targets::Classes(ids) => Targets::Classes(vec![ids[sample]]),
-        Targets::Values(values, _) => Targets::Values(values[sample * width..][..width].to_vec(), width),
+    let target = |sample| targets.of(&[sample]);
+    // A mean is told from a sum by the values alone, at equal outputs: there no two of them cancel. Where all are 0 at 1,
+    // as those of a hinge may be, they are not at -1, but for those that have no slope either.
+    let share_at = |output: f64| {
+        let (whole, _) = loss.evaluate(&vec![output; y.len() * width], width, targets);
+        let alone = |sample| loss.evaluate(&vec![output; width], width, &target(sample)).0;
+        whole / (0..y.len()).map(alone).sum::<f64>()
     };
-    let (whole, _) = loss.evaluate(&y.concat(), width, targets);
-    let alone = y.iter().enumerate().map(|(sample, y)| loss.evaluate(y, width, &target(sample)).0).sum::<f64>();
-    // A mean is told from a sum by the values alone.
-    let share = if alone == 0.0 { 0.0 } else { whole / alone };
+    let share = [1.0, -1.0].map(share_at).into_iter().find(|share| share.is_finite()).unwrap_or(0.0);
     let sample = |(sample, y): (usize, &Vec<f64>)| {
         let target = target(sample);
         let analytic = loss.evaluate(y, width, &target).1;
         let kinks = |i: usize| match &target {
-            Targets::Classes(_) => Vec::new(),
+            Targets::Classes(_) | Targets::Absent => Vec::new(),
             Targets::Values(values, _) => loss.kinks(values[i]),
         };
         let at = |i: usize, to: f64| {

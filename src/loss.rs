@@ -13,6 +13,22 @@ pub enum Targets {
     Classes(Vec<usize>),
     /// Numbers, row-major, and how many a sample.
     Values(Vec<f64>, usize),
+    /// Nothing: the loss is of the output alone.
+    Absent,
+}
+
+impl Targets {
+    /// Those of some samples.
+    pub fn of(&self, rows: &[usize]) -> Self {
+        match self {
+            Self::Classes(ids) => Self::Classes(rows.iter().map(|&row| ids[row]).collect()),
+            Self::Values(values, width) => {
+                let values = rows.iter().flat_map(|&row| &values[row * width..][..*width]).copied().collect();
+                Self::Values(values, *width)
+            }
+            Self::Absent => Self::Absent,
+        }
+    }
 }
 
 /// A loss function with its parameters.
@@ -37,6 +53,8 @@ enum Rule {
     Sample(fn(&Values, f64, f64) -> (f64, f64)),
     /// Of all outputs of a sample and its class id; the gradient is written to the last argument.
     Classes(fn(&Values, &[f64], usize, &mut [f64]) -> f64),
+    /// Of one output alone; the mean is over samples only.
+    Output(fn(f64) -> (f64, f64)),
 }
 
 /// The outputs at which the slope, or the slope of the slope, jumps for a target.
@@ -77,7 +95,7 @@ macro_rules! row {
     };
 }
 
-static TABLE: [Row; 7] = [
+static TABLE: [Row; 8] = [
     // torch.nn.MSELoss.
     row!("mse", [], [], Rule::Element(|_, y, t| ((y - t) * (y - t), 2.0 * (y - t)), ANY, SMOOTH)),
     // Half the sum of squares, the loss of textbooks.
@@ -98,6 +116,8 @@ static TABLE: [Row; 7] = [
     // max(0, 1 - t y) for each output on its own (Cortes and Vapnik 1995, doi:10.1007/BF00994018); not torch's
     // MultiMarginLoss, which compares the outputs of a sample with each other.
     row!("hinge", [], [], Rule::Element(hinge, SIGN, |_, t| vec![t])),
+    // The outputs themselves, so that every sample has the same dL/dy; reduced by a sum, torch's `y.sum()`.
+    row!("output_sum", [], [], Rule::Output(|y| (y, 1.0))),
 ];
 
 fn mae(_: &Values, y: f64, t: f64) -> (f64, f64) {
@@ -176,6 +196,11 @@ impl Loss {
         matches!(self.row.rule, Rule::Classes(_))
     }
 
+    /// Does it take targets at all?
+    pub fn takes_targets(&self) -> bool {
+        !matches!(self.row.rule, Rule::Output(_))
+    }
+
     /// Which numbers are targets.
     pub fn allowed(&self) -> Allowed {
         if let Rule::Element(_, allowed, _) = self.row.rule { allowed } else { ANY }
@@ -183,6 +208,9 @@ impl Loss {
 
     /// The targets that numbers from 0 to 1 stand for, one an output: those of a drawn problem.
     pub fn targets(&self, uniform: &[f64], width: usize) -> Targets {
+        if !self.takes_targets() {
+            return Targets::Absent;
+        }
         if self.takes_classes() {
             let class = |sample: &[f64]| ((sample[0] * width as f64) as usize).min(width - 1);
             return Targets::Classes(uniform.chunks_exact(width).map(class).collect());
@@ -223,12 +251,20 @@ impl Loss {
                 let samples = y.chunks_exact(width).zip(gradient.chunks_exact_mut(width)).zip(ids);
                 samples.map(|((y, g), &id)| f(&self.values, y, id, g)).sum()
             }
+            (Rule::Output(f), Targets::Absent) => {
+                let value = |(g, &y): (&mut f64, &f64)| {
+                    let value;
+                    (value, *g) = f(y);
+                    value
+                };
+                gradient.iter_mut().zip(y).map(value).sum()
+            }
             _ => f64::NAN,
         };
         let count = match self.row.rule {
             _ if self.sums() => 1,
             Rule::Element(..) => y.len(),
-            Rule::Sample(_) | Rule::Classes(_) => y.len() / width,
+            Rule::Sample(_) | Rule::Classes(_) | Rule::Output(_) => y.len() / width,
         };
         let weight = 1.0 / count as f64;
         gradient.iter_mut().for_each(|g| *g *= weight);
@@ -269,6 +305,8 @@ mod tests {
         for name in names().chain(calls) {
             let targets = if loss(name).takes_classes() {
                 Targets::Classes(vec![2, 0])
+            } else if !loss(name).takes_targets() {
+                Targets::Absent
             } else {
                 let values = match loss(name).allowed().words {
                     "from 0 to 1" => vec![1.0, 0.0, 0.3, 0.5, 1.0, 0.9],
@@ -311,6 +349,22 @@ mod tests {
     }
 
     #[test]
+    fn a_sum_of_outputs_is_that_and_has_the_slope_1() {
+        let y = [0.5, -2.0, 3.0, 0.25, 1.0, 2.0];
+        assert_eq!(loss("output_sum(sum)").evaluate(&y, 3, &Targets::Absent), (4.75, vec![1.0; 6]));
+        assert_eq!(loss("output_sum").evaluate(&y, 3, &Targets::Absent), (2.375, vec![0.5; 6]));
+        assert_eq!(loss("output_sum").reduction(), "mean over the batch");
+    }
+
+    #[test]
+    fn targets_of_some_samples_are_theirs() {
+        assert_eq!(Targets::Classes(vec![4, 5, 6]).of(&[2, 0]), Targets::Classes(vec![6, 4]));
+        let values = Targets::Values(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2);
+        assert_eq!(values.of(&[2, 0]), Targets::Values(vec![5.0, 6.0, 1.0, 2.0], 2));
+        assert_eq!(Targets::Absent.of(&[2, 0]), Targets::Absent);
+    }
+
+    #[test]
     fn slopes_at_kinks_are_the_smallest() {
         assert_eq!(on_values("l1", &[2.0, 2.0], &[2.0, 1.0]), (0.5, vec![0.0, 0.5]));
         assert_eq!(on_values("hinge", &[1.0, -1.0, 0.5], &[1.0, -1.0, 1.0]), (0.5 / 3.0, vec![0.0, 0.0, -1.0 / 3.0]));
@@ -348,9 +402,10 @@ mod tests {
 
     #[test]
     fn a_value_that_is_not_finite_stays_so() {
-        for name in names().filter(|name| !loss(name).takes_classes()) {
+        for name in names().filter(|name| !loss(name).takes_classes() && loss(name).takes_targets()) {
             assert!(on_values(name, &[f64::NAN], &[1.0]).0.is_nan(), "{name}");
         }
+        assert!(loss("output_sum").evaluate(&[f64::NAN], 1, &Targets::Absent).0.is_nan());
         assert!(on_class("cross_entropy", &[f64::NAN, 1.0], 1).0.is_nan());
     }
 }

@@ -230,8 +230,12 @@ fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Rows<'_>) -> PyResult<(Vec<F
     Ok((values, count))
 }
 
-/// Targets of a loss for outputs of this width: class ids or numbers.
+/// Targets of a loss for outputs of this width: class ids, numbers or none.
 fn targets_of(loss: Loss, given: &Bound<'_, PyAny>, batch: usize, outputs: usize) -> PyResult<Targets> {
+    spec::has_its_targets(loss, !given.is_none())?;
+    if given.is_none() {
+        return Ok(Targets::Absent);
+    }
     if !loss.takes_classes() {
         let rows = Rows { name: "y", axis: "outputs", columns: outputs, rows: Some(batch) };
         let (values, _) = matrix::<f64>(given, rows)?;
@@ -570,14 +574,14 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>, given: Option
         let x = &as_matrix(x, specs.iter().find_map(steps))?;
         for columns in extremes(Spec::columns) {
             let (values, _) = matrix::<F>(x, Rows { name: "x", axis: "in_features", columns, rows: None })?;
-            data = Some(Data { x: values, columns, targets: None });
+            data = Some(Data { x: values, columns });
         }
     }
     let total = data.as_ref().map(|data| data.x.len() / data.columns);
-    if let (Some(data), Some(loss), Some(y), Some(total)) = (&mut data, loss, y, total) {
+    let mut start = loss.map(|loss| (loss, Targets::Absent));
+    if let (Some(loss), Some(y), Some(total)) = (loss, y, total) {
         for outputs in extremes(Spec::output) {
-            let targets = targets_of(loss, y, total, outputs)?;
-            data.targets = data.targets.take().or(Some((loss, targets)));
+            start = Some((loss, targets_of(loss, y, total, outputs)?));
         }
     }
     let batch = match (batch, total) {
@@ -585,7 +589,7 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>, given: Option
         (None, Some(total)) => total,
         (Some(batch), total) => batch.min(total.unwrap_or(batch)),
     };
-    let job = Job { specs, given, data, batch, seed, seeds, threads };
+    let job = Job { specs, given, data, loss: start, batch, seed, seeds, threads };
     in_background(
         py,
         move |cancel, send| run::probe::<F>(&job, cancel, &|index, columns| send((index, columns))),
@@ -670,11 +674,11 @@ fn resolve<'py>(
     Ok((name, known, text))
 }
 
-/// Does this loss take class ids, and how does it make one number of them all?
+/// Does this loss take targets, are they class ids, and how does it make one number of them all?
 #[pyfunction]
-fn loss_facts(loss: &str) -> PyResult<(bool, String)> {
+fn loss_facts(loss: &str) -> PyResult<(bool, bool, String)> {
     let loss = Loss::new(&Call::parse("loss", loss)?)?;
-    Ok((loss.takes_classes(), loss.reduction()))
+    Ok((loss.takes_targets(), loss.takes_classes(), loss.reduction()))
 }
 
 /// The gain of an activation: torch's (`mode` None), or derived for one direction.

@@ -27,8 +27,6 @@ pub struct Data<F> {
     pub x: Vec<F>,
     /// Columns of `x`.
     pub columns: usize,
-    /// Targets of the loss, with it.
-    pub targets: Option<(Loss, Targets)>,
 }
 
 /// Cells to measure, each over the same seeds.
@@ -40,6 +38,8 @@ pub struct Job<F> {
     pub given: Option<Arc<Weights<F>>>,
     /// Samples; standard normal ones if `None`.
     pub data: Option<Data<F>>,
+    /// The loss, with targets for all rows of the data; a random cotangent if `None`.
+    pub loss: Option<(Loss, Targets)>,
     /// Samples of a run; fewer than the data has means a draw of rows for each seed.
     pub batch: usize,
     /// The first seed.
@@ -354,30 +354,23 @@ fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, trace: &mut Trace<F
         Stream::new(seed, 0, role).normal(&mut all);
         all
     };
-    let cotangent = |rows: usize| {
-        let normals = normals(Role::Cotangent, rows * plan.output());
-        random_cotangent(rows, normals.into_iter().map(Float::wide).collect())
-    };
     let (batch, columns) = (job.batch, plan.columns);
-    let Some(data) = &job.data else {
+    let rows = if let Some(data) = &job.data {
+        let total = data.x.len() / columns;
+        let rows =
+            if batch < total { Stream::new(seed, 0, Role::Batch).choose(batch, total) } else { (0..total).collect() };
+        trace.set_input(plan, rows.len(), |sample, feature| data.x[rows[sample] * columns + feature]);
+        rows
+    } else {
         let x = normals(Role::Input, batch * columns);
         trace.set_input(plan, batch, |sample, feature| x[sample * columns + feature]);
-        return cotangent(batch);
+        (0..batch).collect::<Vec<_>>()
     };
-    let total = data.x.len() / columns;
-    let rows =
-        if batch < total { Stream::new(seed, 0, Role::Batch).choose(batch, total) } else { (0..total).collect() };
-    trace.set_input(plan, rows.len(), |sample, feature| data.x[rows[sample] * columns + feature]);
-    match &data.targets {
-        None => cotangent(rows.len()),
-        Some((loss, Targets::Classes(ids))) => {
-            Start::Loss(*loss, Targets::Classes(rows.iter().map(|&row| ids[row]).collect()))
-        }
-        Some((loss, Targets::Values(values, width))) => {
-            let values = rows.iter().flat_map(|&row| &values[row * width..][..*width]).copied().collect();
-            Start::Loss(*loss, Targets::Values(values, *width))
-        }
+    if let Some((loss, targets)) = &job.loss {
+        return Start::Loss(*loss, targets.of(&rows));
     }
+    let normals = normals(Role::Cotangent, rows.len() * plan.output());
+    random_cotangent(rows.len(), normals.into_iter().map(Float::wide).collect())
 }
 
 /// Standard normals over `sqrt(batch)`.
@@ -452,7 +445,7 @@ mod tests {
     }
 
     fn job(specs: Vec<Spec>, batch: usize) -> Job<f32> {
-        Job { specs, given: None, data: None, batch, seed: 3, seeds: 2, threads: 2 }
+        Job { specs, given: None, data: None, loss: None, batch, seed: 3, seeds: 2, threads: 2 }
     }
 
     /// Bits of every cell's columns; `NaN` has bits too.

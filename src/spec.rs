@@ -567,14 +567,23 @@ pub fn classes(ids: &[i128], batch: usize) -> Result<Vec<usize>> {
     ids.iter().enumerate().map(id).collect()
 }
 
-/// A loss needs targets and targets need a loss.
+/// The loss of that text: targets need one, and it must have its own.
 pub fn loss(text: Option<&str>, has_targets: bool) -> Result<Option<Loss>> {
     let choices = || crate::loss::names().collect::<Vec<_>>().join(", ");
     let loss = text.map(|text| Loss::new(&Call::parse("loss", text)?)).transpose()?;
     match (loss, has_targets) {
         (None, true) => Err(Error::Value(format!("y is given without a loss; choose one of {}", choices()))),
-        (Some(loss), false) => Err(Error::Value(format!("loss='{}' needs targets; give y", loss.text()))),
-        (loss, _) => Ok(loss),
+        (None, false) => Ok(None),
+        (Some(loss), _) => has_its_targets(loss, has_targets).map(|()| Some(loss)),
+    }
+}
+
+/// Targets must be there for a loss that takes them, and for no other.
+pub fn has_its_targets(loss: Loss, has_targets: bool) -> Result<()> {
+    match (loss.takes_targets(), has_targets) {
+        (true, false) => Err(Error::Value(format!("loss='{}' needs targets; give y", loss.text()))),
+        (false, true) => Err(Error::Value(format!("loss='{}' takes no targets; leave y out", loss.text()))),
+        _ => Ok(()),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::weights::Weights;
 use std::f64::consts::LOG10_2;
 
 /// Names of the columns, in the order of [`Columns::values`].
-pub const COLUMNS: [&str; 14] = [
+pub const COLUMNS: [&str; 15] = [
     "log10_z_rms",
     "log10_a_rms",
     "log10_delta_rms",
@@ -25,6 +25,7 @@ pub const COLUMNS: [&str; 14] = [
     "log10_slope_grad_norm",
     "log10_gate_grad_norm",
     "log10_summed_wgrad_norm",
+    "gradient_correlation",
 ];
 
 /// Columns of parameters that only some nets have.
@@ -32,6 +33,8 @@ const AFFINE: usize = 10;
 const SLOPE: usize = 11;
 const GATE: usize = 12;
 const SUMMED: usize = 13;
+
+const GRADIENT_CORRELATION: usize = 14;
 
 /// The columns of the forward pass.
 const FORWARD: [usize; 6] = [0, 1, 5, 6, 7, 8];
@@ -392,15 +395,20 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         }
         let (weight, bias) = (log10_rms(weight, 1, exponent), log10_rms(bias, 1, delta.exponent));
         match which {
-            Which::Hidden(_) => self.set(
-                layer,
-                [
-                    (2, log10_rms(squares, batch * delta.panels.features(), delta.exponent)),
-                    (3, weight),
-                    (4, bias),
-                    (9, log10_rms(each, batch, exponent)),
-                ],
-            ),
+            Which::Hidden(_) => {
+                let Buffers { samples, other, .. } = &mut *self.buffers;
+                let correlation = correlation(&delta.panels, samples, 0, other);
+                self.set(
+                    layer,
+                    [
+                        (2, log10_rms(squares, batch * delta.panels.features(), delta.exponent)),
+                        (3, weight),
+                        (4, bias),
+                        (9, log10_rms(each, batch, exponent)),
+                        (GRADIENT_CORRELATION, correlation),
+                    ],
+                );
+            }
             Which::Gate(_) => self.set(layer, [(GATE, log10_hypot(weight, bias))]),
             Which::Input(_) | Which::Readout => (),
         }

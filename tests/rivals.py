@@ -293,6 +293,7 @@ def jax_gradients(
         "cross_entropy": cross_entropy,
         "bce_with_logits": lambda out, target: target * nn.softplus(-out) + (1 - target) * nn.softplus(out),
         "hinge": lambda out, target: nn.relu(1 - target * out),
+        "output_sum": lambda out, _: out.sum(axis=1),
     }
 
     library = Library(jnp, activations, lambda w: jnp.linalg.norm(w, 2))
@@ -347,6 +348,7 @@ def torch_gradients(
         "cross_entropy": cross_entropy,
         "bce_with_logits": partial(functional.binary_cross_entropy_with_logits, reduction="none"),
         "hinge": lambda out, target: functional.relu(1 - target * out),
+        "output_sum": lambda out, _: out.sum(1),
     }
 
     preactivations: dict[int, Any] = {}
@@ -359,7 +361,8 @@ def torch_gradients(
     library = Library(torch, activations, lambda w: torch.linalg.matrix_norm(w, 2))
     leaves, inputs = {name: leaf(value) for name, value in state.items()}, leaf(x)
     out = network(spec, library, leaves, inputs, seen)
-    value = (out * torch.tensor(cotangent)).sum() if loss is None else reduced(losses, loss, out, torch.tensor(y))
+    target = None if y is None else torch.tensor(y)
+    value = (out * torch.tensor(cotangent)).sum() if loss is None else reduced(losses, loss, out, target)
     value.backward()
 
     def gradient(tensor: Any) -> Array:
@@ -385,7 +388,7 @@ def reference_gradients(
     """By the package's own NumPy twin: no autograd, but the same question."""
     if loss is None:
         return Answer(*reference.backward(spec, state, x, np.asarray(cotangent)))
-    return Answer(*reference.gradients(spec, state, x, np.asarray(y), loss))
+    return Answer(*reference.gradients(spec, state, x, y, loss))
 
 
 RIVALS: list[Callable[..., Answer]] = [

@@ -284,7 +284,7 @@ LOSS_PARAMETERS: dict[str, Parameters] = {
     "cross_entropy": {"label_smoothing": hundredths(0, 0.5)},
 }
 # Their slopes of one size cancel in sums, where rounding alone is left to compare.
-LEVEL = {"mae", "huber", "hinge"}
+LEVEL = {"mae", "huber", "hinge", "output_sum"}
 
 
 def losses(names: tuple[str, ...] = vg.LOSSES) -> st.SearchStrategy[vg.Loss]:
@@ -298,9 +298,11 @@ def losses(names: tuple[str, ...] = vg.LOSSES) -> st.SearchStrategy[vg.Loss]:
     return st.sampled_from(names).flatmap(called)
 
 
-def targets(loss: str, rng: np.random.Generator, batch: int, outputs: int) -> Array:
+def targets(loss: str, rng: np.random.Generator, batch: int, outputs: int) -> Array | None:
     """What this loss takes."""
     kind, shape = vg.Loss(loss), (batch, outputs)
+    if not kind.takes_targets:
+        return None
     if kind.takes_classes:
         return rng.integers(outputs, size=batch)
     if kind.name == "bce_with_logits":

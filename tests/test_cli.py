@@ -122,6 +122,19 @@ def test_a_csv_is_read_with_its_target_by_name_or_index(tmp_path: Path) -> None:
         assert (cell["spec"]["in_features"], cell["spec"]["out_features"], cell["batch"]) == (2, 3, 9)
 
 
+def test_a_sum_of_outputs_needs_no_data_and_shows_how_gradients_agree() -> None:
+    size = ("--depth", "2", "--out-features", "1", *SMALL)
+    (cell,) = json.loads(run("probe", "--loss", "output_sum", "--json", *size).stdout)
+    assert (cell["loss"], cell["reduction"]) == ("output_sum", "mean over the batch")
+    (cell,) = json.loads(
+        run("probe", "--loss", "output_sum", "--data", "digits", "--batch", "50", "--json", *size).stdout
+    )
+    assert (cell["loss"], cell["spec"]["in_features"]) == ("output_sum", 64)
+    # Random cotangents have nothing to tell.
+    shown = [run("probe", *loss, *size).stdout.count("correlation") for loss in ([], ["--loss", "output_sum"])]
+    assert shown == [1, 2]
+
+
 def test_whole_numbers_are_classes_or_values_as_the_loss_says(tmp_path: Path) -> None:
     path = tmp_path / "prices.csv"
     path.write_text("a,price\n" + "".join(f"{i},{200_000 + i}\n" for i in range(9)))

@@ -439,6 +439,11 @@ def test_a_loss_and_its_targets_come_together() -> None:
         measure(spec, state, x, y=x)
     with pytest.raises(ValueError, match="give both or neither"):
         measure(spec, state, x, loss="mse")
+    with pytest.raises(ValueError, match="give both or neither"):
+        measure(spec, state, x, y=x, loss="output_sum")
+    assert measure(spec, state, np.ones((3, 4)), loss="output_sum").loss == pytest.approx(
+        spec.init(seed=0).gradients(np.ones((3, 4)), loss="output_sum").loss
+    )
     with pytest.raises(ValueError, match=r"unknown loss 'ms' \(did you mean 'mse'\?\)"):
         measure(spec, state, x, y=x, loss="ms")
 

@@ -66,6 +66,35 @@ def test_half_mse_is_averaged_over_the_batch_alone() -> None:
     np.testing.assert_array_equal(on_outputs("half_mse", Y, T)[1], (Y - T) / 2)
 
 
+def test_a_sum_of_outputs_has_the_same_slope_for_every_sample() -> None:
+    for loss, value, slope in (("output_sum", 1.75 / 2, 0.5), ("output_sum(reduction=sum)", 1.75, 1.0)):
+        found = on_outputs(loss, Y, None)
+        assert found[0] == value
+        np.testing.assert_array_equal(found[1], np.full((2, 2), slope))
+
+
+def test_a_sum_of_outputs_starts_a_probe_with_samples_and_without() -> None:
+    spec = vg.MLP(depth=4, width=6, out_features=3, activation="tanh")
+    x = np.random.default_rng(0).standard_normal((20, 6))
+    for batch in (20, 7):
+        p = vg.probe(spec, x=x, loss="output_sum", batch=batch, seeds=2, seed=3, dtype="float64")
+        assert (p.loss, p.batch, p.reduction) == ("output_sum", batch, "mean over the batch")
+    drawn = vg.probe(spec, loss="output_sum", batch=20, seeds=1, seed=3, dtype="float64")
+    same = vg.probe(
+        spec, x=reference.samples(spec, 3, 20, "float64"), loss="output_sum", seeds=1, seed=3, dtype="float64"
+    )
+    np.testing.assert_allclose(drawn.log10_delta_rms, same.log10_delta_rms, rtol=1e-12)
+    gradients = spec.init(seed=3, dtype="float64").gradients(
+        reference.samples(spec, 3, 20, "float64"), loss="output_sum"
+    )
+    rms = [np.sqrt((g**2).mean()) for g in gradients.preactivations]
+    np.testing.assert_allclose(drawn.delta_rms[0], rms, rtol=1e-11)
+    cells = vg.sweep(
+        spec, loss="output_sum", out_features=[1, 3], depth=[2, 4], batch=20, seeds=1, seed=3, dtype="float64"
+    )
+    np.testing.assert_array_equal(cells[-1].log10_delta_rms, drawn.log10_delta_rms)
+
+
 @over_examples
 @given(smoothing=st.integers(0, 10), seed=st.integers(0, 1000), over=st.sampled_from(["mean", "sum"]))
 def test_smoothed_cross_entropy_is_that_of_the_smoothed_distribution(smoothing: int, seed: int, over: str) -> None:
@@ -109,7 +138,8 @@ def test_a_nearly_certain_answer_keeps_its_digits(y: float, evaluate: Callable[.
 
 @pytest.mark.parametrize("loss", vg.LOSSES)
 def test_huge_outputs_give_no_nan(loss: str) -> None:
-    t = np.array([0]) if loss == "cross_entropy" else np.array([[1.0, 1.0]])
+    kind = vg.Loss(loss)
+    t = (np.array([0]) if kind.takes_classes else np.array([[1.0, 1.0]])) if kind.takes_targets else None
     for y in (1e150, -1e150):
         value, gradient = on_outputs(loss, [[y, 0.0]], t)
         assert np.isfinite(value)
@@ -145,6 +175,7 @@ def test_a_loss_is_a_kind_like_any_other() -> None:
     assert len({loss, vg.Loss("huber(0.5, sum)"), pickle.loads(pickle.dumps(loss))}) == 1
     assert vg.Loss("l1") == vg.Loss("mae(reduction=mean)")
     assert [vg.Loss(name).takes_classes for name in ("mse", "cross_entropy")] == [False, True]
+    assert [name for name in vg.LOSSES if not vg.Loss(name).takes_targets] == ["output_sum"]
 
 
 @pytest.mark.parametrize(
@@ -174,6 +205,7 @@ def test_a_bad_loss_is_refused_wherever_it_is_named(text: str, message: str) -> 
     [
         ("bce_with_logits", [[0, 1], [0.5, 1.5]], r"y\[1, 1\] must be from 0 to 1 with loss bce_with_logits, got 1.5"),
         ("bce_with_logits", [[-0.1, 1], [0.5, 1]], r"y\[0, 0\] must be from 0 to 1 .*, got -0.1"),
+        ("output_sum", Y, "loss='output_sum' takes no targets; leave y out"),
         ("hinge(reduction=sum)", [[-1, 1], [0, 1]], r"y\[1, 0\] must be -1 or 1 with loss hinge, got 0"),
     ],
 )

@@ -503,7 +503,8 @@ IDS = [0, 1, 1, 0, 0, 0, 1]
         ([*IDS, 1], "half_mse", ValueError, r"y must be of shape \(batch, .*\), got .*8"),
         (np.full((8, 2), np.inf), "mse", ValueError, r"y must be finite .*y\[0, 0\]"),
         (np.full((8, 2), np.nan), "half_mse", ValueError, r"y must be finite .*y\[0, 0\]"),
-        (None, "mse", TypeError, "y must be an array of real numbers, got dtype object"),
+        (None, "mse", ValueError, "loss='mse' needs targets; give y"),
+        (COTANGENT, "output_sum", ValueError, "loss='output_sum' takes no targets; leave y out"),
         (np.ones((8, 2), object), "mse", TypeError, "y must be an array of real numbers, got dtype object"),
         (
             COTANGENT,

@@ -19,7 +19,7 @@ GRADIENT_NORMS = (
     *("log10_wgrad_norm", "log10_bgrad_norm", "log10_affine_grad_norm", "log10_slope_grad_norm"),
     *("log10_gate_grad_norm", "log10_summed_wgrad_norm"),
 )
-SHARES = ("saturated", "dead", "correlation", "effective_rank")
+SHARES = ("saturated", "dead", "correlation", "effective_rank", "gradient_correlation")
 
 seeds = st.integers(0, 2**64 - 2)  # a probe of two seeds takes the next one too
 

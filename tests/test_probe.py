@@ -124,6 +124,8 @@ def test_columns_are_what_their_names_say(activation: str, skip: str | None) -> 
             a, slope = phi(activation, z)
             hs.append(hs[l - 1] + a if skip and l % 2 else a)
             unit = z / np.linalg.norm(z, axis=1, keepdims=True)
+            delta = gradients.preactivations[l]
+            pulls = delta / np.linalg.norm(delta, axis=1, keepdims=True)
             gram = hs[-1] @ hs[-1].T
             expected = {
                 "z_rms": np.sqrt((z**2).mean()),
@@ -135,6 +137,7 @@ def test_columns_are_what_their_names_say(activation: str, skip: str | None) -> 
                 "saturated": (np.abs(slope) < 0.01 * steepest).mean(),
                 "dead": (a == 0).all(axis=0).mean(),
                 "correlation": (np.sum(unit @ unit.T) - 12) / pairs,
+                "gradient_correlation": (np.sum(pulls @ pulls.T) - 12) / pairs,
                 "effective_rank": np.trace(gram) ** 2 / (gram**2).sum(),
             }
             for name, value in expected.items():
@@ -225,6 +228,7 @@ def test_the_random_cotangent_has_unit_variance_over_the_batch() -> None:
 def test_one_sample_has_no_correlation_and_rank_one() -> None:
     p = vg.probe(SPEC, batch=1, seeds=2)
     assert np.isnan(p.correlation).all()
+    assert np.isnan(p.gradient_correlation).all()
     # A ratio of two equal sums, but for rounding.
     np.testing.assert_allclose(p.effective_rank, 1, rtol=1e-12)
 
@@ -240,6 +244,7 @@ def test_a_net_that_died_is_a_result() -> None:
     assert p.first_nonfinite.tolist() == [-1, -1]
     assert p.correlation[0, 0] == pytest.approx(1, abs=1e-6)  # float32
     assert np.isnan(p.correlation[:, 1:]).all()
+    assert np.isnan(p.gradient_correlation).all()
 
 
 # Exponents
@@ -630,6 +635,7 @@ def test_a_forked_child_can_measure_too() -> None:
             "y is given without a loss; choose one of mse, half_mse, mae, huber, cross_entropy",
         ),
         ({"y": X, "loss": "mse"}, ValueError, "y is given without x"),
+        ({"x": X, "y": X, "loss": "output_sum"}, ValueError, "loss='output_sum' takes no targets; leave y out"),
         ({"x": X, "y": X, "loss": "mes"}, ValueError, r"loss 'mes' \(did you mean 'mse'\?\)"),
         ({"x": X, "y": X[:, :3], "loss": "mse"}, ValueError, r"y must be of shape .*= \(12, 16\), got \(12, 3\)"),
         ({"x": X, "y": X[:3], "loss": "mse"}, ValueError, r"y must be of shape .*= \(12, 16\), got \(3, 16\)"),

@@ -417,6 +417,7 @@ def plain_columns(spec: vg.MLP, state: reference.State, x: Any, cotangent: Any) 
         "saturated": [(np.cosh(v) ** -2 < 0.01).mean() for v in z],
         "dead": [0.0] * spec.depth,
         "correlation": [mean_cosine(v) for v in z],
+        "gradient_correlation": [mean_cosine(d) for d in delta],
         "effective_rank": [participation(v) for v in h[1:]],
     }
 

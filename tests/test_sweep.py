@@ -21,7 +21,7 @@ Array: TypeAlias = npt.NDArray[Any]
 SPEC = vg.MLP(depth=3, width=8, activation="tanh", init="lecun_normal")
 MEASURES = (
     *("log10_z_rms", "log10_a_rms", "log10_delta_rms", "log10_wgrad_norm", "log10_bgrad_norm"),
-    *("log10_sample_wgrad_rms", "saturated", "dead", "correlation", "effective_rank"),
+    *("log10_sample_wgrad_rms", "saturated", "dead", "correlation", "effective_rank", "gradient_correlation"),
 )
 
 

@@ -407,12 +407,17 @@ def _fixed(base: MLP, varied: tuple[str, ...]) -> list[str]:
 
 
 def _layers(cell: Probe, most: int = 16) -> Table:
-    """The seeds' mean of every column that the net has; in a deep net, of evenly spread layers."""
+    """The seeds' mean of every column that the net has; in a deep net, of evenly spread layers.
+
+    Random cotangents are as good as orthogonal, and so is all that comes of them: `gradient_correlation` needs a loss.
+    """
     depth = cell.spec.depth
     chosen = sorted({round(i * (depth - 1) / max(most - 1, 1)) for i in range(most)}) if depth > most else range(depth)
     rows = Table(box=box.SIMPLE_HEAD)
     means = {name: getattr(cell, name).mean(axis=0) for name in COLUMNS}
-    means = {name: mean for name, mean in means.items() if name not in SOME or not np.isnan(mean).all()}
+    absent = {name for name in SOME if np.isnan(means[name]).all()}
+    absent |= {"gradient_correlation"} if cell.loss is None else set()
+    means = {name: mean for name, mean in means.items() if name not in absent}
     for name in ("layer", *(name.removeprefix("log10_") for name in means)):
         rows.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
     for layer in chosen:

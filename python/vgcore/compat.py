@@ -30,16 +30,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from vgcore import reference
 from vgcore.finding import Finding, known
-
-if TYPE_CHECKING:
-    from vgcore.spec import MLP, Loss
+from vgcore.spec import MLP, Loss
 
 Array = npt.NDArray[np.float32]
 
@@ -95,10 +93,10 @@ def measure(
         seed: Of that cotangent.
 
     Raises:
-        ValueError: For a loss without targets, targets without a loss, or a loss that is not known.
+        ValueError: For a loss without its targets, targets without a loss, or a loss that is not known.
     """
-    if (loss is None) != (y is None):
-        raise ValueError("a loss needs targets, and targets a loss: give both or neither")
+    if (y is not None) != (loss is not None and Loss(str(loss)).takes_targets):
+        raise ValueError("a loss needs its targets, and targets a loss that takes them: give both or neither")
     # The twin works in float64 and carries exponents, so nothing is lost on the way; the cast at the end says what
     # float32 can hold. A tensor beyond its range is 0 or inf, as in torch, which would lose a little more where a
     # product is in range and one of its factors is not.
@@ -111,7 +109,7 @@ def measure(
         cotangent = stream.normal(output.shape) / math.sqrt(len(output))
     else:
         known("loss", reference.parse(str(loss))[0], reference.LOSSES)
-        value, cotangent = reference.evaluate(str(loss), output, np.asarray(y))
+        value, cotangent = reference.evaluate(str(loss), output, None if y is None else np.asarray(y))
     found, deltas, _ = reference.backpropagate(spec, trace, cotangent)
     gradients = reference.summed(found)
     kinds = [layer.kind for layer in reference.Plan.of(spec).layers]

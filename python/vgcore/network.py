@@ -126,12 +126,13 @@ class Network:
         """
         return Gradients(**self._weights.backward(x, cotangent))
 
-    def gradients(self, x: ArrayLike, y: ArrayLike, *, loss: str | Loss) -> Gradients:
+    def gradients(self, x: ArrayLike, y: ArrayLike | None = None, *, loss: str | Loss) -> Gradients:
         """Gradients of a loss.
 
         Args:
             x: `(batch, in_features)`.
-            y: Integer class ids `(batch,)` for `cross_entropy`; numbers of the output's shape for the others.
+            y: Integer class ids `(batch,)` for `cross_entropy`, numbers of the output's shape for the others; None for
+                `output_sum`, which takes no targets.
             loss: One of `LOSSES`, a call such as `"huber(delta=0.5)"`, or a `Loss`, which says what each of them is.
 
         >>> import vgcore as vg

@@ -181,7 +181,8 @@ def _net(
         x, y, loss = _targets(*_load(data, target), loss)
         fields.setdefault("in_features", [x.shape[1]])
         fields.setdefault("out_features", [int(y.max()) + 1 if y.ndim == 1 else y.shape[1]])
-    elif loss is not None or target is not None:
+        y = y if Loss(loss).takes_targets else None
+    elif target is not None or (loss is not None and Loss(loss).takes_targets):
         raise ValueError(f"{'--loss' if loss else '--target'} needs targets; give --data")
     measurement = {"x": x, "y": y, "loss": loss, "batch": batch, "seeds": seeds, "seed": seed}
     measurement |= {"dtype": dtype, "threads": threads}

@@ -73,6 +73,11 @@ class Probe:
         saturated: Share of (sample, unit) with |phi'(z)| below 1 % of its largest value; ReLU's flat half counts.
         dead: Share of units that are exactly 0 for every sample.
         correlation: Mean cosine between the z of two samples; nan for one sample.
+        gradient_correlation: Mean cosine between the dL/dz of two samples; nan for one sample. Where all samples have
+            the same dL/dy, as with `loss="output_sum"` and a readout, it says how far the net shatters gradients
+            (Balduzzi 2017, arXiv:1702.08591). Without a loss each sample has a random cotangent of its own, and it is
+            about 0 in any net; below a batch norm, which subtracts the mean of the samples' gradients, it is about
+            -1/(batch - 1).
         log10_affine_grad_norm: Norm of the gradient of a normalisation's weight and bias; nan without one, as below.
         log10_slope_grad_norm: Size of the gradient of a learnable slope (`prelu`).
         log10_gate_grad_norm: Norm of the gradient of a highway's gate, weight and bias, or of a `rezero`'s factor.
@@ -99,6 +104,7 @@ class Probe:
     dead: Floats
     correlation: Floats
     effective_rank: Floats
+    gradient_correlation: Floats
     log10_affine_grad_norm: Floats
     log10_slope_grad_norm: Floats
     log10_gate_grad_norm: Floats
@@ -283,7 +289,7 @@ def probe(
         subject: A spec, whose weights are drawn for each seed; or a `Network`, whose weights are those of every run:
             trained, edited, or what `spec.init(seed=...)` drew.
         x: Samples `(rows, in_features)`; standard normal ones, drawn for each seed, if None.
-        y: Targets of `loss`: class ids `(rows,)` or numbers of the output's shape.
+        y: Targets of `loss`: class ids `(rows,)` or numbers of the output's shape; none for `output_sum`.
         loss: One of `LOSSES`, a call such as `"mse(reduction=sum)"`, or a `Loss`. Without one, the cotangent at the
             output is standard normal over sqrt(batch), drawn for each seed from a stream of its own.
         batch: Samples of a run. 128 for random samples; all rows of x otherwise, or as many drawn for each seed.

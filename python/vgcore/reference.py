@@ -826,6 +826,11 @@ def hinge(y: Array, t: Array) -> Pair:
     return np.maximum(0, 1 - t * y), np.where(t * y < 1, -t, 0.0)
 
 
+def output_sum(y: Array, _: Any) -> Pair:
+    """y, summed over the outputs."""
+    return y.sum(axis=1), np.ones_like(y)
+
+
 LOSSES: dict[str, Callable[..., Pair]] = {
     "mse": mse,
     "half_mse": half_mse,
@@ -834,11 +839,12 @@ LOSSES: dict[str, Callable[..., Pair]] = {
     "cross_entropy": cross_entropy,
     "bce_with_logits": bce_with_logits,
     "hinge": hinge,
+    "output_sum": output_sum,
 }
 
 
-def evaluate(loss: str, y: Array, t: Array) -> tuple[float, Array]:
-    """The value of a loss such as `"huber(delta=0.5, reduction=sum)"`, and dL/dy."""
+def evaluate(loss: str, y: Array, t: Array | None) -> tuple[float, Array]:
+    """The value of a loss such as `"huber(delta=0.5, reduction=sum)"`, and dL/dy; t is None for `output_sum`."""
     name, params = parse(loss)
     over = params.pop("reduction", "mean")
     terms, slope = LOSSES[name](y, t, **params)
@@ -1159,7 +1165,7 @@ def backward(spec: MLP, state: State, x: Array, cotangent: Array) -> Gradients:
 
 
 @np.errstate(all="ignore")
-def gradients(spec: MLP, state: State, x: Array, y: Array, loss: str) -> Gradients:
+def gradients(spec: MLP, state: State, x: Array, y: Array | None, loss: str) -> Gradients:
     """Gradients of a loss between the output and the targets y, and its value."""
     value, cotangent = evaluate(loss, forward(spec, state, x).astype(np.float64), y)
     return backward(spec, state, x, cotangent)._replace(loss=value)
@@ -1172,7 +1178,7 @@ def correlation(z: Scaled) -> float:
     """Mean cosine of pairs of the B nonzero rows: (|sum of unit rows|^2 - B) / (B (B - 1))."""
     rows = z.wide()
     length = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit = (rows / length)[length[:, 0] > 0]
+    unit = (rows / length)[length[:, 0] != 0]
     b = len(unit)
     return float((unit.sum(axis=0) ** 2).sum() - b) / (b * (b - 1)) if b > 1 else math.nan
 
@@ -1214,7 +1220,11 @@ BACKWARD = {
     "log10_slope_grad_norm": r"activations\..*",
     "log10_gate_grad_norm": r"(gates|skips)\..*",
 }
-COLUMNS = (*FORWARD, *BACKWARD, "log10_delta_rms", "log10_sample_wgrad_rms", "log10_summed_wgrad_norm")
+COLUMNS = (
+    *FORWARD,
+    *BACKWARD,
+    *("log10_delta_rms", "gradient_correlation", "log10_sample_wgrad_rms", "log10_summed_wgrad_norm"),
+)
 
 
 @np.errstate(all="ignore")
@@ -1253,12 +1263,13 @@ def probe(
             stream = Stream(seed + r, COTANGENT, dtype=dtype)
             cotangent = stream.normal(trace.y.value.shape) / math.sqrt(len(given))
         else:
-            value, cotangent = evaluate(loss, trace.y.true().astype(np.float64), np.asarray(y))
+            value, cotangent = evaluate(loss, trace.y.true().astype(np.float64), None if y is None else np.asarray(y))
         if not (trace.y.finite() and math.isfinite(value)):
             return spec.depth
         found, deltas, _ = backpropagate(spec, trace, cotangent)
         for l in reversed(range(spec.depth)):
             columns["log10_delta_rms"][r, l] = deltas[l].log10_rms()
+            columns["gradient_correlation"][r, l] = correlation(deltas[l])
             columns["log10_sample_wgrad_rms"][r, l] = log10_sample_rms(trace.mapped[l], deltas[l])
             for name, pattern in BACKWARD.items():
                 ours = [gradient for key, gradient in found[l].items() if re.fullmatch(pattern, key)]

@@ -190,15 +190,18 @@ class Skip(_Kind):
 class Loss(_Kind):
     """A loss function by name, with its parameters (names, defaults and reductions of `torch.nn.functional`).
 
-    Targets are numbers of the output's shape, or class ids for `cross_entropy`:
+    Targets are numbers of the output's shape, class ids for `cross_entropy`, or none for `output_sum`:
 
     - `mse`: (y - t)^2; `half_mse`: half of it, summed over the outputs; `mae` or `l1`: |y - t|;
       `huber(delta=1)`: (y - t)^2 / 2 up to |y - t| = delta, and straight on from there.
     - `cross_entropy(label_smoothing=0)`: of class ids, -log softmax(y)[t].
     - `bce_with_logits`: binary cross-entropy of each output with a target from 0 to 1.
     - `hinge`: max(0, 1 - t y) of each output with a target of -1 or 1.
+    - `output_sum`: the outputs themselves, summed; with `reduction="sum"` what `model(x).sum().backward()` starts from
+      in torch. dL/dy is the same for every sample, so that only the net tells their gradients apart.
 
-    `reduction="mean"` averages over all elements, for `half_mse` and `cross_entropy` over the batch; `"sum"` adds up.
+    `reduction="mean"` averages over all elements, for `half_mse`, `cross_entropy` and `output_sum` over the batch;
+    `"sum"` adds up.
     Slopes at kinks are 0: of `mae` at y = t, of `hinge` at t y = 1.
 
     >>> Loss("huber", delta=0.5, reduction="sum")
@@ -210,14 +213,19 @@ class Loss(_Kind):
     _kind = "loss"
 
     @property
+    def takes_targets(self) -> bool:
+        """Are there targets?"""
+        return _core.loss_facts(self._text)[0]
+
+    @property
     def takes_classes(self) -> bool:
         """Are targets class ids?"""
-        return _core.loss_facts(self._text)[0]
+        return _core.loss_facts(self._text)[1]
 
     @property
     def reduction(self) -> str:
         """How one number is made of all, and over what."""
-        return _core.loss_facts(self._text)[1]
+        return _core.loss_facts(self._text)[2]
 
 
 def as_text(value: object) -> Any:
