@@ -54,7 +54,7 @@ pub fn each<T: Send>(count: usize, threads: usize, cancel: &Cancel, f: impl Fn(u
             found.lock().unwrap_or_else(PoisonError::into_inner).extend(values);
         }
     };
-    share(threads.min(count.div_ceil(CHUNK)).max(1), &work, &work);
+    share(threads.min(count.div_ceil(CHUNK)).max(1), work, work);
     cancel.check()?;
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     found.sort_unstable_by_key(|&(i, _)| i);

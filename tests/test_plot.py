@@ -1,7 +1,6 @@
 """The pictures hold what was measured, and say so in the project's words."""
 
 import dataclasses
-import doctest
 import itertools
 import re
 import subprocess
@@ -634,12 +633,6 @@ def test_an_unknown_signal_is_refused_and_the_known_listed(sweep: vg.Sweep) -> N
         plot.layers(sweep, signal=wrong)
     with pytest.raises(ValueError, match=message):
         plot.heatmap(sweep, value=wrong)
-
-
-def test_the_docstring_examples_run() -> None:
-    result = doctest.testmod(plot)
-    assert result.attempted > 0
-    assert result.failed == 0
 
 
 def test_labels_name_what_varies_in_the_wider_model_space() -> None:

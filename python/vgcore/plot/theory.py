@@ -58,7 +58,8 @@ def phase_diagram(
         ValueError: Where a measured net has another activation or init, a norm or a skip.
 
     >>> import vgcore as vg
-    >>> ax = phase_diagram("tanh", points=[vg.probe(vg.MLP(depth=20, width=64, init="mean_field(1.5, 0.1)"), seeds=2)])
+    >>> spec = vg.MLP(depth=20, width=64, activation="tanh", init="mean_field(1.5, 0.1)")
+    >>> ax = phase_diagram("tanh", points=[vg.probe(spec, seeds=2)])
     >>> ax.get_xlabel()
     'sigma_w'
     """
