@@ -169,6 +169,15 @@ impl Pair {
         let (scale, rest) = (q.sqrt(), ((1.0 - c) * (1.0 + c)).max(0.0).sqrt());
         let kinks = activation.kinks().into_iter().map(|kink| kink / scale).collect::<Vec<_>>();
         let (mut value, mut slope) = (0.0, 0.0);
+        if c == 0.0 {
+            // Independent: odd activations without biases stay so at every depth.
+            over(&FINE, &ends(kinks.iter().copied()), |x, weight| {
+                let (phi, derivative) = activation.both(scale * x);
+                value += weight * phi;
+                slope += weight * derivative;
+            });
+            return Self::shaped(activation, q, c, value * value, slope * slope);
+        }
         over(&COARSE, &ends(kinks.iter().copied()), |x, weight| {
             let (phi, derivative) = activation.both(scale * x);
             let (mut inner, mut bend) = (0.0, 0.0);
@@ -186,6 +195,11 @@ impl Pair {
             value += weight * phi * inner;
             slope += weight * derivative * bend;
         });
+        Self::shaped(activation, q, c, value, slope)
+    }
+
+    /// With the other half of a gated activation.
+    fn shaped(activation: &Activation, q: f64, c: f64, value: f64, slope: f64) -> Self {
         match activation.shape() {
             Shape::Each | Shape::Doubled => Self { value, slope },
             Shape::Gated => Self { value: q * c * value, slope: value + q * c * slope },
