@@ -169,14 +169,14 @@ impl Pair {
         let (scale, rest) = (q.sqrt(), ((1.0 - c) * (1.0 + c)).max(0.0).sqrt());
         let kinks = activation.kinks().into_iter().map(|kink| kink / scale).collect::<Vec<_>>();
         let (mut value, mut slope) = (0.0, 0.0);
-        if c == 0.0 {
-            // Independent: odd activations without biases stay so at every depth.
+        if c.abs() < 1e-12 {
+            // To first order in c: samples start so, and odd activations without biases stay so at every depth.
             over(&FINE, &ends(kinks.iter().copied()), |x, weight| {
                 let (phi, derivative) = activation.both(scale * x);
                 value += weight * phi;
                 slope += weight * derivative;
             });
-            return Self::shaped(activation, q, c, value * value, slope * slope);
+            return Self::shaped(activation, q, c, value * value + c * q * slope * slope, slope * slope);
         }
         over(&COARSE, &ends(kinks.iter().copied()), |x, weight| {
             let (phi, derivative) = activation.both(scale * x);

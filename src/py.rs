@@ -691,14 +691,29 @@ fn calculate_gain(activation: &Bound<'_, PyAny>, param: &Bound<'_, PyAny>, mode:
     Ok(gain::gain(&Activation::new(&call)?, mode.as_deref())?)
 }
 
+/// An array with a row of `width` numbers for each index; few are done at once, many by all threads.
+fn rows<V: std::borrow::Borrow<[f64]> + Send>(
+    py: Python<'_>,
+    count: usize,
+    width: usize,
+    row: impl Fn(usize) -> V + Send + Sync + 'static,
+) -> PyResult<Bound<'_, PyAny>> {
+    // A thread costs as much as several rows.
+    const FEW: usize = 4;
+    let values = if count <= FEW {
+        py.detach(|| (0..count).map(row).collect::<Vec<_>>().concat())
+    } else {
+        let threads = threads::threads(None)?;
+        detached(py, move |cancel| Ok(threads::each(count, threads, cancel, row)?.concat()))?
+    };
+    array(py, values, &[count, width])
+}
+
 /// Expectations of an activation over normal pre-activations of the variances `q`: `(len(q), len(MOMENTS))`.
 #[pyfunction]
 fn moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
     let activation = Activation::new(&Call::parse("activation", activation)?)?;
-    let (count, threads) = (q.len(), threads::threads(None)?);
-    let found =
-        detached(py, move |cancel| threads::each(count, threads, cancel, |i| Moments::of(&activation, q[i]).values()))?;
-    array(py, found.concat(), &[count, Moments::NAMES.len()])
+    rows(py, q.len(), Moments::NAMES.len(), move |i| Moments::of(&activation, q[i]).values())
 }
 
 /// `sigma_w` and `q` on the edge of chaos.
@@ -713,11 +728,7 @@ fn critical_point(activation: &str, sigma_b: f64) -> PyResult<(f64, f64)> {
 #[pyfunction]
 fn hermite<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, count: usize) -> PyResult<Bound<'py, PyAny>> {
     let activation = Activation::new(&Call::parse("activation", activation)?)?;
-    let (rows, threads) = (q.len(), threads::threads(None)?);
-    let found = detached(py, move |cancel| {
-        threads::each(rows, threads, cancel, |i| expectation::hermite(&activation, q[i], count))
-    })?;
-    array(py, found.concat(), &[rows, count])
+    rows(py, q.len(), count, move |i| expectation::hermite(&activation, q[i], count))
 }
 
 /// Expectations of an activation behind batch norm in a batch of 6 or more: `E phi, E phi^2, E phi'^2, E y^2 phi'^2`,
@@ -732,14 +743,10 @@ fn batch_moments(activation: &str, batch: usize) -> PyResult<[f64; 7]> {
 #[pyfunction]
 fn pair_moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, c: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
     let activation = Activation::new(&Call::parse("activation", activation)?)?;
-    let (count, threads) = (q.len().min(c.len()), threads::threads(None)?);
-    let found = detached(py, move |cancel| {
-        threads::each(count, threads, cancel, |i| {
-            let pair = Pair::of(&activation, q[i], c[i]);
-            [pair.value, pair.slope]
-        })
-    })?;
-    array(py, found.concat(), &[count, 2])
+    rows(py, q.len().min(c.len()), 2, move |i| {
+        let pair = Pair::of(&activation, q[i], c[i]);
+        [pair.value, pair.slope]
+    })
 }
 
 /// `log2` of the singular values of `diag(2^exponents) rows`, in no order.

@@ -207,6 +207,11 @@ class _Net:
         inits = self.plan.inits[: spec.depth]
         self.ww = [weights(kind, at) for kind, at in zip(inits, self.places, strict=True)]
         self.bb = [biases(spec, kind, at) for kind, at in zip(inits, self.places, strict=True)]
+        self.moments: dict[int, dict[str, float]] = {}  # of activations, by layer
+        self.q: dict[int, float] = {}  # that these are at
+        # Squares on the way forward are divided by this where only sizes matter, so that no depth leaves the range.
+        self.log10_scale = 0.0
+        self.straight = spec.norm is None and spec.skip is None and not any(self.bb)
 
     def map(self, l: int, v: Wave) -> tuple[Wave, Back]:
         """The map z = W h + b."""
@@ -256,17 +261,24 @@ class _Net:
     def activated(self, l: int, v: Wave) -> tuple[Wave, Back]:
         """The activation a = phi(v)."""
         layer = self.plan.layers[l]
-        name = reference.parse(layer.kind)[0]
-        if name == "linear":
+        linear = reference.parse(layer.kind)[0] == "linear"
+        if linear and not v.normal:
             return v, lambda g: g
         if not v.normal:
             raise _refuse(f"{layer.kind} of features that are not normal")
-        m = {key: float(value) for key, value in moments(layer.kind, v.size).items()}
+        # Beyond, every activation is a line, a constant or a power.
+        q = self.q[l] = min(max(v.size * self.scale, 1e-140), 1e140) if v.size > 0 else 0.0
+        m = self.moments[l] = {key: float(value) for key, value in moments(layer.kind, q).items()}
         c = min(max(v.pair / v.size, -1.0), 1.0) if v.size > 0 else 0.0
-        together, slopes = (float(value) for value in pair_moments(layer.kind, q=v.size, c=c))
+        together, slopes = (float(value) for value in pair_moments(layer.kind, q=q, c=c))
         share = self.share(l)
-        a = Wave(m["value"], together, m["mean"])
+        a = Wave(m["value"], together, m["mean"], linear).times(v.size / q if q > 0 else 1.0)
         return a, lambda g: Wave(g.size * m["slope"] * share, g.pair * slopes * share)
+
+    @property
+    def scale(self) -> float:
+        """What squares on the way forward are to be multiplied by; 0 or inf where that leaves the range of numbers."""
+        return float(10 ** min(max(self.log10_scale, -400.0), 300.0))
 
     def joined(self, l: int, x: Wave, f: Wave) -> tuple[Wave, Split]:
         """What the skip makes of a block's input and output; back to both, the input's first."""
@@ -371,10 +383,12 @@ def _propagate(net: _Net) -> Prediction:
     spec, plan = net.spec, net.plan
     h = [Wave(1.0, 0.0, normal=True)]  # standard normal samples
     z, a, mapped = ([Wave(math.nan, math.nan)] * spec.depth for _ in range(3))
+    scale = np.zeros(spec.depth)  # log10 of what their squares are to be multiplied by
     ways: list[list[tuple[str, Back]]] = []
     splits: dict[int, Split] = {}
     for l in range(spec.depth):
         v, way = h[l], list[tuple[str, Back]]()
+        scale[l] = net.log10_scale
         for part in reference.parts(spec, plan.layers[l]):
             if part == "map":
                 mapped[l] = v
@@ -396,6 +410,9 @@ def _propagate(net: _Net) -> Prediction:
             way.append((part, back))
         if not math.isfinite(v.size):
             raise _refuse(f"signals that leave the range of numbers, as at layer {l + 1} here")
+        if net.straight and v.size > 0 and not 1e-99 < v.size < 1e99:
+            net.log10_scale += math.log10(v.size)
+            v = v.times(1 / v.size)
         h.append(v)
         ways.append(way)
 
@@ -403,34 +420,39 @@ def _propagate(net: _Net) -> Prediction:
     if spec.out_features is not None:
         at = reference.Place.of(spec, plan, None)
         g = g.times(spec.out_features * weights(plan.inits[spec.depth], at) / at.fan_in)
-    delta = list(z)
+    delta, lost = list(z), np.zeros(spec.depth)  # log10 of what dL/dz's squares are to be multiplied by
     around: dict[int, Wave] = {}
+    carried = 0.0
     for l in reversed(range(spec.depth)):
         if l in splits:
             around[plan.layers[l].source or 0], g = splits[l](g)
         for part, back in reversed(ways[l]):
             if part == "map":
-                delta[l] = g
+                delta[l], lost[l] = g, carried
             g = back(g)
         if l in around:
-            g = g.plus(around[l])
-    for l, excess in enumerate(_along(net, [each.size for each in z])):
+            g = g.plus(around.pop(l))
+        if g.size > 0 and not 1e-99 < g.size < 1e99:
+            carried += math.log10(g.size)
+            around = {source: wave.times(1 / g.size) for source, wave in around.items()}
+            g = g.times(1 / g.size)
+    for l, excess in enumerate(_along(net)):
         delta[l] = delta[l].times(excess)
 
-    def log10(values: list[float]) -> Floats:
-        return np.log10(np.maximum(values, 0.0)) / 2
+    def log10(squares: list[float], factors: Floats) -> Floats:
+        return (np.log10(np.maximum(squares, 0.0)) + factors) / 2
 
     gradients = [net.weight_gradient(l, mapped[l], delta[l]) for l in range(spec.depth)]
-    drift, variance, uncovered = _finite_width(net, [each.size for each in z])
+    drift, variance, uncovered = _finite_width(net)
     return Prediction(
         spec,
         net.batch,
         np.sqrt(net.ww),
         np.sqrt(net.bb),
-        log10([each.size for each in z]),
-        log10([each.size for each in a]),
-        log10([each.size for each in delta]),
-        log10(gradients),
+        log10([each.size for each in z], scale),
+        log10([each.size for each in a], scale),
+        log10([each.size for each in delta], lost),
+        log10(gradients, scale + lost),
         np.array([each.pair for each in z]) / np.array([each.size for each in z]),
         drift / math.log(100),
         np.sqrt(np.maximum(variance, 0)) / math.log(100),
@@ -438,14 +460,13 @@ def _propagate(net: _Net) -> Prediction:
     )
 
 
-def _wide(net: _Net, q: list[float]) -> list[Layer]:
+def _wide(net: _Net) -> list[Layer]:
     return [
-        Layer.of(layer.kind, ww=ww, bb=bb, q=size, width=layer.width)
-        for layer, ww, bb, size in zip(net.plan.layers, net.ww, net.bb, q, strict=True)
+        Layer(net.ww[l], net.bb[l], net.q[l], layer.width, net.moments[l]) for l, layer in enumerate(net.plan.layers)
     ]
 
 
-def _along(net: _Net, q: list[float]) -> Floats:
+def _along(net: _Net) -> Floats:
     """By what the squares of dL/dz exceed those of the widest nets, where that shows."""
     spec, (skip, params) = net.spec, net.plan.skip
     plain = spec.norm is None and spec.weight_transform is None and spec.block == 1 and params["order"] == "after"
@@ -453,10 +474,10 @@ def _along(net: _Net, q: list[float]) -> Floats:
     equal = all(layer.source is not None and layer.output == layer.width == layer.input for layer in net.plan.layers)
     if not (plain and equal and skip in {"residual", "rezero"}):
         return np.ones(spec.depth)
-    return aligned(_wide(net, q), net.plan.branch_scale * (params["alpha"] if skip == "rezero" else 1.0))
+    return aligned(_wide(net), net.plan.branch_scale * (params["alpha"] if skip == "rezero" else 1.0))
 
 
-def _finite_width(net: _Net, q: list[float]) -> tuple[Floats, Floats, str]:
+def _finite_width(net: _Net) -> tuple[Floats, Floats, str]:
     """Drift and variance of ln |dL/dz|^2 of one sample, and why they are nan if they are."""
     spec, layers = net.spec, net.plan.layers
     gaps = {
@@ -470,4 +491,4 @@ def _finite_width(net: _Net, q: list[float]) -> tuple[Floats, Floats, str]:
         if there:
             none = np.full(spec.depth, math.nan)
             return none, none, f"theory has no finite-width band {words}"
-    return *log_gradient(_wide(net, q), inputs=2 / layers[0].input), ""
+    return *log_gradient(_wide(net), inputs=2 / layers[0].input), ""

@@ -10,6 +10,7 @@ change of z, not a random one. (The first two as in Roberts, Yaida and Hanin 202
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +42,20 @@ class Layer:
     width: int
     moments: dict[str, float]
 
+    @property
+    def made(self) -> float:
+        """Share of q that the weights have made; the rest is the biases'."""
+        return 1 - self.bb / self.q
+
+    @property
+    def sampled(self) -> float:
+        """Variance of the mean of phi^2 over the units, over its square."""
+        return (self.moments["value_fourth"] / self.moments["value"] ** 2 - 1) / self.width
+
+    def scaled(self, name: str, by: str, power: int = 1) -> float:
+        """A derivative by q as one by ln q, over what it is of."""
+        return self.q * (self.q if power == 2 else 1.0) * self.moments[name] / self.moments[by]
+
     @classmethod
     def of(cls, activation: str, *, ww: float, bb: float, q: float, width: int) -> Layer:
         """With its moments."""
@@ -54,51 +69,48 @@ def log_gradient(layers: Sequence[Layer], *, inputs: float = 0.0) -> tuple[Float
         layers: Input side first.
         inputs: Variance of the mean square of a sample's features, over its mean squared: 2 / n of normal ones.
     """
-    shift, variance = 0.0, (layers[0].ww * inputs) ** 2  # of q
+    # Deviations of q are relative to it, so that no depth leaves the range of numbers.
+    shift, variance = 0.0, layers[0].made ** 2 * inputs
     shifts, variances = [], []
-    for layer, after in zip(layers, [*layers[1:], layers[-1]], strict=True):
+    for layer, after in itertools.pairwise(layers):
         shifts.append(shift)
         variances.append(variance)
-        m = layer.moments
-        shift = after.ww * (m["growth"] * shift + 0.5 * m["bend"] * variance)
-        own = (m["value_fourth"] - m["value"] ** 2) / layer.width
-        variance = after.ww**2 * (m["growth"] ** 2 * variance + own)
+        growth = layer.scaled("growth", "value")
+        shift = after.made * (growth * shift + 0.5 * layer.scaled("bend", "value", 2) * variance)
+        variance = after.made**2 * (growth**2 * variance + layer.sampled)
 
     drift, spread = np.zeros(len(layers)), np.zeros(len(layers))
     drifts = spreads = 0.0
-    carried = 0.0  # of a deviation of q into ln |dL/dz|^2 from the next layer on
-    radial = _radial(layers[-1], None, math.nan)
+    carried = 0.0  # of a deviation of ln q into ln |dL/dz|^2, from the next layer on
+    radial = _radial(layers[-1], math.nan)
     for l in reversed(range(len(layers) - 1)):
-        layer, after = layers[l], layers[l + 1]
-        m, n = layer.moments, layer.width
-        value, slope = m["value"], m["slope"]
-        steep = m["slope_growth"] / slope  # d ln chi / dq
-        sampled = (3 * m["slope_fourth"] / slope**2 - 1) / n
-        aligned = m["mixed"] / (value * slope) * (radial / (after.ww * value) - 1) / n
-        curved = steep * shifts[l] + 0.5 * (m["slope_bend"] / slope - steep**2) * variances[l]
-        drifts += curved - 0.5 * sampled + aligned
-        handed = carried * after.ww
-        own, both = (m["value_fourth"] - value**2) / n, (m["mixed"] / slope - value) / n
-        spreads += sampled + handed**2 * own + 2 * handed * both
-        carried = steep + handed * m["growth"]
-        radial = _radial(layer, after, radial)
+        layer, after, m = layers[l], layers[l + 1], layers[l].moments
+        value, slope, n = m["value"], m["slope"], layer.width
+        steep = layer.scaled("slope_growth", "slope")
+        own = (3 * m["slope_fourth"] / slope**2 - 1) / n
+        mixed = m["mixed"] / (value * slope)
+        curved = steep * shifts[l] + 0.5 * (layer.scaled("slope_bend", "slope", 2) - steep**2) * variances[l]
+        drifts += curved - 0.5 * own + mixed * (radial / after.made - 1) / n
+        handed = carried * after.made
+        spreads += own + handed**2 * layer.sampled + 2 * handed * (mixed - 1) / n
+        carried = steep + handed * layer.scaled("growth", "value")
+        radial = _radial(layer, radial / after.made)
         drift[l], spread[l] = drifts, spreads + carried**2 * variances[l]
     return drift, spread
 
 
-def _radial(layer: Layer, after: Layer | None, radial: float) -> float:
-    """`E (sum of y dL/dz)^2 / |dL/dz|^2`, with y the part of z that the weights made, from that of the layer after.
+def _radial(layer: Layer, behind: float) -> float:
+    """`E (sum of y dL/dz)^2 / (q |dL/dz|^2)`, with y the part of z that the weights made.
 
-    A radial change of h comes through the next weights as one of y; what is left of W is independent of h.
+    A radial change of h comes through the next weights as one of their y, which is `behind`, from the layer after over
+    the share of its q that is y's; what is left of these weights is independent of h. The last layer has none behind.
     """
-    m, q = layer.moments, layer.q
-    kept = 1 - layer.bb / q
-    steep = q * (m["slope"] + 2 * q * m["slope_growth"])  # E z^2 phi'^2
-    own = kept**2 * steep + q * kept * (1 - kept) * m["slope"]
-    if after is None:
-        return own / m["slope"]
-    along = kept * q * m["growth"]  # E y phi phi'
-    return ((own - along**2 / m["value"]) + (along / m["value"]) ** 2 * radial / after.ww) / m["slope"]
+    made, m = layer.made, layer.moments
+    own = made**2 * (1 + 2 * layer.scaled("slope_growth", "slope")) + made * (1 - made)  # E y^2 phi'^2
+    if math.isnan(behind):
+        return own
+    along = (made * layer.scaled("growth", "value")) ** 2 * m["value"] / (layer.q * m["slope"])
+    return own + along * (behind - 1)
 
 
 def aligned(layers: Sequence[Layer], scale: float) -> Floats:
@@ -121,7 +133,7 @@ def aligned(layers: Sequence[Layer], scale: float) -> Floats:
     for l in reversed(range(len(layers))):
         layer, m, n = layers[l], layers[l].moments, layers[l].width
         excess[l] = square
-        kept = 1 - layer.bb / layer.q  # of z, what W has made: y
+        kept = layer.made  # of z, what W has made: y
         bent = kept * 2 * layer.q * m["mean_growth"]  # E y phi'
         both = kept * layer.q * m["growth"]  # E y phi phi'
         steep = layer.q * kept * (kept * (m["slope"] + 2 * layer.q * m["slope_growth"]) + (1 - kept) * m["slope"])
