@@ -19,7 +19,7 @@ from vgcore.probe import SIGNALS, Signal
 from vgcore.spec import MLP, Activation
 from vgcore.theory.fixed import DepthScales, depth_scales
 from vgcore.theory.maps import LEAST_BATCH, BatchRates, Floats, moments, pair_moments
-from vgcore.theory.width import Layer, aligned, log_gradient
+from vgcore.theory.width import MOST_CURVED, Layer, aligned, log_gradient
 
 COVERED = (
     "wide untied nets of independent or orthogonal weights with mean 0, biases with mean 0, any activation, rms or "
@@ -491,4 +491,12 @@ def _finite_width(net: _Net) -> tuple[Floats, Floats, str]:
         if there:
             none = np.full(spec.depth, math.nan)
             return none, none, f"theory has no finite-width band {words}"
-    return *log_gradient(_wide(net), inputs=2 / layers[0].input), ""
+    drift, variance, most = log_gradient(_wide(net), inputs=2 / layers[0].input)
+    if most > MOST_CURVED:
+        none = np.full(spec.depth, math.nan)
+        return (
+            none,
+            none,
+            "theory has no finite-width band of layers this narrow, whose z vary too much for first order",
+        )
+    return drift, variance, ""
