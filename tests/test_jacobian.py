@@ -85,6 +85,16 @@ def test_rows_and_columns_of_very_different_sizes_keep_their_singular_values() -
         assert relative_errors(vg.jacobian(linear_net(weights)).log10_singular_values, expected).max() < 1e-12
 
 
+def test_inputs_and_outputs_of_very_different_sizes_agree_with_arithmetic_of_many_digits() -> None:
+    rng = np.random.default_rng(4)
+    weights = [rng.standard_normal((9, 9)) for _ in range(3)]
+    weights[0] *= 10.0 ** rng.permutation(np.linspace(-150, 140, 9))
+    weights[2] *= 10.0 ** rng.permutation(np.linspace(-140, 150, 9))[:, np.newaxis]
+    net = linear_net(weights)
+    found = vg.jacobian(net, np.ones(9)).log10_singular_values
+    assert relative_errors(found, in_digits(net, np.ones(9))).max() < 1e-12
+
+
 @pytest.mark.parametrize(
     ("activation", "sigma_w", "depth"),
     [("tanh", 1.0, 120), ("tanh", 12.0, 50), ("sigmoid", 30.0, 50), ("sigmoid", 100.0, 20), ("linear", 1.0, 120)],

@@ -24,8 +24,8 @@ from vgcore.spec import MLP
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
-# How much larger than its pivot what is right of it may be before the columns are put in another order.
-GROWTH = 1024.0
+# Below every exponent.
+LEAST = -(2**40)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +92,10 @@ class Jacobian:
 def jacobian(subject: MLP | Network, x: ArrayLike | None = None, *, seed: int = 0) -> Jacobian:
     """All singular values of the input-output Jacobian dy/dx of a net at one input.
 
-    Each has a small relative error, however far below the largest it lies: what rounding of the weights leaves
-    uncertain, times about the root of the depth. What is below the rounding of its own layer is 0: weights of less than
-    full rank, or the mean that a layer norm takes away. y is the readout or, without one, the last hidden output.
+    Each has a small relative error, however far below the largest it lies: about what one unit of rounding in each
+    weight makes uncertain. What is below the rounding of its own layer is 0: weights of less than full rank, or the
+    mean that a layer norm takes away. Two layers that are 0 together only because their products cancel leave a value
+    some 16 decades down instead. y is the readout or, without one, the last hidden output; all is done in float64.
 
     Args:
         subject: A spec, whose weights are drawn in float64 from `seed`; or a `Network`, whose own weights are taken.
@@ -173,7 +174,7 @@ def _log2_singular_values(spec: MLP, trace: reference.Trace) -> Floats:
         u, e, n = _factors(dh.value.T, e)
         t = n @ t
         size = np.frexp(np.abs(t).max(axis=1, initial=0))[1]
-        total, e, t = total + dh.exponent, e + size, _times_powers(t, -size[:, np.newaxis])
+        total, e, t = total + dh.exponent, e + size, np.ldexp(t, -size[:, np.newaxis])
         return Scaled(u.T)
 
     dh = Scaled(np.eye(outputs))
@@ -192,73 +193,31 @@ def _log2_singular_values(spec: MLP, trace: reference.Trace) -> Floats:
         if l in around:
             dh = renewed(dh + around.pop(l))
     renewed(dh)
-    for _ in range(2):  # not needed, but Jacobi has fewer sweeps to do
+    for _ in range(2):  # leaves rows that are independent and nearly orthogonal, and Jacobi few sweeps
         _, e, t = _factors(t.T, e)
     found = _core.log2_singular_values(t, e.tolist())
     return np.asarray(np.sort(found)[::-1] + total)
 
 
 def _factors(m: Floats, e: Integers) -> tuple[Floats, Integers, Floats]:
-    """Factors u, f and n of `m diag(2^e) = u diag(2^f) n`: u has orthonormal columns, as many as the rank.
+    """Factors u, f and n of `m diag(2^e) = u diag(2^f) n`: u has orthonormal columns, n rows of size 1.
 
     Rows and columns of m may be of very different sizes. A QR decomposition of the sorted rows and columns is right to
     the rounding of each (Cox and Higham 1998, "Stability of Householder QR factorization for weighted least squares").
     What is less than this counts as 0.
     """
-    size = np.frexp(np.abs(m).max(axis=0, initial=0))[1]
-    m = np.ldexp(m, -size)
-    tall = np.abs(m).max(axis=1, initial=0)
-    length = np.linalg.norm(m, axis=0)
+    width = np.frexp(np.abs(m).max(axis=0, initial=0))[1]
+    m, e = np.ldexp(m, -width), e + width
+    tall, length = np.abs(m).max(axis=1, initial=0), np.linalg.norm(m, axis=0)
     rows = np.argsort(-tall, kind="stable")[: np.count_nonzero(tall)]
-    grown = e + size
-    with np.errstate(divide="ignore"):
-        order = np.argsort(-(grown + np.log2(length)), kind="stable")[: np.count_nonzero(length)]
-    floor = max(m.shape) * np.finfo(np.float64).eps * tall[rows]
-    q, r = np.linalg.qr(m[np.ix_(rows, order)])
-    rank, shows = _rank(r, grown[order], floor)
-    if not shows:
-        order = order[_pivots(r, grown[order], floor)]
-        q, r = np.linalg.qr(m[np.ix_(rows, order)])
-        rank, _ = _rank(r, grown[order], floor)
-    u = np.zeros((len(m), rank))
-    u[rows] = q[:, :rank]
-    f = grown[order[:rank]] + np.frexp(np.diag(r)[:rank])[1]
-    r = np.where(np.abs(r) > floor[: len(r), np.newaxis], r, 0)  # or its rounding would be scaled up
-    n = np.zeros((rank, m.shape[1]))
-    n[:, order] = _times_powers(r[:rank], grown[order] - f[:, np.newaxis])
+    columns = np.argsort(-(e + np.log2(length)), kind="stable")[: np.count_nonzero(length)]
+    q, r = np.linalg.qr(m[np.ix_(rows, columns)])
+    floor = max(m.shape) * np.finfo(np.float64).eps * tall[rows[: len(r)]]
+    r = np.where(np.abs(r) > floor[:, np.newaxis], r, 0)  # or 2^e would scale up what is rounding alone
+    kept = r.any(axis=1)
+    r, here = r[kept], e[columns]
+    f = np.where(r == 0, LEAST, np.frexp(r)[1] + here).max(axis=1, initial=LEAST)
+    u, n = np.zeros((len(m), len(r))), np.zeros((len(r), m.shape[1]))
+    u[rows] = q[:, kept]
+    n[:, columns] = np.ldexp(r, np.maximum(here - f[:, np.newaxis], -5000).astype(np.int32))
     return u, f, n
-
-
-def _times_powers(m: Floats, exponents: Integers) -> Floats:
-    return np.asarray(np.ldexp(m, np.clip(exponents, -5000, 5000).astype(np.int32)))
-
-
-def _rank(r: Floats, e: Integers, floor: Floats) -> tuple[int, bool]:
-    """The rank of `r diag(2^e)`, r a triangle that is right to `floor` in each row; and whether its pivots show it.
-
-    They do if none is far smaller than what is right of it: then r is well conditioned but for the scales of its rows.
-    """
-    sizes = np.abs(r).max(axis=1, initial=0)
-    left = np.maximum.accumulate(sizes[::-1])[::-1]  # the largest from this row on
-    rank = int(np.count_nonzero(np.logical_and.accumulate(left > floor[: len(left)])))
-    pivots = np.abs(np.diag(r))[:rank]
-    right = np.abs(_times_powers(r[:rank], e - e[:rank, np.newaxis])).max(axis=1, initial=0)
-    return rank, bool((pivots > floor[:rank]).all() and (right <= GROWTH * pivots).all())
-
-
-def _pivots(r: Floats, e: Integers, floor: Floats) -> Integers:
-    """An order of the columns of `r diag(2^e)` in which each is the largest of what those before it leave."""
-    r, chosen, left = r.copy(), [], np.arange(r.shape[1])
-    for i in range(min(r.shape)):
-        size = np.abs(r[i:, left]).max(axis=0)
-        with np.errstate(divide="ignore"):
-            found = np.where(size > floor[i], np.log2(size) + e[left], -np.inf)
-        best = int(found.argmax())
-        if found[best] == -np.inf:
-            break
-        v = r[i:, left[best]] / size[best]
-        v[0] += math.copysign(float(np.linalg.norm(v)), v[0])
-        r[i:, left] -= np.outer(2 / (v @ v) * v, v @ r[i:, left])
-        chosen.append(left[best])
-        left = np.delete(left, best)
-    return np.concatenate([np.array(chosen, np.int64), left])
