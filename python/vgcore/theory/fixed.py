@@ -305,7 +305,7 @@ def phase_diagram(
 ) -> PhaseDiagram:
     """Fixed points and depth scales on a grid of weights and biases.
 
-    Made for pictures: `q_star` is within 1e-6 of itself. In chaos `c_star` and `xi_c` are by 64 Hermite coefficients:
+    Made for pictures: `q_star` is within 1e-5 of itself. In chaos `c_star` and `xi_c` are by 64 Hermite coefficients:
     c within 1e-6 and xi within 1e-4 for smooth activations; with kinks, c within 2e-3, and xi within a fifth next to
     the edge. `depth_scales` is exact, and a hundred times slower.
 
@@ -411,8 +411,8 @@ def half_stable_points(activation: str | Activation) -> list[CriticalPoint]:
 
     def excess(q: Floats) -> Floats:
         m = moments(name, q)
-        difference = (m["growth"] - m["slope"]) / m["slope"]
-        return np.where(np.abs(difference) > 1e-10, difference, 0.0)
+        difference = m["growth"] - m["slope"]
+        return np.where(np.abs(difference) > 1e-10 * m["slope"], difference, 0.0)
 
     grid = np.geomspace(1e-6, 1e6, 337)
     sign = np.sign(excess(grid))

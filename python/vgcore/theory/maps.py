@@ -12,6 +12,7 @@ of phi. They take any activation, your own too. All arguments but the activation
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -107,8 +108,9 @@ def c_map(
     """
     w, b = numbers("sigma_w", sigma_w), numbers("sigma_b", sigma_b)
     together, _ = pair_moments(activation, q=q, c=c)
-    result: Floats = (w**2 * together + b**2) / q_map(activation, q=q, sigma_w=w, sigma_b=b)
-    return result
+    with np.errstate(invalid="ignore"):  # nan where q maps to 0
+        result = (w**2 * together + b**2) / q_map(activation, q=q, sigma_w=w, sigma_b=b)
+    return np.asarray(np.clip(result, -1, 1))  # rounding may leave the range by an ulp
 
 
 def hermite(activation: str | Activation, *, q: ArrayLike, count: int = 64) -> Floats:
@@ -186,8 +188,12 @@ class BatchRates(NamedTuple):
                 f"batch must be a whole number of {LEAST_BATCH} or more under batch norm, got {batch!r}: in smaller "
                 "ones the mean of 1 / variance is carried by rare nets, or does not exist"
             )
-        b = int(batch)
-        mean, value, slope, tilt, together, pair_slope, pair_tilt = _core.batch_moments(str(activation), b)
+        return cls._known(str(activation), int(batch))
+
+    @classmethod
+    @lru_cache(maxsize=256)
+    def _known(cls, activation: str, b: int) -> BatchRates:
+        mean, value, slope, tilt, together, pair_slope, pair_tilt = _core.batch_moments(activation, b)
         # D = diag phi'(y), and P projects across (1, ..., 1) and y: E tr P D^2 and E |P D 1|^2, over B - 3.
         alone = ((b - 1) * slope - tilt) / (b - 3)
         return cls(mean, value, together, alone, alone - (b - 1) * (pair_slope + pair_tilt) / (b - 3))

@@ -266,19 +266,27 @@ class _Net:
             return v, lambda g: g
         if not v.normal:
             raise _refuse(f"{layer.kind} of features that are not normal")
-        # Beyond, every activation is a line, a constant or a power.
-        q = self.q[l] = min(max(v.size * self.scale, 1e-140), 1e140) if v.size > 0 else 0.0
-        m = self.moments[l] = {key: float(value) for key, value in moments(layer.kind, q).items()}
+        q, m = self.q[l], self.moments[l] = self.at(layer.kind, v.size)
         c = min(max(v.pair / v.size, -1.0), 1.0) if v.size > 0 else 0.0
         together, slopes = (float(value) for value in pair_moments(layer.kind, q=q, c=c))
         share = self.share(l)
         a = Wave(m["value"], together, m["mean"], linear).times(v.size / q if q > 0 else 1.0)
         return a, lambda g: Wave(g.size * m["slope"] * share, g.pair * slopes * share)
 
-    @property
-    def scale(self) -> float:
-        """What squares on the way forward are to be multiplied by; 0 or inf where that leaves the range of numbers."""
-        return float(10 ** min(max(self.log10_scale, -400.0), 300.0))
+    def at(self, kind: str, size: float) -> tuple[float, dict[str, float]]:
+        """The variance that moments are taken at, and these; below 1e-140 and above 1e140 those of a line, if phi is."""
+
+        def known(q: float) -> dict[str, float]:
+            return {name: float(value) for name, value in moments(kind, q).items()}
+
+        true = size * float(10 ** min(max(self.log10_scale, -400.0), 300.0))
+        q = min(max(true, 1e-140), 1e140)
+        m = known(q)
+        if q != true and not abs(m["growth"] * q - m["value"]) < 1e-6 * m["value"]:
+            if true > q:
+                raise _refuse(f"{kind} of signals that leave the range of numbers")
+            return true, known(true)
+        return (q, m) if true > 0 or size > 0 else (0.0, known(0.0))
 
     def joined(self, l: int, x: Wave, f: Wave) -> tuple[Wave, Split]:
         """What the skip makes of a block's input and output; back to both, the input's first."""
@@ -487,16 +495,13 @@ def _finite_width(net: _Net) -> tuple[Floats, Floats, str]:
         "of weights that depend on each other": any(kind[0] == "orthogonal" for kind in net.plan.inits[: spec.depth]),
         "of activations that change the number of features": any(layer.output != layer.width for layer in layers),
     }
+    none = np.full(spec.depth, math.nan)
     for words, there in gaps.items():
         if there:
-            none = np.full(spec.depth, math.nan)
             return none, none, f"theory has no finite-width band {words}"
+    if not all(m["value"] * m["slope"] > 0 for m in net.moments.values()):
+        return none, none, "theory has no finite-width band where signals end"
     drift, variance, most = log_gradient(_wide(net), inputs=2 / layers[0].input)
     if most > MOST_CURVED:
-        none = np.full(spec.depth, math.nan)
-        return (
-            none,
-            none,
-            "theory has no finite-width band of layers this narrow, whose z vary too much for first order",
-        )
+        return none, none, "theory has no finite-width band of layers so narrow that first order is not enough"
     return drift, variance, ""
