@@ -274,7 +274,7 @@ class _Net:
         return a, lambda g: Wave(g.size * m["slope"] * share, g.pair * slopes * share)
 
     def at(self, kind: str, size: float) -> tuple[float, dict[str, float]]:
-        """The variance that moments are taken at, and these; below 1e-140 and above 1e140 those of a line, if phi is."""
+        """The variance that moments are taken at, and these; below 1e-140 and above 1e140 those of a line if phi is."""
 
         def known(q: float) -> dict[str, float]:
             return {name: float(value) for name, value in moments(kind, q).items()}
