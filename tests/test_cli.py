@@ -512,3 +512,58 @@ def test_help_names_every_option_of_a_judgement(command: str) -> None:
 
 def test_the_version_is_the_crate_s() -> None:
     assert run("--version").stdout.strip() == f"vgcore {vg.__version__}"
+
+
+# Theory
+
+
+TANH = ["--activation", "tanh", "--init", "mean_field(1.5, 0.05)", "--depth", "20", "--width", "64", "--seeds", "2"]
+
+
+def test_theory_is_printed_beside_measurement() -> None:
+    done = run("theory", *TANH)
+    assert done.returncode == 0, done.stderr
+    assert "tanh with sigma_w=1.5, sigma_b=0.05: chaotic" in done.stdout
+    assert "chi_1 = 1.13671" in done.stdout
+    rows = [line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["backward"]]
+    predicted = vg.theory.predict(vg.MLP(depth=20, width=64, activation="tanh", init="mean_field(1.5, 0.05)"))
+    assert float(rows[0][1]) == pytest.approx(predicted.factor("backward"), abs=5e-4)
+
+
+def test_theory_speaks_json() -> None:
+    done = run("theory", "--json", *TANH)
+    assert done.returncode == 0, done.stderr
+    found = strict_json(done.stdout)
+    assert found["theory"]["phase"] == "chaotic"
+    assert found["theory"]["scales"]["q_star"] == pytest.approx(0.798387, rel=1e-5)
+    measured, predicted = (found[side]["log10_delta_rms"] for side in ("measured", "theory"))
+    assert measured == pytest.approx(predicted, abs=0.3)
+    assert found["measured"]["factors"]["backward"]["value"] > 1
+    # A net that keeps everything has scales without end, which JSON has no word for.
+    keeps = run("theory", "--json", "--activation", "relu", "--init", "mean_field(1.4142135623730951)", *SMALL)
+    assert strict_json(keeps.stdout)["theory"]["scales"]["xi_c"] is None
+
+
+def test_theory_draws_pictures(tmp_path: Path) -> None:
+    done = run("theory", "--plot", str(tmp_path / "p"), *TANH)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in (tmp_path / "p").iterdir()} == {"layers.png", "phase_diagram.png"}
+    done = run("theory", "--plot", str(tmp_path / "q"), "--norm", "layer", *TANH)
+    assert {path.name for path in (tmp_path / "q").iterdir()} == {"layers.png"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--tied"], "theory does not cover tied weights"),
+        (["--depth", "2,3"], "theory takes one value for depth"),
+        (["--data", "digits"], "leave out --data"),
+        (["--skip", "residual(order=post)"], "order=post"),
+        (["--activation", "tahn"], "tanh"),
+    ],
+)
+def test_theory_refuses_what_it_cannot_say(arguments: list[str], words: str) -> None:
+    done = run("theory", *SMALL, *arguments)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert done.stdout == ""

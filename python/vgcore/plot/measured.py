@@ -55,6 +55,7 @@ COLUMN_LABELS = {column: LABELS[signal] for signal, (column, _) in SIGNALS.items
     "saturated": "share of (sample, unit) with a flat slope",
     "dead": "share of units that are 0 for all samples",
     "correlation": "mean cosine of two samples' z",
+    "gradient_correlation": "mean cosine of two samples' dL/dz",
     "effective_rank": "effective rank of h",
 }
 CHANGES = {"forward": "forward change of z", "backward": "backward change of dL/dz", "weight": "change of dL/dW"}
