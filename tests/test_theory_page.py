@@ -24,7 +24,7 @@ def test_every_test_that_the_page_names_exists() -> None:
 
 def test_every_function_of_theory_is_on_the_page() -> None:
     functions = [name for name in theory.__all__ if name.islower()]
-    assert [name for name in functions if f"`{name}" not in TEXT and name not in TEXT] == []
+    assert [name for name in functions if f"`{name}" not in TEXT] == []
 
 
 def test_the_pages_examples_are_true() -> None:

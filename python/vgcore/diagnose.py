@@ -144,8 +144,9 @@ def diagnose(
     """Judge a net: do its signals vanish or explode, where, how surely, and what helps.
 
     Decided on factors, correlation, saturation and dead units, never on the size of a gradient: the verdict is the same
-    for the loss times any constant, for any batch size and dtype, and for widths from 32 up as long as depth/width
-    alone does not make single nets fade (`finite_width`). `docs/diagnosis.md` shows every rule with its evidence.
+    for the loss times any constant, for any dtype, for any batch size but under batch norm, where the batch is part of
+    the net, and for widths from 32 up as long as depth/width alone does not make single nets fade (`finite_width`).
+    `docs/diagnosis.md` shows every rule with its evidence.
 
     Args:
         subject: What to judge: a `Probe` or a `Sweep` as measured, or a spec or a `Network`, which is measured first.
