@@ -64,8 +64,9 @@ def exam() -> str:
         words = {d.word for d in judged}
         assert len(words) == 1, f"{name}: the verdict flips: {words}"
         cells = [d.probe for d in judged if d.probe is not None]
+        looked = [d.evidence for d in judged if d.evidence is not None]
         factors = [f"{cells[0].factor(signal).value:.2f}" for signal in ("forward", "backward", "weight")]
-        changes = [Evidence(cell).backward.rms for cell in cells]
+        changes = [e.backward.rms for e in looked]
         span = f"{min(changes):.2f} to {max(changes):.2f}"
         body.append((name, *factors, span, words.pop(), true))
     return rows(
@@ -86,7 +87,7 @@ def sick() -> str:
         spec = vg.MLP(**{"width": 256} | fields)
         advised = vg.advise(spec)
         first = advised[0]
-        before, after = (Evidence(d.probe) for d in (advised.before, first.after) if d.probe is not None)
+        before, after = (d.evidence for d in (advised.before, first.after) if d.evidence is not None)
         body.append(
             (
                 f"{name}, {spec.depth} x {spec.width}",

@@ -567,3 +567,10 @@ def test_theory_refuses_what_it_cannot_say(arguments: list[str], words: str) -> 
     assert done.returncode == 2
     assert words in done.stderr
     assert done.stdout == ""
+
+
+def test_the_package_is_a_command_too() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "vgcore", "--version"], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert done.stdout == f"vgcore {vg.__version__}\n"

@@ -13,7 +13,6 @@ from numpy.typing import ArrayLike
 
 from vgcore import reference
 from vgcore.diagnose import Diagnosis, judge
-from vgcore.evidence import Evidence
 from vgcore.gain import calculate_gain
 from vgcore.probe import Probe, measure
 from vgcore.spec import FIELDS, MLP, Init, Loss
@@ -124,8 +123,8 @@ def _gains(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
     if not isinstance(spec.init, str):
         return
     init = Init(str(spec.init))
-    assert before.probe is not None  # noqa: S101 (a diagnosis by vgcore's own rules)
-    evidence = Evidence(before.probe)
+    evidence = before.evidence
+    assert evidence is not None  # noqa: S101 (a diagnosis by vgcore's own rules)
     factor = evidence.factor(evidence.backward)
     exact = [1 / factor] if math.isfinite(factor) and factor > 0 else []
     for step in (*exact, 0.25, 0.35, 0.5, 0.6, 0.7, 0.85, 1.2, 1.4, 2.0, 2.8):
@@ -274,9 +273,9 @@ def _words(spec: MLP, changed: MLP) -> str:
 
 def badness(d: Diagnosis) -> float:
     """Decades that dL/dz and, half as much, z move from end to end, and one more for every condition that holds."""
-    if d.probe is None or "non-finite" in d.conditions:
+    evidence = d.evidence
+    if evidence is None or "non-finite" in d.conditions:
         return math.inf
-    evidence = Evidence(d.probe)
     moved = [abs(evidence.backward.rms), abs(evidence.forward.rms) / 2]
     if d.direction == "backward" or d.verdict == "vanishing":
         moved[0] = max(moved[0], abs(evidence.backward.typical))

@@ -206,7 +206,7 @@ def _thresholds(texts: list[str] | None) -> dict[str, float] | None:
 
 def _fail(judged: Diagnosis, fail_on: str) -> None:
     """Return 1 where something as severe was found."""
-    if fail_on != "never" and judged.severity and SEVERITIES.index(judged.severity) >= SEVERITIES.index(fail_on):
+    if fail_on != "never" and judged.reaches(fail_on):
         raise typer.Exit(FOUND)
 
 

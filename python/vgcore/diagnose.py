@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from vgcore.evidence import Change, Evidence, Floats, drifts, ten_to
 from vgcore.finding import SEVERITIES, Finding, known
 from vgcore.network import Network
 from vgcore.probe import Probe, probe, student
-from vgcore.rules import CONDITIONS, RULES, Rule, Verdict, findings, power, verdict, with_thresholds
+from vgcore.rules import CONDITIONS, RULES, Rule, Verdict, count, findings, power, verdict, with_thresholds
 from vgcore.spec import MLP, Loss
 from vgcore.sweep import Sweep
 
@@ -45,9 +46,6 @@ class DepthLimit:
     measured: bool
 
     def __str__(self) -> str:
-        def count(value: float) -> str:
-            return "no limit" if math.isinf(value) else f"{value:.0f}" if value < 1e6 else f"{value:.0e}"
-
         interval = "" if math.isnan(self.low) else f" ({count(self.low)} to {count(self.high)})"
         layers = "" if math.isinf(self.value) else " layer" if self.value == 1 else " layers"
         how = "" if self.measured or math.isinf(self.value) else ", carried on from the depth measured"
@@ -90,6 +88,20 @@ class Diagnosis:
         """The highest severity of a finding, in any cell; None without one."""
         found = [finding.severity for one in (self, *self.cells) for finding in one.findings]
         return max(found, key=SEVERITIES.index, default=None)
+
+    def reaches(self, severity: str) -> bool:
+        """Whether a finding is as severe as this or more, in any cell.
+
+        Raises:
+            ValueError: For anything but `"info"`, `"warning"` and `"critical"`.
+        """
+        known("severity", severity, SEVERITIES)
+        return self.severity is not None and SEVERITIES.index(self.severity) >= SEVERITIES.index(severity)
+
+    @cached_property
+    def evidence(self) -> Evidence | None:
+        """What the rules looked at; None where another tool's rules judged."""
+        return None if self.probe is None else Evidence(self.probe)
 
     @property
     def word(self) -> str:
@@ -318,12 +330,12 @@ def _worst(cells: Sequence[Diagnosis]) -> Diagnosis:
     if not cells:
         raise ValueError("a sweep without cells has nothing to diagnose")
 
-    def badness(one: Diagnosis) -> tuple[bool, int, float]:
-        rms = Evidence(one.probe).backward.rms if one.probe else 0.0
+    def rank(one: Diagnosis) -> tuple[bool, int, float]:
+        rms = one.evidence.backward.rms if one.evidence else 0.0
         size = math.inf if math.isnan(rms) else abs(rms)
         return one.verdict != "healthy", SEVERITIES.index(one.severity or "info"), size
 
-    worst = max(cells, key=badness)
+    worst = max(cells, key=rank)
     counts = {word: sum(cell.verdict == word for cell in cells) for word in ("healthy", "vanishing", "exploding")}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     summary = f"of {len(cells)} cells {listed}; worst: {worst.summary}"

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgcore.evidence import Evidence
-from vgcore.rules import power, spans
+from vgcore.rules import count, power, spans
 
 if TYPE_CHECKING:
     from vgcore.advise import Advised
@@ -26,11 +25,6 @@ if TYPE_CHECKING:
 #: Of a line of text.
 WIDTH = 110
 BARS = "▁▂▃▄▅▆▇█"
-
-
-def count(value: float) -> str:
-    """A number of layers, which may have no end."""
-    return "no limit" if math.isinf(value) else f"{value:.0f}" if value < 1e6 else f"{value:.0e}"
 
 
 def filled(line: str, width: int = WIDTH, *, indent: int = 4) -> str:
@@ -166,9 +160,9 @@ def advice_rows(a: Advised) -> list[tuple[str, ...]]:
 
 def _measures(d: Diagnosis) -> tuple[str, ...]:
     """Verdict, changes and factors, correlation and depth limit of a net, as words."""
-    if d.probe is None:
+    e = d.evidence
+    if e is None:
         return (d.word, *"------")
-    e = Evidence(d.probe)
     changes = [e.backward, e.forward]
     if any(finding.rule == "finite_width" and finding.severity != "info" for finding in d.findings):
         changes = [replace(change, rms=change.typical) for change in changes]  # as in the summary: of a typical net

@@ -113,6 +113,11 @@ def power(log10: float) -> str:
     return f"{10**log10:.3g}" if abs(log10) < 3 else f"10^{log10:.1f}"
 
 
+def count(layers: float) -> str:
+    """A number of layers, which may have no end."""
+    return "no limit" if math.isinf(layers) else f"{layers:.0f}" if layers < 1e6 else f"{layers:.0e}"
+
+
 def spans(layers: Sequence[int]) -> str:
     """Layers as people count them, from 1: `1-5, 8`."""
     parts: list[list[int]] = []

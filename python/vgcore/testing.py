@@ -33,7 +33,6 @@ def assert_trainable(subject: MLP | Network | Probe | Sweep, *, fail_on: str = "
     __tracebackhide__ = True
     known("severity", fail_on, SEVERITIES)
     judged = diagnose(subject, **options)
-    severity = judged.severity
-    if severity is not None and SEVERITIES.index(severity) >= SEVERITIES.index(fail_on):
+    if judged.reaches(fail_on):
         raise AssertionError(f"not trainable as it starts:\n{judged}")
     return judged
