@@ -363,6 +363,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"weight_transform": "spectral_norm"}, "spectral_norm"),
     ({"norm": "batch", "norm_position": "post"}, "norm=batch"),
     ({"norm": "batch(eps=10)"}, "eps"),
+    ({"norm": "batch", "activation": "swiglu"}, "multiplies two signals"),
     ({"init": "eye"}, "init=eye"),
     ({"init": "lsuv"}, "init=lsuv"),
     ({"bias": "ones"}, "biases ones"),

@@ -244,7 +244,10 @@ class _Net:
         variance = v.size - v.pair
         if not self.eps < 1e-3 * variance:
             raise _refuse(f"norm={self.spec.norm} with an eps that is not small beside a variance of {variance:.3g}")
-        rates, share = BatchRates.of(self.plan.layers[l].kind, self.batch), self.share(l)
+        kind, share = self.plan.layers[l].kind, self.share(l)
+        if share < 1:
+            raise _refuse(f"norm={self.spec.norm} before {kind}, which multiplies two signals")
+        rates = BatchRates.of(kind, self.batch)
 
         def back(g: Wave) -> Wave:
             size = rates.back(g.size, g.pair) * share / variance
@@ -266,7 +269,8 @@ class _Net:
             return v, lambda g: g
         if not v.normal:
             raise _refuse(f"{layer.kind} of features that are not normal")
-        q, m = self.q[l], self.moments[l] = self.at(layer.kind, v.size)
+        q, m = self.at(layer.kind, v.size)
+        self.q[l], self.moments[l] = q, m
         c = min(max(v.pair / v.size, -1.0), 1.0) if v.size > 0 else 0.0
         together, slopes = (float(value) for value in pair_moments(layer.kind, q=q, c=c))
         share = self.share(l)
