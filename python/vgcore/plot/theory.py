@@ -35,7 +35,7 @@ MEANING = {
     "chaotic": "chaotic: gradients explode",
     "exploding": "signals explode",
 }
-LEVELS = (1, 2, 5, 10, 20, 50, 100)  # layers
+LEVELS = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)  # layers
 
 #: Schoenholz et al. 2017, arXiv:1611.01232: nets trained where the depth was below about six correlation lengths.
 TRAINABLE = 6
@@ -83,14 +83,18 @@ def phase_diagram(
         levels=np.log(LEVELS),
         colors="0.45",
         linewidths=0.7,
+        linestyles="solid",
     )
-    ax.clabel(lines, fmt=lambda level: f"{math.exp(level):.0f}", fontsize="x-small")
-    handles: list[Any] = [ax.plot([], [], color="0.45", linewidth=0.7, label="xi_c in layers")[0]]
+    ax.clabel(lines, fmt=lambda level: f"{math.exp(level):.3g}", fontsize="x-small")
+    handles: list[Any] = []
+    if any(len(level) for level in lines.allsegs):
+        handles += ax.plot([], [], color="0.45", linewidth=0.7, label="xi_c in layers")
     edge = critical_line(diagram.activation, q=np.geomspace(1e-6, 1e3, 400))
-    kept = np.where(edge.attracts, edge.sigma_b, math.nan)
-    if np.nanmax(kept, initial=0) > 0:
+    seen = edge.attracts & (edge.sigma_b <= diagram.sigma_b[-1]) & (edge.sigma_w <= diagram.sigma_w[-1])
+    if (edge.sigma_b[seen] > 0).any():
+        biases = np.where(edge.attracts, edge.sigma_b, math.nan)
         label = "edge of chaos, chi_1 = 1"
-        handles += ax.plot(edge.sigma_w, kept, color="k", linewidth=1.8, label=label, scalex=False, scaley=False)
+        handles += ax.plot(edge.sigma_w, biases, color="k", linewidth=1.8, label=label, scalex=False, scaley=False)
     looks: dict[str, Any] = {"markersize": 9, "markeredgecolor": "w", "markeredgewidth": 0.6, "linestyle": ""}
     for marker, color, words, grows in (
         ("^", COLORS[1], "measured: dL/dz grows", True),
@@ -99,8 +103,8 @@ def phase_diagram(
         at = np.array([(w, b) for w, b, probe in measured if (probe.factor("backward").value >= 1) is grows])
         if len(at):
             handles += ax.plot(*at.T, marker, color=color, label=words, scalex=False, scaley=False, **looks)
-    seen = [kind for kind in MEANING if (phase == kind).any()]
-    patches = [ax.fill([], [], color=TINTS[kind], label=MEANING[kind])[0] for kind in seen]
+    there = [kind for kind in MEANING if (phase == kind).any()]
+    patches = [ax.fill([], [], color=TINTS[kind], label=MEANING[kind])[0] for kind in there]
     ax.set_xlim(diagram.sigma_w[0], diagram.sigma_w[-1])
     ax.set_ylim(diagram.sigma_b[0], diagram.sigma_b[-1])
     ax.set_xlabel("sigma_w")
