@@ -18,7 +18,7 @@ unexport PYTHONPATH
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check wheel lint bench gallery diagnosis clean
+.PHONY: help demo test check wheel lint bench gallery diagnosis examples clean
 
 define say
 @printf '\n== %s\n' '$(1)'
@@ -71,6 +71,10 @@ gallery: .venv/.installed ## Draw a picture of every kind and write docs/gallery
 diagnosis: .venv/.installed ## Measure the tables of docs/diagnosis.md and write it: half a minute
 	$(call say,diagnosis)
 	$(VENV)/python docs/diagnosis.py
+
+examples: .venv/.installed ## Redraw the pictures of examples/: a minute
+	$(call say,examples)
+	for script in examples/*.py; do $(VENV)/python $$script --out examples/pictures/$$(basename $$script .py).png || exit 1; done
 
 clean: ## Remove all that is built
 	cargo clean

@@ -71,6 +71,8 @@ struct Traits {
     kinks: fn(&Values) -> Vec<f64>,
     /// The largest `|phi'|`, against which saturation is measured.
     steepest: fn(&Values) -> f64,
+    /// How fast it goes on turning far from 0, in radians to a unit of `z`; 0 if it does not.
+    frequency: fn(&Values) -> f64,
     shape: Shape,
     /// The value that a learnable slope below 0 starts from.
     learned: fn(&Values) -> Option<f64>,
@@ -84,6 +86,7 @@ const PLAIN: Traits = Traits {
     at_zero: |_| None,
     kinks: |_| Vec::new(),
     steepest: |_| 1.0,
+    frequency: |_| 0.0,
     shape: Shape::Each,
     learned: |_| None,
     wrong: |_| None,
@@ -344,7 +347,11 @@ static TABLE: &[Row] = &[
     // Sitzmann et al. 2020, arXiv:2006.09661.
     row!(
         "sin", [], [Param::new("omega", Domain::Finite, 1.0)],
-        { at_zero: |p| line_within(1.0 / p[0].abs(), [p[0], p[0]]), steepest: |p| p[0].abs() },
+        {
+            at_zero: |p| line_within(1.0 / p[0].abs(), [p[0], p[0]]),
+            steepest: |p| p[0].abs(),
+            frequency: |p| p[0].abs()
+        },
         |z, p| {
             let (sine, cosine) = (z * p[0]).sin_cos();
             (sine, cosine * p[0])
@@ -372,7 +379,7 @@ static TABLE: &[Row] = &[
     // Ziyin et al. 2020, arXiv:2006.08195.
     row!(
         "snake", [], [Param::new("alpha", Domain::Positive, 1.0)],
-        { at_zero: |p| line_within(1.0 / p[0], [1.0, 1.0]), steepest: |_| 2.0 },
+        { at_zero: |p| line_within(1.0 / p[0], [1.0, 1.0]), steepest: |_| 2.0, frequency: |p| 2.0 * p[0] },
         |z, p| {
             let (sine, cosine) = (z * p[0]).sin_cos();
             // 1 + sin 2x = (sin x + cos x)^2
@@ -558,6 +565,11 @@ impl Activation {
             Kind::Row(row) => (row.traits.at_zero)(&self.values),
             Kind::Custom(table) => table.at_zero(),
         }
+    }
+
+    /// Radians to a unit of `z` by which it turns far from 0.
+    pub fn frequency(&self) -> f64 {
+        (self.traits().frequency)(&self.values)
     }
 
     /// Where `phi`, `phi'` or `phi''` jumps.

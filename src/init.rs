@@ -195,7 +195,9 @@ fn depth_mup(p: &Values, at: &Place<'_>) -> f64 {
 
 /// The critical point of the activation that a map feeds; a readout feeds none and is linear, without biases.
 fn edge(p: &Values, at: &Place<'_>) -> Result<Critical> {
-    at.activation.map_or(Ok(Critical { sigma_w: 1.0, q: 0.0 }), |activation| critical(activation, p[0]))
+    at.activation.map_or(Ok(Critical { sigma_w: 1.0, q: 0.0 }), |activation| {
+        critical(activation, p[0]).map_err(|error| Error::Value(format!("init critical: {error}")))
+    })
 }
 
 static TABLE: [Row; 27] = [

@@ -199,7 +199,7 @@ def shared(np_: Any, sigmoid: Function, tanh: Function, erf: Function, erfc: Fun
 
     def squareplus(z: Any, b: float) -> Any:
         root = np_.sqrt(z**2 + b)
-        return where(z > 0, z + root, b / (root + abs(z))) / 2
+        return where(z >= 0, z + root, b / (root + abs(z))) / 2  # |z| has no slope at 0
 
     def gated(opening: Function) -> Function:
         def of_halves(z: Any, **params: Any) -> Any:
