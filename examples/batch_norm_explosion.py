@@ -1,7 +1,7 @@
 """Batch norm keeps every activation in place and makes gradients explode.
 
 Left: dL/dz layer by layer in ReLU nets. With batch norm it grows exponentially toward the input, at a rate that no
-scale of the weights changes; with layer norm, or without a norm and with He's weights, it stays.
+scale of the weights changes; with layer norm it stays.
 
 Right: the factor a layer of its square against the batch size. It falls to pi / (pi - 1) = 1.467 for ReLU; in linear
 nets, where it is (B - 2) / (B - 3), to 1. Points are measured, lines are theory.
@@ -35,8 +35,8 @@ def squared_factors(net: vg.MLP, batch: int, seeds: int) -> NDArray[np.float64]:
 
 
 def draw_layers(ax: Axes, base: vg.MLP, seeds: int) -> None:
-    """Three nets, theory over them."""
-    nets = [base.replace(norm=norm) for norm in ("layer", "batch", None)]
+    """Two nets, theory over them."""
+    nets = [base.replace(norm=norm) for norm in ("layer", "batch")]
     cells = [vg.probe(net, batch=64, seeds=seeds) for net in nets]
     vg.plot.layers(cells, theory=[vg.theory.predict(net, batch=64) for net in nets], ax=ax)
     title = f"ReLU nets of width {base.width}, {seeds} seeds, batch 64; dashes: theory"
@@ -78,7 +78,7 @@ def main() -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     draw_layers(left, base.replace(depth=50, width=256), 2 if given.small else 8)
     draw_batches(right, base, batches, 3 if given.small else 6)
-    figure.savefig(given.out, dpi=100)
+    figure.savefig(given.out, dpi=90)
 
 
 if __name__ == "__main__":

@@ -39,7 +39,7 @@ def inputs(correlation: float, features: int) -> NDArray[np.float64]:
 
 
 def theory(sigma_w: float, correlation: float, depth: int) -> list[float]:
-    """The same by the maps of variance and correlation; the first layer is linear in x, and so is its map."""
+    """The same in each layer, by the maps of variance and correlation. The first layer is linear in x."""
     sigmas = {"sigma_w": sigma_w, "sigma_b": SIGMA_B}
     c, q = vg.theory.c_map("linear", c=correlation, q=1, **sigmas), vg.theory.q_map("linear", q=1, **sigmas)
     found = []
@@ -49,12 +49,12 @@ def theory(sigma_w: float, correlation: float, depth: int) -> list[float]:
     return found
 
 
-def draw_correlations(ax: Axes, base: vg.MLP, seeds: int) -> None:
+def draw_correlations(ax: Axes, base: vg.MLP, width: int, seeds: int) -> None:
     """Layer by layer, and two numbers of each net."""
     layers = np.arange(1, base.depth + 1)
     for sigma_w, color in COLORS.items():
         for start in (0.0, 0.95):
-            cell = vg.probe(base.replace(init=recipe(sigma_w)), x=inputs(start, int(np.max(base.width))), seeds=seeds)
+            cell = vg.probe(base.replace(init=recipe(sigma_w)), x=inputs(start, width), seeds=seeds)
             mean, std = cell.correlation.mean(axis=0), cell.correlation.std(axis=0)
             ax.plot(layers, mean, color=color, linewidth=1.6, label=f"sigma_w {sigma_w}" if start else None)
             ax.fill_between(layers, mean - std, mean + std, color=color, alpha=0.2, linewidth=0)
@@ -88,8 +88,8 @@ def main() -> None:
     for w, layers, each in zip(grid, math.log(1000) * xi, judged, strict=True):
         if each.depth_limit and w in {0.9, 1.3, 2.1, 2.9}:
             print(f"sigma_w {w}, depth limit: theory {layers:.1f}, measured {each.depth_limit.value:.0f}")
-    draw_correlations(right, spec.replace(depth=30), seeds)
-    figure.savefig(given.out, dpi=100)
+    draw_correlations(right, spec.replace(depth=30), width, seeds)
+    figure.savefig(given.out, dpi=85)
 
 
 if __name__ == "__main__":

@@ -62,10 +62,10 @@ def main() -> None:
 
     over = measure(base, [0.75, 1.05, 1.35, 1.65, 1.95, 2.25, 2.55, 2.85], [0.1, 0.3, 0.5, 0.7, 0.9], seeds)
     deep = measure(base.replace(depth=60), np.linspace(0.7, 2.9, 12).round(1).tolist(), list(COLORS), seeds)
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
+    figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.8), layout="constrained")
     vg.plot.phase_diagram("tanh", points=over, ax=left)
     draw_correlations(right, deep)
-    figure.savefig(given.out, dpi=100)
+    figure.savefig(given.out, dpi=85)
 
     for cell in deep:
         w, b = sigmas(cell)

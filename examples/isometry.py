@@ -1,60 +1,80 @@
-"""Dynamical isometry: orthogonal weights keep all singular values of the Jacobian near 1, Gaussian ones spread them.
+"""Dynamical isometry: Gaussian weights stretch a few directions and crush the rest, orthogonal ones need not.
 
-Left: all singular values of the input-output Jacobian, in order, of linear and tanh nets. Gaussian weights spread them
-over more and more decades with depth, though their mean square stays 1; with orthogonal weights those of a linear net
-are exactly 1, and those of a tanh net close to each other. ReLU nets lose half of their directions in any case.
+Left: all singular values s of the input-output Jacobian, of nets 32 layers deep. Linear and ReLU nets have a mean
+square of 1 with both kinds of weights, so no norm of a gradient tells the two apart. Orthogonal weights make all s
+equal in linear nets, and keep most of them close together in tanh nets. ReLU undoes that: half of its slopes are 0.
 
-Right: divided by the depth, the logarithms of a linear Gaussian net tend to its Lyapunov exponents, which are known
-exactly. No floating-point product of these matrices holds the small ones: they lie hundreds of decades down.
+Middle: the variance of s^2 over its mean squared, at depth L: 2 L in Gaussian ReLU nets, L in Gaussian linear and in
+orthogonal ReLU nets, 0 in orthogonal linear ones. Lines are theory, which holds for depth far below width.
 
-Saxe et al. 2013, arXiv:1312.6120; Pennington et al. 2017, arXiv:1711.04735; Newman 1986, Commun. Math. Phys. 103.
+Right: ln s / L of Gaussian linear nets goes to the exact Lyapunov spectrum as they get deeper.
+
+Pennington et al. 2017, arXiv:1711.04735; Saxe et al. 2013, arXiv:1312.6120; Newman 1986, Commun. Math. Phys. 103, 121.
 """
 
 import argparse
+import math
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
 
 import vgcore as vg
 
-ORANGE, BLUE = "#D55E00", "#0072B2"
+NETS = {  # with gains that keep the size of signals and gradients
+    "linear, Gaussian": ("linear", vg.Init("mean_field", sigma_w=1.0)),
+    "linear, orthogonal": ("linear", vg.Init("orthogonal")),
+    "tanh, Gaussian": ("tanh", vg.Init("mean_field", sigma_w=1.0)),
+    "tanh, orthogonal": ("tanh", vg.Init("orthogonal")),
+    "ReLU, Gaussian": ("relu", vg.Init("mean_field", sigma_w=math.sqrt(2))),
+    "ReLU, orthogonal": ("relu", vg.Init("orthogonal", gain=math.sqrt(2))),
+}
+COLORS = {"relu": "#009E73", "linear": "#0072B2"}
+BELOW: dict[str, Any] = {"frameon": False, "fontsize": "small", "loc": "upper center", "bbox_to_anchor": (0.5, -0.17)}
 
 
-def draw_spectra(ax: Axes, depth: int, width: int) -> None:
-    """Gaussian against orthogonal weights, of the same mean square."""
-    nets = {
-        "linear, Gaussian": ("linear", "mean_field(1.0)"),
-        "linear, orthogonal": ("linear", "orthogonal"),
-        "tanh, Gaussian": ("tanh", "mean_field(1.0)"),
-        "tanh, orthogonal": ("tanh", "orthogonal"),
-    }
-    spectra = {
-        label: vg.jacobian(vg.MLP(depth=depth, width=width, activation=activation, init=init))
-        for label, (activation, init) in nets.items()
-    }
-    vg.plot.spectrum(spectra, ax=ax)
-    ax.set_title(f"depth {depth}, width {width}", loc="left", fontsize="medium")
-    for label, found in spectra.items():
-        print(f"{label}: condition 10^{found.log10_condition:.2f}")
+def net(name: str, depth: int, width: int) -> vg.MLP:
+    """One of the six."""
+    activation, init = NETS[name]
+    return vg.MLP(depth=depth, width=width, activation=activation, init=init)
 
 
-def draw_exponents(ax: Axes, depths: list[int], width: int) -> None:
-    """Of linear Gaussian nets, by depth, over the exact spectrum."""
-    exact = vg.theory.lyapunov_exponents(width)
+def draw_variance(ax: Axes, depths: list[int], width: int, seeds: int) -> None:
+    """Of the eigenvalues of J J^T, over their mean squared: the mean over seeds."""
+    for name in ("ReLU, Gaussian", "ReLU, orthogonal", "linear, Gaussian", "linear, orthogonal"):
+        activation, orthogonal = NETS[name][0], name.endswith("orthogonal")
+        nets = [net(name, depth, width) for depth in depths]
+        found = [np.mean([vg.jacobian(each, seed=seed).moment(2) - 1 for seed in range(seeds)]) for each in nets]
+        expected = [vg.theory.jacobian_variance(activation, q=1.0, depth=L, orthogonal=orthogonal) for L in depths]
+        color, dash = COLORS[activation], "--" if orthogonal else "-"
+        ax.plot(depths, expected, dash, color=color, linewidth=1.4)
+        look = {"marker": "s", "markersize": 9, "fillstyle": "none"} if orthogonal else {"marker": "o"}
+        ax.plot(depths, found, linestyle="", color=color, label=name, **look)
+        print(f"{name}, variance at depth {depths[-1]}: theory {expected[-1]:.2f}, measured {abs(found[-1]):.2f}")
+    ax.set_xscale("log", base=2)
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_xticks(depths, [str(depth) for depth in depths])
+    ax.set(xlabel="depth (hidden layers)", ylabel="variance of s² / (mean of s²)²")
+    ax.set_title(f"width {width}; lines: theory", loc="left", fontsize="medium")
+    ax.legend(**BELOW)
+
+
+def draw_lyapunov(ax: Axes, width: int) -> None:
+    """Exponents of one net each, at three depths."""
     rank = np.arange(1, width + 1) / width
-    for depth, alpha in zip(depths, np.linspace(0.35, 1, len(depths)), strict=True):
-        net = vg.MLP(depth=depth, width=width, activation="linear", init="mean_field(1.0)")
-        found = vg.jacobian(net).exponents
-        ax.plot(rank, found, color=ORANGE, alpha=alpha, linewidth=1.4, label=f"measured, depth {depth}")
-        # The sum of the exponents is that of independent logarithms at any depth.
-        print(f"mean exponent at depth {depth}: theory {exact.mean():.4f}, measured {found.mean():.4f}")
-    ax.plot(rank, exact, color=BLUE, dashes=(5, 2), linewidth=2, label="theory, endless depth")
-    ax.set(xlabel="rank / n", ylabel="ln of a singular value, a layer")
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.set_title(f"Lyapunov exponents, linear Gaussian, width {width}", loc="left", fontsize="medium")
-    ax.legend(frameon=False, fontsize="small")
+    exact = vg.theory.lyapunov_exponents(width)
+    for depth, color in {8: "#E69F00", 64: "#D55E00", 1024: "#CC79A7"}.items():
+        found = vg.jacobian(net("linear, Gaussian", depth, width)).exponents
+        ax.plot(rank, found, color=color, linewidth=1.6, label=f"depth {depth}")
+    print(f"largest exponent: theory {exact[0]:.4f}, measured {found[0]:.4f}")
+    print(f"middle exponent: theory {exact[width // 2]:.4f}, measured {found[width // 2]:.4f}")
+    ax.plot(rank, exact, "k:", linewidth=1.8, label="exact, infinite depth")
+    ax.set(xlabel="rank / n", ylabel="ln s / depth")
+    ax.set_title(f"linear, Gaussian, width {width}", loc="left", fontsize="medium")
+    ax.legend(**BELOW)
 
 
 def main() -> None:
@@ -63,10 +83,16 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("isometry.png"), help="the picture")
     parser.add_argument("--small", action="store_true", help="small nets, for a quick look")
     given = parser.parse_args()
-    figure, (left, right) = plt.subplots(1, 2, figsize=(11.5, 4.8), layout="constrained")
-    draw_spectra(left, *((20, 32) if given.small else (50, 128)))
-    draw_exponents(right, *(([4, 100], 16) if given.small else ([3, 10, 1000], 64)))
-    figure.savefig(given.out, dpi=100)
+    width, seeds = (64, 4) if given.small else (128, 8)
+    figure, (left, middle, right) = plt.subplots(1, 3, figsize=(13, 4.8), layout="constrained")
+    vg.plot.spectrum({name: vg.jacobian(net(name, 32, width)) for name in NETS}, ax=left)
+    left.set_ylim(-6, 1.5)
+    left.set_title(f"depth 32, width {width}", loc="left", fontsize="medium")
+    draw_variance(middle, [1, 2, 4] if given.small else [1, 2, 4, 8], width, seeds)
+    draw_lyapunov(right, 32 if given.small else 64)
+    for ax in (middle, right):
+        ax.spines[["top", "right"]].set_visible(False)
+    figure.savefig(given.out, dpi=85)
 
 
 if __name__ == "__main__":

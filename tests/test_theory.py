@@ -376,6 +376,27 @@ def test_inits_are_predicted_by_the_sizes_of_their_weights_and_biases() -> None:
     assert t.log10_z_rms == pytest.approx(p.log10_z_rms.mean(axis=0), abs=0.03)
 
 
+def test_signals_of_zeros_have_the_slope_that_nets_have_at_zero() -> None:
+    for activation in ("abs", "relu", "tanh"):
+        spec = vg.MLP(depth=3, width=64, activation=activation, init="mean_field(0)")
+        p, t = vg.probe(spec, seeds=2, batch=8), theory.predict(spec, batch=8)
+        assert t.log10_delta_rms[-1] == pytest.approx(p.log10_delta_rms.mean(axis=0)[-1], abs=0.05)
+
+
+def test_gated_nets_have_one_correlation_in_pictures_and_in_depth_scales() -> None:
+    exact = theory.depth_scales("glu", sigma_w=1.3, sigma_b=2.0)
+    found = theory.phase_diagram("glu", sigma_w=[1.3], sigma_b=[2.0]).scales.c_star[0, 0]
+    assert float(found) == pytest.approx(float(exact.c_star), abs=1e-4)
+    assert theory.c_map("glu", c=exact.c_star, q=exact.q_star, sigma_w=1.3, sigma_b=2.0) == pytest.approx(exact.c_star)
+
+
+def test_a_residual_net_behind_a_layer_of_another_size_has_the_same_direction_in_common() -> None:
+    spec = vg.MLP(depth=12, width=512, in_features=100, activation="abs", init="critical", skip="residual")
+    p, t = vg.probe(spec, seeds=12, batch=24), theory.predict(spec, batch=24)
+    measured = np.log10(np.mean(100**p.log10_delta_rms, axis=0)) / 2
+    assert t.log10_delta_rms == pytest.approx(measured, abs=0.06)
+
+
 def test_a_first_layer_of_another_size_leaves_a_net_its_scales() -> None:
     p = theory.predict(vg.MLP(depth=5, width=64, in_features=10, activation="tanh", init="xavier_normal"))
     assert p.sigma_w[0] != p.sigma_w[1]
@@ -425,7 +446,16 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"init": "eye"}, "init=eye"),
     ({"init": "lsuv"}, "init=lsuv"),
     ({"bias": "ones"}, "biases ones"),
-    ({"activation": "geglu", "init": "mean_field(2)", "depth": 60}, "leave the range"),
+    ({"activation": "geglu", "init": "mean_field(2)", "depth": 60}, "no two are alike"),
+    ({"activation": "tanhshrink", "depth": 7}, "no two are alike"),
+    ({"bias": "normal(std=0.1)", "init": "mean_field(3)", "depth": 2000}, "leave the range"),
+    ({"skip": "residual", "init": "mean_field(1e100)"}, "leave the range"),
+    ({"init": "mean_field(1e160)"}, "leave the range"),
+    (
+        {"activation": "sigmoid", "depth": 24, "width": 256, "weight_transform": "weight_standardization"},
+        "alike but for rounding",
+    ),
+    ({"init": "zeros", "weight_transform": "weight_standardization"}, "equal weights"),
 ]
 
 
@@ -448,15 +478,29 @@ WRONG: list[tuple[Any, str]] = [
     (lambda: theory.moments("tanh", math.nan), "q must be 0 or more"),
     (lambda: theory.moments("tahn", 1.0), "tanh"),
     (lambda: theory.q_star("tanh", sigma_w="wide"), "sigma_w must be a number"),
-    (lambda: theory.q_star("tanh", sigma_w=[1.0, -1.0]), "sigma_w must be 0 or more"),
+    (lambda: theory.q_star("tanh", sigma_w=[1.0, -1.0]), "sigma_w must be 0 to 1e"),
     (lambda: theory.c_map("tanh", c=1.5, q=1.0, sigma_w=1.0), "c must be -1 to 1"),
     (lambda: theory.chi("tanh", q=1.0, sigma_w=math.inf), "sigma_w must be 0 or more, and finite"),
     (lambda: theory.critical_point("relu", sigma_b=0.3), "no edge of chaos"),
     (lambda: theory.phase_diagram("tanh", sigma_w=[2.0, 1.0]), "ascending"),
     (lambda: theory.norm_chi("relu", "group"), "unknown norm"),
-    (lambda: theory.hermite("relu", q=1.0, count=0), "count must be 1 or more"),
+    (lambda: theory.hermite("relu", q=1.0, count=0), "count must be a whole number from 1"),
     (lambda: theory.gradient_noise("relu", sigma_w=1.0, width=0), "width must be 1 or more"),
-    (lambda: theory.predict(vg.MLP(depth=2, width=4), batch=0), "batch must be 1 or more"),
+    (lambda: theory.hermite("tanh", q=1.0, count=10**12), "count must be a whole number from 1 to 10000"),
+    (lambda: theory.hermite("swiglu", q=1.0), "multiplies two signals"),
+    (lambda: theory.norm_chi("swiglu", "batch"), "multiplies two signals"),
+    (lambda: theory.norm_chi("relu", "batch", batch=math.nan), "whole number of 6 or more"),
+    (lambda: theory.moments("tanh", True), "q must be a number"),
+    (lambda: theory.q_star("tanh", sigma_w=1e200), "sigma_w must be 0 to 1e"),
+    (lambda: theory.gradient_noise("tanh", sigma_w=[1.0], width=64), "sigma_w must be one number"),  # type: ignore[arg-type]
+    (lambda: theory.gradient_noise("relu", sigma_w=1.0, width=64.5), "width must be whole numbers"),
+    (lambda: theory.critical_point("tanh", sigma_b=[0.1]), "sigma_b must be one number"),  # type: ignore[arg-type]
+    (lambda: theory.critical_line("tanh", q=[3.0, 1.0]), "ascending"),
+    (lambda: theory.lyapunov_exponents(0), "width must be a whole number"),
+    (lambda: theory.fuss_catalan(2, -1), "depth must be a whole number"),
+    (lambda: theory.predict(vg.MLP(depth=2, width=4)).factor("sideways"), "unknown signal"),  # type: ignore[arg-type]
+    (lambda: theory.predict(vg.MLP(depth=2, width=4), batch=True), "batch must be a whole number"),
+    (lambda: theory.predict(vg.MLP(depth=2, width=4), batch=0), "batch must be a whole number from 1"),
 ]
 
 

@@ -161,6 +161,8 @@ def _theory(
     spec = request.one("theory")
     if request.source is not None:
         raise ValueError("theory is of standard normal samples and a random cotangent; leave out --data")
+    if request.measurement["loss"] is not None:
+        raise ValueError("theory is of a random cotangent; leave out --loss")
     _check_outputs(None, pictures)
     measured = probe(spec, **request.measurement)
     predicted = predict(spec, batch=measured.batch)
@@ -180,19 +182,23 @@ def _theory(
         console.print(THEORY)
     for path in written:
         _say(f"wrote {path}")
+    if (measured.first_nonfinite >= 0).any():
+        raise typer.Exit(DIVERGED)
 
 
 def _beside(predicted: Prediction, measured: Probe) -> Table:
     """A row a signal: theory and measurement."""
     rows = Table(box=box.SIMPLE_HEAD)
-    for name in ("signal", "theory", "measured", "first layer: theory", "measured", "last layer: theory", "measured"):
+    sides = ("theory", "measured")
+    ends = (f"{side}\n{end} layer" for end in ("first", "last") for side in sides)
+    for name in ("signal", *(f"{side}\nx per layer" for side in sides), *ends):
         rows.add_column(name, justify="left" if name == "signal" else "right", no_wrap=True)
     for signal, (column, _) in SIGNALS.items():
         theory, values = getattr(predicted, column), getattr(measured, column).mean(axis=0)
         factor = predicted.factor(signal)
         both = ["-" if math.isnan(factor) else f"{factor:.3f}", _factor(measured.factor(signal), spread=True)]
-        ends = [each[at] for at in (0, -1) for each in (theory, values)]
-        rows.add_row(signal, *both, *(f"10^{end:.2f}" if math.isfinite(end) else _power(end) for end in ends))
+        sizes = [each[at] for at in (0, -1) for each in (theory, values)]
+        rows.add_row(signal, *both, *(f"10^{end:.2f}" if math.isfinite(end) else _power(end) for end in sizes))
     return rows
 
 

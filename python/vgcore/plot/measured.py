@@ -122,7 +122,7 @@ def layers(
         x = np.arange(1, cell.spec.depth + 1)
         line(ax, x, values, label=label + _gap(values, [cell]), look=looks[i], start=i / len(lines))
         if predictions:
-            _theory(ax, x, predictions[i if len(cells) > 1 else 0], each, looks[i]["color"], first=i == 0)
+            _theory(ax, x, predictions[i if len(cells) > 1 else 0], each, looks[i]["color"])
     layer_axis(ax)
     power_axis(ax)
     ax.set_ylabel(LABELS[shown[0]] if len(shown) == 1 else "rms (z, dL/dz) or norm (dL/dW)")
@@ -131,6 +131,8 @@ def layers(
         if low < limit < high:
             ax.axhline(limit, label=name, dashes=(8, 4), **REFERENCE)
     _title(ax, cells, "geometric mean ± 1 std over")
+    if predictions:
+        _theory_legend(ax, banded="backward" in shown and any(not each.uncovered for each in predictions))
     legend(ax)
     return ax
 
@@ -139,8 +141,12 @@ def _predictions(
     theory: Prediction | Sequence[Prediction] | None, cells: Sequence[Probe], shown: Sequence[Signal]
 ) -> list[Prediction]:
     """One a cell, each of its cell."""
-    found = [] if theory is None else [theory] if isinstance(theory, Prediction) else list(theory)
-    if found and len(found) != len(cells):
+    if theory is None:
+        return []
+    found = [theory] if isinstance(theory, Prediction) else list(theory)
+    if not all(isinstance(each, Prediction) for each in found):
+        raise TypeError(f"theory must be a Prediction or a list of them, got {type(theory).__name__}")
+    if len(found) != len(cells):
         raise ValueError(f"expected a prediction for each of {len(cells)} cells, got {len(found)}")
     for cell, prediction in zip(cells, found, strict=False):
         if (prediction.spec, prediction.batch) != (cell.spec, cell.batch):
@@ -150,15 +156,22 @@ def _predictions(
     return found
 
 
-def _theory(ax: Axes, x: NDArray[np.int64], prediction: Prediction, signal: Signal, color: str, *, first: bool) -> None:
+def _theory(ax: Axes, x: NDArray[np.int64], prediction: Prediction, signal: Signal, color: str) -> None:
     """The line of a prediction, and what a width makes of one sample's dL/dz."""
     values = getattr(prediction, SIGNALS[signal][0])
-    ax.plot(x, values, color=color, dashes=(5, 2), linewidth=2.6, alpha=0.55, label="theory" if first else None)
+    alone = "_" if len(x) == 1 else None  # one layer has no line
+    ax.plot(x, values, color=color, dashes=(5, 2), linewidth=2.6, alpha=0.55, marker=alone, markersize=16)
     if signal == "backward" and not prediction.uncovered:
         middle = values + prediction.delta_drift
-        for i, sign in enumerate((-1, 1)):
-            words = "theory, one sample in a net of this width, ±1 std" if i == 0 else None
-            ax.plot(x, middle + sign * prediction.delta_std, ":", color=color, linewidth=1, label=words)
+        for sign in (-1, 1):
+            ax.plot(x, middle + sign * prediction.delta_std, ":", color=color, linewidth=1)
+
+
+def _theory_legend(ax: Axes, *, banded: bool) -> None:
+    """What dashes and dots of any colour mean."""
+    ax.plot([], [], color="0.4", dashes=(5, 2), linewidth=2.6, alpha=0.55, label="theory")
+    if banded:
+        ax.plot([], [], ":", color="0.4", linewidth=1, label="theory, one sample in a net of this width, ±1 std")
 
 
 def columns(probe: Probe, names: Sequence[str], *, layers: Sequence[int] = (), ax: Axes | None = None) -> Axes:

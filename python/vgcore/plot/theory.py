@@ -17,6 +17,8 @@ from vgcore.rules import RULES
 from vgcore.spec import MLP, Activation
 from vgcore.theory import PhaseDiagram, critical_line, depth_scales
 from vgcore.theory import phase_diagram as scan
+from vgcore.theory.fixed import ascending
+from vgcore.theory.maps import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -96,11 +98,11 @@ def phase_diagram(
         label = "edge of chaos, chi_1 = 1"
         handles += ax.plot(edge.sigma_w, biases, color="k", linewidth=1.8, label=label, scalex=False, scaley=False)
     looks: dict[str, Any] = {"markersize": 9, "markeredgecolor": "w", "markeredgewidth": 0.6, "linestyle": ""}
-    for marker, color, words, grows in (
-        ("^", COLORS[1], "measured: dL/dz grows", True),
-        ("v", COLORS[0], "measured: dL/dz shrinks", False),
+    factors = [(w, b, probe.factor("backward").value) for w, b, probe in measured]  # nan of what diverged
+    for marker, color, words, at in (
+        ("^", COLORS[1], "measured: dL/dz grows", np.array([(w, b) for w, b, factor in factors if factor >= 1])),
+        ("v", COLORS[0], "measured: dL/dz shrinks", np.array([(w, b) for w, b, factor in factors if factor < 1])),
     ):
-        at = np.array([(w, b) for w, b, probe in measured if (probe.factor("backward").value >= 1) is grows])
         if len(at):
             handles += ax.plot(*at.T, marker, color=color, label=words, scalex=False, scaley=False, **looks)
     there = [kind for kind in MEANING if (phase == kind).any()]
@@ -141,9 +143,12 @@ def depth_limit(
     >>> ax.get_yscale()
     'log'
     """
-    grid = np.linspace(0.5, 3, 241) if sigma_w is None else np.atleast_1d(np.asarray(sigma_w, dtype=float))
+    grid = ascending("sigma_w", np.linspace(0.5, 3, 241) if sigma_w is None else sigma_w)
+    sigma_b = number("sigma_b", sigma_b)
     measured = []
     for judged in points:
+        if not isinstance(judged, Diagnosis):
+            raise TypeError(f"points must be Diagnoses, got {type(judged).__name__}")
         if judged.probe is None or judged.depth_limit is None:
             raise ValueError(f"{judged!r} has no measured depth limit")
         at, biases = _point(judged.probe, str(activation))
@@ -174,6 +179,7 @@ def depth_limit(
         )
     ax.set_yscale("log")
     ax.set_ylim(1, 1e4)
+    ax.set_xlim(grid[0], grid[-1])
     ax.set_xlabel("sigma_w")
     ax.set_ylabel("depth (hidden layers)")
     ax.grid(axis="y", color="0.9", linewidth=0.6)
@@ -184,6 +190,8 @@ def depth_limit(
 
 def _point(probe: Probe, activation: str) -> tuple[float, float]:
     """sigma_w and sigma_b of a measured net, which must be one that the picture is of."""
+    if not isinstance(probe, Probe):
+        raise TypeError(f"points must be Probes, got {type(probe).__name__}")
     spec = probe.spec
     plain = MLP(depth=spec.depth, width=spec.width, in_features=spec.in_features, out_features=spec.out_features)
     expected = plain.replace(activation=activation, init=spec.init)

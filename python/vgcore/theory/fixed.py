@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
 from vgcore.spec import Activation
-from vgcore.theory.maps import Floats, hermite, moments, numbers, pair_moments
+from vgcore.theory.maps import Floats, hermite, moments, multiplies, number, numbers, pair_moments
 
 #: Where variances are looked for: beyond, every activation is a line, a constant or a power.
 LEAST, MOST = 1e-14, 1e14
@@ -60,7 +60,8 @@ _table = lru_cache(maxsize=64)(_Table)
 
 def squares(sigma_w: ArrayLike, sigma_b: ArrayLike) -> tuple[Floats, Floats]:
     """Both variances, broadcast."""
-    w, b = np.broadcast_arrays(numbers("sigma_w", sigma_w), numbers("sigma_b", sigma_b))
+    w, b = (numbers(*each, most=1e100) for each in (("sigma_w", sigma_w), ("sigma_b", sigma_b)))
+    w, b = np.broadcast_arrays(w, b)
     return w**2, b**2
 
 
@@ -189,6 +190,8 @@ def _correlation(name: str, ww: Floats, bb: Floats, q: Floats, *, exact: bool) -
     There c = 1 repels, and the map, whose derivatives are all positive, crosses the diagonal once below it: Newton's
     steps from 0 come to it from below.
     """
+    if multiplies(name):
+        return _exact_correlation(name, ww, bb, q, np.zeros(len(q)))
     m = moments(name, q)
     series = _Series(_coefficients(name, q, exact=exact), q, m["value"], m["slope"])
     c, slope = np.zeros(len(q)), np.zeros(len(q))
@@ -200,7 +203,12 @@ def _correlation(name: str, ww: Floats, bb: Floats, q: Floats, *, exact: bool) -
         c = new
         if moved < 1e-12:
             break
-    for _ in range(6 if exact else 0):
+    return _exact_correlation(name, ww, bb, q, c) if exact else (c, slope)
+
+
+def _exact_correlation(name: str, ww: Floats, bb: Floats, q: Floats, c: Floats) -> tuple[Floats, Floats]:
+    """The same from c on by integrals of two signals."""
+    for _ in range(60):
         value, bent = pair_moments(name, q=q, c=c)
         slope = ww * bent
         new = np.clip(c + ((ww * value + bb) / q - c) / (1 - slope), 0, 1)
@@ -264,9 +272,9 @@ def _scales(name: str, ww: Floats, bb: Floats, *, exact: bool) -> DepthScales:
     chaos = chi_1 > 1 + 1e-12
     if chaos.any():
         c[chaos], slope[chaos] = _correlation(name, ww[chaos], bb[chaos], q[chaos], exact=exact)
-    return DepthScales(
-        q, c, chi_1, _e_fold(growth), _e_fold(slope), np.abs(_e_fold(chi_1)) * np.where(chi_1 < 1, -1, 1)
-    )
+    gradient = _e_fold(chi_1)
+    xi_grad = np.asarray(np.where(np.isinf(gradient), np.inf, -gradient))
+    return DepthScales(q, c, chi_1, _e_fold(growth), _e_fold(slope), xi_grad)
 
 
 def _e_fold(factor: Floats) -> Floats:
@@ -318,13 +326,14 @@ def phase_diagram(
     >>> diagram.phase.tolist()
     [['vanishing', 'chaotic'], ['ordered', 'chaotic']]
     """
-    columns = _ascending("sigma_w", np.linspace(0.5, 3, 100) if sigma_w is None else sigma_w)
-    rows = _ascending("sigma_b", np.linspace(0, 1, 100) if sigma_b is None else sigma_b)
+    columns = ascending("sigma_w", np.linspace(0.5, 3, 100) if sigma_w is None else sigma_w)
+    rows = ascending("sigma_b", np.linspace(0, 1, 100) if sigma_b is None else sigma_b)
     ww, bb = squares(columns[None, :], rows[:, None])
     return PhaseDiagram(str(activation), columns, rows, _scales(str(activation), ww, bb, exact=False))
 
 
-def _ascending(name: str, value: ArrayLike) -> Floats:
+def ascending(name: str, value: ArrayLike) -> Floats:
+    """An argument that is a grid."""
     grid = np.atleast_1d(numbers(name, value))
     if grid.ndim != 1 or not len(grid) or (np.diff(grid) <= 0).any():
         raise ValueError(f"{name} must be numbers in ascending order, got {value!r}")
@@ -359,14 +368,14 @@ def critical_line(activation: str | Activation, *, q: ArrayLike | None = None) -
     >>> round(float(line.sigma_w[0] ** 2), 8), round(float(line.sigma_b[0] ** 2), 8)
     (1.76095464, 0.05)
     """
-    grid = np.geomspace(1e-4, 1e2, 241) if q is None else np.atleast_1d(numbers("q", q))
+    grid = np.geomspace(1e-4, 1e2, 241) if q is None else ascending("q", q)
     m = moments(activation, grid)
     with np.errstate(divide="ignore", invalid="ignore"):
         ww = 1 / m["slope"]
         bb = grid - ww * m["value"]
         # Rounding leaves a homogeneous activation, whose biases are exactly 0, on either side.
         bb = np.where(np.abs(bb) < 1e-13 * grid, 0.0, bb)
-        return CriticalLine(grid, np.sqrt(ww), np.sqrt(bb), m["growth"] <= m["slope"])
+        return CriticalLine(grid, np.sqrt(ww), np.sqrt(bb), m["growth"] <= m["slope"] * (1 + 1e-10))
 
 
 @dataclass(frozen=True)
@@ -393,7 +402,7 @@ def critical_point(activation: str | Activation, *, sigma_b: float = 0.0) -> Cri
     >>> round(critical_point("tanh", sigma_b=0.2**0.5).sigma_w ** 2, 8)
     2.28515247
     """
-    b = float(numbers("sigma_b", sigma_b))
+    b = number("sigma_b", sigma_b)
     sigma_w, q = _core.critical_point(str(activation), b)
     return CriticalPoint(sigma_w, b, q)
 
@@ -418,10 +427,12 @@ def half_stable_points(activation: str | Activation) -> list[CriticalPoint]:
     sign = np.sign(excess(grid))
     at = np.flatnonzero(sign[1:] * sign[:-1] < 0)
     low, high = np.log(grid[at]), np.log(grid[at + 1])
-    for _ in range(50 if len(at) else 0):
+    for _ in range(50):
         middle = 0.5 * (low + high)
         same = np.sign(excess(np.exp(middle))) == sign[at]
         low, high = np.where(same, middle, low), np.where(same, high, middle)
+    if not len(at):
+        return []
     line = critical_line(name, q=np.exp(0.5 * (low + high)))
     points = zip(line.sigma_w.tolist(), line.sigma_b.tolist(), line.q.tolist(), strict=True)
     return [CriticalPoint(w, b, q) for w, b, q in points if not math.isnan(b)]

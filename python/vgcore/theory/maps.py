@@ -6,7 +6,8 @@ is multiplied by `chi = sigma_w^2 E phi'(sqrt(q) z)^2` a layer: the factor that 
 
 Sources: Poole et al. 2016, arXiv:1606.05340; Schoenholz et al. 2017, arXiv:1611.01232. Expectations are integrals split
 at kinks by the double-exponential rule, with errors below 1e-13 of one signal and 1e-11 of two, relative to the scale
-of phi. They take any activation, your own too. All arguments but the activation may be arrays: they broadcast.
+of phi; of the waves sin and snake up to variances of a thousand. They take any activation; your own are as good as
+their tables. All arguments but the activation may be arrays: they broadcast.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vgcore import _core
+from vgcore import _core, reference
 from vgcore.finding import known
 from vgcore.spec import Activation
 
@@ -28,13 +29,36 @@ Floats = NDArray[np.float64]
 def numbers(name: str, value: ArrayLike, *, least: float = 0.0, most: float = math.inf) -> Floats:
     """An argument as an array, within bounds and finite; a ValueError names it."""
     try:
-        array = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}") from None
+        given = np.asarray(value)
+    except ValueError:  # lists of different lengths
+        given = np.asarray("")
+    if given.size and given.dtype.kind not in "iuf":
+        raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}")
+    array = given.astype(np.float64)
     if not ((array >= least) & (array <= most) & np.isfinite(array)).all():
         bound = f"{least:g} to {most:g}" if most < math.inf else f"{least:g} or more, and finite"
         raise ValueError(f"{name} must be {bound}, got {value!r}")
     return array
+
+
+def number(name: str, value: ArrayLike, *, least: float = 0.0) -> float:
+    """An argument that is one number."""
+    array = numbers(name, value, least=least)
+    if array.ndim:
+        raise ValueError(f"{name} must be one number, got {value!r}")
+    return float(array)
+
+
+def whole(name: str, value: object, *, least: int, most: int = 10**6) -> int:
+    """An argument that counts something; a ValueError names it."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
+        raise ValueError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
+    return int(value)
+
+
+def multiplies(activation: str | Activation) -> bool:
+    """Whether it is gated: a product of two signals, half as wide as z."""
+    return reference.features(str(activation).partition("(")[0], 2) < 2
 
 
 def moments(activation: str | Activation, q: ArrayLike) -> dict[str, Floats]:
@@ -123,8 +147,9 @@ def hermite(activation: str | Activation, *, q: ArrayLike, count: int = 64) -> F
     [0.398942, 0.5, 0.282095, 0.0]
     """
     variances = numbers("q", q)
-    if count < 1:
-        raise ValueError(f"count must be 1 or more, got {count}")
+    whole("count", count, least=1, most=10_000)
+    if multiplies(activation):
+        raise ValueError(f"{activation} multiplies two signals; its coefficients would be those of the gate alone")
     found = _core.hermite(str(activation), np.maximum(variances, 5e-324).ravel().tolist(), count)
     return found.reshape(*variances.shape, count)
 
@@ -152,6 +177,8 @@ def norm_chi(activation: str | Activation, norm: str, *, batch: float = math.inf
     >>> round(norm_chi("linear", "batch", batch=8), 10)
     1.2
     """
+    if multiplies(activation):
+        raise ValueError(f"norm_chi takes element-wise activations, not {activation}, which multiplies two signals")
     if known("norm", norm, _core.NORMS) != "batch":
         m = moments(activation, 1.0)
         return float(m["slope"] / m["value"])
@@ -183,7 +210,7 @@ class BatchRates(NamedTuple):
     @classmethod
     def of(cls, activation: str | Activation, batch: float) -> BatchRates:
         """Of a batch of so many samples."""
-        if batch != int(batch) or batch < LEAST_BATCH:
+        if not batch >= LEAST_BATCH or batch != batch // 1:
             raise ValueError(
                 f"batch must be a whole number of {LEAST_BATCH} or more under batch norm, got {batch!r}: in smaller "
                 "ones the mean of 1 / variance is carried by rare nets, or does not exist"

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vgcore import reference
+from vgcore.finding import known
 from vgcore.probe import SIGNALS, Signal
 from vgcore.spec import MLP, Activation
 from vgcore.theory.fixed import DepthScales, depth_scales
-from vgcore.theory.maps import LEAST_BATCH, BatchRates, Floats, moments, pair_moments
+from vgcore.theory.maps import LEAST_BATCH, BatchRates, Floats, moments, pair_moments, whole
 from vgcore.theory.width import MOST_CURVED, Layer, aligned, log_gradient
 
 COVERED = (
@@ -61,6 +62,8 @@ class Wave(NamedTuple):
 
     def centred(self) -> Wave:
         """Less the mean of each sample's features."""
+        if self.size - self.mean**2 < 1e-9 * self.size:
+            raise _refuse("features that are alike but for rounding, whose mean is taken away")
         return self._replace(size=self.size - self.mean**2, pair=self.pair - self.mean**2, mean=0.0)
 
     def plus(self, other: Wave, here: float = 1.0, there: float = 1.0) -> Wave:
@@ -123,6 +126,8 @@ class Prediction:
         >>> round(p.factor("backward"), 4)
         0.7071
         """
+        if signal not in SIGNALS:
+            known("signal", signal, SIGNALS)
         column, backward = SIGNALS[signal]
         values = getattr(self, column)
         if len(values) < 2:
@@ -211,6 +216,7 @@ class _Net:
         self.q: dict[int, float] = {}  # that these are at
         # Squares on the way forward are divided by this where only sizes matter, so that no depth leaves the range.
         self.log10_scale = 0.0
+        self.apart = 0.0  # relative variance of q between nets, where powers of z make it grow
         self.straight = spec.norm is None and spec.skip is None and not any(self.bb)
 
     def map(self, l: int, v: Wave) -> tuple[Wave, Back]:
@@ -218,6 +224,8 @@ class _Net:
         layer, ww = self.plan.layers[l], self.ww[l]
         if self.transform == "weight_standardization":  # rows of mean 0 and of length `gain`
             ww, v = float(self.transform_params.get("gain", 1.0)) ** 2, v.centred()
+        if not ww * v.size + self.bb[l] < 1e300:
+            raise _refuse(f"signals that leave the range of numbers, as at layer {l + 1} here")
         z = Wave(ww * v.size + self.bb[l], ww * v.pair + self.bb[l], 0.0, normal=True)
         return z, lambda g: g.times(ww * layer.width / layer.fan_in)
 
@@ -225,6 +233,8 @@ class _Net:
         """Squared norm of dL/dW: over all pairs of samples, the products of what is mapped times those of dL/dz."""
         layer, b, scale = self.plan.layers[l], self.batch, 1.0
         if self.transform == "weight_standardization":
+            if not self.ww[l] > 0:
+                raise _refuse("weight standardisation of equal weights")
             scale = float(self.transform_params.get("gain", 1.0)) ** 2 / self.ww[l]
             mapped = mapped.centred()
         pairs = b * delta.size * mapped.size + b * (b - 1) * delta.pair * mapped.pair
@@ -234,6 +244,8 @@ class _Net:
         """Divided by its size, which in a wide net is a number."""
         if self.norm == "layer":
             v = v.centred()
+        if not v.size + self.eps > 0:
+            raise _refuse(f"norm={self.spec.norm} of zeros")
         scale = 1 / (v.size + self.eps)
         return v.times(scale), lambda g: g.times(scale)
 
@@ -242,7 +254,7 @@ class _Net:
         if not v.normal:
             raise _refuse(f"norm={self.spec.norm} of features that are not normal")
         variance = v.size - v.pair
-        if not self.eps < 1e-3 * variance:
+        if not self.eps < 1e-3 * variance or variance < 1e-9 * v.size:
             raise _refuse(f"norm={self.spec.norm} with an eps that is not small beside a variance of {variance:.3g}")
         kind, share = self.plan.layers[l].kind, self.share(l)
         if share < 1:
@@ -271,26 +283,41 @@ class _Net:
             raise _refuse(f"{layer.kind} of features that are not normal")
         q, m = self.at(layer.kind, v.size)
         self.q[l], self.moments[l] = q, m
+        self.differ(l, q, m)
+        share = self.share(l)
+        if v.size == 0 and share >= 1:  # there is no averaging over a kink at 0
+            flat = float(reference.activate(layer.kind, np.zeros(1))[1][0])
+            return Wave(m["value"], m["value"], m["mean"]), lambda g: g.times(flat**2 * share)
         c = min(max(v.pair / v.size, -1.0), 1.0) if v.size > 0 else 0.0
         together, slopes = (float(value) for value in pair_moments(layer.kind, q=q, c=c))
-        share = self.share(l)
         a = Wave(m["value"], together, m["mean"], linear).times(v.size / q if q > 0 else 1.0)
         return a, lambda g: Wave(g.size * m["slope"] * share, g.pair * slopes * share)
+
+    def differ(self, l: int, q: float, m: dict[str, float]) -> None:
+        """Refuse where nets of this width have little in common: powers of z multiply what they differ by."""
+        power = m["growth"] * q / m["value"] if m["value"] > 0 else 0.0
+        # A layer adds about 8 / width, the variance of the mean of products' squares.
+        self.apart = self.apart * power**2 + 8 / self.plan.layers[l].width if power > 1.5 else 0.0
+        if self.apart > 0.3 and self.spec.norm is None:
+            raise _refuse(
+                f"{self.plan.layers[l].kind} without a norm from layer {l + 1} on here: layer after layer squares what "
+                "nets differ by, until no two are alike"
+            )
 
     def at(self, kind: str, size: float) -> tuple[float, dict[str, float]]:
         """The variance that moments are taken at, and these; below 1e-140 and above 1e140 those of a line if phi is."""
 
-        def known(q: float) -> dict[str, float]:
+        def expected(q: float) -> dict[str, float]:
             return {name: float(value) for name, value in moments(kind, q).items()}
 
         true = size * float(10 ** min(max(self.log10_scale, -400.0), 300.0))
         q = min(max(true, 1e-140), 1e140)
-        m = known(q)
+        m = expected(q)
         if q != true and not abs(m["growth"] * q - m["value"]) < 1e-6 * m["value"]:
-            if true > q:
+            if true > 0:
                 raise _refuse(f"{kind} of signals that leave the range of numbers")
-            return true, known(true)
-        return (q, m) if true > 0 or size > 0 else (0.0, known(0.0))
+            return 0.0, expected(0.0)
+        return (q, m) if size > 0 else (0.0, expected(0.0))
 
     def joined(self, l: int, x: Wave, f: Wave) -> tuple[Wave, Split]:
         """What the skip makes of a block's input and output; back to both, the input's first."""
@@ -342,12 +369,16 @@ def weights(kind: reference.Kind, at: reference.Place) -> float:
     if name == "orthogonal":
         # Rows or columns of unit length, whichever are fewer.
         return float(p.get("gain", 1.0) ** 2 * min(1.0, at.fan_in / at.fan_out))
+    if name == "zeros":
+        return 0.0
+    if name == "uniform" and p.get("a", 0.0) == -p.get("b", 1.0):
+        return at.fan_in * float(p.get("gain", 1.0) * p.get("b", 1.0)) ** 2 / 3
     if name == "normal" and p.get("mean", 0.0) == 0:
         return at.fan_in * float(p.get("gain", 1.0) * p.get("std", 1.0)) ** 2
     try:
         return float(at.fan_in * reference.scale(kind, at)[1] ** 2)
     except ValueError:
-        raise _refuse(f"init={name}") from None
+        raise _refuse(f"init={name}, whose variance it does not know") from None
 
 
 def biases(spec: MLP, kind: reference.Kind, at: reference.Place) -> float:
@@ -384,11 +415,13 @@ def predict(spec: MLP, *, depth: int | None = None, batch: int = 128) -> Predict
     """
     if not isinstance(spec, MLP):
         raise TypeError(f"expected an MLP, got {type(spec).__name__}")
-    if batch < 1:
-        raise ValueError(f"batch must be 1 or more, got {batch}")
-    net = _Net(spec if depth is None else spec.replace(depth=depth), batch)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return _propagate(net)
+    whole("batch", batch, least=1, most=2**31)
+    try:
+        net = _Net(spec if depth is None else spec.replace(depth=depth), batch)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return _propagate(net)
+    except OverflowError:
+        raise _refuse("weights or biases whose squares leave the range of numbers") from None
 
 
 def _propagate(net: _Net) -> Prediction:
@@ -448,7 +481,7 @@ def _propagate(net: _Net) -> Prediction:
             carried += math.log10(g.size)
             around = {source: wave.times(1 / g.size) for source, wave in around.items()}
             g = g.times(1 / g.size)
-    for l, excess in enumerate(_along(net)):
+    for l, excess in enumerate(_along(net, h)):
         delta[l] = delta[l].times(excess)
 
     def log10(squares: list[float], factors: Floats) -> Floats:
@@ -478,15 +511,23 @@ def _wide(net: _Net) -> list[Layer]:
     ]
 
 
-def _along(net: _Net) -> Floats:
+def _along(net: _Net, h: list[Wave]) -> Floats:
     """By what the squares of dL/dz exceed those of the widest nets, where that shows."""
     spec, (skip, params) = net.spec, net.plan.skip
     plain = spec.norm is None and spec.weight_transform is None and spec.block == 1 and params["order"] == "after"
-    # A layer without a skip, or whose activation changes the number of features, is not one of a row of equal blocks.
-    equal = all(layer.source is not None and layer.output == layer.width == layer.input for layer in net.plan.layers)
-    if not (plain and equal and skip in {"residual", "rezero"}):
-        return np.ones(spec.depth)
-    return aligned(_wide(net), net.plan.branch_scale * (params["alpha"] if skip == "rezero" else 1.0))
+    # A first layer that changes the number of features has no skip; behind it all blocks are equal.
+    first = 0 if net.plan.layers[0].source is not None else 1
+    rest = net.plan.layers[first:]
+    equal = all(layer.source is not None and layer.output == layer.width == layer.input for layer in rest)
+    excess = np.ones(spec.depth)
+    if not (plain and equal and rest and skip in {"residual", "rezero"} and all(q > 0 for q in net.q.values())):
+        return excess
+    scale = net.plan.branch_scale * (params["alpha"] if skip == "rezero" else 1.0)
+    excess[first:] = aligned(_wide(net)[first:], scale, start=(h[first].size, h[first].mean))
+    if not np.isfinite(excess).all():
+        raise _refuse("residual nets so deep that their signals leave the range of numbers")
+    excess[:first] = excess[first]  # what reaches a layer without a skip goes through it as through any other
+    return excess
 
 
 def _finite_width(net: _Net) -> tuple[Floats, Floats, str]:
@@ -505,6 +546,8 @@ def _finite_width(net: _Net) -> tuple[Floats, Floats, str]:
             return none, none, f"theory has no finite-width band {words}"
     if not all(m["value"] * m["slope"] > 0 for m in net.moments.values()):
         return none, none, "theory has no finite-width band where signals end"
+    if not all(layer.made > 0 for layer in _wide(net)):
+        return none, none, "theory has no finite-width band of weights that are 0"
     drift, variance, most = log_gradient(_wide(net), inputs=2 / layers[0].input)
     if most > MOST_CURVED:
         return none, none, "theory has no finite-width band of layers so narrow that first order is not enough"

@@ -21,12 +21,12 @@ from numpy.typing import ArrayLike
 
 from vgcore.spec import Activation
 from vgcore.theory.fixed import q_star
-from vgcore.theory.maps import Floats, moments, numbers
+from vgcore.theory.maps import Floats, moments, number, numbers, whole
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of a plain net of independent weights, as this page needs it.
+    """A layer of a plain net of independent weights, as this module needs it.
 
     Attributes:
         ww: fan_in times the variance of its weights.
@@ -45,7 +45,7 @@ class Layer:
     @property
     def made(self) -> float:
         """Share of q that the weights have made; the rest is the biases'."""
-        return 1 - self.bb / self.q
+        return 1 - self.bb / self.q if self.q > 0 else 0.0
 
     @property
     def sampled(self) -> float:
@@ -125,15 +125,15 @@ def _radial(layer: Layer, behind: float) -> float:
     return own + along * (behind - 1)
 
 
-def aligned(layers: Sequence[Layer], scale: float) -> Floats:
+def aligned(layers: Sequence[Layer], scale: float, *, start: tuple[float, float] = (1.0, 0.0)) -> Floats:
     """By what the square of dL/dz of `h + scale phi(W h)` nets exceeds that of infinitely wide ones, `(layers,)`.
 
     Given the z that it has made, W comes back along h: `W^T d` is `h (y d) / |h|^2` and a random part, with y = W h. In
     plain nets that is a correction of 1/n. Here h is handed on, and where phi has a positive mean all h have a
     direction in common: dL/dh along it starts as 1/n of the square, grows faster than the rest, and has made it twice
-    as large at width 1024, depth 20 and sigma_w 1.3 of ReLU. Derived for this page; a test holds it to measurement.
+    as large at width 1024, depth 20 and sigma_w 1.3 of ReLU. Derived for this module; a test holds it to measurement.
     """
-    size, mean = [1.0], [0.0]  # of h, from standard normal samples
+    size, mean = ([each] for each in start)  # of h, from standard normal samples on
     for layer in layers:
         m = layer.moments
         size.append(size[-1] + scale**2 * m["value"] + 2 * scale * mean[-1] * m["mean"])
@@ -189,8 +189,11 @@ def gradient_noise(
     >>> [round(float(v), 5) for v in gradient_noise("sigmoid", sigma_w=1.0, sigma_b=0.1, width=64)]
     [-0.01934, 0.03237]
     """
-    widths = numbers("width", width, least=1)
-    name = str(activation)
+    widths, name = numbers("width", width, least=1), str(activation)
+    sigma_w, sigma_b = number("sigma_w", sigma_w), number("sigma_b", sigma_b)
+    whole("depth", depth, least=2)
+    if (widths != widths.round()).any() or not widths.size:
+        raise ValueError(f"width must be whole numbers, got {width!r}")
     if name in {"relu", "linear"} and sigma_b == 0:
         pairs = [chi_squared(int(n), thinned=name == "relu") for n in widths.ravel()]
         drift, variance = (np.array(each).reshape(widths.shape) for each in zip(*pairs, strict=True))
