@@ -191,7 +191,7 @@ def _correlation(name: str, ww: Floats, bb: Floats, q: Floats, *, exact: bool) -
     steps from 0 come to it from below.
     """
     if multiplies(name):
-        return _exact_correlation(name, ww, bb, q, np.zeros(len(q)))
+        return _exact_correlation(name, ww, bb, q, np.zeros(len(q)), close=1e-10 if exact else 1e-3)
     m = moments(name, q)
     series = _Series(_coefficients(name, q, exact=exact), q, m["value"], m["slope"])
     c, slope = np.zeros(len(q)), np.zeros(len(q))
@@ -203,18 +203,20 @@ def _correlation(name: str, ww: Floats, bb: Floats, q: Floats, *, exact: bool) -
         c = new
         if moved < 1e-12:
             break
-    return _exact_correlation(name, ww, bb, q, c) if exact else (c, slope)
+    return _exact_correlation(name, ww, bb, q, c, close=1e-10) if exact else (c, slope)
 
 
-def _exact_correlation(name: str, ww: Floats, bb: Floats, q: Floats, c: Floats) -> tuple[Floats, Floats]:
-    """The same from c on by integrals of two signals."""
+def _exact_correlation(
+    name: str, ww: Floats, bb: Floats, q: Floats, c: Floats, *, close: float
+) -> tuple[Floats, Floats]:
+    """The same from c on by integrals of two signals, until a step of Newton's is shorter than `close`."""
     for _ in range(60):
         value, bent = pair_moments(name, q=q, c=c)
         slope = ww * bent
         new = np.clip(c + ((ww * value + bb) / q - c) / (1 - slope), 0, 1)
         moved = np.abs(new - c).max()
         c = new
-        if moved < 1e-10:
+        if moved < close:
             break
     return c, slope
 
