@@ -7,6 +7,7 @@ Yaida and Hanin 2022, arXiv:2106.10165, chapter 5 (half-stable points); Hayou et
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -25,6 +26,13 @@ ROWS = 512
 TERMS = 64
 
 
+def _cubic(t: Floats, values: tuple[Floats, Floats], slopes: tuple[Floats, Floats]) -> tuple[Floats, Floats]:
+    """The cubic with these values and slopes at t = 0 and 1, and its derivative."""
+    (v0, v1), (s0, s1) = values, slopes
+    c2, c3 = 3 * (v1 - v0) - 2 * s0 - s1, 2 * (v0 - v1) + s0 + s1
+    return v0 + t * (s0 + t * (c2 + t * c3)), s0 + t * (2 * c2 + 3 * t * c3)
+
+
 class _Table:
     """E phi^2 on a grid of variances, 28 a decade, and between them the cubic through values and slopes in log q."""
 
@@ -38,9 +46,7 @@ class _Table:
     def between(self, at: NDArray[np.intp], t: Floats) -> tuple[Floats, Floats]:
         """E phi^2, and its derivative by t, at the share t of the way from grid point `at` to the next."""
         h = self.x[at + 1] - self.x[at]
-        v0, v1, s0, s1 = self.value[at], self.value[at + 1], h * self.slope[at], h * self.slope[at + 1]
-        c2, c3 = 3 * (v1 - v0) - 2 * s0 - s1, 2 * (v0 - v1) + s0 + s1
-        return v0 + t * (s0 + t * (c2 + t * c3)), s0 + t * (2 * c2 + 3 * t * c3)
+        return _cubic(t, (self.value[at], self.value[at + 1]), (h * self.slope[at], h * self.slope[at + 1]))
 
     def cell(self, ww: Floats, bb: Floats) -> tuple[NDArray[np.intp], Floats]:
         """The cell of the grid where signals of variance 1 come to rest, and q where there is none: 0, 1 or inf."""
@@ -146,17 +152,15 @@ def _hermite_table(name: str) -> tuple[Floats, Floats, Floats]:
     return x, a[:, :-2], (k * a[:, :-2] + np.sqrt((k + 1) * (k + 2)) * a[:, 2:]) / 2
 
 
-def _coefficients(name: str, q: Floats, *, exact: bool) -> Floats:
-    """Hermite coefficients at q, `(n, TERMS)`; where many are asked for, from cubics between those of the table."""
-    x, values, slopes = (None, None, None) if exact else _hermite_table(name)
-    if x is None or values is None or slopes is None or q.min() < math.exp(x[0]) or q.max() > math.exp(x[-1]):
+def _coefficients(name: str, q: Floats) -> Floats:
+    """Hermite coefficients at q, `(n, TERMS)`, by cubics between those of the table; beyond it worked out."""
+    x, values, slopes = _hermite_table(name)
+    if q.min() < math.exp(x[0]) or q.max() > math.exp(x[-1]):
         return hermite(name, q=q, count=TERMS)
     h = x[1] - x[0]
     at = np.minimum(((np.log(q) - x[0]) / h).astype(int), len(x) - 2)
     t = ((np.log(q) - x[at]) / h)[:, None]
-    v0, v1, s0, s1 = values[at], values[at + 1], h * slopes[at], h * slopes[at + 1]
-    found: Floats = v0 + t * (s0 + t * (3 * (v1 - v0) - 2 * s0 - s1 + t * (2 * (v0 - v1) + s0 + s1)))
-    return found
+    return _cubic(t, (values[at], values[at + 1]), (h * slopes[at], h * slopes[at + 1]))[0]
 
 
 class _Series:
@@ -168,7 +172,7 @@ class _Series:
 
     def __init__(self, coefficients: Floats, q: Floats, value: Floats, slope: Floats) -> None:
         squares = coefficients**2
-        self.squares = squares.T
+        self.q, self.squares = q, squares.T
         k = np.arange(TERMS)
         self.rest = np.maximum(value - squares.sum(axis=1), 0)
         left = np.maximum(q * slope - squares @ k, 0)
@@ -176,12 +180,12 @@ class _Series:
             self.power = np.where(self.rest > 1e-14 * value, np.maximum(left / self.rest, TERMS), TERMS)
 
     def __call__(self, c: Floats) -> tuple[Floats, Floats]:
-        """Value, and its derivative by c."""
+        """`E phi(u) phi(v)` and `E phi'(u) phi'(v)`, its derivative by c over q."""
         value, slope = np.zeros_like(c), np.zeros_like(c)
         for square in self.squares[::-1]:
             value, slope = value * c + square, slope * c + value
         end = self.rest * c ** (self.power - 1)
-        return value + end * c, slope + self.power * end
+        return value + end * c, (slope + self.power * end) / self.q
 
 
 def _correlation(name: str, ww: Floats, bb: Floats, q: Floats, *, exact: bool) -> tuple[Floats, Floats]:
@@ -190,35 +194,29 @@ def _correlation(name: str, ww: Floats, bb: Floats, q: Floats, *, exact: bool) -
     There c = 1 repels, and the map, whose derivatives are all positive, crosses the diagonal once below it: Newton's
     steps from 0 come to it from below.
     """
-    if multiplies(name):
-        return _exact_correlation(name, ww, bb, q, np.zeros(len(q)), close=1e-10 if exact else 1e-3)
+
+    def integrals(c: Floats) -> tuple[Floats, Floats]:
+        return pair_moments(name, q=q, c=c)
+
+    def settled(pairs: Callable[[Floats], tuple[Floats, Floats]], c: Floats, close: float) -> tuple[Floats, Floats]:
+        """Until a step is shorter than `close`."""
+        slope = np.zeros(len(q))
+        for _ in range(200):
+            value, bent = pairs(c)
+            slope = ww * bent
+            new = np.clip(c + ((ww * value + bb) / q - c) / (1 - slope), 0, 1)
+            moved, c = np.abs(new - c).max(), new
+            if moved < close:
+                break
+        return c, slope
+
+    start = np.zeros(len(q))
+    if multiplies(name):  # whose Hermite series would be that of the gate
+        return settled(integrals, start, 1e-10 if exact else 1e-3)
     m = moments(name, q)
-    series = _Series(_coefficients(name, q, exact=exact), q, m["value"], m["slope"])
-    c, slope = np.zeros(len(q)), np.zeros(len(q))
-    for _ in range(200):
-        value, bent = series(c)
-        slope = ww * bent / q
-        new = np.clip(c + ((ww * value + bb) / q - c) / (1 - slope), 0, 1)
-        moved = np.abs(new - c).max()
-        c = new
-        if moved < 1e-12:
-            break
-    return _exact_correlation(name, ww, bb, q, c, close=1e-10) if exact else (c, slope)
-
-
-def _exact_correlation(
-    name: str, ww: Floats, bb: Floats, q: Floats, c: Floats, *, close: float
-) -> tuple[Floats, Floats]:
-    """The same from c on by integrals of two signals, until a step of Newton's is shorter than `close`."""
-    for _ in range(60):
-        value, bent = pair_moments(name, q=q, c=c)
-        slope = ww * bent
-        new = np.clip(c + ((ww * value + bb) / q - c) / (1 - slope), 0, 1)
-        moved = np.abs(new - c).max()
-        c = new
-        if moved < close:
-            break
-    return c, slope
+    coefficients = hermite(name, q=q, count=TERMS) if exact else _coefficients(name, q)
+    c, slope = settled(_Series(coefficients, q, m["value"], m["slope"]), start, 1e-12)
+    return settled(integrals, c, 1e-10) if exact else (c, slope)
 
 
 @dataclass(frozen=True, eq=False)

@@ -49,6 +49,11 @@ def number(name: str, value: ArrayLike, *, least: float = 0.0) -> float:
     return float(array)
 
 
+def _listed(q: Floats) -> list[float]:
+    """Variances for the core, where 0 becomes the least number above it: expectations divide by q."""
+    return list(np.maximum(q, 5e-324).ravel().tolist())
+
+
 def whole(name: str, value: object, *, least: int, most: int = 10**6) -> int:
     """An argument that counts something; a ValueError names it."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
@@ -82,7 +87,7 @@ def moments(activation: str | Activation, q: ArrayLike) -> dict[str, Floats]:
     0.4644029024
     """
     variances = numbers("q", q)
-    found = _core.moments(str(activation), np.maximum(variances, 5e-324).ravel().tolist())
+    found = _core.moments(str(activation), _listed(variances))
     return {name: found[:, i].reshape(variances.shape) for i, name in enumerate(_core.MOMENTS)}
 
 
@@ -114,9 +119,7 @@ def pair_moments(activation: str | Activation, *, q: ArrayLike, c: ArrayLike) ->
     [0.1591549431, 0.25]
     """
     variances, correlations = np.broadcast_arrays(numbers("q", q), numbers("c", c, least=-1, most=1))
-    found = _core.pair_moments(
-        str(activation), np.maximum(variances, 5e-324).ravel().tolist(), correlations.ravel().tolist()
-    )
+    found = _core.pair_moments(str(activation), _listed(variances), correlations.ravel().tolist())
     return found[:, 0].reshape(variances.shape), found[:, 1].reshape(variances.shape)
 
 
@@ -150,7 +153,7 @@ def hermite(activation: str | Activation, *, q: ArrayLike, count: int = 64) -> F
     whole("count", count, least=1, most=10_000)
     if multiplies(activation):
         raise ValueError(f"{activation} multiplies two signals; its coefficients would be those of the gate alone")
-    found = _core.hermite(str(activation), np.maximum(variances, 5e-324).ravel().tolist(), count)
+    found = _core.hermite(str(activation), _listed(variances), count)
     return found.reshape(*variances.shape, count)
 
 
