@@ -60,6 +60,41 @@ impl Distribution {
         largest == 0.0
     }
 
+    /// The name of the law.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Constant(_) => "constant",
+            Self::Uniform(..) => "uniform",
+            Self::Normal(..) => "normal",
+            Self::TruncatedNormal { .. } => "truncated_normal",
+            Self::Eye(_) => "eye",
+            Self::Sparse { .. } => "sparse",
+            Self::Orthogonal(_) => "orthogonal",
+            Self::Mirrored { .. } => "mirrored",
+        }
+    }
+
+    /// Mean and variance of an entry of a `rows x columns` tensor, averaged over its entries.
+    pub fn moments(&self, rows: usize, columns: usize) -> [f64; 2] {
+        let over_longer = |gain: f64, rows: usize, columns: usize| [0.0, gain * gain / rows.max(columns) as f64];
+        match *self {
+            Self::Constant(value) => [value, 0.0],
+            Self::Uniform(a, b) => [(a + b) / 2.0, (b - a) * (b - a) / 12.0],
+            Self::Normal(mean, std) => [mean, std * std],
+            Self::TruncatedNormal { mean, std, low, high } => truncated_moments(mean, std, low, high),
+            Self::Eye(size) => {
+                let share = rows.min(columns) as f64 / (rows * columns) as f64;
+                [size * share, size * size * share * (1.0 - share)]
+            }
+            Self::Sparse { zeros, std } => [0.0, std * std * (1.0 - zeros as f64 / rows as f64)],
+            Self::Orthogonal(gain) => over_longer(gain, rows, columns),
+            Self::Mirrored { gain, rows: both_rows, columns: both_columns } => {
+                let half = |count: usize, both: bool| if both { count / 2 } else { count };
+                over_longer(gain, half(rows, both_rows), half(columns, both_columns))
+            }
+        }
+    }
+
     /// Are all singular values equal, so that none is the largest?
     pub fn is_isometry(&self) -> bool {
         !self.is_zero() && matches!(self, Self::Orthogonal(_) | Self::Eye(_) | Self::Mirrored { .. })
@@ -122,6 +157,25 @@ impl Distribution {
         }
         Ok(())
     }
+}
+
+/// Mean and variance of a normal that lies between two bounds.
+fn truncated_moments(mean: f64, deviation: f64, low: f64, high: f64) -> [f64; 2] {
+    if deviation == 0.0 {
+        return [mean, 0.0];
+    }
+    let [a, b] = [low, high].map(|bound| (bound - mean) / deviation);
+    if a + b > 0.0 {
+        // By symmetry: probabilities near 1 have few digits.
+        let [mirrored, variance] = truncated_moments(-mean, deviation, -high, -low);
+        return [-mirrored, variance];
+    }
+    let cdf = |z: f64| 0.5 * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2);
+    let density = |z: f64| (-0.5 * z * z).exp() / (2.0 * std::f64::consts::PI).sqrt();
+    let (mass, shift) = (cdf(b) - cdf(a), density(a) - density(b));
+    let shift = shift / mass;
+    let variance = 1.0 + (a * density(a) - b * density(b)) / mass - shift * shift;
+    [mean + deviation * shift, deviation * deviation * variance]
 }
 
 /// Set so many entries of each column to zero: those whose keys are the smallest, which makes every choice as likely.
@@ -233,6 +287,30 @@ mod tests {
             }
             // The Kolmogorov-Smirnov bound of one in ten thousand: 2.23 / sqrt(n).
             assert!(largest < 2.23 / 1e5_f64.sqrt(), "{low} {high}: {largest}");
+        }
+    }
+
+    #[test]
+    fn moments_are_those_of_what_is_drawn() {
+        let all = [
+            Distribution::Constant(0.7),
+            Distribution::Uniform(-0.3, 1.1),
+            Distribution::Normal(0.4, 1.3),
+            Distribution::TruncatedNormal { mean: 0.2, std: 1.0, low: 0.5, high: 1.5 },
+            Distribution::TruncatedNormal { mean: -0.2, std: 2.0, low: -9.0, high: -8.0 },
+            Distribution::Eye(3.0),
+            Distribution::Sparse { zeros: 30, std: 2.0 },
+            Distribution::Orthogonal(1.5),
+            Distribution::Mirrored { gain: 1.5, rows: true, columns: false },
+        ];
+        for law in all {
+            let (rows, columns) = (120, 80);
+            let out = draw(law, rows, columns);
+            let mean = out.iter().sum::<f64>() / out.len() as f64;
+            let variance = out.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / out.len() as f64;
+            let [expected, spread] = law.moments(rows, columns);
+            assert!((mean - expected).abs() <= 4.0 * (spread / out.len() as f64).sqrt() + 1e-12, "{law:?}: {mean}");
+            assert!((variance - spread).abs() <= 0.04 * spread + 1e-12, "{law:?}: {variance} against {spread}");
         }
     }
 }

@@ -84,6 +84,8 @@ pub trait Watch<F: Float> {
     fn mapped(&mut self, layer: usize, z: &Scaled<F>) -> bool;
     /// `phi'` of a layer.
     fn bent(&mut self, layer: usize, slopes: &Panels<F>);
+    /// What the activation of a layer gets and gives.
+    fn bending(&mut self, _layer: usize, _z: &Scaled<F>, _a: &Scaled<F>) {}
     /// `a_l`.
     fn activated(&mut self, layer: usize, a: &Scaled<F>) -> bool;
 }
@@ -302,6 +304,7 @@ fn layer<F: Float>(
     activate(&activation, z, a, &mut kept.slopes, halves);
     a.panels.clear_padding();
     watch.bent(layer, &kept.slopes);
+    watch.bending(layer, z, a);
     if let Some(norm) = plan.post_norm {
         norm.forward(&mut a.panels, &numbers.affine, &mut kept.normed, sums);
         a.panels.clear_padding();

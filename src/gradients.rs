@@ -2,7 +2,7 @@
 
 use crate::backward::{self, Collect, Signal};
 use crate::error::{Cancel, Result};
-use crate::forward::{self, Trace, forward};
+use crate::forward::{self, Trace, Watch, forward};
 use crate::kernel::{Matrix, Panels, Scaled, Tensor, outer_rows};
 use crate::loss::{Loss, Targets};
 use crate::plan::{Key, Plan, Which};
@@ -336,6 +336,38 @@ fn side_by_side<F: Float>(steps: &[Tensor<F>], batch: usize) -> Tensor<F> {
 
 /// Multiply-adds of a weight gradient from which on further threads are started: some hundred microseconds.
 const WORTH_A_THREAD: usize = 10_000_000;
+
+/// Of every hidden layer `z`, what its activation gets and what that gives.
+pub fn signals<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], cancel: &Cancel) -> Result<Vec<[Tensor<F>; 3]>> {
+    let mut signals = Signals(Vec::new());
+    signals.0.resize_with(plan.depth(), || std::array::from_fn(|_| Tensor { values: Vec::new(), exponent: 0 }));
+    let (mut trace, columns) = (Trace::default(), plan.columns);
+    trace.set_input(plan, x.len() / columns, |sample, feature| x[sample * columns + feature]);
+    forward(plan, weights, &mut trace, 0..plan.depth(), &mut signals, cancel)?;
+    Ok(signals.0)
+}
+
+/// Keeps what the forward pass computes of every layer.
+struct Signals<F>(Vec<[Tensor<F>; 3]>);
+
+fn tensor<F: Float>(signal: &Scaled<F>) -> Tensor<F> {
+    Tensor { values: signal.panels.to_rows(), exponent: signal.exponent }
+}
+
+impl<F: Float> Watch<F> for Signals<F> {
+    fn mapped(&mut self, layer: usize, z: &Scaled<F>) -> bool {
+        self.0[layer][0] = tensor(z);
+        true
+    }
+    fn bent(&mut self, _: usize, _: &Panels<F>) {}
+    fn bending(&mut self, layer: usize, z: &Scaled<F>, a: &Scaled<F>) {
+        self.0[layer][1] = tensor(z);
+        self.0[layer][2] = tensor(a);
+    }
+    fn activated(&mut self, _: usize, _: &Scaled<F>) -> bool {
+        true
+    }
+}
 
 /// The forward pass of a whole net; gives its output.
 fn pass<'t, F: Float>(

@@ -18,7 +18,7 @@ use crate::run::{Data, Job};
 use crate::signature::{Argument, Call, Signature, Values};
 use crate::simd::Float;
 use crate::skip::Skip;
-use crate::spec::{BranchScale, PerLayer, Request, Rows, Spec};
+use crate::spec::{PerLayer, Rows, Spec};
 use crate::stats::{COLUMNS, Columns};
 use crate::transform::Transform;
 use crate::weights::Weights as Numbers;
@@ -32,6 +32,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+mod checked;
+
+use checked::spec_of;
 
 /// How long the calling thread sleeps before it looks for Ctrl-C again.
 const SLICE: Duration = Duration::from_millis(20);
@@ -149,38 +153,6 @@ fn argument(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Argument> {
         return Err(type_error(name, "a number or a word", given));
     }
     given.extract().map(Argument::Number).map_err(|_| type_error(name, "a number or a word", given))
-}
-
-/// Reads and checks the attributes of the `MLP` dataclass.
-fn spec_of(mlp: &Bound<'_, PyAny>) -> PyResult<Spec> {
-    Ok(Spec::new(&request_of(mlp)?)?)
-}
-
-/// Reads the attributes of the `MLP` dataclass.
-fn request_of(mlp: &Bound<'_, PyAny>) -> PyResult<Request> {
-    let get = |name: &str| mlp.getattr(name).map_err(|_| type_error("spec", "an MLP", mlp));
-    Ok(Request {
-        depth: integer("depth", &get("depth")?)?,
-        width: per_layer("width", &get("width")?, integer)?,
-        in_features: optional(&get("in_features")?, |v| integer("in_features", v))?,
-        out_features: optional(&get("out_features")?, |v| integer("out_features", v))?,
-        activation: per_layer("activation", &get("activation")?, text)?,
-        init: per_layer("init", &get("init")?, text)?,
-        bias: optional(&get("bias")?, |v| text("bias", v))?,
-        norm: optional(&get("norm")?, |v| text("norm", v))?,
-        norm_position: text("norm_position", &get("norm_position")?)?,
-        skip: optional(&get("skip")?, |v| text("skip", v))?,
-        branch_scale: match argument("branch_scale", &get("branch_scale")?)? {
-            Argument::Number(scale) => BranchScale::Number(scale),
-            Argument::Word(text) => BranchScale::Text(text),
-        },
-        block: integer("block", &get("block")?)?,
-        weight_transform: optional(&get("weight_transform")?, |v| text("weight_transform", v))?,
-        inputs: text("inputs", &get("inputs")?)?,
-        tied: get("tied")?
-            .extract()
-            .map_err(|_| get("tied").map_or_else(|e| e, |v| type_error("tied", "a bool", &v)))?,
-    })
 }
 
 fn specs_of(mlps: &Bound<'_, PyAny>) -> PyResult<Vec<Spec>> {
@@ -430,6 +402,11 @@ impl Weights {
         either!(&self.handle, numbers => forward(&self.plan, steps(&self.spec), numbers, x))
     }
 
+    /// Of every hidden layer z, what its activation gets and what that gives, `(batch, features)` each.
+    fn signals<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        either!(&self.handle, numbers => signals(&self.plan, steps(&self.spec), numbers, x))
+    }
+
     /// All gradients from a cotangent.
     fn backward<'py>(&self, x: &Bound<'py, PyAny>, cotangent: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let start = |batch| {
@@ -496,6 +473,22 @@ fn forward<'py, F: Float + Element>(
     let (ours, numbers) = (Arc::clone(plan), Arc::clone(numbers));
     let y = detached(x.py(), move |cancel| gradients::output(&ours, &numbers, &x_values, cancel))?;
     array(x.py(), y.into_iter().map(F::of).collect(), &[batch, plan.output()])
+}
+
+fn signals<'py, F: Float + Element>(
+    plan: &Arc<Plan>,
+    steps: Option<[usize; 2]>,
+    numbers: &Arc<Numbers<F>>,
+    x: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyList>> {
+    let (x_values, batch) = samples(plan, steps, x, 1)?;
+    let (py, ours, numbers) = (x.py(), Arc::clone(plan), Arc::clone(numbers));
+    let found = detached(py, move |cancel| gradients::signals(&ours, &numbers, &x_values, cancel))?;
+    let layers = found.into_iter().map(|layer| {
+        let shaped = layer.map(|signal| array(py, signal.spelled_out::<F>(), &[batch, signal.values.len() / batch]));
+        shaped.into_iter().collect::<PyResult<Vec<_>>>()
+    });
+    PyList::new(py, layers.collect::<PyResult<Vec<_>>>()?)
 }
 
 fn all_gradients<'py, F: Float + Element>(
@@ -597,35 +590,6 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>, given: Option
     )
 }
 
-/// The canonical values of a spec's fields, and the text that its id is hashed from.
-#[pyfunction]
-fn canonical<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
-    let (py, request) = (spec.py(), request_of(spec)?);
-    let (valid, fields) = (Spec::new(&request)?, PyDict::new(py));
-    fields.set_item("depth", valid.depth)?;
-    fields.set_item("width", per_layer_object(py, &valid.width, |w| *w)?)?;
-    fields.set_item("activation", per_layer_object(py, &valid.activation, Activation::text)?)?;
-    // As many as were given: one for the readout is added inside.
-    let inits = match &request.init {
-        PerLayer::All(_) => valid.init.clone(),
-        PerLayer::Each(given) => PerLayer::Each(valid.init.values()[..given.len()].to_vec()),
-    };
-    fields.set_item("init", per_layer_object(py, &inits, Init::text)?)?;
-    fields.set_item("bias", valid.bias.map(|bias| bias.text()))?;
-    fields.set_item("norm", valid.norm.map(|norm| norm.text()))?;
-    fields.set_item("skip", valid.skip.map(|skip| skip.text()))?;
-    fields.set_item("weight_transform", valid.transform.map(|transform| transform.text()))?;
-    fields.set_item("block", request.block)?;
-    fields.set_item("in_features", request.in_features)?;
-    fields.set_item("out_features", request.out_features)?;
-    match request.branch_scale {
-        BranchScale::Number(scale) => fields.set_item("branch_scale", scale)?,
-        BranchScale::Text(rule) => fields.set_item("branch_scale", rule)?,
-    }
-    fields.set_item("content", valid.content())?;
-    Ok(fields)
-}
-
 /// Make a table of samples known; the text of its activation. See `custom::Samples` for what is given.
 #[pyfunction]
 fn custom_activation(
@@ -679,6 +643,22 @@ fn resolve<'py>(
 fn loss_facts(loss: &str) -> PyResult<(bool, bool, String)> {
     let loss = Loss::new(&Call::parse("loss", loss)?)?;
     Ok((loss.takes_targets(), loss.takes_classes(), loss.reduction()))
+}
+
+/// A loss of outputs `(batch, outputs)` on its targets, and its gradient by them.
+#[pyfunction]
+fn loss_gradient<'py>(
+    loss: &str,
+    outputs: &Bound<'py, PyAny>,
+    y: &Bound<'py, PyAny>,
+) -> PyResult<(f64, Bound<'py, PyAny>)> {
+    let loss = Loss::new(&Call::parse("loss", loss)?)?;
+    let given = real_array("outputs", outputs)?;
+    let &[batch, columns] = given.shape() else {
+        return Err(Error::value("outputs", "of shape (batch, outputs)", shape_text(given.shape())).into());
+    };
+    let (value, gradient) = loss.evaluate(given.as_slice()?, columns, &targets_of(loss, y, batch, columns)?);
+    Ok((value, array(outputs.py(), gradient, &[batch, columns])?))
 }
 
 /// The gain of an activation: torch's (`mode` None), or derived for one direction.
@@ -738,8 +718,8 @@ fn batch_moments(activation: &str, batch: usize) -> PyResult<[f64; 7]> {
     Ok(Batch::of(&Activation::new(&Call::parse("activation", activation)?)?, batch).values())
 }
 
-/// The same over two pre-activations of the variances `q` and correlations `c`: `(len(q), 2)`, columns
-/// `E phi(u) phi(v), E phi'(u) phi'(v)`.
+/// Expectations of an activation over two normal pre-activations of the variances `q` and correlations `c`:
+/// `(len(q), 2)`, columns `E phi(u) phi(v), E phi'(u) phi'(v)`.
 #[pyfunction]
 fn pair_moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, c: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
     let activation = Activation::new(&Call::parse("activation", activation)?)?;
@@ -860,6 +840,7 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("WEIGHT_TRANSFORMS", names(transform::names().collect())?)?;
     module.add("LOSSES", names(loss::names().collect())?)?;
     module.add("COLUMNS", names(COLUMNS.to_vec())?)?;
+    module.add("BATCH", BATCH)?;
     module.add("MOMENTS", names(Moments::NAMES.to_vec())?)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }
@@ -868,9 +849,11 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pymodule]
 mod _core {
     #[pymodule_export]
+    use super::checked::{Checked, activate, activation_facts, cotangent, plan, samples};
+    #[pymodule_export]
     use super::{
-        Weights, batch_moments, build_info, calculate_gain, canonical, critical_point, custom_activation, gradcheck,
-        hermite, log2_singular_values, loss_facts, moments, pair_moments, probe, resolve,
+        Weights, batch_moments, build_info, calculate_gain, critical_point, custom_activation, gradcheck, hermite,
+        log2_singular_values, loss_facts, loss_gradient, moments, pair_moments, probe, resolve,
     };
 
     #[pymodule_init]
