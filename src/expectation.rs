@@ -429,10 +429,9 @@ fn rule(steps: i32) -> Vec<Point> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signature::Call;
 
     fn activation(text: &str) -> Activation {
-        Activation::new(&Call::parse("activation", text).unwrap()).unwrap()
+        Activation::parse(text).unwrap()
     }
 
     #[test]

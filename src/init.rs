@@ -9,28 +9,13 @@ pub use crate::distribution::{Distribution, rescale};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::gain::{self, Critical, critical};
-use crate::signature::{Call, Default, Domain, Param, Signature, Values, find};
+use crate::kind::{self, Kind};
+use crate::signature::{Call, Default, Domain, Param, Signature, Values};
 
 use Distribution::{Constant, Eye, Mirrored, Normal, Orthogonal, Sparse, TruncatedNormal, Uniform};
 
 /// An initialisation with its parameters.
-#[derive(Clone, Copy)]
-pub struct Init {
-    row: &'static Row,
-    values: Values,
-}
-
-impl std::fmt::Debug for Init {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text())
-    }
-}
-
-impl PartialEq for Init {
-    fn eq(&self, other: &Self) -> bool {
-        self.text() == other.text()
-    }
-}
+pub type Init = Kind<Row>;
 
 /// A linear map's place in a net.
 #[derive(Debug, Clone, Copy)]
@@ -63,7 +48,8 @@ impl Place<'_> {
 
 type Rule = fn(&Values, &Place<'_>) -> Distribution;
 
-struct Row {
+/// An initialisation of the table.
+pub struct Row {
     signature: Signature,
     weight: Rule,
     /// Biases that this init brings when the spec names no bias init.
@@ -319,28 +305,40 @@ fn torch_uniform(gain: f64, at: &Place<'_>) -> Distribution {
     Uniform(-bound, bound)
 }
 
-/// The canonical names, in the order of the table.
-pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    TABLE.iter().map(|row| row.signature.name)
-}
+impl kind::Row for Row {
+    const NOUN: &'static str = "init";
 
-impl Init {
-    /// The init that a call describes.
-    pub fn new(call: &Call) -> Result<Self> {
+    fn table() -> &'static [Self] {
+        &TABLE
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn unlisted(call: &Call) -> Result<Option<&'static Self>> {
         if ["rezero", "skipinit"].contains(&call.name.as_str()) {
             return Err(Error::Value(format!(
                 "'{}' is no init but a branch that is multiplied by a learnable scalar: use skip=\"rezero\"",
                 call.name
             )));
         }
-        let row = find("init", &TABLE, |row| &row.signature, &call.name)?;
-        let init = Self { row, values: row.signature.values("init", call)? };
-        // A place that no row refuses: what is left are parameters.
-        init.check(&Place::readout(2, 2))?;
-        Ok(init)
+        Ok(None)
     }
 
-    /// The same for the bias of a spec.
+    fn check(&self, values: &Values) -> Result<()> {
+        // A place that no row refuses: what is left are parameters.
+        (self.check)(values, &Place::readout(2, 2))
+    }
+
+    fn derived(&self, values: &Values) -> Option<(&'static str, f64)> {
+        let gain = self.signature.params.iter().position(|param| param.default == Default::Derived)?;
+        values[gain].is_nan().then(|| (self.signature.params[gain].name, kaiming_gain(values)))
+    }
+}
+
+impl Kind<Row> {
+    /// The init that a call describes, for the biases of a spec.
     pub fn for_bias(call: &Call) -> Result<Self> {
         let of_vectors = TABLE.iter().filter(|row| row.vector.is_some()).map(|row| row.signature.name);
         match TABLE.iter().find(|row| row.signature.answers_to(&call.name)) {
@@ -352,27 +350,6 @@ impl Init {
             )),
             Some(_) => Self::new(call),
         }
-    }
-
-    /// How it is written.
-    pub fn signature(&self) -> &'static Signature {
-        &self.row.signature
-    }
-
-    /// Parameter values in the order of the signature.
-    pub fn values(&self) -> &Values {
-        &self.values
-    }
-
-    /// The canonical spelling.
-    pub fn text(&self) -> String {
-        self.row.signature.text(&self.values)
-    }
-
-    /// The gain in use, given or derived.
-    pub fn gain(&self) -> f64 {
-        let given = self.row.signature.params.iter().position(|p| p.name == "gain").map_or(1.0, |i| self.values[i]);
-        if given.is_nan() { kaiming_gain(&self.values) } else { given }
     }
 
     /// Refuse a place that this init has no numbers for.
@@ -416,7 +393,7 @@ mod tests {
     use super::*;
 
     fn init(text: &str) -> Init {
-        Init::new(&Call::parse("init", text).unwrap()).unwrap()
+        Init::parse(text).unwrap()
     }
 
     fn weight(text: &str, fan_in: usize, fan_out: usize) -> Distribution {

@@ -228,14 +228,6 @@ impl Signature {
     }
 }
 
-/// The row of `table` that a call names.
-pub fn find<'t, T>(kind: &str, table: &'t [T], signature: fn(&T) -> &Signature, name: &str) -> Result<&'t T> {
-    table
-        .iter()
-        .find(|row| signature(row).answers_to(name))
-        .ok_or_else(|| Error::unknown(kind, name, table.iter().map(|row| signature(row).name)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,7 @@
 //! Skip connections: one row each. `x` is the input of a block, `F(x)` what its layers make of it.
 
-use crate::error::Result;
-use crate::signature::{Call, Domain, Param, Signature, Values, find};
+use crate::kind::{self, Kind};
+use crate::signature::{Domain, Param, Signature};
 
 /// How what is around a block joins what comes through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,21 +32,11 @@ pub enum Order {
 const ORDERS: [Order; 4] = [Order::After, Order::Linear, Order::Post, Order::Pre];
 const ORDER: Param = Param::new("order", Domain::Word(&["after", "linear", "post", "pre"]), 0.0);
 
-/// A kind of skip with its parameters.
-#[derive(Debug, Clone, Copy)]
-pub struct Skip {
-    row: &'static Row,
-    values: Values,
-}
+/// A skip connection with its parameters.
+pub type Skip = Kind<Row>;
 
-impl PartialEq for Skip {
-    fn eq(&self, other: &Self) -> bool {
-        self.text() == other.text()
-    }
-}
-
-#[derive(Debug)]
-struct Row {
+/// A skip connection of the table.
+pub struct Row {
     signature: Signature,
     join: Join,
 }
@@ -76,33 +66,19 @@ static TABLE: [Row; 4] = [
     Row { signature: Signature { name: "dense", aliases: &[], params: &[] }, join: Join::Concatenate },
 ];
 
-/// The canonical names, in the order of the table.
-pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    TABLE.iter().map(|row| row.signature.name)
+impl kind::Row for Row {
+    const NOUN: &'static str = "skip";
+
+    fn table() -> &'static [Self] {
+        &TABLE
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
 }
 
-impl Skip {
-    /// The skip that a call describes.
-    pub fn new(call: &Call) -> Result<Self> {
-        let row = find("skip", &TABLE, |row| &row.signature, &call.name)?;
-        Ok(Self { row, values: row.signature.values("skip", call)? })
-    }
-
-    /// How it is written.
-    pub fn signature(&self) -> &'static Signature {
-        &self.row.signature
-    }
-
-    /// Parameter values in the order of the signature.
-    pub fn values(&self) -> &Values {
-        &self.values
-    }
-
-    /// The canonical spelling.
-    pub fn text(&self) -> String {
-        self.row.signature.text(&self.values)
-    }
-
+impl Kind<Row> {
     /// How its two ways join.
     pub fn join(&self) -> Join {
         self.row.join
@@ -126,9 +102,5 @@ impl Skip {
     /// The factor of the drawn gate weights.
     pub fn gate_gain(&self) -> f64 {
         self.parameter("gate_gain").unwrap_or(1.0)
-    }
-
-    fn parameter(&self, name: &str) -> Option<f64> {
-        self.row.signature.params.iter().zip(self.values).find(|(param, _)| param.name == name).map(|(_, v)| v)
     }
 }

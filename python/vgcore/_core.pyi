@@ -8,6 +8,7 @@ from vgcore.spec import MLP
 
 __all__ = [
     "ACTIVATIONS",
+    "BATCH",
     "COLUMNS",
     "INITS",
     "LOSSES",
@@ -23,8 +24,10 @@ __all__ = [
     "canonical",
     "critical_point",
     "custom_activation",
+    "depends_on_depth",
     "gradcheck",
     "hermite",
+    "kinks",
     "log2_singular_values",
     "loss_facts",
     "moments",
@@ -42,6 +45,7 @@ WEIGHT_TRANSFORMS: tuple[str, ...]
 LOSSES: tuple[str, ...]
 COLUMNS: tuple[str, ...]
 MOMENTS: tuple[str, ...]
+BATCH: int
 
 @final
 class Weights:
@@ -65,6 +69,8 @@ def custom_activation(
     slopes: Sequence[float],
     kinks: Sequence[float],
 ) -> str: ...
+def kinks(activation: str) -> list[float]: ...
+def depends_on_depth(init: str) -> bool: ...
 def resolve(kind: str, name: str, params: dict[str, float | str | None]) -> tuple[str, dict[str, float | str], str]: ...
 def loss_facts(loss: str) -> tuple[bool, bool, str]: ...
 def calculate_gain(activation: str, param: float | str | None, mode: str | None) -> float: ...
