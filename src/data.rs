@@ -1,4 +1,4 @@
-//! Samples and targets of a caller, and what they must be.
+//! Samples and targets of a caller, and their checks.
 
 use crate::error::{Error, Result};
 use crate::loss::{Allowed, Loss};
@@ -7,9 +7,9 @@ use crate::spec::{MAX_WIDTH, integer};
 /// Samples of the caller.
 #[derive(Debug, Clone)]
 pub struct Data<F> {
-    /// Samples, row-major.
+    /// The samples, row-major.
     pub x: Vec<F>,
-    /// Columns of `x`.
+    /// The number of columns of `x`.
     pub columns: usize,
 }
 
@@ -20,9 +20,9 @@ pub struct Rows<'r> {
     pub name: &'r str,
     /// The meaning of the columns.
     pub axis: &'r str,
-    /// Columns.
+    /// The number of columns.
     pub columns: usize,
-    /// Rows; any number above 0 if `None`.
+    /// The number of rows; any above 0 if `None`.
     pub rows: Option<usize>,
 }
 
@@ -52,7 +52,7 @@ impl Rows<'_> {
     }
 }
 
-/// Class ids: one a sample, none negative.
+/// Refuse class ids unless there is one a sample and none is negative.
 pub fn classes(ids: &[i128], batch: usize) -> Result<Vec<usize>> {
     if ids.len() != batch {
         return Err(Error::value(
@@ -65,7 +65,7 @@ pub fn classes(ids: &[i128], batch: usize) -> Result<Vec<usize>> {
     ids.iter().enumerate().map(id).collect()
 }
 
-/// The loss of that text: targets need one, and it must have its own.
+/// The loss of a text, if there is one. Targets need a loss, and a loss must have the targets that it takes.
 pub fn loss(text: Option<&str>, has_targets: bool) -> Result<Option<Loss>> {
     let choices = || Loss::names().collect::<Vec<_>>().join(", ");
     match (text.map(Loss::parse).transpose()?, has_targets) {
@@ -75,7 +75,7 @@ pub fn loss(text: Option<&str>, has_targets: bool) -> Result<Option<Loss>> {
     }
 }
 
-/// Targets must be there for a loss that takes them, and for no other.
+/// Refuse a loss without the targets that it takes, or with targets that it does not take.
 pub fn has_its_targets(loss: Loss, has_targets: bool) -> Result<()> {
     match (loss.takes_targets(), has_targets) {
         (true, false) => Err(Error::Value(format!("loss='{}' needs targets; give y", loss.text()))),
@@ -84,7 +84,7 @@ pub fn has_its_targets(loss: Loss, has_targets: bool) -> Result<()> {
     }
 }
 
-/// Numbers, `outputs` a sample, must be what the loss takes for targets.
+/// Refuse numbers, `outputs` a sample, that the loss does not take for targets.
 pub fn target_range(loss: Loss, values: &[f64], outputs: usize) -> Result<()> {
     let Allowed { holds, words, .. } = loss.allowed();
     match values.iter().position(|&t| !holds(t)) {
@@ -97,7 +97,7 @@ pub fn target_range(loss: Loss, values: &[f64], outputs: usize) -> Result<()> {
     }
 }
 
-/// Class ids must name an output of the net.
+/// Refuse class ids that name no output of the net.
 pub fn class_range(ids: &[usize], outputs: usize) -> Result<()> {
     match ids.iter().position(|&id| id >= outputs) {
         None => Ok(()),

@@ -1,4 +1,4 @@
-//! Gains: what an activation does to the size of normal signals, and the weights that make up for it.
+//! Gains: the effect of an activation on the size of normal signals, and the weights that make up for it.
 //!
 //! `z` is standard normal throughout.
 

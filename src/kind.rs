@@ -1,7 +1,7 @@
 //! Kinds: rows of a table, each with values for its parameters.
 //!
 //! Activations, inits, norms, skips, losses and weight transforms are kinds. The file of each sort of kind has a type
-//! `Row`, a table of its rows, and in `impl Kind<Row>` what such a kind can do; names, parameters, the canonical text
+//! `Row`, a table of rows, and the methods of such a kind in `impl Kind<Row>`. Names, parameters, the canonical text
 //! and errors are here, once for all sorts.
 
 use crate::error::{Error, Result};
@@ -9,7 +9,7 @@ use crate::signature::{Argument, Call, Signature, Values};
 
 /// A row of the table of one sort of kind.
 pub trait Row: Sync + Sized + 'static {
-    /// What messages and Python call a kind of this sort, such as `activation`.
+    /// The word of messages and of Python for a kind of this sort, such as `activation`.
     const NOUN: &'static str;
 
     /// All rows, in the order in which their names are listed.

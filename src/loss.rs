@@ -6,19 +6,19 @@
 use crate::kind::{self, Kind};
 use crate::signature::{Domain, Param, Signature, Values};
 
-/// What the output is compared with.
+/// The targets that the output is compared with.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
     /// One class id a sample.
     Classes(Vec<usize>),
     /// Numbers, row-major, and how many a sample.
     Values(Vec<f64>, usize),
-    /// Nothing: the loss is of the output alone.
+    /// No targets: the loss is of the output alone.
     Absent,
 }
 
 impl Targets {
-    /// Those of some samples.
+    /// The targets of some samples.
     pub fn of(&self, rows: &[usize]) -> Self {
         match self {
             Self::Classes(ids) => Self::Classes(rows.iter().map(|&row| ids[row]).collect()),
@@ -36,26 +36,26 @@ pub type Loss = Kind<Row>;
 
 /// The value, and the derivative by the output.
 enum Rule {
-    /// Of one output and its target, with what targets may be and the outputs where value or slope jumps; the mean is
-    /// over all elements.
+    /// A function of one output and its target, with the targets that are allowed and the outputs where value or slope
+    /// jumps. The mean is over all elements.
     Element(fn(&Values, f64, f64) -> (f64, f64), Allowed, Kinks),
-    /// The same, but the mean is over samples only.
+    /// A function of one output and its target. The mean is over samples only.
     Sample(fn(&Values, f64, f64) -> (f64, f64)),
-    /// Of all outputs of a sample and its class id; the gradient is written to the last argument.
+    /// A function of all outputs of a sample and its class id, which writes the gradient to the last argument.
     Classes(fn(&Values, &[f64], usize, &mut [f64]) -> f64),
-    /// Of one output alone; the mean is over samples only.
+    /// A function of one output alone. The mean is over samples only.
     Output(fn(f64) -> (f64, f64)),
 }
 
 /// The outputs at which the slope, or the slope of the slope, jumps for a target.
 type Kinks = fn(&Values, f64) -> Vec<f64>;
 
-/// What targets may be.
+/// The numbers that may be targets.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowed {
-    /// Is it a target?
+    /// Is the number a target?
     pub holds: fn(f64) -> bool,
-    /// The words for what is.
+    /// The words for all numbers that are.
     pub words: &'static str,
     /// The target that a number from 0 to 1 stands for.
     draw: fn(f64) -> f64,
@@ -168,17 +168,17 @@ impl kind::Row for Row {
 }
 
 impl Kind<Row> {
-    /// Does it take class ids?
+    /// Does the loss take class ids?
     pub fn takes_classes(&self) -> bool {
         matches!(self.row.rule, Rule::Classes(_))
     }
 
-    /// Does it take targets at all?
+    /// Does the loss take targets at all?
     pub fn takes_targets(&self) -> bool {
         !matches!(self.row.rule, Rule::Output(_))
     }
 
-    /// Which numbers are targets.
+    /// The numbers that may be targets.
     pub fn allowed(&self) -> Allowed {
         if let Rule::Element(_, allowed, _) = self.row.rule { allowed } else { ANY }
     }
@@ -200,12 +200,12 @@ impl Kind<Row> {
         if let Rule::Element(_, _, kinks) = self.row.rule { kinks(&self.values, target) } else { Vec::new() }
     }
 
-    /// `mean` or `sum`?
+    /// Is the reduction a sum, and not a mean?
     fn sums(&self) -> bool {
         self.values[self.row.signature.params.len() - 1] == 1.0
     }
 
-    /// How the losses become one number, and over what: `mean over all elements`.
+    /// The reduction in words: how the losses become one number, and over what, as in `mean over all elements`.
     pub fn reduction(&self) -> String {
         let over = if matches!(self.row.rule, Rule::Element(..)) { "all elements" } else { "the batch" };
         format!("{} over {over}", REDUCTIONS[usize::from(self.sums())])

@@ -1,6 +1,6 @@
-//! Normalisations: one row each, forward beside its backward.
+//! Normalisations: one row each, forward beside backward.
 //!
-//! Every one is `xhat = (z - mean) / sqrt(var + eps)` and then `weight * xhat + bias`, weight 1 and bias 0 at
+//! Each is `xhat = (z - mean) / sqrt(var + eps)` and then `weight * xhat + bias`, weight 1 and bias 0 at
 //! initialisation; they differ in what the statistics are taken over. Names and defaults are those of `torch.nn`.
 
 use crate::kernel::{Along, Panels, Scaled};
@@ -14,7 +14,7 @@ pub type Norm = Kind<Row>;
 /// A normalisation of the table.
 pub struct Row {
     signature: Signature,
-    /// What the statistics are taken along.
+    /// The axis along which statistics are taken.
     along: Along,
     /// Is the mean taken away, and a bias added?
     centres: bool,

@@ -1,9 +1,9 @@
-//! Skip connections: one row each. `x` is the input of a block, `F(x)` what its layers make of it.
+//! Skip connections: one row each. `x` is the input of a block, `F(x)` the output of the layers in it.
 
 use crate::kind::{self, Kind};
 use crate::signature::{Domain, Param, Signature};
 
-/// How what is around a block joins what comes through it.
+/// The way in which the input of a block joins the output of the layers in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Join {
     /// `x + branch_scale * F(x)`.
@@ -16,7 +16,7 @@ pub enum Join {
     Concatenate,
 }
 
-/// Where the activation of a layer stands in a net with skips.
+/// The place of the activation of a layer in a net with skips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// Within each layer, so that what is added has been activated: `x + phi(W x)`.
@@ -79,12 +79,12 @@ impl kind::Row for Row {
 }
 
 impl Kind<Row> {
-    /// How its two ways join.
+    /// The way in which input and output of a block join.
     pub fn join(&self) -> Join {
         self.row.join
     }
 
-    /// Where activations stand.
+    /// The place of activations.
     pub fn order(&self) -> Order {
         self.parameter("order").map_or(Order::After, |order| ORDERS[order as usize])
     }
@@ -94,7 +94,7 @@ impl Kind<Row> {
         self.parameter("alpha").unwrap_or(1.0)
     }
 
-    /// What every gate bias starts from.
+    /// The value that every gate bias starts from.
     pub fn gate_bias(&self) -> f64 {
         self.parameter("gate_bias").unwrap_or(0.0)
     }

@@ -1,4 +1,5 @@
-//! What hidden weights go through before they are used: one row each, the transform beside the way back of a gradient.
+//! Weight transforms, which hidden weights go through before they are used: one row each, the transform beside the way
+//! back of a gradient.
 
 use crate::error::{Cancel, Result};
 use crate::kind::{self, Kind};
@@ -53,7 +54,7 @@ impl kind::Row for Row {
     }
 }
 
-/// What the way back of a gradient needs beside the transformed weights.
+/// The numbers that the way back of a gradient needs beside the transformed weights.
 #[derive(Debug, Clone)]
 pub enum Back {
     /// `gain / (std sqrt(fan_in))` of each row, and the scale of the transformed rows, `gain / sqrt(fan_in)`.
@@ -63,7 +64,7 @@ pub enum Back {
 }
 
 impl Kind<Row> {
-    /// Does it ask which singular value is the largest?
+    /// Does the transform ask which singular value is the largest?
     pub fn by_singular_value(&self) -> bool {
         self.row.rule == Rule::Spectral
     }
@@ -108,10 +109,10 @@ impl Kind<Row> {
 }
 
 impl Back {
-    /// From the gradient of the transformed weights, in C order, to that of the weights, in its place.
+    /// Turn the gradient of the transformed weights, in C order, into that of the weights.
     pub fn gradient(&self, transformed: &[f64], gradient: &mut [f64], columns: usize) {
         match self {
-            // As of a layer norm: with x = w_hat / scale, dw = factor (g - mean(g) - x mean(g x)).
+            // The gradient of a layer norm: with x = w_hat / scale, dw = factor (g - mean(g) - x mean(g x)).
             Self::Standardized(factors, scale) => {
                 let rows = gradient.chunks_exact_mut(columns).zip(transformed.chunks_exact(columns)).zip(factors);
                 for ((gradient, transformed), factor) in rows {
@@ -148,10 +149,11 @@ fn unit(weights: &[f64]) -> f64 {
 
 /// The largest singular value with its left and right vector.
 ///
-/// By Lanczos' process on `W^T W` with full reorthogonalisation: power iteration needs thousands of steps where the two
-/// largest values of a random matrix lie close, and a gradient is only right where the vectors have converged.
+/// All three come from Lanczos' process on `W^T W` with full reorthogonalisation. Power iteration needs thousands of
+/// steps where the two largest values of a random matrix lie close, and a gradient is only right where the vectors have
+/// converged.
 fn singular(weights: &[f64], columns: usize, cancel: &Cancel) -> Result<(f64, Vec<f64>, Vec<f64>)> {
-    /// Steps before a restart from the best vector so far, so that memory stays small.
+    /// The number of steps before a restart from the best vector so far, so that memory stays small.
     const STEPS: usize = 40;
     let rows = weights.len() / columns;
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -170,7 +172,7 @@ fn singular(weights: &[f64], columns: usize, cancel: &Cancel) -> Result<(f64, Ve
         }
         out
     };
-    // Any start that no matrix is likely to be orthogonal to.
+    // Any start will do that no matrix is likely to be orthogonal to.
     let mut start = (0..columns).map(|i| 1.0 + 0.5 * libm::sin(1.0 + i as f64)).collect::<Vec<_>>();
     normalise(&mut start);
     let mut best = (0.0, vec![0.0; rows], start.clone());

@@ -46,7 +46,7 @@ struct Piece {
     cells: u32,
 }
 
-/// A function in cubics.
+/// A function, joined of cubics.
 #[derive(Debug)]
 pub struct Table {
     low: f64,
@@ -73,7 +73,7 @@ struct Known {
 static TABLES: RwLock<Vec<Known>> = RwLock::new(Vec::new());
 
 impl Samples {
-    /// The first thing that is wrong with them.
+    /// Refuse samples that are no table, with the first thing that is wrong with them.
     fn check(&self) -> Result<()> {
         let wrong =
             |what: &str, allowed: &str, got: String| Err(Error::value(&format!("custom: {what}"), allowed, got));
@@ -101,7 +101,7 @@ impl Samples {
         Ok(())
     }
 
-    /// 64 bits of all that is in them (Fowler, Noll and Vo's hash 1a, by words).
+    /// A hash of all numbers in 64 bits (Fowler, Noll and Vo's hash 1a, by words).
     fn hash(&self) -> u64 {
         let lengths = [self.borders.len(), self.kinks.len()].into_iter().chain(self.cells.iter().copied());
         let numbers = [&self.borders, &self.values, &self.slopes, &self.kinks].into_iter().flatten();
@@ -132,7 +132,7 @@ fn joined(powers: [f64; 4], t: f64, beyond: f64) -> (f64, f64) {
     (if beyond == 0.0 || slope == 0.0 { value } else { value + slope * beyond }, slope)
 }
 
-/// Make the table of these samples known; gives the text of the activation, `custom(table=name_x...)`.
+/// Make the table of these samples known. Gives the text of the activation, `custom(table=name_x...)`.
 pub fn register(name: &str, samples: Samples) -> Result<String> {
     const LONGEST: usize = 40;
     let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -211,7 +211,7 @@ impl Table {
         table
     }
 
-    /// A quadratic is steepest at an end of its cell, or where it turns.
+    /// The largest `|slope|`: a quadratic is steepest at an end of its cell, or where it turns.
     fn steepest_slope(&self) -> f64 {
         let cells = self
             .pieces

@@ -12,7 +12,7 @@ use crate::simd::Float;
 /// An activation function with its parameters.
 pub type Activation = Kind<Row>;
 
-/// What an activation does to the width of its layer.
+/// The effect of an activation on the width of the layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shape {
     /// `a = phi(z)`, element by element.
@@ -46,12 +46,12 @@ enum Function {
 /// The properties of a formula that code elsewhere relies on. A table of a user's own works out three of them itself,
 /// and has the rest from [`PLAIN`].
 struct Traits {
-    /// `phi(t z) = t phi(z)` for every `t > 0`: such a net can carry an exponent forward.
+    /// Is `phi(t z) = t phi(z)` for every `t > 0`? Such a net can carry an exponent forward.
     homogeneous: bool,
     /// The slopes just below and just above 0 where `phi` passes a small signal as `z` times these, `None` elsewhere:
     /// a signal too small for `phi` to bend can carry an exponent too.
     at_zero: fn(&Values) -> Option<[f64; 2]>,
-    /// Where `phi`, `phi'` or `phi''` jumps: no difference quotient may straddle it.
+    /// The arguments at which `phi`, `phi'` or `phi''` jumps: no difference quotient may straddle one.
     kinks: fn(&Values) -> Vec<f64>,
     /// The largest `|phi'|`, against which saturation is measured.
     steepest: fn(&Values) -> f64,
@@ -60,7 +60,7 @@ struct Traits {
     shape: Shape,
     /// The value that a learnable slope below 0 starts from.
     learned: fn(&Values) -> Option<f64>,
-    /// What is wrong with a combination of parameters that are each allowed.
+    /// The fault of a combination of parameters that are each allowed, in words.
     wrong: fn(&Values) -> Option<&'static str>,
 }
 
@@ -110,7 +110,7 @@ impl Kind<Row> {
         Self { row: &table::TABLE[1], values: [f64::NAN; MAX_PARAMS] }
     }
 
-    /// Is it positively homogeneous?
+    /// Is `phi(t z) = t phi(z)` for every `t > 0`?
     pub fn homogeneous(&self) -> bool {
         self.row.traits.homogeneous
     }
@@ -128,7 +128,7 @@ impl Kind<Row> {
         (self.row.traits.frequency)(&self.values)
     }
 
-    /// Where `phi`, `phi'` or `phi''` jumps.
+    /// The arguments at which `phi`, `phi'` or `phi''` jumps.
     pub fn kinks(&self) -> Vec<f64> {
         match &self.row.function {
             Function::Formula { .. } => (self.row.traits.kinks)(&self.values),
@@ -144,7 +144,7 @@ impl Kind<Row> {
         }
     }
 
-    /// What it does to the width of its layer.
+    /// The effect on the width of the layer.
     pub fn shape(&self) -> Shape {
         self.row.traits.shape
     }
@@ -158,7 +158,7 @@ impl Kind<Row> {
         }
     }
 
-    /// The value that its learnable slope starts from, if it has one.
+    /// The value that the learnable slope starts from, if there is one.
     pub fn learned(&self) -> Option<f64> {
         (self.row.traits.learned)(&self.values)
     }

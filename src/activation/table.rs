@@ -12,7 +12,7 @@ use crate::signature::{Domain, Param, Signature, Values};
 use crate::simd::Real;
 use std::f64::consts::{FRAC_2_SQRT_PI, PI};
 
-/// These slopes at 0 if `phi` begins to bend so far away that a signal below 2^-60 meets a line to the last bit.
+/// The slopes at 0, if `phi` begins to bend so far away that a signal below 2^-60 meets a line to the last bit.
 fn line_within(reach: f64, slopes: [f64; 2]) -> Option<[f64; 2]> {
     (reach >= 1.0 / 64.0).then_some(slopes)
 }
@@ -52,7 +52,7 @@ fn steepest_gelu(p: &Values) -> f64 {
     if p[0] == 0.0 { 1.128_904_145_185_154_7 } else { 1.128_993_068_655_481 }
 }
 
-/// Slopes and bounds of what is `z` between two bounds and constant beyond.
+/// The slopes at 0 of a function that is `z` between two bounds and constant beyond.
 fn clamp_at_zero(low: f64, high: f64) -> Option<[f64; 2]> {
     let reach = [-low, high].into_iter().filter(|bound| *bound != 0.0).fold(f64::INFINITY, f64::min);
     line_within(reach, [low, high].map(|bound| if bound == 0.0 { 0.0 } else { 1.0 }))
@@ -164,8 +164,8 @@ pub static TABLE: &[Row] = &[
         |z, p| {
             let t = z * p[0];
             // log(1 + e^t) without overflow; torch's rule is the identity above the threshold.
-            let bent = (t.decay().0.log1p() + t.at_least(0.0)) * (1.0 / p[0]);
-            (t.above(p[1], z, bent), t.above(p[1], R::of(1.0), logistic(t).0))
+            let soft = (t.decay().0.log1p() + t.at_least(0.0)) * (1.0 / p[0]);
+            (t.above(p[1], z, soft), t.above(p[1], R::of(1.0), logistic(t).0))
         }
     ),
     row!(
@@ -322,7 +322,7 @@ fn tanh<R: Real>(z: R) -> (R, R) {
 
 #[inline(always)]
 fn relu<R: Real>(z: R) -> (R, R) {
-    // + 0: of -0 comes 0.
+    // + 0, so that -0 becomes 0.
     (z.at_least(0.0) + 0.0, z.above(0.0, R::of(1.0), R::of(0.0)))
 }
 
