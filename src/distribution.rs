@@ -66,32 +66,20 @@ impl Distribution {
         !self.is_zero() && matches!(self, Self::Orthogonal(_) | Self::Eye(_) | Self::Mirrored { .. })
     }
 
-    /// The mean of an entry that is picked at random from a `rows x columns` tensor.
-    pub fn mean(&self, rows: usize, columns: usize) -> f64 {
-        match *self {
-            Self::Constant(value) => value,
-            Self::Uniform(low, high) => 0.5 * (low + high),
-            Self::Normal(mean, _) => mean,
-            Self::TruncatedNormal { mean, std, low, high } => truncated(mean, std, low, high)[0],
-            Self::Eye(size) => size / rows.max(columns) as f64,
-            Self::Sparse { .. } | Self::Orthogonal(_) | Self::Mirrored { .. } => 0.0,
-        }
-    }
-
-    /// The variance of an entry that is picked at random from a `rows x columns` tensor.
-    pub fn variance(&self, rows: usize, columns: usize) -> f64 {
+    /// Mean and variance of an entry that is picked at random from a `rows x columns` tensor.
+    pub fn moments(&self, rows: usize, columns: usize) -> [f64; 2] {
         let longer = rows.max(columns) as f64;
         match *self {
-            Self::Constant(_) => 0.0,
-            Self::Uniform(low, high) => (high - low) * (high - low) / 12.0,
-            Self::Normal(_, std) => std * std,
-            Self::TruncatedNormal { mean, std, low, high } => truncated(mean, std, low, high)[1],
-            Self::Eye(size) => size * size * (longer - 1.0) / (longer * longer),
-            Self::Sparse { zeros, std } => std * std * (rows - zeros) as f64 / rows as f64,
-            Self::Orthogonal(gain) => gain * gain / longer,
+            Self::Constant(value) => [value, 0.0],
+            Self::Uniform(low, high) => [0.5 * (low + high), (high - low) * (high - low) / 12.0],
+            Self::Normal(mean, std) => [mean, std * std],
+            Self::TruncatedNormal { mean, std, low, high } => truncated(mean, std, low, high),
+            Self::Eye(size) => [size / longer, size * size * (longer - 1.0) / (longer * longer)],
+            Self::Sparse { zeros, std } => [0.0, std * std * (rows - zeros) as f64 / rows as f64],
+            Self::Orthogonal(gain) => [0.0, gain * gain / longer],
             Self::Mirrored { gain, rows: both_rows, columns: both_columns } => {
                 let halved = |length: usize, both: bool| if both { length / 2 } else { length };
-                Self::Orthogonal(gain).variance(halved(rows, both_rows), halved(columns, both_columns))
+                Self::Orthogonal(gain).moments(halved(rows, both_rows), halved(columns, both_columns))
             }
         }
     }
@@ -285,18 +273,18 @@ mod tests {
             let inside = cdf(b) - cdf(a);
             let shift = (pdf(a) - pdf(b)) / inside;
             let exact = 1.0 + (a * pdf(a) - b * pdf(b)) / inside - shift * shift;
-            assert!((law(mean, std, low, high).mean(1, 1) - (mean + std * shift)).abs() < 1e-14 * std);
-            close(law(mean, std, low, high).variance(1, 1), std * std * exact);
+            assert!((law(mean, std, low, high).moments(1, 1)[0] - (mean + std * shift)).abs() < 1e-14 * std);
+            close(law(mean, std, low, high).moments(1, 1)[1], std * std * exact);
         }
         // A short interval is a uniform, and a far one an exponential up to terms of 1 / z^2.
-        close(law(0.0, 1.0, 0.5, 0.5 + 1e-8).variance(1, 1), (0.5 + 1e-8 - 0.5_f64).powi(2) / 12.0);
+        close(law(0.0, 1.0, 0.5, 0.5 + 1e-8).moments(1, 1)[1], (0.5 + 1e-8 - 0.5_f64).powi(2) / 12.0);
         for sign in [-1.0, 1.0] {
             let (low, high) = if sign < 0.0 { (-500.0, -30.0) } else { (30.0, 500.0) };
-            assert!((900.0 * law(0.0, 1.0, low, high).variance(1, 1) - 1.0).abs() < 7.0 / 900.0);
-            assert!((sign * law(0.0, 1.0, low, high).mean(1, 1) - 30.0 - 1.0 / 30.0).abs() < 3.0 / 27000.0);
+            assert!((900.0 * law(0.0, 1.0, low, high).moments(1, 1)[1] - 1.0).abs() < 7.0 / 900.0);
+            assert!((sign * law(0.0, 1.0, low, high).moments(1, 1)[0] - 30.0 - 1.0 / 30.0).abs() < 3.0 / 27000.0);
         }
         // No interval at all is left of a gain of 0.
-        assert_eq!([law(0.0, 0.0, 0.0, 0.0).mean(1, 1), law(0.0, 0.0, 0.0, 0.0).variance(1, 1)], [0.0, 0.0]);
+        assert_eq!(law(0.0, 0.0, 0.0, 0.0).moments(1, 1), [0.0, 0.0]);
     }
 
     #[test]

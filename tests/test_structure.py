@@ -47,10 +47,10 @@ PYTHON_ROWS: list[set[str]] = [
 RUST_ROWS: list[set[str]] = [
     {"error"},
     {"simd", "rng"},
-    {"kernel", "signature", "qr", "distribution", "activation", "custom", "init", "gain", "norm", "skip", "loss"}
+    {"kernel", "signature", "kind", "qr", "distribution", "activation", "init", "gain", "norm", "skip", "loss"}
     | {"transform", "expectation", "jacobi"},
     {"spec"},
-    {"naive"},
+    {"naive", "data"},
     {"threads", "memory"},
     {"forward", "backward", "stats", "plan", "weights"},
     {"calibrate", "gradients", "gradcheck"},
