@@ -4,23 +4,21 @@
 //! while detached.
 
 use crate::activation::Activation;
-use crate::custom::{self, Samples};
+use crate::activation::custom::{self, Samples};
+use crate::data::{self, Data, Rows};
 use crate::error::{Cancel, Error, Result};
 use crate::expectation::{self, Batch, Moments, Pair};
 use crate::gradients::{Gradients, Start};
-use crate::init::Init;
 use crate::kernel::Tensor;
+use crate::kind::{Kind, Row};
 use crate::loss::{Loss, Targets};
 use crate::memory::check_memory;
-use crate::norm::Norm;
 use crate::plan::Plan;
-use crate::run::{Data, Job};
-use crate::signature::{Argument, Call, Signature, Values};
+use crate::run::Job;
+use crate::signature::{Argument, Call};
 use crate::simd::Float;
-use crate::skip::Skip;
-use crate::spec::{PerLayer, Rows, Spec};
+use crate::spec::{PerLayer, Spec};
 use crate::stats::{COLUMNS, Columns};
-use crate::transform::Transform;
 use crate::weights::Weights as Numbers;
 use crate::{activation, gain, gradients, init, jacobi, loss, norm, rng, run, simd, skip, spec, threads, transform};
 use numpy::{Element, PyArray1, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
@@ -204,14 +202,14 @@ fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Rows<'_>) -> PyResult<(Vec<F
 
 /// Targets of a loss for outputs of this width: class ids, numbers or none.
 fn targets_of(loss: Loss, given: &Bound<'_, PyAny>, batch: usize, outputs: usize) -> PyResult<Targets> {
-    spec::has_its_targets(loss, !given.is_none())?;
+    data::has_its_targets(loss, !given.is_none())?;
     if given.is_none() {
         return Ok(Targets::Absent);
     }
     if !loss.takes_classes() {
         let rows = Rows { name: "y", axis: "outputs", columns: outputs, rows: Some(batch) };
         let (values, _) = matrix::<f64>(given, rows)?;
-        spec::target_range(loss, &values, outputs)?;
+        data::target_range(loss, &values, outputs)?;
         return Ok(Targets::Values(values, outputs));
     }
     let array = given.py().import("numpy")?.call_method1("asarray", (given,))?;
@@ -220,8 +218,8 @@ fn targets_of(loss: Loss, given: &Bound<'_, PyAny>, batch: usize, outputs: usize
     if shape.len() != 1 {
         return Err(Error::value("y", "of shape (batch,), one class id a sample", shape_text(&shape)).into());
     }
-    let ids = spec::classes(&array.call_method0("tolist")?.extract::<Vec<i128>>()?, batch)?;
-    spec::class_range(&ids, outputs)?;
+    let ids = data::classes(&array.call_method0("tolist")?.extract::<Vec<i128>>()?, batch)?;
+    data::class_range(&ids, outputs)?;
     Ok(Targets::Classes(ids))
 }
 
@@ -261,10 +259,6 @@ fn double(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 fn seed_of(given: &Bound<'_, PyAny>, last: u64) -> PyResult<u64> {
     Ok(spec::integer("seed", integer("seed", given)?, 0, u64::MAX - last)?)
-}
-
-fn signature_parts(signature: &Signature, values: &Values) -> (String, Vec<(&'static str, Argument)>, String) {
-    (signature.name.to_owned(), signature.arguments(values), signature.text(values))
 }
 
 /// A net's numbers in one of the two dtypes.
@@ -423,7 +417,7 @@ impl Weights {
         y: &Bound<'py, PyAny>,
         loss: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let loss = Loss::new(&Call::parse("loss", &text("loss", loss)?)?)?;
+        let loss = Loss::parse(&text("loss", loss)?)?;
         let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
         either!(&self.handle, numbers => all_gradients(&self.plan, steps(&self.spec), numbers, x, start))
     }
@@ -590,6 +584,12 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>, given: Option
     )
 }
 
+/// The arguments at which an activation, its slope or the slope of its slope jumps.
+#[pyfunction]
+fn kinks(activation: &str) -> PyResult<Vec<f64>> {
+    Ok(Activation::parse(activation)?.kinks())
+}
+
 /// Make a table of samples known; the text of its activation. See `custom::Samples` for what is given.
 #[pyfunction]
 fn custom_activation(
@@ -603,6 +603,32 @@ fn custom_activation(
     Ok(custom::register(name, Samples { borders, cells, values, slopes, kinks })?)
 }
 
+/// One sort of kind, as Python knows it.
+struct Sort {
+    noun: &'static str,
+    /// The constant that lists the names.
+    constant: &'static str,
+    names: fn() -> Vec<&'static str>,
+    resolve: fn(&Call) -> Result<Resolved>,
+}
+
+/// The name of a kind, its parameters, and its canonical text.
+type Resolved = (&'static str, Vec<(&'static str, Argument)>, String);
+
+const fn sort<R: Row>(constant: &'static str) -> Sort {
+    let resolve = |call: &Call| Kind::<R>::new(call).map(|kind| (kind.signature().name, kind.arguments(), kind.text()));
+    Sort { noun: R::NOUN, constant, names: || Kind::<R>::names().collect(), resolve }
+}
+
+static SORTS: [Sort; 6] = [
+    sort::<activation::Row>("ACTIVATIONS"),
+    sort::<init::Row>("INITS"),
+    sort::<norm::Row>("NORMS"),
+    sort::<skip::Row>("SKIPS"),
+    sort::<transform::Row>("WEIGHT_TRANSFORMS"),
+    sort::<loss::Row>("LOSSES"),
+];
+
 /// `(name, parameters, canonical text)` of a kind.
 #[pyfunction]
 fn resolve<'py>(
@@ -610,24 +636,16 @@ fn resolve<'py>(
     kind: &str,
     name: &str,
     params: &Bound<'py, PyDict>,
-) -> PyResult<(String, Bound<'py, PyDict>, String)> {
+) -> PyResult<(&'static str, Bound<'py, PyDict>, String)> {
     let mut call = Call::parse(kind, name)?;
     for (key, value) in params.iter().filter(|(_, value)| !value.is_none()) {
         let key = key.extract::<String>()?;
         let value = argument(&key, &value)?;
         call.arguments.push((Some(key), value));
     }
-    let (name, mut arguments, text) = match kind {
-        "activation" => Activation::new(&call).map(|a| signature_parts(a.signature(), a.values())),
-        "norm" => Norm::new(&call).map(|n| signature_parts(n.signature(), n.values())),
-        "skip" => Skip::new(&call).map(|s| signature_parts(s.signature(), s.values())),
-        "weight_transform" => Transform::new(&call).map(|t| signature_parts(t.signature(), t.values())),
-        "loss" => Loss::new(&call).map(|l| signature_parts(l.signature(), l.values())),
-        _ => Init::new(&call).map(|i| signature_parts(i.signature(), i.values())),
-    }?;
-    if kind == "init" && !arguments.iter().any(|(key, _)| *key == "gain") {
-        arguments.push(("gain", Argument::Number(Init::new(&call)?.gain())));
-    }
+    let sort = SORTS.iter().find(|sort| sort.noun == kind);
+    let sort = sort.ok_or_else(|| Error::unknown("kind", kind, SORTS.iter().map(|sort| sort.noun)))?;
+    let (name, arguments, text) = (sort.resolve)(&call)?;
     let known = PyDict::new(py);
     for (key, value) in arguments {
         match value {
@@ -641,7 +659,7 @@ fn resolve<'py>(
 /// Does this loss take targets, are they class ids, and how does it make one number of them all?
 #[pyfunction]
 fn loss_facts(loss: &str) -> PyResult<(bool, bool, String)> {
-    let loss = Loss::new(&Call::parse("loss", loss)?)?;
+    let loss = Loss::parse(loss)?;
     Ok((loss.takes_targets(), loss.takes_classes(), loss.reduction()))
 }
 
@@ -652,7 +670,7 @@ fn loss_gradient<'py>(
     outputs: &Bound<'py, PyAny>,
     y: &Bound<'py, PyAny>,
 ) -> PyResult<(f64, Bound<'py, PyAny>)> {
-    let loss = Loss::new(&Call::parse("loss", loss)?)?;
+    let loss = Loss::parse(loss)?;
     let given = real_array("outputs", outputs)?;
     let &[batch, columns] = given.shape() else {
         return Err(Error::value("outputs", "of shape (batch, outputs)", shape_text(given.shape())).into());
@@ -692,22 +710,21 @@ fn rows<V: std::borrow::Borrow<[f64]> + Send>(
 /// Expectations of an activation over normal pre-activations of the variances `q`: `(len(q), len(MOMENTS))`.
 #[pyfunction]
 fn moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
-    let activation = Activation::new(&Call::parse("activation", activation)?)?;
+    let activation = Activation::parse(activation)?;
     rows(py, q.len(), Moments::NAMES.len(), move |i| Moments::of(&activation, q[i]).values())
 }
 
 /// `sigma_w` and `q` on the edge of chaos.
 #[pyfunction]
 fn critical_point(activation: &str, sigma_b: f64) -> PyResult<(f64, f64)> {
-    let gain::Critical { sigma_w, q } =
-        gain::critical(&Activation::new(&Call::parse("activation", activation)?)?, sigma_b)?;
+    let gain::Critical { sigma_w, q } = gain::critical(&Activation::parse(activation)?, sigma_b)?;
     Ok((sigma_w, q))
 }
 
 /// The first Hermite coefficients of an activation at the variances `q`: `(len(q), count)`.
 #[pyfunction]
 fn hermite<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, count: usize) -> PyResult<Bound<'py, PyAny>> {
-    let activation = Activation::new(&Call::parse("activation", activation)?)?;
+    let activation = Activation::parse(activation)?;
     rows(py, q.len(), count, move |i| expectation::hermite(&activation, q[i], count))
 }
 
@@ -715,14 +732,14 @@ fn hermite<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, count: usize) ->
 /// and of two samples `E phi phi, E phi' phi', E y phi' y phi'`.
 #[pyfunction]
 fn batch_moments(activation: &str, batch: usize) -> PyResult<[f64; 7]> {
-    Ok(Batch::of(&Activation::new(&Call::parse("activation", activation)?)?, batch).values())
+    Ok(Batch::of(&Activation::parse(activation)?, batch).values())
 }
 
 /// Expectations of an activation over two normal pre-activations of the variances `q` and correlations `c`:
 /// `(len(q), 2)`, columns `E phi(u) phi(v), E phi'(u) phi'(v)`.
 #[pyfunction]
 fn pair_moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, c: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
-    let activation = Activation::new(&Call::parse("activation", activation)?)?;
+    let activation = Activation::parse(activation)?;
     rows(py, q.len().min(c.len()), 2, move |i| {
         let pair = Pair::of(&activation, q[i], c[i]);
         [pair.value, pair.slope]
@@ -769,7 +786,7 @@ fn probe(
         specs: net.map_or_else(|| specs_of(cells), |net| Ok(vec![net.spec.clone()]))?,
         x,
         y,
-        loss: spec::loss(loss.map(|loss| text("loss", loss)).transpose()?.as_deref(), y.is_some())?,
+        loss: data::loss(loss.map(|loss| text("loss", loss)).transpose()?.as_deref(), y.is_some())?,
         batch: batch
             .map(|b| PyResult::Ok(spec::integer("batch", integer("batch", b)?, 1, MOST)? as usize))
             .transpose()?,
@@ -802,7 +819,7 @@ fn gradcheck<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let (py, valid, seed) = (spec.py(), spec_of(spec)?, seed_of(seed, 0)?);
     let batch = spec::integer("batch", integer("batch", batch)?, 1, 1_000_000)? as usize;
-    let loss = loss.map(|loss| PyResult::Ok(Loss::new(&Call::parse("loss", &text("loss", loss)?)?)?)).transpose()?;
+    let loss = loss.map(|loss| PyResult::Ok(Loss::parse(&text("loss", loss)?)?)).transpose()?;
     let plan = Plan::new(&valid);
     // The naive twin keeps a second copy of everything, in vectors of vectors.
     let bytes = 4 * (plan.weight_bytes::<f64>() + plan.pass_bytes::<f64>(batch));
@@ -833,15 +850,12 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // NumPy's C interface is looked up on first use, where Ctrl-C in the middle of it would be a panic: use it now.
     array::<f64>(py, Vec::new(), &[0])?;
     let names = |names: Vec<&'static str>| PyTuple::new(py, names);
-    module.add("ACTIVATIONS", names(activation::names().collect())?)?;
-    module.add("INITS", names(init::names().collect())?)?;
-    module.add("NORMS", names(norm::names().collect())?)?;
-    module.add("SKIPS", names(skip::names().collect())?)?;
-    module.add("WEIGHT_TRANSFORMS", names(transform::names().collect())?)?;
-    module.add("LOSSES", names(loss::names().collect())?)?;
+    for sort in &SORTS {
+        module.add(sort.constant, names((sort.names)())?)?;
+    }
     module.add("COLUMNS", names(COLUMNS.to_vec())?)?;
-    module.add("BATCH", BATCH)?;
     module.add("MOMENTS", names(Moments::NAMES.to_vec())?)?;
+    module.add("BATCH", BATCH)?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }
 
@@ -849,11 +863,11 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::checked::{Checked, activate, activation_facts, cotangent, plan, samples};
+    use super::checked::{Checked, activate, activation_outputs, cotangent, plan, samples};
     #[pymodule_export]
     use super::{
         Weights, batch_moments, build_info, calculate_gain, critical_point, custom_activation, gradcheck, hermite,
-        log2_singular_values, loss_facts, loss_gradient, moments, pair_moments, probe, resolve,
+        kinks, log2_singular_values, loss_facts, loss_gradient, moments, pair_moments, probe, resolve,
     };
 
     #[pymodule_init]

@@ -2,6 +2,7 @@
 
 use crate::backward::{self, Signal, layer};
 use crate::calibrate::{calibrated, factor};
+use crate::data::Data;
 use crate::error::{Cancel, Result};
 use crate::forward::{self, Trace, activation_of, forward};
 use crate::gradients::Start;
@@ -19,15 +20,6 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Data of the caller.
-#[derive(Debug, Clone)]
-pub struct Data<F> {
-    /// Samples, row-major.
-    pub x: Vec<F>,
-    /// Columns of `x`.
-    pub columns: usize,
-}
 
 /// Cells to measure, each over the same seeds.
 #[derive(Debug, Clone)]

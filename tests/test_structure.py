@@ -32,10 +32,10 @@ PYTHON_ORDER = ["_core", "model", "data", "measure", "show", "judge", "cure", "t
 RUST_ORDER = [
     {"error"},
     {"simd", "rng"},
-    {"kernel", "signature", "qr", "distribution", "activation", "custom", "init", "gain", "norm", "skip", "loss"}
+    {"kernel", "signature", "kind", "qr", "distribution", "activation", "init", "gain", "norm", "skip", "loss"}
     | {"transform", "expectation", "jacobi"},
     {"spec"},
-    {"naive"},
+    {"naive", "data"},
     {"threads", "memory"},
     {"forward", "backward", "stats", "plan", "weights"},
     {"calibrate", "gradients", "gradcheck"},

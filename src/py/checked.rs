@@ -3,7 +3,7 @@
 use super::{argument, array, double, integer, optional, per_layer, per_layer_object, text, type_error};
 use crate::activation::Activation;
 use crate::distribution::Distribution;
-use crate::error::{Error, Result};
+use crate::error::Error;
 use crate::init::Init;
 use crate::plan::{Map, Plan, Which};
 use crate::rng::{Role, Stream};
@@ -205,23 +205,18 @@ fn map_of<'py>(py: Python<'py>, map: &Map) -> PyResult<Bound<'py, PyDict>> {
     Ok(result)
 }
 
-/// Features that an activation gives for each of z, and where it or its slope jumps.
+/// Features that an activation gives for each of z: 1, or 1/2 of a gated one, or 2 of a doubled one.
 #[pyfunction]
-pub fn activation_facts(activation: &str) -> PyResult<(f64, Vec<f64>)> {
-    let activation = activation_of(activation)?;
-    Ok((activation.outputs(2) as f64 / 2.0, activation.kinks()))
+pub fn activation_outputs(activation: &str) -> PyResult<f64> {
+    Ok(Activation::parse(activation)?.outputs(2) as f64 / 2.0)
 }
 
 /// Values and slopes of an activation at each z, `(2, len(z))`; of a gated one, those of its gate.
 #[pyfunction]
 pub fn activate<'py>(py: Python<'py>, activation: &str, z: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
-    let (activation, count) = (activation_of(activation)?, z.len());
+    let (activation, count) = (Activation::parse(activation)?, z.len());
     let mut both = vec![0.0; 2 * count];
     let (values, slopes) = both.split_at_mut(count);
     activation.apply(&z, values, slopes);
     array(py, both, &[2, count])
-}
-
-fn activation_of(text: &str) -> Result<Activation> {
-    Activation::new(&crate::signature::Call::parse("activation", text)?)
 }

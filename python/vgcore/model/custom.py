@@ -1,6 +1,7 @@
 """Activations of a user's own: samples of a function, on grids fine enough for a stated error.
 
-The core joins them by cubics (`src/custom.rs`). Here a function is sampled, and what was sampled travels with a spec.
+The core joins them by cubics (`src/activation/custom.rs`). Here a function is sampled, and what was sampled travels
+with a spec.
 """
 
 from __future__ import annotations

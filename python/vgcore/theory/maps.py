@@ -63,7 +63,7 @@ def whole(name: str, value: object, *, least: int, most: int = 10**6) -> int:
 
 def multiplies(activation: str | Activation) -> bool:
     """Whether it is gated: a product of two signals, half as wide as z."""
-    return _core.activation_facts(str(activation))[0] < 1
+    return _core.activation_outputs(str(activation)) < 1
 
 
 def moments(activation: str | Activation, q: ArrayLike) -> dict[str, Floats]:

@@ -100,7 +100,7 @@ class Net:
 
     def share(self, l: int) -> float:
         """Features of a to one of what is activated: gated activations give half as many, crelu twice as many."""
-        return _core.activation_facts(self.plan.layers[l].activation)[0]
+        return _core.activation_outputs(self.plan.layers[l].activation)
 
     def activated(self, l: int, v: Wave) -> tuple[Wave, Back]:
         """The activation a = phi(v)."""

@@ -6,7 +6,9 @@
 
 #![allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 
+use super::{Function, PLAIN, Row};
 use crate::error::{Error, Result};
+use crate::kind::Row as _;
 use crate::signature::{Call, Domain, Param, Signature};
 use crate::simd::{self, Float, Set, Task};
 use std::sync::{PoisonError, RwLock};
@@ -26,7 +28,7 @@ pub struct Samples {
     pub cells: Vec<usize>,
     /// Values at the ends of the cells of each piece, one more than cells: two at a border, which may differ.
     pub values: Vec<f64>,
-    /// Slopes, likewise.
+    /// Slopes at the ends of the cells of each piece, one-sided at a border.
     pub slopes: Vec<f64>,
     /// The borders at which the function bends.
     pub kinks: Vec<f64>,
@@ -44,10 +46,9 @@ struct Piece {
     cells: u32,
 }
 
-/// A function in cubics.
+/// A function, joined of cubics.
 #[derive(Debug)]
 pub struct Table {
-    signature: Signature,
     low: f64,
     high: f64,
     /// The borders between pieces; one belongs to the piece below it.
@@ -58,14 +59,21 @@ pub struct Table {
     kinks: Vec<f64>,
     steepest: f64,
     at_zero: Option<[f64; 2]>,
+}
+
+/// A table that this process knows.
+struct Known {
+    /// The name with the hash of the samples.
+    word: &'static str,
     samples: Samples,
+    row: &'static Row,
 }
 
 /// All tables of this process.
-static TABLES: RwLock<Vec<&'static Table>> = RwLock::new(Vec::new());
+static TABLES: RwLock<Vec<Known>> = RwLock::new(Vec::new());
 
 impl Samples {
-    /// The first thing that is wrong with them.
+    /// Refuse samples that are no table, with the first thing that is wrong with them.
     fn check(&self) -> Result<()> {
         let wrong =
             |what: &str, allowed: &str, got: String| Err(Error::value(&format!("custom: {what}"), allowed, got));
@@ -93,7 +101,7 @@ impl Samples {
         Ok(())
     }
 
-    /// 64 bits of all that is in them (Fowler, Noll and Vo's hash 1a, by words).
+    /// A hash of all numbers in 64 bits (Fowler, Noll and Vo's hash 1a, by words).
     fn hash(&self) -> u64 {
         let lengths = [self.borders.len(), self.kinks.len()].into_iter().chain(self.cells.iter().copied());
         let numbers = [&self.borders, &self.values, &self.slopes, &self.kinks].into_iter().flatten();
@@ -124,7 +132,7 @@ fn joined(powers: [f64; 4], t: f64, beyond: f64) -> (f64, f64) {
     (if beyond == 0.0 || slope == 0.0 { value } else { value + slope * beyond }, slope)
 }
 
-/// Make the table of these samples known; gives the text of the activation, `custom(table=name_x...)`.
+/// Make the table of these samples known. Gives the text of the activation, `custom(table=name_x...)`.
 pub fn register(name: &str, samples: Samples) -> Result<String> {
     const LONGEST: usize = 40;
     let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
@@ -136,22 +144,30 @@ pub fn register(name: &str, samples: Samples) -> Result<String> {
     let word = format!("{name}_x{:016x}", samples.hash());
     let text = format!("{NAME}(table={word})");
     let mut tables = TABLES.write().unwrap_or_else(PoisonError::into_inner);
-    match tables.iter().find(|table| table.word() == word) {
+    match tables.iter().find(|known| known.word == word) {
         Some(known) if known.samples == samples => {}
         Some(_) => {
             return Err(Error::Value(format!("custom: another table is known as '{word}'; choose another name")));
         }
-        None => tables.push(Box::leak(Box::new(Table::new(word, samples)))),
+        None => {
+            // Leaked, for a kind is a plain value whose row lives forever.
+            let word: &'static str = word.leak();
+            let words: &'static [&'static str] = Box::leak(Box::new([word]));
+            let params = Box::leak(Box::new([Param::required("table", Domain::Word(words))]));
+            let signature = Signature { name: NAME, aliases: &[], params };
+            let function = Function::Custom(Table::new(&samples));
+            tables.push(Known { word, samples, row: Box::leak(Box::new(Row { signature, traits: PLAIN, function })) });
+        }
     }
     Ok(text)
 }
 
-/// The table that a call names.
-pub fn find(call: &Call) -> Result<&'static Table> {
+/// The row of the table that a call names.
+pub fn find(call: &Call) -> Result<&'static Row> {
     let tables = TABLES.read().unwrap_or_else(PoisonError::into_inner);
-    let known = || tables.iter().map(|table| table.word()).collect::<Vec<_>>().join(", ");
-    let named = |table: &&&'static Table| table.signature.values("activation", call).is_ok();
-    tables.iter().find(named).copied().ok_or_else(|| {
+    let known = || tables.iter().map(|known| known.word).collect::<Vec<_>>().join(", ");
+    let named = |known: &&Known| known.row.signature.values(Row::NOUN, call).is_ok();
+    tables.iter().find(named).map(|known| known.row).ok_or_else(|| {
         let given = call.arguments.first().map_or_else(|| "nothing".to_owned(), |(_, given)| given.to_string());
         let known = if tables.is_empty() { "none".to_owned() } else { known() };
         Error::Value(format!(
@@ -163,7 +179,7 @@ pub fn find(call: &Call) -> Result<&'static Table> {
 }
 
 impl Table {
-    fn new(word: String, samples: Samples) -> Self {
+    fn new(samples: &Samples) -> Self {
         let (mut pieces, mut cubics) = (Vec::new(), Vec::new());
         let mut first = 0;
         for (&cells, ends) in samples.cells.iter().zip(samples.borders.windows(2)) {
@@ -179,12 +195,8 @@ impl Table {
             }));
             first += cells + 1;
         }
-        // Leaked, as the table is: a signature is made of texts that live forever.
-        let words: &'static [&'static str] = Box::leak(Box::new([&*word.leak()]));
-        let params = Box::leak(Box::new([Param::required("table", Domain::Word(words))]));
         let (low, high) = (samples.borders[0], samples.borders[samples.cells.len()]);
         let mut table = Self {
-            signature: Signature { name: NAME, aliases: &[], params },
             low,
             high,
             inner: samples.borders[1..samples.cells.len()].to_vec(),
@@ -193,14 +205,13 @@ impl Table {
             kinks: samples.kinks.clone(),
             steepest: 0.0,
             at_zero: None,
-            samples,
         };
         table.steepest = table.steepest_slope();
         table.at_zero = table.line_at_zero();
         table
     }
 
-    /// A quadratic is steepest at an end of its cell, or where it turns.
+    /// The largest `|slope|`: a quadratic is steepest at an end of its cell, or where it turns.
     fn steepest_slope(&self) -> f64 {
         let cells = self
             .pieces
@@ -227,20 +238,7 @@ impl Table {
         Some([begins(false)?, begins(true)?])
     }
 
-    /// Its name with its hash.
-    fn word(&self) -> &'static str {
-        match self.signature.params[0].domain {
-            Domain::Word([word]) => word,
-            _ => unreachable!("a table has one name"),
-        }
-    }
-
-    /// How it is written.
-    pub fn signature(&self) -> &Signature {
-        &self.signature
-    }
-
-    /// Where it bends.
+    /// The arguments at which the function bends.
     pub fn kinks(&self) -> &[f64] {
         &self.kinks
     }
@@ -255,7 +253,7 @@ impl Table {
         self.at_zero
     }
 
-    /// `z`, or the end beyond which it lies.
+    /// `z`, or the end of the table beyond which it lies.
     #[inline(always)]
     fn inside(&self, z: f64) -> f64 {
         let inside = if z > self.high { self.high } else { z };
@@ -354,7 +352,7 @@ mod tests {
 
     fn known(name: &str, samples: Samples) -> Activation {
         let text = register(name, samples).unwrap();
-        let activation = Activation::new(&Call::parse("activation", &text).unwrap()).unwrap();
+        let activation = Activation::parse(&text).unwrap();
         assert_eq!(activation.text(), text);
         activation
     }
@@ -404,8 +402,7 @@ mod tests {
         assert_ne!(register("square", other).unwrap(), text);
         // z^2 is no line at 0.
         assert_eq!(known("square", samples).at_zero(), None);
-        let unknown = Call::parse("activation", "custom(square_x0000000000000000)").unwrap();
-        let message = Activation::new(&unknown).unwrap_err().to_string();
+        let message = Activation::parse("custom(square_x0000000000000000)").unwrap_err().to_string();
         assert!(
             message.contains("has no table 'square_x0000000000000000'") && message.contains("from_json"),
             "{message}"
