@@ -17,7 +17,7 @@ from typing import Any
 from compare import commit
 
 import vgcore as vg
-from vgcore import bench
+from vgcore.shell import bench
 
 TURNS = 3
 DEPTHS = range(2, 101, 2)

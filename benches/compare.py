@@ -29,7 +29,7 @@ TARGETS = {  # width, batch: floor and aim of the probe, floor and aim of the ex
 
 def run(threads: int | None) -> dict[str, Any]:
     """The record of one run."""
-    command = [sys.executable, "-c", "from vgcore.cli import main; main()", "bench", "--json"]
+    command = [sys.executable, "-c", "from vgcore.shell.commands import main; main()", "bench", "--json"]
     command += ["--shapes", ",".join(f"{width}x{batch}" for width, batch in TARGETS)]
     command += [] if threads is None else ["--threads", str(threads)]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)

@@ -24,7 +24,8 @@ from typing import Any
 import numpy as np
 
 import vgcore as vg
-from vgcore import compat
+from vgcore.judge import foreign
+from vgcore.judge.foreign.seen import see
 
 LIMIT = 1.5  # decades: 32-fold
 SAMPLES, CLASSES = 64, 10
@@ -102,12 +103,12 @@ def said(spec: vg.MLP) -> dict[str, str]:
     words = {"vgcore": vg.diagnose(spec, seed=JUDGE_SEED, **given).verdict}
     passes = []
     for seed in range(JUDGE_SEED, JUDGE_SEED + 3):
-        state = spec.init(seed=seed, x=given["x"] if spec.init == "lsuv" else None).state_dict()
-        passes.append(compat.measure(spec, state, given["x"], y=given["y"], loss=given["loss"], seed=seed))
-    for preset in compat.PRESETS:
-        found = compat.judge(preset, passes)
-        words[preset] = compat.verdict(found)
-        words[f"{preset}, any report"] = "sick" if compat.flagged(found) else "healthy"
+        net = spec.init(seed=seed, x=given["x"] if spec.init == "lsuv" else None)
+        passes.append(see(net, given["x"], y=given["y"], loss=given["loss"], seed=seed))
+    for preset in foreign.PRESETS:
+        found = foreign.fired(preset, passes)
+        words[preset] = foreign.of_gradients(found)
+        words[f"{preset}, any report"] = "sick" if foreign.flagged(found) else "healthy"
     return words
 
 

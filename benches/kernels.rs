@@ -11,7 +11,6 @@ use vgcore::error::Cancel;
 use vgcore::init::Distribution;
 use vgcore::kernel::{Matrix, Panels, outer};
 use vgcore::rng::{Role, Stream};
-use vgcore::signature::Call;
 use vgcore::simd::{self, Float, Lanes, Set, Task, Vector};
 
 /// Multiply-adds in as many independent chains as hide their latency.
@@ -104,7 +103,7 @@ fn per_element<F: Float>(name: &str) {
         "normal" => time(|| stream.normal(&mut out)),
         "uniform" => time(|| stream.uniform(0.0, 1.0, &mut out)),
         _ => {
-            let activation = Activation::new(&Call::parse("activation", name).expect("a row")).expect("a row");
+            let activation = Activation::parse(name).expect("a row");
             time(|| activation.apply(&z, &mut out, &mut slope))
         }
     };
@@ -148,7 +147,7 @@ fn main() {
     if wants("orthogonal") {
         [16, 32, 64, 128, 256, 512, 1024].into_iter().for_each(orthogonal);
     }
-    for name in ["normal", "uniform"].into_iter().chain(vgcore::activation::names()).filter(|name| wants(name)) {
+    for name in ["normal", "uniform"].into_iter().chain(Activation::names()).filter(|name| wants(name)) {
         per_element::<f32>(name);
         per_element::<f64>(name);
     }

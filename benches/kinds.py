@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 import vgcore as vg
-from vgcore import bench
+from vgcore.shell import bench
 
 SHAPES = [(64, 32, 64), (256, 32, 64), (256, 256, 64)]
 KINDS: dict[str, dict[str, Any]] = {"plain": {}, "batch norm": {"norm": "batch"}, "highway": {"skip": "highway"}}

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import vgcore as vg
-from vgcore import compat, plot
-from vgcore.evidence import Evidence
-from vgcore.rules import RULES
+from vgcore import plot
+from vgcore.judge import foreign
+from vgcore.judge.evidence import Evidence
+from vgcore.judge.rules import RULES
 
 HERE = Path(__file__).parent
 
@@ -119,7 +120,7 @@ def rule_list() -> str:
 def presets() -> str:
     """What the rule sets of other tools hold."""
     body: list[tuple[object, ...]] = []
-    for name, preset in compat.PRESETS.items():
+    for name, preset in foreign.PRESETS.items():
         body.append((f"`{name}`", preset.title, ", ".join(rule.id for rule in preset.rules), preset.left_out))
     return rows(("preset", "tool", "rules", "left out"), body)
 

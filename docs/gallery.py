@@ -22,9 +22,9 @@ from PIL import Image
 
 import vgcore as vg
 from vgcore import reference
+from vgcore.measure.result import Signal
 from vgcore.plot.axes import COLORS, QUIET, REFERENCE
 from vgcore.plot.measured import LABELS
-from vgcore.probe import Signal
 
 BLUE, ORANGE = COLORS[:2]
 

@@ -23,7 +23,7 @@ impl<F: Float> Watch<F> for Take<F> {
         }
         true
     }
-    fn slopes(&mut self, _: usize, _: &Activation, _: &Panels<F>) {}
+    fn phi(&mut self, _: usize, _: &Activation, _: &Scaled<F>, _: &Scaled<F>, _: &Panels<F>) {}
     fn a(&mut self, _: usize, _: &Scaled<F>) -> bool {
         true
     }

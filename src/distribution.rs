@@ -1,37 +1,38 @@
-//! How the entries of one tensor are made: a distribution, drawn from a stream.
+//! Distributions of the entries of a tensor: how they are drawn from a stream, and their mean and variance.
 
 use crate::error::{Cancel, Result};
+use crate::expectation::quadrature::{END, FINE, integrate};
 use crate::qr::Columns;
 use crate::rng::{Stream, Truncated};
 use crate::simd::Float;
 
-/// How the entries of one tensor are made.
+/// The law of the entries of one tensor.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Distribution {
-    /// Every entry is this.
+    /// One number for every entry.
     Constant(f64),
-    /// Between two bounds.
+    /// Uniforms between two bounds.
     Uniform(f64, f64),
-    /// With a mean and a standard deviation.
+    /// Normals with a mean and a standard deviation.
     Normal(f64, f64),
-    /// A normal with this mean and standard deviation, given that it lies between two bounds.
+    /// Normals with this mean and standard deviation that are known to lie between two bounds.
     TruncatedNormal {
-        /// Mean before truncation.
+        /// The mean before truncation.
         mean: f64,
-        /// Standard deviation before truncation.
+        /// The standard deviation before truncation.
         std: f64,
         /// The least value.
         low: f64,
         /// The largest value.
         high: f64,
     },
-    /// This on the diagonal, zeros elsewhere.
+    /// A number on the diagonal, zeros elsewhere.
     Eye(f64),
-    /// Normals of which each column has so many set to zero.
+    /// Normals, of which so many are set to zero in each column.
     Sparse {
-        /// Zeros a column.
+        /// The number of zeros in a column.
         zeros: usize,
-        /// Standard deviation of the others.
+        /// The standard deviation of the other entries.
         std: f64,
     },
     /// Haar-distributed orthonormal rows or columns times a gain.
@@ -60,9 +61,41 @@ impl Distribution {
         largest == 0.0
     }
 
+    /// The name of the law.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Constant(_) => "constant",
+            Self::Uniform(..) => "uniform",
+            Self::Normal(..) => "normal",
+            Self::TruncatedNormal { .. } => "truncated_normal",
+            Self::Eye(_) => "eye",
+            Self::Sparse { .. } => "sparse",
+            Self::Orthogonal(_) => "orthogonal",
+            Self::Mirrored { .. } => "mirrored",
+        }
+    }
+
     /// Are all singular values equal, so that none is the largest?
     pub fn is_isometry(&self) -> bool {
         !self.is_zero() && matches!(self, Self::Orthogonal(_) | Self::Eye(_) | Self::Mirrored { .. })
+    }
+
+    /// Mean and variance of an entry that is picked at random from a `rows x columns` tensor.
+    pub fn moments(&self, rows: usize, columns: usize) -> [f64; 2] {
+        let longer = rows.max(columns) as f64;
+        match *self {
+            Self::Constant(value) => [value, 0.0],
+            Self::Uniform(low, high) => [0.5 * (low + high), (high - low) * (high - low) / 12.0],
+            Self::Normal(mean, std) => [mean, std * std],
+            Self::TruncatedNormal { mean, std, low, high } => truncated(mean, std, low, high),
+            Self::Eye(size) => [size / longer, size * size * (longer - 1.0) / (longer * longer)],
+            Self::Sparse { zeros, std } => [0.0, std * std * (rows - zeros) as f64 / rows as f64],
+            Self::Orthogonal(gain) => [0.0, gain * gain / longer],
+            Self::Mirrored { gain, rows: both_rows, columns: both_columns } => {
+                let halved = |length: usize, both: bool| if both { length / 2 } else { length };
+                Self::Orthogonal(gain).moments(halved(rows, both_rows), halved(columns, both_columns))
+            }
+        }
     }
 
     /// Draw a `rows x columns` tensor in C order.
@@ -124,6 +157,34 @@ impl Distribution {
     }
 }
 
+/// Mean and variance of a normal that lies between two bounds.
+///
+/// Both are integrals here, for the closed forms are differences of nearly equal numbers where the bounds are close to
+/// each other or far from the mean. Distances are from the point of the interval that is nearest to the mean.
+fn truncated(mean: f64, std: f64, low: f64, high: f64) -> [f64; 2] {
+    let start = mean.clamp(low, high);
+    let near = (start - mean) / std;
+    // Beyond this end the density is below 1e-31 of its largest value.
+    let reach = near.hypot(END);
+    let ends = [((low - mean) / std).max(-reach) - near, 0.0, ((high - mean) / std).min(reach) - near];
+    let length = ends[2] - ends[0];
+    if length.is_nan() || length == 0.0 {
+        return [start, 0.0];
+    }
+    let ends = ends.map(|end| end / length);
+    let density = |t: f64| libm::exp(-0.5 * length * t * (length * t + 2.0 * near));
+    let (mut all, mut first, mut second) = (0.0, 0.0, 0.0);
+    integrate(&FINE, &ends, density, |t, share| {
+        all += share;
+        first += share * t;
+    });
+    // The two halves of a symmetric law cancel to the last bit: its mean is not 1e-17 but 0.
+    let middle = if high - mean == mean - low { 0.0 } else { first / all };
+    integrate(&FINE, &ends, density, |t, share| second += share * (t - middle) * (t - middle));
+    let unit = std * length;
+    [start + unit * middle, unit * unit * second / all]
+}
+
 /// Set so many entries of each column to zero: those whose keys are the smallest, which makes every choice as likely.
 fn clear<F: Float>(
     keys: Stream,
@@ -141,7 +202,7 @@ fn clear<F: Float>(
     let mut drawn = vec![0.0_f64; rows];
     for column in 0..columns {
         cancel.check()?;
-        // The same keys for both dtypes.
+        // The keys are drawn in f64, so that both dtypes have the same zeros.
         keys.after(column * stride).uniform(0.0, 1.0, &mut drawn);
         let mut order = (0..rows).collect::<Vec<_>>();
         order.sort_by(|&i, &j| drawn[i].total_cmp(&drawn[j]));
@@ -150,8 +211,8 @@ fn clear<F: Float>(
     Ok(())
 }
 
-/// Unit normals to this mean and standard deviation. Rounded to the type first: a draw kept and rescaled has the bits
-/// of one made anew.
+/// Turn unit normals into normals of this mean and standard deviation. Both are rounded to the type first: a draw that
+/// is kept and rescaled has the bits of one made anew.
 pub fn rescale<F: Float>(units: &mut [F], mean: f64, std: f64) {
     let (mean, std) = (F::of(mean), F::of(std));
     units.iter_mut().for_each(|n| *n = *n * std + mean);
@@ -213,6 +274,31 @@ mod tests {
                 assert_eq!(entry, sign * block[i % 2 * 3 + j % 3]);
             }
         }
+    }
+
+    #[test]
+    fn moments_of_a_truncated_normal_are_closed_forms_and_keep_their_digits_where_these_lose_them() {
+        let law = |mean, std, low, high| Distribution::TruncatedNormal { mean, std, low, high };
+        let close = |found: f64, exact: f64| assert!((found / exact - 1.0).abs() < 1e-14, "{found} {exact}");
+        let pdf = |z: f64| libm::exp(-0.5 * z * z) / std::f64::consts::TAU.sqrt();
+        let cdf = |z: f64| 0.5 * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2);
+        for (mean, std, low, high) in [(0.0, 1.0, -2.0, 2.0), (1.0, 0.5, 0.3, 1.2), (-3.0, 2.0, -4.0, 90.0)] {
+            let [a, b] = [low, high].map(|bound| (bound - mean) / std);
+            let inside = cdf(b) - cdf(a);
+            let shift = (pdf(a) - pdf(b)) / inside;
+            let exact = 1.0 + (a * pdf(a) - b * pdf(b)) / inside - shift * shift;
+            assert!((law(mean, std, low, high).moments(1, 1)[0] - (mean + std * shift)).abs() < 1e-14 * std);
+            close(law(mean, std, low, high).moments(1, 1)[1], std * std * exact);
+        }
+        // A short interval is a uniform, and a far one an exponential up to terms of 1 / z^2.
+        close(law(0.0, 1.0, 0.5, 0.5 + 1e-8).moments(1, 1)[1], (0.5 + 1e-8 - 0.5_f64).powi(2) / 12.0);
+        for sign in [-1.0, 1.0] {
+            let (low, high) = if sign < 0.0 { (-500.0, -30.0) } else { (30.0, 500.0) };
+            assert!((900.0 * law(0.0, 1.0, low, high).moments(1, 1)[1] - 1.0).abs() < 7.0 / 900.0);
+            assert!((sign * law(0.0, 1.0, low, high).moments(1, 1)[0] - 30.0 - 1.0 / 30.0).abs() < 3.0 / 27000.0);
+        }
+        // No interval at all is left of a gain of 0.
+        assert_eq!(law(0.0, 0.0, 0.0, 0.0).moments(1, 1), [0.0, 0.0]);
     }
 
     #[test]

@@ -1,9 +1,9 @@
-//! The one error type, and the request to stop. They know nothing of Python.
+//! The one error type, and the request to stop. Neither knows of Python.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What can go wrong before or during a computation.
+/// An error before or during a computation.
 ///
 /// A run that diverges is not an error: it is a result.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -20,13 +20,13 @@ pub enum Error {
         *needed as f64 / GIB, *available as f64 / GIB
     )]
     Memory {
-        /// What would have been computed.
+        /// The computation that did not start.
         what: String,
         /// Bytes that the job needs.
         needed: u128,
         /// Bytes that the machine can still give.
         available: u64,
-        /// What would reduce the need.
+        /// Advice on how to need less.
         hint: &'static str,
     },
     /// The caller asked to stop.
@@ -37,17 +37,17 @@ pub enum Error {
 const GIB: f64 = (1_u64 << 30) as f64;
 
 impl Error {
-    /// "`name` must be `allowed`, got `given`".
+    /// The error of a bad value: "`name` must be `allowed`, got `given`".
     pub fn value(name: &str, allowed: &str, given: impl std::fmt::Display) -> Self {
         Self::Value(format!("{name} must be {allowed}, got {given}"))
     }
 
-    /// The same sentence for a wrong type.
+    /// The error of a wrong type: "`name` must be `allowed`, got `given`".
     pub fn type_of(name: &str, allowed: &str, given: impl std::fmt::Display) -> Self {
         Self::Type(format!("{name} must be {allowed}, got {given}"))
     }
 
-    /// An unknown name: the nearest match and all choices.
+    /// The error of an unknown name, with the nearest match and all choices.
     pub fn unknown<'a>(kind: &str, given: &str, choices: impl Iterator<Item = &'a str> + Clone) -> Self {
         let all = choices.clone().collect::<Vec<_>>().join(", ");
         let near = choices

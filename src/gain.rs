@@ -1,4 +1,4 @@
-//! Gains: what an activation does to the size of normal signals, and the weights that make up for it.
+//! Gains: the effect of an activation on the size of normal signals, and the weights that make up for it.
 //!
 //! `z` is standard normal throughout.
 
@@ -132,11 +132,10 @@ fn solve(activation: &Activation, sigma_b: f64) -> Result<Critical> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signature::Call;
     use std::f64::consts::TAU;
 
     fn activation(text: &str) -> Activation {
-        Activation::new(&Call::parse("activation", text).unwrap()).unwrap()
+        Activation::parse(text).unwrap()
     }
 
     #[test]

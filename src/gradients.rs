@@ -1,11 +1,12 @@
 //! Explicit gradients of one net, and the losses that start them.
 
+use crate::activation::Activation;
 use crate::backward;
 use crate::error::{Cancel, Result};
 use crate::forward::{Trace, forward};
 use crate::kernel::{Matrix, Panels, Scaled, Tensor, outer_rows};
 use crate::loss::{Loss, Targets};
-use crate::part::{Collect, Linear, Module, Owner, Part, Signal, TensorId, Which};
+use crate::part::{Collect, Linear, Module, Owner, Part, Signal, TensorId, Watch, Which};
 use crate::plan::{Place, Plan};
 use crate::simd::{Float, exponent_of, times_power_of_two};
 use crate::skip;
@@ -199,6 +200,38 @@ pub fn output<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], cancel: &Can
     let mut trace = Trace::default();
     plan.check_batch(x.len() / plan.columns)?;
     Ok(pass(plan, weights, x, &mut trace, cancel)?.to_rows())
+}
+
+/// Of every row of a probe `z`, what its activation gets and what that gives, on row-major samples.
+pub fn signals<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], cancel: &Cancel) -> Result<Vec<[Tensor<F>; 3]>> {
+    let nothing = || std::array::from_fn(|_| Tensor { values: Vec::new(), exponent: 0 });
+    let mut signals = Signals(plan.rows.iter().map(|_| nothing()).collect());
+    let (mut trace, columns) = (Trace::default(), plan.columns);
+    trace.set_input(plan, x.len() / columns, |sample, feature| x[sample * columns + feature]);
+    forward(plan, weights, &mut trace, 0..plan.depth(), &mut signals, cancel)?;
+    Ok(signals.0)
+}
+
+/// Keeps what the forward pass computes of every row.
+struct Signals<F>(Vec<[Tensor<F>; 3]>);
+
+fn tensor<F: Float>(signal: &Scaled<F>) -> Tensor<F> {
+    Tensor { values: signal.panels.to_rows(), exponent: signal.exponent }
+}
+
+impl<F: Float> Watch<F> for Signals<F> {
+    fn z(&mut self, row: usize, z: &Scaled<F>) -> bool {
+        self.0[row][0] = tensor(z);
+        true
+    }
+    fn phi(&mut self, row: usize, _: &Activation, z: &Scaled<F>, a: &Scaled<F>, _: &Panels<F>) {
+        self.0[row][1] = tensor(z);
+        self.0[row][2] = tensor(a);
+    }
+    fn a(&mut self, _: usize, _: &Scaled<F>) -> bool {
+        true
+    }
+    fn h(&mut self, _: usize, _: &Scaled<F>) {}
 }
 
 /// All gradients of a net on row-major samples. `spell` sees every tensor of the parameters and pre-activations.

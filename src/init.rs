@@ -1,4 +1,4 @@
-//! Initialisations: one row each, the rule that turns a layer's place in the net and parameters into a distribution.
+//! Initialisations: one row each, with the rule that makes a distribution of parameters and a layer's place in the net.
 //!
 //! `fan_in` is the number of columns of `W`, `fan_out` the number of its rows. `gain` multiplies every entry, but for
 //! the `kaiming` rows, where it is the number in the formula of the standard deviation. Names and semantics are those
@@ -9,28 +9,13 @@ pub use crate::distribution::{Distribution, rescale};
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::gain::{self, Critical, critical};
-use crate::signature::{Call, Default, Domain, Param, Signature, Values, find};
+use crate::kind::{self, Kind};
+use crate::signature::{Call, Default, Domain, Param, Signature, Values};
 
 use Distribution::{Constant, Eye, Mirrored, Normal, Orthogonal, Sparse, TruncatedNormal, Uniform};
 
 /// An initialisation with its parameters.
-#[derive(Clone, Copy)]
-pub struct Init {
-    row: &'static Row,
-    values: Values,
-}
-
-impl std::fmt::Debug for Init {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text())
-    }
-}
-
-impl PartialEq for Init {
-    fn eq(&self, other: &Self) -> bool {
-        self.text() == other.text()
-    }
-}
+pub type Init = Kind<Row>;
 
 /// A linear map's place in a net.
 #[derive(Debug, Clone, Copy)]
@@ -47,7 +32,7 @@ pub struct Place<'a> {
     pub blocks: usize,
     /// Layers of the residual branch that the map is part of; 0 outside of any.
     pub block: usize,
-    /// Is it the last of its branch?
+    /// Is the map the last of the branch?
     pub ends_branch: bool,
     /// The activation that the map feeds; `None` for the readout.
     pub activation: Option<&'a Activation>,
@@ -63,7 +48,8 @@ impl Place<'_> {
 
 type Rule = fn(&Values, &Place<'_>) -> Distribution;
 
-struct Row {
+/// An initialisation of the table.
+pub struct Row {
     signature: Signature,
     weight: Rule,
     /// Biases that this init brings when the spec names no bias init.
@@ -85,7 +71,7 @@ const fn row(name: &'static str, aliases: &'static [&'static str], params: &'sta
     Row { signature, weight, bias: ZEROS, vector: None, check, depends_on_depth: false, calibrates: false }
 }
 
-/// The same for an init that asks for no fans, and that a bias may have too.
+/// A row that asks for no fans, so that a bias may have this init too.
 const fn plain(name: &'static str, params: &'static [Param], rule: Rule) -> Row {
     Row { vector: Some(rule), ..row(name, &[], params, rule) }
 }
@@ -144,7 +130,7 @@ fn variance_scaling(p: &Values, at: &Place<'_>) -> Distribution {
 }
 
 fn check_bounds(p: &Values, _: &Place<'_>) -> Result<()> {
-    /// Beyond, probabilities leave the range of f64.
+    /// The number of standard deviations beyond which probabilities leave the range of f64.
     const FAR: f64 = 30.0;
     let [mean, std, low, high, _] = *p;
     if low >= high {
@@ -292,12 +278,12 @@ static TABLE: [Row; 27] = [
             |p, at| Normal(0.0, over_root(p[2] * p[0], at.fan_in)),
         )
     },
-    // The same on the edge of chaos of the layer's activation.
+    // A mean_field init on the edge of chaos of the layer's activation.
     Row {
         bias: |p, at| Normal(0.0, if at.layer.is_some() { p[0] } else { 0.0 }),
         check: |p, at| edge(p, at).map(|_| ()),
         ..row("critical", &[], &[Param::new("sigma_b", Domain::NonNegative, 0.0), GAIN], |p, at| {
-            // What `check` refused has no weights.
+            // `check` has refused a place without an edge: it has no weights.
             Normal(0.0, over_root(p[1] * edge(p, at).map_or(f64::NAN, |edge| edge.sigma_w), at.fan_in))
         })
     },
@@ -319,28 +305,40 @@ fn torch_uniform(gain: f64, at: &Place<'_>) -> Distribution {
     Uniform(-bound, bound)
 }
 
-/// The canonical names, in the order of the table.
-pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    TABLE.iter().map(|row| row.signature.name)
-}
+impl kind::Row for Row {
+    const NOUN: &'static str = "init";
 
-impl Init {
-    /// The init that a call describes.
-    pub fn new(call: &Call) -> Result<Self> {
+    fn table() -> &'static [Self] {
+        &TABLE
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn unlisted(call: &Call) -> Result<Option<&'static Self>> {
         if ["rezero", "skipinit"].contains(&call.name.as_str()) {
             return Err(Error::Value(format!(
                 "'{}' is no init but a branch that is multiplied by a learnable scalar: use skip=\"rezero\"",
                 call.name
             )));
         }
-        let row = find("init", &TABLE, |row| &row.signature, &call.name)?;
-        let init = Self { row, values: row.signature.values("init", call)? };
-        // A place that no row refuses: what is left are parameters.
-        init.check(&Place::readout(2, 2))?;
-        Ok(init)
+        Ok(None)
     }
 
-    /// The same for the bias of a spec.
+    fn check(&self, values: &Values) -> Result<()> {
+        // A place that no row refuses: what is left are parameters.
+        (self.check)(values, &Place::readout(2, 2))
+    }
+
+    fn derived(&self, values: &Values) -> Option<(&'static str, f64)> {
+        let gain = self.signature.params.iter().position(|param| param.default == Default::Derived)?;
+        values[gain].is_nan().then(|| (self.signature.params[gain].name, kaiming_gain(values)))
+    }
+}
+
+impl Kind<Row> {
+    /// The init that a call describes for biases; an error for one that a vector cannot have.
     pub fn for_bias(call: &Call) -> Result<Self> {
         let of_vectors = TABLE.iter().filter(|row| row.vector.is_some()).map(|row| row.signature.name);
         match TABLE.iter().find(|row| row.signature.answers_to(&call.name)) {
@@ -354,27 +352,6 @@ impl Init {
         }
     }
 
-    /// How it is written.
-    pub fn signature(&self) -> &'static Signature {
-        &self.row.signature
-    }
-
-    /// Parameter values in the order of the signature.
-    pub fn values(&self) -> &Values {
-        &self.values
-    }
-
-    /// The canonical spelling.
-    pub fn text(&self) -> String {
-        self.row.signature.text(&self.values)
-    }
-
-    /// The gain in use, given or derived.
-    pub fn gain(&self) -> f64 {
-        let given = self.row.signature.params.iter().position(|p| p.name == "gain").map_or(1.0, |i| self.values[i]);
-        if given.is_nan() { kaiming_gain(&self.values) } else { given }
-    }
-
     /// Refuse a place that this init has no numbers for.
     pub fn check(&self, place: &Place<'_>) -> Result<()> {
         (self.row.check)(&self.values, place)
@@ -385,7 +362,7 @@ impl Init {
         (self.row.weight)(&self.values, place)
     }
 
-    /// The distribution of a bias under the spec's `bias` init, `None` for what this init brings.
+    /// The distribution of a bias under the bias init that a spec names, or the one that this init brings for `None`.
     pub fn bias(&self, named: Option<&Self>, place: &Place<'_>) -> Distribution {
         match named {
             None => (self.row.bias)(&self.values, place),
@@ -393,7 +370,7 @@ impl Init {
         }
     }
 
-    /// Is this bias init what the init brings anyway, wherever a map stands? Two fans tell.
+    /// Does this init bring that bias anyway, wherever a map stands? Two fans tell.
     pub fn brings(&self, named: &Self) -> bool {
         let places = [2, 3].map(|fan| Place::readout(fan, fan));
         let hidden = places.map(|place| Place { layer: Some(0), ..place });
@@ -414,9 +391,11 @@ impl Init {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Cancel;
+    use crate::rng::{Role, Stream};
 
     fn init(text: &str) -> Init {
-        Init::new(&Call::parse("init", text).unwrap()).unwrap()
+        Init::parse(text).unwrap()
     }
 
     fn weight(text: &str, fan_in: usize, fan_out: usize) -> Distribution {
@@ -437,6 +416,73 @@ mod tests {
         // He et al. 2015, section 2.2: sqrt(2 / (9 c)) for c input channels of a 3x3 filter.
         for (channels, std) in [(64, 0.058_926), (128, 0.041_667), (256, 0.029_463), (512, 0.020_833)] {
             assert!(matches!(weight("kaiming_normal", 9 * channels, 1), Normal(_, s) if (s - std).abs() < 1e-6));
+        }
+    }
+
+    #[test]
+    fn every_init_has_the_variance_of_its_closed_form_and_of_its_draws() {
+        let tanh = Activation::parse("tanh").unwrap();
+        let place = Place { layer: Some(0), blocks: 4, block: 2, activation: Some(&tanh), ..Place::readout(24, 50) };
+        let (fan_in, fan_out) = (24.0, 50.0);
+        // A unit normal between -2 and 2.
+        let cut = 1.0 - 4.0 * libm::exp(-2.0) / std::f64::consts::TAU.sqrt() / libm::erf(2_f64.sqrt());
+        let table = [
+            ("zeros", 0.0, 0.0),
+            ("constant(0.3)", 0.3, 0.0),
+            ("ones", 1.0, 0.0),
+            ("uniform", 0.5, 1.0 / 12.0),
+            ("uniform(-1, 3)", 1.0, 16.0 / 12.0),
+            ("normal", 0.0, 1.0),
+            ("normal(2, 0.1)", 2.0, 0.01),
+            ("trunc_normal", 0.0, cut),
+            ("eye", 1.0 / fan_out, 49.0 / 2500.0),
+            ("xavier_uniform", 0.0, 2.0 / (fan_in + fan_out)),
+            ("xavier_normal", 0.0, 2.0 / (fan_in + fan_out)),
+            ("glorot_normal", 0.0, 2.0 / (fan_in + fan_out)),
+            ("kaiming_uniform", 0.0, 2.0 / fan_in),
+            ("kaiming_normal", 0.0, 2.0 / fan_in),
+            ("kaiming_normal(mode=fan_out, nonlinearity=linear)", 0.0, 1.0 / fan_out),
+            ("he_normal", 0.0, 2.0 / fan_in),
+            ("lecun_uniform", 0.0, 1.0 / fan_in),
+            ("lecun_normal", 0.0, 1.0 / fan_in),
+            ("variance_scaling", 0.0, 1.0 / fan_in),
+            ("variance_scaling(3, fan_avg, uniform)", 0.0, 6.0 / (fan_in + fan_out)),
+            ("sparse(0.1)", 0.0, 1e-4 * 45.0 / fan_out),
+            ("orthogonal", 0.0, 1.0 / fan_out),
+            ("scaled_uniform_orthogonal", 0.0, 1.0 / fan_in),
+            // A block of 25 rows and its mirror image.
+            ("looks_linear", 0.0, 1.0 / 25.0),
+            ("lsuv", 0.0, 1.0 / fan_out),
+            ("fixup", 0.0, 2.0 / fan_in / 4.0),
+            ("mean_field(1.5)", 0.0, 2.25 / fan_in),
+            ("critical", 0.0, 1.0 / fan_in),
+            ("mup", 0.0, 1.0 / fan_in),
+            ("depth_mup", 0.0, 1.0 / fan_in),
+            ("torch_default", 0.0, 1.0 / (3.0 * fan_in)),
+        ];
+        for name in Init::names() {
+            assert!(table.iter().any(|(text, ..)| init(text).signature().name == name), "{name} is not in the table");
+        }
+        for (text, mean, variance) in table {
+            let law = init(text).weight(&place);
+            let [first, second] = law.moments(50, 24);
+            assert!((first - mean).abs() <= 1e-15 * mean, "{text}: {first}");
+            assert!((second - variance).abs() <= 2e-14 * variance, "{text}: {second}");
+            let mut drawn = vec![0.0_f64; 400 * 1200];
+            for (seed, out) in drawn.chunks_exact_mut(1200).enumerate() {
+                law.fill(Stream::new(seed as u64, 0, Role::Weight), 50, 24, out, &Cancel::default()).unwrap();
+            }
+            let count = drawn.len() as f64;
+            let found = drawn.iter().sum::<f64>() / count;
+            let spread = drawn.iter().map(|w| (w - found) * (w - found)).sum::<f64>() / count;
+            // Five standard deviations of the mean, and of the mean square of normals.
+            assert!((found - mean).abs() <= 5.0 * (variance / count).sqrt() + 1e-10 * mean.abs(), "{text}: {found}");
+            assert!((spread - variance).abs() <= 5.0 * (2.0 / count).sqrt() * variance + 1e-20, "{text}: {spread}");
+        }
+        // A readout has another variance with three of them.
+        let readout = Place::readout(24, 50);
+        for (text, variance) in [("mup", fan_in.powi(-2)), ("depth_mup", fan_in.powi(-2)), ("fixup", 0.0)] {
+            assert!((init(text).weight(&readout).moments(50, 24)[1] - variance).abs() <= 1e-15 * variance, "{text}");
         }
     }
 

@@ -7,7 +7,7 @@
 pub mod activation;
 pub mod backward;
 pub mod calibrate;
-pub mod custom;
+pub mod data;
 mod distribution;
 pub mod error;
 pub mod expectation;
@@ -20,6 +20,7 @@ pub mod init;
 pub mod jacobi;
 #[allow(clippy::inline_always)] // The same.
 pub mod kernel;
+pub mod kind;
 pub mod loss;
 pub mod memory;
 pub mod naive;

@@ -3,22 +3,22 @@
 //! Names, parameters and reductions are those of torch. Where a loss has a kink its derivative is the subgradient of
 //! the smallest size, torch's documented rule: 0 for `mae` at equality and for `hinge` at a margin of exactly 1.
 
-use crate::error::Result;
-use crate::signature::{Call, Domain, Param, Signature, Values, find};
+use crate::kind::{self, Kind};
+use crate::signature::{Domain, Param, Signature, Values};
 
-/// What the output is compared with.
+/// The targets that the output is compared with.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
     /// One class id a sample.
     Classes(Vec<usize>),
     /// Numbers, row-major, and how many a sample.
     Values(Vec<f64>, usize),
-    /// Nothing: the loss is of the output alone.
+    /// No targets: the loss is of the output alone.
     Absent,
 }
 
 impl Targets {
-    /// Those of some samples.
+    /// The targets of some samples.
     pub fn of(&self, rows: &[usize]) -> Self {
         match self {
             Self::Classes(ids) => Self::Classes(rows.iter().map(|&row| ids[row]).collect()),
@@ -32,40 +32,30 @@ impl Targets {
 }
 
 /// A loss function with its parameters.
-#[derive(Clone, Copy)]
-pub struct Loss {
-    row: &'static Row,
-    values: Values,
-}
-
-impl std::fmt::Debug for Loss {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.text())
-    }
-}
+pub type Loss = Kind<Row>;
 
 /// The value, and the derivative by the output.
 enum Rule {
-    /// Of one output and its target, with what targets may be and the outputs where value or slope jumps; the mean is
-    /// over all elements.
+    /// A function of one output and its target, with the targets that are allowed and the outputs where value or slope
+    /// jumps. The mean is over all elements.
     Element(fn(&Values, f64, f64) -> (f64, f64), Allowed, Kinks),
-    /// The same, but the mean is over samples only.
+    /// A function of one output and its target. The mean is over samples only.
     Sample(fn(&Values, f64, f64) -> (f64, f64)),
-    /// Of all outputs of a sample and its class id; the gradient is written to the last argument.
+    /// A function of all outputs of a sample and its class id, which writes the gradient to the last argument.
     Classes(fn(&Values, &[f64], usize, &mut [f64]) -> f64),
-    /// Of one output alone; the mean is over samples only.
+    /// A function of one output alone. The mean is over samples only.
     Output(fn(f64) -> (f64, f64)),
 }
 
 /// The outputs at which the slope, or the slope of the slope, jumps for a target.
 type Kinks = fn(&Values, f64) -> Vec<f64>;
 
-/// What targets may be.
+/// The numbers that may be targets.
 #[derive(Debug, Clone, Copy)]
 pub struct Allowed {
-    /// Is it a target?
+    /// Is the number a target?
     pub holds: fn(f64) -> bool,
-    /// The words for what is.
+    /// The words for all numbers that are.
     pub words: &'static str,
     /// The target that a number from 0 to 1 stands for.
     draw: fn(f64) -> f64,
@@ -77,7 +67,8 @@ const SIGN: Allowed = Allowed { holds: |t| t.abs() == 1.0, words: "-1 or 1", dra
 
 const SMOOTH: Kinks = |_, _| Vec::new();
 
-struct Row {
+/// A loss of the table.
+pub struct Row {
     signature: Signature,
     rule: Rule,
 }
@@ -164,44 +155,30 @@ fn cross_entropy(p: &Values, y: &[f64], class: usize, gradient: &mut [f64]) -> f
     libm::log1p(beside) + (1.0 - smoothing) * (largest - y[class]) + all
 }
 
-/// The canonical names, in the order of the table.
-pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    TABLE.iter().map(|row| row.signature.name)
+impl kind::Row for Row {
+    const NOUN: &'static str = "loss";
+
+    fn table() -> &'static [Self] {
+        &TABLE
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
 }
 
-impl Loss {
-    /// The loss that a call describes.
-    pub fn new(call: &Call) -> Result<Self> {
-        let row = find("loss", &TABLE, |row| &row.signature, &call.name)?;
-        Ok(Self { row, values: row.signature.values("loss", call)? })
-    }
-
-    /// How it is written.
-    pub fn signature(&self) -> &'static Signature {
-        &self.row.signature
-    }
-
-    /// Its parameters, in the order of the signature.
-    pub fn values(&self) -> &Values {
-        &self.values
-    }
-
-    /// The canonical spelling.
-    pub fn text(&self) -> String {
-        self.row.signature.text(&self.values)
-    }
-
-    /// Does it take class ids?
+impl Kind<Row> {
+    /// Does the loss take class ids?
     pub fn takes_classes(&self) -> bool {
         matches!(self.row.rule, Rule::Classes(_))
     }
 
-    /// Does it take targets at all?
+    /// Does the loss take targets at all?
     pub fn takes_targets(&self) -> bool {
         !matches!(self.row.rule, Rule::Output(_))
     }
 
-    /// Which numbers are targets.
+    /// The numbers that may be targets.
     pub fn allowed(&self) -> Allowed {
         if let Rule::Element(_, allowed, _) = self.row.rule { allowed } else { ANY }
     }
@@ -223,12 +200,12 @@ impl Loss {
         if let Rule::Element(_, _, kinks) = self.row.rule { kinks(&self.values, target) } else { Vec::new() }
     }
 
-    /// `mean` or `sum`?
+    /// Is the reduction a sum, and not a mean?
     fn sums(&self) -> bool {
         self.values[self.row.signature.params.len() - 1] == 1.0
     }
 
-    /// How the losses become one number, and over what: `mean over all elements`.
+    /// The reduction in words: how the losses become one number, and over what, as in `mean over all elements`.
     pub fn reduction(&self) -> String {
         let over = if matches!(self.row.rule, Rule::Element(..)) { "all elements" } else { "the batch" };
         format!("{} over {over}", REDUCTIONS[usize::from(self.sums())])
@@ -275,9 +252,10 @@ impl Loss {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::signature::{Argument, Call};
 
     fn loss(text: &str) -> Loss {
-        Loss::new(&Call::parse("loss", text).unwrap()).unwrap()
+        Loss::parse(text).unwrap()
     }
 
     /// Loss and gradient of one sample on numbers.
@@ -302,7 +280,7 @@ mod tests {
     fn gradients_agree_with_central_differences() {
         let y = [0.3, -1.2, 0.8, 2.0, 0.1, -0.4];
         let calls = ["huber(0.5)", "huber(delta=3)", "cross_entropy(0.1)", "cross_entropy(label_smoothing=1)"];
-        for name in names().chain(calls) {
+        for name in Loss::names().chain(calls) {
             let targets = if loss(name).takes_classes() {
                 Targets::Classes(vec![2, 0])
             } else if !loss(name).takes_targets() {
@@ -317,7 +295,7 @@ mod tests {
             };
             for reduction in REDUCTIONS {
                 let mut call = Call::parse("loss", name).unwrap();
-                call.arguments.push((Some("reduction".to_owned()), crate::signature::Argument::Word(reduction.into())));
+                call.arguments.push((Some("reduction".to_owned()), Argument::Word(reduction.into())));
                 let loss = Loss::new(&call).unwrap();
                 let (_, gradient) = loss.evaluate(&y, 3, &targets);
                 for (i, g) in gradient.iter().enumerate() {
@@ -402,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_value_that_is_not_finite_stays_so() {
-        for name in names().filter(|name| !loss(name).takes_classes() && loss(name).takes_targets()) {
+        for name in Loss::names().filter(|name| !loss(name).takes_classes() && loss(name).takes_targets()) {
             assert!(on_values(name, &[f64::NAN], &[1.0]).0.is_nan(), "{name}");
         }
         assert!(loss("output_sum").evaluate(&[f64::NAN], 1, &Targets::Absent).0.is_nan());

@@ -1,4 +1,4 @@
-//! What memory there is, and that what was freed is used again.
+//! The memory that there is, and how the allocator comes to use freed memory again.
 
 use crate::error::{Error, Result};
 use std::sync::Once;

@@ -1,29 +1,19 @@
 //! Normalisations: one row each. Forward and backward are in `part/normalise.rs`.
 //!
-//! Every one is `xhat = (z - mean) / sqrt(var + eps)` and then `weight * xhat + bias`, weight 1 and bias 0 at
+//! Each is `xhat = (z - mean) / sqrt(var + eps)` and then `weight * xhat + bias`, weight 1 and bias 0 at
 //! initialisation; they differ in what the statistics are taken over. Names and defaults are those of `torch.nn`.
 
-use crate::error::Result;
 use crate::kernel::Along;
-use crate::signature::{Call, Domain, Param, Signature, Values, find};
+use crate::kind::{self, Kind};
+use crate::signature::{Domain, Param, Signature};
 
 /// A normalisation with its parameters.
-#[derive(Debug, Clone, Copy)]
-pub struct Norm {
-    row: &'static Row,
-    values: Values,
-}
+pub type Norm = Kind<Row>;
 
-impl PartialEq for Norm {
-    fn eq(&self, other: &Self) -> bool {
-        self.text() == other.text()
-    }
-}
-
-#[derive(Debug)]
-struct Row {
+/// A normalisation of the table.
+pub struct Row {
     signature: Signature,
-    /// What the statistics are taken along.
+    /// The axis along which statistics are taken.
     along: Along,
     /// Is the mean taken away, and a bias added?
     centres: bool,
@@ -52,33 +42,19 @@ static TABLE: [Row; 3] = [
     },
 ];
 
-/// The canonical names, in the order of the table.
-pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    TABLE.iter().map(|row| row.signature.name)
+impl kind::Row for Row {
+    const NOUN: &'static str = "norm";
+
+    fn table() -> &'static [Self] {
+        &TABLE
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
 }
 
-impl Norm {
-    /// The normalisation that a call describes.
-    pub fn new(call: &Call) -> Result<Self> {
-        let row = find("norm", &TABLE, |row| &row.signature, &call.name)?;
-        Ok(Self { row, values: row.signature.values("norm", call)? })
-    }
-
-    /// How it is written.
-    pub fn signature(&self) -> &'static Signature {
-        &self.row.signature
-    }
-
-    /// Parameter values in the order of the signature.
-    pub fn values(&self) -> &Values {
-        &self.values
-    }
-
-    /// The canonical spelling.
-    pub fn text(&self) -> String {
-        self.row.signature.text(&self.values)
-    }
-
+impl Kind<Row> {
     /// Does it need more than one sample? One alone is its own mean, and nothing is left of it.
     pub fn needs_samples(&self) -> bool {
         self.row.along == Along::Samples

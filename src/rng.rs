@@ -10,7 +10,7 @@ pub use crate::simd::Truncated;
 /// The version of the mapping from (seed, layer, role, index) to numbers.
 pub const STREAM_VERSION: u32 = 2;
 
-/// What a stream is for.
+/// The tensor that a stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u32)]
 pub enum Role {
@@ -26,7 +26,7 @@ pub enum Role {
     ReadoutWeight = 4,
     /// Biases of the readout.
     ReadoutBias = 5,
-    /// Which rows of the data form the batch.
+    /// The rows of the data that form the batch.
     Batch = 6,
     /// Directions of a gradient check.
     Direction = 7,
@@ -44,13 +44,13 @@ const LOW_BITS: u32 = 16;
 /// Added to a role for the stream that says which of its elements count.
 const COMPANION: u32 = 32;
 
-/// One stream of numbers.
+/// A stream of numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Stream {
     seed: u64,
     layer: u32,
     role: u32,
-    /// The first block.
+    /// The number of the first block.
     first: u64,
 }
 

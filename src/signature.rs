@@ -1,16 +1,16 @@
-//! Names and parameters of kinds: the text `leaky_relu(0.1)` to values, and back to its one canonical spelling.
+//! Names and parameters of kinds: from a text such as `leaky_relu(0.1)` to values, and back to the one canonical text.
 //!
-//! A kind (an activation, an init) is a row of a table; its [`Signature`] says how it is written.
+//! A kind, such as an activation or an init, is a row of a table; the [`Signature`] of the row says how it is written.
 
 use crate::error::{Error, Result};
 
-/// Most parameters a kind may have.
+/// The most parameters that a kind may have.
 pub const MAX_PARAMS: usize = 5;
 
-/// Values of a kind's parameters in the order of its signature; a derived one is NaN.
+/// The values of a kind's parameters in the order of the signature; a derived one is NaN.
 pub type Values = [f64; MAX_PARAMS];
 
-/// What a parameter may be.
+/// The values that a parameter may have.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Domain {
     /// Any finite number.
@@ -25,14 +25,14 @@ pub enum Domain {
     Word(&'static [&'static str]),
 }
 
-/// What a parameter is when it is not given.
+/// The value of a parameter that is not given.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Default {
-    /// This value.
+    /// A fixed value.
     Is(f64),
-    /// It must be given.
+    /// None: the parameter must be given.
     Required,
-    /// The kind works it out from its other parameters.
+    /// A value that the kind works out from its other parameters.
     Derived,
 }
 
@@ -41,9 +41,9 @@ pub enum Default {
 pub struct Param {
     /// The keyword.
     pub name: &'static str,
-    /// What is allowed.
+    /// The values that are allowed.
     pub domain: Domain,
-    /// What it is when left out.
+    /// The value when it is left out.
     pub default: Default,
 }
 
@@ -59,7 +59,7 @@ impl Param {
     }
 }
 
-/// How a kind is written.
+/// The name and the parameters of a kind.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Signature {
     /// The canonical name.
@@ -226,14 +226,6 @@ impl Signature {
             .collect::<Vec<_>>();
         if written.is_empty() { self.name.to_owned() } else { format!("{}({})", self.name, written.join(", ")) }
     }
-}
-
-/// The row of `table` that a call names.
-pub fn find<'t, T>(kind: &str, table: &'t [T], signature: fn(&T) -> &Signature, name: &str) -> Result<&'t T> {
-    table
-        .iter()
-        .find(|row| signature(row).answers_to(name))
-        .ok_or_else(|| Error::unknown(kind, name, table.iter().map(|row| signature(row).name)))
 }
 
 #[cfg(test)]

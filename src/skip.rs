@@ -1,9 +1,9 @@
-//! Skip connections: one row each. `x` is the input of a block, `F(x)` what its layers make of it.
+//! Skip connections: one row each. `x` is the input of a block, `F(x)` the output of the layers in it.
 
-use crate::error::Result;
-use crate::signature::{Call, Domain, Param, Signature, Values, find};
+use crate::kind::{self, Kind};
+use crate::signature::{Domain, Param, Signature};
 
-/// How what is around a block joins what comes through it.
+/// The way in which the input of a block joins the output of the layers in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Join {
     /// `x + branch_scale * F(x)`.
@@ -16,7 +16,7 @@ pub enum Join {
     Concatenate,
 }
 
-/// Where the activation of a layer stands in a net with skips.
+/// The place of the activation of a layer in a net with skips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// Within each layer, so that what is added has been activated: `x + phi(W x)`.
@@ -32,21 +32,11 @@ pub enum Order {
 const ORDERS: [Order; 4] = [Order::After, Order::Linear, Order::Post, Order::Pre];
 const ORDER: Param = Param::new("order", Domain::Word(&["after", "linear", "post", "pre"]), 0.0);
 
-/// A kind of skip with its parameters.
-#[derive(Debug, Clone, Copy)]
-pub struct Skip {
-    row: &'static Row,
-    values: Values,
-}
+/// A skip connection with its parameters.
+pub type Skip = Kind<Row>;
 
-impl PartialEq for Skip {
-    fn eq(&self, other: &Self) -> bool {
-        self.text() == other.text()
-    }
-}
-
-#[derive(Debug)]
-struct Row {
+/// A skip connection of the table.
+pub struct Row {
     signature: Signature,
     join: Join,
 }
@@ -76,39 +66,25 @@ static TABLE: [Row; 4] = [
     Row { signature: Signature { name: "dense", aliases: &[], params: &[] }, join: Join::Concatenate },
 ];
 
-/// The canonical names, in the order of the table.
-pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    TABLE.iter().map(|row| row.signature.name)
+impl kind::Row for Row {
+    const NOUN: &'static str = "skip";
+
+    fn table() -> &'static [Self] {
+        &TABLE
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
 }
 
-impl Skip {
-    /// The skip that a call describes.
-    pub fn new(call: &Call) -> Result<Self> {
-        let row = find("skip", &TABLE, |row| &row.signature, &call.name)?;
-        Ok(Self { row, values: row.signature.values("skip", call)? })
-    }
-
-    /// How it is written.
-    pub fn signature(&self) -> &'static Signature {
-        &self.row.signature
-    }
-
-    /// Parameter values in the order of the signature.
-    pub fn values(&self) -> &Values {
-        &self.values
-    }
-
-    /// The canonical spelling.
-    pub fn text(&self) -> String {
-        self.row.signature.text(&self.values)
-    }
-
-    /// How its two ways join.
+impl Kind<Row> {
+    /// The way in which input and output of a block join.
     pub fn join(&self) -> Join {
         self.row.join
     }
 
-    /// Where activations stand.
+    /// The place of activations.
     pub fn order(&self) -> Order {
         self.parameter("order").map_or(Order::After, |order| ORDERS[order as usize])
     }
@@ -118,7 +94,7 @@ impl Skip {
         self.parameter("alpha").unwrap_or(1.0)
     }
 
-    /// What every gate bias starts from.
+    /// The value that every gate bias starts from.
     pub fn gate_bias(&self) -> f64 {
         self.parameter("gate_bias").unwrap_or(0.0)
     }
@@ -126,9 +102,5 @@ impl Skip {
     /// The factor of the drawn gate weights.
     pub fn gate_gain(&self) -> f64 {
         self.parameter("gate_gain").unwrap_or(1.0)
-    }
-
-    fn parameter(&self, name: &str) -> Option<f64> {
-        self.row.signature.params.iter().zip(self.values).find(|(param, _)| param.name == name).map(|(_, v)| v)
     }
 }

@@ -282,7 +282,7 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
         squares.is_finite()
     }
 
-    fn slopes(&mut self, row: usize, activation: &Activation, slopes: &Panels<F>) {
+    fn phi(&mut self, row: usize, activation: &Activation, _: &Scaled<F>, _: &Scaled<F>, slopes: &Panels<F>) {
         let saturated = slopes.count_below(F::of(SATURATED * activation.steepest()));
         self.set(row, [(Column::Saturated, saturated as f64 / (slopes.batch() * slopes.features()) as f64)]);
     }

@@ -1,4 +1,4 @@
-//! How many threads, and the one place where they start.
+//! The number of threads, and the one place where they start.
 //!
 //! Threads live as long as their job. A shared pool was tried: it made small jobs wait for the runs of others, kept the
 //! threads of every count ever asked for, and had to be rebuilt after `fork`.
@@ -39,9 +39,9 @@ pub fn share(count: usize, first: impl FnOnce(), other: impl Fn() + Sync) {
     });
 }
 
-/// `f` of every index below `count`, in order, on so many threads.
+/// The values of `f` at every index below `count`, in order, worked out by so many threads.
 pub fn each<T: Send>(count: usize, threads: usize, cancel: &Cancel, f: impl Fn(usize) -> T + Sync) -> Result<Vec<T>> {
-    /// Indices taken at a time.
+    /// The number of indices that a thread takes at a time.
     const CHUNK: usize = 16;
     let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count)));
     let work = || {

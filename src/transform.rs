@@ -1,29 +1,21 @@
-//! What hidden weights go through before they are used: one row each, the transform beside the way back of a gradient.
+//! Weight transforms, which hidden weights go through before they are used: one row each, the transform beside the way
+//! back of a gradient.
 
 use crate::error::{Cancel, Result};
-use crate::signature::{Call, Domain, Param, Signature, Values, find};
+use crate::kind::{self, Kind};
+use crate::signature::{Domain, Param, Signature};
 
 /// A weight transform with its parameters.
-#[derive(Debug, Clone, Copy)]
-pub struct Transform {
-    row: &'static Row,
-    values: Values,
-}
+pub type Transform = Kind<Row>;
 
-impl PartialEq for Transform {
-    fn eq(&self, other: &Self) -> bool {
-        self.text() == other.text()
-    }
-}
-
-#[derive(Debug)]
-struct Row {
+/// A weight transform of the table.
+pub struct Row {
     signature: Signature,
-    kind: Kind,
+    rule: Rule,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum Rule {
     Standardized,
     Spectral,
 }
@@ -37,7 +29,7 @@ static TABLE: [Row; 2] = [
             aliases: &["standardize"],
             params: &[Param::new("gain", Domain::Positive, 1.0), Param::new("eps", Domain::NonNegative, 0.0)],
         },
-        kind: Kind::Standardized,
+        rule: Rule::Standardized,
     },
     // Miyato et al. 2018, arXiv:1802.05957: w / s with s the largest singular value.
     Row {
@@ -46,16 +38,23 @@ static TABLE: [Row; 2] = [
             aliases: &["spectral"],
             params: &[Param::new("gain", Domain::Positive, 1.0)],
         },
-        kind: Kind::Spectral,
+        rule: Rule::Spectral,
     },
 ];
 
-/// The canonical names, in the order of the table.
-pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-    TABLE.iter().map(|row| row.signature.name)
+impl kind::Row for Row {
+    const NOUN: &'static str = "weight_transform";
+
+    fn table() -> &'static [Self] {
+        &TABLE
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
 }
 
-/// What the way back of a gradient needs beside the transformed weights.
+/// The numbers that the way back of a gradient needs beside the transformed weights.
 #[derive(Debug, Clone)]
 pub enum Back {
     /// `gain / (std sqrt(fan_in))` of each row, and the scale of the transformed rows, `gain / sqrt(fan_in)`.
@@ -64,38 +63,17 @@ pub enum Back {
     Spectral(f64, Vec<f64>, Vec<f64>),
 }
 
-impl Transform {
-    /// The transform that a call describes.
-    pub fn new(call: &Call) -> Result<Self> {
-        let row = find("weight_transform", &TABLE, |row| &row.signature, &call.name)?;
-        Ok(Self { row, values: row.signature.values("weight_transform", call)? })
-    }
-
-    /// How it is written.
-    pub fn signature(&self) -> &'static Signature {
-        &self.row.signature
-    }
-
-    /// Parameter values in the order of the signature.
-    pub fn values(&self) -> &Values {
-        &self.values
-    }
-
-    /// The canonical spelling.
-    pub fn text(&self) -> String {
-        self.row.signature.text(&self.values)
-    }
-
-    /// Does it ask which singular value is the largest?
+impl Kind<Row> {
+    /// Does the transform ask which singular value is the largest?
     pub fn by_singular_value(&self) -> bool {
-        self.row.kind == Kind::Spectral
+        self.row.rule == Rule::Spectral
     }
 
     /// Transform a matrix with so many columns, in C order.
     pub fn apply(&self, weights: &mut [f64], columns: usize, cancel: &Cancel) -> Result<Back> {
         let gain = self.values[0];
-        match self.row.kind {
-            Kind::Standardized => {
+        match self.row.rule {
+            Rule::Standardized => {
                 let (count, scale, eps) = (columns as f64, gain / (columns as f64).sqrt(), self.values[1]);
                 let row = |row: &mut [f64]| {
                     // A constant row has no direction to standardise, and its mean may be rounded: it becomes zero.
@@ -115,7 +93,7 @@ impl Transform {
                 };
                 Ok(Back::Standardized(weights.chunks_exact_mut(columns).map(row).collect(), scale))
             }
-            Kind::Spectral => {
+            Rule::Spectral => {
                 if weights.iter().all(|w| *w == 0.0) {
                     return Ok(Back::Spectral(0.0, vec![0.0; weights.len() / columns], vec![0.0; columns]));
                 }
@@ -131,10 +109,10 @@ impl Transform {
 }
 
 impl Back {
-    /// From the gradient of the transformed weights, in C order, to that of the weights, in its place.
+    /// Turn the gradient of the transformed weights, in C order, into that of the weights.
     pub fn gradient(&self, transformed: &[f64], gradient: &mut [f64], columns: usize) {
         match self {
-            // As of a layer norm: with x = w_hat / scale, dw = factor (g - mean(g) - x mean(g x)).
+            // The gradient of a layer norm: with x = w_hat / scale, dw = factor (g - mean(g) - x mean(g x)).
             Self::Standardized(factors, scale) => {
                 let rows = gradient.chunks_exact_mut(columns).zip(transformed.chunks_exact(columns)).zip(factors);
                 for ((gradient, transformed), factor) in rows {
@@ -171,10 +149,11 @@ fn unit(weights: &[f64]) -> f64 {
 
 /// The largest singular value with its left and right vector.
 ///
-/// By Lanczos' process on `W^T W` with full reorthogonalisation: power iteration needs thousands of steps where the two
-/// largest values of a random matrix lie close, and a gradient is only right where the vectors have converged.
+/// All three come from Lanczos' process on `W^T W` with full reorthogonalisation. Power iteration needs thousands of
+/// steps where the two largest values of a random matrix lie close, and a gradient is only right where the vectors have
+/// converged.
 fn singular(weights: &[f64], columns: usize, cancel: &Cancel) -> Result<(f64, Vec<f64>, Vec<f64>)> {
-    /// Steps before a restart from the best vector so far, so that memory stays small.
+    /// The number of steps before a restart from the best vector so far, so that memory stays small.
     const STEPS: usize = 40;
     let rows = weights.len() / columns;
     let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
@@ -193,7 +172,7 @@ fn singular(weights: &[f64], columns: usize, cancel: &Cancel) -> Result<(f64, Ve
         }
         out
     };
-    // Any start that no matrix is likely to be orthogonal to.
+    // Any start will do that no matrix is likely to be orthogonal to.
     let mut start = (0..columns).map(|i| 1.0 + 0.5 * libm::sin(1.0 + i as f64)).collect::<Vec<_>>();
     normalise(&mut start);
     let mut best = (0.0, vec![0.0; rows], start.clone());
@@ -317,7 +296,7 @@ mod tests {
 
     #[test]
     fn equal_weights_become_zero_and_let_no_gradient_pass() {
-        let transform = Transform::new(&Call::parse("weight_transform", "weight_standardization").unwrap()).unwrap();
+        let transform = Transform::parse("weight_standardization").unwrap();
         for columns in 1..40 {
             let (mut weights, mut gradient) = (vec![0.05; 2 * columns], numbers(2 * columns));
             let back = transform.apply(&mut weights, columns, &Cancel::default()).unwrap();
@@ -329,7 +308,7 @@ mod tests {
     #[test]
     fn weights_of_any_size_give_the_same_net_and_flat_ones_give_nothing() {
         for text in ["weight_standardization", "spectral_norm"] {
-            let transform = Transform::new(&Call::parse("weight_transform", text).unwrap()).unwrap();
+            let transform = Transform::parse(text).unwrap();
             let through = |size: f64| {
                 let (mut w, mut gradient) = (numbers(20), numbers(20));
                 w.iter_mut().for_each(|w| *w *= size);
@@ -347,7 +326,7 @@ mod tests {
             assert_eq!(through(0.0), (vec![0.0; 20], vec![0.0; 20]), "{text}");
         }
         // 0.1 + ... + 0.1 over 7 is not 0.1.
-        let transform = Transform::new(&Call::parse("weight_transform", "weight_standardization").unwrap()).unwrap();
+        let transform = Transform::parse("weight_standardization").unwrap();
         let mut flat = vec![0.1; 7];
         transform.apply(&mut flat, 7, &Cancel::default()).unwrap();
         assert_eq!(flat, [0.0; 7]);
@@ -356,7 +335,7 @@ mod tests {
     #[test]
     fn gradients_agree_with_central_differences() {
         for text in ["weight_standardization", "weight_standardization(2, 0.1)", "spectral_norm(1.5)"] {
-            let transform = Transform::new(&Call::parse("weight_transform", text).unwrap()).unwrap();
+            let transform = Transform::parse(text).unwrap();
             let (rows, columns) = (4, 5);
             let (w, direction) = (numbers(rows * columns), numbers(2 * rows * columns).split_off(rows * columns));
             let value = |w: &[f64]| {

@@ -3,12 +3,11 @@
 //! `VGCORE_EXHAUSTIVE=1` tries every one of the 2^32 `float32` instead of one in a thousand: minutes for each
 //! instruction set.
 
-use vgcore::activation::{self, Activation};
-use vgcore::signature::Call;
+use vgcore::activation::Activation;
 use vgcore::simd::{Float, exponent_of, times_power_of_two};
 
 fn activation(text: &str) -> Activation {
-    Activation::new(&Call::parse("activation", text).unwrap()).unwrap()
+    Activation::parse(text).unwrap()
 }
 
 /// All names, and some with parameters.
@@ -17,7 +16,7 @@ fn every() -> Vec<Activation> {
         ["leaky_relu(-1.5)", "elu(2)", "gelu(tanh)", "softplus(3, 10)", "hardtanh(0, 2)", "rrelu(1, 2)", "celu(0.7)"];
     let more = ["threshold(-0.5, 2)", "softshrink(2)", "sin(30)", "squareplus(0.1)", "snake(5)"];
     // Without parameters a threshold has no value.
-    let plain = activation::names().filter(|name| *name != "threshold");
+    let plain = Activation::names().filter(|name| *name != "threshold");
     plain.chain(given).chain(more).map(activation).collect()
 }
 

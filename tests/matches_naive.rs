@@ -3,18 +3,17 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 use std::collections::BTreeSet;
-use vgcore::activation::{self, Activation, Shape};
+use vgcore::activation::{Activation, Shape};
 use vgcore::error::Cancel;
 use vgcore::gradcheck::gradcheck;
 use vgcore::gradients::{Start, gradients, output};
-use vgcore::init;
+use vgcore::init::Init;
 use vgcore::kernel::Tensor;
 use vgcore::naive::{self, Net, Pass, Rows, Tensors, part, rows};
 use vgcore::part::Part;
 use vgcore::plan::{Plan, Quantity};
 use vgcore::rng::{Role, Stream};
 use vgcore::run::{Job, drawn, probe};
-use vgcore::signature::Call;
 use vgcore::simd::Float;
 use vgcore::spec::{BranchScale, PerLayer, Request, Spec};
 use vgcore::stats::{COLUMNS, Columns};
@@ -36,7 +35,7 @@ fn optional(all: &'static [&'static str]) -> impl Strategy<Value = Option<String
 /// These inits, or all of them; a required parameter is given.
 fn inits_of(some: &'static [&'static str]) -> impl Strategy<Value = String> {
     // Not every width and activation has these.
-    let all = init::names().filter(|name| !["looks_linear", "critical"].contains(name));
+    let all = Init::names().filter(|name| !["looks_linear", "critical"].contains(name));
     let all = all.filter(|name| some.is_empty() || some.contains(name)).collect::<Vec<_>>();
     words(&all).prop_map(|name| match name.as_str() {
         "constant" => "constant(0.05)".to_owned(),
@@ -61,12 +60,12 @@ const LEVELLED: &[&str] = &["threshold", "hardtanh", "relu6", "hardsigmoid"];
 
 fn activation_of(name: &str) -> Activation {
     let text = if name == "threshold" { "threshold(-0.1, 0.3)" } else { name };
-    Activation::new(&Call::parse("activation", text).unwrap()).unwrap()
+    Activation::parse(text).unwrap()
 }
 
 /// Activations, the kinked ones or not, by what they do to the width of a layer.
 fn activations_of(kinked: bool, shapes: &'static [Shape]) -> impl Strategy<Value = String> {
-    let all = activation::names().map(activation_of);
+    let all = Activation::names().map(activation_of);
     let all = all.filter(|a| shapes.contains(&a.shape()) && (kinked || a.kinks().is_empty()));
     proptest::sample::select(all.map(|a| a.text()).collect::<Vec<_>>())
 }

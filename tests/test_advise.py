@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 
 import vgcore as vg
 from strategies import fields, over_examples, valid
-from vgcore import _core, options
-from vgcore.advise import SHOWN, _candidates, badness
-from vgcore.evidence import Evidence
-from vgcore.spec import FIELDS
+from vgcore import _core
+from vgcore.cure.search import SHOWN, _candidates, badness
+from vgcore.judge.evidence import Evidence
+from vgcore.model.mlp import FIELDS
+from vgcore.shell import options
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from test_cli import COMMAND, run
-from vgcore import bench, cli
+from vgcore.shell import bench, commands
 
 TINY = (8, 4, 3)
 
@@ -66,7 +66,7 @@ def test_a_net_too_large_to_stay_clear_of_kinks_may_differ_a_little_more() -> No
 
 def test_the_shell_compares_with_numpy_alone_and_says_who_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "torch", "jax")
-    done = CliRunner().invoke(cli.app, ["bench", "--shapes", "8x4x3", "--rounds", "1"])
+    done = CliRunner().invoke(commands.app, ["bench", "--shapes", "8x4x3", "--rounds", "1"])
     assert done.exit_code == 0, done.output
     for words in ("torch is not installed", "JAX is not installed", "NumPy 2" if np.__version__[0] == "2" else "NumPy"):
         assert words in done.output
@@ -97,8 +97,8 @@ def test_an_interrupt_shows_what_was_finished(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(bench, "compare", interrupted)
     monkeypatch.setattr(os, "_exit", sys.exit)
-    done = CliRunner().invoke(cli.app, ["bench", "--shapes", "8x4x3", "--rounds", "1"])
-    assert done.exit_code == cli.INTERRUPTED
+    done = CliRunner().invoke(commands.app, ["bench", "--shapes", "8x4x3", "--rounds", "1"])
+    assert done.exit_code == commands.INTERRUPTED
     assert "probe: " in done.output
     assert "gradients: " not in done.output
     assert "interrupted: 1 of 2 comparisons" in done.output
@@ -110,7 +110,7 @@ def test_an_interrupt_ends_a_run_of_all_rivals_without_a_crash() -> None:
         time.sleep(5)  # imports take a part of it
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED, err
+    assert process.returncode == commands.INTERRUPTED, err
     assert "Traceback" not in err
 
 
@@ -128,7 +128,7 @@ def test_an_interrupt_ends_a_run_of_all_rivals_without_a_crash() -> None:
 )
 def test_bad_input_is_one_clear_error_and_returns_2(arguments: list[str], words: list[str]) -> None:
     done = run("bench", *arguments)
-    assert done.returncode == cli.USAGE
+    assert done.returncode == commands.USAGE
     assert done.stdout == ""
     for word in words:
         assert word in done.stderr, done.stderr

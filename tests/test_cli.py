@@ -19,9 +19,11 @@ import numpy as np
 import pytest
 
 import vgcore as vg
-from vgcore import cli, compat, options, report
+from vgcore.judge.foreign import PRESETS
+from vgcore.shell import commands, options
+from vgcore.show import text as report
 
-COMMAND = [sys.executable, "-c", "from vgcore.cli import main; main()"]
+COMMAND = [sys.executable, "-c", "from vgcore.shell.commands import main; main()"]
 SMALL = ["--width", "8", "--seeds", "2"]
 
 
@@ -141,7 +143,7 @@ def test_whole_numbers_are_classes_or_values_as_the_loss_says(tmp_path: Path) ->
     (cell,) = json.loads(run("probe", "--data", str(path), "--loss", "mse", "--depth", "2", "--json", *SMALL).stdout)
     assert (cell["loss"], cell["spec"]["out_features"]) == ("mse", 1)
     refused = run("probe", "--data", str(path), "--depth", "2", *SMALL)
-    assert refused.returncode == cli.USAGE
+    assert refused.returncode == commands.USAGE
     assert "200000 to 200008" in refused.stderr
     assert "--loss mse" in refused.stderr
 
@@ -207,7 +209,7 @@ def test_a_table_of_long_texts_loses_nothing_on_a_narrow_terminal() -> None:
 
 def test_a_run_that_diverges_is_a_row_and_returns_1() -> None:
     done = run("sweep", "--depth", "2,200", "--activation", "softplus", "--init", "normal(std=100)", *SMALL)
-    assert done.returncode == cli.DIVERGED
+    assert done.returncode == commands.DIVERGED
     assert "exploding" in done.stdout
     assert "non-finite" in done.stdout
 
@@ -268,7 +270,7 @@ def test_a_run_that_diverges_is_a_row_and_returns_1() -> None:
 )
 def test_bad_input_is_one_clear_error_and_returns_2(arguments: list[str], words: list[str], tmp_path: Path) -> None:
     done = run(*arguments, cwd=tmp_path)
-    assert done.returncode == cli.USAGE
+    assert done.returncode == commands.USAGE
     assert done.stdout == ""
     for word in words:
         assert word in done.stderr, done.stderr
@@ -282,7 +284,7 @@ def test_an_interrupt_keeps_and_shows_what_was_finished(tmp_path: Path) -> None:
         time.sleep(4)  # imports take a part of it
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)
-    assert process.returncode == cli.INTERRUPTED, err
+    assert process.returncode == commands.INTERRUPTED, err
     assert (found := re.search(r"interrupted: (\d+) of 2999 cells", err))
     assert 0 < int(found[1]) < 2999
     assert f"{found[1]} cells x 8 seeds" in out
@@ -355,7 +357,7 @@ def test_a_diagnosis_in_the_shell_is_the_one_of_python() -> None:
 def test_a_diagnosis_in_json_is_the_one_of_python() -> None:
     done = run("diagnose", *SICK, "--json")
     expected = vg.diagnose(SICK_SPEC, seeds=3).to_dict()
-    assert strict_json(done.stdout) == json.loads(json.dumps(cli._plain(expected)))
+    assert strict_json(done.stdout) == json.loads(json.dumps(commands._plain(expected)))
     assert done.returncode == 1
 
 
@@ -378,12 +380,12 @@ def test_json_has_null_where_there_is_no_number(command: str, net: list[str]) ->
         assert found["depth_limit"] is None
 
 
-@pytest.mark.parametrize("rules", compat.PRESETS)
+@pytest.mark.parametrize("rules", PRESETS)
 def test_the_rules_of_another_tool_are_said_to_be_theirs(rules: str) -> None:
     done = run("diagnose", *SICK, "--rules", rules, "--json")
     found = strict_json(done.stdout)
     assert (found["rules"], found["verdict"], found["depth_limit"]) == (rules, "vanishing", None)
-    assert found["summary"].startswith(f"{compat.PRESETS[rules].title} would say vanishing: ")
+    assert found["summary"].startswith(f"{PRESETS[rules].title} would say vanishing: ")
     assert all(finding["rule"].startswith(f"{rules}.") for finding in found["findings"])
     assert done.returncode == 1
 
@@ -421,7 +423,7 @@ def test_data_are_judged_with_their_loss() -> None:
     assert run("diagnose", *net).stdout == f"{vg.diagnose(spec, **expected)}\n"
     found = strict_json(run("advise", *net, "--json").stdout)
     a = vg.advise(spec, (x, y), batch=32)
-    assert found == json.loads(json.dumps(cli._plain(a.to_dict())))
+    assert found == json.loads(json.dumps(commands._plain(a.to_dict())))
     assert found["advice"][0]["cures"] is True
 
 

@@ -13,7 +13,7 @@ from hypothesis.extra import numpy as hnp
 
 import vgcore as vg
 from strategies import over_examples
-from vgcore.clip import log10_coef
+from vgcore.measure.clip import log10_coef
 
 Array = npt.NDArray[Any]
 

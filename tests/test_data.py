@@ -3,6 +3,7 @@
 import doctest
 import hashlib
 import re
+import sys
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -320,7 +321,8 @@ def test_an_unknown_extension_is_refused_and_the_known_listed(name: str) -> None
         data.read(name)
 
 
-def test_the_docstring_examples_run() -> None:
-    result = doctest.testmod(data)
+@pytest.mark.parametrize("function", [data.digits, data.read])
+def test_the_docstring_examples_run(function: Any) -> None:
+    result = doctest.testmod(sys.modules[function.__module__])
     assert result.attempted > 0
     assert result.failed == 0

@@ -14,11 +14,11 @@ from hypothesis import strategies as st
 
 import strategies
 import vgcore as vg
-from vgcore import compat
-from vgcore.diagnose import DepthLimit
-from vgcore.evidence import Evidence
-from vgcore.finding import SEVERITIES, Finding
-from vgcore.rules import CONDITIONS, RULES
+from vgcore.judge import foreign
+from vgcore.judge.depth_limit import DepthLimit
+from vgcore.judge.evidence import Evidence
+from vgcore.judge.finding import SEVERITIES, Finding
+from vgcore.judge.rules import RULES
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -534,7 +534,7 @@ def test_what_a_probe_refuses_is_refused_whoever_judges(rules: str, options: dic
 # Other tools' rules
 
 
-@pytest.mark.parametrize("rules", compat.PRESETS)
+@pytest.mark.parametrize("rules", foreign.PRESETS)
 @pytest.mark.parametrize("subject", ["spec", "network"])
 def test_other_tools_rules_judge_a_spec_or_a_network(rules: str, subject: str) -> None:
     spec = net(depth=8, activation="sigmoid", init="xavier_normal", out_features=10)
@@ -544,9 +544,9 @@ def test_other_tools_rules_judge_a_spec_or_a_network(rules: str, subject: str) -
     assert math.isnan(d.confidence)
     assert (d.direction is None) == (d.verdict == "healthy")
     assert all(finding.rule.startswith(f"{rules}.") for finding in d.findings)
-    assert d.summary.startswith(compat.PRESETS[rules].title)
+    assert d.summary.startswith(foreign.PRESETS[rules].title)
     assert "not by vgcore's" in str(d)
-    assert compat.PRESETS[rules].title in d._repr_html_()
+    assert foreign.PRESETS[rules].title in d._repr_html_()
     plain(d)
 
 
@@ -595,7 +595,7 @@ def consistent(d: vg.Diagnosis) -> None:
     assert d.verdict in {"healthy", "vanishing", "exploding"}
     assert (d.direction is None) == (d.verdict == "healthy")
     assert d.direction in {None, "forward", "backward", "both"}
-    assert d.conditions == tuple(word for word in CONDITIONS.values() if word in d.conditions)
+    assert d.conditions == tuple(rule.condition for rule in RULES if rule.condition in d.conditions)
     assert 0 <= d.confidence <= 1
     assert d.summary.startswith(d.word + ": ")
     ranks = [SEVERITIES.index(finding.severity) for finding in d.findings]

@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from vgcore.rules import RULES
+from vgcore.judge.rules import RULES
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "diagnosis.md").read_text(encoding="utf-8")

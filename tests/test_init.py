@@ -17,8 +17,8 @@ LEFT = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.s
 
 def weight(init: str | vg.Init, fan_in: int = 300, fan_out: int = 200, **fields: Any) -> Array:
     """The weights of a net's first hidden layer."""
-    fields = {"depth": 1, "width": fan_out, "in_features": fan_in, "init": init} | fields
-    state: dict[str, Array] = vg.MLP(**fields).init(seed=3, dtype="float64").state_dict()
+    net: dict[str, Any] = {"depth": 1, "width": fan_out, "in_features": fan_in, "init": init}
+    state: dict[str, Array] = vg.MLP(**net | fields).init(seed=3, dtype="float64").state_dict()
     return state["layers.0.weight"]
 
 

@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 import vgcore as vg
 from rivals import RIVALS, Answer, error, reference_gradients
 from strategies import EXAMPLES, losses, over_examples, targets
-from vgcore import cli, reference, table
+from vgcore import reference
+from vgcore.measure import table
+from vgcore.shell import commands
 
 Array = npt.NDArray[Any]
 
@@ -257,7 +259,7 @@ def test_the_shell_says_loss_and_reduction(
         given = ["vgcore", "probe", "--data", str(path), "--depth", "2", "--width", "4", "--seeds", "1", *options]
         monkeypatch.setattr("sys.argv", given)
         with pytest.raises(SystemExit):
-            cli.main()
+            commands.main()
         return capsys.readouterr().out
 
     assert "hinge(reduction=sum) loss (sum over all elements)" in run("--loss", "hinge(reduction=sum)")

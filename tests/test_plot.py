@@ -16,7 +16,7 @@ from matplotlib.axes import Axes
 
 import vgcore as vg
 from vgcore import plot
-from vgcore.rules import RULES
+from vgcore.judge.rules import RULES
 
 mpl.use("Agg")
 

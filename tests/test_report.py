@@ -16,7 +16,8 @@ import pytest
 from matplotlib import pyplot as plt
 
 import vgcore as vg
-from vgcore import report
+from vgcore.show import html
+from vgcore.show import text as report
 
 mpl.use("Agg")
 
@@ -137,7 +138,7 @@ def test_html_of_advice_is_a_table_of_before_and_after() -> None:
     for row in report.advice_rows(a)[1:]:
         assert "".join(row) in page.words
     bad = dataclasses.replace(a[0], change="<i>x</i>")
-    assert "<i>" not in report.advice_html(dataclasses.replace(a, items=(bad,)))
+    assert "<i>" not in html.advice(dataclasses.replace(a, items=(bad,)))
     Page(vg.advise(SPECS["healthy"], seeds=3)._repr_html_())
 
 

@@ -13,9 +13,11 @@ import numpy.typing as npt
 import pytest
 
 import vgcore as vg
-from vgcore.evidence import drifts
-from vgcore.finding import SEVERITIES, Finding
-from vgcore.rules import CONDITIONS, FORMATS, RULES, Rule, with_thresholds
+from vgcore.judge.evidence import drifts
+from vgcore.judge.finding import SEVERITIES, Finding
+from vgcore.judge.rule import Rule
+from vgcore.judge.rules import RULES, with_thresholds
+from vgcore.judge.rules.numbers import FORMATS
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -109,8 +111,8 @@ def test_a_rule_fires_on_the_net_made_for_it(rule: Rule) -> None:
     assert not hit.confidence <= 0
     assert not hit.confidence > 1
     assert str(hit) == f"{hit.severity}: {rule.id}: {hit.evidence}"
-    if rule.id in CONDITIONS:
-        assert CONDITIONS[rule.id] in d.conditions
+    if rule.condition:
+        assert rule.condition in d.conditions
 
 
 @each_rule
@@ -119,7 +121,7 @@ def test_a_rule_is_silent_on_the_healthy_sibling(rule: Rule) -> None:
     for seed in (0, 8, 16):
         d = vg.diagnose(net(**case.well), seed=seed, **case.options)
         assert found(d, rule.id) is None
-        assert CONDITIONS.get(rule.id) not in d.conditions
+        assert rule.condition not in d.conditions
 
 
 @each_rule
@@ -139,10 +141,10 @@ def test_names_of_rules_are_all_different() -> None:
     assert len(BY_ID) == len(RULES)
 
 
-@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.id in CONDITIONS], ids=lambda rule: rule.id)
+@pytest.mark.parametrize("rule", [rule for rule in RULES if rule.condition], ids=lambda rule: rule.id)
 def test_a_condition_has_the_word_of_its_rule(rule: Rule) -> None:
     d = vg.diagnose(net(**CASES[rule.id].sick))
-    assert CONDITIONS[rule.id] in str(d).splitlines()[0]
+    assert str(rule.condition) in str(d).splitlines()[0]
 
 
 # Explained
@@ -755,7 +757,7 @@ def test_a_threshold_beyond_the_value_silences_a_rule_and_one_at_it_does_not(rul
     def with_level(level: float) -> Finding | None:
         d = vg.diagnose(spec, **case.options, thresholds={rule.id: {"info": level}})
         if found(d, rule.id) is None:
-            assert CONDITIONS.get(rule.id) not in d.conditions
+            assert rule.condition not in d.conditions
         return found(d, rule.id)
 
     assert with_level(value * 1.001) is None

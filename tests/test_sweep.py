@@ -305,7 +305,7 @@ def test_a_bad_grid_is_refused_before_anything_runs(
 ) -> None:
     finished: list[object] = []
     # Every finished cell becomes a Probe. (The module's name in the package is that of the function.)
-    monkeypatch.setattr(sys.modules["vgcore.probe"], "Probe", lambda *args, **_: finished.append(args))
+    monkeypatch.setattr(sys.modules["vgcore.measure.measurement"], "Probe", lambda *args, **_: finished.append(args))
     with pytest.raises(error, match=message):
         vg.sweep(SPEC, **grid)
     assert not finished

@@ -2,16 +2,20 @@
 
 from vgcore import data, plot, reference, testing, theory
 from vgcore._core import ACTIVATIONS, INITS, LOSSES, NORMS, SKIPS, WEIGHT_TRANSFORMS, __version__, build_info
-from vgcore.advise import Advice, Advised, advise
-from vgcore.clip import Clipped, clip_adaptive, clip_grad_norm, clip_grad_value, get_total_norm
-from vgcore.diagnose import DepthLimit, Diagnosis, diagnose
-from vgcore.finding import Finding
-from vgcore.gain import calculate_gain
-from vgcore.jacobian import Jacobian, jacobian
-from vgcore.network import Gradients, Network, gradcheck
-from vgcore.probe import Factor, Probe, probe
-from vgcore.spec import MLP, Activation, Init, Loss, Norm, Skip
-from vgcore.sweep import Sweep, sweep
+from vgcore.cure.search import Advice, Advised, advise
+from vgcore.judge.depth_limit import DepthLimit
+from vgcore.judge.diagnose import diagnose
+from vgcore.judge.diagnosis import Diagnosis
+from vgcore.judge.finding import Finding
+from vgcore.measure.clip import Clipped, clip_adaptive, clip_grad_norm, clip_grad_value, get_total_norm
+from vgcore.measure.jacobian import Jacobian, jacobian
+from vgcore.measure.probe import probe
+from vgcore.measure.result import Factor, Probe
+from vgcore.measure.sweep import Sweep, sweep
+from vgcore.model.gain import calculate_gain
+from vgcore.model.kind import Activation, Init, Loss, Norm, Skip
+from vgcore.model.mlp import MLP
+from vgcore.model.network import Gradients, Network, gradcheck
 
 __all__ = [
     "ACTIVATIONS",

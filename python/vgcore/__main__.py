@@ -1,5 +1,5 @@
 """`python -m vgcore` is the command `vgcore`."""
 
-from vgcore.cli import main
+from vgcore.shell.commands import main
 
 main()

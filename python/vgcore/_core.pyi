@@ -4,10 +4,11 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vgcore.spec import MLP
+from vgcore.model.mlp import MLP
 
 __all__ = [
     "ACTIVATIONS",
+    "BATCH",
     "COLUMNS",
     "INITS",
     "LOSSES",
@@ -15,22 +16,29 @@ __all__ = [
     "NORMS",
     "SKIPS",
     "WEIGHT_TRANSFORMS",
+    "Spec",
     "Weights",
     "__version__",
+    "activate",
+    "activation_outputs",
     "batch_moments",
     "build_info",
     "calculate_gain",
-    "canonical",
+    "cotangent",
     "critical_point",
     "custom_activation",
     "gradcheck",
     "hermite",
+    "kinks",
     "log2_singular_values",
     "loss_facts",
+    "loss_gradient",
     "moments",
     "pair_moments",
+    "plan",
     "probe",
     "resolve",
+    "samples",
 ]
 
 __version__: str
@@ -42,6 +50,13 @@ WEIGHT_TRANSFORMS: tuple[str, ...]
 LOSSES: tuple[str, ...]
 COLUMNS: tuple[str, ...]
 MOMENTS: tuple[str, ...]
+BATCH: int
+
+@final
+class Spec:
+    def __new__(cls, fields: dict[str, Any]) -> Spec: ...
+    def fields(self) -> dict[str, Any]: ...
+    def content(self) -> str: ...
 
 @final
 class Weights:
@@ -53,10 +68,15 @@ class Weights:
     def dtype(self) -> str: ...
     def state_dict(self) -> dict[str, NDArray[np.floating[Any]]]: ...
     def forward(self, x: ArrayLike) -> NDArray[np.floating[Any]]: ...
+    def signals(self, x: ArrayLike) -> list[list[NDArray[np.floating[Any]]]]: ...
     def backward(self, x: ArrayLike, cotangent: ArrayLike) -> dict[str, Any]: ...
     def gradients(self, x: ArrayLike, y: ArrayLike | None, loss: str) -> dict[str, Any]: ...
 
-def canonical(spec: MLP) -> dict[str, Any]: ...
+def plan(spec: MLP) -> dict[str, Any]: ...
+def samples(spec: MLP, seed: int, batch: int, dtype: str) -> NDArray[np.float64]: ...
+def cotangent(spec: MLP, seed: int, batch: int, dtype: str) -> NDArray[np.float64]: ...
+def activate(activation: str, z: Sequence[float]) -> NDArray[np.float64]: ...
+def activation_outputs(activation: str) -> float: ...
 def custom_activation(
     name: str,
     borders: Sequence[float],
@@ -65,8 +85,10 @@ def custom_activation(
     slopes: Sequence[float],
     kinks: Sequence[float],
 ) -> str: ...
+def kinks(activation: str) -> list[float]: ...
 def resolve(kind: str, name: str, params: dict[str, float | str | None]) -> tuple[str, dict[str, float | str], str]: ...
 def loss_facts(loss: str) -> tuple[bool, bool, str]: ...
+def loss_gradient(loss: str, outputs: ArrayLike, y: ArrayLike | None) -> tuple[float, NDArray[np.float64]]: ...
 def calculate_gain(activation: str, param: float | str | None, mode: str | None) -> float: ...
 def batch_moments(activation: str, batch: int) -> list[float]: ...
 def critical_point(activation: str, sigma_b: float) -> tuple[float, float]: ...

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from vgcore.diagnose import Diagnosis, diagnose
-from vgcore.finding import SEVERITIES, known
-from vgcore.network import Network
-from vgcore.probe import Probe
-from vgcore.spec import MLP
-from vgcore.sweep import Sweep
+from vgcore.judge.diagnose import diagnose
+from vgcore.judge.diagnosis import Diagnosis
+from vgcore.judge.finding import SEVERITIES
+from vgcore.measure.result import Probe
+from vgcore.measure.sweep import Sweep
+from vgcore.model.mlp import MLP
+from vgcore.model.names import known
+from vgcore.model.network import Network
 
 
 def assert_trainable(subject: MLP | Network | Probe | Sweep, *, fail_on: str = "warning", **options: Any) -> Diagnosis:

@@ -148,7 +148,7 @@ mod tests {
     fn differences_see_a_wrong_slope_and_pass_a_right_one_in_saturation() {
         let of = |text: &str| Activation::new(&Call::parse("activation", text).unwrap()).unwrap();
         // Without parameters a threshold has no value.
-        let plain = crate::activation::names().filter(|name| *name != "threshold");
+        let plain = Activation::names().filter(|name| *name != "threshold");
         for name in plain.chain(["threshold(0.5, 2)"]) {
             for z in [-40.0, -9.0, -1.3, -1e-5, 0.4, 2.0, 19.9, 40.0] {
                 let (numeric, analytic) = (bend(&of(name), z), of(name).both(z).1);
@@ -165,7 +165,7 @@ mod tests {
     fn differences_of_a_loss_are_its_gradient_on_both_sides_of_kinks_and_for_both_reductions() {
         let y = vec![vec![0.3, -1.2, 40.0], vec![2.0, -3.0, 1e-7], vec![-60.0, 0.5, 1e6]];
         let uniform = [0.2, 0.9, 0.4, 0.7, 0.1, 0.6, 0.3, 0.8, 0.5];
-        for name in crate::loss::names() {
+        for name in Loss::names() {
             for reduction in ["mean", "sum"] {
                 let text = format!("{name}(reduction={reduction})");
                 let loss = Loss::new(&Call::parse("loss", &text).unwrap()).unwrap();

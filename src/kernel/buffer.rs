@@ -9,7 +9,7 @@ const LINE: usize = 64;
 /// A slice on the heap whose first element lies at the start of a cache line: a vector never straddles two.
 #[derive(Debug)]
 pub(super) struct Buffer<F> {
-    /// Long enough to begin anywhere.
+    /// The elements, with room for a first one at the next cache line.
     data: Vec<F>,
     start: usize,
     length: usize,
@@ -22,7 +22,7 @@ impl<F> Default for Buffer<F> {
 }
 
 impl<F: Clone> Clone for Buffer<F> {
-    /// Of what it holds, not of what it once held.
+    /// A copy of the elements that are there now, without the room of earlier ones.
     fn clone(&self) -> Self {
         Self { data: self.to_vec(), start: 0, length: self.length }
     }
@@ -33,7 +33,7 @@ impl<F: Float> Buffer<F> {
     pub(super) fn resize(&mut self, length: usize) {
         let spare = LINE / size_of::<F>();
         if self.data.len() < length + spare {
-            // Not grown in place: what it holds need not move.
+            // A new allocation, not a grown one: the old contents need not move.
             self.data = Vec::new();
             self.data = vec![F::ZERO; length + spare];
             self.start = self.data.as_ptr().align_offset(LINE).min(spare);

@@ -15,7 +15,7 @@ const INNER: usize = 256;
 /// The most rows in one go: a block of `ROWS x INNER` weights stays in the second-level cache from panel to panel.
 const ROWS: usize = 256;
 
-/// `0..total` in even parts of at most `most`: (start, length) of each.
+/// Cut `0..total` into even parts of at most `most`; gives (start, length) of each.
 fn blocks(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
     let count = total.div_ceil(most);
     let at = move |i: usize| total * i / count;
@@ -43,9 +43,9 @@ impl<F: Float> Matrix<F> {
         rows as u128 * Self::stride(columns) as u128 * size_of::<F>() as u128
     }
 
-    /// Distance of two rows. Long rows are an odd number of cache lines apart: at powers of two, the entries of a
+    /// The distance of two rows. Long rows lie an odd number of cache lines apart: at powers of two, the entries of a
     /// column fall into the same few sets of the caches (`W^T d` ran at two thirds of its speed at width 1024). Short
-    /// ones gain nothing, and need not be spread after they are drawn.
+    /// rows gain nothing, and need not be spread after they are drawn.
     fn stride(columns: usize) -> usize {
         let line = F::LANES / 2;
         if columns < 32 * line { columns } else { columns.next_multiple_of(2 * line) + line }
@@ -68,7 +68,7 @@ impl<F: Float> Matrix<F> {
         self.data.resize(rows * self.stride);
     }
 
-    /// Its rows.
+    /// The rows, without the padding between them.
     fn each_row(&self) -> impl Iterator<Item = &[F]> {
         self.data.chunks_exact(self.stride.max(1)).map(|row| &row[..self.columns])
     }
@@ -78,27 +78,27 @@ impl<F: Float> Matrix<F> {
         self.data.iter_mut().for_each(|entry| *entry *= factor);
     }
 
-    /// A copy of its entries in C order.
+    /// A copy of the entries in C order.
     pub fn to_rows(&self) -> Vec<F> {
         self.each_row().collect::<Vec<_>>().concat()
     }
 
-    /// Rows.
+    /// The number of rows.
     pub fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Columns.
+    /// The number of columns.
     pub fn columns(&self) -> usize {
         self.columns
     }
 
-    /// Sum of squares of `entry * scale` in `f64`.
+    /// The sum of squares of `entry * scale`, in `f64`.
     pub fn sum_of_squares(&self, scale: f64) -> f64 {
         self.each_row().map(|row| super::passes::sum_of_squares(row, scale)).sum()
     }
 
-    /// Sum of the diagonal, in `f64`.
+    /// The sum of the diagonal, in `f64`.
     pub fn trace(&self) -> f64 {
         self.each_row().enumerate().map(|(i, row)| row[i].wide()).sum()
     }
@@ -159,7 +159,7 @@ pub fn outer<F: Float>(left: &Panels<F>, right: &Panels<F>, out: &mut Matrix<F>,
     outer_into(left, right, &mut out.data, stride, scratch);
 }
 
-/// The same in C order, as a new tensor.
+/// The product of [`outer`] as a new tensor in C order.
 pub fn outer_rows<F: Float>(left: &Panels<F>, right: &Panels<F>, scratch: &mut Matrix<F>) -> Vec<F> {
     let mut out = vec![F::ZERO; left.features() * right.features()];
     outer_into(left, right, &mut out, right.features(), scratch);
@@ -230,18 +230,18 @@ pub fn gram<F: Float>(x: &Panels<F>, out: &mut Matrix<F>) {
     }
 }
 
-/// Sums over all entries of two Gram matrices.
+/// The sums that [`gram_sums`] gives.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct GramSums {
-    /// Of the first one's squares.
+    /// The sum of the squares of the first matrix's entries.
     pub squares: f64,
-    /// Of the products.
+    /// The sum of the products of entries at one place.
     pub products: f64,
-    /// Of the products on the diagonal.
+    /// The sum of these products on the diagonal.
     pub diagonal: f64,
 }
 
-/// Sums over two Gram matrices, in `f64`.
+/// Sums over all entries of two Gram matrices, in `f64`.
 pub fn gram_sums<F: Float>(a: &Matrix<F>, b: &Matrix<F>) -> GramSums {
     simd::run(Sums { a: &a.data, b: &b.data, stride: a.stride, rows: a.rows })
 }
@@ -276,7 +276,7 @@ impl<F: Float> Task for Sums<'_, F> {
             diagonal.0 += a * a;
             diagonal.1 += a * b;
         }
-        // What lies below the diagonal counts twice.
+        // Entries below the diagonal count twice.
         GramSums {
             squares: 2.0 * sum_of_eight::<S>(squares) - diagonal.0,
             products: 2.0 * sum_of_eight::<S>(products) - diagonal.1,
@@ -285,7 +285,7 @@ impl<F: Float> Task for Sums<'_, F> {
     }
 }
 
-/// Samples as rows, leftovers past the features and the samples.
+/// Samples as rows; entries past the features and the samples hold leftovers.
 fn transpose<F: Float>(x: &Panels<F>, out: &mut Matrix<F>) {
     out.reshape(x.values().len() / x.features(), x.features().next_multiple_of(F::LANES / 2));
     let step = out.stride;

@@ -1,22 +1,22 @@
-//! Sums over samples or over features, and sums of batches with factors that differ from feature to feature or from
-//! sample to sample: what normalisations are made of.
+//! The arithmetic of normalisations: sums over samples or over features, and sums of batches with factors that differ
+//! from feature to feature or from sample to sample.
 //!
-//! All in `f64`, rounded once, in an order fixed by the shapes.
+//! Sums are in `f64`, rounded once, in an order fixed by the shapes.
 
 use super::panels::{Panel, Panels};
 use super::passes::{CHUNK, MOST};
 use crate::simd::{self, Eight, Float, Set, Task, Vector, Wide, sum_of_eight};
 
-/// What factors and sums are for.
+/// The axis that sums run along.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Along {
-    /// One number a feature, of all samples.
+    /// Along samples: one number a feature.
     Samples,
-    /// One number a sample, of all features.
+    /// Along features: one number a sample.
     Features,
 }
 
-/// Numbers for the lanes of a panel, 0 past the batch.
+/// The numbers of a panel's samples, 0 in lanes past the batch.
 fn of_lanes<F>(all: &[f64], panel: &Panel<F>) -> [f64; MOST] {
     let mut lanes = [0.0; MOST];
     lanes[..panel.valid].copy_from_slice(&all[panel.first..][..panel.valid]);
@@ -24,7 +24,7 @@ fn of_lanes<F>(all: &[f64], panel: &Panel<F>) -> [f64; MOST] {
 }
 
 impl<F: Float> Panels<F> {
-    /// How many numbers there are along samples or features.
+    /// The number of sums along samples or along features.
     pub fn count(&self, along: Along) -> usize {
         match along {
             Along::Samples => self.features(),
@@ -32,7 +32,7 @@ impl<F: Float> Panels<F> {
         }
     }
 
-    /// Sums of `(self - centre) * (other - centre)`, or of `self` itself without another, into `sums`.
+    /// Write sums of `(self - centre) * (other - centre)`, or of `self` itself without another, into `sums`.
     fn sum(&self, along: Along, other: Option<&Self>, centre: Option<&[f64]>, sums: &mut Vec<f64>) {
         sums.clear();
         sums.resize(self.count(along), 0.0);

@@ -22,14 +22,14 @@ impl<F> Default for Panels<F> {
     }
 }
 
-/// One panel: `[feature][lane]`.
+/// A panel, `[feature][lane]`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Panel<V> {
-    /// Its first sample.
+    /// The first sample of the panel.
     pub first: usize,
-    /// Lanes of a row.
+    /// The number of lanes of a row.
     pub lanes: usize,
-    /// Lanes that are samples.
+    /// The number of lanes that are samples.
     pub valid: usize,
     /// The rows.
     pub values: V,
@@ -44,7 +44,7 @@ impl<V> Panel<V> {
 }
 
 impl<F: Float> Panel<&[F]> {
-    /// Some lanes as rows that begin a step apart.
+    /// Write the first lanes as rows that begin a step apart.
     pub fn transpose(&self, lanes: usize, features: usize, out: &mut [F], step: usize) {
         simd::run(Transpose { panel: *self, lanes, features, out, step });
     }
@@ -61,7 +61,7 @@ struct Transpose<'v, F> {
 impl<F: Float> Task for Transpose<'_, F> {
     type Output = ();
 
-    /// In squares of a vector's lanes, and what is left at the edges one by one.
+    /// Transpose in squares of a vector's lanes, and what is left at the edges one by one.
     #[inline(always)]
     fn run<S: Set>(self) {
         let Self { panel: Panel { values, lanes: from_step, .. }, lanes, features, out, step } = self;
@@ -81,7 +81,7 @@ impl<F: Float> Task for Transpose<'_, F> {
     }
 }
 
-/// Lanes of the panel that begins at a sample.
+/// The number of lanes of the panel that begins at a sample.
 fn lanes_at<F: Float>(first: usize, batch: usize) -> usize {
     if batch - first <= F::LANES / 2 { F::LANES / 2 } else { F::LANES }
 }
@@ -95,7 +95,7 @@ fn samples<F: Float>(batch: usize, features: usize) -> impl Iterator<Item = (usi
 }
 
 impl<F: Float> Panels<F> {
-    /// Samples with the padding of the last panel.
+    /// The number of samples with the padding of the last panel.
     fn padded(batch: usize) -> usize {
         batch.next_multiple_of(F::LANES / 2)
     }
@@ -148,22 +148,22 @@ impl<F: Float> Panels<F> {
         }
     }
 
-    /// Samples.
+    /// The number of samples.
     pub fn batch(&self) -> usize {
         self.batch
     }
 
-    /// Features.
+    /// The number of features.
     pub fn features(&self) -> usize {
         self.features
     }
 
-    /// All values, lanes past the batch too: for element-wise maps between batches of one shape.
+    /// All values, lanes past the batch too, for maps element by element between batches of one shape.
     pub fn values(&self) -> &[F] {
         &self.data
     }
 
-    /// The same, to write.
+    /// All values, lanes past the batch too, to be written.
     pub fn values_mut(&mut self) -> &mut [F] {
         &mut self.data
     }
@@ -175,7 +175,7 @@ impl<F: Float> Panels<F> {
         chunks.enumerate().map(|(i, values)| Panel::of::<F>(i, values, self.batch))
     }
 
-    /// The same, to write.
+    /// The panels, in order, to be written.
     pub(super) fn panels_mut(&mut self) -> impl Iterator<Item = Panel<&mut [F]>> {
         let (batch, size) = (self.batch, F::LANES * self.features);
         let (whole, rest) = self.data.split_at_mut(batch / F::LANES * size);
@@ -191,7 +191,7 @@ impl<F: Float> Panels<F> {
         })
     }
 
-    /// Row-major `(batch, features)`.
+    /// A copy of the samples, row-major `(batch, features)`.
     pub fn to_rows(&self) -> Vec<F> {
         let mut rows = vec![F::ZERO; self.batch * self.features];
         for panel in self.panels() {

@@ -5,19 +5,19 @@
 use super::panels::{Panel, Panels};
 use crate::simd::{self, Eight, Float, Set, Task, Vector, sum_of_eight, times_power_of_two};
 
-/// What a pass takes at once: every row of a panel is a whole number of these.
+/// The number of values that a pass takes at once: every row of a panel is a whole number of them.
 pub(super) const CHUNK: usize = 8;
 
 /// The most lanes of a panel.
 pub(super) const MOST: usize = 32;
 
 impl<F: Float> Panels<F> {
-    /// The largest magnitude, padding included: infinite or NaN where a value is.
+    /// The largest magnitude, padding included; infinite or NaN where a value is.
     pub fn largest(&self) -> f64 {
         simd::run(Largest(self.values()))
     }
 
-    /// `self = other * factor * slopes`, element by element; the largest magnitude of it.
+    /// `self = other * factor * slopes`, element by element; gives the largest magnitude of the products.
     pub fn set_product(&mut self, other: &Self, slopes: &Self, factor: F) -> f64 {
         self.reshape(other.features(), other.batch());
         let values = self.values_mut();
@@ -61,7 +61,7 @@ impl<F: Float> Panels<F> {
         simd::run(ScaleAndFlush { values: self.values_mut(), factor, tiny });
     }
 
-    /// Sum of squares of each sample's `value * scale`, into `sums`; returns their sum.
+    /// Write the sum of squares of `value * scale` of each sample into `sums`; gives the sum of all.
     pub fn squares(&self, scale: f64, sums: &mut Vec<f64>) -> f64 {
         sums.clear();
         for panel in self.panels() {
@@ -71,7 +71,7 @@ impl<F: Float> Panels<F> {
         sums.iter().sum()
     }
 
-    /// Sum over samples of `value * weight`, for each feature, into `sums`. One weight a sample.
+    /// Write the sum over samples of `value * weight` of each feature into `sums`; there is one weight a sample.
     pub fn weighted(&self, weights: &[f64], sums: &mut Vec<f64>) {
         sums.clear();
         sums.resize(self.features(), 0.0);
@@ -82,7 +82,7 @@ impl<F: Float> Panels<F> {
         }
     }
 
-    /// How many values of samples have a magnitude below a limit.
+    /// The number of values of samples whose magnitude is below a limit.
     pub fn count_below(&self, limit: F) -> usize {
         let count = |panel: Panel<&[F]>| {
             let lanes = simd::run(CountBelow { panel, limit });
@@ -91,7 +91,7 @@ impl<F: Float> Panels<F> {
         self.panels().map(count).sum()
     }
 
-    /// How many features are zero in every sample. `alive` is reused.
+    /// The number of features that are zero in every sample. `alive` is reused.
     pub fn count_dead(&self, alive: &mut Vec<bool>) -> usize {
         alive.clear();
         alive.resize(self.features(), false);
@@ -102,7 +102,7 @@ impl<F: Float> Panels<F> {
     }
 }
 
-/// Sum of squares of `value * scale`.
+/// The sum of squares of `value * scale`.
 pub fn sum_of_squares<F: Float>(values: &[F], scale: f64) -> f64 {
     simd::run(SumOfSquares { values, scale })
 }
@@ -212,7 +212,7 @@ impl<F: Float> Task for ScaleAndFlush<'_, F> {
     fn run<S: Set>(self) {
         for value in self.values {
             let scaled = *value * self.factor;
-            // NaN is kept: the comparison is false for it.
+            // NaN is kept, for the comparison is false.
             *value = if scaled.abs() < self.tiny { F::ZERO } else { scaled };
         }
     }

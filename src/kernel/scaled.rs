@@ -3,7 +3,7 @@
 use super::panels::Panels;
 use crate::simd::{Float, exponent_of, times_power_of_two};
 
-/// How far from 1, in powers of two, a forward signal may drift before it is rescaled.
+/// The distance from 1, in powers of two, to which a forward signal may drift before it is rescaled.
 const FAR: i64 = 20;
 
 /// The exponent of a batch of zeros: below every other, so that adding one changes nothing.
@@ -39,7 +39,7 @@ impl<F: Float> Scaled<F> {
         });
     }
 
-    /// Become a copy, keeping the allocation.
+    /// Become a copy of another batch, keeping the allocation.
     pub fn copy_from(&mut self, other: &Self) {
         self.panels.copy_from(&other.panels);
         self.exponent = other.exponent;
@@ -51,7 +51,8 @@ impl<F: Float> Scaled<F> {
         self.bring_to_one(self.panels.largest(), F::ZERO)
     }
 
-    /// The same, but only where the largest magnitude is far from 1.
+    /// Rescale as [`Self::rescale`] does, but only where the largest magnitude is far from 1. Returns whether every
+    /// value is finite.
     pub fn rescale_if_far(&mut self) -> bool {
         let largest = self.panels.largest();
         let far = largest != 0.0 && largest.is_finite() && exponent_of(largest).abs() > FAR;
@@ -70,8 +71,9 @@ impl<F: Float> Scaled<F> {
         (largest.is_finite() && largest > 0.0).then(|| exponent_of(largest) + self.exponent)
     }
 
-    /// `self = other * slopes * factor`, rescaled, and flushed where it is then below [`Float::TINY`]. The factor is of the
-    /// size of 1. `other` is brought to 1 on the way, so that slopes may take the whole range of the type.
+    /// `self = other * slopes * factor`, rescaled, and flushed to zero where the result is below [`Float::TINY`]. The
+    /// factor is of the size of 1. `other` is brought to 1 on the way, so that slopes may take the whole range of the
+    /// type.
     pub fn set_product(&mut self, other: &Self, slopes: &Panels<F>, factor: f64) -> bool {
         let size = other.magnitude().map_or(0, |magnitude| magnitude - other.exponent);
         // The inverse of a subnormal number lies outside the type: 2^126 brings it close enough to 1.
@@ -82,7 +84,7 @@ impl<F: Float> Scaled<F> {
         self.bring_to_one(largest, F::TINY)
     }
 
-    /// Multiply by a factor, which may lie outside the type: its exponent joins the other.
+    /// Multiply by a factor, which may lie outside the type: the exponent of the factor is added to that of the batch.
     pub fn times(&mut self, factor: f64) {
         let shift = if factor == 0.0 { 0 } else { exponent_of(factor) };
         self.exponent += shift;
@@ -129,7 +131,7 @@ impl<F: Float> Scaled<F> {
         true
     }
 
-    /// Itself, or a rescaled copy in `scratch` where the values are so far from 1 that their products leave the type.
+    /// This batch, or a rescaled copy in `scratch` where values are so far from 1 that their products leave the type.
     pub fn near_one<'s>(&'s self, scratch: &'s mut Self) -> &'s Self {
         if self.magnitude().is_none_or(|magnitude| (magnitude - self.exponent).abs() <= FAR) {
             return self;
@@ -170,7 +172,7 @@ impl<F: Float> Scaled<F> {
         self.exponent = exponent;
     }
 
-    /// True values, row-major `(batch, features)`: 0 or infinite where `f64` ends.
+    /// A copy of the true values, row-major `(batch, features)`: 0 or infinite where `f64` ends.
     pub fn to_rows(&self) -> Vec<f64> {
         self.panels.to_rows().into_iter().map(|v| times_power_of_two(v.wide(), self.exponent)).collect()
     }

@@ -12,7 +12,7 @@ pub struct Tensor<T> {
 }
 
 impl<T: Float> Tensor<T> {
-    /// True values, 0 or infinite where the type ends.
+    /// A copy of the true values, 0 or infinite where the type ends.
     pub fn spelled_out<F: Float>(&self) -> Vec<F> {
         // Two factors, because 2^exponent alone may be out of range where the products are not. The first product is
         // exact, or so far out that the second cannot bring it back.
@@ -21,7 +21,7 @@ impl<T: Float> Tensor<T> {
         self.values.iter().map(|v| F::of(v.wide() * first * second)).collect()
     }
 
-    /// Make the values the true ones, as above.
+    /// Make the values the true ones, 0 or infinite where the type ends.
     pub fn spell_out(&mut self) {
         let factor = T::of(times_power_of_two(1.0, self.exponent));
         if factor.finite() && factor.wide() > 1e-37 {
@@ -34,7 +34,7 @@ impl<T: Float> Tensor<T> {
 }
 
 impl Tensor<f64> {
-    /// Zeros, below every exponent.
+    /// So many zeros, whose exponent is below every other.
     pub fn zeros(count: usize) -> Self {
         Self { values: vec![0.0; count], exponent: i64::MIN / 8 }
     }
@@ -48,7 +48,7 @@ impl Tensor<f64> {
         self.exponent = common;
     }
 
-    /// Sum of squares, times `4^exponent`.
+    /// The sum of squares of the true values.
     pub fn sum_of_squares(&self) -> f64 {
         self.values.iter().map(|v| v * v).sum()
     }

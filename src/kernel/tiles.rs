@@ -6,7 +6,7 @@
 
 use crate::simd::{Float, Lanes, Set, Task, Vector};
 
-/// `at(i, k) = values[i * row + k * step]`.
+/// A matrix with `at(i, k) = values[i * row + k * step]`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Strided<'v, F> {
     pub values: &'v [F],
@@ -14,19 +14,19 @@ pub(super) struct Strided<'v, F> {
     pub step: usize,
 }
 
-/// What a sum begins with.
+/// The number that a sum begins with.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Start<'v, F> {
     /// Zero.
     Zero,
     /// One value a row.
     Bias(&'v [F]),
-    /// What the output holds.
+    /// The number that the output holds.
     Output,
 }
 
-/// `out(i, j) = start + sum_k left(i, k) right(k, j)`, with `k` running through `segments` of `inner` each: those of
-/// `left` lie `segment` apart, those of `right` follow each other.
+/// The product `out(i, j) = start + sum_k left(i, k) right(k, j)`, with `k` running through `segments` of `inner` each:
+/// segments of `left` lie `segment` apart, those of `right` follow each other.
 #[derive(Debug)]
 pub(super) struct Product<'v, F> {
     pub left: Strided<'v, F>,
@@ -62,7 +62,7 @@ impl<F: Float> Task for Product<'_, F> {
 }
 
 impl<F: Float> Product<'_, F> {
-    /// All rows of some columns.
+    /// The product for all rows of some columns.
     #[inline(always)]
     fn strip<S: Set, const VECTORS: usize>(&mut self, column: usize) {
         let mut row = 0;

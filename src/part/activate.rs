@@ -76,7 +76,7 @@ impl Activate {
         }
         let activation = self.learned(numbers);
         apply(&activation, z, a, &mut kept.slopes, halves);
-        watch.slopes(row, &activation, &kept.slopes);
+        watch.phi(row, &activation, z, a, &kept.slopes);
     }
 
     /// From the gradient of `a` to that of `z`.

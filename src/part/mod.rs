@@ -370,8 +370,8 @@ impl Owner {
 pub trait Watch<F: Float> {
     /// The pre-activations `z` of a row.
     fn z(&mut self, row: usize, z: &Scaled<F>) -> bool;
-    /// The activation of a row, with the slope that it has learned, and its slopes `phi'(z)`.
-    fn slopes(&mut self, row: usize, activation: &Activation, slopes: &Panels<F>);
+    /// The activation of a row, with the slope that it has learned: what it got, what it gave, and its slopes `phi'(z)`.
+    fn phi(&mut self, row: usize, activation: &Activation, z: &Scaled<F>, a: &Scaled<F>, slopes: &Panels<F>);
     /// The activations `a` of a row.
     fn a(&mut self, row: usize, a: &Scaled<F>) -> bool;
     /// The residual stream behind a layer.
@@ -383,7 +383,7 @@ impl<F: Float> Watch<F> for () {
     fn z(&mut self, _: usize, z: &Scaled<F>) -> bool {
         z.panels.largest().is_finite()
     }
-    fn slopes(&mut self, _: usize, _: &Activation, _: &Panels<F>) {}
+    fn phi(&mut self, _: usize, _: &Activation, _: &Scaled<F>, _: &Scaled<F>, _: &Panels<F>) {}
     fn a(&mut self, _: usize, a: &Scaled<F>) -> bool {
         a.panels.largest().is_finite()
     }

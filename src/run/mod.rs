@@ -4,6 +4,7 @@ mod family;
 mod pass;
 
 use crate::calibrate::{calibrated, factor};
+use crate::data::Data;
 use crate::error::{Cancel, Result};
 use crate::forward::{Trace, forward};
 use crate::loss::{Loss, Targets};
@@ -19,15 +20,6 @@ use family::{Family, families};
 use pass::{Workspace, run};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-/// Data of the caller.
-#[derive(Debug, Clone)]
-pub struct Data<F> {
-    /// Samples, row-major.
-    pub x: Vec<F>,
-    /// Columns of `x`.
-    pub columns: usize,
-}
 
 /// Cells to measure, each over the same seeds.
 #[derive(Debug, Clone)]

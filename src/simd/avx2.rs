@@ -5,7 +5,7 @@ use super::{Bits, Narrow, Set, Task, Vector, Wide};
 #[allow(clippy::wildcard_imports)] // Some fifty intrinsics.
 use std::arch::x86_64::*;
 
-/// This set.
+/// The instruction sets AVX2 and FMA.
 pub struct Avx2;
 
 impl Set for Avx2 {
@@ -20,12 +20,12 @@ impl Set for Avx2 {
     }
 }
 
-/// Does this machine have it?
+/// Does this machine have the sets?
 pub fn available() -> bool {
     is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")
 }
 
-/// Run a task compiled for this set.
+/// Run a task that is compiled for this set.
 pub fn run<T: Task>(task: T) -> T::Output {
     #[target_feature(enable = "avx2,fma")]
     fn enabled<T: Task>(task: T) -> T::Output {
@@ -44,7 +44,9 @@ pub struct Single(__m256);
 pub struct Double(__m256d);
 
 macro_rules! vector {
-    ($name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $transposed:ident) => {
+    (
+        $name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $transposed:ident
+    ) => {
         // SAFETY (all blocks below): a task runs on these vectors only inside `run`, where the set is enabled; loads
         // and stores touch `LANES` elements of a slice that has just been cut to that length.
         impl Vector<$element> for $name {
@@ -89,7 +91,7 @@ macro_rules! vector {
 vector!(Single, f32, 8, _mm256_set1_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_fmadd_ps, transposed_single);
 vector!(Double, f64, 4, _mm256_set1_pd, _mm256_loadu_pd, _mm256_storeu_pd, _mm256_fmadd_pd, transposed_double);
 
-/// Pairs, then fours of rows inside the halves of 128 bits, then the halves.
+/// Transpose pairs, then fours of rows inside the halves of 128 bits, then the halves.
 #[inline(always)]
 fn transposed_single(rows: [Single; 8]) -> [Single; 8] {
     let mut out = rows;
@@ -118,7 +120,7 @@ fn transposed_single(rows: [Single; 8]) -> [Single; 8] {
     out
 }
 
-/// Pairs of rows inside the halves of 128 bits, then the halves.
+/// Transpose pairs of rows inside the halves of 128 bits, then the halves.
 #[inline(always)]
 fn transposed_double([a, b, c, d]: [Double; 4]) -> [Double; 4] {
     // SAFETY: as above; no memory is touched.

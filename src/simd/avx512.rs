@@ -5,7 +5,7 @@ use super::{Bits, Narrow, Set, Task, Vector, Wide};
 #[allow(clippy::wildcard_imports)] // Some fifty intrinsics.
 use std::arch::x86_64::*;
 
-/// This set.
+/// The instruction sets AVX-512 F, VL, DQ and BW.
 pub struct Avx512;
 
 impl Set for Avx512 {
@@ -20,7 +20,7 @@ impl Set for Avx512 {
     }
 }
 
-/// Does this machine have it?
+/// Does this machine have the sets?
 pub fn available() -> bool {
     is_x86_feature_detected!("avx512f")
         && is_x86_feature_detected!("avx512vl")
@@ -29,7 +29,7 @@ pub fn available() -> bool {
         && is_x86_feature_detected!("fma")
 }
 
-/// Run a task compiled for this set.
+/// Run a task that is compiled for this set.
 pub fn run<T: Task>(task: T) -> T::Output {
     #[target_feature(enable = "avx512f,avx512vl,avx512dq,avx512bw,fma")]
     fn enabled<T: Task>(task: T) -> T::Output {
@@ -48,7 +48,9 @@ pub struct Single(__m512);
 pub struct Double(__m512d);
 
 macro_rules! vector {
-    ($name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $transposed:ident) => {
+    (
+        $name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $transposed:ident
+    ) => {
         // SAFETY (all blocks below): a task runs on these vectors only inside `run`, where the set is enabled; loads
         // and stores touch `LANES` elements of a slice that has just been cut to that length.
         impl Vector<$element> for $name {
@@ -93,7 +95,7 @@ macro_rules! vector {
 vector!(Single, f32, 16, _mm512_set1_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_fmadd_ps, transposed_single);
 vector!(Double, f64, 8, _mm512_set1_pd, _mm512_loadu_pd, _mm512_storeu_pd, _mm512_fmadd_pd, transposed_double);
 
-/// Four vectors' blocks of 128 bits, transposed: block `b` of vector `v` becomes block `v` of vector `b`.
+/// Transpose the blocks of 128 bits of four vectors: block `b` of vector `v` becomes block `v` of vector `b`.
 #[inline(always)]
 fn transposed_blocks([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
     // SAFETY: as above; no memory is touched.
@@ -109,7 +111,7 @@ fn transposed_blocks([a, b, c, d]: [__m512; 4]) -> [__m512; 4] {
     }
 }
 
-/// Pairs, then fours of rows inside the blocks of 128 bits, then the blocks.
+/// Transpose pairs, then fours of rows inside the blocks of 128 bits, then the blocks.
 #[inline(always)]
 fn transposed_single(rows: [Single; 16]) -> [Single; 16] {
     let mut out = rows;
@@ -137,7 +139,7 @@ fn transposed_single(rows: [Single; 16]) -> [Single; 16] {
     out
 }
 
-/// Pairs of rows inside the blocks of 128 bits, then the blocks.
+/// Transpose pairs of rows inside the blocks of 128 bits, then the blocks.
 #[inline(always)]
 fn transposed_double(rows: [Double; 8]) -> [Double; 8] {
     let mut out = rows;

@@ -19,18 +19,18 @@ pub trait Float:
     + AddAssign
     + MulAssign
 {
-    /// Name of the type in `NumPy`.
+    /// The name of the type in `NumPy`.
     const NAME: &'static str;
     /// Zero.
     const ZERO: Self;
-    /// Elements in 128 bytes: two vectors of the widest instruction set.
+    /// The number of elements in 128 bytes: two vectors of the widest instruction set.
     const LANES: usize;
     /// Does a uniform of this type take 53 random bits (32 otherwise)?
     const WIDE: bool;
-    /// In values rescaled to a largest magnitude in [1, 2), what is below this is flushed to zero: products of two such
-    /// values stay clear of the subnormal range, where arithmetic is up to a hundred times slower.
+    /// The least magnitude that is kept in values whose largest is in [1, 2); smaller ones are flushed to zero.
+    /// Products of two values then stay clear of the subnormal range, where arithmetic is up to a hundred times slower.
     const TINY: Self;
-    /// An unsigned integer as wide as this.
+    /// An unsigned integer as wide as this type.
     type Bits: Copy + Ord + std::fmt::Debug;
     /// Vectors of this type.
     type Vector<S: Set>: Vector<Self>;
@@ -43,19 +43,19 @@ pub trait Float:
     fn abs(self) -> Self;
     /// The bits of the absolute value: in the order of the values, infinity and NaN last.
     fn magnitude_bits(self) -> Self::Bits;
-    /// The number of these bits.
+    /// The number that has these bits.
     fn of_magnitude_bits(bits: Self::Bits) -> Self;
     /// Neither infinite nor NaN.
     fn finite(self) -> bool;
     /// Unit normals from the words of blocks, one block a lane, into slices of four; `low` are further random bits.
     fn normals<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], out: &mut [Self]);
-    /// Uniforms between two bounds, likewise.
+    /// Uniforms between two bounds, from the words of blocks as [`Self::normals`].
     fn uniforms<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], bounds: [f64; 2], out: &mut [Self]);
-    /// Truncated normals, likewise.
+    /// Truncated normals, from the words of blocks as [`Self::normals`].
     fn truncated<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], law: &Truncated, out: &mut [Self]);
-    /// The first elements of a slice as a vector of `f64`; there must be enough to fill it.
+    /// Load the first elements of a slice into a vector of `f64`; there must be enough to fill it.
     fn load_wide<S: Set>(from: &[Self]) -> S::Double;
-    /// A vector of `f64` to the first elements of a slice, rounded once; there must be enough to take it.
+    /// Store a vector of `f64` into the first elements of a slice, rounded once; there must be room for all.
     fn store_wide<S: Set>(from: S::Double, to: &mut [Self]);
     /// The one of two functions that works on this type.
     fn pick<P>(
@@ -65,7 +65,10 @@ pub trait Float:
 }
 
 macro_rules! float {
-    ($type:ty, $bits:ident, $name:literal, $wide:literal, $tiny:expr, $vector:ident, $load:ident, $store:ident, $normals:ident, $uniforms:ident, $truncated:ident, |$single:ident, $double:ident| $mine:ident) => {
+    (
+        $type:ty, $bits:ident, $name:literal, $wide:literal, $tiny:expr, $vector:ident, $load:ident, $store:ident,
+        $normals:ident, $uniforms:ident, $truncated:ident, |$single:ident, $double:ident| $mine:ident
+    ) => {
         impl Float for $type {
             const NAME: &'static str = $name;
             const ZERO: Self = 0.0;

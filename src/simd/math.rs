@@ -1,5 +1,5 @@
-//! Functions on vectors of `f64`, each one chain of exactly rounded operations: the same bits on every instruction set.
-//! No fused multiply-add, which not every set has; the random streams are made of these.
+//! Functions on vectors of `f64`, each one chain of exactly rounded operations, which gives one result on every
+//! instruction set. No multiply-add is fused, which not every set can do. The random streams are made of them.
 //!
 //! Coefficients of logarithm and circle are those of FreeBSD's msun (`e_log.c`, `k_sin.c`, `k_cos.c`; Sun Microsystems
 //! 1993).
@@ -198,7 +198,7 @@ const FAR: [[f64; 8]; 2] = [
 pub fn normal_quantile<V: Wide>(p: V) -> V {
     let q = p.sub(V::splat(0.5));
     let central = q.mul(ratio(V::splat(0.180_625).sub(q.mul(q)), CENTRAL));
-    // Not below the smallest normal number: of others the logarithm knows nothing.
+    // The logarithm is for normal numbers: none is smaller than the smallest of these.
     let tail = p.min(V::splat(1.0).sub(p)).max(V::splat(f64::MIN_POSITIVE));
     let r = V::splat(0.0).sub(ln(tail)).sqrt();
     let outer = r.above(V::splat(5.0), ratio(r.sub(V::splat(5.0)), FAR), ratio(r.sub(V::splat(1.6)), TAIL));

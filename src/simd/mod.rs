@@ -35,7 +35,7 @@ pub enum Isa {
     Avx2,
     /// NEON of 64-bit ARM.
     Neon,
-    /// What the compiler assumes of every machine of this architecture.
+    /// The instructions that every machine of this architecture has.
     Scalar,
 }
 
@@ -43,7 +43,7 @@ impl Isa {
     /// Every instruction set, best first.
     pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
 
-    /// Its name, as in `VGCORE_ISA`.
+    /// The name of the set, as in `VGCORE_ISA`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Avx512 => "avx512",
@@ -53,7 +53,7 @@ impl Isa {
         }
     }
 
-    /// Does this machine have it?
+    /// Does this machine have the set?
     pub fn available(self) -> bool {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -63,7 +63,7 @@ impl Isa {
             #[cfg(target_arch = "aarch64")]
             Self::Neon => neon::available(),
             Self::Scalar => true,
-            // Of another architecture.
+            // A set of another architecture.
             _ => false,
         }
     }
@@ -92,14 +92,14 @@ fn choose(forced: Option<&str>) -> Result<Isa> {
 
 /// A vector of elements. Methods are `#[inline(always)]`, to be compiled for the set at hand inside a [`Task`].
 pub trait Vector<F>: Copy {
-    /// Elements.
+    /// The number of elements.
     const LANES: usize;
 
-    /// All lanes this value.
+    /// A vector with this value in all lanes.
     fn splat(value: F) -> Self;
-    /// The first `LANES` elements of a slice, which must have as many.
+    /// Load the first `LANES` elements of a slice, which must have as many.
     fn load(from: &[F]) -> Self;
-    /// To the first `LANES` elements of a slice, which must have as many.
+    /// Store into the first `LANES` elements of a slice, which must have as many.
     fn store(self, to: &mut [F]);
     /// `self * a + b`, rounded once where the set has a fused multiply-add.
     fn multiply_add(self, a: Self, b: Self) -> Self;
@@ -117,12 +117,12 @@ pub trait Vector<F>: Copy {
     }
 }
 
-/// A vector of `f32` with what the random streams need: as many lanes as two of `f64`.
+/// A vector of `f32` with the operations of the random streams; it has as many lanes as two of `f64`.
 pub trait Narrow: Vector<f32> {
-    /// Half as many lanes of `f64`.
+    /// A vector of `f64`, with half as many lanes.
     type Double: Wide;
 
-    /// The lanes of two, rounded.
+    /// The lanes of two vectors of `f64`, rounded.
     fn narrow(low: Self::Double, high: Self::Double) -> Self;
     /// `self + a`.
     fn add(self, a: Self) -> Self;
@@ -132,7 +132,7 @@ pub trait Narrow: Vector<f32> {
     fn mul(self, a: Self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
-    /// To slices of four: lane `j` of the lower half of `even` and `odd`, then of their upper half.
+    /// Store into slices of four: lane `j` of the lower half of `even` and `odd`, then of their upper half.
     #[inline(always)]
     fn store_fours(even: Self, odd: Self, to: &mut [f32]) {
         let (mut evens, mut odds) = ([0.0; 16], [0.0; 16]);
@@ -145,9 +145,9 @@ pub trait Narrow: Vector<f32> {
     }
 }
 
-/// A vector of `f64` with what its functions and random streams need beside arithmetic.
+/// A vector of `f64` with the operations of functions and random streams.
 pub trait Wide: Vector<f64> {
-    /// The same lanes as bits.
+    /// A vector of the bits of the lanes.
     type Bits: Bits;
 
     /// `self + a`.
@@ -160,13 +160,13 @@ pub trait Wide: Vector<f64> {
     fn div(self, a: Self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
-    /// The bits.
+    /// The bits of each lane.
     fn to_bits(self) -> Self::Bits;
-    /// The number of these bits.
+    /// The numbers that have these bits.
     fn from_bits(bits: Self::Bits) -> Self;
-    /// The first `LANES` elements of a slice, which must have as many.
+    /// Load the first `LANES` elements of a slice, which must have as many.
     fn load_f32(from: &[f32]) -> Self;
-    /// To the first `LANES` elements of a slice, which must have as many, rounded.
+    /// Store into the first `LANES` elements of a slice, which must have as many, rounded.
     fn store_f32(self, to: &mut [f32]);
     /// The smaller of the two; `self` if it is NaN.
     fn min(self, bound: Self) -> Self;
@@ -185,7 +185,7 @@ pub trait Wide: Vector<f64> {
     }
 }
 
-/// Eight running sums, in as many vectors as they fill: in the same order on every instruction set.
+/// Eight running sums, in as many vectors as they fill. Their order is one on every instruction set.
 pub type Eight<S> = [<S as Set>::Double; 4];
 
 /// The sum of eight, by halves.
@@ -205,7 +205,7 @@ pub fn sum_of_eight<S: Set>(parts: Eight<S>) -> f64 {
 
 /// A vector of `u64`; sums wrap.
 pub trait Bits: Copy {
-    /// All lanes this value.
+    /// A vector with this value in all lanes.
     fn splat(value: u64) -> Self;
     /// `0, 1, 2, ...`
     fn count() -> Self;
@@ -225,7 +225,7 @@ pub trait Bits: Copy {
     fn left<const N: u32>(self) -> Self;
     /// Shift toward the low bits.
     fn right<const N: u32>(self) -> Self;
-    /// All bits of the lanes whose lowest bit is set.
+    /// All bits set in the lanes whose lowest bit is, and none in the others.
     fn mask_of_lowest(self) -> Self {
         Self::splat(0).sub(self.and(Self::splat(1)))
     }
@@ -233,11 +233,11 @@ pub trait Bits: Copy {
 
 /// An instruction set at compile time.
 pub trait Set {
-    /// Its vectors of `f32`.
+    /// The vectors of `f32`.
     type Single: Narrow<Double = Self::Double>;
-    /// Its vectors of `f64`.
+    /// The vectors of `f64`.
     type Double: Wide;
-    /// Rows of two accumulators that its registers hold.
+    /// The rows of two accumulators that the registers hold.
     const TILE: usize;
 
     /// Ask for the cache line of an address, which need not be valid.
@@ -247,10 +247,11 @@ pub trait Set {
 
 /// Arithmetic that [`run`] compiles for each instruction set.
 pub trait Task {
-    /// What it gives back.
+    /// The result.
     type Output;
 
-    /// The arithmetic; must be `#[inline(always)]`, and so must all that it calls, to be compiled for the set at hand.
+    /// The arithmetic. This function and all that it calls must be `#[inline(always)]`, to be compiled for the set at
+    /// hand.
     fn run<S: Set>(self) -> Self::Output;
 }
 
@@ -286,7 +287,7 @@ mod tests {
         );
     }
 
-    /// `a * b + c` of every lane, against the same in one element.
+    /// `a * b + c` of every lane, to be compared with that of one element.
     struct EveryLane<F>([F; 64], [F; 64], F);
 
     impl<F: Float> Task for EveryLane<F> {

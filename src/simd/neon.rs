@@ -5,7 +5,7 @@ use super::{Bits, Narrow, Set, Task, Vector, Wide};
 #[allow(clippy::wildcard_imports)] // Some fifty intrinsics.
 use std::arch::aarch64::*;
 
-/// This set.
+/// The instruction set NEON of 64-bit ARM.
 pub struct Neon;
 
 impl Set for Neon {
@@ -14,12 +14,12 @@ impl Set for Neon {
     const TILE: usize = 8;
 }
 
-/// Does this machine have it? Every 64-bit ARM with an operating system does.
+/// Does this machine have the set? Every 64-bit ARM with an operating system does.
 pub fn available() -> bool {
     std::arch::is_aarch64_feature_detected!("neon")
 }
 
-/// Run a task compiled for this set.
+/// Run a task that is compiled for this set.
 pub fn run<T: Task>(task: T) -> T::Output {
     #[target_feature(enable = "neon")]
     fn enabled<T: Task>(task: T) -> T::Output {
@@ -38,7 +38,9 @@ pub struct Single(float32x4_t);
 pub struct Double(float64x2_t);
 
 macro_rules! vector {
-    ($name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $transposed:ident) => {
+    (
+        $name:ident, $element:ty, $lanes:literal, $splat:ident, $load:ident, $store:ident, $fma:ident, $transposed:ident
+    ) => {
         // SAFETY (all blocks below): a task runs on these vectors only inside `run`, where the set is enabled; loads
         // and stores touch `LANES` elements of a slice that has just been cut to that length.
         impl Vector<$element> for $name {
@@ -83,7 +85,7 @@ macro_rules! vector {
 vector!(Single, f32, 4, vdupq_n_f32, vld1q_f32, vst1q_f32, vfmaq_f32, transposed_single);
 vector!(Double, f64, 2, vdupq_n_f64, vld1q_f64, vst1q_f64, vfmaq_f64, transposed_double);
 
-/// Pairs of rows, then fours.
+/// Transpose pairs of rows, then fours.
 #[inline(always)]
 fn transposed_single([a, b, c, d]: [Single; 4]) -> [Single; 4] {
     // SAFETY: as above; no memory is touched.
@@ -105,14 +107,14 @@ fn transposed_double([a, b]: [Double; 2]) -> [Double; 2] {
     unsafe { [Double(vzip1q_f64(a.0, b.0)), Double(vzip2q_f64(a.0, b.0))] }
 }
 
-/// Each pair of lanes as one.
+/// A vector whose lanes are pairs of these lanes.
 #[inline(always)]
 fn pairs(of: float32x4_t) -> float64x2_t {
     // SAFETY: as above; no memory is touched.
     unsafe { vreinterpretq_f64_f32(of) }
 }
 
-/// Each lane as the pair that it is.
+/// A vector whose pairs of lanes are these lanes.
 #[inline(always)]
 fn singles(of: float64x2_t) -> float32x4_t {
     // SAFETY: as above; no memory is touched.

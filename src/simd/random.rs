@@ -1,7 +1,7 @@
 //! From random words to uniforms and normals: a block of four words a lane, its four numbers side by side in memory.
 //!
-//! Made of exactly rounded operations and no fused ones: the same bits on every instruction set. `f64` takes 53 bits of
-//! two words, `f32` the 32 of one.
+//! All of it is made of exactly rounded operations and no fused ones, which give one result on every instruction set.
+//! `f64` takes 53 bits of two words, `f32` the 32 of one.
 
 use super::math::{cos_sin_turns, ln, ln_parts, normal_quantile, polynomial, whole};
 use super::{Bits, Narrow, Set, Vector, Wide};
@@ -39,7 +39,7 @@ fn store_fours<V: Wide>(four: [V; 4], out: &mut [f64]) {
     }
 }
 
-/// Uniforms between two bounds.
+/// Uniforms between two bounds, in `f64`.
 #[inline(always)]
 pub fn uniforms_double<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], [from, to]: [f64; 2], out: &mut [f64]) {
     let mut four = [S::Double::splat(0.0); 4];
@@ -51,7 +51,7 @@ pub fn uniforms_double<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], [from, t
     store_fours(four, out);
 }
 
-/// The same in `f32`.
+/// Uniforms between two bounds, in `f32`.
 #[inline(always)]
 pub fn uniforms_single<S: Set>(words: [Words<S>; 4], _: [Words<S>; 4], [from, to]: [f64; 2], out: &mut [f32]) {
     let mut four = [S::Double::splat(0.0); 4];
@@ -66,7 +66,7 @@ pub fn uniforms_single<S: Set>(words: [Words<S>; 4], _: [Words<S>; 4], [from, to
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Truncated {
     mean: f64,
-    /// Negative where the interval is the mirror image of the one below.
+    /// The standard deviation, negative where the interval is drawn as its mirror image.
     std: f64,
     bounds: [f64; 2],
     /// Probabilities that a unit normal is below the interval, and inside.
@@ -75,7 +75,7 @@ pub struct Truncated {
 }
 
 impl Truncated {
-    /// With a mean and a standard deviation before truncation, and two bounds.
+    /// The law with this mean and standard deviation before truncation, between two bounds.
     pub fn new(mean: f64, std: f64, low: f64, high: f64) -> Self {
         let cdf = |z: f64| 0.5 * libm::erfc(-z * std::f64::consts::FRAC_1_SQRT_2);
         // Probabilities near 1 have few digits: an interval above the mean is drawn as its mirror image.
@@ -92,7 +92,7 @@ impl Truncated {
     }
 }
 
-/// Truncated normals.
+/// Truncated normals in `f64`.
 #[inline(always)]
 pub fn truncated_double<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], law: &Truncated, out: &mut [f64]) {
     let mut four = [S::Double::splat(0.0); 4];
@@ -102,7 +102,7 @@ pub fn truncated_double<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], law: &T
     store_fours(four, out);
 }
 
-/// The same in `f32`.
+/// Truncated normals in `f32`.
 #[inline(always)]
 pub fn truncated_single<S: Set>(words: [Words<S>; 4], _: [Words<S>; 4], law: &Truncated, out: &mut [f32]) {
     let mut four = [S::Double::splat(0.0); 4];
@@ -112,7 +112,7 @@ pub fn truncated_single<S: Set>(words: [Words<S>; 4], _: [Words<S>; 4], law: &Tr
     S::Single::store_fours(S::Single::narrow(four[0], four[2]), S::Single::narrow(four[1], four[3]), out);
 }
 
-/// Unit normals (Box and Muller 1958, on pairs of uniforms).
+/// Unit normals in `f64` (Box and Muller 1958, on pairs of uniforms).
 #[inline(always)]
 pub fn normals_double<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], out: &mut [f64]) {
     let mut four = [S::Double::splat(0.0); 4];
@@ -125,7 +125,8 @@ pub fn normals_double<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], out: &mut
     store_fours(four, out);
 }
 
-/// The same in `f32`; the tails reach to 6.7. The logarithm's polynomial is that of Cephes (`logf.c`; Moshier 1992).
+/// Unit normals in `f32`, whose tails reach to 6.7. The polynomial of the logarithm is that of Cephes (`logf.c`;
+/// Moshier 1992).
 #[inline(always)]
 pub fn normals_single<S: Set>(words: [Words<S>; 4], _: [Words<S>; 4], out: &mut [f32]) {
     let splat = S::Single::splat;
@@ -161,9 +162,9 @@ pub fn normals_single<S: Set>(words: [Words<S>; 4], _: [Words<S>; 4], out: &mut 
 
 /// `(cos 2 pi u, sin 2 pi u)` for `0 <= u <= 1`, to `1e-9`.
 ///
-/// Of half the angle less a right angle no quadrants are needed: `cos 2a = cos^2 a - sin^2 a`, `sin 2a = 2 sin a cos
-/// a`. The polynomials were fitted on Chebyshev nodes of the square of `v` up to `1/4`. In `f32` their error was three
-/// times that of the rounding, and showed in float32 nets of 10,000 layers.
+/// Half the angle less a right angle needs no quadrants: `cos 2a = cos^2 a - sin^2 a`, `sin 2a = 2 sin a cos a`. The
+/// polynomials were fitted on Chebyshev nodes of the square of `v` up to `1/4`. In `f32` their error was three times
+/// that of the rounding, and showed in float32 nets of 10,000 layers.
 #[inline(always)]
 fn cos_sin_by_halves<V: Wide>(u: V) -> (V, V) {
     let v = u.sub(V::splat(0.5));

@@ -1,6 +1,7 @@
 //! Real numbers that a formula is written in once: one `f64`, or a vector of them.
 //!
-//! One `f64` goes through `libm`, a vector through `smooth.rs`: two evaluations of one formula that share no primitive.
+//! A single `f64` goes through `libm` and a vector through `smooth.rs`: two evaluations of one formula that share no
+//! primitive.
 
 use super::smooth::{self, SIGN};
 use super::{Bits, Wide};
@@ -22,7 +23,7 @@ pub trait Real:
     fn of(value: f64) -> Self;
     /// Absolute value.
     fn abs(self) -> Self;
-    /// This magnitude with the sign of another number.
+    /// The magnitude of this number with the sign of another.
     fn with_sign_of(self, other: Self) -> Self;
     /// The larger of this and a bound.
     fn at_least(self, bound: f64) -> Self;

@@ -1,8 +1,8 @@
-//! Plain arrays, compiled for what every machine of the architecture has.
+//! Plain arrays, compiled to the instructions that every machine of the architecture has.
 
 use super::{Bits, Float, Narrow, Set, Vector, Wide};
 
-/// This set.
+/// The instructions that every machine of the architecture has.
 pub struct Scalar;
 
 impl Set for Scalar {

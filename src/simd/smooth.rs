@@ -83,7 +83,7 @@ fn exp_of_sum<V: Wide>(x: V, rest: V) -> (V, V) {
 /// `(e^-|x|, e^-|x| - 1)`, each to 1 ulp.
 #[inline(always)]
 pub fn decay<V: Wide>(x: V) -> (V, V) {
-    // Beyond, e^-|x| is 0.
+    // Beyond 800, e^-|x| is 0.
     let x = V::from_bits(x.to_bits().or(V::Bits::splat(SIGN))).max(V::splat(-800.0));
     exp_of_sum(x, V::splat(0.0))
 }
@@ -197,7 +197,7 @@ pub fn erf<V: Wide>(x: V) -> (V, V) {
         ],
     );
     let near = x.multiply_add(p, x);
-    // Beyond, 1 - density(w) ratio(w), and (w + 3) ratio(w) bends little in t = (w - 3) / (w + 3).
+    // Beyond 1, erf x = 1 - density(w) ratio(w), and (w + 3) ratio(w) bends little in t = (w - 3) / (w + 3).
     let denominator = w.add(V::splat(3.0));
     let t = w.sub(V::splat(3.0)).div(denominator);
     let q = polynomial(
@@ -227,7 +227,7 @@ pub fn erf<V: Wide>(x: V) -> (V, V) {
     (w.above(V::splat(1.0), far, near), density.mul(V::splat(FRAC_2_SQRT_PI)))
 }
 
-/// The first up to `tan(pi / 8)`, the second up to its inverse, the third beyond.
+/// The first number for magnitudes up to `tan(pi / 8)`, the second up to the inverse of that, the third beyond.
 #[inline(always)]
 fn by_eighth<V: Wide>(w: V, [near, middle, far]: [V; 3]) -> V {
     const TAN_PI_8: f64 = 0.414_213_562_373_095_03;
@@ -238,7 +238,7 @@ fn by_eighth<V: Wide>(w: V, [near, middle, far]: [V; 3]) -> V {
 /// The arc tangent, to 2 ulp.
 #[inline(always)]
 pub fn atan<V: Wide>(x: V) -> V {
-    // What is lost of pi / 4 and pi / 2 in rounding.
+    // The parts of pi / 4 and pi / 2 that are lost in rounding.
     const LOW_4: f64 = 3.061_616_997_868_383e-17;
     const LOW_2: f64 = 6.123_233_995_736_766e-17;
     // arctan w is an eighth of a turn or two, or none, and the arc tangent of a t of at most tan(pi / 8).
@@ -280,7 +280,7 @@ pub fn sin_cos<V: Wide>(x: V) -> (V, V) {
     // Added to 1.5 * 2^52, a number is rounded to a whole one, whose low bits say the quarter of the turn.
     let shifted = x.multiply_add(V::splat(FRAC_2_PI), V::splat(1.5 * WHOLE));
     let n = shifted.sub(V::splat(1.5 * WHOLE));
-    // t is what is left of x, lost what the differences have lost.
+    // t is the rest of x, and `lost` what the rounding of the differences has lost.
     let mut t = n.multiply_add(V::splat(-PARTS[0]), x);
     let mut lost = n.mul(V::splat(-LAST));
     for part in &PARTS[1..] {
@@ -299,7 +299,7 @@ pub fn sin_cos<V: Wide>(x: V) -> (V, V) {
     let rest = z.mul(z).mul(cosine_terms(z)).sub(t.mul(lost));
     let cosine = one_less.add(V::splat(1.0).sub(one_less).sub(half_z).add(rest));
     let (mut cosine, sine) = turned(shifted.to_bits(), cosine, sine);
-    // Of -0 comes -0, and of a tiny number itself.
+    // The sine of -0 is -0, and that of a tiny number is the number.
     let mut sine = magnitude(x).above(V::splat(1e-9), sine, x);
     // Beyond a million radians, one number at a time.
     let mut lanes = [0.0; LONGEST];

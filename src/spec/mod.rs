@@ -7,7 +7,6 @@ pub use mlp::LayerShape;
 use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::init::Init;
-use crate::loss::{Allowed, Loss};
 use crate::norm::Norm;
 use crate::signature::Call;
 use crate::skip::{Join, Skip};
@@ -398,103 +397,6 @@ fn branch_scale(given: &BranchScale, depth: usize, block: usize) -> Result<f64> 
         BranchScale::Number(scale) => Err(Error::value("branch_scale", &allowed, scale)),
         BranchScale::Text(text) if text == INVERSE_SQRT => Ok(1.0 / ((depth / block).max(1) as f64).sqrt()),
         BranchScale::Text(text) => Err(Error::value("branch_scale", &allowed, format!("'{text}'"))),
-    }
-}
-
-/// What an array of the caller must be: a name for messages, what its second axis is, and its shape.
-#[derive(Debug, Clone, Copy)]
-pub struct Rows<'r> {
-    /// What the caller calls it.
-    pub name: &'r str,
-    /// What its columns are.
-    pub axis: &'r str,
-    /// Columns.
-    pub columns: usize,
-    /// Rows; any number above 0 if `None`.
-    pub rows: Option<usize>,
-}
-
-impl Rows<'_> {
-    /// Refuse an empty batch, a wrong shape, and values that are not finite in the dtype they were rounded to.
-    pub fn check(&self, given: (usize, usize), dtype: &str, mut finite: impl Iterator<Item = bool>) -> Result<()> {
-        let Self { name, axis, columns, rows } = *self;
-        if given.1 != columns || rows.is_some_and(|rows| rows != given.0) {
-            let batch = rows.map_or("batch".to_owned(), |rows| rows.to_string());
-            return Err(Error::value(
-                name,
-                &format!("of shape (batch, {axis}) = ({batch}, {columns})"),
-                format!("{given:?}"),
-            ));
-        }
-        if given.0 == 0 {
-            return Err(Error::value(name, "a batch of at least one sample", format!("shape {given:?}")));
-        }
-        match finite.position(|finite| !finite) {
-            None => Ok(()),
-            Some(i) => Err(Error::Value(format!(
-                "{name} must be finite in {dtype}, but {name}[{}, {}] is nan, infinite or beyond its range",
-                i / columns,
-                i % columns
-            ))),
-        }
-    }
-}
-
-/// Class ids: one a sample, none negative.
-pub fn classes(ids: &[i128], batch: usize) -> Result<Vec<usize>> {
-    if ids.len() != batch {
-        return Err(Error::value(
-            "y",
-            &format!("of shape ({batch},), one class id a sample of x"),
-            format!("({},)", ids.len()),
-        ));
-    }
-    let id = |(i, &id): (usize, &i128)| integer(&format!("y[{i}]"), id, 0, MAX_WIDTH as u64).map(|id| id as usize);
-    ids.iter().enumerate().map(id).collect()
-}
-
-/// The loss of that text: targets need one, and it must have its own.
-pub fn loss(text: Option<&str>, has_targets: bool) -> Result<Option<Loss>> {
-    let choices = || crate::loss::names().collect::<Vec<_>>().join(", ");
-    let loss = text.map(|text| Loss::new(&Call::parse("loss", text)?)).transpose()?;
-    match (loss, has_targets) {
-        (None, true) => Err(Error::Value(format!("y is given without a loss; choose one of {}", choices()))),
-        (None, false) => Ok(None),
-        (Some(loss), _) => has_its_targets(loss, has_targets).map(|()| Some(loss)),
-    }
-}
-
-/// Targets must be there for a loss that takes them, and for no other.
-pub fn has_its_targets(loss: Loss, has_targets: bool) -> Result<()> {
-    match (loss.takes_targets(), has_targets) {
-        (true, false) => Err(Error::Value(format!("loss='{}' needs targets; give y", loss.text()))),
-        (false, true) => Err(Error::Value(format!("loss='{}' takes no targets; leave y out", loss.text()))),
-        _ => Ok(()),
-    }
-}
-
-/// Numbers, `outputs` a sample, must be what the loss takes for targets.
-pub fn target_range(loss: Loss, values: &[f64], outputs: usize) -> Result<()> {
-    let Allowed { holds, words, .. } = loss.allowed();
-    match values.iter().position(|&t| !holds(t)) {
-        None => Ok(()),
-        Some(i) => Err(Error::value(
-            &format!("y[{}, {}]", i / outputs, i % outputs),
-            &format!("{words} with loss {}", loss.signature().name),
-            values[i],
-        )),
-    }
-}
-
-/// Class ids must name an output of the net.
-pub fn class_range(ids: &[usize], outputs: usize) -> Result<()> {
-    match ids.iter().position(|&id| id >= outputs) {
-        None => Ok(()),
-        Some(i) => Err(Error::value(
-            &format!("y[{i}]"),
-            &format!("a class id below {outputs}, the outputs of the net"),
-            ids[i],
-        )),
     }
 }
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore import table
-from vgcore.probe import Floats
+from vgcore.measure import table
+from vgcore.measure.result import Floats
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,7 +27,7 @@ BELOW = QUIET | {"borderaxespad": 4.5}  # in font sizes: under the tick labels a
 
 
 def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
-    """Those given, or a new figure's, of so many inches; open at the top and on the right."""
+    """The axes given, or those of a new figure of so many inches; open at the top and on the right."""
     if ax is None:
         ax = table.optional("matplotlib.pyplot", "plot").subplots(figsize=(width, height), layout="constrained")[1]
     ax.spines[["top", "right"]].set_visible(False)

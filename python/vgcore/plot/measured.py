@@ -16,10 +16,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore import table
 from vgcore._core import COLUMNS
-from vgcore.finding import known
-from vgcore.jacobian import Jacobian
+from vgcore.measure import table
+from vgcore.measure.jacobian import Jacobian
+from vgcore.measure.result import SIGNALS, Floats, Probe, Signal
+from vgcore.measure.sweep import Sweep
+from vgcore.model.mlp import FIELDS, MLP
+from vgcore.model.names import known
 from vgcore.plot.axes import (
     BELOW,
     REFERENCE,
@@ -36,9 +39,6 @@ from vgcore.plot.axes import (
     room,
     ticker,
 )
-from vgcore.probe import SIGNALS, Floats, Probe, Signal
-from vgcore.spec import FIELDS, MLP
-from vgcore.sweep import Sweep
 from vgcore.theory import Prediction
 
 if TYPE_CHECKING:

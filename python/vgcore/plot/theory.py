@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vgcore import reference, table
-from vgcore.diagnose import Diagnosis
+from vgcore.judge.diagnosis import Diagnosis
+from vgcore.judge.rules.signals import BACKWARD_VANISHING
+from vgcore.measure import table
+from vgcore.measure.result import Probe
+from vgcore.model.kind import Activation, Init
+from vgcore.model.mlp import MLP
 from vgcore.plot.axes import COLORS, QUIET, new_axes
-from vgcore.probe import Probe
-from vgcore.rules import RULES
-from vgcore.spec import MLP, Activation
 from vgcore.theory import PhaseDiagram, critical_line, depth_scales
 from vgcore.theory import phase_diagram as scan
 from vgcore.theory.fixed import ascending
@@ -42,7 +43,7 @@ LEVELS = (0.2, 0.5, 1, 2, 5, 10, 20, 50, 100)  # layers
 #: Schoenholz et al. 2017, arXiv:1611.01232: nets trained where the depth was below about six correlation lengths.
 TRAINABLE = 6
 #: The change of dL/dz that a depth limit allows, in decades: that of the warning of a diagnosis.
-DECADES = next(rule for rule in RULES if rule.id == "backward_vanishing").thresholds["warning"]
+DECADES = BACKWARD_VANISHING.thresholds["warning"]
 
 
 def phase_diagram(
@@ -130,8 +131,8 @@ def depth_limit(
     correlation lengths, to which nets trained in Schoenholz et al. 2017, arXiv:1611.01232.
 
     Args:
-        activation: Which.
-        sigma_b: Of the biases.
+        activation: Of all layers.
+        sigma_b: Scale of the biases.
         sigma_w: Ascending; 241 values from 0.5 to 3 if None.
         points: Diagnoses of nets of `init="mean_field(sigma_w, sigma_b)"`, whose measured limits are drawn.
         ax: Where to draw; a new figure if None.
@@ -195,10 +196,10 @@ def _point(probe: Probe, activation: str) -> tuple[float, float]:
     spec = probe.spec
     plain = MLP(depth=spec.depth, width=spec.width, in_features=spec.in_features, out_features=spec.out_features)
     expected = plain.replace(activation=activation, init=spec.init)
-    name, p = reference.parse(str(spec.init))
-    if spec != expected or name != "mean_field":
+    init = spec.init
+    if spec != expected or not isinstance(init, Init) or init.name != "mean_field":
         raise ValueError(
             f"expected a net of activation={activation!r} and init='mean_field(sigma_w, sigma_b)' without norm or "
             f"skip, got {spec!r}"
         )
-    return float(p.get("sigma_w", 1.0)), float(p.get("sigma_b", 0.0))
+    return float(init.params["sigma_w"]), float(init.params["sigma_b"])

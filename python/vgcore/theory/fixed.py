@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
-from vgcore.spec import Activation
+from vgcore.model.kind import Activation
 from vgcore.theory.maps import Floats, hermite, moments, multiplies, number, numbers, pair_moments
 
 #: Where variances are looked for: beyond, every activation is a line, a constant or a power.
@@ -202,8 +202,8 @@ def _correlation(name: str, ww: Floats, bb: Floats, q: Floats, *, exact: bool) -
         """Until a step is shorter than `close`."""
         slope = np.zeros(len(q))
         for _ in range(200):
-            value, bent = pairs(c)
-            slope = ww * bent
+            value, slopes = pairs(c)
+            slope = ww * slopes
             new = np.clip(c + ((ww * value + bb) / q - c) / (1 - slope), 0, 1)
             moved, c = np.abs(new - c).max(), new
             if moved < close:
@@ -289,8 +289,8 @@ class PhaseDiagram:
 
     Attributes:
         activation: Which.
-        sigma_w: Of the columns, ascending.
-        sigma_b: Of the rows, ascending.
+        sigma_w: Scale of the weights of the columns, ascending.
+        sigma_b: Scale of the biases of the rows, ascending.
         scales: Fixed points and depth scales, `(rows, columns)` each.
     """
 
@@ -301,7 +301,7 @@ class PhaseDiagram:
 
     @property
     def phase(self) -> NDArray[np.str_]:
-        """That of `scales`, `(rows, columns)`."""
+        """The phases of `scales`, `(rows, columns)`."""
         return self.scales.phase
 
     def __repr__(self) -> str:
@@ -346,8 +346,8 @@ class CriticalLine:
 
     Attributes:
         q: Variances, ascending.
-        sigma_w: Of the weights.
-        sigma_b: Of the biases; nan where no biases make q a fixed point.
+        sigma_w: Scale of the weights.
+        sigma_b: Scale of the biases; nan where no biases make q a fixed point.
         attracts: Where the variance goes back to q by itself; elsewhere nets leave the line within a few layers.
     """
 
@@ -383,8 +383,8 @@ class CriticalPoint:
     """A point of the edge of chaos.
 
     Attributes:
-        sigma_w: Of the weights.
-        sigma_b: Of the biases.
+        sigma_w: Scale of the weights.
+        sigma_b: Scale of the biases.
         q_star: The fixed variance; 0 where signals shrink by a power law, or where every variance is one.
     """
 

@@ -19,9 +19,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vgcore import _core, reference
-from vgcore.finding import known
-from vgcore.spec import Activation
+from vgcore import _core
+from vgcore.model.kind import Activation
+from vgcore.model.names import known
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +63,7 @@ def whole(name: str, value: object, *, least: int, most: int = 10**6) -> int:
 
 def multiplies(activation: str | Activation) -> bool:
     """Whether it is gated: a product of two signals, half as wide as z."""
-    return reference.features(str(activation).partition("(")[0], 2) < 2
+    return _core.activation_outputs(str(activation)) < 1
 
 
 def moments(activation: str | Activation, q: ArrayLike) -> dict[str, Floats]:
@@ -201,7 +201,7 @@ class BatchRates(NamedTuple):
         together: E phi phi of two.
         alone: What the squared norm of dL/dz has of the parts of dL/dh in which samples are independent, times the
             variance that is divided by.
-        common: The same of what all samples have in common.
+        common: What the squared norm of dL/dz has of the part of dL/dh that all samples have in common, times it too.
     """
 
     mean: float
@@ -212,7 +212,7 @@ class BatchRates(NamedTuple):
 
     @classmethod
     def of(cls, activation: str | Activation, batch: float) -> BatchRates:
-        """Of a batch of so many samples."""
+        """The rates of a batch of so many samples."""
         if not batch >= LEAST_BATCH or batch != batch // 1:
             raise ValueError(
                 f"batch must be a whole number of {LEAST_BATCH} or more under batch norm, got {batch!r}: in smaller "
@@ -229,5 +229,10 @@ class BatchRates(NamedTuple):
         return cls(mean, value, together, alone, alone - (b - 1) * (pair_slope + pair_tilt) / (b - 3))
 
     def back(self, size: float, pair: float) -> float:
-        """The same of dL/dh of this mean square, and mean product of two samples."""
+        """Mean square of dL/dz, times the variance that is divided by, of such a dL/dh.
+
+        Args:
+            size: Mean square of dL/dh.
+            pair: Mean product of dL/dh of two samples.
+        """
         return (size - pair) * self.alone + pair * self.common

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from vgcore.spec import Activation
+from vgcore.model.kind import Activation
 from vgcore.theory.maps import Floats, moments, number, whole
 from vgcore.theory.width import digamma
 

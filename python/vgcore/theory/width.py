@@ -19,7 +19,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vgcore.spec import Activation
+from vgcore.model.kind import Activation
 from vgcore.theory.fixed import q_star
 from vgcore.theory.maps import Floats, moments, number, numbers, whole
 
@@ -31,9 +31,9 @@ class Layer:
     Attributes:
         ww: fan_in times the variance of its weights.
         bb: Variance of its biases.
-        q: Of its z.
+        q: Variance of its z.
         width: Units.
-        moments: Of its activation at q, by name.
+        moments: Moments of its activation at q, by name.
     """
 
     ww: float
@@ -53,12 +53,12 @@ class Layer:
         return (self.moments["value_fourth"] / self.moments["value"] ** 2 - 1) / self.width
 
     def scaled(self, name: str, by: str, power: int = 1) -> float:
-        """A derivative by q as one by ln q, over what it is of."""
+        """A moment's derivative by ln q, relative to the moment: `q m' / m`, or `q^2 m'' / m` for the second one."""
         return self.q * (self.q if power == 2 else 1.0) * self.moments[name] / self.moments[by]
 
     @classmethod
     def of(cls, activation: str, *, ww: float, bb: float, q: float, width: int) -> Layer:
-        """With its moments."""
+        """The layer with the moments of its activation."""
         return cls(ww, bb, q, width, {name: float(value) for name, value in moments(activation, q).items()})
 
 
@@ -126,7 +126,7 @@ def _radial(layer: Layer, behind: float) -> float:
 
 
 def aligned(layers: Sequence[Layer], scale: float, *, start: tuple[float, float] = (1.0, 0.0)) -> Floats:
-    """By what the square of dL/dz of `h + scale phi(W h)` nets exceeds that of infinitely wide ones, `(layers,)`.
+    """The factors by which the square of dL/dz in nets `h + scale phi(W h)` exceeds the infinitely wide, `(layers,)`.
 
     Given the z that it has made, W comes back along h: `W^T d` is `h (y d) / |h|^2` and a random part, with y = W h. In
     plain nets that is a correction of 1/n. Here h is handed on, and where phi has a positive mean all h have a
@@ -175,9 +175,9 @@ def gradient_noise(
 
     Args:
         activation: Which, element-wise.
-        sigma_w: Of the weights.
-        width: Of all layers; an array of any shape.
-        sigma_b: Of the biases.
+        sigma_w: Scale of the weights.
+        width: Units of all layers; an array of any shape.
+        sigma_b: Scale of the biases.
         depth: Layers that the average is over.
 
     Returns:
@@ -223,7 +223,7 @@ def chi_squared(n: int, *, thinned: bool) -> tuple[float, float]:
 
 
 def digamma(x: float) -> float:
-    """By recurrence to 10 and its asymptotic series there (Abramowitz and Stegun 6.3.5, 6.3.18)."""
+    """The digamma function: recurrence to 10, its asymptotic series there (Abramowitz and Stegun 6.3.5, 6.3.18)."""
     shift = 0.0
     while x < 10:
         shift -= 1 / x
@@ -234,7 +234,7 @@ def digamma(x: float) -> float:
 
 
 def trigamma(x: float) -> float:
-    """Likewise (6.4.6, 6.4.12)."""
+    """The trigamma function: recurrence to 10, its asymptotic series there (Abramowitz and Stegun 6.4.6, 6.4.12)."""
     shift = 0.0
     while x < 10:
         shift += 1 / (x * x)

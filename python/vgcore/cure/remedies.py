@@ -1,0 +1,129 @@
+"""What may be changed in a net, one row a kind of change, what changes a net least first."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from vgcore.judge.diagnosis import Diagnosis
+from vgcore.judge.rules.numbers import FINITE_WIDTH
+from vgcore.model.gain import calculate_gain
+from vgcore.model.kind import Init
+from vgcore.model.mlp import MLP
+
+
+@dataclass(frozen=True)
+class Remedy:
+    """One row: a kind of change.
+
+    Attributes:
+        name: What is changed.
+        cost: How much of a net it changes: its numbers (1), its layers (2), its structure (3), its size (4).
+        propose: Fields to replace, one mapping a candidate; those that make no net are passed over.
+        best_only: Whether only the best candidate of the row is shown.
+        slow: Whether such a net takes as long as ten others: run where nothing else cures.
+    """
+
+    name: str
+    cost: int
+    propose: Callable[[MLP, Diagnosis], Iterable[Mapping[str, Any]]]
+    best_only: bool = False
+    slow: bool = False
+
+
+Fields = dict[str, Any]
+
+
+def _gains(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
+    """The init as it is, scaled: by what would keep dL/dz if phi were a line, and by steps around 1."""
+    init = spec.init
+    if not isinstance(init, Init):
+        return
+    evidence = before.evidence
+    assert evidence is not None  # noqa: S101 (a diagnosis by vgcore's own rules)
+    factor = evidence.factor(evidence.backward)
+    exact = [1 / factor] if math.isfinite(factor) and factor > 0 else []
+    for step in (*exact, 0.25, 0.35, 0.5, 0.6, 0.7, 0.85, 1.2, 1.4, 2.0, 2.8):
+        gain = float(f"{float(init.params['gain']) * step:.4g}")
+        yield {"init": str(Init(init.name, **init.params | {"gain": gain}))}
+
+
+def _inits(_: MLP, __: Diagnosis) -> Iterator[Fields]:
+    """Other scales, and the edge of chaos."""
+    names = ("kaiming_normal", "xavier_normal", "lecun_normal", "critical", "critical(sigma_b=0.2)")
+    yield from ({"init": init, "bias": None} for init in names)
+
+
+def _slow_inits(spec: MLP, _: Diagnosis) -> Iterator[Fields]:
+    """Orthogonal weights with the gain of the activation, and a look at the data."""
+    if isinstance(spec.activation, str):
+        try:
+            gain = calculate_gain(spec.activation, mode="backward")
+        except ValueError:  # It lets nothing pass, or has no derived gain.
+            gain = 1.0
+        yield {"init": str(Init("orthogonal", gain=float(f"{gain:.4g}"))), "bias": None}
+    yield {"init": "lsuv", "bias": None}
+
+
+def _biases(_: MLP, __: Diagnosis) -> Iterator[Fields]:
+    yield {"bias": "zeros"}
+
+
+def _activations(_: MLP, __: Diagnosis) -> Iterator[Fields]:
+    """Another activation with the weights that suit it."""
+    yield from (
+        {"activation": "relu", "init": "kaiming_normal", "bias": None},
+        {"activation": "leaky_relu(0.1)", "init": "kaiming_normal(a=0.1)", "bias": None},
+        {"activation": "tanh", "init": "critical", "bias": None},
+        {"activation": "selu", "init": "lecun_normal", "bias": None},
+    )
+
+
+def _norms(_: MLP, __: Diagnosis) -> Iterator[Fields]:
+    yield from ({"norm": norm} for norm in ("layer", "rms", "batch", None))
+
+
+def _branches(spec: MLP, _: Diagnosis) -> Iterator[Fields]:
+    if spec.skip is not None:
+        yield from ({"branch_scale": scale} for scale in ("1/sqrt(L)", 0.1))
+
+
+def _skips(_: MLP, __: Diagnosis) -> Iterator[Fields]:
+    yield from (
+        {"skip": "residual", "branch_scale": "1/sqrt(L)"},
+        {"skip": "residual(order=linear)", "branch_scale": "1/sqrt(L)"},
+        {"skip": "residual(order=pre)", "norm": "layer"},
+        {"skip": "rezero", "branch_scale": 1.0},
+        {"skip": "highway(gate_bias=-2)", "branch_scale": 1.0},
+    )
+
+
+def _widths(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
+    """Wider layers, where their width is what is wrong."""
+    if any(finding.rule == FINITE_WIDTH.id for finding in before.findings) and isinstance(spec.width, int):
+        yield from ({"width": factor * spec.width} for factor in (2, 4))
+
+
+def _depths(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
+    """A net as deep as the recipe goes."""
+    limit = before.depth_limit
+    uniform = all(isinstance(value, str | int) for value in (spec.width, spec.activation, spec.init))
+    if limit is not None and uniform and 1 < limit.value < spec.depth:
+        depth = int(limit.value) // spec.block * spec.block
+        yield {"depth": depth}
+
+
+REMEDIES = (
+    Remedy("gain", 1, _gains, best_only=True),
+    Remedy("init", 1, _inits),
+    Remedy("slow init", 1, _slow_inits, slow=True),
+    Remedy("bias", 1, _biases),
+    Remedy("branch scale", 1, _branches),
+    Remedy("activation", 2, _activations),
+    Remedy("norm", 2, _norms),
+    Remedy("skip", 3, _skips),
+    Remedy("width", 4, _widths),
+    Remedy("depth", 4, _depths),
+)

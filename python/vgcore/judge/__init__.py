@@ -1,0 +1,1 @@
+"""Is it bad, where and how surely: evidence, rules, verdicts, diagnoses."""

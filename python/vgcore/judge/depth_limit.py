@@ -1,0 +1,105 @@
+"""How deep a recipe can go: `DepthLimit`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgcore.judge.evidence import Evidence, Floats, drifts, ten_to
+from vgcore.judge.rule import Rule
+from vgcore.judge.rules import of_change
+from vgcore.judge.rules.numbers import FINITE_WIDTH
+from vgcore.measure.result import student
+from vgcore.model.plan import Plan
+from vgcore.show.words import count
+
+
+@dataclass(frozen=True)
+class DepthLimit:
+    """How many layers a recipe can have before dL/dz has changed by a factor from end to end.
+
+    Attributes:
+        value: The largest depth that stays within the factor; inf where nothing limits it.
+        low: Lower end of its 95 % interval over seeds; nan for one seed.
+        high: Upper end of the interval.
+        factor: The change that is allowed, either way.
+        measured: Whether the net was that deep; otherwise the change a layer is carried on.
+    """
+
+    value: float
+    low: float
+    high: float
+    factor: float
+    measured: bool
+
+    def __str__(self) -> str:
+        interval = "" if math.isnan(self.low) else f" ({count(self.low)} to {count(self.high)})"
+        layers = "" if math.isinf(self.value) else " layer" if self.value == 1 else " layers"
+        how = "" if self.measured or math.isinf(self.value) else ", carried on from the depth measured"
+        keep = "keeps" if self.value == 1 else "keep"
+        return f"{count(self.value)}{layers}{interval} {keep} dL/dz within {self.factor:.0f}-fold{how}"
+
+
+def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
+    """How deep the recipe of a measured net can go.
+
+    Each net is the beginning of a deeper one, so the signal's rise from layer 1 says what shallower nets would see.
+
+    As in the verdict, a net is too deep where the root mean square has changed too much, or where a typical net has
+    lost as much and the drift counts.
+    """
+    spec = e.probe.spec
+    if spec.branch_scale == "1/sqrt(L)" or Plan.of(spec).knows_depth:
+        return None  # A shallower net is not the beginning of a deeper one.
+    deltas = e.probe.log10_delta_rms
+    deltas = deltas[np.isfinite(deltas).all(axis=1)]
+    if not e.steps or not len(deltas):
+        return None
+    runs = deltas[:, :1] - deltas
+    mean, drift = runs.mean(axis=0), drifts(runs) if len(runs) > 1 else np.zeros(e.depth)
+    down, up = (of_change(rules, "backward", sign).decisive for sign in (-1, 1))
+    wide = next(rule for rule in rules if rule.id == FINITE_WIDTH.id)
+    faded = np.maximum(mean, -drift * down / wide.decisive)
+    ways = [_reach(curve, runs, down, up) for curve in (mean + drift, np.minimum(faded, 0))]
+    value, low, high = (min(ends) for ends in zip(*ways, strict=True))
+    factor = ten_to(up if mean[-1] + drift[-1] > 0 else down)
+    return DepthLimit(value, low, high, factor=factor, measured=value < e.depth)
+
+
+def _reach(curve: Floats, runs: Floats, down: float, up: float) -> tuple[float, float, float]:
+    """The largest depth before a change passes a limit, and the ends of its 95 % interval.
+
+    `curve` is the change at every depth measured. Beyond, the pace of the second half of the layers is carried on: the
+    first layers take the data to the scale of the net and tell less of what comes.
+    """
+    depth, count = len(curve), len(runs)
+    middle = (depth - 1) // 2
+    pace = float(curve[-1] - curve[middle]) / (depth - 1 - middle)
+
+    def ahead(at: float, pace: float) -> float:
+        """Where a line from here meets the limit that it runs toward."""
+        if pace == 0:
+            return math.inf
+        return depth + math.floor(max((up - at) / pace if pace > 0 else -(at + down) / pace, 0))
+
+    def first(beyond: NDArray[np.bool_], *lines: tuple[float, float]) -> float:
+        return float(np.flatnonzero(beyond)[0]) if beyond.any() else min(ahead(*line) for line in lines)
+
+    last = float(curve[-1])
+    value = first((curve >= up) | (curve <= -down), (last, pace))
+    if count < 2:
+        return value, math.nan, math.nan
+    wide = student(count - 1) / math.sqrt(count)
+    half = wide * runs.std(axis=0, ddof=1)
+    doubt = wide * float(np.std(runs[:, -1] - runs[:, middle], ddof=1)) / (depth - 1 - middle)
+    above, below = (last + float(half[-1]), pace + doubt), (last - float(half[-1]), pace - doubt)
+    low = first((curve + half >= up) | (curve - half <= -down), above, below)
+    # Where it is open to which side the signal runs, it may run to neither.
+    high = first((curve - half >= up) | (curve + half <= -down), (last, 0.0))
+    if math.isinf(high) and abs(pace) > doubt:
+        high = max(value, ahead(*above), ahead(*below))
+    return value, min(low, value), max(high, value)

@@ -1,0 +1,98 @@
+"""What was judged: `Diagnosis`."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from vgcore.judge.depth_limit import DepthLimit
+from vgcore.judge.evidence import Evidence
+from vgcore.judge.finding import SEVERITIES, Finding
+from vgcore.judge.verdict import Verdict
+from vgcore.measure.result import Probe
+from vgcore.model.mlp import MLP
+from vgcore.model.names import known
+from vgcore.show import html, text
+
+
+@dataclass(frozen=True, eq=False)
+class Diagnosis:
+    """A verdict with its evidence.
+
+    Attributes:
+        spec: What was judged.
+        probe: What was measured; None where another tool's rules judged.
+        verdict: `"healthy"`, `"vanishing"` or `"exploding"`: about dL/dz if that moves, else about z.
+        direction: `"forward"`, `"backward"` or `"both"`; None for healthy.
+        conditions: Those of `"saturated"`, `"dead"`, `"collapsed"` and `"non-finite"` that hold.
+        confidence: Share of the runs that have the verdict by themselves; nan where there is no such share.
+        depth_limit: How deep this recipe can go; None where it depends on the depth itself or nothing was finite.
+        findings: The most severe first.
+        summary: One sentence.
+        rules: Whose rules: `"vgcore"`, or another tool's.
+        cells: The diagnosis of every cell of a sweep, whose other attributes are those of the worst cell; else empty.
+    """
+
+    spec: MLP
+    probe: Probe | None
+    verdict: str
+    direction: str | None
+    conditions: tuple[str, ...]
+    confidence: float
+    depth_limit: DepthLimit | None
+    findings: tuple[Finding, ...]
+    summary: str
+    rules: str = "vgcore"
+    cells: tuple[Diagnosis, ...] = ()
+
+    @property
+    def severity(self) -> str | None:
+        """The highest severity of a finding, in any cell; None without one."""
+        found = [finding.severity for one in (self, *self.cells) for finding in one.findings]
+        return max(found, key=SEVERITIES.index, default=None)
+
+    def reaches(self, severity: str) -> bool:
+        """Whether a finding is as severe as this or more, in any cell.
+
+        Raises:
+            ValueError: For anything but `"info"`, `"warning"` and `"critical"`.
+        """
+        known("severity", severity, SEVERITIES)
+        return self.severity is not None and SEVERITIES.index(self.severity) >= SEVERITIES.index(severity)
+
+    @cached_property
+    def evidence(self) -> Evidence | None:
+        """What the rules looked at; None where another tool's rules judged."""
+        return None if self.probe is None else Evidence(self.probe)
+
+    @property
+    def word(self) -> str:
+        """Verdict, direction and conditions: `"vanishing (both), collapsed"`."""
+        return str(Verdict(self.verdict, self.direction, self.conditions))
+
+    def to_dict(self) -> dict[str, Any]:
+        """All but the probe, as plain values."""
+        limit = self.depth_limit
+        plain: dict[str, Any] = {
+            "spec": self.spec.to_dict(),
+            "rules": self.rules,
+            "verdict": self.verdict,
+            "direction": self.direction,
+            "conditions": list(self.conditions),
+            "confidence": self.confidence,
+            "depth_limit": None if limit is None else dataclasses.asdict(limit),
+            "findings": [finding.to_dict() for finding in self.findings],
+            "summary": self.summary,
+        }
+        return plain | ({"cells": [cell.to_dict() for cell in self.cells]} if self.cells else {})
+
+    def __repr__(self) -> str:
+        return f"Diagnosis({self.word!r}, {len(self.findings)} findings, {self.spec!r})"
+
+    def __str__(self) -> str:
+        return text.diagnosis(self)
+
+    def _repr_html_(self) -> str:
+        return html.diagnosis(self)

@@ -1,0 +1,96 @@
+"""Rules of samples: those that become alike, and those that lie on few lines."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from vgcore.judge.evidence import Evidence
+from vgcore.judge.rule import Hit, Rule, share
+from vgcore.judge.rules.signals import SCHOENHOLZ
+
+#: Cosines closer to 1 than this are rounding of the dtype.
+RESOLUTION = {"float32": 1e-6, "float64": 1e-13}
+
+
+def _collapse(e: Evidence, rule: Rule) -> Hit | None:
+    floor = RESOLUTION[e.probe.dtype]
+    apart = np.maximum(1 - e.probe.correlation, floor)  # (seeds, depth)
+    mean = np.maximum(1 - e.column("correlation"), floor)
+    if not e.steps or not np.isfinite(mean[[0, -1]]).all():
+        return None
+    # Samples that were alike from the start cannot collapse.
+    folds = math.log(mean[0] / mean[-1])
+    with np.errstate(invalid="ignore"):
+        runs = np.log(apart[:, 0] / apart[:, -1])
+    c = 1 - mean
+    layers = tuple(np.flatnonzero(np.log(mean[0] / mean) >= rule.least).tolist())
+    shown = f"1 - {mean[-1]:.1g}" if mean[-1] < 1e-3 else f"{c[-1]:.4f}"
+    text = f"all samples look alike at layer {e.depth}: their mean cosine goes from {c[0]:.2f} to {shown}"
+    working = (
+        f"c_1 = {c[0]:.4f}, c_L = {shown}: ln((1 - c_1)/(1 - c_L)) = ln({mean[0]:.3g}/{mean[-1]:.3g}) = {folds:.1f}"
+        " depth scales."
+    )
+    return Hit(folds, layers, share(runs, lambda r: r >= rule.level(folds)), text, working)
+
+
+CORRELATION_COLLAPSE = Rule(
+    id="correlation_collapse",
+    quantity="depth scales: e-folds by which 1 - cosine of two samples shrinks from the first layer to the last",
+    thresholds={"warning": 6.0},
+    why="Nets of more than 6 depth scales did not train: what distinguishes two inputs is e^-6 = 1/400 of what it was.",
+    reference=SCHOENHOLZ + ", section 5",
+    wrong=(
+        "It is relative to the first layer: data that are all alike from the start cannot collapse. A "
+        "regression on a smooth target may want little more than the mean. Cosines closer to 1 than 1e-6 are "
+        "rounding in float32."
+    ),
+    remedy="smaller biases, weights at the critical scale, batch norm, or a residual skip",
+    formula="folds = ln((1 - c_1)/(1 - c_L)), with c_l the mean cosine between z of two samples",
+    picture=("correlation",),
+    check=_collapse,
+    condition="collapsed",
+)
+
+
+HANIN = "Hanin 2018, arXiv:1801.03744; Hanin and Nica 2018, arXiv:1812.05994"
+
+
+def _rank(e: Evidence, rule: Rule) -> Hit | None:
+    batch = e.probe.batch
+    if e.depth < 2 or batch < 4:
+        return None
+    # The rank of h_l and the cosines of z_(l+1) = W h_l are of the same samples.
+    rank, c = e.probe.effective_rank[:, :-1], e.probe.correlation[:, 1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = (batch / rank - 1) / (batch - 1) - c**2
+        runs = spread.max(axis=1, initial=-math.inf)
+    known_ = ~np.isnan(spread)
+    means = np.where(known_, spread, 0).sum(axis=0) / np.maximum(known_.sum(axis=0), 1)
+    worst = int(means.argmax())
+    ranks = e.column("effective_rank")
+    text = f"the samples lie on few lines at layer {worst + 1}: effective rank {ranks[worst]:.2f} of {batch} samples"
+    working = (
+        f"rank = (tr G)^2/|G|^2 = {ranks[worst]:.3f}; mean squared cosine (B/rank - 1)/(B - 1) less the squared mean "
+        f"cosine = {means[worst]:.3f}. It starts at {means[0]:.3f}."
+    )
+    layers = tuple(np.flatnonzero(means >= rule.least).tolist())
+    return Hit(float(means[worst]), layers, share(runs, lambda r: r >= rule.least), text, working)
+
+
+RANK_COLLAPSE = Rule(
+    id="rank_collapse",
+    quantity="mean squared cosine of two samples less their squared mean cosine, in the worst layer; 0 to 1",
+    thresholds={"info": 0.5},
+    why="Beyond one half the samples have an effective rank below 2 beside what they have in common.",
+    reference="Daneshmand et al. 2020, arXiv:2003.01652; " + HANIN,
+    wrong=(
+        "Fewer than 4 samples say nothing. One sample far larger than the others lowers the rank too: "
+        "normalise the data."
+    ),
+    remedy="wider layers, orthogonal weights, batch norm, or a residual skip",
+    formula="(B/rank - 1)/(B - 1) - c^2, with rank = (tr G)^2/|G|^2 of the Gram matrix of B samples",
+    picture=("effective_rank",),
+    check=_rank,
+)

@@ -1,0 +1,204 @@
+"""Rules of signals: what z, dL/dz and dL/dW do from end to end."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from vgcore.judge.evidence import Change, Evidence
+from vgcore.judge.rule import Hit, Rule, share
+from vgcore.model.gain import calculate_gain
+from vgcore.show.words import power
+
+#: Thresholds in decades of end-to-end change: 5.6-, 32- and 1000-fold.
+DECADES = {"info": 0.75, "warning": 1.5, "critical": 3.0}
+#: Those of z, on which less depends: 10-, 100- and 10,000-fold.
+FORWARD_DECADES = {"info": 1.0, "warning": 2.0, "critical": 4.0}
+SCHOENHOLZ = "Schoenholz et al. 2017, arXiv:1611.01232"
+LIMITS = (
+    "A constant factor a layer compounds; 32-fold from end to end leaves no learning rate that is within 6-fold of "
+    "right for both ends; half and twice as many decades, 5.6- and 1000-fold, are worth knowing and hopeless."
+)
+FORWARD_LIMITS = (
+    "The size of z matters where it meets something that has a size: data, the bend of phi, the loss, the range of a "
+    "number. 100-fold leaves the loss where it is a line or flat."
+)
+
+
+def _moves(e: Evidence, rule: Rule) -> Hit | None:
+    signal, sign = rule.signal, rule.sign
+    assert signal is not None  # noqa: S101 (the rows below name one)
+    name = {"forward": "z", "backward": "dL/dz", "weight": "dL/dW"}[signal]
+    verb = "grows" if sign > 0 else "shrinks"
+    change: Change = getattr(e, signal)
+    if not e.steps or math.isnan(change.rms):
+        return None
+    if change.rms > 0 > change.typical and not (change.runs >= rule.decisive).any():
+        return None  # Nets that nobody drew make the mean, and most shrink: `finite_width` says so.
+    value = sign * change.rms
+    f = e.factor(change)
+    ends = (1, e.depth) if signal == "forward" else (e.depth, 1)
+    way = f"from layer {ends[0]} to layer {ends[1]}"
+    if math.isinf(change.rms):
+        text = f"{name} does not arrive: it is exactly 0 at layer {ends[1]} in most runs"
+        working = f"|{name}| at layer {ends[1]} = 0: no factor is left to take a root of."
+    else:
+        text = f"{name} {verb} {power(abs(change.rms))}-fold {way}, x{f:.3g} a layer"
+        interval = "" if math.isnan(change.low) else f", 95 % interval 10^{change.low:.2f} to 10^{change.high:.2f}"
+        working = (
+            f"F = 10^{change.rms:.2f}{interval}; f = 10^({change.rms:.2f}/{e.steps}) = {f:.4g} a layer. "
+            f"One layer says little, all of them {f:.4g}^{e.steps} = {power(change.rms)}."
+        )
+        if e.probe.spec.norm is None and e.probe.spec.skip is None:
+            working += f" Weights {power(-change.rms / e.steps)} times as large would make f = 1, if phi were a line."
+    own = share(change.runs, lambda runs: sign * runs >= rule.level(value))
+    return Hit(value, e.beyond(signal, sign, rule.least), own, text, working)
+
+
+BACKWARD_VANISHING = Rule(
+    id="backward_vanishing",
+    quantity="decades that dL/dz loses from the last layer to the first, root mean square over nets",
+    thresholds=DECADES,
+    why=LIMITS,
+    reference="Bengio et al. 1994; Hochreiter 1991; Glorot and Bengio 2010; " + SCHOENHOLZ,
+    wrong=(
+        "It sees an average sample, not every unit: a skip around a dead block hides the block. Optimisers that divide "
+        "by the size of a gradient, as Adam does, train through some of it."
+    ),
+    remedy="weights at the activation's critical scale, an activation with slope 1, a residual skip, or fewer layers",
+    formula="|dL/dz_1|/|dL/dz_L| = F = f^(L-1), with f = sigma_w sqrt(E phi'(z)^2) a layer in a plain net",
+    picture=("log10_delta_rms",),
+    check=_moves,
+    signal="backward",
+    sign=-1,
+)
+
+
+BACKWARD_EXPLODING = Rule(
+    id="backward_exploding",
+    quantity="decades that dL/dz gains from the last layer to the first, root mean square over nets",
+    thresholds=DECADES,
+    why=LIMITS,
+    reference="Bengio et al. 1994; Pascanu et al. 2013, arXiv:1211.5063; " + SCHOENHOLZ,
+    wrong="Adam and clipping survive much of it; a learning rate chosen for the first layers does not reach the last.",
+    remedy="smaller weights (the critical scale), branches scaled by 1/sqrt(L), or layer norm within residual branches",
+    formula="|dL/dz_1|/|dL/dz_L| = F = f^(L-1), with f = sigma_w sqrt(E phi'(z)^2) a layer in a plain net",
+    picture=("log10_delta_rms",),
+    check=_moves,
+    signal="backward",
+    sign=1,
+)
+
+
+FORWARD_VANISHING = Rule(
+    id="forward_vanishing",
+    quantity=(
+        "decades that z loses from the first layer to the last, beyond what its first layers do to the data's scale"
+    ),
+    thresholds=FORWARD_DECADES,
+    why=FORWARD_LIMITS,
+    reference="Glorot and Bengio 2010; He et al. 2015, arXiv:1502.01852",
+    wrong="Before a normalisation z may have any size, and nothing depends on it.",
+    remedy="the gain of the activation, or a normalisation",
+    formula="|z_L|/|z_1| = F = f^(L-1), with f = sigma_w sqrt(E phi(z)^2 / E z^2) a layer in a plain net",
+    picture=("log10_z_rms",),
+    check=_moves,
+    signal="forward",
+    sign=-1,
+)
+
+
+FORWARD_EXPLODING = Rule(
+    id="forward_exploding",
+    quantity=(
+        "decades that z gains from the first layer to the last, beyond what its first layers do to the data's scale"
+    ),
+    thresholds=FORWARD_DECADES,
+    why=FORWARD_LIMITS,
+    reference="He et al. 2015, arXiv:1502.01852; Hanin and Rolnick 2018, arXiv:1803.01719",
+    wrong=(
+        "Sums along residual branches grow without harm where every branch starts with a normalisation; the "
+        "readout then gets larger numbers, no more."
+    ),
+    remedy="the gain of the activation, a normalisation, or branches scaled by 1/sqrt(L)",
+    formula="|z_L|/|z_1| = F = f^(L-1), with f = sigma_w sqrt(E phi(z)^2 / E z^2) a layer in a plain net",
+    picture=("log10_z_rms",),
+    check=_moves,
+    signal="forward",
+    sign=1,
+)
+
+
+def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
+    back, forth = e.backward.rms, e.forward.rms
+    if not e.steps or not (math.isfinite(back) and math.isfinite(forth)):
+        return None
+    value = abs(back - forth)
+    text = (
+        f"a layer multiplies z by {e.factor(e.forward):.3g} on the way forward and dL/dz by "
+        f"{e.factor(e.backward):.3g} on the way back: no gain keeps both at this size of z"
+    )
+    working = f"|log10 F_back - log10 F_forth| = |{back:.2f} - {forth:.2f}| = {value:.2f} decades."
+    kinds = e.probe.spec.activation
+    if isinstance(kinds, str) and e.probe.spec.norm is None and e.probe.spec.skip is None:
+        try:
+            gains = [calculate_gain(kinds, mode=mode) for mode in ("forward", "backward")]
+        except ValueError:  # It lets nothing pass, or has no gain.
+            gains = []
+        if gains:
+            working += (
+                f" At unit z, {kinds} needs the gain {gains[0]:.4g} to keep z and {gains[1]:.4g} to keep dL/dz: "
+                f"whoever keeps z multiplies dL/dz by {gains[0] / gains[1]:.4g} a layer."
+            )
+    with np.errstate(invalid="ignore"):  # -inf - -inf: where neither arrives, nothing is apart
+        apart = e.backward.runs - e.forward.runs
+    own = share(apart, lambda runs: np.abs(runs) >= rule.least)
+    return Hit(value, tuple(range(e.depth)), own, text, working)
+
+
+FORWARD_BACKWARD_MISMATCH = Rule(
+    id="forward_backward_mismatch",
+    quantity="decades between the end-to-end changes of z (forward) and of dL/dz (backward)",
+    thresholds={"info": DECADES["warning"]},
+    why="As far apart as a change that counts by itself: a forward check alone would not see it.",
+    reference="Glorot and Bengio 2010, equations 5 to 12; the factor is sqrt(E phi'^2 / E phi^2)",
+    wrong=(
+        "A normalisation on the way forward makes the two differ by design; then the backward rules alone say "
+        "whether that is bad."
+    ),
+    remedy="an activation whose two gains agree (relu, linear), a skip, or weights at the critical scale with biases",
+    formula="log10 F_back - log10 F_forth; sigma_w cancels, and sqrt(E phi'(z)^2 E z^2 / E phi(z)^2) a layer is left",
+    picture=("log10_z_rms", "log10_delta_rms"),
+    check=_mismatch,
+)
+
+
+def _flat(e: Evidence, rule: Rule) -> Hit | None:
+    back, weight = e.backward.rms, e.weight.rms
+    if not e.steps or not (math.isfinite(back) and math.isfinite(weight)) or abs(weight) > DECADES["info"]:
+        return None
+    text = (
+        f"dL/dW changes only {power(abs(weight))}-fold from end to end while dL/dz changes {power(abs(back))}-fold: "
+        "a plot of weight gradients by layer looks healthy"
+    )
+    working = (
+        f"log10 |dL/dW_1|/|dL/dW_L| = {weight:.2f} although log10 |dL/dz_1|/|dL/dz_L| = {back:.2f}: "
+        f"h_(l-1) and dL/dz_l change by opposite powers of ten along the layers and cancel."
+    )
+    own = share(e.backward.runs, lambda runs: np.abs(runs) >= rule.least)
+    return Hit(abs(back), tuple(range(e.depth)), own, text, working)
+
+
+WEIGHT_GRADIENT_FLAT = Rule(
+    id="weight_gradient_flat",
+    quantity="decades that dL/dz changes while dL/dW changes by less than 0.75",
+    thresholds={"info": DECADES["warning"]},
+    why="The shape of the usual plot of weight gradients, and every rule on their ratio, says nothing here.",
+    reference="dL/dW_l = dL/dz_l h_(l-1)^T: one grows where the other shrinks",
+    wrong="It describes a plot, not an illness: the illness is in the other findings.",
+    remedy="look at dL/dz (log10_delta_rms), not at dL/dW",
+    formula="|dL/dW_l| = |dL/dz_l| |h_(l-1)| for one sample: F_W = F_back / F_forth",
+    picture=("log10_wgrad_norm", "log10_delta_rms"),
+    check=_flat,
+)

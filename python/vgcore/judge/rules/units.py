@@ -1,0 +1,93 @@
+"""Rules of units: those that are flat, and those that are 0."""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+
+import numpy as np
+
+from vgcore.judge.evidence import Evidence
+from vgcore.judge.rule import Hit, Rule, share
+from vgcore.measure.probe import probe
+from vgcore.model.mlp import MLP
+from vgcore.show.words import power
+
+
+@lru_cache
+def responsive(activation: str) -> float:
+    """Share of standard normal pre-activations where an activation is not flat: measured, as in any probe."""
+    return 1 - float(
+        probe(MLP(depth=1, width=1024, activation=activation, init="lecun_normal"), seeds=1).saturated[0, 0]
+    )
+
+
+def _saturation(e: Evidence, rule: Rule) -> Hit | None:
+    kinds = e.probe.spec.activation
+    ideal = np.array([responsive(kind) for kind in ([kinds] * e.depth if isinstance(kinds, str) else kinds)])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lost = np.where(e.closed, math.nan, 1 - (1 - e.column("saturated")) / ideal)
+        runs = np.nanmax(1 - (1 - e.probe.saturated) / ideal, axis=1, initial=-math.inf)
+    if not np.isfinite(lost).any():
+        return None
+    worst = int(np.nanargmax(lost))
+    layers = tuple(np.flatnonzero(lost >= rule.least).tolist())
+    flat = e.column("saturated")[worst]
+    text = f"{flat:.0%} of the units of layer {worst + 1} are flat, where {1 - ideal[worst]:.0%} would be at unit z"
+    working = (
+        f"flat: |phi'(z)| < 0.01 max|phi'|. At layer {worst + 1} {flat:.3f} are flat, {1 - ideal[worst]:.3f} for "
+        f"standard normal z; lost = 1 - {1 - flat:.3f}/{ideal[worst]:.3f} = {lost[worst]:.3f}. "
+        f"z has the rms {power(e.column('log10_z_rms')[worst])} there."
+    )
+    value = float(lost[worst])
+    return Hit(value, layers, share(runs, lambda r: r >= rule.level(value)), text, working)
+
+
+SATURATION = Rule(
+    id="saturation",
+    quantity="share of responsive (sample, unit) pairs lost in the worst layer, against standard normal z; 0 to 1",
+    thresholds={"warning": 0.5, "critical": 0.9},
+    why="Half of the slopes are gone. ReLU's flat half is there at unit z too and does not count.",
+    reference="Glorot and Bengio 2010; |phi'| below 1 % of its maximum, as in a probe's `saturated`",
+    wrong="Softmax-like and gated nets saturate on purpose; at the start of training it still means lost gradient.",
+    remedy="smaller weights or biases, normalised inputs, a normalisation before the activation",
+    formula="lost = 1 - P(|phi'(z)| >= 0.01 max|phi'|) / the same for standard normal z",
+    picture=("saturated",),
+    check=_saturation,
+    condition="saturated",
+)
+
+
+def _dead(e: Evidence, rule: Rule) -> Hit | None:
+    dead = np.where(e.closed, math.nan, e.column("dead"))
+    if np.isnan(dead).all():
+        return None
+    worst = int(np.nanargmax(dead))
+    text = f"{dead[worst]:.0%} of the units of layer {worst + 1} are 0 for all {e.probe.batch} samples"
+    working = (
+        f"over {len(e.probe.seeds)} runs: {dead[worst]:.3f} of the units of layer {worst + 1} give exactly 0 for every "
+        f"one of {e.probe.batch} samples. Symmetric weights alone leave at most half of them off, once all samples "
+        "look alike."
+    )
+    runs = np.where(np.isnan(e.probe.dead), -math.inf, e.probe.dead).max(axis=1)
+    layers = tuple(np.flatnonzero(dead >= rule.least).tolist())
+    value = float(dead[worst])
+    return Hit(value, layers, share(runs, lambda r: r >= rule.level(value)), text, working)
+
+
+DEAD_UNITS = Rule(
+    id="dead_units",
+    quantity="share of units of the worst layer that are exactly 0 for every sample; 0 to 1",
+    thresholds={"warning": 0.75, "critical": 0.99},
+    why="Once samples look alike, half of all ReLU units are off for all of them by chance; three quarters are not.",
+    reference="Lu et al. 2019, arXiv:1903.06733",
+    wrong=(
+        "With few samples many units are off by chance: for 4 samples one in 16 is. Judge it on 100 samples "
+        "or more. Activations that are 0 on an interval, such as hardshrink, count as dead there."
+    ),
+    remedy="biases from 0 up, an activation with a slope below 0 (leaky_relu), a normalisation, wider layers",
+    formula="dead = share of units j with phi(z_bj) = 0 for every sample b",
+    picture=("dead",),
+    check=_dead,
+    condition="dead",
+)

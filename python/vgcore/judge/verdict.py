@@ -1,0 +1,92 @@
+"""What the rules find, and the verdict that follows from it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vgcore.judge.evidence import Evidence
+from vgcore.judge.finding import SEVERITIES, Finding
+from vgcore.judge.rule import Rule
+from vgcore.judge.rules import RULES, of_change
+from vgcore.judge.rules.numbers import FINITE_WIDTH
+
+#: What a signal does, by the sign of its change.
+VERDICTS = {-1: "vanishing", 1: "exploding"}
+
+
+def findings(e: Evidence, rules: Sequence[Rule] = RULES, *, explain: bool = False) -> tuple[Finding, ...]:
+    """What the rules find, the most severe first."""
+    found: list[Finding] = []
+    for rule in rules:
+        hit = rule.check(e, rule)
+        if hit is None or not (reached := rule.reached(hit.value)):
+            continue
+        severity = min(reached[-1], hit.cap, key=SEVERITIES.index)
+        opened: dict[str, Any] = {}
+        if explain:
+            text = f"{rule.formula}.\n{hit.working}\n{rule.why}\nWhen this is wrong: {rule.wrong}"
+            opened = {"explanation": text, "picture": rule.picture}
+        threshold = rule.thresholds.get(severity, rule.least)
+        found.append(
+            Finding(
+                rule=rule.id,
+                severity=severity,
+                layers=hit.layers,
+                value=hit.value,
+                threshold=threshold,
+                evidence=hit.sentence,
+                remedy=rule.remedy,
+                reference=rule.reference,
+                confidence=hit.confidence,
+                **opened,
+            )
+        )
+    return tuple(sorted(found, key=lambda finding: -SEVERITIES.index(finding.severity)))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the findings come to.
+
+    Attributes:
+        verdict: `"healthy"`, `"vanishing"` or `"exploding"`: about dL/dz if that moves, else about z.
+        direction: `"forward"`, `"backward"` or `"both"`; None for healthy.
+        conditions: Those of the rules that speak.
+        typical: Whether only a typical net fades while the root mean square over nets does not.
+    """
+
+    verdict: str
+    direction: str | None
+    conditions: tuple[str, ...]
+    typical: bool = False
+
+    def __str__(self) -> str:
+        first = self.verdict if self.direction is None else f"{self.verdict} ({self.direction})"
+        return ", ".join((first, *self.conditions))
+
+
+def verdict(e: Evidence, found: Sequence[Finding], rules: Sequence[Rule] = RULES) -> Verdict:
+    """The verdict, from the findings that are more than worth knowing."""
+    values = {finding.rule: finding.value for finding in found}
+    decisive = [rule for rule in rules if values.get(rule.id, -math.inf) >= rule.decisive]
+    conditions = tuple(rule.condition for rule in decisive if rule.condition)
+    words: dict[str, str] = {rule.signal: VERDICTS[rule.sign] for rule in decisive if rule.signal}
+    faded = any(rule.id == FINITE_WIDTH.id for rule in decisive)
+    typical = "backward" not in words and faded and e.backward.typical <= -of_change(rules, "backward", -1).decisive
+    if typical:
+        words["backward"] = "vanishing"
+    if 2 * len(e.nonfinite) >= len(e.probe.seeds):
+        # Where z was finite up to the end, it was the way back that was not.
+        back = np.isfinite(e.probe.log10_z_rms[e.probe.first_nonfinite >= 0, -1]) & (e.nonfinite < e.depth)
+        words = {signal: word for signal, word in words.items() if word == "exploding"}
+        words |= {s: "exploding" for s, there in (("backward", back.any()), ("forward", not back.all())) if there}
+    if not words:
+        return Verdict("healthy", None, conditions)
+    word = words.get("backward") or words["forward"]
+    directions = [signal for signal, each in words.items() if each == word]
+    return Verdict(word, "both" if len(directions) == 2 else directions[0], conditions, typical)

@@ -1,0 +1,313 @@
+"""Clipping as functions of gradients: nothing is changed in place, and what was done is said.
+
+Gradients are a `vg.Gradients`, of which the parameters' count, a dict of arrays by name, or a list of arrays; the
+same kind comes back. Arithmetic is in float64, the arrays keep their dtype.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vgcore.model.network import Array, Gradients, Network
+
+Floats = NDArray[np.float64]
+Grads = TypeVar("Grads", bound=Gradients | Mapping[str, Any] | Sequence[Any])
+
+#: torch adds this to a norm before it divides by it.
+EPS = 1e-6
+#: Up to this p a number from 1/2 to 1 has a p-th power in float64's normal range.
+_POWERS = 500
+
+
+@dataclass(frozen=True, eq=False)
+class Clipped(Generic[Grads]):
+    """Gradients after clipping, and what it did; unpacks as `grads, total`.
+
+    Attributes:
+        grads: The clipped gradients.
+        total: The norm of all gradients before, as `get_total_norm`.
+        coef: What they were multiplied by; the smallest factor where layers or units have their own, nan where entries
+            are clipped one by one.
+        fraction: Share that was clipped, of what is judged: all as one, layers, units or entries.
+        nonfinite: Names of the tensors whose norm is not finite; a list's are its indices.
+        layers: The factor of every layer after `clip_grad_norm(..., per_layer=True)`; empty otherwise.
+    """
+
+    grads: Grads
+    total: float
+    coef: float
+    fraction: float
+    nonfinite: tuple[str, ...]
+    layers: dict[str, float]
+
+    def __iter__(self) -> Iterator[Any]:
+        yield self.grads
+        yield self.total
+
+
+def get_total_norm(grads: Gradients | Mapping[str, Any] | Sequence[Any], norm_type: float = 2.0) -> float:
+    """The norm of all gradients as one vector; nothing is clipped.
+
+    Args:
+        grads: Gradients of any kind; of a `Gradients`, those of the parameters.
+        norm_type: p of the p-norm, above 0; `math.inf` for the largest entry.
+
+    >>> get_total_norm([np.array([3e-200, 4e-200]), np.array([12e-200])])
+    1.3e-199
+    """
+    return _total(_norms(_named(grads), _positive("norm_type", norm_type)), norm_type)
+
+
+def clip_grad_norm(
+    grads: Grads,
+    max_norm: float,
+    norm_type: float = 2.0,
+    *,
+    per_layer: bool = False,
+    error_if_nonfinite: bool = False,
+) -> Clipped[Grads]:
+    """Scale gradients by `min(1, max_norm / (total + 1e-6))`, as torch does.
+
+    The total is one norm over all parameters, biases too. Where it is not finite the gradients are left as they are and
+    `nonfinite` names the culprits; torch makes zeros of all that is finite.
+
+    Args:
+        grads: Gradients of any kind.
+        max_norm: 0 or more; `math.inf` clips nothing.
+        norm_type: p of the p-norm, above 0; `math.inf` for the largest entry.
+        per_layer: Judge every layer, its weight and bias together, by its own norm: another rule than torch's. A layer
+            is what precedes the last dot of a name, so the arrays of a list are layers of their own.
+        error_if_nonfinite: Raise a ValueError instead of leaving such gradients as they are.
+
+    >>> clipped, total = clip_grad_norm({"a.weight": np.array([[3.0, 4.0]]), "a.bias": np.array([12.0])}, 1.3)
+    >>> total, get_total_norm(clipped) < 1.3
+    (13.0, True)
+    """
+    _at_least_zero("max_norm", max_norm)
+    arrays = _named(grads)
+    norms = _norms(arrays, _positive("norm_type", norm_type))
+    total = _total(norms, norm_type)
+    groups = {name: _layer(name) if per_layer else "" for name in arrays}
+    totals = {
+        group: _total({name: norms[name] for name in norms if groups[name] == group}, norm_type)
+        for group in dict.fromkeys(groups.values())
+    }
+    nonfinite = tuple(name for name, norm in norms.items() if not math.isfinite(norm))
+    if error_if_nonfinite and not math.isfinite(total):
+        raise ValueError(f"the norm of the gradients is {total}, for {', '.join(nonfinite) or 'all of them together'}")
+    coefs = {group: min(1.0, max_norm / (t + EPS)) if math.isfinite(t) else 1.0 for group, t in totals.items()}
+    return Clipped(
+        _like(grads, {name: _scaled(array, coefs[groups[name]]) for name, array in arrays.items()}),
+        total,
+        coef=min(coefs.values(), default=1.0),
+        fraction=_share(sum(coef < 1 for coef in coefs.values()), len(coefs)),
+        nonfinite=nonfinite,
+        layers=coefs if per_layer else {},
+    )
+
+
+def clip_grad_value(grads: Grads, clip_value: float) -> Clipped[Grads]:
+    """Clamp every entry to `[-clip_value, clip_value]`, as torch does: an infinite one too, and nan stays nan.
+
+    Args:
+        grads: Gradients of any kind.
+        clip_value: 0 or more.
+
+    >>> clip_grad_value([np.array([-3.0, 0.5])], 1).fraction
+    0.5
+    """
+    _at_least_zero("clip_value", clip_value)
+    arrays = _named(grads)
+    norms = _norms(arrays, 2.0)
+    beyond = sum(int(np.count_nonzero(np.abs(array) > clip_value)) for array in arrays.values())
+    return Clipped(
+        _like(grads, {name: _cast(np.clip(_wide(g), -clip_value, clip_value), g) for name, g in arrays.items()}),
+        _total(norms, 2.0),
+        coef=math.nan,
+        fraction=_share(beyond, sum(array.size for array in arrays.values())),
+        nonfinite=tuple(name for name, norm in norms.items() if not math.isfinite(norm)),
+        layers={},
+    )
+
+
+def clip_adaptive(
+    grads: Grads,
+    params: Network | Mapping[str, Any] | Sequence[Any],
+    clipping: float = 0.01,
+    eps: float = 1e-3,
+    *,
+    skip: str | Collection[str] = ("readout",),
+) -> Clipped[Grads]:
+    """Adaptive clipping (Brock et al. 2021, arXiv:2102.06171, eq. 3): no unit's gradient outgrows its weights.
+
+    A unit is a row of a weight matrix; a bias vector is one unit, as in the authors' code, for the paper leaves it
+    open. Where `|G| > clipping * max(|W|, eps)`, G is scaled down to that. A unit whose norm is not finite is left as
+    it is.
+
+    Args:
+        grads: Gradients of any kind.
+        params: What they are gradients of: the `Network`, its state dict, or arrays in the order of a list.
+        clipping: Largest ratio of the two norms, 0 or more.
+        eps: Least norm of a unit's weights, above 0: weights of 0 must be able to move.
+        skip: Layers or tensors left alone, by name, or one name; the last layer, as in the paper.
+
+    >>> g = clip_adaptive([np.array([[3.0, 4.0], [0.0, 0.01]])], [np.array([[0.6, 0.8], [0.0, 2.0]])]).grads[0]
+    >>> g.round(12).tolist()
+    [[0.006, 0.008], [0.0, 0.01]]
+    """
+    _at_least_zero("clipping", clipping)
+    _positive("eps", eps)
+    arrays = _named(grads)
+    given = _named(params.state_dict() if isinstance(params, Network) else params)
+    skip = (skip,) if isinstance(skip, str) else skip
+    known = {*arrays, *map(_layer, arrays), "readout"}
+    if unknown := [name for name in skip if name not in known]:
+        raise ValueError(f"skip names {', '.join(unknown)}, but there are only: {', '.join(sorted(known))}")
+    norms = _norms(arrays, 2.0)
+    clipped: dict[str, Array] = {}
+    coefs: list[Floats] = [np.ones(0)]
+    for name, array in arrays.items():
+        if name not in given or given[name].shape != array.shape:
+            found = f"shape {given[name].shape}" if name in given else f"only {', '.join(given) or 'nothing'}"
+            raise ValueError(f"params must hold '{name}' of shape {array.shape}, got {found}")
+        if name in skip or _layer(name) in skip:
+            clipped[name] = array.copy()
+            continue
+        unit, limit = (_norm(_units(tensor), 2.0, axis=1) for tensor in (array, given[name]))
+        limit = clipping * np.maximum(limit, eps)
+        over = np.isfinite(unit) & (unit > limit)
+        coef = np.where(over, limit / np.where(over, unit, 1.0), 1.0)
+        clipped[name] = _scaled(array, coef.reshape(-1, *[1] * (array.ndim - 1)))
+        coefs.append(coef)
+    every = np.concatenate(coefs)
+    return Clipped(
+        _like(grads, clipped),
+        _total(norms, 2.0),
+        coef=float(every.min(initial=1.0)),
+        fraction=_share(int(np.count_nonzero(every < 1)), every.size),
+        nonfinite=tuple(name for name, norm in norms.items() if not math.isfinite(norm)),
+        layers={},
+    )
+
+
+def log10_coef(log10_total: Floats, max_norm: float) -> Floats:
+    """log10 of `min(1, max_norm / (total + 1e-6))` for norms of any size; nan for one that is not finite."""
+    if _at_least_zero("max_norm", max_norm) == math.inf:
+        return np.zeros_like(log10_total)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        below = np.logaddexp(log10_total * math.log(10), math.log(EPS)) / math.log(10)
+        coef: Floats = np.minimum(0.0, np.log10(np.float64(max_norm)) - below)
+    return np.where(log10_total < math.inf, coef, math.nan)
+
+
+def log10_hypot(a: Floats, b: Floats) -> Floats:
+    """log10 of the norm of two parts, from those of their norms."""
+    both: Floats = np.logaddexp(2 * math.log(10) * a, 2 * math.log(10) * b) / (2 * math.log(10))
+    return both
+
+
+# Gradients of any kind as arrays by name, and back
+
+
+def _named(grads: Any) -> dict[str, Array]:
+    """The arrays by name: those of a state dict, a mapping's own, or indices."""
+    if isinstance(grads, Gradients):
+        return grads.parameters
+    if isinstance(grads, Mapping):
+        return {str(name): _array(str(name), value) for name, value in grads.items()}
+    if isinstance(grads, list | tuple):
+        return {str(i): _array(str(i), value) for i, value in enumerate(grads)}
+    raise TypeError(f"gradients must be a Gradients, a dict or a list of arrays, got {type(grads).__name__}")
+
+
+def _like(grads: Any, arrays: dict[str, Array]) -> Any:
+    """The arrays as what the caller gave."""
+    values = list(arrays.values())
+    if isinstance(grads, Gradients):
+        return replace(grads, parameters=arrays)
+    return dict(zip(grads, values, strict=True)) if isinstance(grads, Mapping) else values
+
+
+def _array(name: str, value: ArrayLike) -> Array:
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"'{name}' must be an array of real numbers, got dtype {array.dtype}")
+    return array if array.dtype.kind == "f" else array.astype(np.float64)
+
+
+def _layer(name: str) -> str:
+    """`layers.0` of `layers.0.weight`; a name without a dot is its own."""
+    return name.rpartition(".")[0] or name
+
+
+def _units(array: Array) -> Array:
+    """One row a unit; a vector is one."""
+    return array.reshape(len(array), math.prod(array.shape[1:])) if array.ndim > 1 else array.reshape(1, -1)
+
+
+# Numbers
+
+
+def _wide(array: Array) -> Floats:
+    return array.astype(np.float64, copy=False)
+
+
+def _cast(wide: Floats, like: Array) -> Array:
+    return wide.astype(like.dtype).reshape(like.shape)
+
+
+def _scaled(array: Array, coef: Any) -> Array:
+    # In float64: a factor below float32's range may still leave entries within it.
+    with np.errstate(invalid="ignore"):
+        return _cast(_wide(array) * coef, array)
+
+
+def _norm(array: Array, p: float, axis: int | None = None) -> Floats:
+    """The p-norm, all of it or along an axis; inf or nan where an entry is."""
+    wide = np.abs(_wide(array))
+    largest = wide.max(axis=axis, keepdims=True, initial=0.0)
+    norm: Floats = largest
+    if p == math.inf:
+        return norm.squeeze(axis)
+    finite = np.where(np.isfinite(largest), largest, 1.0)
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        if p > _POWERS:  # Of so high a power only the largest is sure to stay in the range, as 1.
+            shares = wide / np.where(finite > 0, finite, 1.0)
+            norm = largest * (shares**p).sum(axis=axis, keepdims=True) ** (1 / p)
+            return norm.squeeze(axis)
+        # Divided by a power of two, which rounds nothing, so that no power of an entry that counts leaves the range.
+        exponent = np.frexp(finite)[1]
+        powers = np.ldexp(wide, -exponent) ** p
+        norm = np.ldexp(powers.sum(axis=axis, keepdims=True) ** (1 / p), exponent)
+    return norm.squeeze(axis)
+
+
+def _norms(arrays: dict[str, Array], p: float) -> dict[str, float]:
+    return {name: float(_norm(array, p)) for name, array in arrays.items()}
+
+
+def _total(norms: dict[str, float], p: float) -> float:
+    """A norm of norms is the norm of all."""
+    return float(_norm(np.array([*norms.values()], dtype=np.float64), p))
+
+
+def _share(part: int, whole: int) -> float:
+    return part / whole if whole else 0.0
+
+
+def _at_least_zero(name: str, value: float) -> float:
+    if not value >= 0:
+        raise ValueError(f"{name} must be a number, 0 or more, or inf, got {value}")
+    return value
+
+
+def _positive(name: str, value: float) -> float:
+    if not value > 0:
+        raise ValueError(f"{name} must be a number above 0, or inf, got {value}")
+    return value

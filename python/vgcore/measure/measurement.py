@@ -1,0 +1,43 @@
+"""How cells are measured: `Measurement`, handed on whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from vgcore import _core
+from vgcore.measure.result import Probe
+from vgcore.model.kind import Loss
+from vgcore.model.mlp import MLP
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """The keywords of `probe`, which says what they mean; nothing is checked before the core runs."""
+
+    x: ArrayLike | None = None
+    y: ArrayLike | None = None
+    loss: str | Loss | None = None
+    batch: int | None = None
+    seeds: int = 8
+    seed: int = 0
+    dtype: str = "float32"
+    threads: int | None = None
+
+    def run(
+        self, specs: Sequence[MLP], finished: Callable[[int, Probe], object], *, weights: _core.Weights | None = None
+    ) -> None:
+        """Run cells on the core; `finished(index, probe)` is called for each as it ends, in any order.
+
+        With weights there is one cell, theirs.
+        """
+
+        def report(index: int, columns: dict[str, Any]) -> None:
+            runs = np.uint64(self.seed) + np.arange(self.seeds, dtype=np.uint64)
+            finished(index, Probe(specs[index], runs, str(np.dtype(self.dtype)), **columns))
+
+        _core.probe(specs if weights is None else weights, report, **vars(self))

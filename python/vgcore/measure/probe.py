@@ -1,0 +1,70 @@
+"""The measurement of one net: `probe` -> `Probe`."""
+
+from __future__ import annotations
+
+from numpy.typing import ArrayLike
+
+from vgcore.measure.measurement import Measurement
+from vgcore.measure.result import Probe
+from vgcore.model.kind import Loss
+from vgcore.model.mlp import MLP
+from vgcore.model.network import Network
+
+
+def probe(
+    subject: MLP | Network,
+    *,
+    x: ArrayLike | None = None,
+    y: ArrayLike | None = None,
+    loss: str | Loss | None = None,
+    batch: int | None = None,
+    seeds: int = 8,
+    seed: int = 0,
+    dtype: str | None = None,
+    threads: int | None = None,
+) -> Probe:
+    """Measure how signals pass a net: forward, backward and weight gradients, layer by layer.
+
+    Args:
+        subject: A spec, whose weights are drawn for each seed; or a `Network`, whose weights are those of every run:
+            trained, edited, or what `spec.init(seed=...)` drew.
+        x: Samples `(rows, in_features)`; standard normal ones, drawn for each seed, if None.
+        y: Targets of `loss`: class ids `(rows,)` or numbers of the output's shape; none for `output_sum`.
+        loss: One of `LOSSES`, a call such as `"mse(reduction=sum)"`, or a `Loss`. Without one, the cotangent at the
+            output is standard normal over sqrt(batch), drawn for each seed from a stream of its own.
+        batch: Samples of a run. 128 for random samples; all rows of x otherwise, or as many drawn for each seed.
+        seeds: Number of runs; run i uses seed `seed + i` for drawn weights, samples and cotangent.
+        seed: The first seed, 0 to 2^64 - 1.
+        dtype: `"float32"`, which it is for a spec if None, or `"float64"`. A network has its own, and takes no other.
+        threads: At most this many; else VGCORE_NUM_THREADS, else all that the process may use. The numbers do not
+            depend on it.
+
+    Raises:
+        ValueError: For values or shapes that are not allowed.
+        TypeError: For arrays that hold no real numbers, or arguments of the wrong type.
+        MemoryError: Before anything is allocated, where the machine has too little.
+        KeyboardInterrupt: At Ctrl-C, within 0.1 s.
+
+    >>> import vgcore as vg
+    >>> p = vg.probe(vg.MLP(depth=1000, width=64, activation="sigmoid", init="xavier_normal"), seeds=2)
+    >>> bool(p.log10_delta_rms[0, 0] < -600)
+    True
+
+    Weights of your own, here those of seed 0 with the first layer's doubled:
+
+    >>> spec = vg.MLP(depth=3, width=64, activation="relu")
+    >>> state = spec.init(seed=0).state_dict()
+    >>> state["layers.0.weight"] *= 2
+    >>> doubled = vg.probe(vg.Network.from_state_dict(spec, state), seeds=1)
+    >>> doubled.z_rms / vg.probe(spec, seeds=1).z_rms
+    array([[2., 2., 2.]])
+    """
+    weights = None
+    if isinstance(subject, Network):
+        weights, subject = subject._weights, subject.spec  # noqa: SLF001 (its handle for the core)
+    if dtype is None:
+        dtype = weights.dtype if weights else "float32"
+    how = Measurement(x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
+    cells: list[Probe] = []
+    how.run([subject], lambda _, cell: cells.append(cell), weights=weights)
+    return cells[0]

@@ -1,0 +1,248 @@
+"""What was measured of a net: `Probe`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgcore.measure import clip, table
+from vgcore.model.kind import Loss
+from vgcore.model.mlp import MLP
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+
+Floats = NDArray[np.float64]
+Signal = Literal["forward", "backward", "weight"]
+
+# Which column a factor is of, and whether its direction of travel is toward the input.
+SIGNALS: dict[Signal, tuple[str, bool]] = {
+    "forward": ("log10_z_rms", False),
+    "backward": ("log10_delta_rms", True),
+    "weight": ("log10_wgrad_norm", True),
+}
+
+
+@dataclass(frozen=True)
+class Factor:
+    """A geometric multiplier per layer in a signal's direction of travel; 1 is preserved.
+
+    Attributes:
+        value: Geometric mean over layers and seeds.
+        low: Lower end of the 95 % interval over seeds (Student's t on the logarithm); nan for one seed.
+        high: Upper end of the interval.
+    """
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g}" if math.isnan(self.low) else f"{self.value:.3g} ({self.low:.3g} to {self.high:.3g})"
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """What was measured of one spec over its seeds. Columns are float64 `(seeds, depth)`, layer 0 at the input.
+
+    Norms are log10, whose range no depth leaves. Slopes phi'(z) and activations are of the dtype: where all units of a
+    layer are so flat that they end there (sigmoid beyond |z| of 88 in float32, 708 in float64), they read as 0.
+    The linear views of the norms are `z_rms`, `a_rms`, `delta_rms`, `wgrad_norm`, `bgrad_norm` and
+    `sample_wgrad_rms`: 0 or inf where float64 ends. After a value that is not finite, columns are nan.
+
+    Attributes:
+        spec: What was measured.
+        seeds: The seed of each run, `(seeds,)`; `spec.init(seed=seeds[i])` is run i's net, unless a net was given.
+        dtype: The dtype of the computation.
+        batch: Samples of a run.
+        loss: The loss that started the backward pass, in canonical spelling; None for a random cotangent.
+        log10_z_rms: Root mean square over batch and width of the pre-activations z.
+        log10_a_rms: Root mean square of the activations a = phi(z), before a skip.
+        log10_delta_rms: Root mean square of the backward signal dL/dz.
+        log10_wgrad_norm: Frobenius norm of dL/dW.
+        log10_bgrad_norm: Norm of dL/db.
+        log10_sample_wgrad_rms: Root mean square over samples of the Frobenius norm of one sample's share of dL/dW,
+            which is |h||dL/dz| (Goodfellow 2015, arXiv:1510.01799). The B shares add up to dL/dW: pointing one way
+            their norm is B times this, in random directions sqrt(B) times.
+        saturated: Share of (sample, unit) with |phi'(z)| below 1 % of its largest value; ReLU's flat half counts.
+        dead: Share of units that are exactly 0 for every sample.
+        correlation: Mean cosine between the z of two samples; nan for one sample.
+        gradient_correlation: Mean cosine between the dL/dz of two samples; nan for one sample. Where all samples have
+            the same dL/dy, as with `loss="output_sum"` and a readout, it says how far the net shatters gradients
+            (Balduzzi 2017, arXiv:1702.08591). Without a loss each sample has a random cotangent of its own, and it is
+            about 0 in any net; below a batch norm, which subtracts the mean of the samples' gradients, it is about
+            -1/(batch - 1).
+        log10_affine_grad_norm: Norm of the gradient of a normalisation's weight and bias; nan without one, as below.
+        log10_slope_grad_norm: Size of the gradient of a learnable slope (`prelu`).
+        log10_gate_grad_norm: Norm of the gradient of a highway's gate, weight and bias, or of a `rezero`'s factor.
+        log10_summed_wgrad_norm: Frobenius norm of dL/dW summed over this step and all later ones of a tied net, whose
+            other columns are the shares of its steps. The first step's is backpropagation through time.
+        effective_rank: Participation ratio (tr G)^2 / |G|_F^2 of the samples' Gram matrix G of h.
+        log10_h_rms: Root mean square of the residual stream h behind a layer, in a net with skips; nan without one, and
+            for a layer within a block, which the stream passes by.
+        log10_dh_rms: Root mean square of the whole gradient dL/dh of that stream, through the next block and around it.
+        first_nonfinite: Layer where a value first was not finite, depth for readout or loss, -1 for none; `(seeds,)`.
+        log10_total_grad_norm: Norm of the gradients of all parameters together, the readout's too: what clipping by a
+            global norm looks at; nan after a value that is not finite. `(seeds,)`.
+    """
+
+    spec: MLP
+    seeds: NDArray[np.uint64]
+    dtype: str
+    batch: int
+    loss: str | None
+    log10_z_rms: Floats
+    log10_a_rms: Floats
+    log10_delta_rms: Floats
+    log10_wgrad_norm: Floats
+    log10_bgrad_norm: Floats
+    log10_sample_wgrad_rms: Floats
+    saturated: Floats
+    dead: Floats
+    correlation: Floats
+    effective_rank: Floats
+    gradient_correlation: Floats
+    log10_affine_grad_norm: Floats
+    log10_slope_grad_norm: Floats
+    log10_gate_grad_norm: Floats
+    log10_summed_wgrad_norm: Floats
+    log10_h_rms: Floats
+    log10_dh_rms: Floats
+    first_nonfinite: NDArray[np.int64]
+    log10_total_grad_norm: Floats
+
+    @property
+    def reduction(self) -> str | None:
+        """How the loss makes one number of all, and over what: `"mean over all elements"`; None without a loss."""
+        return None if self.loss is None else Loss(self.loss).reduction
+
+    @property
+    def z_rms(self) -> Floats:
+        """Linear view of `log10_z_rms`."""
+        return _linear(self.log10_z_rms)
+
+    @property
+    def a_rms(self) -> Floats:
+        """Linear view of `log10_a_rms`."""
+        return _linear(self.log10_a_rms)
+
+    @property
+    def delta_rms(self) -> Floats:
+        """Linear view of `log10_delta_rms`."""
+        return _linear(self.log10_delta_rms)
+
+    @property
+    def wgrad_norm(self) -> Floats:
+        """Linear view of `log10_wgrad_norm`."""
+        return _linear(self.log10_wgrad_norm)
+
+    @property
+    def bgrad_norm(self) -> Floats:
+        """Linear view of `log10_bgrad_norm`."""
+        return _linear(self.log10_bgrad_norm)
+
+    @property
+    def sample_wgrad_rms(self) -> Floats:
+        """Linear view of `log10_sample_wgrad_rms`."""
+        return _linear(self.log10_sample_wgrad_rms)
+
+    def end_to_end(self, signal: Signal) -> Floats:
+        """log10 of the change of a signal over all layers in its direction of travel, one a seed."""
+        if signal not in SIGNALS:
+            raise ValueError(f"signal must be one of {', '.join(SIGNALS)}, got {signal!r}")
+        column, toward_input = SIGNALS[signal]
+        values: Floats = getattr(self, column)
+        first, last = values[:, 0], values[:, -1]
+        with np.errstate(invalid="ignore"):  # -inf - -inf: a signal that is 0 at both ends has no factor.
+            return first - last if toward_input else last - first
+
+    def factor(self, signal: Signal) -> Factor:
+        """The geometric mean multiplier per layer of a signal, with its 95 % interval over seeds.
+
+        Args:
+            signal: `"forward"` (z), `"backward"` (dL/dz) or `"weight"` (dL/dW).
+
+        Returns:
+            Over the runs whose signal arrives: not those that diverged or where it is exactly 0. nan where they are not
+            the majority, and for a depth of 1, which has no layer to pass.
+
+        >>> import vgcore as vg
+        >>> p = vg.probe(vg.MLP(depth=20, width=64, activation="sigmoid", init="lecun_normal"))
+        >>> 0.22 < p.factor("backward").value < 0.25  # mean field: 0.236
+        True
+        """
+        steps = self.spec.depth - 1
+        logs = self.end_to_end(signal) / steps if steps else np.array([])
+        logs = logs[np.isfinite(logs)]
+        count = len(logs)
+        mean = float(np.mean(logs)) if 2 * count > len(self.seeds) else math.nan
+        half = math.nan
+        if count > 1:
+            half = student(count - 1) * float(np.std(logs, ddof=1)) / math.sqrt(count)
+        value, low, high = _linear(np.array([mean, mean - half, mean + half]))
+        return Factor(float(value), float(low), float(high))
+
+    def log10_clip_coef(self, max_norm: float, *, per_layer: bool = False) -> Floats:
+        """log10 of what `clip_grad_norm` would multiply each run's gradients by.
+
+        Args:
+            max_norm: The largest norm allowed, as in `clip_grad_norm`.
+            per_layer: Judge every hidden layer by the norm of its own weight and bias gradients.
+
+        Returns:
+            `(seeds,)`, or `(seeds, depth)` per layer, at most 0; nan where a norm is not finite.
+        """
+        if per_layer:
+            return clip.log10_coef(clip.log10_hypot(self.log10_wgrad_norm, self.log10_bgrad_norm), max_norm)
+        return clip.log10_coef(self.log10_total_grad_norm, max_norm)
+
+    def clip_coef(self, max_norm: float, *, per_layer: bool = False) -> Floats:
+        """Linear view of `log10_clip_coef`."""
+        return _linear(self.log10_clip_coef(max_norm, per_layer=per_layer))
+
+    def to_dict(self) -> dict[str, NDArray[Any]]:
+        """Tidy columns: one row a (seed, layer), with the spec's fields beside the measures."""
+        return table.tidy([self])
+
+    def to_pandas(self) -> pd.DataFrame:
+        """The tidy columns as a pandas frame (extra `pandas`)."""
+        return table.to_pandas([self])
+
+    def to_polars(self) -> pl.DataFrame:
+        """The tidy columns as a polars frame (extra `polars`)."""
+        return table.to_polars([self])
+
+    def __repr__(self) -> str:
+        factors = ", ".join(f"{signal}={self.factor(signal)}" for signal in ("forward", "backward", "weight"))
+        return f"Probe({self.spec!r}, seeds={len(self.seeds)}, factors per layer: {factors})"
+
+
+def _linear(log10: Floats) -> Floats:
+    with np.errstate(over="ignore", under="ignore"):
+        result: Floats = 10.0**log10
+    return result
+
+
+@lru_cache
+def student(df: int) -> float:
+    """The 97.5 % quantile of Student's t, by bisection on its closed form (Abramowitz and Stegun 26.7.3, 26.7.4)."""
+
+    def two_sided(t: float) -> float:
+        angle = math.atan(t / math.sqrt(df))
+        term, total = (1.0, 1.0) if df % 2 == 0 else (math.cos(angle), 0.0 if df == 1 else math.cos(angle))
+        for k in range(2 if df % 2 == 0 else 3, df - 1, 2):
+            term *= (k - 1) / k * math.cos(angle) ** 2
+            total += term
+        return math.sin(angle) * total if df % 2 == 0 else 2 / math.pi * (angle + math.sin(angle) * total)
+
+    low, high = 0.0, 1000.0
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        low, high = (middle, high) if two_sided(middle) < 0.95 else (low, middle)
+    return high

@@ -1,0 +1,191 @@
+"""Activations of a user's own: samples of a function, on grids fine enough for a stated error.
+
+The core joins them by cubics (`src/activation/custom.rs`). Here a function is sampled, and what was sampled travels
+with a spec.
+"""
+
+from __future__ import annotations
+
+import base64
+import math
+from collections.abc import Callable, Iterable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from vgcore import _core
+
+Array = npt.NDArray[np.float64]
+Function = Callable[..., Any]
+
+#: Cells of one piece, between which a grid is refined by halving.
+FEWEST, MOST = 16, 2**17
+
+
+class Table(NamedTuple):
+    """Samples of a function and of its slope in pieces, ascending; two at a border, where they may differ."""
+
+    name: str
+    borders: list[float]
+    cells: list[int]
+    values: Array
+    slopes: Array
+    kinks: list[float]
+    error_bound: tuple[float, float] | None
+
+
+#: The tables of this process by the text of their activation.
+KNOWN: dict[str, Table] = {}
+
+
+def register(table: Table) -> str:
+    """Make a table known to the core; the text of its activation."""
+    values, slopes = table.values.tolist(), table.slopes.tolist()
+    text = _core.custom_activation(table.name, table.borders, table.cells, values, slopes, table.kinks)
+    KNOWN[text] = table
+    return text
+
+
+def definition(text: str) -> dict[str, Any]:
+    """A table as JSON can hold it."""
+    table = KNOWN[text]._asdict()
+    return {key: _packed(value) if isinstance(value, np.ndarray) else value for key, value in table.items()}
+
+
+def restore(definition: dict[str, Any]) -> str:
+    """The text of the table that `definition` gave, known here from now on."""
+    try:
+        fields = {key: definition[key] for key in Table._fields}
+        fields["values"], fields["slopes"] = _unpacked(fields["values"]), _unpacked(fields["slopes"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"this is no table of a custom activation: {error!r}") from None
+    if fields["error_bound"] is not None:
+        fields["error_bound"] = tuple(fields["error_bound"])
+    return register(Table(**fields))
+
+
+def _packed(numbers: Array) -> str:
+    return base64.b64encode(numbers.astype("<f8").tobytes()).decode()
+
+
+def _unpacked(text: str) -> Array:
+    return np.frombuffer(base64.b64decode(text), "<f8").astype(np.float64)
+
+
+def of_samples(name: str, z: npt.ArrayLike, values: npt.ArrayLike, slopes: npt.ArrayLike | None) -> Table:
+    """The table through samples on an even grid."""
+    z, values = np.asarray(z, np.float64), np.asarray(values, np.float64)
+    if z.ndim != 1 or z.shape != values.shape or len(z) < 2:
+        raise ValueError(f"z and values must be two lists of one length, 2 or more, got {z.shape} and {values.shape}")
+    step = (z[-1] - z[0]) / (len(z) - 1)
+    if not (step > 0 and np.abs(np.diff(z) - step).max() <= 1e-6 * step):
+        raise ValueError("z must ascend in even steps")
+    given = _differences(values, step) if slopes is None else np.asarray(slopes, np.float64)
+    if given.shape != z.shape:
+        raise ValueError(f"slopes must be as many as values, {len(z)}, got shape {given.shape}")
+    zero = int(np.abs(z).argmin())
+    borders, cuts = [float(z[0]), float(z[-1])], [0, len(z) - 1]
+    if 0 < zero < len(z) - 1 and values[zero] == 0 and abs(z[zero]) < 1e-9 * step:
+        borders, cuts = [borders[0], 0.0, borders[1]], [0, zero, len(z) - 1]
+    pieces = [slice(first, last + 1) for first, last in pairwise(cuts)]
+    values, given = (np.concatenate([part[piece] for piece in pieces]) for part in (values, given))
+    return Table(name, borders, np.diff(cuts).tolist(), values, given, [], None)
+
+
+def of_function(
+    name: str, f: Function, df: Function | None, *, low: float, high: float, tolerance: float, kinks: Iterable[float]
+) -> Table:
+    """The table of a function, each piece between kinks as fine as the tolerance asks for."""
+    low, high, bends = float(low), float(high), sorted({float(kink) for kink in kinks})
+    if not (math.isfinite(low) and math.isfinite(high) and low < high):
+        raise ValueError(f"low must be below high, both finite, got {low} and {high}")
+    if not tolerance > 0:
+        raise ValueError(f"tolerance must be above 0, got {tolerance}")
+    if not all(low < kink < high for kink in bends):
+        raise ValueError(f"kinks must lie between low and high, got {bends}")
+    phi, slope = _over_arrays(f), None if df is None else _over_arrays(df)
+    # A signal too small for phi to bend must find 0 itself, where phi goes through it.
+    through_zero = low < 0 < high and phi(np.zeros(1))[0] == 0
+    borders = sorted({low, high, *bends, *([0.0] if through_zero else [])})
+    parts = []
+    for ends in pairwise(borders):
+        cells = FEWEST
+        while True:
+            part = _piece(phi, slope, ends, cells, bends)
+            if max(part[2]) <= tolerance:
+                break
+            if 2 * cells > MOST:
+                value, steepness = part[2]
+                raise ValueError(
+                    f"custom activation '{name}': between {ends[0]:g} and {ends[1]:g} {cells} cells reach an error of "
+                    f"{value:.1e} in values and {steepness:.1e} in slopes, above the tolerance of {tolerance:g}; name "
+                    "the places where it bends or jumps in kinks, or raise the tolerance"
+                )
+            cells *= 2
+        parts.append((cells, *part))
+    counts, values, slopes, errors = zip(*parts, strict=True)
+    bound = (max(error[0] for error in errors), max(error[1] for error in errors))
+    return Table(name, borders, list(counts), np.concatenate(values), np.concatenate(slopes), bends, bound)
+
+
+def _piece(
+    phi: Function, slope: Function | None, ends: tuple[float, float], cells: int, kinks: Sequence[float]
+) -> tuple[Array, Array, tuple[float, float]]:
+    """Values and slopes on one grid, and the errors of value and slope where those of a cubic are largest."""
+    z, h = np.linspace(*ends, cells + 1), (ends[1] - ends[0]) / cells
+    # At a kink the side that the piece lies on counts.
+    near = z.copy()
+    near[0] = math.nextafter(ends[0], ends[1]) if ends[0] in kinks else ends[0]
+    near[-1] = math.nextafter(ends[1], ends[0]) if ends[1] in kinks else ends[1]
+    values = phi(near)
+    values[np.abs(values) < 1e-300] = 0  # beside a kink at 0
+    slopes = _differences(values, h) if slope is None else slope(near)
+    middle = (values[1:] + values[:-1]) / 2 + h / 8 * (slopes[:-1] - slopes[1:])
+    value_error = float(np.abs(middle - phi(z[:-1] + h / 2)).max())
+    slope_error = 0.0
+    for u in (0.5 - math.sqrt(1 / 12), 0.5 + math.sqrt(1 / 12)):
+        rise = 6 * u * (1 - u) * np.diff(values) / h
+        joined = rise + (1 - 4 * u + 3 * u * u) * slopes[:-1] + (3 * u * u - 2 * u) * slopes[1:]
+        at, step = z[:-1] + u * h, h / 10
+        if slope is None:
+            far, close = phi(at + 2 * step) - phi(at - 2 * step), phi(at + step) - phi(at - step)
+            true = (8 * close - far) / (12 * step)
+        else:
+            true = slope(at)
+        slope_error = max(slope_error, float(np.abs(joined - true).max()))
+    return values, slopes, (value_error, slope_error)
+
+
+def _differences(values: Array, step: float) -> Array:
+    """Slopes on an even grid by differences of sixth order, of lower order where there are fewer than seven values."""
+    points = min(7, len(values))
+    slopes = np.empty_like(values)
+    for place in range(points):
+        # Weights that are right for every polynomial through the points.
+        powers = np.vander(np.arange(points) - place, increasing=True).T
+        weights = np.linalg.solve(powers, np.eye(points)[1]) / step
+        if place == points // 2:
+            slopes[place : len(values) - points + place + 1] = np.correlate(values, weights, "valid")
+        elif place < points // 2:
+            slopes[place] = weights @ values[:points]
+        else:
+            slopes[len(values) - points + place] = weights @ values[-points:]
+    return slopes
+
+
+def _over_arrays(f: Function) -> Callable[[Array], Array]:
+    """A function of one number or of arrays as one of arrays, whose values are finite."""
+
+    def over(z: Array) -> Array:
+        try:
+            values = np.array(f(z), np.float64)
+        except (TypeError, ValueError):  # made for one number
+            values = np.array([f(float(number)) for number in z], np.float64)
+        values = np.broadcast_to(values, z.shape).copy()
+        if not np.isfinite(values).all():
+            raise ValueError(f"a custom activation must be finite, got {values[~np.isfinite(values)][0]}")
+        return values
+
+    return over

@@ -1,0 +1,183 @@
+"""The description of a multilayer perceptron: `MLP`.
+
+Names, parameters and limits are checked by the Rust core alone (`src/spec.rs`), once: a spec keeps what was checked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from vgcore import _core
+from vgcore.model import custom
+from vgcore.model.kind import Activation, Init, Inits, Kind, Norm, Skip, Transform, tables_of
+from vgcore.model.names import hint
+
+#: The most values that one argument may list.
+LONGEST = 1_000_000
+#: The fields that a net need not name, as the core has them.
+DEFAULTS = _core.Spec({}).fields()
+
+Given = TypeVar("Given")
+Held = TypeVar("Held")
+
+
+class Field(Generic[Given, Held]):
+    """A field that takes text and holds kinds."""
+
+    def __init__(self, kind: type[Kind]) -> None:
+        self.kind = kind
+
+    def __set_name__(self, _: type[MLP], name: str) -> None:
+        self.name = name
+
+    def __get__(self, spec: MLP | None, _: type[MLP]) -> Held:
+        held: Held = DEFAULTS[self.name] if spec is None else spec.__dict__[self.name]
+        return held
+
+    def __set__(self, spec: MLP, value: Given) -> None:
+        spec.__dict__[self.name] = value
+
+    def checked(self, value: Any) -> Any:
+        """The kinds that a checked value is."""
+        if isinstance(value, tuple):
+            return tuple(map(self.kind.of_field, value))
+        return None if value is None else self.kind.of_field(value)
+
+
+class InitField(Field[str | Sequence[str], Init | Inits]):
+    """The field that is a method too: `init(seed=0)`. Both names are what people reach for."""
+
+    def __get__(self, spec: MLP | None, owner: type[MLP]) -> Init | Inits:
+        held: Any = super().__get__(spec, owner)
+        if spec is None or not isinstance(held, Init | tuple):
+            return held  # type: ignore[no-any-return]  # a default, or what the core is to check
+        inits = Inits(held) if isinstance(held, tuple) else Init.of_field(held)
+        inits.spec = spec
+        return inits
+
+
+@dataclass(frozen=True)
+class MLP:
+    """A deep net: `z_l = W_l h_{l-1} + b_l`, `a_l = phi(N(z_l))`, `h_l` with or without a skip, an optional readout.
+
+    Frozen, hashable, picklable; kinds are stored in canonical spelling. Two specs are equal if their fields are; they
+    have one `id` if they describe the same net.
+
+    Args:
+        depth: Number of hidden layers, 1 to 1,000,000.
+        width: Units of the hidden layers: one number, or one a layer.
+        in_features: Columns of the input; the first width if None.
+        out_features: Units of a linear readout; None for no readout.
+        activation: Name, call such as `"leaky_relu(0.1)"`, or `Activation`; one, or one a layer. `crelu` gives twice
+            the width, `glu`, `swiglu` and `geglu` half of it.
+        init: Name, call such as `"xavier_normal(gain=2)"`, or `Init`: one for all weights, the readout's too; or one a
+            layer, the last one for the readout unless that has one of its own.
+        bias: An init for biases; None for what `init` brings (`mean_field`, `torch_default`), zeros otherwise.
+        norm: None, a name of `NORMS`, a call such as `"layer(eps=1e-3)"`, or `Norm`.
+        norm_position: `"pre"` or `"post"`: before or after the activation.
+        skip: None, a name of `SKIPS`, a call such as `"residual(order=pre)"`, or `Skip`. A first block that changes the
+            number of features has none.
+        branch_scale: Of `residual` and `rezero`: a number, or `"1/sqrt(L)"` with L the number of blocks.
+        block: Layers a skip spans; depth must be a multiple of it.
+        weight_transform: What hidden weights go through before they are used; None, `"weight_standardization"`:
+            `gain (w - mean) / (std sqrt(fan_in))` of each row, or `"spectral_norm"`: `gain W / s` with s the largest
+            singular value. Gradients are those of the weights before it.
+        tied: One set of parameters for all layers: a recurrent net, depth its number of steps.
+        inputs: `"first"`: x is what the first layer gets. `"every"`: each step of a tied net gets an input of its own,
+            `z_t = W h_{t-1} + b + U x_t` from `h_0 = 0`, and x is `(batch, depth, in_features)`.
+
+    Raises:
+        ValueError: For a value that is not allowed; names get the nearest match.
+        TypeError: For a value of the wrong type.
+
+    >>> spec = MLP(depth=50, width=256, activation="tanh", init="xavier_normal")
+    >>> spec.replace(skip="residual", branch_scale="1/sqrt(L)").skip
+    'residual'
+    >>> MLP.from_json(spec.to_json()) == spec
+    True
+    """
+
+    depth: int
+    _: dataclasses.KW_ONLY
+    width: int | Sequence[int]
+    in_features: int | None = DEFAULTS["in_features"]
+    out_features: int | None = DEFAULTS["out_features"]
+    activation: Field[str | Sequence[str], Activation | tuple[Activation, ...]] = Field(Activation)
+    init: InitField = InitField(Init)
+    bias: Field[str | None, Init | None] = Field(Init)
+    norm: Field[str | None, Norm | None] = Field(Norm)
+    norm_position: str = DEFAULTS["norm_position"]
+    skip: Field[str | None, Skip | None] = Field(Skip)
+    branch_scale: float | str = DEFAULTS["branch_scale"]
+    block: int = DEFAULTS["block"]
+    weight_transform: Field[str | None, Transform | None] = Field(Transform)
+    tied: bool = DEFAULTS["tied"]
+    inputs: str = DEFAULTS["inputs"]
+
+    def __post_init__(self) -> None:
+        checked = _core.Spec({name: self.__dict__[name] for name in FIELDS})
+        fields = {name: KINDS[name].checked(v) if name in KINDS else v for name, v in checked.fields().items()}
+        self.__dict__.update(fields, _checked=checked)
+
+    def replace(self, **changes: Any) -> MLP:
+        """A copy with some fields changed, checked again."""
+        check_names(changes)
+        return dataclasses.replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields by name, tuples as lists; and `tables` of activations of your own, if there are any."""
+        fields = {name: list(v) if isinstance(v, tuple) else v for name, v in self._checked.fields().items()}
+        tables = tables_of([self.activation] if isinstance(self.activation, str) else self.activation)
+        return fields | {"tables": tables} if tables else fields
+
+    def __reduce__(self) -> tuple[Callable[[str], MLP], tuple[str]]:
+        # As JSON, which brings along what this process knows and another may not.
+        return MLP.from_json, (self.to_json(),)
+
+    def to_json(self) -> str:
+        """The fields as a JSON object, from which `from_json` makes an equal spec."""
+        return json.dumps(self.to_dict())
+
+    @staticmethod
+    def from_json(text: str) -> MLP:
+        """The spec that `to_json` wrote. Unknown fields are refused."""
+        fields = json.loads(text)
+        if not isinstance(fields, dict):
+            raise ValueError(f"a spec must be a JSON object, got {type(fields).__name__}")
+        tables = fields.pop("tables", {})
+        check_names(fields)
+        if not isinstance(tables, dict):
+            raise ValueError(f"tables must be a JSON object, got {type(tables).__name__}")
+        for table in tables.values():
+            custom.restore(table)
+        if missing := [name for name in ("depth", "width") if name not in fields]:
+            raise ValueError(f"a spec needs {' and '.join(missing)}")
+        return MLP(**fields)
+
+    @property
+    def id(self) -> str:
+        """16 hex digits of what the net is: equal for every way to write it, in every process and version."""
+        return hashlib.sha256(self._checked.content().encode()).hexdigest()[:16]
+
+    @property
+    def _checked(self) -> _core.Spec:
+        """What the core has checked, and reads from then on."""
+        checked: _core.Spec = self.__dict__["_checked"]
+        return checked
+
+
+FIELDS = tuple(field.name for field in dataclasses.fields(MLP))
+#: The fields that hold kinds.
+KINDS: dict[str, Field[Any, Any]] = {name: field for name, field in vars(MLP).items() if isinstance(field, Field)}
+
+
+def check_names(fields: Mapping[str, object]) -> None:
+    """Refuse what is no field of `MLP`."""
+    for name in fields:
+        if name not in FIELDS:
+            raise ValueError(f"unknown field '{name}'{hint(name, FIELDS)}; choose from: {', '.join(FIELDS)}")

@@ -1,0 +1,1 @@
+"""The command `vgcore`: options, commands, tables, comparisons."""

@@ -1,0 +1,110 @@
+//! Samples and targets of a caller, and their checks.
+
+use crate::error::{Error, Result};
+use crate::loss::{Allowed, Loss};
+use crate::spec::{MAX_WIDTH, integer};
+
+/// Samples of the caller.
+#[derive(Debug, Clone)]
+pub struct Data<F> {
+    /// The samples, row-major.
+    pub x: Vec<F>,
+    /// The number of columns of `x`.
+    pub columns: usize,
+}
+
+/// The shape that an array of the caller must have, and how messages call it.
+#[derive(Debug, Clone, Copy)]
+pub struct Rows<'r> {
+    /// The name of the argument.
+    pub name: &'r str,
+    /// The meaning of the columns.
+    pub axis: &'r str,
+    /// The number of columns.
+    pub columns: usize,
+    /// The number of rows; any above 0 if `None`.
+    pub rows: Option<usize>,
+}
+
+impl Rows<'_> {
+    /// Refuse an empty batch, a wrong shape, and values that are not finite in the dtype they were rounded to.
+    pub fn check(&self, given: (usize, usize), dtype: &str, mut finite: impl Iterator<Item = bool>) -> Result<()> {
+        let Self { name, axis, columns, rows } = *self;
+        if given.1 != columns || rows.is_some_and(|rows| rows != given.0) {
+            let batch = rows.map_or("batch".to_owned(), |rows| rows.to_string());
+            return Err(Error::value(
+                name,
+                &format!("of shape (batch, {axis}) = ({batch}, {columns})"),
+                format!("{given:?}"),
+            ));
+        }
+        if given.0 == 0 {
+            return Err(Error::value(name, "a batch of at least one sample", format!("shape {given:?}")));
+        }
+        match finite.position(|finite| !finite) {
+            None => Ok(()),
+            Some(i) => Err(Error::Value(format!(
+                "{name} must be finite in {dtype}, but {name}[{}, {}] is nan, infinite or beyond its range",
+                i / columns,
+                i % columns
+            ))),
+        }
+    }
+}
+
+/// Refuse class ids unless there is one a sample and none is negative.
+pub fn classes(ids: &[i128], batch: usize) -> Result<Vec<usize>> {
+    if ids.len() != batch {
+        return Err(Error::value(
+            "y",
+            &format!("of shape ({batch},), one class id a sample of x"),
+            format!("({},)", ids.len()),
+        ));
+    }
+    let id = |(i, &id): (usize, &i128)| integer(&format!("y[{i}]"), id, 0, MAX_WIDTH as u64).map(|id| id as usize);
+    ids.iter().enumerate().map(id).collect()
+}
+
+/// The loss of a text, if there is one. Targets need a loss, and a loss must have the targets that it takes.
+pub fn loss(text: Option<&str>, has_targets: bool) -> Result<Option<Loss>> {
+    let choices = || Loss::names().collect::<Vec<_>>().join(", ");
+    match (text.map(Loss::parse).transpose()?, has_targets) {
+        (None, true) => Err(Error::Value(format!("y is given without a loss; choose one of {}", choices()))),
+        (None, false) => Ok(None),
+        (Some(loss), _) => has_its_targets(loss, has_targets).map(|()| Some(loss)),
+    }
+}
+
+/// Refuse a loss without the targets that it takes, or with targets that it does not take.
+pub fn has_its_targets(loss: Loss, has_targets: bool) -> Result<()> {
+    match (loss.takes_targets(), has_targets) {
+        (true, false) => Err(Error::Value(format!("loss='{}' needs targets; give y", loss.text()))),
+        (false, true) => Err(Error::Value(format!("loss='{}' takes no targets; leave y out", loss.text()))),
+        _ => Ok(()),
+    }
+}
+
+/// Refuse numbers, `outputs` a sample, that the loss does not take for targets.
+pub fn target_range(loss: Loss, values: &[f64], outputs: usize) -> Result<()> {
+    let Allowed { holds, words, .. } = loss.allowed();
+    match values.iter().position(|&t| !holds(t)) {
+        None => Ok(()),
+        Some(i) => Err(Error::value(
+            &format!("y[{}, {}]", i / outputs, i % outputs),
+            &format!("{words} with loss {}", loss.signature().name),
+            values[i],
+        )),
+    }
+}
+
+/// Refuse class ids that name no output of the net.
+pub fn class_range(ids: &[usize], outputs: usize) -> Result<()> {
+    match ids.iter().position(|&id| id >= outputs) {
+        None => Ok(()),
+        Some(i) => Err(Error::value(
+            &format!("y[{i}]"),
+            &format!("a class id below {outputs}, the outputs of the net"),
+            ids[i],
+        )),
+    }
+}

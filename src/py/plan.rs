@@ -1,0 +1,85 @@
+//! The layers that a spec comes to, and the laws that their maps are drawn from.
+
+use super::spec::spec_of;
+use crate::distribution::Distribution;
+use crate::init::Init;
+use crate::part::{LinearPlan, Part};
+use crate::plan::{Layer, Plan};
+use crate::skip;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+/// The layers of a net, and the laws that their maps are drawn from.
+#[pyfunction]
+pub fn plan<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    let (py, spec) = (spec.py(), spec_of(spec)?);
+    let plan = Plan::new(&spec);
+    let (hidden, readout) = plan.layers.split_at(plan.depth());
+    let layers = hidden.iter().map(|layer| layer_of(py, &plan, layer)).collect::<PyResult<Vec<_>>>()?;
+    let readout = readout.first().map(|layer| map_of(py, plan.slots[layer.slot][0].linear()));
+    let result = PyDict::new(py);
+    result.set_item("layers", PyList::new(py, layers)?)?;
+    result.set_item("readout", readout.transpose()?)?;
+    result.set_item("columns", plan.columns)?;
+    result.set_item("outputs", plan.output())?;
+    result.set_item("branch_scale", spec.branch_scale)?;
+    result.set_item("calibrates", plan.calibrates)?;
+    result.set_item("knows_depth", spec.init.values().iter().any(Init::depends_on_depth))?;
+    Ok(result)
+}
+
+/// A layer: features, parts in order, and what each of them is.
+fn layer_of<'py>(py: Python<'py>, plan: &Plan, layer: &Layer) -> PyResult<Bound<'py, PyDict>> {
+    let result = PyDict::new(py);
+    result.set_item("input", plan.values[layer.input])?;
+    result.set_item("output", plan.values[layer.output])?;
+    result.set_item("parts", layer.parts.iter().filter_map(|placed| name(&placed.part)).collect::<Vec<_>>())?;
+    let (mut source, mut gate) = (None, None);
+    for placed in &layer.parts {
+        match &placed.part {
+            Part::Map(map) => {
+                result.set_item("width", placed.features.1)?;
+                result.set_item("map", map_of(py, plan.slots[layer.slot][map.own].linear())?)?;
+            }
+            Part::Phi(phi) => result.set_item("activation", phi.activation.text())?,
+            Part::Join(join) => {
+                // Layers get values in ascending order.
+                source = plan.layers.binary_search_by_key(&placed.around, |layer| layer.input).ok();
+                if join.way == skip::Join::Gate {
+                    gate = Some(map_of(py, plan.slots[layer.slot][join.learned].linear())?);
+                }
+            }
+            Part::Norm(_) | Part::Keep(_) => (),
+        }
+    }
+    result.set_item("source", source)?;
+    result.set_item("gate", gate)?;
+    Ok(result)
+}
+
+/// The name of a part; the beginning of a stream is told by the `source` of its join.
+fn name(part: &Part) -> Option<&'static str> {
+    match part {
+        Part::Map(_) => Some("map"),
+        Part::Norm(_) => Some("norm"),
+        Part::Phi(_) => Some("activation"),
+        Part::Join(_) => Some("join"),
+        Part::Keep(_) => None,
+    }
+}
+
+/// A linear map: its fans, and the law of its weights and biases with mean and variance.
+fn map_of<'py>(py: Python<'py>, map: &LinearPlan) -> PyResult<Bound<'py, PyDict>> {
+    let result = PyDict::new(py);
+    let bias = map.bias.unwrap_or(Distribution::Constant(0.0));
+    let [mean, variance] = map.weight.moments(map.fan_out, map.fan_in);
+    result.set_item("fan_in", map.fan_in)?;
+    result.set_item("fan_out", map.fan_out)?;
+    result.set_item("law", map.weight.name())?;
+    result.set_item("weight_mean", map.factor * mean)?;
+    result.set_item("weight_variance", map.factor * map.factor * variance)?;
+    let [mean, variance] = bias.moments(map.fan_out, 1);
+    result.set_item("bias_mean", mean)?;
+    result.set_item("bias_variance", variance)?;
+    Ok(result)
+}

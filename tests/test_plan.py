@@ -1,0 +1,108 @@
+"""The plan of a spec: what product code asks of the core instead of working it out again."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vgcore as vg
+from strategies import INITS
+from vgcore import _core
+from vgcore.model.kind import Activation, Init, Norm, Skip, Transform
+from vgcore.model.mlp import DEFAULTS, FIELDS, KINDS
+from vgcore.model.plan import Plan
+from vgcore.shell.options import HELP
+
+SKIPS = [None, "dense", "highway", *(f"residual(order={order})" for order in ("after", "linear", "post", "pre"))]
+
+
+@pytest.mark.parametrize(
+    ("skip", "activation"), [*((skip, "tanh") for skip in SKIPS), (None, "crelu"), ("dense", "crelu")]
+)
+def test_the_maps_of_a_plan_have_the_shapes_of_the_numbers(skip: str | None, activation: str) -> None:
+    spec = vg.MLP(depth=4, width=6, skip=skip, block=2, activation=activation, in_features=5, out_features=3)
+    plan, state = Plan.of(spec), spec.init().state_dict()
+    assert plan.readout is not None
+    maps = {f"layers.{l}": layer.map for l, layer in enumerate(plan.layers)} | {"readout": plan.readout}
+    maps |= {f"gates.{l}": layer.gate for l, layer in enumerate(plan.layers) if layer.gate}
+    assert {f"{name}.weight": (each.fan_out, each.fan_in) for name, each in maps.items()} == {
+        name: value.shape for name, value in state.items() if name.endswith("weight")
+    }
+    assert (plan.columns, plan.outputs) == (5, 3)
+    assert [layer.output for layer in plan.layers[:-1]] == [layer.input for layer in plan.layers[1:]]
+
+
+@pytest.mark.parametrize("init", INITS)
+def test_mean_and_variance_of_a_plan_are_those_of_the_numbers(init: str) -> None:
+    # Weights of two nets, of other shapes, so that rules of fans differ.
+    for fan_in, width in [(40, 120), (120, 40)]:
+        spec = vg.MLP(depth=2, width=width, in_features=fan_in, init=init, bias="normal(std=0.2)", activation="tanh")
+        drawn = np.stack([spec.init(seed=s, dtype="float64").state_dict()["layers.0.weight"] for s in range(5)])
+        plan = Plan.of(spec)
+        if plan.calibrates:
+            continue
+        at = plan.layers[0].map
+        assert drawn.var() == pytest.approx(at.weight_variance, rel=0.04, abs=1e-15)
+        close = 5 * np.sqrt(at.weight_variance / drawn.size) + 1e-15
+        assert drawn.mean() == pytest.approx(at.weight_mean, abs=close)
+        assert (at.bias_mean, at.bias_variance) == (0.0, pytest.approx(0.04))
+
+
+@pytest.mark.parametrize(
+    ("fields", "parts"),
+    [
+        ({}, ("map", "activation")),
+        ({"norm": "rms"}, ("map", "norm", "activation")),
+        ({"norm": "rms", "norm_position": "post"}, ("map", "activation", "norm")),
+        ({"skip": "residual"}, ("map", "activation", "join")),
+        ({"skip": "residual(order=pre)", "norm": "layer"}, ("norm", "activation", "map", "join")),
+        ({"skip": "residual(order=post)", "norm": "batch"}, ("map", "norm", "join", "activation")),
+    ],
+)
+def test_parts_stand_in_their_order(fields: dict[str, Any], parts: tuple[str, ...]) -> None:
+    assert Plan.of(vg.MLP(depth=2, width=4, **fields)).layers[-1].parts == parts
+
+
+def test_a_plan_knows_which_nets_know_their_depth() -> None:
+    know = {init for init in vg.INITS if init in INITS and Plan.of(vg.MLP(depth=2, width=4, init=init)).knows_depth}
+    assert know == {"fixup", "depth_mup"}
+
+
+def test_the_fields_of_a_spec_are_kinds_and_strings() -> None:
+    spec = vg.MLP(
+        depth=2,
+        width=4,
+        activation=["tanh", "leaky_relu(0.1)"],
+        norm="layer",
+        skip="residual",
+        bias="zeros",
+        weight_transform="spectral_norm",
+    )
+    kinds = {"norm": Norm, "skip": Skip, "bias": Init, "init": Init, "weight_transform": Transform}
+    for name, kind in kinds.items():
+        assert isinstance(getattr(spec, name), kind)
+    assert isinstance(spec.activation, tuple)
+    assert [(each.name, each.params) for each in spec.activation] == [
+        ("tanh", {}),
+        ("leaky_relu", {"negative_slope": 0.1}),
+    ]
+    assert all(isinstance(each, Activation) for each in spec.activation)
+    assert spec.skip == "residual"
+    assert spec.skip is not None
+    assert (spec.skip.name, spec.skip.params["order"]) == ("residual", "after")
+    assert repr(spec.norm) == "'layer'"
+    assert {spec.skip: 1}["residual"] == 1  # type: ignore[index]
+
+
+def test_defaults_are_the_cores_and_the_shell_has_an_option_a_field() -> None:
+    plain = vg.MLP(depth=1, width=1)
+    assert {name: getattr(plain, name) for name in FIELDS} == DEFAULTS
+    assert {*HELP} == {*FIELDS}
+    assert {*KINDS} == {"activation", "init", "bias", "norm", "skip", "weight_transform"}
+
+
+def test_the_core_refuses_a_field_that_it_does_not_know() -> None:
+    with pytest.raises(ValueError, match="unknown field 'widht'"):
+        _core.Spec({"widht": 3})
+    with pytest.raises(TypeError, match="spec must be an MLP"):
+        _core.plan("MLP")  # type: ignore[arg-type]
