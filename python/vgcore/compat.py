@@ -110,15 +110,18 @@ def measure(
     else:
         known("loss", reference.parse(str(loss))[0], reference.LOSSES)
         value, cotangent = reference.evaluate(str(loss), output, None if y is None else np.asarray(y))
-    found, deltas, _ = reference.backpropagate(spec, trace, cotangent)
-    gradients = reference.summed(found)
-    kinds = [layer.kind for layer in reference.Plan.of(spec).layers]
+    signals = reference.backpropagate(trace, cotangent)
+    gradients = reference.summed(signals.found)
+    layers = reference.Plan.of(spec).layers[: spec.depth]
     # The twin's a is what comes after a normalisation behind the activation; a hook on the activation sees before.
     a = trace.a
     if spec.norm and spec.norm_position == "post":
-        learned = [reference.learned_kind(spec, wide, l, kind) for l, kind in enumerate(kinds)]
-        a = [reference.Scaled(reference.outputs(*each)[0]) for each in zip(learned, _true(trace.bent), strict=True)]
-    backward = {f"layers.{l}": each.true() for l, each in enumerate(deltas[:1] if spec.tied else deltas)}
+        learned = [reference.learned_kind(wide, layer) for layer in layers]
+        a = [
+            reference.Scaled(reference.outputs(*each)[0])
+            for each in zip(learned, _true(trace.activation_input), strict=True)
+        ]
+    backward = {f"layers.{l}": each.true() for l, each in enumerate(signals.delta[:1] if spec.tied else signals.delta)}
     if spec.out_features is not None:
         backward["readout"] = cotangent
     return Pass(
@@ -126,9 +129,9 @@ def measure(
         gradients=_named({name: gradients[name].true() for name in state}),
         backward=_named(backward),
         z=_cast(_true(trace.z)),
-        inputs=_cast(_true(trace.bent)),
+        inputs=_cast(_true(trace.activation_input)),
         a=_cast(_true(a)),
-        activations=tuple(reference.parse(kind)[0] for kind in kinds),
+        activations=tuple(reference.parse(layer.kind)[0] for layer in layers),
         loss=value,
     )
 

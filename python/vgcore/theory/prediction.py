@@ -270,8 +270,8 @@ class _Net:
     def share(self, l: int) -> float:
         """Features of a to one of what is activated: gated activations give half as many, crelu twice as many."""
         layer = self.plan.layers[l]
-        bent = layer.input if layer.order == "pre" else layer.width
-        return reference.features(layer.kind, bent) / bent
+        got = layer.reaches("activation")
+        return reference.features(layer.kind, got) / got
 
     def activated(self, l: int, v: Wave) -> tuple[Wave, Back]:
         """The activation a = phi(v)."""
@@ -434,7 +434,7 @@ def _propagate(net: _Net) -> Prediction:
     for l in range(spec.depth):
         v, way = h[l], list[tuple[str, Back]]()
         scale[l] = net.log10_scale
-        for part in reference.parts(spec, plan.layers[l]):
+        for part in plan.layers[l].parts:
             if part == "map":
                 mapped[l] = v
                 v, back = net.map(l, v)
