@@ -230,6 +230,7 @@ def init(spec: MLP, seed: int = 0, dtype: str = "float64", x: Array | None = Non
         state[name] = np.full(count, value, dtype)
 
     name, params = plan.skip
+    joined = {layer.slot for layer in plan.layers if layer.source is not None}
     for l, layer in enumerate(plan.layers[: 1 if spec.tied else spec.depth]):
         at, key = Place.of(spec, plan, l), layer.parameter
         weight(key("layers", "weight"), at, WEIGHT)
@@ -241,10 +242,9 @@ def init(spec: MLP, seed: int = 0, dtype: str = "float64", x: Array | None = Non
                 vector(key("norms", "bias"), count, 0)
         if parse(layer.kind)[0] == "prelu":
             vector(key("activations", "weight"), 1, parse(layer.kind)[1].get("init", 0.25))
-        joins = any(other.source is not None for other in plan.layers if other.slot == layer.slot)
-        if joins and name == "rezero":
+        if layer.slot in joined and name == "rezero":
             vector(key("skips", "weight"), 1, params["alpha"])
-        if joins and name == "highway":
+        if layer.slot in joined and name == "highway":
             fan_in = plan.layers[l if layer.source is None else layer.source].input
             gate = at._replace(fan_in=fan_in, fan_out=layer.output)
             weight(key("gates", "weight"), gate, GATE_WEIGHT, params["gate_gain"])

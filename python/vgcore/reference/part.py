@@ -55,13 +55,13 @@ def reach(found: Found, name: str, gradient: Scaled) -> None:
 
 def linear(at: Pass, l: int, v: Scaled) -> Step:
     """Map v to z = W v + b, where a transform may stand between the parameters and W, and add W_x x_l if x_l is fed."""
-    key = at.plan.layers[l].parameter("layers", "weight")
-    name, weight, pull = key.removesuffix(".weight"), at.state[key], None
-    if at.spec.weight_transform and at.plan.layers[l].slot is not None:
-        weight, pull = transform(parse(at.spec.weight_transform), weight)
-    z, through = affine(at.state | {key: weight}, name, v)
-    feed: Back | None = None
-    if at.spec.inputs == "every" and at.plan.layers[l].slot is not None:
+    state, key, hidden = at.state, at.plan.layers[l].parameter("layers", "weight"), l < at.spec.depth
+    pull, feed = None, None
+    if at.spec.weight_transform and hidden:
+        weight, pull = transform(parse(at.spec.weight_transform), state[key])
+        state = state | {key: weight}
+    z, through = affine(state, key.removesuffix(".weight"), v)
+    if at.spec.inputs == "every" and hidden:
         u, feed = affine(at.state, "inputs", Scaled(at.x[:, l].astype(v.value.dtype)))
         z += u
 
