@@ -22,51 +22,31 @@ in this order:
     columns      what a probe reports of each layer
 """
 
-from vgcore.reference.activation import ACTIVATIONS, TABLES, activate, outputs, pulled_back, steepest, straight
-from vgcore.reference.columns import COLUMNS, probe
-from vgcore.reference.init import Place, bias_kind, calibrate, draw, init, samples, scale
+from vgcore.reference.activation import TABLES, activate, outputs, steepest
+from vgcore.reference.columns import probe
+from vgcore.reference.init import Place, bias_kind, init, samples, scale
 from vgcore.reference.loss import LOSSES, evaluate
-from vgcore.reference.net import (
-    Gradients,
-    Signals,
-    Trace,
-    backpropagate,
-    backward,
-    forward,
-    gradients,
-    propagate,
-    summed,
-)
-from vgcore.reference.part import PARTS, Pass, State, Step, bend, learned_kind
-from vgcore.reference.plan import DOUBLED, GATED, Kind, Layer, Plan, features, parse
-from vgcore.reference.random import BIAS, COTANGENT, INPUT, READOUT_BIAS, READOUT_WEIGHT, WEIGHT, Array, Stream, philox
+from vgcore.reference.net import Gradients, Trace, backpropagate, backward, forward, gradients, propagate, summed
+from vgcore.reference.part import State, bend, learned_kind
+from vgcore.reference.plan import DOUBLED, GATED, Kind, Plan, features, parse
+from vgcore.reference.random import COTANGENT, INPUT, WEIGHT, Array, Stream, philox
 from vgcore.reference.scaled import Scaled
 
 __all__ = [
-    "ACTIVATIONS",
-    "BIAS",
-    "COLUMNS",
     "COTANGENT",
     "DOUBLED",
     "GATED",
     "INPUT",
     "LOSSES",
-    "PARTS",
-    "READOUT_BIAS",
-    "READOUT_WEIGHT",
     "TABLES",
     "WEIGHT",
     "Array",
     "Gradients",
     "Kind",
-    "Layer",
-    "Pass",
     "Place",
     "Plan",
     "Scaled",
-    "Signals",
     "State",
-    "Step",
     "Stream",
     "Trace",
     "activate",
@@ -74,8 +54,6 @@ __all__ = [
     "backward",
     "bend",
     "bias_kind",
-    "calibrate",
-    "draw",
     "evaluate",
     "features",
     "forward",
@@ -87,10 +65,8 @@ __all__ = [
     "philox",
     "probe",
     "propagate",
-    "pulled_back",
     "samples",
     "scale",
     "steepest",
-    "straight",
     "summed",
 ]

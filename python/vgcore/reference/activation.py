@@ -77,7 +77,7 @@ def hardtanh(z: Array, min_val: float = -1.0, max_val: float = 1.0) -> Pair:
 
 
 def rrelu(z: Array, lower: float = 1 / 8, upper: float = 1 / 3) -> Pair:
-    """As in evaluation: the mean of the slopes that training draws (Xu et al. 2015)."""
+    """Leaky relu with the mean of the slopes that training draws, as in evaluation (Xu et al. 2015)."""
     return leaky_relu(z, (lower + upper) / 2)
 
 
@@ -156,7 +156,8 @@ def snake(z: Array, alpha: float = 1.0) -> Pair:
     return z + np.sin(alpha * z) ** 2 / alpha, 1 + np.sin(2 * alpha * z)
 
 
-TABLES: dict[str, tuple[list[float], list[int], Array, Array]] = {}  # borders, cells, values, slopes
+# Tables of custom activations by name: borders, cells, values and slopes. Who makes a table puts it here.
+TABLES: dict[str, tuple[list[float], list[int], Array, Array]] = {}
 
 
 def custom(z: Array, table: str) -> Pair:
@@ -233,7 +234,7 @@ def halves(z: Array) -> Pair:
 
 
 def outputs(kind: str, z: Array) -> Pair:
-    """The outputs of a layer, which may be wider or narrower than z, and what they change by as z does.
+    """The outputs of an activation, which may be wider or narrower than z, and their slopes.
 
     The slopes have an entry for each of z, or two where each z has two outputs.
     """

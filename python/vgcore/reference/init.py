@@ -36,8 +36,8 @@ class Place(NamedTuple):
     fan_in: int
     fan_out: int
     layer: int | None  # 0-based; None for the readout
-    activation: str | None  # that the map feeds
-    blocks: int  # of the net; its depth without a skip
+    activation: str | None  # the one that the map feeds
+    blocks: int  # blocks of the net; its depth without a skip
     block: int  # layers of the residual branch that the map is in, 0 outside
     ends_branch: bool
 
@@ -73,7 +73,7 @@ def critical_sigma_w(kind: str, sigma_b: float) -> float:
     """
     x, w = np.polynomial.legendre.leggauss(40)
     ends = np.geomspace(1e-5, 12, 60)
-    ends = np.concatenate([-ends[::-1], [0], ends])  # of pieces, kinks at 0 between them
+    ends = np.concatenate([-ends[::-1], [0], ends])  # a kink at 0 lies between two pieces
     half, middle = np.diff(ends)[:, None] / 2, (ends[1:] + ends[:-1])[:, None] / 2
     z = (middle + half * x).ravel()
     density = (half * w).ravel() * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
@@ -81,7 +81,8 @@ def critical_sigma_w(kind: str, sigma_b: float) -> float:
     def moments(q: float) -> list[float]:
         return [float(density @ values**2) for values in activate(kind, math.sqrt(q) * z)]
 
-    def excess(log_q: float) -> float:  # of the variance of the biases that make q a fixed point of chi_1 = 1
+    def excess(log_q: float) -> float:
+        """The variance of biases that makes q a fixed point at chi_1 = 1, less sigma_b^2."""
         value, slope = moments(math.exp(log_q))
         return math.exp(log_q) - value / slope - sigma_b**2
 
@@ -116,7 +117,7 @@ def scale(kind: Kind, at: Place) -> tuple[str, float]:
             std = gain / math.sqrt(3 * fan_in)
         case "mean_field":  # Poole et al. 2016
             std = gain * p.get("sigma_w", 1.0) / math.sqrt(fan_in)
-        case "critical":  # the same on the edge of chaos; a readout is linear
+        case "critical":  # mean_field on the edge of chaos; a readout is linear
             std = gain / math.sqrt(fan_in)
             if at.activation is not None:
                 std *= critical_sigma_w(at.activation, p.get("sigma_b", 0.0))
@@ -157,7 +158,7 @@ def orthogonal(shape: tuple[int, ...], stream: Stream) -> Array:
 
 
 def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array:
-    """One tensor of an init, in float64; a weight is `(fan_out, fan_in)`."""
+    """Draw one tensor of an init, in float64; a weight is `(fan_out, fan_in)`."""
     name, p = kind
     gain = float(p.get("gain", 1.0))
     rows, columns = shape[0], shape[-1]
@@ -178,7 +179,7 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
             return gain * truncated(p["mean"], p["std"], p["a"], p["b"], stream.uniform(shape))
         case "eye":
             return gain * np.eye(rows, columns)
-        case "sparse":  # of each column the entries with the smallest keys
+        case "sparse":  # zeros where a column has its smallest keys
             keys = Stream(stream.seed, stream.role + COMPANION, stream.layer).uniform((columns, -(-rows // 4) * 4))
             order = np.argsort(keys[:, :rows].T, axis=0, kind="stable")
             drawn: Array = gain * p.get("std", 0.01) * stream.normal(shape)
@@ -195,14 +196,14 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
     law_name, std = scale(kind, at)
     if law_name == "uniform":
         return math.sqrt(3) * std * (2 * stream.uniform(shape) - 1)
-    if law_name == "truncated_normal" and std > 0:  # at 2 of its standard deviations, then widened
+    if law_name == "truncated_normal" and std > 0:  # cut at two standard deviations, and widened to have `std` again
         wide = std / 0.87962566103423978
         return truncated(0, wide, -2 * wide, 2 * wide, stream.uniform(shape))
     return std * stream.normal(shape)
 
 
 def bias_kind(spec: MLP, init: Kind, at: Place) -> Kind:
-    """What biases are drawn from: the spec's `bias`, else what the weights' init brings, else zeros."""
+    """The init of biases: the spec's `bias`, else what the weights' init brings, else zeros."""
     name, p = parse(str(spec.bias)) if spec.bias else init
     if name == "torch_default":
         bound = (p.get("gain", 1.0) if spec.bias else 1.0) / math.sqrt(at.fan_in)

@@ -42,7 +42,7 @@ def cross_entropy(y: Array, t: Array, label_smoothing: float = 0.0) -> Pair:
     logits = y - y.max(axis=1, keepdims=True)
     weights = np.exp(logits)
     others = weights.copy()
-    others[rows, logits.argmax(axis=1)] = 0  # they alone tell log(1 + others) from 0
+    others[rows, logits.argmax(axis=1)] = 0  # the rest alone tells log(1 + others) from 0
     log_total = np.log1p(others.sum(axis=1))
     slope = weights / weights.sum(axis=1, keepdims=True)
     slope[rows, t] = 0

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Trace:
-    """What the forward pass leaves for the backward pass."""
+    """A forward pass, part by part, as the backward pass needs it."""
 
     at: Pass
     steps: list[list[Step]]  # of each layer, and of the readout
@@ -33,22 +33,22 @@ class Trace:
 
     @cached_property
     def z(self) -> list[Scaled]:
-        """The pre-activations: what each map gives."""
+        """The pre-activations, which are the outputs of the maps."""
         return [step.value for step in self.each("map")]
 
     @cached_property
     def map_input(self) -> list[Scaled]:
-        """What each map gets."""
+        """The inputs of the maps."""
         return [step.input for step in self.each("map")]
 
     @cached_property
     def norm_input(self) -> list[Scaled]:
-        """What each normalisation gets."""
+        """The inputs of the normalisations."""
         return [step.input for step in self.each("norm")]
 
     @cached_property
     def activation_input(self) -> list[Scaled]:
-        """What each activation gets, which is z in a plain net."""
+        """The inputs of the activations, which are z in a plain net."""
         return [step.input for step in self.each("activation")]
 
     @cached_property
@@ -58,7 +58,7 @@ class Trace:
 
     @cached_property
     def a(self) -> list[Scaled]:
-        """What each activation gives, or the normalisation behind it."""
+        """The outputs of the activations, or of the normalisations behind them."""
         behind = self.at.spec.norm is not None and self.at.spec.norm_position == "post"
         return [step.value for step in self.each("norm" if behind else "activation")]
 
@@ -74,7 +74,7 @@ class Trace:
 
 
 class Signals(NamedTuple):
-    """What a backward pass finds, with exponents."""
+    """The gradients that a backward pass finds, with exponents."""
 
     found: list[Found]  # gradients of the parameters, by layer; the readout's last
     delta: list[Scaled]  # dL/dz of each layer

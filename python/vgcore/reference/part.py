@@ -36,7 +36,7 @@ class Pass(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What a part got and gave."""
+    """A part at work: its input, its value and its way back."""
 
     part: str
     input: Scaled

@@ -1,4 +1,4 @@
-"""What a spec says, layer by layer: shapes, and the parts of each layer in order."""
+"""A spec, layer by layer: the parts of each layer in order, and their shapes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ GATED = {"glu", "swiglu", "geglu"}  # a = value * phi(gate) of the halves of z (
 
 
 def features(kind: str, width: int) -> int:
-    """How many outputs an activation has for so many pre-activations."""
+    """The number of outputs of an activation with so many pre-activations."""
     name = parse(kind)[0]
     return width // 2 if name in GATED else 2 * width if name in DOUBLED else width
 
@@ -52,7 +52,7 @@ class Layer(NamedTuple):
         return f"readout.{name}" if self.slot is None else f"{module}.{self.slot}.{name}"
 
     def reaches(self, part: str) -> int:
-        """How many features the first part of this name gets."""
+        """The number of features that this part gets."""
         count = self.input
         for earlier in self.parts[: self.parts.index(part)]:
             count = {"map": self.width, "activation": features(self.kind, count)}.get(earlier, count)
