@@ -49,7 +49,7 @@ LATE = {
     ("measure.sweep", "judge.evidence"),
     ("measure.sweep", "judge.verdict"),
     ("show.html", "plot"),
-    ("reference", "model.custom"),  # the samples of a user's own activation
+    ("reference.activation", "model.custom"),  # the samples of a user's own activation
 }
 # Modules beside the folders: the package, its commands, the tests of others.
 ABOVE = {"__init__", "__main__", "testing"}
@@ -174,6 +174,12 @@ def test_nobody_imports_the_shell_but_the_command() -> None:
 @pytest.mark.parametrize("module", ["model.names", "measure.progress"])
 def test_some_modules_stand_alone(module: str) -> None:
     assert ours(imports(module, functions=True, types=False)) == set()
+
+
+@pytest.mark.parametrize("module", [name for name in PYTHON if name.startswith("reference")])
+def test_the_twin_imports_its_own_folder_alone(module: str) -> None:
+    found = ours(imports(module, functions=True, types=False))
+    assert {name.partition(".")[0] for name in found if (module, name) not in LATE} <= {"reference"}
 
 
 # Who may need a library other than NumPy, be it in a function or for annotations.
