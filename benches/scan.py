@@ -19,7 +19,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
 import vgcore as vg
-from vgcore.plot import COLORS, QUIET
+from vgcore.plot.axes import COLORS, QUIET
 
 SMOKE = os.environ.get("VGCORE_BENCH") == "smoke"  # only start everything
 PASSES = 1 if SMOKE else 6
