@@ -341,7 +341,7 @@ def test_the_readmes_python_runs(tmp_path: Path) -> None:
         env=os.environ | {"MPLBACKEND": "Agg"},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stderr
