@@ -18,7 +18,7 @@ pub mod gradients;
 pub mod init;
 #[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 pub mod jacobi;
-#[allow(clippy::inline_always)] // The same.
+#[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 pub mod kernel;
 pub mod kind;
 pub mod loss;
@@ -29,13 +29,13 @@ pub mod part;
 pub mod plan;
 #[cfg(feature = "python")]
 mod py;
-#[allow(clippy::inline_always)] // The same.
+#[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 mod qr;
-#[allow(clippy::inline_always)] // The same.
+#[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 pub mod rng;
 pub mod run;
 pub mod signature;
-#[allow(clippy::inline_always)] // The same.
+#[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 pub mod simd;
 pub mod skip;
 pub mod spec;

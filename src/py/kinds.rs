@@ -92,12 +92,12 @@ pub fn activation_outputs(activation: &str) -> PyResult<f64> {
 
 /// Values and slopes of an activation, or of the gate of a gated one, at each z: `(2, len(z))`.
 #[pyfunction]
-pub fn activate<'py>(py: Python<'py>, activation: &str, z: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
-    let (activation, count) = (Activation::parse(activation)?, z.len());
-    let mut both = vec![0.0; 2 * count];
-    let (values, slopes) = both.split_at_mut(count);
-    activation.apply(&z, values, slopes);
-    array(py, both, &[2, count])
+pub fn activate<'py>(activation: &str, z: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let (activation, z) = (Activation::parse(activation)?, real_array("z", z)?);
+    let mut both = vec![0.0; 2 * z.len()];
+    let (values, slopes) = both.split_at_mut(z.len());
+    activation.apply(z.as_slice()?, values, slopes);
+    array(z.py(), both, &[2, z.len()])
 }
 
 /// Three facts of a loss: whether it takes targets, whether these are class ids, and its reduction in words.

@@ -214,5 +214,5 @@ def _finite(variance: float) -> float:
 
 def _sigmoid(z: Floats) -> tuple[Floats, Floats]:
     """Values and slopes."""
-    values, slopes = _core.activate("sigmoid", z.ravel().tolist())
+    values, slopes = _core.activate("sigmoid", z.ravel())
     return values.reshape(z.shape), slopes.reshape(z.shape)
