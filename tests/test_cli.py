@@ -44,7 +44,7 @@ def run(*arguments: str, cwd: Path | None = None) -> Ran:
         if cwd is not None:
             patch.chdir(cwd)
         with redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
-            cli.main()
+            commands.main()
     assert isinstance(ended.value.code, int)
     return Ran(ended.value.code, out.getvalue(), err.getvalue())
 
@@ -605,8 +605,11 @@ def test_theory_refuses_what_it_cannot_say(arguments: list[str], words: str) -> 
     [
         (["probe", "--depth", "3", *SMALL], 0),
         (["diagnose", *SICK], 1),
-        (["probe", "--depth", "0"], cli.USAGE),
-        (["sweep", "--depth", "2,200", "--activation", "softplus", "--init", "normal(std=100)", *SMALL], cli.DIVERGED),
+        (["probe", "--depth", "0"], commands.USAGE),
+        (
+            ["sweep", "--depth", "2,200", "--activation", "softplus", "--init", "normal(std=100)", *SMALL],
+            commands.DIVERGED,
+        ),
     ],
 )
 def test_a_process_says_and_returns_what_the_function_does(arguments: list[str], code: int) -> None:
