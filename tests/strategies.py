@@ -268,10 +268,7 @@ def valid(given: dict[str, Any]) -> vg.MLP:
     if spec.norm is not None:
         trace = reference.propagate(spec, reference.init(spec), reference.samples(spec, 0, 6, "float64"))
         axis = 0 if str(spec.norm).startswith("batch") else 1
-        for l, layer in enumerate(reference.Plan.of(spec).layers):
-            v = (trace.h if layer.order == "pre" else trace.z)[l].value
-            if spec.norm_position == "post":
-                v = reference.outputs(layer.kind, trace.bent[l].value)[0]
+        for v in (each.value for each in trace.norm_input):
             mean = np.abs(v.mean(axis=axis))
             if not v.any() or (v.std(axis=axis) < 1e-4 * mean).any():
                 reject()

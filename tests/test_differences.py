@@ -105,7 +105,7 @@ def sides(problem: Problem, state: State, x: Array) -> bytes:
     """Which side of its kink every pre-activation is on, and every output in the loss."""
     signs = []
     trace = reference.propagate(problem.spec, state, x)
-    for layer, z in zip(reference.Plan.of(problem.spec).layers, trace.bent, strict=True):
+    for layer, z in zip(trace.at.plan.layers, trace.activation_input, strict=False):  # the readout has none
         signs += [np.sign(z.true() - kink) for kink in kinks(vg.Activation(layer.kind))]
     if "loss" in problem.start:
         loss, y, t = vg.Loss(problem.start["loss"]), trace.y.true(), problem.start["y"]

@@ -54,7 +54,7 @@ def in_digits(net: vg.Network, x: Floats, digits: int = 1200) -> Floats:
     trace = reference.propagate(net.spec, state, x[np.newaxis])
     with mpmath.workdps(digits):
         product = mpmath.eye(len(x))
-        for l, slopes in enumerate(trace.slope):
+        for l, slopes in enumerate(trace.slopes):
             branch = mpmath.diag(slopes[0].tolist()) * (mpmath.matrix(state[f"layers.{l}.weight"].tolist()) * product)
             product = product + branch if net.spec.skip else branch
         values = mpmath.svd_r(product, compute_uv=False)
@@ -211,7 +211,7 @@ def test_a_net_fed_at_every_step_has_the_jacobian_of_its_first_state() -> None:
     state = net.state_dict()
     trace = reference.propagate(spec, state, x[np.newaxis])
     j = np.eye(6)
-    for slopes in trace.slope:
+    for slopes in trace.slopes:
         j = slopes[0][:, np.newaxis] * (state["layers.0.weight"] @ j)
     assert 10 ** vg.jacobian(net, x).log10_singular_values == pytest.approx(np.linalg.svd(j, compute_uv=False))
 
@@ -224,7 +224,7 @@ def test_relu_units_that_are_off_end_the_rank() -> None:
     net, x = spec.init(seed=0, dtype="float64"), samples(spec)
     j = vg.jacobian(net, x)
     trace = reference.propagate(spec, net.state_dict(), x[np.newaxis])
-    assert j.rank <= min(int((slopes > 0).sum()) for slopes in trace.slope)
+    assert j.rank <= min(int((slopes > 0).sum()) for slopes in trace.slopes)
     assert j.rank == np.linalg.matrix_rank(explicit_matrix(net, x))
     assert (j.log10_singular_values[j.rank :] == -math.inf).all()
     assert j.log10_condition == math.inf

@@ -132,7 +132,7 @@ def jacobian(subject: MLP | Network, x: ArrayLike | None = None, *, seed: int = 
     columns, outputs = trace.h[0].value.shape[1], trace.y.value.shape[1]
     values = np.full(min(columns, outputs), -math.inf)
     try:
-        found = _log2_singular_values(spec, trace)
+        found = _log2_singular_values(trace)
         values[: len(found)] = found * math.log10(2)
     except FloatingPointError:
         values[:] = math.nan
@@ -153,7 +153,7 @@ def _input(spec: MLP, x: ArrayLike | None, seed: int) -> Floats:
 
 
 @np.errstate(all="ignore")
-def _log2_singular_values(spec: MLP, trace: reference.Trace) -> Floats:
+def _log2_singular_values(trace: reference.Trace) -> Floats:
     """Those that are not 0, descending: an orthonormal basis of the outputs goes back through the net.
 
     It is made orthonormal anew behind each activation, where rows that its slopes have scaled still are what they are
@@ -178,25 +178,20 @@ def _log2_singular_values(spec: MLP, trace: reference.Trace) -> Floats:
         return Scaled(u.T)
 
     dh = Scaled(np.eye(outputs))
-    if trace.readout:
-        dh = trace.readout(dh, {})
-    around: dict[int, Scaled] = {}  # what reaches an h around its block
-    layers = reference.Plan.of(spec).layers
-    for l in reversed(range(spec.depth)):
-        for part, back in reversed(trace.back[l]):
-            if part == "join":
-                around[layers[l].source or 0], dh = back(dh, {})
-                continue
-            dh = back(dh.rescaled(), {})
-            if part == "activation" and not around:
+    around: dict[str, Scaled] = {}  # what reaches an h around its block
+    for l in reversed(range(len(trace.steps))):
+        for step in reversed(trace.steps[l]):
+            dh, found = step.back(dh.rescaled())
+            around |= {name: each for name, each in found.items() if name.startswith("h.")}
+            if step.part == "activation" and not around:
                 dh = renewed(dh)
-        if l in around:
-            dh = renewed(dh + around.pop(l))
+        if f"h.{l}" in around:
+            dh = renewed(dh + around.pop(f"h.{l}"))
     renewed(dh)
     for _ in range(2):  # leaves rows that are independent and nearly orthogonal, and Jacobi few sweeps
         _, e, t = _factors(t.T, e)
-    found = _core.log2_singular_values(t, e.tolist())
-    return np.asarray(np.sort(found)[::-1] + total)
+    logarithms = _core.log2_singular_values(t, e.tolist())
+    return np.asarray(np.sort(logarithms)[::-1] + total)
 
 
 def _factors(m: Floats, e: Integers) -> tuple[Floats, Integers, Floats]:

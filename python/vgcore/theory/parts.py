@@ -60,15 +60,15 @@ class Net:
         z = Wave(ww * v.size + self.bb[l], ww * v.pair + self.bb[l], 0.0, normal=True)
         return z, lambda g: g.times(ww * layer.width / layer.map.fan_in)
 
-    def weight_gradient(self, l: int, mapped: Wave, delta: Wave) -> float:
-        """Squared norm of dL/dW: over all pairs of samples, the products of what is mapped times those of dL/dz."""
+    def weight_gradient(self, l: int, map_input: Wave, delta: Wave) -> float:
+        """Squared norm of dL/dW: over all pairs of samples, the products of what the map gets times those of dL/dz."""
         layer, b, scale = self.plan.layers[l], self.batch, 1.0
         if self.standard is not None:
             if not self.ww[l] > 0:
                 raise refuse("weight standardisation of equal weights")
             scale = self.standard**2 / self.ww[l]
-            mapped = mapped.centred()
-        pairs = b * delta.size * mapped.size + b * (b - 1) * delta.pair * mapped.pair
+            map_input = map_input.centred()
+        pairs = b * delta.size * map_input.size + b * (b - 1) * delta.pair * map_input.pair
         return scale * layer.width * layer.map.fan_in * pairs
 
     def normalised(self, v: Wave) -> tuple[Wave, Back]:

@@ -1,0 +1,71 @@
+"""The whole network in NumPy: slow, short, and meant to be read.
+
+The twin states the same formulas, random stream and columns as the Rust core and shares none of its code, so that a
+student can read it and a test can trust it. A plain net is, with layers numbered from 0,
+
+    z_l = W_l h_l + b_l              pre-activation, (batch, width); h_0 is the input
+    h_{l+1} = a_l = phi(z_l)
+    y = W_out h_depth + b_out        only with a readout, else y = h_depth
+    delta_l = dL/dz_l                the backward signal
+
+and every other net has more parts: a normalisation, a skip around some layers, an input at every step. Read the files
+in this order:
+
+    plan         a spec becomes a list of layers, and each layer a list of parts
+    random       the numbers that a seed stands for
+    activation   phi(z) and its slope
+    scaled       arrays whose exponent has a place of its own, so that no depth makes them underflow
+    loss         the loss and its slope by the output
+    part         each part of a layer: a value, and the way back of a gradient
+    net          the forward pass walks the list, the backward pass walks the list reversed
+    init         initial weights and biases
+    columns      what a probe reports of each layer
+"""
+
+from vgcore.reference.activation import activate, outputs, steepest
+from vgcore.reference.columns import probe
+from vgcore.reference.init import Place, bias_kind, init, samples, scale
+from vgcore.reference.loss import LOSSES, evaluate
+from vgcore.reference.net import Gradients, Trace, backpropagate, backward, forward, gradients, propagate, summed
+from vgcore.reference.part import State, bend, learned_kind
+from vgcore.reference.plan import DOUBLED, GATED, Kind, Plan, features, parse
+from vgcore.reference.random import COTANGENT, INPUT, WEIGHT, Array, Stream, philox
+from vgcore.reference.scaled import Scaled
+
+__all__ = [
+    "COTANGENT",
+    "DOUBLED",
+    "GATED",
+    "INPUT",
+    "LOSSES",
+    "WEIGHT",
+    "Array",
+    "Gradients",
+    "Kind",
+    "Place",
+    "Plan",
+    "Scaled",
+    "State",
+    "Stream",
+    "Trace",
+    "activate",
+    "backpropagate",
+    "backward",
+    "bend",
+    "bias_kind",
+    "evaluate",
+    "features",
+    "forward",
+    "gradients",
+    "init",
+    "learned_kind",
+    "outputs",
+    "parse",
+    "philox",
+    "probe",
+    "propagate",
+    "samples",
+    "scale",
+    "steepest",
+    "summed",
+]

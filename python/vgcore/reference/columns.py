@@ -1,0 +1,150 @@
+"""The columns of a probe: a number for each layer, of what both passes leave."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vgcore.reference.activation import steepest
+from vgcore.reference.init import init, samples
+from vgcore.reference.loss import evaluate
+from vgcore.reference.net import Signals, Trace, backpropagate, propagate, summed
+from vgcore.reference.part import State
+from vgcore.reference.random import COTANGENT, Array, Stream
+from vgcore.reference.scaled import Scaled
+
+if TYPE_CHECKING:
+    from vgcore.model.mlp import MLP
+
+
+def correlation(z: Scaled) -> float:
+    """Mean cosine of pairs of the B nonzero rows: (|sum of unit rows|^2 - B) / (B (B - 1))."""
+    rows = z.wide()
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = (rows / length)[length[:, 0] != 0]
+    b = len(unit)
+    return float((unit.sum(axis=0) ** 2).sum() - b) / (b * (b - 1)) if b > 1 else math.nan
+
+
+def effective_rank(h: Scaled) -> float:
+    """Participation ratio (tr G)^2 / |G|_F^2 of the Gram matrix G = H H^T."""
+    gram = h.wide() @ h.wide().T
+    return float(np.trace(gram) ** 2 / (gram**2).sum())
+
+
+def log10_sample_rms(h: Scaled, delta: Scaled) -> float:
+    """log10 of the root mean square of |h_b||delta_b|, the norm of sample b's share of dL/dW."""
+    one, two = h.rescaled(), delta.rescaled()
+    squares = (one.wide() ** 2).sum(axis=1) * (two.wide() ** 2).sum(axis=1)
+    return float(np.log10(squares.mean())) / 2 + (one.exponent + two.exponent) * math.log10(2)
+
+
+def log10_together(found: list[Scaled]) -> float:
+    """log10 of the norm of some gradients as one vector; nan of none."""
+    norms = [gradient.log10_norm() for gradient in found]
+    if not norms:
+        return math.nan
+    top = max(norms)
+    return top if math.isinf(top) else top + math.log10(sum(100 ** (n - top) for n in norms)) / 2
+
+
+def log10_summed_norm(trace: Trace, signals: Signals, l: int) -> float:
+    """log10 of the norm of dL/dW of this step of a tied net and of all later ones; nan of a net that is not tied."""
+    if not trace.at.spec.tied or trace.at.spec.depth == 1:
+        return math.nan
+    return summed(signals.found[l : trace.at.spec.depth])["layers.0.weight"].log10_norm()
+
+
+def on_stream(trace: Trace, l: int) -> bool:
+    """Has the net a residual stream, and is h_{l+1} on it, rather than within a block?"""
+    return trace.at.spec.skip is not None and not trace.at.plan.within_block(l)
+
+
+def saturated(trace: Trace, l: int) -> float:
+    """The share of slopes that are below 1 % of the steepest."""
+    return float((np.abs(trace.slopes[l]) < 0.01 * steepest(trace.at.plan.layers[l].kind)).mean())
+
+
+FORWARD: dict[str, Callable[[Trace, int], float]] = {
+    "log10_z_rms": lambda t, l: t.z[l].log10_rms(),
+    "log10_a_rms": lambda t, l: t.a[l].log10_rms(),
+    "log10_h_rms": lambda t, l: t.h[l + 1].log10_rms() if on_stream(t, l) else math.nan,
+    "saturated": saturated,
+    "dead": lambda t, l: float((t.a[l].value == 0).all(axis=0).mean()),
+    "correlation": lambda t, l: correlation(t.z[l]),
+    "effective_rank": lambda t, l: effective_rank(t.h[l + 1]),
+}
+GRADIENT_NORMS = {  # of which parameters
+    "log10_wgrad_norm": r"layers\.\d+\.weight",
+    "log10_bgrad_norm": r"layers\.\d+\.bias",
+    "log10_affine_grad_norm": r"norms\..*",
+    "log10_slope_grad_norm": r"activations\..*",
+    "log10_gate_grad_norm": r"(gates|skips)\..*",
+}
+BACKWARD: dict[str, Callable[[Trace, Signals, int], float]] = {
+    "log10_delta_rms": lambda _, s, l: s.delta[l].log10_rms(),
+    "log10_dh_rms": lambda t, s, l: s.dh[l + 1].log10_rms() if on_stream(t, l) else math.nan,
+    "gradient_correlation": lambda _, s, l: correlation(s.delta[l]),
+    "log10_sample_wgrad_rms": lambda t, s, l: log10_sample_rms(t.map_input[l], s.delta[l]),
+    "log10_summed_wgrad_norm": log10_summed_norm,
+}
+COLUMNS = (*FORWARD, *GRADIENT_NORMS, *BACKWARD)
+
+
+@np.errstate(all="ignore")
+def probe(
+    spec: MLP,
+    *,
+    x: Array | None = None,
+    y: Array | None = None,
+    loss: str | None = None,
+    batch: int = 128,
+    seeds: int = 8,
+    seed: int = 0,
+    dtype: str = "float64",
+    state: State | None = None,
+) -> dict[str, Array]:
+    """Every column `(seeds, depth)`, and two numbers a seed; run r is drawn from seed + r.
+
+    Without `x` the input is standard normal; without a loss the cotangent at the output is standard normal divided by
+    sqrt(batch). A `state` gives the parameters of every run.
+    """
+    columns = {name: np.full((seeds, spec.depth), math.nan) for name in COLUMNS}
+    first_nonfinite, total = np.full(seeds, -1), np.full(seeds, math.nan)
+
+    def run(r: int) -> int:
+        """Fill row r of every column; return where a value was first not finite, or -1."""
+        given = samples(spec, seed + r, batch, dtype) if x is None else x
+        trace = propagate(spec, init(spec, seed + r, dtype, given) if state is None else state, given)
+        for l in range(spec.depth):
+            for name, column in FORWARD.items():
+                columns[name][r, l] = column(trace, l)
+            if not (trace.z[l].finite() and trace.a[l].finite() and trace.h[l + 1].finite()):
+                return l
+        value = 0.0
+        if loss is None:
+            stream = Stream(seed + r, COTANGENT, dtype=dtype)
+            cotangent = stream.normal(trace.y.value.shape) / math.sqrt(len(given))
+        else:
+            value, cotangent = evaluate(loss, trace.y.true().astype(np.float64), None if y is None else np.asarray(y))
+        if not (trace.y.finite() and math.isfinite(value)):
+            return spec.depth
+        signals = backpropagate(trace, cotangent)
+        for l in reversed(range(spec.depth)):
+            for name, at in BACKWARD.items():
+                columns[name][r, l] = at(trace, signals, l)
+            for name, pattern in GRADIENT_NORMS.items():
+                ours = [gradient for key, gradient in signals.found[l].items() if re.fullmatch(pattern, key)]
+                columns[name][r, l] = log10_together(ours)
+            if not all(each.finite() for each in (signals.delta[l], *signals.found[l].values())):
+                return l
+        total[r] = log10_together(list(summed(signals.found).values()))
+        return -1
+
+    for r in range(seeds):
+        first_nonfinite[r] = run(r)
+    return columns | {"first_nonfinite": first_nonfinite, "log10_total_grad_norm": total}

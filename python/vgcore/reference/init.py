@@ -1,0 +1,286 @@
+"""Initial weights and biases, by published formulas; lsuv and its forward pass."""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from vgcore.reference.activation import activate
+from vgcore.reference.net import propagate
+from vgcore.reference.part import State
+from vgcore.reference.plan import Kind, Plan, parse
+from vgcore.reference.random import (
+    BIAS,
+    COMPANION,
+    GATE_WEIGHT,
+    INPUT,
+    INPUT_WEIGHT,
+    READOUT_BIAS,
+    READOUT_WEIGHT,
+    WEIGHT,
+    Array,
+    Stream,
+)
+
+if TYPE_CHECKING:
+    from vgcore.model.mlp import MLP
+
+
+class Place(NamedTuple):
+    """A linear map's place in a net."""
+
+    fan_in: int
+    fan_out: int
+    layer: int | None  # 0-based; None for the readout
+    activation: str | None  # the one that the map feeds
+    blocks: int  # blocks of the net; its depth without a skip
+    block: int  # layers of the residual branch that the map is in, 0 outside
+    ends_branch: bool
+
+    @classmethod
+    def of(cls, spec: MLP, plan: Plan, layer: int | None) -> Place:
+        """The place of a hidden layer or, for None, of the readout."""
+        scaled = plan.skip[0] in {"residual", "rezero"}
+        blocks = spec.depth // spec.block if scaled else spec.depth
+        if layer is None:
+            return cls(plan.layers[-1].fan_in, plan.layers[-1].width, None, None, blocks, 0, False)
+        end = layer - layer % spec.block + spec.block - 1
+        inside = scaled and plan.layers[end].source is not None
+        here = plan.layers[layer]
+        fans = here.fan_in, here.width
+        return cls(*fans, layer, here.kind, blocks, spec.block if inside else 0, inside and layer == end)
+
+
+TORCH_GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
+
+
+def kaiming_gain(p: dict[str, Any]) -> float:
+    """The `gain`, or what `torch.nn.init.calculate_gain` says of `nonlinearity` and `a`."""
+    leaky = math.sqrt(2 / (1 + p.get("a", 0.0) ** 2))
+    gain: float = p.get("gain", TORCH_GAINS.get(p.get("nonlinearity", "leaky_relu"), leaky))
+    return gain
+
+
+@cache
+def critical_sigma_w(kind: str, sigma_b: float) -> float:
+    """The sigma_w of the edge of chaos (Schoenholz et al. 2016).
+
+    There chi_1 = sigma_w^2 E phi'(sqrt(q) z)^2 = 1 at the fixed point q = sigma_w^2 E phi(sqrt(q) z)^2 + sigma_b^2.
+    """
+    x, w = np.polynomial.legendre.leggauss(40)
+    ends = np.geomspace(1e-5, 12, 60)
+    ends = np.concatenate([-ends[::-1], [0], ends])  # a kink at 0 lies between two pieces
+    half, middle = np.diff(ends)[:, None] / 2, (ends[1:] + ends[:-1])[:, None] / 2
+    z = (middle + half * x).ravel()
+    density = (half * w).ravel() * np.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
+
+    def moments(q: float) -> list[float]:
+        return [float(density @ values**2) for values in activate(kind, math.sqrt(q) * z)]
+
+    def excess(log_q: float) -> float:
+        """The variance of biases that makes q a fixed point at chi_1 = 1, less sigma_b^2."""
+        value, slope = moments(math.exp(log_q))
+        return math.exp(log_q) - value / slope - sigma_b**2
+
+    if sigma_b == 0 and activate(kind, np.zeros(1))[0] == 0:  # the limit of small q
+        below, above = activate(kind, np.array([-1e-300, 1e-300]))[1]
+        return math.sqrt(2 / (below**2 + above**2))
+    low = next(log_q for log_q in np.arange(-20, 12, 0.1) if excess(log_q) < 0 <= excess(log_q + 0.1))
+    high = low + 0.1
+    for _ in range(60):
+        middle_q = (low + high) / 2
+        low, high = (middle_q, high) if excess(middle_q) < 0 else (low, middle_q)
+    return 1 / math.sqrt(moments(math.exp(high))[1])
+
+
+def scale(kind: Kind, at: Place) -> tuple[str, float]:
+    """The shape of the distribution of an init with mean 0, and its standard deviation."""
+    name, p = kind
+    gain: float = p.get("gain", 1.0)
+    fan_in = at.fan_in
+    match name:
+        case "xavier_uniform" | "xavier_normal" | "glorot_normal":  # Glorot & Bengio 2010
+            std = gain * math.sqrt(2 / (fan_in + at.fan_out))
+        case "kaiming_uniform" | "kaiming_normal":  # He et al. 2015
+            std = kaiming_gain(p) / math.sqrt(at.fan_out if p.get("mode") == "fan_out" else fan_in)
+        case "he_normal":  # Keras
+            std = gain * math.sqrt(2 / fan_in)
+        case "variance_scaling":  # Keras
+            fans = {"fan_in": fan_in, "fan_out": at.fan_out, "fan_avg": (fan_in + at.fan_out) / 2}
+            std = gain * math.sqrt(p.get("scale", 1.0) / fans[p.get("mode", "fan_in")])
+            return p.get("distribution", "truncated_normal"), std
+        case "torch_default":  # torch.nn.Linear: U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))
+            std = gain / math.sqrt(3 * fan_in)
+        case "mean_field":  # Poole et al. 2016
+            std = gain * p.get("sigma_w", 1.0) / math.sqrt(fan_in)
+        case "critical":  # mean_field on the edge of chaos; a readout is linear
+            std = gain / math.sqrt(fan_in)
+            if at.activation is not None:
+                std *= critical_sigma_w(at.activation, p.get("sigma_b", 0.0))
+        case "fixup":  # Zhang et al. 2019
+            std = gain * math.sqrt(2 / fan_in)
+            if at.block > 1:
+                std *= at.blocks ** (-1 / (2 * at.block - 2))
+            if at.ends_branch or at.layer is None:
+                std = 0.0
+        case "mup" | "depth_mup":  # Yang et al. 2022, table 3; Yang et al. 2023
+            std = gain / (fan_in if at.layer is None else math.sqrt(fan_in))
+            if name == "depth_mup" and at.ends_branch:
+                std /= math.sqrt(at.blocks)
+        case "lecun_uniform" | "lecun_normal":  # LeCun et al. 1998
+            std = gain / math.sqrt(fan_in)
+        case _:
+            raise ValueError(f"unknown init {name!r}")
+    if name in {"he_normal", "glorot_normal"}:
+        return "truncated_normal", std
+    return ("uniform" if name.endswith(("uniform", "default")) else "normal"), std
+
+
+def truncated(mean: float, std: float, low: float, high: float, uniform: Array) -> Array:
+    """A normal between two bounds, from uniforms: the inverse of its distribution function."""
+    if low + high > 2 * mean:  # by symmetry: probabilities near 1 have few digits
+        return -truncated(-mean, std, -high, -low, uniform)
+    below, above = (math.erfc((mean - x) / std / math.sqrt(2)) / 2 for x in (low, high))
+    quantile = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
+    cut: Array = np.clip(mean + std * quantile(below + (above - below) * uniform), low, high)
+    return cut
+
+
+def orthogonal(shape: tuple[int, ...], stream: Stream) -> Array:
+    """Orthonormal on its shorter side (Saxe et al. 2013); positive diag(R) makes it Haar (Mezzadri 2007)."""
+    q, r = np.linalg.qr(stream.normal((max(shape), min(shape))))
+    q *= np.sign(np.diag(r))
+    return q if shape[0] >= shape[1] else q.T
+
+
+def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array:
+    """Draw one tensor of an init, in float64; a weight is `(fan_out, fan_in)`."""
+    name, p = kind
+    gain = float(p.get("gain", 1.0))
+    rows, columns = shape[0], shape[-1]
+    match name:
+        case "zeros":
+            return np.zeros(shape)
+        case "ones":
+            return np.full(shape, gain)
+        case "constant":
+            return np.full(shape, gain * p["value"])
+        case "uniform":
+            low, high = float(p.get("a", 0.0)), float(p.get("b", 1.0))
+            return gain * (low + (high - low) * stream.uniform(shape))
+        case "normal":
+            return gain * (float(p.get("mean", 0.0)) + float(p.get("std", 1.0)) * stream.normal(shape))
+        case "trunc_normal":  # torch: bounds are numbers, not multiples of std
+            p = {"mean": 0.0, "std": 1.0, "a": -2.0, "b": 2.0} | p
+            return gain * truncated(p["mean"], p["std"], p["a"], p["b"], stream.uniform(shape))
+        case "eye":
+            return gain * np.eye(rows, columns)
+        case "sparse":  # zeros where a column has its smallest keys
+            keys = Stream(stream.seed, stream.role + COMPANION, stream.layer).uniform((columns, -(-rows // 4) * 4))
+            order = np.argsort(keys[:, :rows].T, axis=0, kind="stable")
+            drawn: Array = gain * p.get("std", 0.01) * stream.normal(shape)
+            np.put_along_axis(drawn, order[: math.ceil(p["sparsity"] * rows)], 0, axis=0)
+            return drawn
+        case "orthogonal" | "lsuv":
+            return gain * orthogonal(shape, stream)
+        case "scaled_uniform_orthogonal":  # Martens et al. 2021
+            return gain * max(1, math.sqrt(rows / columns)) * orthogonal(shape, stream)
+        case "looks_linear":  # Balduzzi et al. 2017: units in pairs of opposite sign
+            left = np.array([[1]] if at.layer is None else [[1], [-1]])
+            top = np.array([[1]] if at.layer == 0 else [[1, -1]])
+            return gain * np.kron(left @ top, orthogonal((rows // left.size, columns // top.size), stream))
+    law_name, std = scale(kind, at)
+    if law_name == "uniform":
+        return math.sqrt(3) * std * (2 * stream.uniform(shape) - 1)
+    if law_name == "truncated_normal" and std > 0:  # cut at two standard deviations, and widened to have `std` again
+        wide = std / 0.87962566103423978
+        return truncated(0, wide, -2 * wide, 2 * wide, stream.uniform(shape))
+    return std * stream.normal(shape)
+
+
+def bias_kind(spec: MLP, init: Kind, at: Place) -> Kind:
+    """The init of biases: the spec's `bias`, else what the weights' init brings, else zeros."""
+    name, p = parse(str(spec.bias)) if spec.bias else init
+    if name == "torch_default":
+        bound = (p.get("gain", 1.0) if spec.bias else 1.0) / math.sqrt(at.fan_in)
+        return "uniform", {"a": -bound, "b": bound}
+    if name == "mean_field" or (name == "critical" and at.layer is not None):
+        return "normal", {"std": p.get("sigma_b", 0.0)}
+    return (name, p) if spec.bias else ("zeros", {})
+
+
+def init(spec: MLP, seed: int = 0, dtype: str = "float64", x: Array | None = None) -> State:
+    """Every parameter by its name in torch's manner; weights are `(out, in)`. Only `lsuv` looks at x."""
+    plan = Plan.of(spec)
+    state: State = {}
+
+    def weight(name: str, at: Place, role: int, gain: float = 1.0) -> None:
+        stream = Stream(seed, role, at.layer or 0, dtype)
+        drawn = draw(plan.inits[-1 if at.layer is None else at.layer], (at.fan_out, at.fan_in), stream, at)
+        state[name] = (gain * drawn.astype(dtype)).astype(dtype)
+
+    def bias(name: str, at: Place, role: int) -> None:
+        kind = bias_kind(spec, plan.inits[-1 if at.layer is None else at.layer], at)
+        state[name] = draw(kind, (at.fan_out,), Stream(seed, role, at.layer or 0, dtype), at).astype(dtype)
+
+    def vector(name: str, count: int, value: float) -> None:
+        state[name] = np.full(count, value, dtype)
+
+    name, params = plan.skip
+    joined = {layer.slot for layer in plan.layers if layer.source is not None}
+    for l, layer in enumerate(plan.layers[: 1 if spec.tied else spec.depth]):
+        at, key = Place.of(spec, plan, l), layer.parameter
+        weight(key("layers", "weight"), at, WEIGHT)
+        bias(key("layers", "bias"), at, BIAS)
+        if spec.norm:
+            count = layer.reaches("norm")
+            vector(key("norms", "weight"), count, 1)
+            if parse(str(spec.norm))[0] != "rms":
+                vector(key("norms", "bias"), count, 0)
+        if parse(layer.kind)[0] == "prelu":
+            vector(key("activations", "weight"), 1, parse(layer.kind)[1].get("init", 0.25))
+        if layer.slot in joined and name == "rezero":
+            vector(key("skips", "weight"), 1, params["alpha"])
+        if layer.slot in joined and name == "highway":
+            fan_in = plan.layers[l if layer.source is None else layer.source].input
+            gate = at._replace(fan_in=fan_in, fan_out=layer.output)
+            weight(key("gates", "weight"), gate, GATE_WEIGHT, params["gate_gain"])
+            vector(key("gates", "bias"), layer.output, params["gate_bias"])
+    if spec.inputs == "every":
+        fan_in = spec.in_features or plan.layers[0].width
+        weight("inputs.weight", Place.of(spec, plan, 0)._replace(fan_in=fan_in), INPUT_WEIGHT)
+    if spec.out_features is not None:
+        at = Place.of(spec, plan, None)
+        weight("readout.weight", at, READOUT_WEIGHT)
+        bias("readout.bias", at, READOUT_BIAS)
+    if plan.inits[0][0] == "lsuv":
+        calibrate(spec, state, samples(spec, seed, 128, dtype) if x is None else x)
+    return state
+
+
+def samples(spec: MLP, seed: int, batch: int, dtype: str) -> Array:
+    """The standard normal samples of a run, `(batch, in_features)`; of `depth` steps if each has an input."""
+    columns = spec.in_features or Plan.of(spec).layers[0].width
+    each = (spec.depth, columns) if spec.inputs == "every" else (columns,)
+    return Stream(seed, INPUT, dtype=dtype).normal((batch, *each))
+
+
+def calibrate(spec: MLP, state: State, x: Array) -> None:
+    """Scale the weights of each layer so that its z have unit variance on x (Mishkin & Matas 2015); biases stay."""
+
+    def scale(name: str, z: Array) -> None:
+        b = np.broadcast_to(state[f"{name}.bias"].astype(np.float64), z.shape)
+        ours, both, theirs = (z - b).var(), ((z - b) * (b - b.mean())).mean(), b.var()
+        with np.errstate(all="ignore"):  # ours c^2 + 2 both c + theirs = 1
+            c = (np.sqrt(both**2 - ours * (theirs - 1)) - both) / ours
+        if np.isfinite(c) and c > 0:
+            state[f"{name}.weight"] = state[f"{name}.weight"] * state[f"{name}.weight"].dtype.type(c)
+
+    for l in range(spec.depth):
+        scale(f"layers.{l}", propagate(spec, state, x).z[l].true().astype(np.float64))
+    if spec.out_features is not None:
+        scale("readout", propagate(spec, state, x).y.true().astype(np.float64))

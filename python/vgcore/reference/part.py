@@ -1,0 +1,266 @@
+"""The parts of a layer: the map, the normalisation, the activation, and the join at the end of a block.
+
+Each is a function of what a forward pass has so far, of a layer's index and of the value v that the part before it
+gives. A part gives a value and its way back, a function of the gradient that reaches this value.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from vgcore.reference.activation import HOMOGENEOUS, activate, outputs, pulled_back
+from vgcore.reference.plan import Kind, Layer, Plan, parse
+from vgcore.reference.random import Array
+from vgcore.reference.scaled import Scaled
+
+if TYPE_CHECKING:
+    from vgcore.model.mlp import MLP
+
+State = dict[str, Array]
+Found = dict[str, Scaled]  # gradients by the names of what they are of: parameters, "h.3" (h_3) or "x.3" (x_3)
+Back = Callable[[Scaled], tuple[Scaled, Found]]  # from dL/d(value) to dL/dv, and to all else that the part has read
+
+
+class Pass(NamedTuple):
+    """A forward pass on its way: all that a part may read beside v."""
+
+    spec: MLP
+    plan: Plan
+    state: State
+    x: Array  # the samples, (batch, features), or (batch, depth, features) with an input at every step
+    h: list[Scaled]  # h_0 and what each layer has handed on
+
+
+class Step(NamedTuple):
+    """A part at work: its input, its value and its way back."""
+
+    part: str
+    input: Scaled
+    value: Scaled
+    back: Back
+    slopes: Array | None = None  # of an activation
+
+
+def reach(found: Found, name: str, gradient: Scaled) -> None:
+    """Set a gradient, or add to it what comes by another way."""
+    found[name] = found[name] + gradient if name in found else gradient
+
+
+# --- The map -------------------------------------------------------------------------------------
+
+
+def linear(at: Pass, l: int, v: Scaled) -> Step:
+    """Map v to z = W v + b, where a transform may stand between the parameters and W, and add W_x x_l if x_l is fed."""
+    state, key, hidden = at.state, at.plan.layers[l].parameter("layers", "weight"), l < at.spec.depth
+    pull, feed = None, None
+    if at.spec.weight_transform and hidden:
+        weight, pull = transform(parse(at.spec.weight_transform), state[key])
+        state = state | {key: weight}
+    z, through = affine(state, key.removesuffix(".weight"), v)
+    if at.spec.inputs == "every" and hidden:
+        u, feed = affine(at.state, "inputs", Scaled(at.x[:, l].astype(v.value.dtype)))
+        z += u
+
+    def back(delta: Scaled) -> tuple[Scaled, Found]:
+        dv, found = through(delta)
+        if pull is not None:
+            g = found[key]
+            found[key] = Scaled(pull(g.value.astype(np.float64)).astype(g.value.dtype), g.exponent)
+        if feed is not None:
+            dx, of_weight = feed(delta)
+            found |= of_weight | {f"x.{l}": dx}
+        return dv, found
+
+    return Step("map", v, z, back)
+
+
+def affine(state: State, name: str, v: Scaled) -> tuple[Scaled, Back]:
+    """W v + b; without b where the state has none."""
+    weight = state[f"{name}.weight"]
+    z = v @ weight.T
+    if f"{name}.bias" in state:
+        # Adding the bias to the value is right in both cases: either no exponent is carried, or the bias is 0.
+        z = Scaled(z.value + state[f"{name}.bias"], z.exponent)
+
+    def back(delta: Scaled) -> tuple[Scaled, Found]:
+        near = v.rescaled() if v.value.any() else v
+        # One sample may meet many gradients, as where the rows of a Jacobian are taken at once.
+        total = delta.value if len(near.value) > 1 else delta.value.sum(axis=0, keepdims=True)
+        found = {f"{name}.weight": Scaled(total.T @ near.value, delta.exponent + near.exponent)}
+        if f"{name}.bias" in state:
+            found[f"{name}.bias"] = Scaled(delta.value.sum(axis=0), delta.exponent)
+        return (delta @ weight).rescaled(), found
+
+    return z, back
+
+
+def transform(kind: Kind, weight: Array) -> tuple[Array, Callable[[Array], Array]]:
+    """The weights that a net uses, and dL/d(parameters) from dL/d(these weights)."""
+    name, p = kind
+    gain = float(p.get("gain", 1.0))
+    w = weight.astype(np.float64)
+    if name == "weight_standardization":  # Qiao et al. 2019; Brock et al. 2021
+        # Equal weights have no direction but the rounding of their mean: they count as zeros.
+        w = np.where(np.ptp(w, axis=1, keepdims=True) > 0, w, 0)
+        scale = gain / math.sqrt(w.shape[1])
+        xhat, pull = standardise(w, axis=1, centred=True, eps=float(p.get("eps", 0.0)))
+        return (scale * xhat).astype(weight.dtype), lambda g: scale * pull(g)
+    # spectral_norm, Miyato et al. 2018: s = u^T W v, so ds = u^T dW v.
+    left, values, right = np.linalg.svd(w)
+    top, u, v = float(values[0]), left[:, 0], right[0]
+    if top == 0:
+        return weight, np.zeros_like
+    return (gain * w / top).astype(weight.dtype), lambda g: gain * (g - (g * w).sum() / top * np.outer(u, v)) / top
+
+
+# --- The normalisation ---------------------------------------------------------------------------
+
+
+def standardise(v: Array, axis: int, *, centred: bool, eps: float) -> tuple[Array, Callable[[Array], Array]]:
+    """(v - mean) / sqrt(var + eps) along an axis, or v / sqrt(mean v^2 + eps), and the way back."""
+
+    def mean(v: Array) -> Array:
+        average: Array = v.mean(axis=axis, keepdims=True)
+        return average
+
+    centre = v - mean(v) if centred else v
+    root = np.sqrt(mean(centre**2) + eps)
+    inverse = np.where(root > 0, 1 / np.where(root > 0, root, 1), 0)  # nothing is left of equal numbers
+    xhat = centre * inverse
+
+    def back(g: Array) -> Array:
+        dv: Array = (g - xhat * mean(g * xhat) - (mean(g) if centred else 0)) * inverse
+        return dv
+
+    return xhat, back
+
+
+def norm(at: Pass, l: int, v: Scaled) -> Step:
+    """Mean 0 and variance 1 over samples (batch) or features (layer, rms), then times a weight plus a bias."""
+    kind, p = parse(str(at.spec.norm))
+    weight_key, bias_key = (at.plan.layers[l].parameter("norms", name) for name in ("weight", "bias"))
+    dtype, weight = v.value.dtype, at.state[weight_key].astype(np.float64)
+    axis, centred = (0 if kind == "batch" else 1), kind != "rms"
+    xhat, pull = standardise(v.true().astype(np.float64), axis, centred=centred, eps=float(p.get("eps", 1e-5)))
+    n = weight * xhat + (at.state[bias_key] if centred else 0)
+
+    def back(dn: Scaled) -> tuple[Scaled, Found]:
+        g, exponent = dn.wide(), dn.rescaled().exponent
+        found = {weight_key: Scaled((g * xhat).sum(axis=0), exponent)}
+        if centred:
+            found[bias_key] = Scaled(g.sum(axis=0), exponent)
+        return Scaled(pull(g * weight).astype(dtype), exponent), found
+
+    return Step("norm", v, Scaled(n.astype(dtype)), back)
+
+
+# --- The activation ------------------------------------------------------------------------------
+
+
+def bend(kind: str, z: Scaled) -> tuple[Scaled, Scaled, Array]:
+    """z, phi(z) and its slopes; a z that carries an exponent is spelled out where phi is curved."""
+    if z.exponent and parse(kind)[0] not in HOMOGENEOUS:
+        if z.rescaled().exponent < -60:  # there phi(z) = phi'(0) z to the last bit of float64
+            tiny = np.where(z.value > 0, 2.0**-60, -(2.0**-60))
+            slopes = activate(kind, tiny)[1].astype(z.value.dtype)
+            return z, z * slopes, slopes
+        z = Scaled(z.true())
+    value, slopes = outputs(kind, z.value)
+    return z, Scaled(value, z.exponent), slopes
+
+
+def learned_kind(state: State, layer: Layer) -> str:
+    """The activation of a layer with the slope that it has learned."""
+    learns = parse(layer.kind)[0] == "prelu"
+    return f"prelu(init={state[layer.parameter('activations', 'weight')][0]})" if learns else layer.kind
+
+
+def activation(at: Pass, l: int, v: Scaled) -> Step:
+    """Apply phi to each pre-activation."""
+    layer = at.plan.layers[l]
+    kind = learned_kind(at.state, layer)
+    z, a, slopes = bend(kind, v)
+
+    def back(da: Scaled) -> tuple[Scaled, Found]:
+        found: Found = {}
+        if parse(kind)[0] == "prelu":  # d phi / d slope = min(z, 0)
+            near = z.rescaled()
+            total = (da.value * np.minimum(near.value, 0)).sum(dtype=np.float64)
+            key = layer.parameter("activations", "weight")
+            found[key] = Scaled(np.array([total]), da.exponent + near.exponent)
+        return Scaled(pulled_back(kind, slopes, da.value), da.exponent), found
+
+    return Step("activation", v, a, back, slopes)
+
+
+# --- The join ------------------------------------------------------------------------------------
+
+
+def join(at: Pass, l: int, v: Scaled) -> Step:
+    """Put together what comes through a block, v, and what goes around it, the h at which the block begins."""
+    layer = at.plan.layers[l]
+    around, x = f"h.{layer.source}", at.h[layer.source or 0]
+    together = {"dense": side_by_side, "highway": gated}.get(at.plan.skip[0], added)
+    value, back = together(at, layer, x, v)
+
+    def both(dh: Scaled) -> tuple[Scaled, Found]:
+        dx, dv, found = back(dh)
+        return dv, found | {around: dx}
+
+    return Step("join", v, value, both)
+
+
+Joined = tuple[Scaled, Callable[[Scaled], tuple[Scaled, Scaled, Found]]]  # back to x, to v, and to parameters
+
+
+def added(at: Pass, layer: Layer, x: Scaled, v: Scaled) -> Joined:
+    """X plus a multiple of v, which rezero learns (He et al. 2015; Bachlechner et al. 2020)."""
+    scale, key, learns = at.plan.branch_scale, layer.parameter("skips", "weight"), at.plan.skip[0] == "rezero"
+    factor = scale * float(at.state[key][0]) if learns else scale
+
+    def back(dh: Scaled) -> tuple[Scaled, Scaled, Found]:
+        found: Found = {}
+        if learns:
+            near = v.rescaled()
+            total = scale * (dh.value * near.value).sum(dtype=np.float64)
+            found[key] = Scaled(np.array([total]), dh.exponent + near.exponent)
+        return dh, dh * factor, found
+
+    return x + v * factor, back
+
+
+def gated(at: Pass, layer: Layer, x: Scaled, v: Scaled) -> Joined:
+    """(1 - T) x + T v with T = sigmoid(W_T x + b_T) (Srivastava et al. 2015)."""
+    t, through_gate = affine(at.state, layer.parameter("gates", "weight").removesuffix(".weight"), x)
+    opening, slopes = activate("sigmoid", t.true())
+    closing = activate("sigmoid", -t.true())[0]
+
+    def back(dh: Scaled) -> tuple[Scaled, Scaled, Found]:
+        dt = (dh * (slopes * (v.value - x.value))).rescaled()
+        dx, found = through_gate(dt)
+        return dh * closing + dx, dh * opening, found
+
+    return x * closing + v * opening, back
+
+
+def side_by_side(_: Pass, __: Layer, x: Scaled, v: Scaled) -> Joined:
+    """The features of x, then those of v (Huang et al. 2016)."""
+    one, two, exponent = x.aligned(v) if x.exponent != v.exponent else (x.value, v.value, x.exponent)
+    columns = one.shape[1]
+
+    def back(dh: Scaled) -> tuple[Scaled, Scaled, Found]:
+        return Scaled(dh.value[:, :columns], dh.exponent), Scaled(dh.value[:, columns:], dh.exponent), {}
+
+    return Scaled(np.hstack([one, two]), exponent), back
+
+
+PARTS: dict[str, Callable[[Pass, int, Scaled], Step]] = {
+    "map": linear,
+    "norm": norm,
+    "activation": activation,
+    "join": join,
+}
