@@ -1,5 +1,7 @@
 """The plan of a spec: what product code asks of the core instead of working it out again."""
 
+import copy
+import pickle
 from typing import Any
 
 import numpy as np
@@ -103,7 +105,8 @@ def test_the_fields_of_a_spec_are_kinds_and_strings() -> None:
     assert spec.skip == "residual"
     assert spec.skip is not None
     assert (spec.skip.name, spec.skip.params["order"]) == ("residual", "after")
-    assert repr(spec.norm) == "'layer'"
+    assert repr(spec.norm) == repr(copy.deepcopy(spec.norm)) == "'layer'"
+    assert repr(pickle.loads(pickle.dumps(spec.activation))) == repr(spec.activation)
     assert {spec.skip: 1}["residual"] == 1  # type: ignore[index]
 
 
