@@ -1,0 +1,194 @@
+//! Values of Python to values of Rust and back, with an error that names what was given.
+
+use crate::data::{self, Rows};
+use crate::error::Error;
+use crate::loss::{Loss, Targets};
+use crate::memory::check_memory;
+use crate::signature::Argument;
+use crate::simd::Float;
+use crate::spec::{self, PerLayer, Spec};
+use numpy::{Element, PyArray1, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use pyo3::IntoPyObjectExt;
+use pyo3::exceptions::PyOverflowError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyString, PyTuple};
+
+pub fn type_error(name: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
+    let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |n| n.to_string());
+    let shown = given.repr().map_or_else(|_| String::new(), |r| r.to_string());
+    let shown = if shown.chars().count() > 60 { String::new() } else { format!("{shown} ") };
+    Error::type_of(name, allowed, format!("{shown}({kind})")).into()
+}
+
+pub fn integer(name: &str, given: &Bound<'_, PyAny>) -> PyResult<i128> {
+    if given.is_instance_of::<PyBool>() {
+        return Err(type_error(name, "an integer", given));
+    }
+    let index = given.call_method0("__index__").map_err(|_| type_error(name, "an integer", given))?;
+    match index.extract::<i128>() {
+        // Beyond 128 bits any bound has been passed; the sign is all that matters.
+        Err(error) if error.is_instance_of::<PyOverflowError>(given.py()) => {
+            Ok(if index.lt(0)? { i128::MIN } else { i128::MAX })
+        }
+        other => Ok(other?),
+    }
+}
+
+pub fn text(name: &str, given: &Bound<'_, PyAny>) -> PyResult<String> {
+    given.extract().map_err(|_| type_error(name, "a string", given))
+}
+
+pub fn optional<T>(
+    given: &Bound<'_, PyAny>,
+    convert: impl FnOnce(&Bound<'_, PyAny>) -> PyResult<T>,
+) -> PyResult<Option<T>> {
+    if given.is_none() { Ok(None) } else { convert(given).map(Some) }
+}
+
+pub fn per_layer<T>(
+    name: &str,
+    given: &Bound<'_, PyAny>,
+    convert: impl Fn(&str, &Bound<'_, PyAny>) -> PyResult<T>,
+) -> PyResult<PerLayer<T>> {
+    if given.is_instance_of::<PyString>() {
+        return convert(name, given).map(PerLayer::All);
+    }
+    let Ok(items) = given.try_iter() else { return convert(name, given).map(PerLayer::All) };
+    // One more than any depth: enough to refuse an endless iterable.
+    let each = items.take(spec::MAX_DEPTH + 1).enumerate().map(|(i, item)| convert(&format!("{name}[{i}]"), &item?));
+    Ok(PerLayer::Each(each.collect::<PyResult<_>>()?))
+}
+
+pub fn argument(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Argument> {
+    if let Ok(word) = given.extract() {
+        return Ok(Argument::Word(word));
+    }
+    if given.is_instance_of::<PyBool>() {
+        return Err(type_error(name, "a number or a word", given));
+    }
+    given.extract().map(Argument::Number).map_err(|_| type_error(name, "a number or a word", given))
+}
+
+/// An array of real numbers as `f64`, in C order whatever its layout, byte order or flags were.
+pub fn real_array<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArrayDyn<'py, f64>> {
+    let numpy = given.py().import("numpy")?;
+    let array = numpy
+        .call_method1("asarray", (given,))
+        .map_err(|error| Error::Value(format!("{name} must be an array of numbers: {error}")))?;
+    check_dtype(name, &array, "biuf", "real numbers")?;
+    // The copy and what is made of it.
+    let bytes = 16 * array.getattr("size")?.extract::<u128>()?;
+    check_memory(&format!("a copy of {name}"), bytes, "give fewer samples")?;
+    array.call_method1("astype", ("=f8", "C"))?.extract()
+}
+
+/// A shape as Python writes it.
+pub fn shape_text(shape: &[usize]) -> String {
+    match shape {
+        [one] => format!("shape ({one},)"),
+        _ => format!("shape ({})", shape.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Refuse an array unless the kind of its dtype is one of these letters of NumPy.
+fn check_dtype(name: &str, array: &Bound<'_, PyAny>, kinds: &str, allowed: &str) -> PyResult<()> {
+    let dtype = array.getattr("dtype")?;
+    let kind: String = dtype.getattr("kind")?.extract()?;
+    if kinds.contains(&kind) {
+        return Ok(());
+    }
+    Err(Error::type_of(name, &format!("an array of {allowed}"), format!("dtype {dtype}")).into())
+}
+
+/// A checked matrix in the dtype of the computation, and its number of rows.
+pub fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Rows<'_>) -> PyResult<(Vec<F>, usize)> {
+    let array = real_array(rows.name, given)?;
+    let &[count, columns] = array.shape() else {
+        let allowed = format!("of shape (batch, {})", rows.axis);
+        return Err(Error::value(rows.name, &allowed, shape_text(array.shape())).into());
+    };
+    let values = array.as_slice()?.iter().map(|&v| F::of(v)).collect::<Vec<_>>();
+    rows.check((count, columns), F::NAME, values.iter().map(|v| v.finite()))?;
+    Ok((values, count))
+}
+
+/// Targets of a loss for outputs of this width: class ids, numbers or none.
+pub fn targets_of(loss: Loss, given: &Bound<'_, PyAny>, batch: usize, outputs: usize) -> PyResult<Targets> {
+    data::has_its_targets(loss, !given.is_none())?;
+    if given.is_none() {
+        return Ok(Targets::Absent);
+    }
+    if !loss.takes_classes() {
+        let rows = Rows { name: "y", axis: "outputs", columns: outputs, rows: Some(batch) };
+        let (values, _) = matrix::<f64>(given, rows)?;
+        data::target_range(loss, &values, outputs)?;
+        return Ok(Targets::Values(values, outputs));
+    }
+    let array = given.py().import("numpy")?.call_method1("asarray", (given,))?;
+    check_dtype("y", &array, "biu", "integer class ids")?;
+    let shape = array.getattr("shape")?.extract::<Vec<usize>>()?;
+    if shape.len() != 1 {
+        return Err(Error::value("y", "of shape (batch,), one class id a sample", shape_text(&shape)).into());
+    }
+    let ids = data::classes(&array.call_method0("tolist")?.extract::<Vec<i128>>()?, batch)?;
+    data::class_range(&ids, outputs)?;
+    Ok(Targets::Classes(ids))
+}
+
+pub fn array<'py, T: Element>(py: Python<'py>, values: Vec<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+    Ok(PyArray1::from_vec(py, values).reshape(shape.to_vec())?.into_any())
+}
+
+pub fn per_layer_object<'py, T, O: IntoPyObject<'py>>(
+    py: Python<'py>,
+    values: &PerLayer<T>,
+    object: impl Fn(&T) -> O,
+) -> PyResult<Bound<'py, PyAny>> {
+    match values {
+        PerLayer::All(value) => object(value).into_bound_py_any(py),
+        PerLayer::Each(values) => Ok(PyTuple::new(py, values.iter().map(object))?.into_any()),
+    }
+}
+
+/// Is the dtype double precision?
+pub fn double(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let name: String = match dtype.extract() {
+        Ok(name) => name,
+        Err(_) if dtype.is_none() => String::new(),
+        Err(_) => dtype
+            .py()
+            .import("numpy")?
+            .call_method1("dtype", (dtype,))
+            .and_then(|d| d.getattr("name")?.extract())
+            .unwrap_or_default(),
+    };
+    match name.as_str() {
+        "float32" => Ok(false),
+        "float64" => Ok(true),
+        _ => Err(Error::value("dtype", "'float32' or 'float64'", dtype.repr()?).into()),
+    }
+}
+
+pub fn seed_of(given: &Bound<'_, PyAny>, last: u64) -> PyResult<u64> {
+    Ok(spec::integer("seed", integer("seed", given)?, 0, u64::MAX - last)?)
+}
+
+/// Steps and columns of each step's input, for a net that is fed at every step.
+pub fn steps(spec: &Spec) -> Option<[usize; 2]> {
+    spec.fed.then_some([spec.depth, spec.in_features])
+}
+
+/// Samples of a net that is fed, `(batch, steps, in_features)`, as a matrix; others as they are.
+pub fn as_matrix<'py>(x: &Bound<'py, PyAny>, steps: Option<[usize; 2]>) -> PyResult<Bound<'py, PyAny>> {
+    let Some([count, columns]) = steps else { return Ok(x.clone()) };
+    let array = real_array("x", x)?;
+    match *array.shape() {
+        [batch, given, each] if [given, each] == [count, columns] => {
+            array.call_method1("reshape", ((batch, count * columns),))
+        }
+        _ => {
+            let allowed = format!("of shape (batch, depth, in_features) = (batch, {count}, {columns})");
+            Err(Error::value("x", &allowed, shape_text(array.shape())).into())
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The Python boundary, and the only folder that knows `PyO3` and `NumPy`: convert, detach, convert back.
+//!
+//! Work runs on another thread while the calling one waits. No `NumPy` memory is held while detached.
+
+mod background;
+mod convert;
+mod kinds;
+mod net;
+mod plan;
+mod probe;
+mod spec;
+mod theory;
+
+use crate::error::Error;
+use crate::expectation::Moments;
+use crate::stats::COLUMNS;
+use crate::{rng, simd, threads};
+use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+impl From<Error> for PyErr {
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Value(_) => PyValueError::new_err(message),
+            Error::Type(_) => PyTypeError::new_err(message),
+            Error::Memory { .. } => PyMemoryError::new_err(message),
+            Error::Cancelled => PyRuntimeError::new_err(message),
+        }
+    }
+}
+
+/// Facts of this build, and the instruction set and the threads that it uses here.
+#[pyfunction]
+fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let info = PyDict::new(py);
+    info.set_item("version", env!("CARGO_PKG_VERSION"))?;
+    info.set_item("isa", simd::isa()?.name())?;
+    info.set_item("threads", threads::threads(None)?)?;
+    info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    info.set_item("stream_version", rng::STREAM_VERSION)?;
+    Ok(info)
+}
+
+/// The name tables and the version.
+fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    // NumPy's C interface is looked up on first use, where Ctrl-C in the middle of it would be a panic: use it now.
+    convert::array::<f64>(py, Vec::new(), &[0])?;
+    let names = |names: Vec<&'static str>| PyTuple::new(py, names);
+    for sort in &kinds::SORTS {
+        module.add(sort.constant, names((sort.names)())?)?;
+    }
+    module.add("COLUMNS", names(COLUMNS.to_vec())?)?;
+    module.add("MOMENTS", names(Moments::NAMES.to_vec())?)?;
+    module.add("BATCH", net::BATCH)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))
+}
+
+/// The extension module.
+#[pymodule]
+mod _core {
+    #[pymodule_export]
+    use super::build_info;
+    #[pymodule_export]
+    use super::kinds::{activate, activation_outputs, custom_activation, kinks, loss_facts, loss_gradient, resolve};
+    #[pymodule_export]
+    use super::net::Net;
+    #[pymodule_export]
+    use super::plan::plan;
+    #[pymodule_export]
+    use super::probe::{cotangent, gradcheck, probe, samples};
+    #[pymodule_export]
+    use super::spec::Checked;
+    #[pymodule_export]
+    use super::theory::{
+        batch_moments, calculate_gain, critical_point, hermite, log2_singular_values, moments, pair_moments,
+    };
+
+    #[pymodule_init]
+    fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
+        super::constants(module)
+    }
+}

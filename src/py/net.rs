@@ -1,0 +1,259 @@
+//! Nets with weights: drawn or given, their output and their gradients.
+
+use super::background::detached;
+use super::convert::{array, as_matrix, double, matrix, real_array, seed_of, shape_text, steps, targets_of, text};
+use super::spec::spec_of;
+use crate::data::Rows;
+use crate::error::Error;
+use crate::gradients::{self, Gradients, Start};
+use crate::kernel::Tensor;
+use crate::loss::Loss;
+use crate::memory::check_memory;
+use crate::plan::Plan;
+use crate::run;
+use crate::simd::Float;
+use crate::spec::Spec;
+use crate::threads;
+use crate::weights::Weights;
+use numpy::{Element, PyUntypedArrayMethods};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+use std::sync::Arc;
+
+/// The number of random samples where no data are given.
+pub const BATCH: usize = 128;
+
+/// The weights of a net in one of the two dtypes.
+#[derive(Clone)]
+pub enum Handle {
+    Single(Arc<Weights<f32>>),
+    Double(Arc<Weights<f64>>),
+}
+
+/// Run a block with the weights of a [`Handle`] under one name, whatever their dtype.
+macro_rules! either {
+    ($handle:expr, $weights:ident => $body:expr) => {
+        match $handle {
+            Handle::Single($weights) => $body,
+            Handle::Double($weights) => $body,
+        }
+    };
+}
+pub(super) use either;
+
+/// A net with weights, which Python calls `Weights`.
+#[pyclass(frozen, name = "Weights", module = "vgcore._core")]
+pub struct Net {
+    pub spec: Spec,
+    pub plan: Arc<Plan>,
+    pub handle: Handle,
+}
+
+fn draw<F: Float>(
+    py: Python<'_>,
+    spec: &Spec,
+    plan: &Arc<Plan>,
+    seed: u64,
+    x: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Arc<Weights<F>>> {
+    let samples = x.map(|x| samples::<F>(plan, steps(spec), x, 0)).transpose()?;
+    if samples.is_some() && !plan.calibrates {
+        return Err(Error::Value(
+            "x is given, but no init of this spec looks at data; only init='lsuv' does".to_owned(),
+        )
+        .into());
+    }
+    let batch = samples.as_ref().map_or(BATCH, |(_, batch)| *batch);
+    let calibration = if plan.calibrates { plan.weight_bytes::<F>() + plan.pass_bytes::<F>(batch) } else { 0 };
+    check_memory("drawing these weights", plan.weight_bytes::<F>() + calibration, "lower depth or width")?;
+    let (plan, threads) = (Arc::clone(plan), threads::threads(None)?);
+    Ok(Arc::new(detached(py, move |cancel| run::drawn(&plan, seed, samples, BATCH, threads, cancel))?))
+}
+
+fn given<F: Float>(plan: &Arc<Plan>, state: &Bound<'_, PyDict>) -> PyResult<Arc<Weights<F>>> {
+    let mut flat = Vec::new();
+    for (_, name, shape) in plan.tensors() {
+        let value = state
+            .get_item(&name)?
+            .ok_or_else(|| Error::Value(format!("state_dict lacks '{name}' of {}", shape_text(&shape))))?;
+        let array = real_array(&name, &value)?;
+        if array.shape() != shape {
+            let given = shape_text(array.shape());
+            let given = given.trim_start_matches("shape ");
+            return Err(Error::value(&name, &format!("of {}", shape_text(&shape)), given).into());
+        }
+        let values = array.as_slice()?.iter().map(|&v| F::of(v)).collect::<Vec<_>>();
+        if let Some(at) = values.iter().position(|v| !v.finite()) {
+            return Err(Error::Value(format!(
+                "{name} must be finite in {}, but entry {at} in C order is not",
+                F::NAME
+            ))
+            .into());
+        }
+        flat.push(values);
+    }
+    let plan = Arc::clone(plan);
+    Ok(Arc::new(detached(state.py(), move |cancel| Weights::given(&plan, flat, cancel))?))
+}
+
+#[pymethods]
+impl Net {
+    /// Draw a net's weights.
+    #[staticmethod]
+    #[pyo3(signature = (spec, seed, dtype, x))]
+    fn draw(
+        spec: &Bound<'_, PyAny>,
+        seed: &Bound<'_, PyAny>,
+        dtype: &Bound<'_, PyAny>,
+        x: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let (spec, seed) = (spec_of(spec)?, seed_of(seed, 0)?);
+        let plan = Arc::new(Plan::new(&spec));
+        let handle = if double(dtype)? {
+            Handle::Double(draw(dtype.py(), &spec, &plan, seed, x)?)
+        } else {
+            Handle::Single(draw(dtype.py(), &spec, &plan, seed, x)?)
+        };
+        Ok(Self { spec, plan, handle })
+    }
+
+    /// Take a net's weights from a state dict.
+    #[staticmethod]
+    fn given(spec: &Bound<'_, PyAny>, state: &Bound<'_, PyDict>, dtype: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let spec = spec_of(spec)?;
+        let plan = Arc::new(Plan::new(&spec));
+        let names = plan.tensors().into_iter().map(|(_, name, _)| name).collect::<Vec<_>>();
+        for key in state.keys() {
+            let key = text("a key of state_dict", &key)?;
+            if !names.contains(&key) {
+                return Err(Error::unknown("key of state_dict", &key, names.iter().map(String::as_str)).into());
+            }
+        }
+        let handle =
+            if double(dtype)? { Handle::Double(given(&plan, state)?) } else { Handle::Single(given(&plan, state)?) };
+        Ok(Self { spec, plan, handle })
+    }
+
+    /// The name of the dtype.
+    #[getter]
+    pub fn dtype(&self) -> &'static str {
+        match self.handle {
+            Handle::Single(_) => f32::NAME,
+            Handle::Double(_) => f64::NAME,
+        }
+    }
+
+    /// Copies of all tensors by name.
+    fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let state = PyDict::new(py);
+        either!(&self.handle, weights => {
+            for ((_, name, shape), values) in self.plan.tensors().into_iter().zip(weights.tensors(&self.plan)) {
+                state.set_item(name, array(py, values, &shape)?)?;
+            }
+        });
+        Ok(state)
+    }
+
+    /// The output on a batch.
+    fn forward<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        either!(&self.handle, weights => forward(&self.plan, steps(&self.spec), weights, x))
+    }
+
+    /// The `z` of every hidden layer, the input of its activation and the output, `(batch, features)` each.
+    fn signals<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+        either!(&self.handle, weights => signals(&self.plan, steps(&self.spec), weights, x))
+    }
+
+    /// All gradients from a cotangent.
+    fn backward<'py>(&self, x: &Bound<'py, PyAny>, cotangent: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+        let start = |batch| {
+            let rows = Rows { name: "cotangent", axis: "outputs", columns: self.plan.output(), rows: Some(batch) };
+            Ok(Start::Cotangent(matrix::<f64>(cotangent, rows)?.0))
+        };
+        either!(&self.handle, weights => all_gradients(&self.plan, steps(&self.spec), weights, x, start))
+    }
+
+    /// All gradients from a loss.
+    fn gradients<'py>(
+        &self,
+        x: &Bound<'py, PyAny>,
+        y: &Bound<'py, PyAny>,
+        loss: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let loss = Loss::parse(&text("loss", loss)?)?;
+        let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
+        either!(&self.handle, weights => all_gradients(&self.plan, steps(&self.spec), weights, x, start))
+    }
+}
+
+/// The caller's samples, and a refusal if a pass over them does not fit into memory.
+fn samples<F: Float>(
+    plan: &Plan,
+    steps: Option<[usize; 2]>,
+    x: &Bound<'_, PyAny>,
+    copies: u128,
+) -> PyResult<(Vec<F>, usize)> {
+    let x = as_matrix(x, steps)?;
+    let (x, batch) = matrix(&x, Rows { name: "x", axis: "in_features", columns: plan.columns, rows: None })?;
+    let bytes = plan.pass_bytes::<F>(batch) + copies * (plan.weight_bytes::<F>() + plan.pass_bytes::<F>(batch));
+    check_memory("this pass", bytes, "lower depth, width or batch")?;
+    Ok((x, batch))
+}
+
+fn forward<'py, F: Float + Element>(
+    plan: &Arc<Plan>,
+    steps: Option<[usize; 2]>,
+    weights: &Arc<Weights<F>>,
+    x: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (x_values, batch) = samples(plan, steps, x, 0)?;
+    let (ours, weights) = (Arc::clone(plan), Arc::clone(weights));
+    let y = detached(x.py(), move |cancel| gradients::output(&ours, &weights, &x_values, cancel))?;
+    array(x.py(), y.into_iter().map(F::of).collect(), &[batch, plan.output()])
+}
+
+fn signals<'py, F: Float + Element>(
+    plan: &Arc<Plan>,
+    steps: Option<[usize; 2]>,
+    weights: &Arc<Weights<F>>,
+    x: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyList>> {
+    let (x_values, batch) = samples(plan, steps, x, 1)?;
+    let (py, ours, weights) = (x.py(), Arc::clone(plan), Arc::clone(weights));
+    let found = detached(py, move |cancel| gradients::signals(&ours, &weights, &x_values, cancel))?;
+    let layers = found.into_iter().map(|layer| {
+        let shaped = layer.map(|signal| array(py, signal.spelled_out::<F>(), &[batch, signal.values.len() / batch]));
+        shaped.into_iter().collect::<PyResult<Vec<_>>>()
+    });
+    PyList::new(py, layers.collect::<PyResult<Vec<_>>>()?)
+}
+
+fn all_gradients<'py, F: Float + Element>(
+    plan: &Arc<Plan>,
+    steps: Option<[usize; 2]>,
+    weights: &Arc<Weights<F>>,
+    x: &Bound<'py, PyAny>,
+    start: impl FnOnce(usize) -> PyResult<Start>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let (x_values, batch) = samples(plan, steps, x, 1)?;
+    let start = start(batch)?;
+    let (ours, weights) = (Arc::clone(plan), Arc::clone(weights));
+    let threads = threads::threads(None)?;
+    let all = detached(x.py(), move |cancel| {
+        gradients::gradients(&ours, &weights, &x_values, &start, threads, Tensor::spell_out, cancel)
+    })?;
+    let (py, Gradients { tensors, preactivations, input, loss }) = (x.py(), all);
+    let result = PyDict::new(py);
+    let parameters = PyDict::new(py);
+    for (tensor, (_, name, shape)) in tensors.into_iter().zip(plan.tensors()) {
+        parameters.set_item(name, array(py, tensor.values, &shape)?)?;
+    }
+    result.set_item("parameters", parameters)?;
+    let shaped = preactivations.into_iter().zip(&plan.hidden);
+    let shaped = shaped.map(|(z, hidden)| array(py, z.values, &[batch, hidden.shape.width]));
+    result.set_item("preactivations", PyList::new(py, shaped.collect::<PyResult<Vec<_>>>()?)?)?;
+    let shape = steps.map_or(vec![batch, plan.columns], |[count, columns]| vec![batch, count, columns]);
+    result.set_item("input", array::<F>(py, input.spelled_out(), &shape)?)?;
+    result.set_item("loss", loss)?;
+    Ok(result)
+}

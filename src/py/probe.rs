@@ -1,0 +1,200 @@
+//! Measurements: a probe of many cells, the problem that it draws, and the gradient check.
+
+use super::background::{detached, in_background};
+use super::convert::{array, as_matrix, double, integer, matrix, seed_of, steps, targets_of, text};
+use super::net::{BATCH, Handle, Net, either};
+use super::spec::{spec_of, specs_of};
+use crate::data::{self, Data, Rows};
+use crate::error::Error;
+use crate::loss::{Loss, Targets};
+use crate::memory::check_memory;
+use crate::plan::Plan;
+use crate::rng::{Role, Stream};
+use crate::run::{self, Job};
+use crate::simd::Float;
+use crate::spec::{self, Spec};
+use crate::stats::{COLUMNS, Columns};
+use crate::threads;
+use crate::weights::Weights;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+use std::sync::Arc;
+
+/// The columns of a cell for Python, each an array `(seeds, depth)`.
+fn cell<'py>(py: Python<'py>, runs: &[Columns], batch: usize, loss: Option<Loss>) -> PyResult<Bound<'py, PyDict>> {
+    let result = PyDict::new(py);
+    result.set_item("batch", batch)?;
+    result.set_item("loss", loss.map(|loss| loss.text()))?;
+    let depth = runs.first().map_or(0, |run| run.values[0].len());
+    for (i, name) in COLUMNS.into_iter().enumerate() {
+        let values = runs.iter().flat_map(|run| run.values[i].iter().copied()).collect();
+        result.set_item(name, array::<f64>(py, values, &[runs.len(), depth])?)?;
+    }
+    let first = runs.iter().map(|run| run.first_nonfinite.map_or(-1, |layer| layer as i64)).collect();
+    result.set_item("first_nonfinite", array::<i64>(py, first, &[runs.len()])?)?;
+    let total = runs.iter().map(|run| run.log10_total).collect();
+    result.set_item("log10_total_grad_norm", array::<f64>(py, total, &[runs.len()])?)?;
+    Ok(result)
+}
+
+/// Arguments of a probe that do not depend on the dtype.
+struct Measurement<'a, 'py> {
+    specs: Vec<Spec>,
+    x: Option<&'a Bound<'py, PyAny>>,
+    y: Option<&'a Bound<'py, PyAny>>,
+    loss: Option<Loss>,
+    batch: Option<usize>,
+    seed: u64,
+    seeds: usize,
+    threads: usize,
+    report: &'a Bound<'py, PyAny>,
+}
+
+fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>, given: Option<Arc<Weights<F>>>) -> PyResult<()> {
+    let Measurement { specs, x, y, loss, batch, seed, seeds, threads, report } = request;
+    // Cells that disagree on a width cannot all fit the data: the smallest and the largest tell.
+    let extremes = |width: fn(&Spec) -> usize| {
+        let least = specs.iter().map(width).min();
+        let most = specs.iter().map(width).max().filter(|most| Some(*most) != least);
+        least.into_iter().chain(most)
+    };
+    let mut data = None;
+    if let Some(x) = x {
+        let x = &as_matrix(x, specs.iter().find_map(steps))?;
+        for columns in extremes(Spec::columns) {
+            let (values, _) = matrix::<F>(x, Rows { name: "x", axis: "in_features", columns, rows: None })?;
+            data = Some(Data { x: values, columns });
+        }
+    }
+    let total = data.as_ref().map(|data| data.x.len() / data.columns);
+    let mut start = loss.map(|loss| (loss, Targets::Absent));
+    if let (Some(loss), Some(y), Some(total)) = (loss, y, total) {
+        for outputs in extremes(Spec::output) {
+            start = Some((loss, targets_of(loss, y, total, outputs)?));
+        }
+    }
+    let batch = match (batch, total) {
+        (None, None) => BATCH,
+        (None, Some(total)) => total,
+        (Some(batch), total) => batch.min(total.unwrap_or(batch)),
+    };
+    let job = Job { specs, given, data, loss: start, batch, seed, seeds, threads };
+    in_background(
+        py,
+        move |cancel, send| run::probe::<F>(&job, cancel, &|index, columns| send((index, columns))),
+        |(index, columns)| report.call1((index, cell(py, &columns, batch, loss)?)).map(|_| ()),
+    )
+}
+
+/// Measure cells, specs or one net with given weights; `report(index, columns)` is called for each as it is finished.
+#[pyfunction]
+#[allow(clippy::too_many_arguments)] // The keywords of Python's `probe`.
+#[pyo3(signature = (cells, report, *, x, y, loss, batch, seeds, seed, dtype, threads))]
+pub fn probe(
+    cells: &Bound<'_, PyAny>,
+    report: &Bound<'_, PyAny>,
+    x: Option<&Bound<'_, PyAny>>,
+    y: Option<&Bound<'_, PyAny>>,
+    loss: Option<&Bound<'_, PyAny>>,
+    batch: Option<&Bound<'_, PyAny>>,
+    seeds: &Bound<'_, PyAny>,
+    seed: &Bound<'_, PyAny>,
+    dtype: &Bound<'_, PyAny>,
+    threads: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    const MOST: u64 = 1_000_000;
+    let seeds = spec::integer("seeds", integer("seeds", seeds)?, 1, MOST)?;
+    if x.is_none() && y.is_some() {
+        return Err(Error::Value("y is given without x; give both, or neither".to_owned()).into());
+    }
+    let net = cells.cast::<Net>().ok().map(Bound::get);
+    let request = Measurement {
+        specs: net.map_or_else(|| specs_of(cells), |net| Ok(vec![net.spec.clone()]))?,
+        x,
+        y,
+        loss: data::loss(loss.map(|loss| text("loss", loss)).transpose()?.as_deref(), y.is_some())?,
+        batch: batch
+            .map(|b| PyResult::Ok(spec::integer("batch", integer("batch", b)?, 1, MOST)? as usize))
+            .transpose()?,
+        seed: seed_of(seed, seeds - 1)?,
+        seeds: seeds as usize,
+        threads: threads::threads(threads.map(|t| integer("threads", t)).transpose()?)?,
+        report,
+    };
+    let (py, double) = (report.py(), double(dtype)?);
+    match net {
+        Some(net) if double != matches!(net.handle, Handle::Double(_)) => Err(Error::Value(format!(
+            "dtype must be the network's, '{}', got {}; leave it out, or make the network anew in the dtype you want",
+            net.dtype(),
+            dtype.repr()?
+        ))
+        .into()),
+        Some(net) => either!(&net.handle, weights => measure(py, request, Some(Arc::clone(weights)))),
+        None if double => measure::<f64>(py, request, None),
+        None => measure::<f32>(py, request, None),
+    }
+}
+
+/// Relative error of every tensor's gradient against chained central differences.
+#[pyfunction]
+pub fn gradcheck<'py>(
+    spec: &Bound<'py, PyAny>,
+    seed: &Bound<'py, PyAny>,
+    batch: &Bound<'py, PyAny>,
+    loss: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let (py, valid, seed) = (spec.py(), spec_of(spec)?, seed_of(seed, 0)?);
+    let batch = spec::integer("batch", integer("batch", batch)?, 1, 1_000_000)? as usize;
+    let loss = loss.map(|loss| PyResult::Ok(Loss::parse(&text("loss", loss)?)?)).transpose()?;
+    let plan = Plan::new(&valid);
+    // The naive twin keeps a second copy of everything, in vectors of vectors.
+    let bytes = 4 * (plan.weight_bytes::<f64>() + plan.pass_bytes::<f64>(batch));
+    check_memory("this gradient check", bytes, "lower depth, width or batch")?;
+    let errors = detached(py, move |cancel| crate::gradcheck::gradcheck(&valid, seed, batch, loss, cancel))?;
+    let result = PyDict::new(py);
+    for (name, error) in errors {
+        result.set_item(name, error)?;
+    }
+    Ok(result)
+}
+
+/// The standard normal samples that a run of this seed draws, `(batch, columns)`.
+#[pyfunction]
+pub fn samples<'py>(
+    spec: &Bound<'py, PyAny>,
+    seed: u64,
+    batch: usize,
+    dtype: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    normals(dtype, seed, Role::Input, [batch, spec_of(spec)?.columns()], 1.0)
+}
+
+/// The dL/dy that a run of this seed draws where there is no loss, `(batch, outputs)`.
+#[pyfunction]
+pub fn cotangent<'py>(
+    spec: &Bound<'py, PyAny>,
+    seed: u64,
+    batch: usize,
+    dtype: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    normals(dtype, seed, Role::Cotangent, [batch, spec_of(spec)?.output()], 1.0 / (batch as f64).sqrt())
+}
+
+/// Standard normals of a stream, drawn in a dtype, times a factor.
+fn normals<'py>(
+    dtype: &Bound<'py, PyAny>,
+    seed: u64,
+    role: Role,
+    shape: [usize; 2],
+    factor: f64,
+) -> PyResult<Bound<'py, PyAny>> {
+    fn drawn<F: Float>(stream: Stream, count: usize) -> Vec<f64> {
+        let mut all = vec![F::ZERO; count];
+        stream.normal(&mut all);
+        all.into_iter().map(Float::wide).collect()
+    }
+    let (stream, count) = (Stream::new(seed, 0, role), shape.iter().product());
+    let mut values = if double(dtype)? { drawn::<f64>(stream, count) } else { drawn::<f32>(stream, count) };
+    values.iter_mut().for_each(|value| *value *= factor);
+    array(dtype.py(), values, &shape)
+}

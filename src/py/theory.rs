@@ -1,0 +1,98 @@
+//! Theory: gains, and expectations over the pre-activations of wide layers.
+
+use super::background::detached;
+use super::convert::{argument, array, optional, real_array, shape_text, text};
+use crate::activation::Activation;
+use crate::error::Error;
+use crate::expectation::{self, Batch, Moments, Pair};
+use crate::gain;
+use crate::jacobi;
+use crate::signature::Call;
+use crate::threads;
+use numpy::PyUntypedArrayMethods;
+use pyo3::prelude::*;
+
+/// The gain of an activation: torch's (`mode` None), or derived for one direction.
+#[pyfunction]
+pub fn calculate_gain(
+    activation: &Bound<'_, PyAny>,
+    param: &Bound<'_, PyAny>,
+    mode: &Bound<'_, PyAny>,
+) -> PyResult<f64> {
+    let mut call = Call::parse("activation", &text("activation", activation)?)?;
+    let param = optional(param, |param| argument("param", param))?;
+    call.arguments.extend(param.map(|param| (None, param)));
+    let mode = optional(mode, |mode| text("mode", mode))?;
+    Ok(gain::gain(&Activation::new(&call)?, mode.as_deref())?)
+}
+
+/// An array with a row of `width` numbers for each index; few are done at once, many by all threads.
+fn rows<V: std::borrow::Borrow<[f64]> + Send>(
+    py: Python<'_>,
+    count: usize,
+    width: usize,
+    row: impl Fn(usize) -> V + Send + Sync + 'static,
+) -> PyResult<Bound<'_, PyAny>> {
+    // A thread costs as much as several rows.
+    const FEW: usize = 4;
+    let values = if count <= FEW {
+        py.detach(|| (0..count).map(row).collect::<Vec<_>>().concat())
+    } else {
+        let threads = threads::threads(None)?;
+        detached(py, move |cancel| Ok(threads::each(count, threads, cancel, row)?.concat()))?
+    };
+    array(py, values, &[count, width])
+}
+
+/// Expectations of an activation over normal pre-activations of the variances `q`: `(len(q), len(MOMENTS))`.
+#[pyfunction]
+pub fn moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
+    let activation = Activation::parse(activation)?;
+    rows(py, q.len(), Moments::NAMES.len(), move |i| Moments::of(&activation, q[i]).values())
+}
+
+/// `sigma_w` and `q` on the edge of chaos.
+#[pyfunction]
+pub fn critical_point(activation: &str, sigma_b: f64) -> PyResult<(f64, f64)> {
+    let gain::Critical { sigma_w, q } = gain::critical(&Activation::parse(activation)?, sigma_b)?;
+    Ok((sigma_w, q))
+}
+
+/// The first Hermite coefficients of an activation at the variances `q`: `(len(q), count)`.
+#[pyfunction]
+pub fn hermite<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, count: usize) -> PyResult<Bound<'py, PyAny>> {
+    let activation = Activation::parse(activation)?;
+    rows(py, q.len(), count, move |i| expectation::hermite(&activation, q[i], count))
+}
+
+/// Expectations of an activation behind batch norm in a batch of 6 or more: `E phi, E phi^2, E phi'^2, E y^2 phi'^2`,
+/// and of two samples `E phi phi, E phi' phi', E y phi' y phi'`.
+#[pyfunction]
+pub fn batch_moments(activation: &str, batch: usize) -> PyResult<[f64; 7]> {
+    Ok(Batch::of(&Activation::parse(activation)?, batch).values())
+}
+
+/// Expectations of an activation over two normal pre-activations of the variances `q` and correlations `c`:
+/// `(len(q), 2)`, columns `E phi(u) phi(v), E phi'(u) phi'(v)`.
+#[pyfunction]
+pub fn pair_moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, c: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
+    let activation = Activation::parse(activation)?;
+    rows(py, q.len().min(c.len()), 2, move |i| {
+        let pair = Pair::of(&activation, q[i], c[i]);
+        [pair.value, pair.slope]
+    })
+}
+
+/// `log2` of the singular values of `diag(2^exponents) rows`, in no order.
+#[pyfunction]
+pub fn log2_singular_values<'py>(rows: &Bound<'py, PyAny>, exponents: Vec<i64>) -> PyResult<Bound<'py, PyAny>> {
+    let matrix = real_array("rows", rows)?;
+    if matrix.shape().first() != Some(&exponents.len()) {
+        let given = shape_text(matrix.shape());
+        return Err(Error::value("rows", "a matrix with a row for each exponent", given).into());
+    }
+    let (values, count) = (matrix.as_slice()?.to_vec(), exponents.len());
+    drop(matrix);
+    let found = detached(rows.py(), move |cancel| jacobi::log2_singular_values(values, &exponents, cancel))?;
+    array(rows.py(), found, &[count])
+}
