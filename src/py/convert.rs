@@ -90,7 +90,7 @@ pub fn shape_text(shape: &[usize]) -> String {
     }
 }
 
-/// Refuse an array unless the kind of its dtype is one of these letters of NumPy.
+/// Refuse an array unless the kind of its dtype is one of these letters of `NumPy`.
 fn check_dtype(name: &str, array: &Bound<'_, PyAny>, kinds: &str, allowed: &str) -> PyResult<()> {
     let dtype = array.getattr("dtype")?;
     let kind: String = dtype.getattr("kind")?.extract()?;

@@ -90,16 +90,6 @@ pub fn activation_outputs(activation: &str) -> PyResult<f64> {
     Ok(Activation::parse(activation)?.outputs(2) as f64 / 2.0)
 }
 
-/// Values and slopes of an activation, or of the gate of a gated one, at each z: `(2, len(z))`.
-#[pyfunction]
-pub fn activate<'py>(py: Python<'py>, activation: &str, z: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
-    let (activation, count) = (Activation::parse(activation)?, z.len());
-    let mut both = vec![0.0; 2 * count];
-    let (values, slopes) = both.split_at_mut(count);
-    activation.apply(&z, values, slopes);
-    array(py, both, &[2, count])
-}
-
 /// Three facts of a loss: whether it takes targets, whether these are class ids, and its reduction in words.
 #[pyfunction]
 pub fn loss_facts(loss: &str) -> PyResult<(bool, bool, String)> {

@@ -115,7 +115,7 @@ class Net:
         self.differ(l, q, m)
         share = self.share(l)
         if v.size == 0 and share >= 1:  # there is no averaging over a kink at 0
-            flat = float(_core.activate(phi, [0.0])[1, 0])
+            flat = float(_core.activate(phi, [0.0])[0, 1])
             return Wave(m["value"], m["value"], m["mean"]), lambda g: g.times(flat**2 * share)
         c = min(max(v.pair / v.size, -1.0), 1.0) if v.size > 0 else 0.0
         together, slopes = (float(value) for value in pair_moments(phi, q=q, c=c))
@@ -214,5 +214,5 @@ def _finite(variance: float) -> float:
 
 def _sigmoid(z: Floats) -> tuple[Floats, Floats]:
     """Values and slopes."""
-    values, slopes = _core.activate("sigmoid", z.ravel().tolist())
+    values, slopes = _core.activate("sigmoid", z.ravel().tolist()).T
     return values.reshape(z.shape), slopes.reshape(z.shape)
