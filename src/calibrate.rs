@@ -1,25 +1,33 @@
 //! Layer-sequential unit-variance scaling: weights scaled by what the data make of them (Mishkin and Matas 2015,
 //! arXiv:1511.06422). Biases stay.
 
+use crate::activation::Activation;
 use crate::error::{Cancel, Result};
-use crate::forward::{Trace, Watch, forward};
+use crate::forward::{Trace, forward};
 use crate::kernel::{Panels, Scaled};
+use crate::part::{Linear, Part, Shape, Watch};
 use crate::plan::Plan;
 use crate::simd::Float;
-use crate::weights::{Linear, Weights};
+use crate::weights::Weights;
 
-/// Takes `z` of the layer at hand.
-struct Take<F>(Scaled<F>);
+/// Takes `z` of one row.
+struct Take<F> {
+    row: usize,
+    z: Scaled<F>,
+}
 
 impl<F: Float> Watch<F> for Take<F> {
-    fn mapped(&mut self, _: usize, z: &Scaled<F>) -> bool {
-        self.0.copy_from(z);
+    fn z(&mut self, row: usize, z: &Scaled<F>) -> bool {
+        if row == self.row {
+            self.z.copy_from(z);
+        }
         true
     }
-    fn bent(&mut self, _: usize, _: &Panels<F>) {}
-    fn activated(&mut self, _: usize, _: &Scaled<F>) -> bool {
+    fn phi(&mut self, _: usize, _: &Activation, _: &Scaled<F>, _: &Scaled<F>, _: &Panels<F>) {}
+    fn a(&mut self, _: usize, _: &Scaled<F>) -> bool {
         true
     }
+    fn h(&mut self, _: usize, _: &Scaled<F>) {}
 }
 
 /// The factor of the weights that gives `W h + b` unit variance over samples and features; 1 where none does.
@@ -56,11 +64,18 @@ pub fn calibrated<F: Float>(
     weights.draw_on(threads, &plan, 0..plan.depth(), seed, cancel)?;
     begin(&mut trace);
     for layer in 0..plan.depth() {
-        let mut z = Take(Scaled::default());
-        forward(&plan, &weights, &mut trace, layer..layer + 1, &mut z, cancel)?;
-        let factor = factor(&weights.layer(layer).map, &z.0);
-        plan.parameters[layer].map.factor *= factor;
-        weights.scale(layer, factor);
+        for index in 0..plan.layers[layer].parts.len() {
+            let placed = plan.layers[layer].parts[index];
+            let Part::Map(map) = placed.part else { continue };
+            let mut take = Take { row: placed.row, z: Scaled::default() };
+            forward(&plan, &weights, &mut trace, layer..layer + 1, &mut take, cancel)?;
+            let factor = factor(weights.layer(&plan, layer)[map.own].linear(), &take.z);
+            let slot = plan.layers[layer].slot;
+            if let Shape::Linear(linear) = &mut plan.slots[slot][map.own].shape {
+                linear.factor *= factor;
+            }
+            weights.scale(&plan, layer, map.own, factor);
+        }
         forward(&plan, &weights, &mut trace, layer..layer + 1, &mut (), cancel)?;
     }
     Ok(plan)

@@ -1,144 +1,127 @@
-//! The forward pass: one layer, then the stack. Reads as a pair with `backward.rs`.
+//! The forward pass: the parts of a layer, one after the other, then the stack. Reads as a pair with `backward.rs`.
 
-use crate::activation::{Activation, Shape};
 use crate::error::{Cancel, Result};
-use crate::kernel::{Panels, Scaled};
-use crate::norm::{Normed, Sums};
-use crate::plan::{Join, Plan};
+use crate::kernel::Scaled;
+use crate::part::{Kept, Part, Scratch, Watch};
+use crate::plan::{Place, Plan, Quantity};
 use crate::simd::Float;
-use crate::skip::Order;
-use crate::spec::Layer;
-use crate::weights::{Linear, Numbers, Weights};
+use crate::weights::Weights;
 use std::ops::Range;
-
-/// What the forward pass leaves of a layer for the backward pass.
-#[derive(Debug, Clone)]
-pub struct Kept<F> {
-    /// What the linear map got, where an activation stands before it.
-    pub bent: Scaled<F>,
-    /// `phi'(z)`; of a gated or a doubled activation, what each feature of the larger side is multiplied by.
-    pub slopes: Panels<F>,
-    /// What a learned slope was multiplied with.
-    pub below: Scaled<F>,
-    /// What the normalisation keeps.
-    pub normed: Normed<F>,
-    /// What came through the block, where a learned factor multiplies it.
-    pub branch: Scaled<F>,
-    /// The gate `T`, `1 - T`, and `T' (F(x) - x)`.
-    pub gate: [Panels<F>; 3],
-}
-
-impl<F> Default for Kept<F> {
-    fn default() -> Self {
-        Self {
-            bent: Scaled::default(),
-            slopes: Panels::default(),
-            below: Scaled::default(),
-            normed: Normed::default(),
-            branch: Scaled::default(),
-            gate: std::array::from_fn(|_| Panels::default()),
-        }
-    }
-}
 
 /// What the forward pass leaves for the backward pass, of all layers or of some that follow each other. Reused from run
 /// to run.
 #[derive(Debug, Clone)]
 pub struct Trace<F> {
-    /// Index of the first layer.
-    first: usize,
-    /// The input of the first layer, then every hidden output.
-    inputs: Vec<Scaled<F>>,
-    /// The rest of each layer.
-    kept: Vec<Kept<F>>,
+    /// The first layer, and the value that it gets.
+    first: (usize, usize),
+    /// That value and those behind it.
+    values: Vec<Scaled<F>>,
+    /// Values from before that these layers read, by their numbers.
+    live: Vec<(usize, Scaled<F>)>,
+    /// What else is kept of each part of each layer.
+    kept: Vec<Vec<Kept<F>>>,
     /// The inputs of all steps of a recurrent net that is fed.
-    pub feed: Vec<Scaled<F>>,
-    /// Of the layer at hand.
-    z: Scaled<F>,
-    scratch: Scaled<F>,
-    halves: Halves<F>,
-    sums: Sums,
+    feed: Vec<Scaled<F>>,
+    /// The batch that moves from part to part.
+    moving: Scaled<F>,
+    scratch: Scratch<F>,
 }
-
-/// Scratch of activations that change the number of features.
-type Halves<F> = [Panels<F>; 4];
 
 impl<F> Default for Trace<F> {
     fn default() -> Self {
         Self {
-            first: 0,
-            inputs: Vec::new(),
+            first: (0, 0),
+            values: Vec::new(),
+            live: Vec::new(),
             kept: Vec::new(),
             feed: Vec::new(),
-            z: Scaled::default(),
-            scratch: Scaled::default(),
-            halves: Halves::default(),
-            sums: Sums::default(),
+            moving: Scaled::default(),
+            scratch: Scratch::default(),
         }
     }
 }
 
-/// Sees every layer as it is computed. Each method says whether its values are finite.
-pub trait Watch<F: Float> {
-    /// `z_l`.
-    fn mapped(&mut self, layer: usize, z: &Scaled<F>) -> bool;
-    /// `phi'` of a layer.
-    fn bent(&mut self, layer: usize, slopes: &Panels<F>);
-    /// What the activation of a layer gets and gives.
-    fn bending(&mut self, _layer: usize, _z: &Scaled<F>, _a: &Scaled<F>) {}
-    /// `a_l`.
-    fn activated(&mut self, layer: usize, a: &Scaled<F>) -> bool;
+/// All that lives at the beginning of a layer: from it the net can be run again. Reused from run to run.
+#[derive(Debug, Clone)]
+pub struct Checkpoint<F> {
+    values: Vec<(usize, Scaled<F>)>,
 }
 
-/// Sees nothing but whether values are finite.
-impl<F: Float> Watch<F> for () {
-    fn mapped(&mut self, _: usize, z: &Scaled<F>) -> bool {
-        z.panels.largest().is_finite()
+impl<F> Default for Checkpoint<F> {
+    fn default() -> Self {
+        Self { values: Vec::new() }
     }
-    fn bent(&mut self, _: usize, _: &Panels<F>) {}
-    fn activated(&mut self, _: usize, a: &Scaled<F>) -> bool {
-        a.panels.largest().is_finite()
+}
+
+/// Where the value of this number is, among those from before and those of a trace.
+fn find<'t, F>(live: &'t [(usize, Scaled<F>)], values: &'t [Scaled<F>], first: usize, value: usize) -> &'t Scaled<F> {
+    match value.checked_sub(first) {
+        Some(index) => &values[index],
+        None => match live.iter().find(|(number, _)| *number == value) {
+            Some((_, found)) => found,
+            None => unreachable!("value {value} lives here by the plan"),
+        },
     }
 }
 
 impl<F: Float> Trace<F> {
-    /// Where a first layer's input is to be put before [`forward`].
-    pub fn begin(&mut self, layer: usize) -> &mut Scaled<F> {
-        self.first = layer;
-        if self.inputs.is_empty() {
-            self.inputs.push(Scaled::default());
+    /// Where a layer's input is to be put before [`forward`] begins with it.
+    pub fn begin(&mut self, plan: &Plan, layer: usize) -> &mut Scaled<F> {
+        self.first = (layer, plan.value(layer));
+        self.live.clear();
+        if self.values.is_empty() {
+            self.values.push(Scaled::default());
         }
-        &mut self.inputs[0]
+        &mut self.values[0]
     }
 
     /// Put the samples of a plan, row-major, where a pass begins.
     pub fn set_input(&mut self, plan: &Plan, batch: usize, value: impl Fn(usize, usize) -> F) {
-        self.begin(0).exponent = 0;
-        let Some(feed) = &plan.feed else {
-            self.inputs[0].panels.fill(plan.columns, batch, value);
+        let input = self.begin(plan, 0);
+        input.exponent = 0;
+        let Some(columns) = plan.fed else {
+            input.panels.fill(plan.columns, batch, value);
+            self.feed.clear();
             return;
         };
         // A recurrent net that is fed starts from zeros.
-        self.inputs[0].panels.fill(plan.first_input, batch, |_, _| F::ZERO);
+        input.panels.fill(plan.values[0], batch, |_, _| F::ZERO);
         self.feed.resize_with(plan.depth(), Scaled::default);
         for (step, input) in self.feed.iter_mut().enumerate() {
-            input.panels.fill(feed.fan_in, batch, |sample, feature| value(sample, step * feed.fan_in + feature));
+            input.panels.fill(columns, batch, |sample, feature| value(sample, step * columns + feature));
         }
     }
 
-    /// The input of a layer; that of the layer past the last one is its output.
-    pub fn input(&self, layer: usize) -> &Scaled<F> {
-        &self.inputs[layer - self.first]
+    /// Keep what lives at the beginning of a layer.
+    pub fn save(&self, plan: &Plan, layer: usize, checkpoint: &mut Checkpoint<F>) {
+        let (input, live) = (plan.value(layer), plan.layers.get(layer).map_or(&[][..], |layer| &layer.live));
+        checkpoint.values.resize_with(1 + live.len(), || (0, Scaled::default()));
+        for (kept, value) in checkpoint.values.iter_mut().zip([input].into_iter().chain(live.iter().copied())) {
+            kept.0 = value;
+            kept.1.copy_from(self.value(value));
+        }
     }
 
-    /// What else is kept of a layer.
-    pub fn kept(&self, layer: usize) -> &Kept<F> {
-        &self.kept[layer - self.first]
+    /// Begin again with a layer, at whose beginning all that lives was kept.
+    pub fn resume(&mut self, plan: &Plan, layer: usize, checkpoint: &Checkpoint<F>) {
+        let Some(((_, input), live)) = checkpoint.values.split_first() else { return };
+        self.begin(plan, layer).copy_from(input);
+        self.live.extend(live.iter().cloned());
     }
 
-    /// What a layer's linear map got.
-    pub fn mapped(&self, plan: &Plan, layer: usize) -> &Scaled<F> {
-        if plan.hidden[layer].shape.order == Order::Pre { &self.kept(layer).bent } else { self.input(layer) }
+    /// A value, by its number.
+    pub fn value(&self, value: usize) -> &Scaled<F> {
+        find(&self.live, &self.values, self.first.1, value)
+    }
+
+    /// What else is kept of the parts of a layer.
+    pub fn kept(&self, layer: usize) -> &[Kept<F>] {
+        &self.kept[layer - self.first.0]
+    }
+
+    /// The input of a step of a recurrent net that is fed, alone in the slice; nothing of any other net.
+    pub fn step(&self, layer: usize) -> &[Scaled<F>] {
+        self.feed.get(layer..=layer).unwrap_or_default()
     }
 }
 
@@ -148,199 +131,72 @@ fn carries<F>(plan: &Plan, weights: &Weights<F>) -> bool {
     plan.proportional && weights.unbiased
 }
 
-/// Below this power of two `phi(z)` is `phi'(0) z` to the last bit of `f64`.
-const STRAIGHT: i64 = -60;
-
-/// `a = phi(z)` and what its way back is multiplied by. A carried `z` is spelled out where `phi` bends it.
-fn activate<F: Float>(
-    activation: &Activation,
-    z: &mut Scaled<F>,
-    a: &mut Scaled<F>,
-    slopes: &mut Panels<F>,
-    [first, second, third, fourth]: &mut Halves<F>,
-) {
-    let (features, batch) = (z.panels.features(), z.panels.batch());
-    match activation.shape() {
-        Shape::Each => {
-            a.panels.reshape(features, batch);
-            slopes.reshape(features, batch);
-            if z.exponent != 0 && !activation.homogeneous() {
-                if let (Some([below, above]), Some(..STRAIGHT)) = (activation.at_zero(), z.magnitude()) {
-                    let slope_of = |z: &F| F::of(if *z > F::ZERO { above } else { below });
-                    let all = z.panels.values().iter().zip(a.panels.values_mut()).zip(slopes.values_mut());
-                    for ((z, a), slope) in all {
-                        *slope = slope_of(z);
-                        *a = *z * *slope;
-                    }
-                    a.exponent = z.exponent;
-                    return;
-                }
-                z.spell_out();
-            }
-            activation.apply(z.panels.values(), a.panels.values_mut(), slopes.values_mut());
-        }
-        Shape::Gated => {
-            z.spell_out();
-            // a = value * g(gate): the way back is g(gate) for the value, value * g'(gate) for the gate.
-            let (value, gate, g, slope) = (first, second, third, fourth);
-            value.take(&z.panels, 0..features / 2);
-            gate.take(&z.panels, features / 2..features);
-            g.reshape(features / 2, batch);
-            slope.reshape(features / 2, batch);
-            activation.apply(gate.values(), g.values_mut(), slope.values_mut());
-            slope.times(value);
-            slopes.stack(g, slope);
-            value.times(g);
-            a.panels.copy_from(value);
-        }
-        Shape::Doubled => {
-            // [phi(z), phi(-z)]; the way back of the second half changes its sign.
-            let (value, slope, mirrored, mirrored_slope) = (first, second, third, fourth);
-            for values in [&mut *value, &mut *slope, &mut *mirrored_slope] {
-                values.reshape(features, batch);
-            }
-            activation.apply(z.panels.values(), value.values_mut(), slope.values_mut());
-            slopes.copy_from(slope);
-            mirrored.copy_from(&z.panels);
-            mirrored.scale(F::of(-1.0));
-            activation.apply(mirrored.values(), slope.values_mut(), mirrored_slope.values_mut());
-            a.panels.stack(value, slope);
-            mirrored_slope.scale(F::of(-1.0));
-            value.copy_from(slopes);
-            slopes.stack(value, mirrored_slope);
-        }
-    }
-    a.exponent = z.exponent;
-}
-
-/// The activation of a layer with its learned slope, if it has one.
-pub fn activation_of<F>(shape: &Layer, numbers: &Numbers<F>) -> Activation {
-    match shape.activation.learned() {
-        Some(_) => shape.activation.with_slope(numbers.slope),
-        None => shape.activation,
-    }
-}
-
-/// `(1 - T) x + T F(x)` with `T = sigmoid(W_T x + b_T)`, in place of `F(x)`.
-fn gate<F: Float>(map: &Linear<F>, x: &Scaled<F>, branch: &mut Panels<F>, kept: &mut Kept<F>) {
-    let [open, shut, back] = &mut kept.gate;
-    map.weight.forward(&x.panels, &map.bias, shut);
-    open.reshape(shut.features(), shut.batch());
-    back.reshape(shut.features(), shut.batch());
-    Activation::sigmoid().apply(shut.values(), open.values_mut(), back.values_mut());
-    shut.set_complement(open);
-    // F(x) - x, whose products with T and T' are the way forward and the way back.
-    branch.combine(F::of(1.0), &x.panels, F::of(-1.0));
-    back.times(branch);
-    branch.times(open);
-    branch.combine(F::of(1.0), &x.panels, F::of(1.0));
-}
-
-/// Join what came through a block with what went around it, in place of the former. False where a value is not finite.
-fn joined<F: Float>(
-    join: Join,
-    numbers: &Numbers<F>,
-    x: &Scaled<F>,
-    branch: &mut Scaled<F>,
-    kept: &mut Kept<F>,
-    scratch: &mut Scaled<F>,
-    carries: bool,
-) -> bool {
-    match join {
-        Join::Add(scale) => branch.scale_and_add(scale, x),
-        Join::Learned(scale) => {
-            kept.branch.copy_from(branch);
-            branch.scale_and_add(scale * numbers.alpha, x);
-        }
-        Join::Gate => gate(&numbers.gate, x, &mut branch.panels, kept),
-        Join::Concatenate => {
-            scratch.copy_from(branch);
-            branch.stack(x, scratch);
-        }
-    }
-    if branch.exponent != 0 && !carries {
-        branch.spell_out();
-    }
-    branch.panels.largest().is_finite()
-}
-
-/// One hidden layer: `z = W h + b`, `a = phi(z)`, `h = a` or what a skip makes of it. False where a value is not finite.
+/// One layer, part by part. False where a value is not finite.
 fn layer<F: Float>(
     plan: &Plan,
     weights: &Weights<F>,
     trace: &mut Trace<F>,
-    layer: usize,
+    index: usize,
     watch: &mut impl Watch<F>,
 ) -> bool {
-    let Trace { first, inputs, kept, feed, z, scratch, halves, sums } = trace;
-    let (before, after) = inputs.split_at_mut(layer - *first + 1);
-    let (input, h, kept) = (&before[layer - *first], &mut after[0], &mut kept[layer - *first]);
-    let (hidden, numbers) = (&plan.hidden[layer], weights.layer(layer));
-    let shape = &hidden.shape;
-    let activation = activation_of(shape, numbers);
-    let around = shape.from.map(|from| &before[from - *first]);
+    let Trace { first, values, live, kept, feed, moving, scratch } = trace;
+    let (layer, numbers, first) = (&plan.layers[index], weights.layer(plan, index), *first);
+    let step = feed.get(index..=index).unwrap_or_default();
     let (mut finite, carries) = (true, carries(plan, weights));
-    let learns = shape.activation.learned().is_some();
-
-    if shape.order == Order::Pre {
-        z.copy_from(input);
-    } else {
-        map(plan, weights, layer, input, feed, z, scratch);
-        finite &= watch.mapped(layer, z);
+    for (placed, kept) in layer.parts.iter().zip(&mut kept[index - first.0]) {
+        // What an activation gets, it may change; it gives a value.
+        let mut z = if matches!(placed.part, Part::Phi(_)) { std::mem::take(moving) } else { Scaled::default() };
+        // The values so far, and the batch that the part writes.
+        let (before, output) = match placed.to {
+            Place::Moving => (&values[..], &mut *moving),
+            Place::Value(value) => {
+                let (before, behind) = values.split_at_mut(value - first.1);
+                (&*before, &mut behind[0])
+            }
+        };
+        let get = |value: usize| find(live, before, first.1, value);
+        match (&placed.part, placed.from) {
+            (Part::Map(map), Place::Value(x)) => map.forward(numbers, get(x), step, output, &mut scratch.spare),
+            (Part::Norm(norm), from) => {
+                if let (Place::Value(x), true) = (from, from != placed.to) {
+                    output.copy_from(get(x));
+                }
+                norm.forward(numbers, &mut output.panels, kept, &mut scratch.sums);
+            }
+            (Part::Phi(phi), from) => {
+                if let Place::Value(x) = from {
+                    z.copy_from(get(x));
+                }
+                phi.forward(numbers, &mut z, output, kept, &mut scratch.halves, (placed.row, watch));
+            }
+            (Part::Join(join), _) => {
+                finite &= join.forward(numbers, get(placed.around), output, kept, &mut scratch.spare, carries);
+                continue;
+            }
+            (Part::Keep(_), _) => continue,
+            (Part::Map(_), Place::Moving) => unreachable!("the input of a map is a value by the plan"),
+        }
+        if let Place::Value(_) = placed.to {
+            output.panels.clear_padding();
+        }
+        finite &= match placed.shows {
+            Some(Quantity::Z) => watch.z(placed.row, output),
+            Some(Quantity::A) => watch.a(placed.row, output),
+            None => true,
+        };
+        if let Part::Phi(_) = placed.part {
+            *moving = z;
+        }
     }
-    // Now z is on its way to the activation, whether the map came before it or comes after.
-    if let Some(norm) = plan.pre_norm {
-        norm.forward(&mut z.panels, &numbers.affine, &mut kept.normed, sums);
+    let output = &mut values[layer.output - first.1];
+    // What another layer takes stays near 1.
+    if carries && index < plan.depth() {
+        finite &= output.rescale_if_far();
     }
-    let sums_first = shape.order == Order::Post;
-    if let (true, Some(join), Some(x)) = (sums_first, hidden.join, around) {
-        finite &= joined(join, numbers, x, z, kept, scratch, carries);
-    }
-    if learns {
-        kept.below.copy_from(z);
-        kept.below.panels.values_mut().iter_mut().for_each(|z| *z = if *z > F::ZERO { F::ZERO } else { *z });
-    }
-    let a = if shape.order == Order::Pre { &mut kept.bent } else { &mut *h };
-    activate(&activation, z, a, &mut kept.slopes, halves);
-    a.panels.clear_padding();
-    watch.bent(layer, &kept.slopes);
-    watch.bending(layer, z, a);
-    if let Some(norm) = plan.post_norm {
-        norm.forward(&mut a.panels, &numbers.affine, &mut kept.normed, sums);
-        a.panels.clear_padding();
-    }
-    finite &= watch.activated(layer, a);
-    if shape.order == Order::Pre {
-        map(plan, weights, layer, &kept.bent, feed, h, scratch);
-        h.panels.clear_padding();
-        finite &= watch.mapped(layer, h);
-    }
-    if let (false, Some(join), Some(x)) = (sums_first, hidden.join, around) {
-        finite &= joined(join, numbers, x, h, kept, scratch, carries);
-    }
-    if carries {
-        finite &= h.rescale_if_far();
+    if layer.on_stream {
+        watch.h(layer.parts.last().map_or(0, |placed| placed.row), output);
     }
     finite
-}
-
-/// `W x + b`, and `U x_t` where the step has an input of its own.
-fn map<F: Float>(
-    plan: &Plan,
-    weights: &Weights<F>,
-    layer: usize,
-    x: &Scaled<F>,
-    feed: &[Scaled<F>],
-    z: &mut Scaled<F>,
-    scratch: &mut Scaled<F>,
-) {
-    let linear = &weights.layer(layer).map;
-    linear.weight.forward(&x.panels, &linear.bias, &mut z.panels);
-    z.exponent = x.exponent;
-    if plan.feed.is_some() {
-        weights.feed.weight.forward(&feed[layer].panels, &[], &mut scratch.panels);
-        z.panels.combine(F::of(1.0), &scratch.panels, F::of(1.0));
-    }
 }
 
 /// Some layers that follow each other, from the input put by [`Trace::begin`]. Returns the first layer whose values are
@@ -353,12 +209,16 @@ pub fn forward<F: Float>(
     watch: &mut impl Watch<F>,
     cancel: &Cancel,
 ) -> Result<Option<usize>> {
-    let count = layers.end - trace.first;
-    trace.inputs.resize_with((count + 1).max(trace.inputs.len()), Scaled::default);
-    trace.kept.resize_with(count.max(trace.kept.len()), Kept::default);
+    let count = plan.layers[layers.end - 1].output + 1 - trace.first.1;
+    trace.values.resize_with(count.max(trace.values.len()), Scaled::default);
+    trace.kept.resize_with((layers.end - trace.first.0).max(trace.kept.len()), Vec::new);
+    for index in layers.clone() {
+        let parts = plan.layers[index].parts.len();
+        trace.kept[index - trace.first.0].resize_with(parts, Kept::default);
+    }
     let mut first = None;
     if layers.start == 0 && carries(plan, weights) {
-        trace.inputs[0].rescale_if_far();
+        trace.values[0].rescale_if_far();
     }
     for index in layers {
         cancel.check()?;
@@ -367,12 +227,4 @@ pub fn forward<F: Float>(
         }
     }
     Ok(first)
-}
-
-/// The readout. False where a value is not finite.
-pub fn readout<F: Float>(map: &Linear<F>, input: &Scaled<F>, out: &mut Scaled<F>) -> bool {
-    map.weight.forward(&input.panels, &map.bias, &mut out.panels);
-    out.exponent = input.exponent;
-    out.panels.clear_padding();
-    out.panels.largest().is_finite()
 }

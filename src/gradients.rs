@@ -1,14 +1,17 @@
 //! Explicit gradients of one net, and the losses that start them.
 
-use crate::backward::{self, Collect, Signal};
+use crate::activation::Activation;
+use crate::backward;
 use crate::error::{Cancel, Result};
-use crate::forward::{self, Trace, Watch, forward};
+use crate::forward::{Trace, forward};
 use crate::kernel::{Matrix, Panels, Scaled, Tensor, outer_rows};
 use crate::loss::{Loss, Targets};
-use crate::plan::{Key, Plan, Which};
+use crate::part::{Collect, Linear, Module, Owner, Part, Signal, TensorId, Watch, Which};
+use crate::plan::{Place, Plan};
 use crate::simd::{Float, exponent_of, times_power_of_two};
+use crate::skip;
 use crate::threads::share;
-use crate::weights::{Linear, Weights};
+use crate::weights::Weights;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, OnceLock, PoisonError};
@@ -50,9 +53,17 @@ impl Start {
 
 /// What is known of a linear map: its delta, once the backward pass has been there, then its gradients.
 struct Slot<F> {
-    which: Which,
+    owner: Owner,
+    /// The number of the value that is its input.
+    input: usize,
     delta: OnceLock<Scaled<F>>,
     found: OnceLock<Found<F>>,
+}
+
+impl<F> Slot<F> {
+    fn new(owner: Owner, input: usize) -> Self {
+        Self { owner, input, delta: OnceLock::new(), found: OnceLock::new() }
+    }
 }
 
 /// `dL/dW`, `dL/db` and `dL/dz` of a map.
@@ -91,24 +102,26 @@ struct Board<'p, F> {
     /// How many maps have been taken.
     taken: AtomicUsize,
     /// What else the backward pass finds.
-    vectors: Mutex<Vec<(Key, Tensor<f64>)>>,
+    vectors: Mutex<Vec<(TensorId, Tensor<f64>)>>,
     spell: fn(&mut Tensor<F>),
 }
 
 impl<F: Float> Collect<F> for &Board<'_, F> {
-    fn map(&mut self, which: Which, delta: &Scaled<F>, _: &Scaled<F>) {
+    fn map(&mut self, owner: Owner, delta: &Scaled<F>, _: &Scaled<F>, _: Option<usize>) {
         if let Some(ready) = self.ready.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
-            debug_assert_eq!(self.slots[*ready].which, which);
+            debug_assert_eq!(self.slots[*ready].owner, owner);
             let _ = self.slots[*ready].delta.set(delta.clone());
             *ready += 1;
         }
         self.changed.notify_all();
     }
 
-    fn vector(&mut self, key: Key, values: &[f64], exponent: i64) {
+    fn vector(&mut self, owner: Owner, which: Which, values: &[f64], exponent: i64) {
         let tensor = Tensor { values: values.to_vec(), exponent };
-        self.vectors.lock().unwrap_or_else(PoisonError::into_inner).push((key, tensor));
+        self.vectors.lock().unwrap_or_else(PoisonError::into_inner).push((owner.tensor(which), tensor));
     }
+
+    fn dh(&mut self, _: usize, _: &Scaled<F>) {}
 }
 
 /// No more deltas will come, whether the passes ended or panicked.
@@ -127,18 +140,13 @@ impl<F: Float> Board<'_, F> {
         let mut scratch = Matrix::default();
         loop {
             let taken = self.taken.fetch_add(1, Ordering::Relaxed);
-            let Some(Slot { which, delta, found }) = self.slots.get(taken) else { return };
+            let Some(Slot { owner, input, delta, found }) = self.slots.get(taken) else { return };
             let ready = self.ready.lock().unwrap_or_else(PoisonError::into_inner);
             let waits = |ready: &mut Option<usize>| ready.is_some_and(|ready| ready <= taken);
             drop(self.changed.wait_while(ready, waits));
             let Some(delta) = delta.get().filter(|_| cancel.check().is_ok()) else { return };
-            let input = match *which {
-                Which::Hidden(layer) => self.trace.mapped(self.plan, layer),
-                Which::Gate(layer) => self.trace.input(self.plan.hidden[layer].shape.from.unwrap_or(layer)),
-                Which::Input(step) => &self.trace.feed[step],
-                Which::Readout => self.trace.input(self.plan.depth()),
-            };
-            let mut all = Found::of(self.weights.linear(*which), delta, input, &mut scratch);
+            let linear = self.weights.linear(self.plan, *owner);
+            let mut all = Found::of(linear, delta, self.trace.value(*input), &mut scratch);
             (self.spell)(&mut all.weight);
             (self.spell)(&mut all.delta);
             let _ = found.set(all);
@@ -148,8 +156,9 @@ impl<F: Float> Board<'_, F> {
 
 /// The gradients of a tied net, summed over its steps in the order of the backward pass.
 struct Sums<'p, F> {
+    plan: &'p Plan,
     weights: &'p Weights<F>,
-    of: HashMap<Key, Tensor<f64>>,
+    of: HashMap<TensorId, Tensor<f64>>,
     preactivations: Vec<Tensor<F>>,
     /// `dL/dx_t`, the last step first.
     inputs: Vec<Tensor<F>>,
@@ -158,38 +167,71 @@ struct Sums<'p, F> {
 }
 
 impl<F: Float> Sums<'_, F> {
-    fn add<T: Float>(&mut self, key: Key, values: &[T], exponent: i64) {
+    fn add<T: Float>(&mut self, key: TensorId, values: &[T], exponent: i64) {
         self.of.entry(key).or_insert_with(|| Tensor::zeros(values.len())).add(values, exponent);
     }
 }
 
 impl<F: Float> Collect<F> for Sums<'_, F> {
-    fn map(&mut self, which: Which, delta: &Scaled<F>, input: &Scaled<F>) {
-        let linear = self.weights.linear(which);
+    fn map(&mut self, owner: Owner, delta: &Scaled<F>, input: &Scaled<F>, _: Option<usize>) {
+        let linear = self.weights.linear(self.plan, owner);
         let Found { weight, bias, delta: preactivation } = Found::of(linear, delta, input, &mut self.scratch);
-        let which = which.of_first_step();
-        self.add(Key::Weight(which), &weight.values, weight.exponent);
-        self.add(Key::Bias(which), &bias.values, bias.exponent);
-        match which {
-            Which::Hidden(_) => self.preactivations.push(preactivation),
-            Which::Input(_) => {
+        self.add(owner.tensor(Which::Weight), &weight.values, weight.exponent);
+        self.add(owner.tensor(Which::Bias), &bias.values, bias.exponent);
+        match owner.module {
+            Module::Layers => self.preactivations.push(preactivation),
+            Module::Inputs => {
                 linear.weight.backward(&delta.panels, &mut self.dx);
                 self.inputs.push(Tensor { values: self.dx.to_rows(), exponent: delta.exponent });
             }
-            Which::Gate(_) | Which::Readout => (),
+            _ => (),
         }
     }
 
-    fn vector(&mut self, key: Key, values: &[f64], exponent: i64) {
-        self.add(key.of_first_step(), values, exponent);
+    fn vector(&mut self, owner: Owner, which: Which, values: &[f64], exponent: i64) {
+        self.add(owner.tensor(which), values, exponent);
     }
+
+    fn dh(&mut self, _: usize, _: &Scaled<F>) {}
 }
 
 /// The output of a net on row-major samples.
 pub fn output<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], cancel: &Cancel) -> Result<Vec<f64>> {
-    let (mut trace, mut head) = (Trace::default(), Scaled::default());
+    let mut trace = Trace::default();
     plan.check_batch(x.len() / plan.columns)?;
-    Ok(pass(plan, weights, x, &mut trace, &mut head, cancel)?.to_rows())
+    Ok(pass(plan, weights, x, &mut trace, cancel)?.to_rows())
+}
+
+/// Of every row of a probe `z`, what its activation gets and what that gives, on row-major samples.
+pub fn signals<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], cancel: &Cancel) -> Result<Vec<[Tensor<F>; 3]>> {
+    let nothing = || std::array::from_fn(|_| Tensor { values: Vec::new(), exponent: 0 });
+    let mut signals = Signals(plan.rows.iter().map(|_| nothing()).collect());
+    let (mut trace, columns) = (Trace::default(), plan.columns);
+    trace.set_input(plan, x.len() / columns, |sample, feature| x[sample * columns + feature]);
+    forward(plan, weights, &mut trace, 0..plan.depth(), &mut signals, cancel)?;
+    Ok(signals.0)
+}
+
+/// Keeps what the forward pass computes of every row.
+struct Signals<F>(Vec<[Tensor<F>; 3]>);
+
+fn tensor<F: Float>(signal: &Scaled<F>) -> Tensor<F> {
+    Tensor { values: signal.panels.to_rows(), exponent: signal.exponent }
+}
+
+impl<F: Float> Watch<F> for Signals<F> {
+    fn z(&mut self, row: usize, z: &Scaled<F>) -> bool {
+        self.0[row][0] = tensor(z);
+        true
+    }
+    fn phi(&mut self, row: usize, _: &Activation, z: &Scaled<F>, a: &Scaled<F>, _: &Panels<F>) {
+        self.0[row][1] = tensor(z);
+        self.0[row][2] = tensor(a);
+    }
+    fn a(&mut self, _: usize, _: &Scaled<F>) -> bool {
+        true
+    }
+    fn h(&mut self, _: usize, _: &Scaled<F>) {}
 }
 
 /// All gradients of a net on row-major samples. `spell` sees every tensor of the parameters and pre-activations.
@@ -204,19 +246,19 @@ pub fn gradients<F: Float>(
     spell: fn(&mut Tensor<F>),
     cancel: &Cancel,
 ) -> Result<Gradients<F>> {
-    let (mut trace, mut head) = (Trace::default(), Scaled::default());
+    let mut trace = Trace::default();
     plan.check_batch(x.len() / plan.columns)?;
-    let output = pass(plan, weights, x, &mut trace, &mut head, cancel)?;
+    let output = pass(plan, weights, x, &mut trace, cancel)?;
     let (cotangent, loss) = start.cotangent(output);
     let mut signal = Signal::default();
-    signal.dh.fill(output.panels.features(), output.panels.batch(), &cotangent);
+    signal.begin(output.panels.features(), output.panels.batch(), &cotangent);
     let mut passed = Passed { plan, weights, trace: &trace, signal: &mut signal, cancel };
     let (mut tensors, mut preactivations, input) =
-        if plan.tied() || plan.feed.is_some() { passed.summed() } else { passed.shared(threads, x.len(), spell) };
+        if plan.tied() || plan.fed.is_some() { passed.summed() } else { passed.shared(threads, x.len(), spell) };
     cancel.check()?;
     preactivations.iter_mut().for_each(spell);
     let input = input.unwrap_or(Tensor { values: signal.dh.panels.to_rows(), exponent: signal.dh.exponent });
-    let tensors = plan.tensors().into_iter().filter_map(|(key, _, _)| tensors.remove(&key));
+    let tensors = plan.tensors().into_iter().filter_map(|(id, _, _)| tensors.remove(&id));
     let spelled = |mut tensor| {
         spell(&mut tensor);
         tensor
@@ -225,7 +267,7 @@ pub fn gradients<F: Float>(
 }
 
 /// Tensors of the parameters, `dL/dz` of the layers, and `dL/dx` where it is not what is left of the signal.
-type Collected<F> = (HashMap<Key, Tensor<F>>, Vec<Tensor<F>>, Option<Tensor<F>>);
+type Collected<F> = (HashMap<TensorId, Tensor<F>>, Vec<Tensor<F>>, Option<Tensor<F>>);
 
 /// A net after its forward pass.
 struct Passed<'p, F> {
@@ -239,10 +281,7 @@ struct Passed<'p, F> {
 impl<F: Float> Passed<'_, F> {
     fn backward(&mut self, collect: &mut impl Collect<F>) {
         let Self { plan, weights, trace, signal, cancel } = self;
-        if plan.readout.is_some() {
-            backward::readout(&weights.readout, trace.input(plan.depth()), signal, collect);
-        }
-        for layer in (0..plan.depth()).rev() {
+        for layer in (0..plan.layers.len()).rev() {
             if cancel.check().is_err() {
                 break;
             }
@@ -253,15 +292,11 @@ impl<F: Float> Passed<'_, F> {
     /// The gradients of a net whose layers have their own parameters, on some threads.
     fn shared(&mut self, threads: usize, entries: usize, spell: fn(&mut Tensor<F>)) -> Collected<F> {
         let (plan, cancel) = (self.plan, self.cancel);
-        let of_layer = |layer: usize| {
-            plan.parameters[layer].gate.map(|_| Which::Gate(layer)).into_iter().chain([Which::Hidden(layer)])
-        };
-        let order = plan.readout.map(|_| Which::Readout).into_iter().chain((0..plan.depth()).rev().flat_map(of_layer));
         let board = Board {
             plan,
             weights: self.weights,
             trace: self.trace,
-            slots: order.map(|which| Slot { which, delta: OnceLock::new(), found: OnceLock::new() }).collect(),
+            slots: maps_backward(plan).map(|(owner, input)| Slot::new(owner, input)).collect(),
             ready: Mutex::new(Some(0)),
             changed: Condvar::new(),
             taken: AtomicUsize::new(0),
@@ -279,23 +314,24 @@ impl<F: Float> Passed<'_, F> {
         share(if work < WORTH_A_THREAD { 1 } else { threads }, passes, || board.work(cancel));
         let mut tensors = HashMap::new();
         let mut preactivations = Vec::new();
-        for Slot { which, found, .. } in board.slots {
+        for Slot { owner, found, .. } in board.slots {
             let Some(Found { weight, bias, delta }) = found.into_inner() else { continue };
-            tensors.insert(Key::Weight(which), weight);
-            tensors.insert(Key::Bias(which), narrow(&bias));
-            if let Which::Hidden(_) = which {
+            tensors.insert(owner.tensor(Which::Weight), weight);
+            tensors.insert(owner.tensor(Which::Bias), narrow(&bias));
+            if owner.module == Module::Layers {
                 preactivations.push(delta);
             }
         }
         preactivations.reverse();
         let vectors = board.vectors.into_inner().unwrap_or_else(PoisonError::into_inner);
-        tensors.extend(vectors.into_iter().map(|(key, vector)| (key, narrow(&vector))));
+        tensors.extend(vectors.into_iter().map(|(id, vector)| (id, narrow(&vector))));
         (tensors, preactivations, None)
     }
 
     /// The gradients of a net whose layers share their parameters.
     fn summed(&mut self) -> Collected<F> {
         let mut sums = Sums {
+            plan: self.plan,
             weights: self.weights,
             of: HashMap::new(),
             preactivations: Vec::new(),
@@ -307,8 +343,8 @@ impl<F: Float> Passed<'_, F> {
         let Sums { of: sums, mut preactivations, mut inputs, .. } = sums;
         preactivations.reverse();
         inputs.reverse();
-        let input = self.plan.feed.map(|_| side_by_side(&inputs, self.signal.dh.panels.batch()));
-        (sums.into_iter().map(|(key, sum)| (key, narrow(&sum))).collect(), preactivations, input)
+        let input = self.plan.fed.map(|_| side_by_side(&inputs, self.signal.dh.panels.batch()));
+        (sums.into_iter().map(|(id, sum)| (id, narrow(&sum))).collect(), preactivations, input)
     }
 }
 
@@ -337,36 +373,19 @@ fn side_by_side<F: Float>(steps: &[Tensor<F>], batch: usize) -> Tensor<F> {
 /// Multiply-adds of a weight gradient from which on further threads are started: some hundred microseconds.
 const WORTH_A_THREAD: usize = 10_000_000;
 
-/// Of every hidden layer `z`, what its activation gets and what that gives.
-pub fn signals<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], cancel: &Cancel) -> Result<Vec<[Tensor<F>; 3]>> {
-    let mut signals = Signals(Vec::new());
-    signals.0.resize_with(plan.depth(), || std::array::from_fn(|_| Tensor { values: Vec::new(), exponent: 0 }));
-    let (mut trace, columns) = (Trace::default(), plan.columns);
-    trace.set_input(plan, x.len() / columns, |sample, feature| x[sample * columns + feature]);
-    forward(plan, weights, &mut trace, 0..plan.depth(), &mut signals, cancel)?;
-    Ok(signals.0)
-}
-
-/// Keeps what the forward pass computes of every layer.
-struct Signals<F>(Vec<[Tensor<F>; 3]>);
-
-fn tensor<F: Float>(signal: &Scaled<F>) -> Tensor<F> {
-    Tensor { values: signal.panels.to_rows(), exponent: signal.exponent }
-}
-
-impl<F: Float> Watch<F> for Signals<F> {
-    fn mapped(&mut self, layer: usize, z: &Scaled<F>) -> bool {
-        self.0[layer][0] = tensor(z);
-        true
-    }
-    fn bent(&mut self, _: usize, _: &Panels<F>) {}
-    fn bending(&mut self, layer: usize, z: &Scaled<F>, a: &Scaled<F>) {
-        self.0[layer][1] = tensor(z);
-        self.0[layer][2] = tensor(a);
-    }
-    fn activated(&mut self, _: usize, _: &Scaled<F>) -> bool {
-        true
-    }
+/// The linear maps with their inputs, in the order in which the backward pass gets to them; those of inputs of every step
+/// are not among them.
+fn maps_backward(plan: &Plan) -> impl Iterator<Item = (Owner, usize)> {
+    let of_layer = move |layer: usize| {
+        plan.layers[layer].parts.iter().rev().filter_map(move |placed| match (placed.part, placed.from) {
+            (Part::Map(map), Place::Value(input)) => Some((plan.owner(layer, placed.row, map.own), input)),
+            (Part::Join(join), _) if join.way == skip::Join::Gate => {
+                Some((plan.owner(layer, placed.row, join.learned), placed.around))
+            }
+            _ => None,
+        })
+    };
+    (0..plan.layers.len()).rev().flat_map(of_layer)
 }
 
 /// The forward pass of a whole net; gives its output.
@@ -375,16 +394,10 @@ fn pass<'t, F: Float>(
     weights: &Weights<F>,
     x: &[F],
     trace: &'t mut Trace<F>,
-    head: &'t mut Scaled<F>,
     cancel: &Cancel,
 ) -> Result<&'t Scaled<F>> {
     let columns = plan.columns;
     trace.set_input(plan, x.len() / columns, |sample, feature| x[sample * columns + feature]);
-    forward(plan, weights, trace, 0..plan.depth(), &mut (), cancel)?;
-    let hidden = trace.input(plan.depth());
-    if plan.readout.is_none() {
-        return Ok(hidden);
-    }
-    forward::readout(&weights.readout, hidden, head);
-    Ok(head)
+    forward(plan, weights, trace, 0..plan.layers.len(), &mut (), cancel)?;
+    Ok(trace.value(plan.value(plan.layers.len())))
 }

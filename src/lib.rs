@@ -25,6 +25,7 @@ pub mod loss;
 pub mod memory;
 pub mod naive;
 pub mod norm;
+pub mod part;
 pub mod plan;
 #[cfg(feature = "python")]
 mod py;

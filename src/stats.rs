@@ -1,43 +1,73 @@
 //! From values of a layer to its numbers. Sums are in `f64`, in an order fixed by the shapes.
 
-use crate::backward::Collect;
-use crate::forward::Watch;
+use crate::activation::Activation;
 use crate::kernel::{Matrix, Panels, Scaled, Tensor, gram, gram_sums, outer};
-use crate::plan::{Key, Plan, Which};
+use crate::part::{Collect, Module, Owner, TensorId, Watch, Which};
+use crate::plan::Plan;
 use crate::simd::{Float, exponent_of, times_power_of_two};
-use crate::skip::Order;
 use crate::weights::Weights;
 use std::f64::consts::LOG10_2;
 
-/// Names of the columns, in the order of [`Columns::values`].
-pub const COLUMNS: [&str; 15] = [
-    "log10_z_rms",
-    "log10_a_rms",
-    "log10_delta_rms",
-    "log10_wgrad_norm",
-    "log10_bgrad_norm",
-    "saturated",
-    "dead",
-    "correlation",
-    "effective_rank",
-    "log10_sample_wgrad_rms",
-    "log10_affine_grad_norm",
-    "log10_slope_grad_norm",
-    "log10_gate_grad_norm",
-    "log10_summed_wgrad_norm",
-    "gradient_correlation",
-];
+macro_rules! columns {
+    ($($(#[$doc:meta])* $column:ident $name:literal,)*) => {
+        /// A number of a probe, one for each row.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum Column {
+            $($(#[$doc])* $column,)*
+        }
 
-/// Columns of parameters that only some nets have.
-const AFFINE: usize = 10;
-const SLOPE: usize = 11;
-const GATE: usize = 12;
-const SUMMED: usize = 13;
+        /// Names of the columns, in the order of [`Columns::values`].
+        pub const COLUMNS: [&str; [$($name),*].len()] = [$($name),*];
+    };
+}
 
-const GRADIENT_CORRELATION: usize = 14;
+columns! {
+    /// log10 of the root mean square of the pre-activations.
+    ZRms "log10_z_rms",
+    /// log10 of the root mean square of the activations.
+    ARms "log10_a_rms",
+    /// log10 of the root mean square of `dL/dz`.
+    DeltaRms "log10_delta_rms",
+    /// log10 of the norm of `dL/dW`.
+    WeightNorm "log10_wgrad_norm",
+    /// log10 of the norm of `dL/db`.
+    BiasNorm "log10_bgrad_norm",
+    /// Share of slopes that are flat.
+    Saturated "saturated",
+    /// Share of units that give 0 on every sample.
+    Dead "dead",
+    /// Mean cosine of the pre-activations of two samples.
+    Correlation "correlation",
+    /// Participation ratio of what a layer hands on.
+    EffectiveRank "effective_rank",
+    /// log10 of the root mean square of one sample's share of `dL/dW`.
+    SampleWeightRms "log10_sample_wgrad_rms",
+    /// log10 of the norm of the gradients of a normalisation's weight and bias.
+    AffineNorm "log10_affine_grad_norm",
+    /// log10 of the size of the gradient of a learned slope.
+    SlopeNorm "log10_slope_grad_norm",
+    /// log10 of the norm of the gradients of a gate, or of a learned factor.
+    GateNorm "log10_gate_grad_norm",
+    /// log10 of the norm of `dL/dW` of this step of a tied net and all later ones together.
+    SummedWeightNorm "log10_summed_wgrad_norm",
+    /// Mean cosine of `dL/dz` of two samples.
+    GradientCorrelation "gradient_correlation",
+    /// log10 of the root mean square of the residual stream.
+    HRms "log10_h_rms",
+    /// log10 of the root mean square of the gradient of the residual stream.
+    DhRms "log10_dh_rms",
+}
 
 /// The columns of the forward pass.
-const FORWARD: [usize; 6] = [0, 1, 5, 6, 7, 8];
+const FORWARD: [Column; 7] = [
+    Column::ZRms,
+    Column::ARms,
+    Column::Saturated,
+    Column::Dead,
+    Column::Correlation,
+    Column::EffectiveRank,
+    Column::HRms,
+];
 
 /// A unit counts as saturated where `|phi'|` is below this share of its maximum.
 const SATURATED: f64 = 0.01;
@@ -45,7 +75,7 @@ const SATURATED: f64 = 0.01;
 /// The numbers of one run: one value a layer for each of [`COLUMNS`]; NaN where the run did not get.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Columns {
-    /// `[column][layer]`.
+    /// `[column][row]`.
     pub values: [Vec<f64>; COLUMNS.len()],
     /// The layer where a value first was not finite, in order of computation; `depth` for readout and loss.
     pub first_nonfinite: Option<usize>,
@@ -54,7 +84,7 @@ pub struct Columns {
     /// What that norm is made of so far.
     total: Total,
     /// The gradients of a tied net, summed over its steps so far.
-    sums: Vec<(Key, Tensor<f64>)>,
+    sums: Vec<(TensorId, Tensor<f64>)>,
 }
 
 /// A sum of squares times `2^exponent`.
@@ -79,10 +109,10 @@ impl Total {
 }
 
 impl Columns {
-    /// Columns of a net of this depth, nothing measured yet.
-    pub fn new(depth: usize) -> Self {
+    /// Columns of so many rows, nothing measured yet.
+    pub fn new(rows: usize) -> Self {
         Self {
-            values: std::array::from_fn(|_| vec![f64::NAN; depth]),
+            values: std::array::from_fn(|_| vec![f64::NAN; rows]),
             first_nonfinite: None,
             log10_total: f64::NAN,
             total: Total { value: 0.0, exponent: i64::MIN / 8 },
@@ -90,16 +120,16 @@ impl Columns {
         }
     }
 
-    /// Hidden layers.
-    pub fn depth(&self) -> usize {
+    /// Rows: one for every map of a layer that counts.
+    pub fn rows(&self) -> usize {
         self.values[0].len()
     }
 
     /// Take what the forward pass of a net found that this one is the beginning of.
     pub fn take_forward(&mut self, deeper: &Self) {
         for column in FORWARD {
-            let depth = self.depth();
-            self.values[column].copy_from_slice(&deeper.values[column][..depth]);
+            let rows = self.rows();
+            self.values[column as usize].copy_from_slice(&deeper.values[column as usize][..rows]);
         }
     }
 
@@ -113,7 +143,7 @@ impl Columns {
     }
 
     /// Add to the sum over the steps of a tied net; gives the norm's square so far.
-    fn sum<T: Float>(&mut self, key: Key, values: &[T], exponent: i64) -> (f64, i64) {
+    fn sum<T: Float>(&mut self, key: TensorId, values: &[T], exponent: i64) -> (f64, i64) {
         let index = self.sums.iter().position(|(known, _)| *known == key).unwrap_or(self.sums.len());
         if index == self.sums.len() {
             self.sums.push((key, Tensor::zeros(values.len())));
@@ -123,11 +153,11 @@ impl Columns {
         (sum.sum_of_squares(), sum.exponent)
     }
 
-    /// Note where a value first was not finite; what lies behind it says nothing.
-    pub fn break_off(&mut self, layer: usize) {
+    /// Note the layer where a value first was not finite; what lies behind its rows says nothing.
+    pub fn break_off(&mut self, plan: &Plan, layer: usize) {
         self.first_nonfinite = Some(layer);
         for column in &mut self.values {
-            let behind = column.len().min(layer + 1);
+            let behind = column.len().min(plan.rows_up_to(layer));
             column[behind..].fill(f64::NAN);
         }
         self.log10_total = f64::NAN;
@@ -142,11 +172,11 @@ pub struct Buffers<F> {
     /// Gram matrix of the samples of a layer's input, if `by_gram`.
     gram: Matrix<F>,
     by_gram: bool,
-    /// The layer whose input that is.
-    level: usize,
-    /// The same of another input.
+    /// The number of the value that the Gram matrix is of.
+    value: usize,
+    /// Gram matrix of the samples of another input.
     other_gram: Matrix<F>,
-    /// The same of deltas.
+    /// Gram matrix of the samples of deltas.
     delta_gram: Matrix<F>,
     matrix: Matrix<F>,
     scratch: Matrix<F>,
@@ -162,7 +192,7 @@ impl<F> Default for Buffers<F> {
             near: Scaled::default(),
             gram: Matrix::default(),
             by_gram: false,
-            level: usize::MAX,
+            value: usize::MAX,
             other_gram: Matrix::default(),
             delta_gram: Matrix::default(),
             matrix: Matrix::default(),
@@ -189,9 +219,9 @@ pub struct Gauge<'b, F> {
 }
 
 impl<F: Float> Gauge<'_, F> {
-    fn set<const N: usize>(&mut self, layer: usize, values: [(usize, f64); N]) {
+    fn set<const N: usize>(&mut self, row: usize, values: [(Column, f64); N]) {
         for (column, value) in values {
-            self.columns.values[column][layer] = value;
+            self.columns.values[column as usize][row] = value;
         }
     }
 }
@@ -235,29 +265,41 @@ fn correlation<F: Float>(x: &Panels<F>, squares: &mut [f64], shift: i64, sums: &
     ((square - count) / (count * (count - 1.0))).clamp(-1.0, 1.0)
 }
 
+/// log10 of the root mean square of a batch; `sums` is reused.
+fn log10_rms_of<F: Float>(values: &Scaled<F>, sums: &mut Vec<f64>) -> f64 {
+    let (squares, shift) = squares(&values.panels, sums);
+    log10_rms(squares, values.panels.batch() * values.panels.features(), values.exponent + shift)
+}
+
 impl<F: Float> Watch<F> for Gauge<'_, F> {
-    fn mapped(&mut self, layer: usize, z: &Scaled<F>) -> bool {
+    fn z(&mut self, row: usize, z: &Scaled<F>) -> bool {
         let count = z.panels.batch() * z.panels.features();
         let Buffers { samples, features, .. } = &mut *self.buffers;
         let (squares, shift) = squares(&z.panels, samples);
         let correlation = correlation(&z.panels, samples, shift, features);
-        self.set(layer, [(0, log10_rms(squares, count, z.exponent + shift)), (7, correlation)]);
+        let rms = log10_rms(squares, count, z.exponent + shift);
+        self.set(row, [(Column::ZRms, rms), (Column::Correlation, correlation)]);
         squares.is_finite()
     }
 
-    fn bent(&mut self, layer: usize, slopes: &Panels<F>) {
-        let limit = SATURATED * self.plan.hidden[layer].shape.activation.steepest();
-        let saturated = slopes.count_below(F::of(limit));
-        self.set(layer, [(5, saturated as f64 / (slopes.batch() * slopes.features()) as f64)]);
+    fn phi(&mut self, row: usize, activation: &Activation, _: &Scaled<F>, _: &Scaled<F>, slopes: &Panels<F>) {
+        let saturated = slopes.count_below(F::of(SATURATED * activation.steepest()));
+        self.set(row, [(Column::Saturated, saturated as f64 / (slopes.batch() * slopes.features()) as f64)]);
     }
 
-    fn activated(&mut self, layer: usize, a: &Scaled<F>) -> bool {
+    fn a(&mut self, row: usize, a: &Scaled<F>) -> bool {
         let count = a.panels.batch() * a.panels.features();
         let Buffers { other, alive, .. } = &mut *self.buffers;
         let (squares, shift) = squares(&a.panels, other);
         let dead = a.panels.count_dead(alive) as f64 / a.panels.features() as f64;
-        self.set(layer, [(1, log10_rms(squares, count, a.exponent + shift)), (6, dead)]);
+        let rms = log10_rms(squares, count, a.exponent + shift);
+        self.set(row, [(Column::ARms, rms), (Column::Dead, dead)]);
         squares.is_finite()
+    }
+
+    fn h(&mut self, row: usize, h: &Scaled<F>) {
+        let rms = log10_rms_of(h, &mut self.buffers.other);
+        self.set(row, [(Column::HRms, rms)]);
     }
 }
 
@@ -273,8 +315,8 @@ impl<F: Float> Gauge<'_, F> {
     /// With `G = H H^T` over the samples, both the rank (`tr(G)^2 / |G|^2`) and `|dL/dW|^2 = sum of G * (D D^T)`
     /// (facts: I2) cost far less than a weight gradient, unless the batch is large.
     pub fn input(&mut self, layer: usize, input: &Scaled<F>) {
-        let Buffers { near, gram: kept, by_gram, level, matrix, scratch, .. } = &mut *self.buffers;
-        *level = layer;
+        let Buffers { near, gram: kept, by_gram, value, matrix, scratch, .. } = &mut *self.buffers;
+        *value = self.plan.value(layer);
         let input = input.near_one(near);
         *by_gram = input.panels.batch() <= 2 * input.panels.features();
         let (trace, squares) = if *by_gram {
@@ -288,7 +330,7 @@ impl<F: Float> Gauge<'_, F> {
             (matrix.trace(), matrix.sum_of_squares(1.0))
         };
         if let Some(before) = layer.checked_sub(1) {
-            self.set(before, [(8, trace * trace / squares)]);
+            self.set(self.plan.rows_up_to(before) - 1, [(Column::EffectiveRank, trace * trace / squares)]);
         }
     }
 }
@@ -305,11 +347,11 @@ fn log10_hypot(one: f64, two: f64) -> f64 {
 impl<F: Float> Gauge<'_, F> {
     /// Squared norms of a map's weight gradient: of the whole, and summed over its samples' shares. Both are over
     /// `4^(delta.exponent + input.exponent)`, `near` being the input.
-    fn weight_gradient(&mut self, which: Which, delta: &Scaled<F>, near: &Scaled<F>, level: Option<usize>) -> [f64; 2] {
+    fn weight_gradient(&mut self, owner: Owner, delta: &Scaled<F>, near: &Scaled<F>, value: Option<usize>) -> [f64; 2] {
         let Buffers {
             gram: input_gram,
             by_gram,
-            level: kept,
+            value: kept,
             other_gram,
             delta_gram,
             matrix,
@@ -318,10 +360,10 @@ impl<F: Float> Gauge<'_, F> {
             other,
             ..
         } = &mut *self.buffers;
-        let linear = self.weights.linear(which);
+        let linear = self.weights.linear(self.plan, owner);
         let explicit = self.plan.tied() || linear.transformed.is_some();
         let mut by_gram = *by_gram && !explicit;
-        let input_gram = if level == Some(*kept) {
+        let input_gram = if value == Some(*kept) {
             input_gram
         } else {
             by_gram = !explicit && delta.panels.batch() <= 2 * near.panels.features();
@@ -345,11 +387,11 @@ impl<F: Float> Gauge<'_, F> {
         }
         let mut gradient = matrix.to_rows();
         linear.gradient_of_parameters(&mut gradient);
-        if self.plan.tied() && which != Which::Readout {
-            let key = Key::Weight(which.of_first_step());
-            let (squares, exponent) = self.columns.sum(key, &gradient, delta.exponent + near.exponent);
-            if let Which::Hidden(layer) = which {
-                self.set(layer, [(SUMMED, log10_rms(squares, 1, exponent))]);
+        if self.plan.tied() && owner.module != Module::Readout {
+            let exponent = delta.exponent + near.exponent;
+            let (squares, exponent) = self.columns.sum(owner.tensor(Which::Weight), &gradient, exponent);
+            if owner.module == Module::Layers {
+                self.set(owner.row, [(Column::SummedWeightNorm, log10_rms(squares, 1, exponent))]);
             }
         }
         [gradient.iter().map(|g| g.wide() * g.wide()).sum(), each]
@@ -357,7 +399,7 @@ impl<F: Float> Gauge<'_, F> {
 }
 
 impl<F: Float> Collect<F> for Gauge<'_, F> {
-    fn map(&mut self, which: Which, delta: &Scaled<F>, input: &Scaled<F>) {
+    fn map(&mut self, owner: Owner, delta: &Scaled<F>, input: &Scaled<F>, value: Option<usize>) {
         let Buffers { near, samples, other, features, .. } = &mut *self.buffers;
         let batch = delta.panels.batch();
         let squares = delta.panels.squares(1.0, samples);
@@ -367,24 +409,17 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         let bias = features.iter().map(|b| b * b).sum::<f64>();
         let mut near = std::mem::take(near);
         let input = input.near_one(&mut near);
-        let hidden = &self.plan.hidden;
-        let (layer, level) = match which {
-            Which::Hidden(layer) => (layer, (hidden[layer].shape.order != Order::Pre).then_some(layer)),
-            Which::Gate(layer) => (layer, hidden[layer].shape.from),
-            Which::Input(layer) => (layer, None),
-            Which::Readout => (hidden.len(), Some(hidden.len())),
-        };
-        let [weight, each] = self.weight_gradient(which, delta, input, level);
+        let [weight, each] = self.weight_gradient(owner, delta, input, value);
         if !(squares.is_finite() && weight.is_finite()) {
-            self.columns.first_nonfinite.get_or_insert(layer);
+            self.columns.first_nonfinite.get_or_insert(owner.layer);
         }
         let exponent = delta.exponent + input.exponent;
         self.buffers.near = near;
-        let biased = self.plan.map(which).is_some_and(|map| map.bias.is_some());
-        if self.plan.tied() && which != Which::Readout {
+        let biased = self.plan.parameters(owner.layer, owner.index).linear().bias.is_some();
+        if self.plan.tied() && owner.module != Module::Readout {
             if biased {
                 let features = std::mem::take(&mut self.buffers.features);
-                self.columns.sum(Key::Bias(which.of_first_step()), &features, delta.exponent);
+                self.columns.sum(owner.tensor(Which::Bias), &features, delta.exponent);
                 self.buffers.features = features;
             }
         } else {
@@ -394,44 +429,47 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
             }
         }
         let (weight, bias) = (log10_rms(weight, 1, exponent), log10_rms(bias, 1, delta.exponent));
-        match which {
-            Which::Hidden(_) => {
+        match owner.module {
+            Module::Layers => {
                 let Buffers { samples, other, .. } = &mut *self.buffers;
                 let correlation = correlation(&delta.panels, samples, 0, other);
                 self.set(
-                    layer,
+                    owner.row,
                     [
-                        (2, log10_rms(squares, batch * delta.panels.features(), delta.exponent)),
-                        (3, weight),
-                        (4, bias),
-                        (9, log10_rms(each, batch, exponent)),
-                        (GRADIENT_CORRELATION, correlation),
+                        (Column::DeltaRms, log10_rms(squares, batch * delta.panels.features(), delta.exponent)),
+                        (Column::WeightNorm, weight),
+                        (Column::BiasNorm, bias),
+                        (Column::SampleWeightRms, log10_rms(each, batch, exponent)),
+                        (Column::GradientCorrelation, correlation),
                     ],
                 );
             }
-            Which::Gate(_) => self.set(layer, [(GATE, log10_hypot(weight, bias))]),
-            Which::Input(_) | Which::Readout => (),
+            Module::Gates => self.set(owner.row, [(Column::GateNorm, log10_hypot(weight, bias))]),
+            _ => (),
         }
     }
 
-    fn vector(&mut self, key: Key, values: &[f64], exponent: i64) {
-        let (column, layer) = match key {
-            Key::NormWeight(layer) | Key::NormBias(layer) => (AFFINE, layer),
-            Key::Slope(layer) => (SLOPE, layer),
-            Key::Alpha(layer) => (GATE, layer),
-            // These come as maps.
-            Key::Weight(_) | Key::Bias(_) => return,
+    fn vector(&mut self, owner: Owner, which: Which, values: &[f64], exponent: i64) {
+        let column = match owner.module {
+            Module::Norms => Column::AffineNorm,
+            Module::Activations => Column::SlopeNorm,
+            _ => Column::GateNorm,
         };
         let squares = values.iter().map(|v| v * v).sum::<f64>();
         if !squares.is_finite() {
-            self.columns.first_nonfinite.get_or_insert(layer);
+            self.columns.first_nonfinite.get_or_insert(owner.layer);
         }
         if self.plan.tied() {
-            self.columns.sum(key.of_first_step(), values, exponent);
+            self.columns.sum(owner.tensor(which), values, exponent);
         } else {
             self.columns.total.add(squares, 2 * exponent);
         }
-        let norm = log10_hypot(self.columns.values[column][layer], log10_rms(squares, 1, exponent));
-        self.set(layer, [(column, norm)]);
+        let norm = log10_hypot(self.columns.values[column as usize][owner.row], log10_rms(squares, 1, exponent));
+        self.set(owner.row, [(column, norm)]);
+    }
+
+    fn dh(&mut self, row: usize, dh: &Scaled<F>) {
+        let rms = log10_rms_of(dh, &mut self.buffers.other);
+        self.set(row, [(Column::DhRms, rms)]);
     }
 }

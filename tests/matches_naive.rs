@@ -9,12 +9,13 @@ use vgcore::gradcheck::gradcheck;
 use vgcore::gradients::{Start, gradients, output};
 use vgcore::init::Init;
 use vgcore::kernel::Tensor;
-use vgcore::naive::{self, Pass, Rows, Tensors, rows};
-use vgcore::plan::Plan;
+use vgcore::naive::{self, Net, Pass, Rows, Tensors, part, rows};
+use vgcore::part::Part;
+use vgcore::plan::{Plan, Quantity};
 use vgcore::rng::{Role, Stream};
 use vgcore::run::{Job, drawn, probe};
 use vgcore::simd::Float;
-use vgcore::spec::{BranchScale, Layer, PerLayer, Request, Spec};
+use vgcore::spec::{BranchScale, PerLayer, Request, Spec};
 use vgcore::stats::{COLUMNS, Columns};
 use vgcore::weights::Weights;
 
@@ -188,10 +189,11 @@ fn well_conditioned(spec: &Spec) -> bool {
         row.iter().all(|v| *v == 0.0) || row.iter().any(|v| (v - mean).abs() > 1e-4 * mean.abs())
     };
     let of_samples = spec.norm.is_some_and(|norm| norm.needs_samples());
-    pass.steps.iter().all(|step| {
-        let normed = if of_samples { naive::transposed(&step.unnormed) } else { step.unnormed.clone() };
-        let size = norm(&flat(&step.a));
-        (size == 0.0 || (1e-6..1e6).contains(&size)) && normed.iter().all(differ)
+    (0..spec.depth).all(|layer| {
+        let size = norm(&flat(pass.shown(&twins.plan, layer, Quantity::A)));
+        let unnormed = pass.got(&twins.plan, layer).filter(|(part, _)| matches!(part, Part::Norm(_)));
+        let mut normed = unnormed.map(|(_, z)| if of_samples { naive::transposed(z) } else { z.clone() });
+        (size == 0.0 || (1e-6..1e6).contains(&size)) && normed.all(|z| z.iter().all(differ))
     })
 }
 
@@ -216,8 +218,6 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
 
 /// A net in both worlds.
 struct Twins<F> {
-    spec: Spec,
-    layers: Vec<Layer>,
     plan: Plan,
     weights: Weights<F>,
     state: Tensors,
@@ -230,17 +230,22 @@ impl<F: Float> Twins<F> {
         let wide = |values: Vec<F>| values.into_iter().map(Float::wide).collect::<Vec<_>>();
         let names = plan.tensors().into_iter().map(|(_, name, _)| name);
         let state = names.zip(weights.tensors(&plan).into_iter().map(wide)).collect();
-        Self { spec: spec.clone(), layers: spec.layers().unwrap(), plan, weights, state }
+        Self { plan, weights, state }
+    }
+
+    fn net(&self) -> Net<'_> {
+        Net { plan: &self.plan, state: &self.state }
     }
 
     fn forward(&self, x: &Rows) -> Pass {
-        naive::forward(&self.spec, &self.layers, &self.state, x)
+        naive::forward(&self.net(), x)
     }
 
     /// Does a number that is but rounding, as of a sum that cancels, stand at a kink? It may fall to either side.
     fn undecided(&self, pass: &Pass) -> bool {
-        self.layers.iter().zip(&pass.steps).any(|(shape, step)| {
-            let (kinks, z) = (shape.activation.kinks(), flat(&step.bent));
+        (0..self.plan.depth()).flat_map(|layer| pass.got(&self.plan, layer)).any(|(part, got)| {
+            let Part::Phi(phi) = part else { return false };
+            let (kinks, z) = (phi.activation.kinks(), flat(got));
             let largest = z.iter().fold(0.0, |m: f64, z| m.max(z.abs()));
             let near = |z: f64| kinks.iter().any(|kink| z != *kink && (z - kink).abs() < 1e-13 * largest);
             z.into_iter().any(near)
@@ -248,7 +253,7 @@ impl<F: Float> Twins<F> {
     }
 
     fn backward(&self, x: &Rows, pass: &Pass, cotangent: &Rows) -> naive::Gradients {
-        naive::backward(&self.spec, &self.layers, &self.state, x, pass, cotangent)
+        naive::backward(&self.net(), x, pass, cotangent)
     }
 }
 
@@ -276,7 +281,7 @@ fn compare<F: Float>(spec: &Spec, batch: usize, tolerance: f64) {
     }
     let expected = twins.backward(&wide_x, &pass, &rows(&cotangent, plan.output()));
     let y = output(plan, weights, &x, &Cancel::default()).unwrap();
-    let gap = distance(&y, &flat(&pass.y));
+    let gap = distance(&y, &flat(pass.y()));
     assert!(gap < tolerance, "output: {gap:e}");
     let found = gradients(plan, weights, &x, &Start::Cotangent(cotangent), 2, |_| (), &Cancel::default()).unwrap();
     let names = plan.tensors().into_iter().map(|(_, name, _)| name).collect::<Vec<_>>();
@@ -321,6 +326,16 @@ fn participation_ratio(h: &Rows) -> f64 {
     trace * trace / h.iter().flat_map(|a| h.iter().map(move |b| dot(a, b).powi(2))).sum::<f64>()
 }
 
+/// Does a stream begin with this layer?
+fn opens(plan: &Plan, layer: usize) -> bool {
+    plan.layers[layer].parts.iter().any(|placed| matches!(placed.part, Part::Keep(_)))
+}
+
+/// Does the stream that begins with a layer end up to another?
+fn closed(plan: &Plan, first: usize, last: usize) -> bool {
+    plan.layers[first..=last].iter().flat_map(|l| &l.parts).any(|placed| matches!(placed.part, Part::Join(_)))
+}
+
 /// Every column of a probe by its definition, from the oracle on the same samples and cotangent, and the norm of all
 /// gradients together; nothing where a kink leaves them open.
 fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Vec<f64>>, f64)> {
@@ -337,45 +352,52 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Ve
     }
     let all = twins.backward(&x, &pass, &cotangent);
     let log10_rms = |rows: &Rows| norm(&flat(rows)).log10() - 0.5 * ((rows.len() * rows[0].len()) as f64).log10();
-    let log10_norm = |tensors: &Tensors, layer: usize, names: &[(&str, &str)]| {
-        let found = names.iter().filter_map(|(module, name)| tensors.get(&naive::name(spec, module, layer, name)));
-        let found = found.collect::<Vec<_>>();
-        if found.is_empty() {
-            f64::NAN
-        } else {
-            norm(&found.into_iter().flatten().copied().collect::<Vec<_>>()).log10()
-        }
+    let log10_norm = |tensors: &Tensors, modules: &[&str], which: &str| {
+        let wanted = |name: &&String| modules.iter().any(|module| name.starts_with(module)) && name.ends_with(which);
+        let names = tensors.keys().filter(wanted).collect::<Vec<_>>();
+        let all = names.iter().flat_map(|name| &tensors[*name]).copied().collect::<Vec<_>>();
+        if names.is_empty() { f64::NAN } else { norm(&all).log10() }
     };
     let column = |layer: usize| {
-        let (step, found, shape) = (&pass.steps[layer], &all.steps[layer], &twins.layers[layer]);
-        let activation = naive::activation(spec, &twins.state, layer, shape);
-        let slopes = flat(&naive::slopes(&activation, &step.bent, naive::slope));
+        let (found, parts) = (&all.steps[layer], || pass.got(plan, layer));
+        let phi = parts().find_map(|(part, got)| if let Part::Phi(phi) = part { Some((phi, got)) } else { None });
+        let (phi, activation_input) = phi.unwrap();
+        let (_, map_input) = parts().find(|(part, _)| matches!(part, Part::Map(_))).unwrap();
+        let (z, a) = (pass.shown(plan, layer, Quantity::Z), pass.shown(plan, layer, Quantity::A));
+        let activation = part::activation(&twins.net(), layer, phi);
+        let slopes = flat(&part::slopes(&activation, activation_input, part::slope));
         let flatter = slopes.iter().filter(|slope| slope.abs() < 0.01 * activation.steepest()).count();
-        let dead = (0..step.a[0].len()).filter(|&unit| step.a.iter().all(|a| a[unit] == 0.0)).count();
+        let dead = (0..a[0].len()).filter(|&unit| a.iter().all(|a| a[unit] == 0.0)).count();
         let square = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>();
-        let shares = step.mapped.iter().zip(&all.preactivations[layer]).map(|(h, d)| square(h) * square(d));
+        let shares = map_input.iter().zip(&all.preactivations[layer]).map(|(h, d)| square(h) * square(d));
         let summed = || {
-            let mut sum = vec![0.0; found[&naive::name(spec, "layers", layer, "weight")].len()];
-            let later = all.steps[layer..].iter().map(|found| &found["layers.0.weight"]);
+            let mut sum = vec![0.0; found["layers.0.weight"].len()];
+            let later = all.steps[layer..spec.depth].iter().map(|found| &found["layers.0.weight"]);
             later.for_each(|dw| sum.iter_mut().zip(dw).for_each(|(sum, dw)| *sum += dw));
             norm(&sum).log10()
         };
+        let h = &pass.values[plan.layers[layer].output];
+        // A stream goes around the layers of a block; behind the last of them, and outside of any, it is all there is.
+        let behind = || layer + 1 == spec.depth || !(0..=layer).any(|l| opens(plan, l) && !closed(plan, l, layer));
+        let stream = |rows: &Rows| if spec.skip.is_some() && behind() { log10_rms(rows) } else { f64::NAN };
         vec![
-            log10_rms(&step.z),
-            log10_rms(&step.a),
+            log10_rms(z),
+            log10_rms(a),
             log10_rms(&all.preactivations[layer]),
-            log10_norm(found, layer, &[("layers", "weight")]),
-            log10_norm(found, layer, &[("layers", "bias")]),
+            log10_norm(found, &["layers"], "weight"),
+            log10_norm(found, &["layers"], "bias"),
             flatter as f64 / slopes.len() as f64,
-            dead as f64 / step.a[0].len() as f64,
-            mean_cosine(&step.z),
-            participation_ratio(&pass.inputs[layer + 1]),
+            dead as f64 / a[0].len() as f64,
+            mean_cosine(z),
+            participation_ratio(h),
             0.5 * (shares.sum::<f64>() / batch as f64).log10(),
-            log10_norm(found, layer, &[("norms", "weight"), ("norms", "bias")]),
-            log10_norm(found, layer, &[("activations", "weight")]),
-            log10_norm(found, layer, &[("gates", "weight"), ("gates", "bias"), ("skips", "weight")]),
+            log10_norm(found, &["norms"], ""),
+            log10_norm(found, &["activations"], ""),
+            log10_norm(found, &["gates", "skips"], ""),
             if spec.tied && spec.depth > 1 { summed() } else { f64::NAN },
             mean_cosine(&all.preactivations[layer]),
+            stream(h),
+            stream(&all.outputs[layer]),
         ]
     };
     let total = norm(&all.tensors.values().flatten().copied().collect::<Vec<_>>()).log10();

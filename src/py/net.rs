@@ -249,8 +249,8 @@ fn all_gradients<'py, F: Float + Element>(
         parameters.set_item(name, array(py, tensor.values, &shape)?)?;
     }
     result.set_item("parameters", parameters)?;
-    let shaped = preactivations.into_iter().zip(&plan.hidden);
-    let shaped = shaped.map(|(z, hidden)| array(py, z.values, &[batch, hidden.shape.width]));
+    let shaped = preactivations.into_iter().zip(&plan.rows);
+    let shaped = shaped.map(|(z, width)| array(py, z.values, &[batch, *width]));
     result.set_item("preactivations", PyList::new(py, shaped.collect::<PyResult<Vec<_>>>()?)?)?;
     let shape = steps.map_or(vec![batch, plan.columns], |[count, columns]| vec![batch, count, columns]);
     result.set_item("input", array::<F>(py, input.spelled_out(), &shape)?)?;

@@ -3,9 +3,9 @@
 use super::spec::spec_of;
 use crate::distribution::Distribution;
 use crate::init::Init;
-use crate::plan::{Map, Plan, Which};
-use crate::skip::Order;
-use crate::spec::{Layer, Spec};
+use crate::part::{LinearPlan, Part};
+use crate::plan::{Layer, Plan};
+use crate::skip;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -14,22 +14,12 @@ use pyo3::types::{PyDict, PyList};
 pub fn plan<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let (py, spec) = (spec.py(), spec_of(spec)?);
     let plan = Plan::new(&spec);
-    let map = |which| plan.map(which).map(|map| map_of(py, map)).transpose();
-    let layers = plan.hidden.iter().enumerate().map(|(index, hidden)| {
-        let (shape, layer) = (&hidden.shape, PyDict::new(py));
-        layer.set_item("input", shape.input)?;
-        layer.set_item("width", shape.width)?;
-        layer.set_item("output", shape.output)?;
-        layer.set_item("activation", shape.activation.text())?;
-        layer.set_item("parts", parts(&spec, shape))?;
-        layer.set_item("source", shape.from)?;
-        layer.set_item("map", map(Which::Hidden(index))?)?;
-        layer.set_item("gate", if shape.from.is_some() { map(Which::Gate(index))? } else { None })?;
-        Ok(layer)
-    });
+    let (hidden, readout) = plan.layers.split_at(plan.depth());
+    let layers = hidden.iter().map(|layer| layer_of(py, &plan, layer)).collect::<PyResult<Vec<_>>>()?;
+    let readout = readout.first().map(|layer| map_of(py, plan.slots[layer.slot][0].linear()));
     let result = PyDict::new(py);
-    result.set_item("layers", PyList::new(py, layers.collect::<PyResult<Vec<_>>>()?)?)?;
-    result.set_item("readout", map(Which::Readout)?)?;
+    result.set_item("layers", PyList::new(py, layers)?)?;
+    result.set_item("readout", readout.transpose()?)?;
     result.set_item("columns", plan.columns)?;
     result.set_item("outputs", plan.output())?;
     result.set_item("branch_scale", spec.branch_scale)?;
@@ -38,21 +28,48 @@ pub fn plan<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     Ok(result)
 }
 
-/// The parts of a layer, in order.
-fn parts(spec: &Spec, layer: &Layer) -> Vec<&'static str> {
-    let (norm, join) = (spec.norm.map(|_| "norm"), layer.from.map(|_| "join"));
-    let (before, after) = if spec.post_norm { (None, norm) } else { (norm, None) };
-    let (map, activation) = (Some("map"), Some("activation"));
-    let order = match layer.order {
-        Order::Pre => [before, activation, after, map, join],
-        Order::Post => [map, before, join, activation, after],
-        Order::After | Order::Linear => [map, before, activation, after, join],
-    };
-    order.into_iter().flatten().collect()
+/// A layer: features, parts in order, and what each of them is.
+fn layer_of<'py>(py: Python<'py>, plan: &Plan, layer: &Layer) -> PyResult<Bound<'py, PyDict>> {
+    let result = PyDict::new(py);
+    result.set_item("input", plan.values[layer.input])?;
+    result.set_item("output", plan.values[layer.output])?;
+    result.set_item("parts", layer.parts.iter().filter_map(|placed| name(&placed.part)).collect::<Vec<_>>())?;
+    let (mut source, mut gate) = (None, None);
+    for placed in &layer.parts {
+        match &placed.part {
+            Part::Map(map) => {
+                result.set_item("width", placed.features.1)?;
+                result.set_item("map", map_of(py, plan.slots[layer.slot][map.own].linear())?)?;
+            }
+            Part::Phi(phi) => result.set_item("activation", phi.activation.text())?,
+            Part::Join(join) => {
+                // Layers get values in ascending order.
+                source = plan.layers.binary_search_by_key(&placed.around, |layer| layer.input).ok();
+                if join.way == skip::Join::Gate {
+                    gate = Some(map_of(py, plan.slots[layer.slot][join.learned].linear())?);
+                }
+            }
+            Part::Norm(_) | Part::Keep(_) => (),
+        }
+    }
+    result.set_item("source", source)?;
+    result.set_item("gate", gate)?;
+    Ok(result)
+}
+
+/// The name of a part; the beginning of a stream is told by the `source` of its join.
+fn name(part: &Part) -> Option<&'static str> {
+    match part {
+        Part::Map(_) => Some("map"),
+        Part::Norm(_) => Some("norm"),
+        Part::Phi(_) => Some("activation"),
+        Part::Join(_) => Some("join"),
+        Part::Keep(_) => None,
+    }
 }
 
 /// A linear map: its fans, and the law of its weights and biases with mean and variance.
-fn map_of<'py>(py: Python<'py>, map: &Map) -> PyResult<Bound<'py, PyDict>> {
+fn map_of<'py>(py: Python<'py>, map: &LinearPlan) -> PyResult<Bound<'py, PyDict>> {
     let result = PyDict::new(py);
     let bias = map.bias.unwrap_or(Distribution::Constant(0.0));
     let [mean, variance] = map.weight.moments(map.fan_out, map.fan_in);

@@ -84,6 +84,9 @@ class Probe:
         log10_summed_wgrad_norm: Frobenius norm of dL/dW summed over this step and all later ones of a tied net, whose
             other columns are the shares of its steps. The first step's is backpropagation through time.
         effective_rank: Participation ratio (tr G)^2 / |G|_F^2 of the samples' Gram matrix G of h.
+        log10_h_rms: Root mean square of the residual stream h behind a layer, in a net with skips; nan without one, and
+            for a layer within a block, which the stream passes by.
+        log10_dh_rms: Root mean square of the whole gradient dL/dh of that stream, through the next block and around it.
         first_nonfinite: Layer where a value first was not finite, depth for readout or loss, -1 for none; `(seeds,)`.
         log10_total_grad_norm: Norm of the gradients of all parameters together, the readout's too: what clipping by a
             global norm looks at; nan after a value that is not finite. `(seeds,)`.
@@ -109,6 +112,8 @@ class Probe:
     log10_slope_grad_norm: Floats
     log10_gate_grad_norm: Floats
     log10_summed_wgrad_norm: Floats
+    log10_h_rms: Floats
+    log10_dh_rms: Floats
     first_nonfinite: NDArray[np.int64]
     log10_total_grad_norm: Floats
 

@@ -1,11 +1,15 @@
 //! The validated description of a net and of a job: the one place that rejects input.
 
-use crate::activation::{Activation, Shape};
+mod mlp;
+
+pub use mlp::LayerShape;
+
+use crate::activation::Activation;
 use crate::error::{Error, Result};
-use crate::init::{Init, Place};
+use crate::init::Init;
 use crate::norm::Norm;
 use crate::signature::Call;
-use crate::skip::{Join, Order, Skip};
+use crate::skip::{Join, Skip};
 use crate::transform::Transform;
 
 /// The deepest net that is accepted.
@@ -164,25 +168,6 @@ pub struct Spec {
     pub fed: bool,
 }
 
-/// The shape of a hidden layer, and where its parts stand.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Layer {
-    /// Features that come in.
-    pub input: usize,
-    /// Columns of the weights: those features, or what an activation before the map makes of them.
-    pub fan_in: usize,
-    /// Rows of the weights: features of `z`.
-    pub width: usize,
-    /// Features that go out.
-    pub output: usize,
-    /// The activation; linear in the last layer of a block of order `linear`.
-    pub activation: Activation,
-    /// Where the activation stands: `Pre` before the map, `Post` after the sum with what went around the block.
-    pub order: Order,
-    /// The first layer of the block whose skip ends here.
-    pub from: Option<usize>,
-}
-
 /// An integer between two bounds.
 pub fn integer(name: &str, given: i128, low: u64, high: u64) -> Result<u64> {
     let fits = u64::try_from(given).ok().filter(|v| (low..=high).contains(v));
@@ -247,82 +232,9 @@ impl Spec {
         Ok(spec)
     }
 
-    /// What the first layer takes beside its own input: a recurrent net that is fed starts from zeros.
-    fn first_input(&self) -> usize {
-        let width = *self.width.at(0);
-        match self.skip.map(|skip| skip.order()) {
-            _ if !self.fed => self.in_features,
-            // A step gives what its map does, bent before it or not at all.
-            Some(Order::Pre | Order::Linear) => width,
-            _ => self.activation.at(0).outputs(width),
-        }
-    }
-
     /// Columns of the samples: every step's input where each layer gets one.
     pub fn columns(&self) -> usize {
         self.in_features * if self.fed { self.depth } else { 1 }
-    }
-
-    /// The shapes of the hidden layers, input side first.
-    pub fn layers(&self) -> Result<Vec<Layer>> {
-        let (mut all, mut input) = (Vec::with_capacity(self.depth), self.first_input());
-        let Some(skip) = self.skip else {
-            for layer in 0..self.depth {
-                all.push(self.layer(layer, input, Order::After, None)?);
-                input = all[layer].output;
-            }
-            return Ok(all);
-        };
-        for start in (0..self.depth).step_by(self.block) {
-            let end = start + self.block - 1;
-            for layer in start..=end {
-                let from = (layer == end).then_some(start);
-                all.push(self.layer(layer, all.last().map_or(input, |l: &Layer| l.output), skip.order(), from)?);
-            }
-            let last = all[end];
-            let joined = if skip.order() == Order::Post { last.width } else { last.output };
-            if skip.join() == Join::Concatenate {
-                all[end].output += input;
-            } else if joined != input && start == 0 {
-                // A first block that changes the number of features has no skip: its layers are as without one.
-                all.clear();
-                for layer in start..=end {
-                    let input = all.last().map_or(input, |l: &Layer| l.output);
-                    all.push(self.layer(layer, input, Order::After, None)?);
-                }
-            } else if joined != input {
-                return Err(Error::Value(format!(
-                    "a {} skip needs as many features at both ends of a block, got {input} before layer {start} and \
-                     {joined} after layer {end}, whose width[{end}]={}; make them equal or use skip=None",
-                    skip.signature().name,
-                    last.width
-                )));
-            }
-            input = all[end].output;
-        }
-        Ok(all)
-    }
-
-    /// One layer by itself; a block that ends here begins at `from`.
-    fn layer(&self, index: usize, input: usize, order: Order, from: Option<usize>) -> Result<Layer> {
-        let width = *self.width.at(index);
-        // The last layer of a block of this order has no activation, and one in the middle of a block stands as ever.
-        let (activation, order) = match (order, from) {
-            (Order::Linear, Some(_)) => (Activation::linear(), Order::After),
-            (Order::Linear | Order::Post, None) => (*self.activation.at(index), Order::After),
-            (order, _) => (*self.activation.at(index), order),
-        };
-        let bent = if order == Order::Pre { input } else { width };
-        if activation.shape() == Shape::Gated && !bent.is_multiple_of(2) {
-            return Err(Error::value(
-                &format!("width of a layer with activation '{}'", activation.text()),
-                "even, for half of its units are gates",
-                bent,
-            ));
-        }
-        let outputs = activation.outputs(bent);
-        let (fan_in, output) = if order == Order::Pre { (outputs, width) } else { (input, outputs) };
-        Ok(Layer { input, fan_in, width, output, activation, order, from })
     }
 
     /// Columns of the output.
@@ -353,7 +265,7 @@ impl Spec {
     }
 
     /// Layers that share their parameters must have one shape.
-    fn check_ties(&self, layers: &[Layer]) -> Result<()> {
+    fn check_ties(&self, layers: &[LayerShape]) -> Result<()> {
         if !self.tied {
             let message = "inputs='every' goes with tied=True: a recurrent net takes an input at every step";
             return if self.fed { Err(Error::Value(message.to_owned())) } else { Ok(()) };
@@ -372,7 +284,7 @@ impl Spec {
         same("init", self.init.values().iter().take(self.depth).all(|init| init == self.init.at(0)))?;
         let (first, names) = (layers[0], "with tied=True, whose layers share one weight matrix");
         let differs =
-            |layer: &&Layer| (layer.fan_in, layer.width, layer.output) != (first.fan_in, first.width, first.input);
+            |layer: &&LayerShape| (layer.fan_in, layer.width, layer.output) != (first.fan_in, first.width, first.input);
         match layers.iter().find(differs) {
             None => Ok(()),
             Some(layer) if layer.fan_in != first.fan_in || layer.width != first.width => {
@@ -386,34 +298,8 @@ impl Spec {
         }
     }
 
-    /// The init of a hidden layer's map, or the readout's.
-    pub fn init_of(&self, layer: Option<usize>) -> &Init {
-        match &self.init {
-            PerLayer::All(init) => init,
-            PerLayer::Each(inits) => &inits[layer.unwrap_or(self.depth)],
-        }
-    }
-
-    /// Where a hidden layer's map stands, or the readout's.
-    pub fn place<'s>(&self, layers: &'s [Layer], layer: Option<usize>) -> Place<'s> {
-        let scales = |skip: &Skip| matches!(skip.join(), Join::Add | Join::Learned);
-        let branches = self.skip.filter(scales);
-        let end = |layer: usize| layer - layer % self.block + self.block - 1;
-        let branch = layer.filter(|&layer| branches.is_some() && layers[end(layer)].from.is_some());
-        Place {
-            fan_in: layer.map_or_else(|| layers[self.depth - 1].output, |layer| layers[layer].fan_in),
-            fan_out: layer.map_or_else(|| self.out_features.unwrap_or_default(), |layer| layers[layer].width),
-            depth: self.depth,
-            layer,
-            blocks: branches.map_or(self.depth, |_| self.depth / self.block),
-            block: branch.map_or(0, |_| self.block),
-            ends_branch: branch.is_some_and(|layer| layer == end(layer)),
-            activation: layer.map(|layer| &layers[layer].activation),
-        }
-    }
-
     /// Some inits have no numbers for some layers.
-    fn check_inits(&self, layers: &[Layer]) -> Result<()> {
+    fn check_inits(&self, layers: &[LayerShape]) -> Result<()> {
         let readout = self.out_features.map(|_| None);
         let every = (0..self.depth).map(Some).chain(readout);
         every.into_iter().try_for_each(|layer| self.init_of(layer).check(&self.place(layers, layer)))?;
@@ -517,6 +403,7 @@ fn branch_scale(given: &BranchScale, depth: usize, block: usize) -> Result<f64> 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::skip::Order;
 
     fn one(text: &str) -> PerLayer<String> {
         PerLayer::All(text.to_owned())

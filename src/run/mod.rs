@@ -1,23 +1,23 @@
 //! Many runs in parallel, one reused workspace a worker.
 
-use crate::backward::{self, Signal, layer};
+mod family;
+mod pass;
+
 use crate::calibrate::{calibrated, factor};
 use crate::data::Data;
 use crate::error::{Cancel, Result};
-use crate::forward::{self, Trace, activation_of, forward};
-use crate::gradients::Start;
-use crate::kernel::Scaled;
+use crate::forward::{Trace, forward};
 use crate::loss::{Loss, Targets};
 use crate::memory::{available_memory, check_memory};
 use crate::plan::Plan;
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
 use crate::spec::Spec;
-use crate::stats::{Buffers, COLUMNS, Columns, Gauge};
+use crate::stats::{COLUMNS, Columns};
 use crate::threads::share;
-use crate::weights::{Units, Weights};
-use std::borrow::Cow;
-use std::collections::HashMap;
+use crate::weights::Weights;
+use family::{Family, families};
+use pass::{Workspace, run};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -43,15 +43,10 @@ pub struct Job<F> {
 }
 
 impl<F: Float> Job<F> {
-    /// The plan of a cell. Given numbers stay as they are, whatever the data are, and learned slopes are known.
+    /// The plan of a cell. Given numbers stay as they are, whatever the data are.
     fn plan(&self, cell: usize) -> Plan {
         let mut plan = Plan::new(&self.specs[cell]);
-        if let Some(weights) = &self.given {
-            plan.calibrates = false;
-            for (layer, hidden) in plan.hidden.iter_mut().enumerate() {
-                hidden.shape.activation = activation_of(&hidden.shape, weights.layer(layer));
-            }
-        }
+        plan.calibrates &= self.given.is_none();
         plan
     }
 
@@ -61,114 +56,8 @@ impl<F: Float> Job<F> {
     }
 }
 
-/// What a worker reuses from run to run.
-struct Workspace<F> {
-    /// Threads of a run: more than one where there are fewer runs than threads.
-    threads: usize,
-    units: Units<F>,
-    weights: Weights<F>,
-    trace: Trace<F>,
-    /// Inputs of the segments of a deep net.
-    checkpoints: Vec<Scaled<F>>,
-    /// The backward pass of each cell.
-    signals: Vec<Signal<F>>,
-    /// What a readout gives.
-    output: Scaled<F>,
-    buffers: Buffers<F>,
-}
-
-impl<F: Float> Workspace<F> {
-    /// A workspace for runs of so many threads each, that keeps so many bytes of unit normals.
-    fn new(threads: usize, units: usize) -> Self {
-        Self {
-            threads,
-            units: Units::with_room(units),
-            weights: Weights::default(),
-            trace: Trace::default(),
-            checkpoints: Vec::new(),
-            signals: Vec::new(),
-            output: Scaled::default(),
-            buffers: Buffers::default(),
-        }
-    }
-}
-
 /// Bytes of unit normals that a worker keeps from family to family: about its share of the last-level cache.
 const UNITS: usize = 16 << 20;
-
-/// Cells that differ in depth alone, the deepest first: each is the beginning of the deepest net.
-struct Family {
-    /// Indices of the cells.
-    cells: Vec<usize>,
-    /// Layers held at a time.
-    segment: usize,
-    /// What a run takes.
-    bytes: u128,
-}
-
-/// The families of a job, in the order of their first cells, each cut into parts that end soon: a cell is finished when
-/// its family is.
-fn families<F: Float>(job: &Job<F>) -> Vec<Family> {
-    let mut groups = Vec::<Vec<usize>>::new();
-    let mut of_kind = HashMap::new();
-    for (index, spec) in job.specs.iter().enumerate() {
-        let group = *of_kind.entry(spec.kind()).or_insert(groups.len());
-        groups.resize_with(groups.len().max(group + 1), Vec::new);
-        groups[group].push(index);
-    }
-    let mut parts = Vec::new();
-    for mut group in groups {
-        group.sort_by_key(|&index| job.specs[index].depth);
-        cut(job, &group, &mut parts);
-    }
-    // Where there are fewer runs than threads, parts are dealt out like cards: each gets shallow and deep cells.
-    let hands = job.threads.div_ceil((parts.len() * job.seeds).max(1));
-    let deal = |part: Vec<usize>| {
-        let hands = hands.min(part.len());
-        (0..hands).map(move |hand| part.iter().skip(hand).step_by(hands).copied().collect::<Vec<_>>())
-    };
-    let family = |mut cells: Vec<usize>| {
-        cells.reverse();
-        // Plans take memory of their own: workers make them when they need them.
-        let plan = job.plan(cells[0]);
-        // Given weights are there anyway, for all workers: none are to be drawn again.
-        let (segment, run) = if job.given.is_some() {
-            (plan.depth(), plan.pass_bytes::<F>(job.batch))
-        } else {
-            let segment = plan.segment::<F>(job.batch);
-            (segment, plan.run_bytes::<F>(job.batch, segment))
-        };
-        let signals = 3 * cells.len() as u128 * plan.widest_bytes::<F>(job.batch);
-        // Scaling weights by what the data make of them takes the whole net at once, beside what the last run left.
-        let calibration = if plan.calibrates { plan.weight_bytes::<F>() + plan.pass_bytes::<F>(job.batch) } else { 0 };
-        Family { cells, segment, bytes: run + signals + calibration }
-    };
-    parts.into_iter().flat_map(deal).map(family).collect()
-}
-
-/// Cut cells of one kind, the shallowest first, where a part grows long or the next cell would share little of it.
-fn cut<F>(job: &Job<F>, group: &[usize], parts: &mut Vec<Vec<usize>>) {
-    /// Multiply-adds of a part: some tenths of a second.
-    const WORK: u128 = 50_000_000_000;
-    /// Signals of so many cells share the caches with a layer's weights.
-    const CELLS: usize = 64;
-    let (mut work, mut deepest) = (0_u128, 0);
-    for &index in group {
-        let spec = &job.specs[index];
-        let widest = spec.width.values().iter().copied().max().unwrap_or(0);
-        let cost = [spec.depth, widest, widest, job.batch].into_iter().map(|n| n as u128).product::<u128>() * 3;
-        let part = parts
-            .last_mut()
-            .filter(|part| deepest > 0 && spec.depth <= 4 * deepest && part.len() < CELLS && work + cost <= WORK);
-        if let Some(part) = part {
-            part.push(index);
-        } else {
-            work = 0;
-            parts.push(vec![index]);
-        }
-        (work, deepest) = (work + cost, spec.depth);
-    }
-}
 
 /// Measure every cell. `finished` gets each cell's columns, one a seed, as soon as its last run ends; cells come in any
 /// order. Results do not depend on the number of threads, nor on which cells are measured together.
@@ -208,170 +97,6 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
     failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
-/// One run of a family's plans, `segment` layers held at a time: its nets with one seed. The forward pass of the deepest is that of all; their backward passes
-/// go side by side, each from its own output. Columns come in the order of the cells.
-fn run<F: Float>(
-    job: &Job<F>,
-    plans: &[Plan],
-    segment: usize,
-    seed: u64,
-    space: &mut Workspace<F>,
-    cancel: &Cancel,
-) -> Result<Vec<Columns>> {
-    let Workspace { threads, units, weights: drawn, trace, checkpoints, signals, output, buffers } = space;
-    let mut plan = Cow::Borrowed(&plans[0]);
-    let start = set_input(job, &plan, seed, trace);
-    if plan.calibrates {
-        let begin = |trace: &mut Trace<F>| drop(set_input(job, &plans[0], seed, trace));
-        plan = Cow::Owned(calibrated(&plans[0], seed, *threads, begin, cancel)?);
-    }
-    let (plan, depth) = (&*plan, plan.depth());
-    let segments = (0..depth).step_by(segment).map(|first| first..(first + segment).min(depth));
-    let draw = |layers, drawn: &mut Weights<F>, units: &mut Units<F>| {
-        if job.given.is_some() {
-            Ok(())
-        } else if *threads > 1 {
-            drawn.draw_on(*threads, plan, layers, seed, cancel)
-        } else {
-            drawn.draw(plan, layers, seed, units, cancel)
-        }
-    };
-
-    let mut shared = Columns::new(depth);
-    let mut broken = None;
-    checkpoints.resize_with(segments.len().max(checkpoints.len()), Scaled::default);
-    for (layers, checkpoint) in segments.clone().zip(&mut *checkpoints) {
-        if layers.start > 0 {
-            checkpoint.copy_from(trace.input(layers.start));
-            trace.begin(layers.start).copy_from(checkpoint);
-        } else if layers.end < depth {
-            checkpoint.copy_from(trace.input(0));
-        }
-        draw(layers.clone(), drawn, units)?;
-        let weights = job.numbers(drawn);
-        let gauge = &mut Gauge { columns: &mut shared, plan, weights, buffers };
-        broken = forward(plan, weights, trace, layers, gauge, cancel)?;
-        if broken.is_some() {
-            break;
-        }
-    }
-
-    let mut all = plans.iter().map(|plan| Columns::new(plan.depth())).collect::<Vec<Columns>>();
-    signals.resize_with(signals.len().max(all.len()), Signal::default);
-    let reached = broken.map_or(depth, |layer| layer + 1);
-    // Those that end before anything broke, the deepest first; `begun` of them have begun.
-    let sound = |cell: &usize| broken.is_none_or(|layer| plans[*cell].depth() <= layer);
-    let waiting = (0..all.len()).filter(sound).collect::<Vec<_>>();
-    let (mut begun, mut active) = (0, Vec::<usize>::with_capacity(waiting.len()));
-    for (layers, checkpoint) in segments.zip(&*checkpoints).rev().filter(|(layers, _)| layers.start < reached) {
-        let last = layers.end >= reached;
-        if !last {
-            trace.begin(layers.start).copy_from(checkpoint);
-            draw(layers.clone(), drawn, units)?;
-            forward(plan, job.numbers(drawn), trace, layers.clone(), &mut (), cancel)?;
-        }
-        // The end of every other segment has been seen as the start of the next.
-        for level in (layers.start..layers.end.min(reached) + usize::from(last)).rev() {
-            cancel.check()?;
-            let weights = job.numbers(drawn);
-            Gauge { columns: &mut shared, plan, weights, buffers }.input(level, trace.input(level));
-            for &cell in &active {
-                let (columns, plan) = (&mut all[cell], &plans[cell]);
-                let gauge = &mut Gauge { columns, plan, weights, buffers };
-                layer(plan, weights, trace, &mut signals[cell], level, gauge);
-            }
-            while let Some(&cell) = waiting.get(begun).filter(|&&cell| plans[cell].depth() == level) {
-                begun += 1;
-                let (plan, hidden) = (&plans[cell], trace.input(level));
-                if let (Some(map), None) = (&plan.readout, &job.given) {
-                    let readout = &mut drawn.readout;
-                    readout.draw(map, seed, units, cancel)?;
-                    if plan.calibrates {
-                        forward::readout(readout, hidden, output);
-                        readout.weight.scale(F::of(factor(readout, output)));
-                    }
-                }
-                let weights = job.numbers(drawn);
-                let gauge = &mut Gauge { columns: &mut all[cell], plan, weights, buffers };
-                if begin(&start, hidden, output, &mut signals[cell], gauge) {
-                    active.push(cell);
-                } else {
-                    all[cell].break_off(level);
-                }
-            }
-        }
-    }
-    active.iter().for_each(|&cell| all[cell].finish());
-    for (columns, plan) in all.iter_mut().zip(plans) {
-        columns.take_forward(&shared);
-        if let Some(layer) = broken.filter(|&layer| plan.depth() > layer) {
-            columns.break_off(layer);
-        }
-    }
-    Ok(all)
-}
-
-/// Begin the backward pass of a net in `signal.dh`, from its last hidden output. False where a value is not finite.
-fn begin<F: Float>(
-    start: &Start,
-    hidden: &Scaled<F>,
-    output: &mut Scaled<F>,
-    signal: &mut Signal<F>,
-    gauge: &mut Gauge<'_, F>,
-) -> bool {
-    let Gauge { plan, weights: Weights { readout: map, .. }, .. } = *gauge;
-    let mut out = hidden;
-    if plan.readout.is_some() {
-        if !forward::readout(map, hidden, output) {
-            return false;
-        }
-        out = output;
-    }
-    let (cotangent, _) = start.cotangent(out);
-    // A loss may overflow where its gradient does not.
-    if cotangent.iter().any(|c| !c.is_finite()) {
-        return false;
-    }
-    signal.dh.fill(out.panels.features(), out.panels.batch(), &cotangent);
-    if plan.readout.is_some() {
-        backward::readout(map, hidden, signal, gauge);
-    }
-    true
-}
-
-/// The samples of a run, put where the forward pass begins, and what starts its backward pass.
-fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, trace: &mut Trace<F>) -> Start {
-    let normals = |role, count| {
-        let mut all = vec![F::ZERO; count];
-        Stream::new(seed, 0, role).normal(&mut all);
-        all
-    };
-    let (batch, columns) = (job.batch, plan.columns);
-    let rows = if let Some(data) = &job.data {
-        let total = data.x.len() / columns;
-        let rows =
-            if batch < total { Stream::new(seed, 0, Role::Batch).choose(batch, total) } else { (0..total).collect() };
-        trace.set_input(plan, rows.len(), |sample, feature| data.x[rows[sample] * columns + feature]);
-        rows
-    } else {
-        let x = normals(Role::Input, batch * columns);
-        trace.set_input(plan, batch, |sample, feature| x[sample * columns + feature]);
-        (0..batch).collect::<Vec<_>>()
-    };
-    if let Some((loss, targets)) = &job.loss {
-        return Start::Loss(*loss, targets.of(&rows));
-    }
-    let normals = normals(Role::Cotangent, rows.len() * plan.output());
-    random_cotangent(rows.len(), normals.into_iter().map(Float::wide).collect())
-}
-
-/// Standard normals over `sqrt(batch)`.
-fn random_cotangent(batch: usize, mut normals: Vec<f64>) -> Start {
-    let scale = 1.0 / (batch as f64).sqrt();
-    normals.iter_mut().for_each(|n| *n *= scale);
-    Start::Cotangent(normals)
-}
-
 /// A whole net's numbers for a seed. Where weights are scaled by what data make of them, the data are given samples, or
 /// as many standard normal ones as a probe with this seed would draw.
 pub fn drawn<F: Float>(
@@ -395,12 +120,12 @@ pub fn drawn<F: Float>(
     let begin = |trace: &mut Trace<F>| trace.set_input(plan, batch, value);
     let plan = calibrated(plan, seed, threads, begin, cancel)?;
     let mut weights = Weights::drawn(&plan, seed, threads, cancel)?;
-    if plan.readout.is_some() {
-        let (mut trace, mut out) = (Trace::default(), Scaled::default());
+    if plan.has_readout() {
+        let (mut trace, depth) = (Trace::default(), plan.depth());
         trace.set_input(&plan, batch, value);
-        forward(&plan, &weights, &mut trace, 0..plan.depth(), &mut (), cancel)?;
-        forward::readout(&weights.readout, trace.input(plan.depth()), &mut out);
-        weights.readout.weight.scale(F::of(factor(&weights.readout, &out)));
+        forward(&plan, &weights, &mut trace, 0..plan.layers.len(), &mut (), cancel)?;
+        let factor = factor(weights.layer(&plan, depth)[0].linear(), trace.value(plan.value(plan.layers.len())));
+        weights.scale(&plan, depth, 0, factor);
     }
     Ok(weights)
 }

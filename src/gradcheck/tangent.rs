@@ -1,0 +1,297 @@
+//! How a net changes along a direction: tangents pushed forward through its parts, with the exponent carried.
+
+use super::differences::{normed, standardise, stretch, transformed};
+use crate::activation::Shape;
+use crate::kernel::Tensor;
+use crate::naive::{self, Net, Pass, Rows, Tensors, apart, beside, map2, part, rows};
+use crate::part::{Activate, Join, Map, Normalise, Part, Which};
+use crate::plan::{Place, Placed};
+use crate::rng::Stream;
+use crate::simd::{exponent_of, times_power_of_two};
+use crate::skip;
+use crate::transform::Back;
+use std::cell::Cell;
+
+/// A gradient below this share of the terms that add up to it, at any stage, is what rounding leaves of a sum that is
+/// zero, as that of a bias before a batch normalisation: errors are measured against this share then.
+const CANCELLED: f64 = 1e-5;
+/// How much terms are shaken to find their size: half the digits of a number.
+const SHARE: f64 = 1e-8;
+
+/// Rows times a power of two: how something changes.
+#[derive(Debug, Clone)]
+struct Tangent {
+    rows: Rows,
+    exponent: i64,
+}
+
+impl Tangent {
+    /// Rows whose largest entry is brought to 1.
+    fn new(rows: Rows, exponent: i64) -> Self {
+        let largest = rows.iter().flatten().fold(0.0, |m: f64, v| m.max(v.abs()));
+        if largest == 0.0 || !largest.is_finite() {
+            return Self { rows, exponent };
+        }
+        let shift = exponent_of(largest);
+        let rows = rows.iter().map(|row| row.iter().map(|v| times_power_of_two(*v, -shift)).collect()).collect();
+        Self { rows, exponent: exponent + shift }
+    }
+
+    /// What a linear map makes of it.
+    fn map(&self, f: impl FnOnce(&Rows) -> Rows) -> Self {
+        Self::new(f(&self.rows), self.exponent)
+    }
+
+    /// Both as rows of one exponent.
+    fn aligned(&self, other: &Self) -> (Rows, Rows, i64) {
+        let zero = |tangent: &Self| tangent.rows.iter().flatten().all(|v| *v == 0.0);
+        let exponent = match (zero(self), zero(other)) {
+            (true, _) => other.exponent,
+            (_, true) => self.exponent,
+            _ => self.exponent.max(other.exponent),
+        };
+        let shifted = |tangent: &Self| {
+            let shift = tangent.exponent - exponent;
+            tangent.rows.iter().map(|row| row.iter().map(|v| times_power_of_two(*v, shift)).collect()).collect()
+        };
+        (shifted(self), shifted(other), exponent)
+    }
+
+    fn plus(&self, other: &Self) -> Self {
+        let (a, b, exponent) = self.aligned(other);
+        Self::new(map2(&a, &b, |a, b| a + b), exponent)
+    }
+}
+
+/// A net at one point, through which tangents are pushed.
+pub(super) struct Point<'p> {
+    pub net: Net<'p>,
+    pub x: &'p Rows,
+    pub cotangent: &'p Rows,
+    pub pass: Pass,
+    /// The weights in use of each part of each layer, and what the kernel knows of their transform; of maps alone.
+    pub weights: Vec<Vec<(Rows, Option<&'p Back>)>>,
+    /// The slopes of each part of each layer: of activations and of gates.
+    pub slopes: Vec<Vec<Rows>>,
+}
+
+/// What moves: parameters, or the samples.
+pub(super) struct Motion {
+    pub state: Tensors,
+    pub x: Option<Rows>,
+    /// The first layer that feels it.
+    pub first: usize,
+    /// Random numbers that shake all terms, and how many have been drawn.
+    pub noise: Option<(Stream, Cell<usize>)>,
+}
+
+impl Motion {
+    /// The direction in which a tensor of a layer moves, if it does.
+    fn of(&self, net: Net<'_>, layer: usize, index: usize, which: Which) -> Option<&Vec<f64>> {
+        self.state.get(&net.name(layer, index, which))
+    }
+
+    /// What a motion adds to a stage.
+    fn adds(&self, rows: Rows) -> Tangent {
+        Tangent::new(self.shaken(rows), 0)
+    }
+
+    /// Terms that are off by a small random share of themselves.
+    fn shaken(&self, rows: Rows) -> Rows {
+        let same = rows.clone();
+        self.shaken_by(rows, || same)
+    }
+
+    /// Terms that are off by a small random share of these sizes, which have cancelled already.
+    fn shaken_by(&self, mut rows: Rows, sizes: impl FnOnce() -> Rows) -> Rows {
+        let Some((stream, drawn)) = &self.noise else { return rows };
+        let mut normals = vec![0.0_f64; rows.iter().map(Vec::len).sum()];
+        stream.after(drawn.get()).normal(&mut normals);
+        drawn.set(drawn.get() + normals.len().next_multiple_of(4));
+        let sizes = sizes();
+        let terms = rows.iter_mut().flatten().zip(sizes.iter().flatten());
+        terms.zip(normals).for_each(|((v, size), n)| *v += SHARE * n * size);
+        rows
+    }
+}
+
+/// A part of a layer: where it stands in both, what it is, what it got, and how that changes.
+struct At<'a> {
+    layer: usize,
+    index: usize,
+    placed: &'a Placed,
+    got: &'a Rows,
+    d: &'a Tangent,
+}
+
+impl Point<'_> {
+    /// The change of the output, entry by entry times the cotangent.
+    fn push(&self, motion: &Motion) -> Tangent {
+        let Net { plan, .. } = self.net;
+        // Before the first layer that feels the motion, nothing changes.
+        let zeros = |rows: &Rows| Tangent::new(map2(rows, rows, |_, _| 0.0), 0);
+        let reached = plan.layers[motion.first].input;
+        let mut tangents = self.pass.values[..=reached].iter().map(zeros).collect::<Vec<_>>();
+        if let (Some(dx), None) = (&motion.x, plan.fed) {
+            tangents[0] = Tangent::new(dx.clone(), 0);
+        }
+        let mut d = tangents[reached].clone();
+        for (layer, step) in self.pass.steps.iter().enumerate().skip(motion.first) {
+            for (index, (placed, got)) in plan.layers[layer].parts.iter().zip(&step.got).enumerate() {
+                let at = At { layer, index, placed, got, d: &d };
+                d = match &placed.part {
+                    Part::Map(map) => self.map(motion, &at, map),
+                    Part::Norm(norm) => self.norm(motion, &at, norm),
+                    Part::Phi(phi) => self.activation(motion, &at, phi),
+                    Part::Keep(_) => d,
+                    Part::Join(join) => self.join(motion, &at, join, &tangents[placed.around]),
+                };
+                if let Place::Value(value) = placed.to {
+                    tangents.resize(tangents.len().max(value + 1), d.clone());
+                    tangents[value].clone_from(&d);
+                }
+            }
+            if layer < plan.depth() {
+                d = Tangent { rows: motion.shaken(d.rows), exponent: d.exponent };
+                tangents[plan.layers[layer].output].clone_from(&d);
+            }
+        }
+        d.map(|d| map2(d, self.cotangent, |d, c| d * c))
+    }
+
+    /// What moving weights and biases add to a linear map; `index` says which parameters of the layer's slot.
+    fn affine(&self, motion: &Motion, layer: usize, index: usize, input: &Rows) -> Tangent {
+        let [weight, bias] = [Which::Weight, Which::Bias].map(|which| motion.of(self.net, layer, index, which));
+        let (outs, columns) = (self.net.plan.parameters(layer, index).linear().fan_out, input[0].len());
+        let still = || vec![0.0; outs * columns];
+        let weight = rows(&weight.cloned().unwrap_or_else(still), columns);
+        motion.adds(naive::affine(&weight, bias, input))
+    }
+
+    fn map(&self, motion: &Motion, at: &At<'_>, map: &Map) -> Tangent {
+        let At { layer, got, d, .. } = *at;
+        let (weight, back) = &self.weights[layer][at.index];
+        let mut d = d.map(|d| naive::affine(weight, None, d));
+        let plan = self.net.plan.parameters(layer, map.own).linear();
+        let moving = |index, which| motion.of(self.net, layer, index, which);
+        if let (Some(transform), Some(along)) = (&plan.transform, moving(map.own, Which::Weight)) {
+            let columns = got[0].len();
+            let raw = rows(self.net.tensor(layer, map.own, Which::Weight), columns);
+            let along = rows(along, columns);
+            let length = |rows: &Rows| rows.iter().flatten().map(|v| v * v).sum::<f64>().sqrt();
+            let moved = transformed(transform, &raw, *back, &along);
+            // A transform may take away a direction as a whole: its terms are those of its scale alone.
+            let moved = motion.shaken_by(moved, || {
+                let scale = length(weight) / length(&raw);
+                map2(&along, &along, |v, _| if scale.is_finite() { scale * v } else { 0.0 })
+            });
+            d = d.plus(&motion.adds(naive::affine(&moved, None, got)));
+        } else if layer == self.net.plan.depth()
+            || moving(map.own, Which::Weight).or(moving(map.own, Which::Bias)).is_some()
+        {
+            d = d.plus(&self.affine(motion, layer, map.own, got));
+        }
+        let (Some(fed), Some(columns)) = (map.fed, self.net.plan.fed) else { return d };
+        let weight = rows(self.net.tensor(layer, fed, Which::Weight), columns);
+        if let Some(along) = moving(fed, Which::Weight) {
+            let x = part::step_input(columns, self.x, layer);
+            d = d.plus(&motion.adds(naive::affine(&rows(along, columns), None, &x)));
+        }
+        if let Some(dx) = &motion.x {
+            let dx = part::step_input(columns, dx, layer);
+            d = d.plus(&Tangent::new(naive::affine(&weight, None, &dx), 0));
+        }
+        d
+    }
+
+    fn norm(&self, motion: &Motion, at: &At<'_>, part: &Normalise) -> Tangent {
+        let At { layer, got, d, .. } = *at;
+        let norm = &part.norm;
+        let weight = self.net.tensor(layer, part.affine, Which::Weight);
+        let d = d.map(|d| {
+            let change = normed(norm, got, d, standardise);
+            let d = motion.shaken_by(change, || normed(norm, got, d, stretch));
+            d.iter().map(|row| row.iter().zip(weight).map(|(d, w)| d * w).collect()).collect()
+        });
+        let moved = [Which::Weight, Which::Bias].map(|which| motion.of(self.net, layer, part.affine, which));
+        if moved.iter().all(Option::is_none) {
+            return d;
+        }
+        // The normalisation is linear in both.
+        let zeros = vec![0.0; weight.len()];
+        let [weight, bias] = moved.map(|moved| moved.unwrap_or(&zeros));
+        d.plus(&motion.adds(part::affine_normed(norm, Some(weight), Some(bias), got)))
+    }
+
+    fn activation(&self, motion: &Motion, at: &At<'_>, phi: &Activate) -> Tangent {
+        let At { layer, got, d, .. } = *at;
+        let (slopes, columns) = (&self.slopes[layer][at.index], got[0].len());
+        let d = d.map(|d| match phi.activation.shape() {
+            Shape::Each => map2(d, slopes, |d, s| d * s),
+            Shape::Doubled => map2(&beside(d, d), slopes, |d, s| d * s),
+            Shape::Gated => {
+                let (value, gate) = apart(&map2(d, slopes, |d, s| d * s), columns / 2);
+                map2(&value, &gate, |a, b| a + b)
+            }
+        });
+        let Some(slope) = phi.slope else { return d };
+        let Some(along) = motion.of(self.net, layer, slope, Which::Weight) else { return d };
+        let value = |slope: f64| part::activate(&phi.activation.with_slope(slope), got);
+        let start = self.net.tensor(layer, slope, Which::Weight)[0];
+        let moved = map2(&value(start + 0.5), &value(start - 0.5), |more, less| (more - less) * along[0]);
+        d.plus(&motion.adds(moved))
+    }
+
+    fn join(&self, motion: &Motion, at: &At<'_>, join: &Join, dx: &Tangent) -> Tangent {
+        let At { layer, got: branch, d, .. } = *at;
+        let x = &self.pass.values[at.placed.around];
+        let times = |d: &Tangent, factor: f64| d.map(|d| map2(d, d, |d, _| factor * d));
+        let moving = |which| motion.of(self.net, layer, join.learned, which);
+        match join.way {
+            skip::Join::Add => dx.plus(&times(d, join.scale)),
+            skip::Join::Learned => {
+                let alpha = self.net.tensor(layer, join.learned, Which::Weight)[0];
+                let sum = dx.plus(&times(d, join.scale * alpha));
+                let Some(along) = moving(Which::Weight) else { return sum };
+                sum.plus(&motion.adds(map2(branch, branch, |f, _| join.scale * along[0] * f)))
+            }
+            skip::Join::Gate => {
+                let weight = rows(self.net.tensor(layer, join.learned, Which::Weight), x[0].len());
+                let mut dt = dx.map(|d| naive::affine(&weight, None, d));
+                if moving(Which::Weight).or(moving(Which::Bias)).is_some() {
+                    dt = dt.plus(&self.affine(motion, layer, join.learned, x));
+                }
+                let (open, shut) = part::gate(&part::gate_input(&self.net, layer, join, x));
+                let slopes = &self.slopes[layer][at.index];
+                let by_gate = map2(&map2(branch, x, |f, x| f - x), slopes, |f, s| f * s);
+                let share = |d: &Tangent, factor: &Rows| d.map(|d| map2(d, factor, |d, f| d * f));
+                share(dx, &shut).plus(&share(d, &open)).plus(&share(&dt, &by_gate))
+            }
+            skip::Join::Concatenate => {
+                let (x, d, exponent) = dx.aligned(d);
+                Tangent::new(beside(&x, &d), exponent)
+            }
+        }
+    }
+
+    /// `|<gradient, direction> - numeric| / |gradient|`: for a direction of unit normals the first term is of the size of
+    /// the gradient's norm.
+    pub(super) fn error(&self, gradient: &Tensor<f64>, direction: &[f64], mut motion: Motion, noise: Stream) -> f64 {
+        let norm = gradient.values.iter().map(|g| g * g).sum::<f64>().sqrt();
+        let analytic = gradient.values.iter().zip(direction).map(|(g, v)| g * v).sum::<f64>();
+        let still = self.push(&motion);
+        // A zero has no exponent of its own.
+        let common = if norm == 0.0 { still.exponent } else { gradient.exponent };
+        let here = |value: f64, exponent: i64| times_power_of_two(value, exponent - common);
+        let gap = (analytic - here(still.rows.iter().flatten().sum(), still.exponent)).abs();
+        if gap <= 1e-9 * norm {
+            return if gap == 0.0 { 0.0 } else { gap / norm };
+        }
+        // Terms that cancel do not when each is off by a share of its own: what is left over that share is their size.
+        motion.noise = Some((noise, Cell::new(0)));
+        let (still, shaken, exponent) = still.aligned(&self.push(&motion));
+        let left = map2(&still, &shaken, |still, shaken| still.hypot((shaken - still) / SHARE));
+        let terms = here(left.iter().flatten().map(|d| d * d).sum::<f64>().sqrt(), exponent);
+        gap / norm.max(CANCELLED * terms)
+    }
+}

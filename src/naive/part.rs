@@ -1,0 +1,297 @@
+//! Every part of a layer by its definition: what it gives, and the way back of a gradient.
+
+use super::rows::{
+    Rows, Singular, affine, apart, beside, column_sums, dot, flat, map, map2, moments, outer, rows, singular,
+    standardise, standardise_backward, transposed,
+};
+use super::{Net, Tensors};
+use crate::activation::{Activation, Shape};
+use crate::norm::Norm;
+use crate::part::{Activate, Join, Map, Normalise, Which};
+use crate::skip;
+use crate::transform::Transform;
+
+// The linear map
+
+/// Equal weights have no direction but the rounding of their mean: they count as zeros.
+pub fn directed(row: &[f64]) -> Vec<f64> {
+    if row.iter().all(|w| *w == row[0]) { vec![0.0; row.len()] } else { row.to_vec() }
+}
+
+/// What weights become.
+pub fn transformed(transform: &Transform, raw: &Rows) -> Rows {
+    let (gain, eps) = (transform.values()[0], transform.values()[1]);
+    match transform.signature().name {
+        "weight_standardization" => raw
+            .iter()
+            .map(|row| {
+                let row = directed(row);
+                let (mean, variance) = moments(&row);
+                let root = (variance + eps).sqrt() * (row.len() as f64).sqrt();
+                row.iter().map(|w| if root == 0.0 { 0.0 } else { gain * (w - mean) / root }).collect()
+            })
+            .collect(),
+        "spectral_norm" => {
+            let largest = singular(raw).value;
+            map(raw, |w| if largest == 0.0 { 0.0 } else { gain * w / largest })
+        }
+        other => unreachable!("weight transform {other}"),
+    }
+}
+
+/// From the gradient of transformed weights to that of the weights.
+fn transform_backward(transform: &Transform, raw: &Rows, gradient: &Rows) -> Rows {
+    let (gain, eps) = (transform.values()[0], transform.values()[1]);
+    match transform.signature().name {
+        "weight_standardization" => raw
+            .iter()
+            .zip(gradient)
+            .map(|(row, gradient)| {
+                let scale = gain / (row.len() as f64).sqrt();
+                let gradient = gradient.iter().map(|g| scale * g).collect::<Vec<_>>();
+                standardise_backward(&directed(row), true, eps, &gradient)
+            })
+            .collect(),
+        // d(w / s) = dw / s - w ds / s^2 with ds = u^T dw v.
+        "spectral_norm" => {
+            let Singular { value: largest, left: u, right: v, .. } = singular(raw);
+            if largest == 0.0 {
+                return map(raw, |_| 0.0);
+            }
+            let along = dot(&flat(gradient), &flat(raw));
+            let entry = |i: usize, j: usize| gain * (gradient[i][j] / largest - along * u[i] * v[j] / largest.powi(2));
+            (0..u.len()).map(|i| (0..v.len()).map(|j| entry(i, j)).collect()).collect()
+        }
+        other => unreachable!("weight transform {other}"),
+    }
+}
+
+/// The weights that a map uses: transformed, if the net transforms them.
+pub fn weight(net: &Net<'_>, layer: usize, map: &Map) -> Rows {
+    let plan = net.plan.parameters(layer, map.own).linear();
+    let raw = rows(net.tensor(layer, map.own, Which::Weight), plan.fan_in);
+    plan.transform.as_ref().map_or(raw.clone(), |transform| transformed(transform, &raw))
+}
+
+/// The weights of the map of a step's own input.
+fn fed_weight(net: &Net<'_>, layer: usize, fed: usize) -> Rows {
+    rows(net.tensor(layer, fed, Which::Weight), net.plan.parameters(layer, fed).linear().fan_in)
+}
+
+/// The input of a step of a net whose steps get inputs of their own.
+pub fn step_input(columns: usize, x: &Rows, step: usize) -> Rows {
+    x.iter().map(|x| x[step * columns..][..columns].to_vec()).collect()
+}
+
+/// What a map gives; `x` are the samples of the net.
+pub fn map_forward(net: &Net<'_>, layer: usize, map: &Map, h: &Rows, x: &Rows) -> Rows {
+    let z = affine(&weight(net, layer, map), Some(net.tensor(layer, map.own, Which::Bias)), h);
+    let (Some(fed), Some(columns)) = (map.fed, net.plan.fed) else { return z };
+    map2(&z, &affine(&fed_weight(net, layer, fed), None, &step_input(columns, x, layer)), |z, u| z + u)
+}
+
+/// From `dL/dz` to the gradient of what the map got; that of an input of its own goes into `dx`.
+#[allow(clippy::too_many_arguments)] // No struct that the kernels might share.
+pub fn map_backward(
+    net: &Net<'_>,
+    layer: usize,
+    map: &Map,
+    h: &Rows,
+    x: &Rows,
+    delta: &Rows,
+    found: &mut Tensors,
+    dx: &mut Rows,
+) -> Rows {
+    let mut dw = outer(delta, h);
+    if let Some(transform) = &net.plan.parameters(layer, map.own).linear().transform {
+        dw = transform_backward(transform, &rows(net.tensor(layer, map.own, Which::Weight), h[0].len()), &dw);
+    }
+    found.insert(net.name(layer, map.own, Which::Weight), flat(&dw));
+    found.insert(net.name(layer, map.own, Which::Bias), column_sums(delta));
+    if let (Some(fed), Some(columns)) = (map.fed, net.plan.fed) {
+        let here = outer(delta, &step_input(columns, x, layer));
+        found.insert(net.name(layer, fed, Which::Weight), flat(&here));
+        for (dx, here) in dx.iter_mut().zip(affine(&transposed(&fed_weight(net, layer, fed)), None, delta)) {
+            dx[layer * columns..][..columns].copy_from_slice(&here);
+        }
+    }
+    affine(&transposed(&weight(net, layer, map)), None, delta)
+}
+
+// Normalisation
+
+/// A normalisation of rows, without weight and bias.
+fn normed(norm: &Norm, z: &Rows) -> Rows {
+    let eps = norm.values()[0];
+    let each = |rows: &Rows, centred| rows.iter().map(|row| standardise(row, centred, eps)).collect::<Rows>();
+    match norm.signature().name {
+        "batch" => transposed(&each(&transposed(z), true)),
+        "layer" => each(z, true),
+        "rms" => each(z, false),
+        other => unreachable!("norm {other}"),
+    }
+}
+
+/// What a normalisation gives, with this weight and bias; none are 1 and 0.
+pub fn affine_normed(norm: &Norm, weight: Option<&Vec<f64>>, bias: Option<&Vec<f64>>, z: &Rows) -> Rows {
+    let value = |vector: Option<&Vec<f64>>, i: usize, missing: f64| vector.map_or(missing, |vector| vector[i]);
+    let affine = |row: &Vec<f64>| {
+        row.iter().enumerate().map(|(i, xhat)| value(weight, i, 1.0) * xhat + value(bias, i, 0.0)).collect()
+    };
+    normed(norm, z).iter().map(affine).collect()
+}
+
+/// What a normalisation of a layer gives.
+pub fn norm_forward(net: &Net<'_>, layer: usize, part: &Normalise, z: &Rows) -> Rows {
+    let [weight, bias] = [Which::Weight, Which::Bias].map(|which| net.find(layer, part.affine, which));
+    affine_normed(&part.norm, weight, bias, z)
+}
+
+/// From the gradient of a normalisation's output to that of its input.
+pub fn norm_backward(net: &Net<'_>, layer: usize, part: &Normalise, z: &Rows, dn: &Rows, found: &mut Tensors) -> Rows {
+    let (norm, eps) = (&part.norm, part.norm.values()[0]);
+    let name = |which| net.name(layer, part.affine, which);
+    found.insert(name(Which::Weight), column_sums(&map2(dn, &normed(norm, z), |d, x| d * x)));
+    if net.find(layer, part.affine, Which::Bias).is_some() {
+        found.insert(name(Which::Bias), column_sums(dn));
+    }
+    let weight = net.tensor(layer, part.affine, Which::Weight);
+    let dx = dn.iter().map(|row| row.iter().zip(weight).map(|(d, w)| d * w).collect()).collect::<Rows>();
+    let each = |z: &Rows, dx: &Rows, centred| {
+        z.iter().zip(dx).map(|(z, dx)| standardise_backward(z, centred, eps, dx)).collect::<Rows>()
+    };
+    match norm.signature().name {
+        "batch" => transposed(&each(&transposed(z), &transposed(&dx), true)),
+        "layer" => each(z, &dx, true),
+        "rms" => each(z, &dx, false),
+        other => unreachable!("norm {other}"),
+    }
+}
+
+// Activation
+
+/// The activation of a part, with the slope it has learned.
+pub fn activation(net: &Net<'_>, layer: usize, phi: &Activate) -> Activation {
+    let learned = |slope| phi.activation.with_slope(net.tensor(layer, slope, Which::Weight)[0]);
+    phi.slope.map_or(phi.activation, learned)
+}
+
+/// `phi(z)` of rows.
+pub fn activate(activation: &Activation, z: &Rows) -> Rows {
+    let inner = |z: &Rows| map(z, |z| activation.both(z).0);
+    match activation.shape() {
+        Shape::Each => inner(z),
+        Shape::Gated => {
+            let (value, gate) = apart(z, z[0].len() / 2);
+            map2(&value, &inner(&gate), |v, g| v * g)
+        }
+        Shape::Doubled => beside(&inner(z), &inner(&map(z, |z| -z))),
+    }
+}
+
+/// `phi'(z)`.
+pub fn slope(activation: &Activation, z: f64) -> f64 {
+    activation.both(z).1
+}
+
+/// What outputs change by as `z` does, by a slope of the function of one number: an entry for every one of `z`, or two
+/// where it has two outputs.
+pub fn slopes(activation: &Activation, z: &Rows, slope: fn(&Activation, f64) -> f64) -> Rows {
+    let inner = |z: &Rows| map(z, |z| slope(activation, z));
+    match activation.shape() {
+        Shape::Each => inner(z),
+        Shape::Gated => {
+            let (value, gate) = apart(z, z[0].len() / 2);
+            let open = map(&gate, |z| activation.both(z).0);
+            beside(&open, &map2(&value, &inner(&gate), |v, d| v * d))
+        }
+        Shape::Doubled => beside(&inner(z), &map(&inner(&map(z, |z| -z)), |d| -d)),
+    }
+}
+
+/// From the gradient of `a` to that of `z`.
+pub fn activation_backward(
+    net: &Net<'_>,
+    layer: usize,
+    phi: &Activate,
+    z: &Rows,
+    da: &Rows,
+    found: &mut Tensors,
+) -> Rows {
+    if let Some(slope) = phi.slope {
+        let below = map(z, |z| z.min(0.0));
+        found.insert(net.name(layer, slope, Which::Weight), vec![dot(&flat(da), &flat(&below))]);
+    }
+    let activation = activation(net, layer, phi);
+    let slopes = slopes(&activation, z, slope);
+    match activation.shape() {
+        Shape::Each => map2(da, &slopes, |d, s| d * s),
+        Shape::Gated => map2(&beside(da, da), &slopes, |d, s| d * s),
+        Shape::Doubled => {
+            let (first, second) = apart(&map2(da, &slopes, |d, s| d * s), z[0].len());
+            map2(&first, &second, |a, b| a + b)
+        }
+    }
+}
+
+// Join
+
+/// `(T, 1 - T)` with `T = sigmoid(t)`.
+pub fn gate(t: &Rows) -> (Rows, Rows) {
+    let sigmoid = |t: f64| Activation::sigmoid().both(t).0;
+    (map(t, sigmoid), map(t, |t| sigmoid(-t)))
+}
+
+/// What the gate of a join gets: `W_T x + b_T`.
+pub fn gate_input(net: &Net<'_>, layer: usize, join: &Join, x: &Rows) -> Rows {
+    let [weight, bias] = [Which::Weight, Which::Bias].map(|which| net.tensor(layer, join.learned, which));
+    affine(&rows(weight, x[0].len()), Some(bias), x)
+}
+
+/// What becomes of what came around a block, and through it.
+pub fn join_forward(net: &Net<'_>, layer: usize, join: &Join, x: &Rows, branch: &Rows) -> Rows {
+    match join.way {
+        skip::Join::Add => map2(x, branch, |x, f| x + join.scale * f),
+        skip::Join::Learned => {
+            let alpha = net.tensor(layer, join.learned, Which::Weight)[0];
+            map2(x, branch, |x, f| x + join.scale * alpha * f)
+        }
+        skip::Join::Gate => {
+            let (open, shut) = gate(&gate_input(net, layer, join, x));
+            map2(&map2(&shut, x, |s, x| s * x), &map2(&open, branch, |t, f| t * f), |a, b| a + b)
+        }
+        skip::Join::Concatenate => beside(x, branch),
+    }
+}
+
+/// Gradients of what came around the block, and through it.
+pub fn join_backward(
+    net: &Net<'_>,
+    layer: usize,
+    join: &Join,
+    (x, branch): (&Rows, &Rows),
+    dh: &Rows,
+    found: &mut Tensors,
+) -> (Rows, Rows) {
+    let name = |which| net.name(layer, join.learned, which);
+    match join.way {
+        skip::Join::Add => (dh.clone(), map(dh, |d| join.scale * d)),
+        skip::Join::Learned => {
+            let alpha = net.tensor(layer, join.learned, Which::Weight)[0];
+            found.insert(name(Which::Weight), vec![join.scale * dot(&flat(dh), &flat(branch))]);
+            (dh.clone(), map(dh, |d| join.scale * alpha * d))
+        }
+        skip::Join::Gate => {
+            let (open, shut) = gate(&gate_input(net, layer, join, x));
+            let slope = map2(&open, &shut, |t, s| t * s);
+            let dt = map2(&map2(branch, x, |f, x| f - x), &map2(dh, &slope, |d, s| d * s), |f, d| f * d);
+            let weight = rows(net.tensor(layer, join.learned, Which::Weight), x[0].len());
+            let through_gate = affine(&transposed(&weight), None, &dt);
+            found.insert(name(Which::Weight), flat(&outer(&dt, x)));
+            found.insert(name(Which::Bias), column_sums(&dt));
+            let around = map2(&map2(dh, &shut, |d, s| d * s), &through_gate, |a, b| a + b);
+            (around, map2(dh, &open, |d, t| d * t))
+        }
+        skip::Join::Concatenate => apart(dh, x[0].len()),
+    }
+}

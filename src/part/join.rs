@@ -1,0 +1,179 @@
+//! A skip: a stream that is kept at the beginning of a block and joins what came through it at the end.
+
+use super::{Collect, Linear, Numbers, Owner, Signal, Which};
+use crate::activation::Activation;
+use crate::kernel::{Along, Panels, Scaled};
+use crate::simd::Float;
+use crate::skip;
+
+/// The beginning of a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Keep {
+    /// The stream.
+    pub stream: usize,
+}
+
+impl Keep {
+    /// Add what reached the stream to the gradient of what it began from.
+    pub(crate) fn backward<F: Float>(self, signal: &mut Signal<F>) {
+        let Signal { dh, streams, .. } = signal;
+        if let Some(stream) = streams.get_mut(self.stream).filter(|stream| stream.reached) {
+            dh.scale_and_add(1.0, &stream.gradient);
+            stream.reached = false;
+        }
+    }
+}
+
+/// The end of a stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Join {
+    /// The stream.
+    pub stream: usize,
+    /// How it joins what came through the block.
+    pub way: skip::Join,
+    /// The factor of the branch.
+    pub scale: f64,
+    /// A learned factor or the gate's map among the parameters of the layer's slot; not read by the other ways.
+    pub learned: usize,
+}
+
+/// What the forward pass leaves for the backward pass.
+#[derive(Debug, Clone)]
+pub struct Kept<F> {
+    /// What came through the block, where a learned factor multiplies it.
+    branch: Scaled<F>,
+    /// The gate `T`, `1 - T`, and `T' (F(x) - x)`.
+    gate: [Panels<F>; 3],
+}
+
+impl<F> Default for Kept<F> {
+    fn default() -> Self {
+        Self { branch: Scaled::default(), gate: std::array::from_fn(|_| Panels::default()) }
+    }
+}
+
+impl<F> super::Kept<F> {
+    fn join(&mut self) -> &mut Kept<F> {
+        if !matches!(self, Self::Join(_)) {
+            *self = Self::Join(Kept::default());
+        }
+        match self {
+            Self::Join(kept) => kept,
+            _ => unreachable!("set above"),
+        }
+    }
+}
+
+impl Join {
+    /// Does the join pass small signals in proportion?
+    pub(super) fn proportional(&self) -> bool {
+        self.way != skip::Join::Gate
+    }
+
+    /// Features that go out, of those that come through the block and those that went around.
+    pub(super) fn features(&self, through: usize, around: usize) -> usize {
+        if self.way == skip::Join::Concatenate { around + through } else { through }
+    }
+
+    /// Features of what is kept, of those that go out.
+    pub(super) fn kept_features(&self, output: usize) -> usize {
+        match self.way {
+            skip::Join::Gate => 3 * output,
+            skip::Join::Learned => output,
+            skip::Join::Add | skip::Join::Concatenate => 0,
+        }
+    }
+
+    /// Join what came through a block with what went around it, in place of the former. False where a value is not
+    /// finite.
+    pub(crate) fn forward<F: Float>(
+        &self,
+        numbers: &[Numbers<F>],
+        x: &Scaled<F>,
+        branch: &mut Scaled<F>,
+        kept: &mut super::Kept<F>,
+        spare: &mut Scaled<F>,
+        carries: bool,
+    ) -> bool {
+        match self.way {
+            skip::Join::Add => branch.scale_and_add(self.scale, x),
+            skip::Join::Learned => {
+                kept.join().branch.copy_from(branch);
+                branch.scale_and_add(self.scale * numbers[self.learned].scalar(), x);
+            }
+            skip::Join::Gate => gate(numbers[self.learned].linear(), x, &mut branch.panels, kept.join()),
+            skip::Join::Concatenate => {
+                spare.copy_from(branch);
+                branch.stack(x, spare);
+            }
+        }
+        if branch.exponent != 0 && !carries {
+            branch.spell_out();
+        }
+        branch.panels.largest().is_finite()
+    }
+
+    /// From the gradient behind the join to that of what came through the block, and of what went around it, which
+    /// reaches the stream. `x` is what went around, `value` its name.
+    pub(crate) fn backward<F: Float>(
+        &self,
+        numbers: &[Numbers<F>],
+        (x, value): (&Scaled<F>, usize),
+        kept: &super::Kept<F>,
+        signal: &mut Signal<F>,
+        owner: impl Fn(usize) -> Owner,
+        collect: &mut impl Collect<F>,
+    ) {
+        let Signal { dh, delta, spare, sums, streams, .. } = signal;
+        match (self.way, kept) {
+            (skip::Join::Learned, super::Kept::Join(kept)) => {
+                spare.copy_from(dh);
+                let sums = &mut sums.weight;
+                dh.panels.products(Along::Samples, &kept.branch.panels, sums);
+                let sum = [self.scale * sums.iter().sum::<f64>()];
+                collect.vector(owner(self.learned), Which::Weight, &sum, dh.exponent + kept.branch.exponent);
+                dh.times(self.scale * numbers[self.learned].scalar());
+            }
+            (skip::Join::Gate, super::Kept::Join(kept)) => {
+                let [open, shut, back] = &kept.gate;
+                delta.set_product(dh, back, 1.0);
+                collect.map(owner(self.learned), delta, x, Some(value));
+                numbers[self.learned].linear().weight.backward(&delta.panels, &mut spare.panels);
+                spare.exponent = delta.exponent;
+                delta.set_product(dh, shut, 1.0);
+                delta.scale_and_add(1.0, spare);
+                std::mem::swap(spare, delta);
+                delta.set_product(dh, open, 1.0);
+                std::mem::swap(dh, delta);
+            }
+            (skip::Join::Concatenate, _) => {
+                let through = x.panels.features();
+                spare.panels.take(&dh.panels, through..dh.panels.features());
+                delta.panels.take(&dh.panels, 0..through);
+                delta.exponent = dh.exponent;
+                dh.panels.copy_from(&spare.panels);
+                std::mem::swap(spare, delta);
+            }
+            _ => {
+                spare.copy_from(dh);
+                dh.times(self.scale);
+            }
+        }
+        Signal::reach(streams, self.stream, spare);
+    }
+}
+
+/// `(1 - T) x + T F(x)` with `T = sigmoid(W_T x + b_T)`, in place of `F(x)`.
+fn gate<F: Float>(map: &Linear<F>, x: &Scaled<F>, branch: &mut Panels<F>, kept: &mut Kept<F>) {
+    let [open, shut, back] = &mut kept.gate;
+    map.weight.forward(&x.panels, &map.bias, shut);
+    open.reshape(shut.features(), shut.batch());
+    back.reshape(shut.features(), shut.batch());
+    Activation::sigmoid().apply(shut.values(), open.values_mut(), back.values_mut());
+    shut.set_complement(open);
+    // F(x) - x, whose products with T and T' are the way forward and the way back.
+    branch.combine(F::of(1.0), &x.panels, F::of(-1.0));
+    back.times(branch);
+    branch.times(open);
+    branch.combine(F::of(1.0), &x.panels, F::of(1.0));
+}

@@ -1,0 +1,265 @@
+//! Layers of parts turned into values, places and rows: pure arithmetic that the passes follow.
+//!
+//! A value is a batch that the backward pass needs again: the input of the net, what each layer hands on, and what a map
+//! within a layer gets. Values are numbered from the input side. All else moves through one scratch batch.
+
+mod memory;
+
+use crate::error::{Error, Result};
+use crate::part::{LinearPlan, Net, Owner, Parameters, Part, TensorId};
+use crate::spec::Spec;
+
+/// Where a part reads or writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The scratch batch, which the next part takes over.
+    Moving,
+    /// A value, by its number.
+    Value(usize),
+}
+
+/// What a part gives a probe to see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quantity {
+    /// Pre-activations.
+    Z,
+    /// Activations, normalised where a normalisation comes behind.
+    A,
+}
+
+/// A part in its place.
+#[derive(Debug, Clone, Copy)]
+pub struct Placed {
+    /// The part.
+    pub part: Part,
+    /// Where its input is.
+    pub from: Place,
+    /// Where its output goes.
+    pub to: Place,
+    /// The value that went around, for a join.
+    pub around: usize,
+    /// Features of its input and of its output.
+    pub features: (usize, usize),
+    /// The row of a probe that it belongs to: that of the last map of its layer so far, or of the first one.
+    pub row: usize,
+    /// What its output is to a probe.
+    pub shows: Option<Quantity>,
+}
+
+/// A layer in its place.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// Its parts, in the order of the forward pass.
+    pub parts: Vec<Placed>,
+    /// Its slot of parameters.
+    pub slot: usize,
+    /// The value that it gets.
+    pub input: usize,
+    /// The value that it hands on.
+    pub output: usize,
+    /// Is that the residual stream, with no other way around it open?
+    pub on_stream: bool,
+    /// Values from before this layer, beside its input, that it or a later one reads.
+    pub live: Vec<usize>,
+}
+
+/// A tensor of parameters: which one it is, its name in a state dict and its shape.
+pub type Tensor = (TensorId, String, Vec<usize>);
+
+/// What the passes need to know of a net.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Columns of the samples: every step's input where each layer gets one.
+    pub columns: usize,
+    /// Columns of each step's input, where each layer gets one.
+    pub fed: Option<usize>,
+    /// Features of the values.
+    pub values: Vec<usize>,
+    /// The layers, input side first, the readout last.
+    pub layers: Vec<Layer>,
+    /// Their parameters, slot by slot; one slot for all hidden layers of a tied net.
+    pub slots: Vec<Vec<Parameters>>,
+    /// Widths of the rows of a probe: features of `z` for every map that counts.
+    pub rows: Vec<usize>,
+    /// Is every bias drawn as zero?
+    pub unbiased: bool,
+    /// Without biases, does a signal of any size stay in proportion, or would it if it were small enough for no activation
+    /// to bend it? Then the forward pass carries an exponent.
+    pub proportional: bool,
+    /// Are weights scaled by what the data make of them?
+    pub calibrates: bool,
+    /// Layers that count.
+    depth: usize,
+}
+
+impl Plan {
+    /// The plan of a spec.
+    pub fn new(spec: &Spec) -> Self {
+        Self::of(spec.lower())
+    }
+
+    /// The plan of layers of parts.
+    pub fn of(net: Net) -> Self {
+        let Net { depth, columns, fed, input, streams, layers, slots } = net;
+        let linear = || slots.iter().flatten().filter_map(Parameters::as_linear);
+        let parts = || layers.iter().flat_map(|layer| &layer.parts);
+        let mut plan = Self {
+            columns,
+            fed,
+            values: vec![input],
+            layers: Vec::with_capacity(layers.len()),
+            rows: Vec::new(),
+            unbiased: !linear().any(LinearPlan::biased),
+            proportional: parts().all(Part::proportional),
+            calibrates: linear().any(|plan| plan.calibrates),
+            depth,
+            slots: Vec::new(),
+        };
+        // The value that each open stream began from.
+        let mut open = Vec::<(usize, usize)>::new();
+        for (index, layer) in layers.iter().enumerate() {
+            let placed = plan.place(&layer.parts, &slots[layer.slot], &mut open, index >= depth);
+            let on_stream = streams && open.is_empty() && index < depth;
+            plan.layers.push(Layer { slot: layer.slot, on_stream, ..placed });
+        }
+        plan.slots = slots;
+        plan
+    }
+
+    /// Give the parts of the next layer their places; a readout has no row.
+    fn place(&mut self, parts: &[Part], slot: &[Parameters], open: &mut Vec<(usize, usize)>, readout: bool) -> Layer {
+        let input = self.values.len() - 1;
+        let live = open.iter().map(|&(_, value)| value).filter(|&value| value != input).collect();
+        let (mut at, mut features) = (Place::Value(input), self.values[input]);
+        let mut row = self.rows.len();
+        let mut placed = Vec::with_capacity(parts.len());
+        for (index, &part) in parts.iter().enumerate() {
+            let (from, before, mut around) = (at, features, 0);
+            match part {
+                Part::Keep(keep) => open.push((keep.stream, input)),
+                Part::Join(join) => {
+                    let stream = open.iter().position(|&(stream, _)| stream == join.stream);
+                    around = stream.map_or(input, |stream| open.swap_remove(stream).1);
+                }
+                _ => (),
+            }
+            features = part.features(slot, before, self.values[around]);
+            let moves = matches!(part, Part::Map(_) | Part::Phi(_));
+            let works_on_input = at == Place::Value(input) && matches!(part, Part::Norm(_) | Part::Join(_));
+            if moves || works_on_input {
+                at = if kept(&parts[index + 1..]) {
+                    self.values.push(features);
+                    Place::Value(self.values.len() - 1)
+                } else {
+                    Place::Moving
+                };
+            } else if let Place::Value(value) = at {
+                self.values[value] = features;
+            }
+            let shows = match part {
+                Part::Map(_) => Some(Quantity::Z),
+                Part::Phi(_) | Part::Norm(_) if shows_activations(&parts[..=index], &parts[index + 1..]) => {
+                    Some(Quantity::A)
+                }
+                _ => None,
+            };
+            if matches!(part, Part::Map(_)) && !readout {
+                row = self.rows.len();
+                self.rows.push(features);
+            }
+            placed.push(Placed { part, from, to: at, around, features: (before, features), row, shows });
+        }
+        Layer { parts: placed, slot: 0, input, output: self.values.len() - 1, on_stream: false, live }
+    }
+
+    /// Refuse a batch that says nothing: one sample is its own mean.
+    pub fn check_batch(&self, batch: usize) -> Result<()> {
+        let parts = || self.layers.iter().flat_map(|layer| &layer.parts);
+        match parts().find_map(|placed| placed.part.needs_samples()).filter(|_| batch < 2) {
+            None => Ok(()),
+            Some(norm) => Err(Error::Value(format!(
+                "norm='{}' needs a batch of at least 2 samples, got {batch}: one sample is its own mean",
+                norm.text()
+            ))),
+        }
+    }
+
+    /// Do all layers share their parameters?
+    pub fn tied(&self) -> bool {
+        self.layers[self.depth - 1].slot + 1 < self.depth
+    }
+
+    /// Layers that count.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Is there a readout?
+    pub fn has_readout(&self) -> bool {
+        self.layers.len() > self.depth
+    }
+
+    /// The value that a layer gets; for the depth, what the last hidden layer hands on.
+    pub fn value(&self, layer: usize) -> usize {
+        if layer < self.layers.len() { self.layers[layer].input } else { self.values.len() - 1 }
+    }
+
+    /// Rows of all layers up to this one.
+    pub fn rows_up_to(&self, layer: usize) -> usize {
+        let of_layer = |layer: &Layer| layer.parts.last().map_or(0, |placed| placed.row + 1);
+        self.layers.get(layer).map_or(self.rows.len(), of_layer).min(self.rows.len())
+    }
+
+    /// Columns of the output.
+    pub fn output(&self) -> usize {
+        self.values.last().copied().unwrap_or_default()
+    }
+
+    /// The parameters of a part.
+    pub fn parameters(&self, layer: usize, index: usize) -> &Parameters {
+        &self.slots[self.layers[layer].slot][index]
+    }
+
+    /// The owner of parameters of a part.
+    pub fn owner(&self, layer: usize, row: usize, index: usize) -> Owner {
+        Owner { layer, row, slot: self.layers[layer].slot, index, module: self.parameters(layer, index).module }
+    }
+
+    /// Every tensor of parameters in the order of a state dict: input side first, the readout last.
+    pub fn tensors(&self) -> Vec<Tensor> {
+        let of_parameters = |slot: usize, index: usize, parameters: &Parameters| {
+            let name = parameters.module.name(slot);
+            let tensors = parameters.tensors().into_iter();
+            tensors
+                .map(move |(which, shape)| (TensorId { slot, index, which }, format!("{name}.{}", which.name()), shape))
+        };
+        let of_slot = |(slot, all): (usize, &Vec<Parameters>)| {
+            let each = all.iter().enumerate().flat_map(|(index, parameters)| of_parameters(slot, index, parameters));
+            each.collect::<Vec<_>>()
+        };
+        self.slots.iter().enumerate().flat_map(of_slot).collect()
+    }
+
+    /// Every linear map with parameters of its own, the readout last.
+    pub fn maps(&self) -> impl Iterator<Item = &LinearPlan> {
+        self.slots.iter().flatten().filter_map(Parameters::as_linear)
+    }
+
+    /// Entries of the weights.
+    pub fn weight_entries(&self) -> usize {
+        self.maps().map(LinearPlan::entries).sum()
+    }
+}
+
+/// Must what a part gives be kept? The parts behind it work in its place, up to a map, which needs its input again, or
+/// to the end of the layer, which hands it on; an activation takes it away.
+fn kept(behind: &[Part]) -> bool {
+    !matches!(behind.iter().find(|part| matches!(part, Part::Map(_) | Part::Phi(_))), Some(Part::Phi(_)))
+}
+
+/// Is what the last of these parts gives the activations of a layer: those of `phi`, behind any normalisation?
+fn shows_activations(so_far: &[Part], behind: &[Part]) -> bool {
+    let is_norm = |part: &Part| matches!(part, Part::Norm(_));
+    let last = so_far.iter().rev().find(|part| !is_norm(part));
+    matches!(last, Some(Part::Phi(_))) && !behind.first().is_some_and(is_norm)
+}

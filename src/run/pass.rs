@@ -1,0 +1,228 @@
+//! One run of a family: samples, the forward pass that all its cells share, and their backward passes side by side.
+
+use super::Job;
+use crate::backward::layer;
+use crate::calibrate::{calibrated, factor};
+use crate::error::{Cancel, Result};
+use crate::forward::{Checkpoint, Trace, forward};
+use crate::gradients::Start;
+use crate::kernel::Scaled;
+use crate::part::{Signal, UnitNormals};
+use crate::plan::Plan;
+use crate::rng::{Role, Stream};
+use crate::simd::Float;
+use crate::stats::{Buffers, Columns, Gauge};
+use crate::weights::Weights;
+use std::borrow::Cow;
+
+/// What a worker reuses from run to run.
+pub(super) struct Workspace<F> {
+    /// Threads of a run: more than one where there are fewer runs than threads.
+    threads: usize,
+    units: UnitNormals<F>,
+    weights: Weights<F>,
+    trace: Trace<F>,
+    /// What lives at the beginning of each segment of a deep net.
+    checkpoints: Vec<Checkpoint<F>>,
+    /// The backward pass of each cell.
+    signals: Vec<Signal<F>>,
+    /// The pass of a readout.
+    head: Trace<F>,
+    buffers: Buffers<F>,
+}
+
+impl<F: Float> Workspace<F> {
+    /// A workspace for runs of so many threads each, that keeps so many bytes of unit normals.
+    pub fn new(threads: usize, units: usize) -> Self {
+        Self {
+            threads,
+            units: UnitNormals::with_room(units),
+            weights: Weights::default(),
+            trace: Trace::default(),
+            checkpoints: Vec::new(),
+            signals: Vec::new(),
+            head: Trace::default(),
+            buffers: Buffers::default(),
+        }
+    }
+}
+
+/// One run of a family's plans, `segment` layers held at a time: its nets with one seed. The forward pass of the deepest
+/// is that of all; their backward passes go side by side, each from its own output. Columns come in the order of the
+/// cells.
+pub(super) fn run<F: Float>(
+    job: &Job<F>,
+    plans: &[Plan],
+    segment: usize,
+    seed: u64,
+    space: &mut Workspace<F>,
+    cancel: &Cancel,
+) -> Result<Vec<Columns>> {
+    let Workspace { threads, units, weights: drawn, trace, checkpoints, signals, head, buffers } = space;
+    let mut plan = Cow::Borrowed(&plans[0]);
+    let start = set_input(job, &plan, seed, trace);
+    if plan.calibrates {
+        let begin = |trace: &mut Trace<F>| drop(set_input(job, &plans[0], seed, trace));
+        plan = Cow::Owned(calibrated(&plans[0], seed, *threads, begin, cancel)?);
+    }
+    let (plan, depth) = (&*plan, plan.depth());
+    let segments = (0..depth).step_by(segment).map(|first| first..(first + segment).min(depth));
+    let draw = |layers, drawn: &mut Weights<F>, units: &mut UnitNormals<F>| {
+        if job.given.is_some() {
+            Ok(())
+        } else if *threads > 1 {
+            drawn.draw_on(*threads, plan, layers, seed, cancel)
+        } else {
+            drawn.draw(plan, layers, seed, units, cancel)
+        }
+    };
+
+    let mut shared = Columns::new(plan.rows.len());
+    let mut broken = None;
+    checkpoints.resize_with(segments.len().max(checkpoints.len()), Checkpoint::default);
+    for (layers, checkpoint) in segments.clone().zip(&mut *checkpoints) {
+        if layers.len() < depth {
+            trace.save(plan, layers.start, checkpoint);
+        }
+        if layers.start > 0 {
+            trace.resume(plan, layers.start, checkpoint);
+        }
+        draw(layers.clone(), drawn, units)?;
+        let weights = job.numbers(drawn);
+        let gauge = &mut Gauge { columns: &mut shared, plan, weights, buffers };
+        broken = forward(plan, weights, trace, layers, gauge, cancel)?;
+        if broken.is_some() {
+            break;
+        }
+    }
+
+    let mut all = plans.iter().map(|plan| Columns::new(plan.rows.len())).collect::<Vec<Columns>>();
+    signals.resize_with(signals.len().max(all.len()), Signal::default);
+    let reached = broken.map_or(depth, |layer| layer + 1);
+    // Those that end before anything broke, the deepest first; `begun` of them have begun.
+    let sound = |cell: &usize| broken.is_none_or(|layer| plans[*cell].depth() <= layer);
+    let waiting = (0..all.len()).filter(sound).collect::<Vec<_>>();
+    let (mut begun, mut active) = (0, Vec::<usize>::with_capacity(waiting.len()));
+    for (layers, checkpoint) in segments.zip(&*checkpoints).rev().filter(|(layers, _)| layers.start < reached) {
+        let last = layers.end >= reached;
+        if !last {
+            trace.resume(plan, layers.start, checkpoint);
+            draw(layers.clone(), drawn, units)?;
+            forward(plan, job.numbers(drawn), trace, layers.clone(), &mut (), cancel)?;
+        }
+        // The end of every other segment has been seen as the start of the next.
+        for level in (layers.start..layers.end.min(reached) + usize::from(last)).rev() {
+            cancel.check()?;
+            let weights = job.numbers(drawn);
+            Gauge { columns: &mut shared, plan, weights, buffers }.input(level, trace.value(plan.value(level)));
+            for &cell in &active {
+                let (columns, plan) = (&mut all[cell], &plans[cell]);
+                let gauge = &mut Gauge { columns, plan, weights, buffers };
+                layer(plan, weights, trace, &mut signals[cell], level, gauge);
+            }
+            while let Some(&cell) = waiting.get(begun).filter(|&&cell| plans[cell].depth() == level) {
+                begun += 1;
+                let (plan, hidden) = (&plans[cell], trace.value(plan.value(level)));
+                if job.given.is_none() {
+                    drawn.draw_readout(plan, seed, units, cancel)?;
+                    if plan.calibrates && plan.has_readout() {
+                        let (out, _) = output(plan, drawn, hidden, head, cancel)?;
+                        let factor = factor(drawn.layer(plan, level)[0].linear(), out);
+                        drawn.scale(plan, level, 0, factor);
+                    }
+                }
+                let weights = job.numbers(drawn);
+                let gauge = &mut Gauge { columns: &mut all[cell], plan, weights, buffers };
+                if begin(&start, hidden, head, &mut signals[cell], gauge, cancel)? {
+                    active.push(cell);
+                } else {
+                    all[cell].break_off(plan, level);
+                }
+            }
+        }
+    }
+    active.iter().for_each(|&cell| all[cell].finish());
+    for (columns, plan) in all.iter_mut().zip(plans) {
+        columns.take_forward(&shared);
+        if let Some(layer) = broken.filter(|&layer| plan.depth() > layer) {
+            columns.break_off(plan, layer);
+        }
+    }
+    Ok(all)
+}
+
+/// What the readout makes of the last hidden output, or that itself without one; and is it finite?
+fn output<'t, F: Float>(
+    plan: &Plan,
+    weights: &Weights<F>,
+    hidden: &'t Scaled<F>,
+    head: &'t mut Trace<F>,
+    cancel: &Cancel,
+) -> Result<(&'t Scaled<F>, bool)> {
+    let depth = plan.depth();
+    if !plan.has_readout() {
+        return Ok((hidden, true));
+    }
+    head.begin(plan, depth).copy_from(hidden);
+    let broken = forward(plan, weights, head, depth..depth + 1, &mut (), cancel)?;
+    Ok((head.value(plan.value(depth + 1)), broken.is_none()))
+}
+
+/// Begin the backward pass of a net in `signal.dh`, from its last hidden output. False where a value is not finite.
+fn begin<F: Float>(
+    start: &Start,
+    hidden: &Scaled<F>,
+    head: &mut Trace<F>,
+    signal: &mut Signal<F>,
+    gauge: &mut Gauge<'_, F>,
+    cancel: &Cancel,
+) -> Result<bool> {
+    let Gauge { plan, weights, .. } = *gauge;
+    let (out, finite) = output(plan, weights, hidden, head, cancel)?;
+    if !finite {
+        return Ok(false);
+    }
+    let (cotangent, _) = start.cotangent(out);
+    // A loss may overflow where its gradient does not.
+    if cotangent.iter().any(|c| !c.is_finite()) {
+        return Ok(false);
+    }
+    signal.begin(out.panels.features(), out.panels.batch(), &cotangent);
+    if plan.has_readout() {
+        layer(plan, weights, head, signal, plan.depth(), gauge);
+    }
+    Ok(true)
+}
+
+/// The samples of a run, put where the forward pass begins, and what starts its backward pass.
+fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, trace: &mut Trace<F>) -> Start {
+    let normals = |role, count| {
+        let mut all = vec![F::ZERO; count];
+        Stream::new(seed, 0, role).normal(&mut all);
+        all
+    };
+    let (batch, columns) = (job.batch, plan.columns);
+    let rows = if let Some(data) = &job.data {
+        let total = data.x.len() / columns;
+        let rows =
+            if batch < total { Stream::new(seed, 0, Role::Batch).choose(batch, total) } else { (0..total).collect() };
+        trace.set_input(plan, rows.len(), |sample, feature| data.x[rows[sample] * columns + feature]);
+        rows
+    } else {
+        let x = normals(Role::Input, batch * columns);
+        trace.set_input(plan, batch, |sample, feature| x[sample * columns + feature]);
+        (0..batch).collect::<Vec<_>>()
+    };
+    if let Some((loss, targets)) = &job.loss {
+        return Start::Loss(*loss, targets.of(&rows));
+    }
+    let normals = normals(Role::Cotangent, rows.len() * plan.output());
+    random_cotangent(rows.len(), normals.into_iter().map(Float::wide).collect())
+}
+
+/// Standard normals over `sqrt(batch)`.
+fn random_cotangent(batch: usize, mut normals: Vec<f64>) -> Start {
+    let scale = 1.0 / (batch as f64).sqrt();
+    normals.iter_mut().for_each(|n| *n *= scale);
+    Start::Cotangent(normals)
+}

@@ -1,0 +1,250 @@
+//! From the fields of an `MLP` to layers of parts: what stands where, and what each part learns.
+
+use super::{PerLayer, Spec};
+use crate::activation::{Activation, Shape};
+use crate::error::{Error, Result};
+use crate::init::{Distribution, Init, Place};
+use crate::norm::Norm;
+use crate::part::{Activate, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part};
+use crate::rng::Role;
+use crate::skip::{self, Order, Skip};
+
+/// The shape of a hidden layer, and where its activation stands.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LayerShape {
+    /// Features that come in.
+    pub input: usize,
+    /// Columns of the weights: those features, or what an activation before the map makes of them.
+    pub fan_in: usize,
+    /// Rows of the weights: features of `z`.
+    pub width: usize,
+    /// Features that go out.
+    pub output: usize,
+    /// The activation; linear in the last layer of a block of order `linear`.
+    pub activation: Activation,
+    /// Where the activation stands: `Pre` before the map, `Post` after the sum with what went around the block.
+    pub order: Order,
+    /// The first layer of the block whose skip ends here.
+    pub from: Option<usize>,
+}
+
+impl Spec {
+    /// What the first layer takes beside its own input: a recurrent net that is fed starts from zeros.
+    fn first_input(&self) -> usize {
+        let width = *self.width.at(0);
+        match self.skip.map(|skip| skip.order()) {
+            _ if !self.fed => self.in_features,
+            // A step gives what its map does, bent before it or not at all.
+            Some(Order::Pre | Order::Linear) => width,
+            _ => self.activation.at(0).outputs(width),
+        }
+    }
+
+    /// The shapes of the hidden layers, input side first.
+    pub fn layers(&self) -> Result<Vec<LayerShape>> {
+        let (mut all, mut input) = (Vec::with_capacity(self.depth), self.first_input());
+        let Some(skip) = self.skip else {
+            for layer in 0..self.depth {
+                all.push(self.layer(layer, input, Order::After, None)?);
+                input = all[layer].output;
+            }
+            return Ok(all);
+        };
+        for start in (0..self.depth).step_by(self.block) {
+            let end = start + self.block - 1;
+            for layer in start..=end {
+                let from = (layer == end).then_some(start);
+                all.push(self.layer(layer, all.last().map_or(input, |l: &LayerShape| l.output), skip.order(), from)?);
+            }
+            let last = all[end];
+            let joined = if skip.order() == Order::Post { last.width } else { last.output };
+            if skip.join() == skip::Join::Concatenate {
+                all[end].output += input;
+            } else if joined != input && start == 0 {
+                // A first block that changes the number of features has no skip: its layers are as without one.
+                all.clear();
+                for layer in start..=end {
+                    let input = all.last().map_or(input, |l: &LayerShape| l.output);
+                    all.push(self.layer(layer, input, Order::After, None)?);
+                }
+            } else if joined != input {
+                return Err(Error::Value(format!(
+                    "a {} skip needs as many features at both ends of a block, got {input} before layer {start} and \
+                     {joined} after layer {end}, whose width[{end}]={}; make them equal or use skip=None",
+                    skip.signature().name,
+                    last.width
+                )));
+            }
+            input = all[end].output;
+        }
+        Ok(all)
+    }
+
+    /// One layer by itself; a block that ends here begins at `from`.
+    fn layer(&self, index: usize, input: usize, order: Order, from: Option<usize>) -> Result<LayerShape> {
+        let width = *self.width.at(index);
+        // The last layer of a block of this order has no activation, and one in the middle of a block stands as ever.
+        let (activation, order) = match (order, from) {
+            (Order::Linear, Some(_)) => (Activation::linear(), Order::After),
+            (Order::Linear | Order::Post, None) => (*self.activation.at(index), Order::After),
+            (order, _) => (*self.activation.at(index), order),
+        };
+        let activation_input = if order == Order::Pre { input } else { width };
+        if activation.shape() == Shape::Gated && !activation_input.is_multiple_of(2) {
+            return Err(Error::value(
+                &format!("width of a layer with activation '{}'", activation.text()),
+                "even, for half of its units are gates",
+                activation_input,
+            ));
+        }
+        let outputs = activation.outputs(activation_input);
+        let (fan_in, output) = if order == Order::Pre { (outputs, width) } else { (input, outputs) };
+        Ok(LayerShape { input, fan_in, width, output, activation, order, from })
+    }
+
+    /// The init of a hidden layer's map, or the readout's.
+    pub fn init_of(&self, layer: Option<usize>) -> &Init {
+        match &self.init {
+            PerLayer::All(init) => init,
+            PerLayer::Each(inits) => &inits[layer.unwrap_or(self.depth)],
+        }
+    }
+
+    /// Where a hidden layer's map stands, or the readout's.
+    pub fn place<'s>(&self, layers: &'s [LayerShape], layer: Option<usize>) -> Place<'s> {
+        let scales = |skip: &Skip| matches!(skip.join(), skip::Join::Add | skip::Join::Learned);
+        let branches = self.skip.filter(scales);
+        let end = |layer: usize| layer - layer % self.block + self.block - 1;
+        let branch = layer.filter(|&layer| branches.is_some() && layers[end(layer)].from.is_some());
+        Place {
+            fan_in: layer.map_or_else(|| layers[self.depth - 1].output, |layer| layers[layer].fan_in),
+            fan_out: layer.map_or_else(|| self.out_features.unwrap_or_default(), |layer| layers[layer].width),
+            depth: self.depth,
+            layer,
+            blocks: branches.map_or(self.depth, |_| self.depth / self.block),
+            block: branch.map_or(0, |_| self.block),
+            ends_branch: branch.is_some_and(|layer| layer == end(layer)),
+            activation: layer.map(|layer| &layers[layer].activation),
+        }
+    }
+
+    /// The net as layers of parts, the readout last.
+    pub fn lower(&self) -> Net {
+        // A valid spec has layers.
+        let shapes = self.layers().unwrap_or_default();
+        let lowering = Lowering { spec: self, shapes: &shapes };
+        let slots = if self.tied { 1 } else { self.depth };
+        let mut slots = (0..slots).map(|layer| lowering.slot(layer)).collect::<Vec<_>>();
+        let slot = |layer| if self.tied { 0 } else { layer };
+        let layer = |layer| Layer { parts: lowering.parts(layer, &slots[slot(layer)]), slot: slot(layer) };
+        let mut layers = (0..self.depth).map(layer).collect::<Vec<_>>();
+        if self.out_features.is_some() {
+            let plan = lowering.linear(None, self.place(&shapes, None), (Role::ReadoutWeight, Role::ReadoutBias));
+            layers.push(Layer { parts: vec![Part::Map(Map { own: 0, fed: None, settles: false })], slot: slots.len() });
+            slots.push(vec![Parameters::linear_of(Module::Readout, plan)]);
+        }
+        Net {
+            depth: self.depth,
+            columns: self.columns(),
+            fed: self.fed.then_some(self.in_features),
+            input: shapes.first().map_or(0, |shape| shape.input),
+            streams: self.skip.is_some(),
+            layers,
+            slots,
+        }
+    }
+}
+
+/// A spec on its way to parts.
+struct Lowering<'s> {
+    spec: &'s Spec,
+    shapes: &'s [LayerShape],
+}
+
+impl Lowering<'_> {
+    /// A linear map that stands at a place.
+    fn linear(&self, layer: Option<usize>, place: Place<'_>, roles: (Role, Role)) -> LinearPlan {
+        let init = self.spec.init_of(layer);
+        LinearPlan {
+            fan_in: place.fan_in,
+            fan_out: place.fan_out,
+            weight: init.weight(&place),
+            factor: 1.0,
+            bias: Some(init.bias(self.spec.bias.as_ref(), &place)),
+            transform: None,
+            calibrates: init.calibrates(),
+            layer: layer.unwrap_or(0),
+            roles,
+        }
+    }
+
+    /// The parameters of a layer, in the order of a state dict; in a tied net those of all layers.
+    fn slot(&self, layer: usize) -> Vec<Parameters> {
+        let Self { spec, shapes } = self;
+        let (shape, place) = (&shapes[layer], spec.place(shapes, Some(layer)));
+        let own = self.linear(Some(layer), place, (Role::Weight, Role::Bias));
+        let mut slot = vec![Parameters::linear_of(Module::Layers, LinearPlan { transform: spec.transform, ..own })];
+        slot.extend(spec.norm.map(|norm| Parameters::affine(self.normed(shape), norm.centres())));
+        slot.extend(shape.activation.learned().map(|slope| Parameters::scalar(Module::Activations, slope)));
+        // The layers of a tied net share one gate or factor, whichever of them has it.
+        let joins = if spec.tied { shapes.iter().any(|shape| shape.from.is_some()) } else { shape.from.is_some() };
+        match spec.skip.filter(|_| joins).map(|skip| (skip, skip.join())) {
+            Some((skip, skip::Join::Learned)) => slot.push(Parameters::scalar(Module::Skips, skip.alpha())),
+            Some((skip, skip::Join::Gate)) => {
+                let fan_in = shapes[shape.from.unwrap_or(layer)].input;
+                let place = Place { fan_in, fan_out: shape.output, ..place };
+                let gate = LinearPlan {
+                    factor: skip.gate_gain(),
+                    bias: Some(Distribution::Constant(skip.gate_bias())),
+                    ..self.linear(Some(layer), place, (Role::GateWeight, Role::GateBias))
+                };
+                slot.push(Parameters::linear_of(Module::Gates, gate));
+            }
+            _ => (),
+        }
+        if spec.fed {
+            let place = Place { fan_in: spec.in_features, ..place };
+            let inputs = self.linear(Some(layer), place, (Role::InputWeight, Role::InputWeight));
+            slot.push(Parameters::linear_of(Module::Inputs, LinearPlan { bias: None, ..inputs }));
+        }
+        slot
+    }
+
+    /// Features of a layer's normalisation.
+    fn normed(&self, shape: &LayerShape) -> usize {
+        match (shape.order, self.spec.post_norm) {
+            (Order::Pre, false) => shape.input,
+            (Order::Pre, true) => shape.fan_in,
+            (_, false) => shape.width,
+            (_, true) => shape.activation.outputs(shape.width),
+        }
+    }
+
+    /// The parts of a layer, in order.
+    fn parts(&self, layer: usize, slot: &[Parameters]) -> Vec<Part> {
+        let Self { spec, shapes } = self;
+        let shape = &shapes[layer];
+        let place = |module| slot.iter().position(|parameters| parameters.module == module);
+        let pre = shape.order == Order::Pre;
+        let map = Part::Map(Map { own: 0, fed: place(Module::Inputs), settles: pre });
+        let norm = |norm: Norm| place(Module::Norms).map(|affine| Part::Norm(Normalise { norm, affine }));
+        let slope = shape.activation.learned().and_then(|_| place(Module::Activations));
+        let phi = Part::Phi(Activate { activation: shape.activation, slope });
+        // A block that begins here ends as many layers on as a skip spans.
+        let opens = shapes.get(layer + spec.block - 1).is_some_and(|end| end.from == Some(layer));
+        let keep = opens.then_some(Part::Keep(Keep { stream: 0 }));
+        let join = spec.skip.filter(|_| shape.from.is_some()).map(|skip| {
+            let learned = place(Module::Skips).or(place(Module::Gates)).unwrap_or_default();
+            Part::Join(Join { stream: 0, way: skip.join(), scale: spec.branch_scale, learned })
+        });
+        let before = spec.norm.filter(|_| !spec.post_norm).and_then(norm);
+        let behind = spec.norm.filter(|_| spec.post_norm).and_then(norm);
+        let (map, phi) = (Some(map), Some(phi));
+        let parts = match shape.order {
+            Order::Pre => [keep, before, phi, behind, map, join],
+            Order::Post => [keep, map, before, join, phi, behind],
+            Order::After | Order::Linear => [keep, map, before, phi, behind, join],
+        };
+        parts.into_iter().flatten().collect()
+    }
+}
