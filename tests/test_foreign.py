@@ -395,7 +395,7 @@ def test_a_pass_is_that_of_the_net(spec: vg.MLP) -> None:
     assert len(seen.z) == len(seen.inputs) == len(seen.a) == len(seen.activations) == spec.depth
     for l in range(spec.depth):
         np.testing.assert_allclose(seen.z[l], trace.z[l].true(), rtol=1e-5, atol=1e-7)
-        np.testing.assert_allclose(seen.inputs[l], trace.bent[l].true(), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(seen.inputs[l], trace.activation_input[l].true(), rtol=1e-5, atol=1e-6)
         if spec.norm_position == "pre":  # the twin's a comes after a normalisation behind the activation
             np.testing.assert_allclose(seen.a[l], trace.a[l].true(), rtol=1e-5, atol=1e-6)
     assert [*seen.backward] == [

@@ -90,16 +90,6 @@ pub fn activation_outputs(activation: &str) -> PyResult<f64> {
     Ok(Activation::parse(activation)?.outputs(2) as f64 / 2.0)
 }
 
-/// Values and slopes of an activation, or of the gate of a gated one, at each z: `(2, len(z))`.
-#[pyfunction]
-pub fn activate<'py>(activation: &str, z: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    let (activation, z) = (Activation::parse(activation)?, real_array("z", z)?);
-    let mut both = vec![0.0; 2 * z.len()];
-    let (values, slopes) = both.split_at_mut(z.len());
-    activation.apply(z.as_slice()?, values, slopes);
-    array(z.py(), both, &[2, z.len()])
-}
-
 /// Three facts of a loss: whether it takes targets, whether these are class ids, and its reduction in words.
 #[pyfunction]
 pub fn loss_facts(loss: &str) -> PyResult<(bool, bool, String)> {

@@ -64,7 +64,7 @@ mod _core {
     #[pymodule_export]
     use super::build_info;
     #[pymodule_export]
-    use super::kinds::{activate, activation_outputs, custom_activation, kinks, loss_facts, loss_gradient, resolve};
+    use super::kinds::{activation_outputs, custom_activation, kinks, loss_facts, loss_gradient, resolve};
     #[pymodule_export]
     use super::net::Net;
     #[pymodule_export]
@@ -75,7 +75,7 @@ mod _core {
     use super::spec::Checked;
     #[pymodule_export]
     use super::theory::{
-        batch_moments, calculate_gain, critical_point, hermite, log2_singular_values, moments, pair_moments,
+        activate, batch_moments, calculate_gain, critical_point, hermite, log2_singular_values, moments, pair_moments,
     };
 
     #[pymodule_init]

@@ -44,6 +44,13 @@ fn rows<V: std::borrow::Borrow<[f64]> + Send>(
     array(py, values, &[count, width])
 }
 
+/// Value and slope of an activation, or of the gate of a gated one, at each z: `(len(z), 2)`.
+#[pyfunction]
+pub fn activate<'py>(py: Python<'py>, activation: &str, z: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {
+    let activation = Activation::parse(activation)?;
+    rows(py, z.len(), 2, move |i| <[f64; 2]>::from(activation.both(z[i])))
+}
+
 /// Expectations of an activation over normal pre-activations of the variances `q`: `(len(q), len(MOMENTS))`.
 #[pyfunction]
 pub fn moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>) -> PyResult<Bound<'py, PyAny>> {

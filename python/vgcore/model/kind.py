@@ -59,7 +59,7 @@ class Kind(str):  # noqa: SLOT000 (a kind keeps its name and parameters)
         return repr(str(self)) if self._given else f"{type(self).__name__}({str(self)!r})"
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return type(self), (str(self),)
+        return type(self).of_field if self._given else type(self), (str(self),)
 
 
 class Activation(Kind):

@@ -65,8 +65,8 @@ class InitField(Field[str | Sequence[str], Init | Inits]):
 class MLP:
     """A deep net: `z_l = W_l h_{l-1} + b_l`, `a_l = phi(N(z_l))`, `h_l` with or without a skip, an optional readout.
 
-    Frozen, hashable, picklable; kinds are stored in canonical spelling. Two specs are equal if their fields are; they
-    have one `id` if they describe the same net.
+    Frozen, hashable, picklable. Kinds are held as strings in canonical spelling, with their `name` and `params`. Two
+    specs are equal if their fields are; they have one `id` if they describe the same net.
 
     Args:
         depth: Number of hidden layers, 1 to 1,000,000.

@@ -158,7 +158,7 @@ def snake(z: Array, alpha: float = 1.0) -> Pair:
 
 def custom(z: Array, table: str) -> Pair:
     """A user's own function: cubics through its samples (Hermite), lines beyond their ends."""
-    # The samples are the user's, and all that is asked of the rest of the package.
+    # The samples are the user's, and all that the twin asks of the rest of the package.
     from vgcore.model.custom import KNOWN
 
     _, borders, cells, values, slopes, *_ = KNOWN[f"custom(table={table})"]

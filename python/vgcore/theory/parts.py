@@ -60,15 +60,15 @@ class Net:
         z = Wave(ww * v.size + self.bb[l], ww * v.pair + self.bb[l], 0.0, normal=True)
         return z, lambda g: g.times(ww * layer.width / layer.map.fan_in)
 
-    def weight_gradient(self, l: int, mapped: Wave, delta: Wave) -> float:
-        """Squared norm of dL/dW: over all pairs of samples, the products of what is mapped times those of dL/dz."""
+    def weight_gradient(self, l: int, map_input: Wave, delta: Wave) -> float:
+        """Squared norm of dL/dW: over all pairs of samples, the products of what the map gets times those of dL/dz."""
         layer, b, scale = self.plan.layers[l], self.batch, 1.0
         if self.standard is not None:
             if not self.ww[l] > 0:
                 raise refuse("weight standardisation of equal weights")
             scale = self.standard**2 / self.ww[l]
-            mapped = mapped.centred()
-        pairs = b * delta.size * mapped.size + b * (b - 1) * delta.pair * mapped.pair
+            map_input = map_input.centred()
+        pairs = b * delta.size * map_input.size + b * (b - 1) * delta.pair * map_input.pair
         return scale * layer.width * layer.map.fan_in * pairs
 
     def normalised(self, v: Wave) -> tuple[Wave, Back]:
@@ -115,7 +115,7 @@ class Net:
         self.differ(l, q, m)
         share = self.share(l)
         if v.size == 0 and share >= 1:  # there is no averaging over a kink at 0
-            flat = float(_core.activate(phi, [0.0])[1, 0])
+            flat = float(_core.activate(phi, [0.0])[0, 1])
             return Wave(m["value"], m["value"], m["mean"]), lambda g: g.times(flat**2 * share)
         c = min(max(v.pair / v.size, -1.0), 1.0) if v.size > 0 else 0.0
         together, slopes = (float(value) for value in pair_moments(phi, q=q, c=c))
@@ -214,5 +214,5 @@ def _finite(variance: float) -> float:
 
 def _sigmoid(z: Floats) -> tuple[Floats, Floats]:
     """Values and slopes."""
-    values, slopes = _core.activate("sigmoid", z.ravel())
+    values, slopes = _core.activate("sigmoid", z.ravel().tolist()).T
     return values.reshape(z.shape), slopes.reshape(z.shape)

@@ -170,7 +170,7 @@ def predict(spec: MLP, *, depth: int | None = None, batch: int = _core.BATCH) ->
 def _propagate(net: Net) -> Prediction:
     spec, plan = net.spec, net.plan
     h = [Wave(1.0, 0.0, normal=True)]  # standard normal samples
-    z, a, mapped = ([Wave(math.nan, math.nan)] * spec.depth for _ in range(3))
+    z, a, map_input = ([Wave(math.nan, math.nan)] * spec.depth for _ in range(3))
     scale = np.zeros(spec.depth)  # log10 of what their squares are to be multiplied by
     ways: list[list[tuple[str, Back]]] = []
     splits: dict[int, Split] = {}
@@ -179,7 +179,7 @@ def _propagate(net: Net) -> Prediction:
         scale[l] = net.log10_scale
         for part in plan.layers[l].parts:
             if part == "map":
-                mapped[l] = v
+                map_input[l] = v
                 v, back = net.map(l, v)
                 z[l] = v
             elif part == "norm" and net.norm == "batch":
@@ -229,7 +229,7 @@ def _propagate(net: Net) -> Prediction:
     def log10(squares: list[float], factors: Floats) -> Floats:
         return (np.log10(np.maximum(squares, 0.0)) + factors) / 2
 
-    gradients = [net.weight_gradient(l, mapped[l], delta[l]) for l in range(spec.depth)]
+    gradients = [net.weight_gradient(l, map_input[l], delta[l]) for l in range(spec.depth)]
     drift, variance, uncovered = _finite_width(net)
     return Prediction(
         spec,

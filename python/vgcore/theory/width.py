@@ -146,14 +146,14 @@ def aligned(layers: Sequence[Layer], scale: float, *, start: tuple[float, float]
         layer, m, n = layers[l], layers[l].moments, layers[l].width
         excess[l] = square
         kept = layer.made  # of z, what W has made: y
-        bent = kept * 2 * layer.q * m["mean_growth"]  # E y phi'
+        tilted = kept * 2 * layer.q * m["mean_growth"]  # E y phi'
         both = kept * layer.q * m["growth"]  # E y phi phi'
         steep = layer.q * kept * (kept * (m["slope"] + 2 * layer.q * m["slope_growth"]) + (1 - kept) * m["slope"])
         # Products of 1, the h before and y phi' with (1, the h behind), and among themselves.
         x, at = size[l], mean[l]
         behind = np.array([[1, mean[l + 1]], [mean[l + 1], size[l + 1]]])
-        known = np.array([[1, mean[l + 1]], [at, x + scale * at * m["mean"]], [bent, at * bent + scale * both]])
-        among = np.array([[1, at, bent], [at, x, at * bent], [bent, at * bent, steep]])
+        known = np.array([[1, mean[l + 1]], [at, x + scale * at * m["mean"]], [tilted, at * tilted + scale * both]])
+        among = np.array([[1, at, tilted], [at, x, at * tilted], [tilted, at * tilted, steep]])
         share = known @ np.linalg.pinv(behind)
         found = share @ products @ share.T + square * (among - share @ known.T)
         random = scale**2 * layer.ww * m["slope"]
