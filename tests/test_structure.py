@@ -32,13 +32,13 @@ PYTHON_ORDER = ["_core", "model", "data", "measure", "show", "judge", "cure", "t
 RUST_ORDER = [
     {"error"},
     {"simd", "rng"},
-    {"kernel", "signature", "kind", "qr", "distribution", "activation", "init", "gain", "norm", "skip", "loss"}
-    | {"transform", "expectation", "jacobi"},
+    {"kernel", "signature", "kind", "linalg", "distribution", "activation", "init", "gain", "norm", "skip", "loss"}
+    | {"transform", "expectation"},
     {"spec"},
     {"naive", "data"},
     {"threads", "memory"},
     {"forward", "backward", "stats", "plan", "weights"},
-    {"calibrate", "gradients", "gradcheck"},
+    {"calibrate", "gradients", "gradcheck", "jacobian"},
     {"run"},
     {"py"},
     {"lib"},
