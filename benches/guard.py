@@ -114,7 +114,7 @@ def drawn(generator: random.Random) -> dict[str, Any]:
 
 
 def specs() -> list[vg.MLP]:
-    """The same nets each time: those listed, then drawn ones that are valid."""
+    """Nets that are the same each time: those listed, then drawn ones that are valid."""
     found = [vg.MLP(**fields) for fields in listed()]
     generator = random.Random(20261128)
     while len(found) < COUNT:

@@ -14,7 +14,7 @@ use std::ops::Range;
 pub struct Trace<F> {
     /// The first layer, and the value that it gets.
     first: (usize, usize),
-    /// That value and those behind it.
+    /// The value that the first layer gets, and all values behind it.
     values: Vec<Scaled<F>>,
     /// Values from before that these layers read, by their numbers.
     live: Vec<(usize, Scaled<F>)>,

@@ -373,8 +373,8 @@ fn side_by_side<F: Float>(steps: &[Tensor<F>], batch: usize) -> Tensor<F> {
 /// Multiply-adds of a weight gradient from which on further threads are started: some hundred microseconds.
 const WORTH_A_THREAD: usize = 10_000_000;
 
-/// The linear maps with their inputs, in the order in which the backward pass gets to them; those of inputs of every step
-/// are not among them.
+/// The linear maps with their inputs, in the order in which the backward pass gets to them; those of inputs of every
+/// step are not among them.
 fn maps_backward(plan: &Plan) -> impl Iterator<Item = (Owner, usize)> {
     let of_layer = move |layer: usize| {
         plan.layers[layer].parts.iter().rev().filter_map(move |placed| match (placed.part, placed.from) {

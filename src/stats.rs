@@ -212,7 +212,7 @@ pub struct Gauge<'b, F> {
     pub columns: &'b mut Columns,
     /// The net.
     pub plan: &'b Plan,
-    /// Its numbers.
+    /// The numbers of the net.
     pub weights: &'b Weights<F>,
     /// Reused.
     pub buffers: &'b mut Buffers<F>,
@@ -304,8 +304,8 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
 }
 
 /// A weight gradient's squared norm taken from Gram matrices is trusted down to this share of the sum of its samples'
-/// squared norms. The roundings of the entries, `2e-7` of the samples' norms each in `f32`, are independent: together they
-/// are of that size times the sum over samples. So at this share they make up a few `1e-6` of the norm.
+/// squared norms. The roundings of the entries, `2e-7` of the samples' norms each in `f32`, are independent: together
+/// they are of that size times the sum over samples. So at this share they make up a few `1e-6` of the norm.
 const CANCELLED: f64 = 1.0 / 16.0;
 
 impl<F: Float> Gauge<'_, F> {

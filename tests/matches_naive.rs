@@ -33,7 +33,7 @@ fn optional(all: &'static [&'static str]) -> impl Strategy<Value = Option<String
     proptest::option::of(words(all))
 }
 
-/// These inits, or all of them; a required parameter is given.
+/// One of some inits, or of all if none is named; a required parameter is given.
 fn inits_of(some: &'static [&'static str]) -> impl Strategy<Value = String> {
     // Not every width and activation has these.
     let all = Init::names().filter(|name| !["looks_linear", "critical"].contains(name));
@@ -439,7 +439,7 @@ fn close(a: f64, b: f64, tolerance: f64) -> bool {
     a == b || (a.is_nan() && b.is_nan()) || (a - b).abs() <= tolerance * b.abs().max(1.0)
 }
 
-/// The same of gradient norms in log10, one of which may be zero but for rounding: far below `top`, the layer's largest.
+/// Two gradient norms in log10 are equal, or both zero but for rounding: far below `top`, the layer's largest.
 fn close_norms(a: f64, b: f64, top: f64, tolerance: f64) -> bool {
     let gap = (10_f64.powf(a - top) - 10_f64.powf(b - top)).abs();
     close(a, b, tolerance) || gap <= 10.0 * tolerance * 10_f64.powf(b - top).max(cancelled::<f64>())

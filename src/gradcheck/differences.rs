@@ -19,8 +19,8 @@ fn difference(f: impl Fn(f64) -> f64, h: f64) -> f64 {
 }
 
 /// `f'(at)` by differences of `f`. Where they agree with the analytic slope to within what they do not know themselves,
-/// by rounding or by what half the step changes, it stands: in saturation and at a point of inflection the slope lies far
-/// below that.
+/// by rounding or by what half the step changes, it stands: in saturation and at a point of inflection the slope lies
+/// far below that.
 fn slope(f: impl Fn(f64) -> f64, at: f64, analytic: f64, kinks: &[f64]) -> f64 {
     let gap = kinks.iter().map(|kink| (at - kink).abs()).fold(f64::INFINITY, f64::min);
     if gap == 0.0 {
@@ -45,8 +45,8 @@ pub(super) fn bend(activation: &Activation, z: f64) -> f64 {
 pub(super) fn slopes_of(loss: &Loss, y: &Rows, targets: &Targets) -> Rows {
     let width = y[0].len();
     let target = |sample| targets.of(&[sample]);
-    // A mean is told from a sum by the values alone, at equal outputs: there no two of them cancel. Where all are 0 at 1,
-    // as those of a hinge may be, they are not at -1, but for those that have no slope either.
+    // A mean is told from a sum by the values alone, at equal outputs: there no two of them cancel. Where all are 0 at
+    // 1, as those of a hinge may be, they are not at -1, but for those that have no slope either.
     let share_at = |output: f64| {
         let (whole, _) = loss.evaluate(&vec![output; y.len() * width], width, targets);
         let alone = |sample| loss.evaluate(&vec![output; width], width, &target(sample)).0;

@@ -2,8 +2,8 @@
 //!
 //! The difference of two outputs of a deep net drowns a gradient of `1e-30` in rounding. So the differences are taken
 //! where they are accurate, of each activation, normalisation, gate, weight transform and loss by itself (fourth order,
-//! never across a kink), and chained forward through the plain stages of `naive.rs` with the exponent carried. The directional
-//! derivative found that way is compared with the kernel's gradient along the same random direction.
+//! never across a kink), and chained forward through the plain stages of `naive.rs` with the exponent carried. The
+//! directional derivative found that way is compared with the kernel's gradient along the same random direction.
 
 mod differences;
 mod tangent;
@@ -23,8 +23,8 @@ use crate::weights::Weights;
 use differences::{bend, slopes_of};
 use tangent::{Motion, Point};
 
-/// Every layer by itself at the point where the kernels were: in a chaotic net their roundings soon lead to other points
-/// than the twin's.
+/// Every layer by itself at the point where the kernels were: in a chaotic net their roundings soon lead to other
+/// points than the twin's.
 fn stages(net: &Net<'_>, weights: &Weights<f64>, x: &Rows, cancel: &Cancel) -> Result<Pass> {
     let plan = net.plan;
     let mut trace = Trace::default();
@@ -64,8 +64,8 @@ fn slopes_of_part(net: &Net<'_>, layer: usize, placed: &Placed, got: &Rows, valu
     }
 }
 
-/// Relative error of every tensor's gradient, named as in a state dict, `input` last. A loss takes drawn targets; without
-/// one a drawn cotangent starts the backward pass.
+/// Relative error of every tensor's gradient, named as in a state dict, `input` last. A loss takes drawn targets;
+/// without one a drawn cotangent starts the backward pass.
 pub fn gradcheck(
     spec: &Spec,
     seed: u64,

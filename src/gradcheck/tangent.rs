@@ -274,8 +274,8 @@ impl Point<'_> {
         }
     }
 
-    /// `|<gradient, direction> - numeric| / |gradient|`: for a direction of unit normals the first term is of the size of
-    /// the gradient's norm.
+    /// `|<gradient, direction> - numeric| / |gradient|`: for a direction of unit normals the first term is of the size
+    /// of the gradient's norm.
     pub(super) fn error(&self, gradient: &Tensor<f64>, direction: &[f64], mut motion: Motion, noise: Stream) -> f64 {
         let norm = gradient.values.iter().map(|g| g * g).sum::<f64>().sqrt();
         let analytic = gradient.values.iter().zip(direction).map(|(g, v)| g * v).sum::<f64>();

@@ -1,7 +1,7 @@
 //! The oracle: plain loops over plain vectors in `f64`, too simple to be wrong. Nothing is rescaled, packed or fused.
 //!
-//! A net is the list of its parts; each is a function here that gives what it makes of its input, and another that takes
-//! a gradient back.
+//! A net is the list of its parts; each is a function here that gives what it makes of its input, and another that
+//! takes a gradient back.
 
 pub mod part;
 mod rows;

@@ -64,9 +64,9 @@ pub struct Singular {
     pub value: f64,
     /// The next largest, 0 if there is none.
     pub next: f64,
-    /// Its left vector.
+    /// The left vector of the largest.
     pub left: Vec<f64>,
-    /// Its right vector.
+    /// The right vector of the largest.
     pub right: Vec<f64>,
 }
 

@@ -12,12 +12,12 @@ use std::collections::HashMap;
 /// A linear map of a layer.
 #[derive(Debug, Clone, Copy)]
 pub struct Map {
-    /// Its weights and biases among the parameters of the layer's slot.
+    /// Index of the map's weights and biases among the parameters of the layer's slot.
     pub own: usize,
-    /// Those of the map of the step's own input, if every step gets one.
+    /// Index of the weights for the step's own input, if every step gets one.
     pub fed: Option<usize>,
-    /// Must `dL/dz` be brought near 1 here? An activation or a normalisation behind the map has done so already, and the
-    /// cotangent of a readout begins so.
+    /// Must `dL/dz` be brought near 1 here? An activation or a normalisation behind the map has done so already, and
+    /// the cotangent of a readout begins so.
     pub settles: bool,
 }
 

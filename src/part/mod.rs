@@ -1,5 +1,5 @@
-//! A layer is a short list of parts, and a part is a file: what it learns, what it keeps for the way back, forward beside
-//! backward, and what the plan asks of it. `README.md` says how parts, streams and exponents fit together.
+//! A layer is a short list of parts, and a part is a file: what it learns, what it keeps for the way back, forward
+//! beside backward, and what the plan asks of it. `README.md` says how parts, streams and exponents fit together.
 
 mod activate;
 mod join;
@@ -62,7 +62,8 @@ pub struct Net {
 
 /// The answers of the parts, which the plan folds over a net.
 impl Part {
-    /// Does a part without biases pass a small signal in proportion, whatever its size? Then signals may carry an exponent.
+    /// Does a part without biases pass a small signal in proportion, whatever its size? Then signals may carry an
+    /// exponent.
     pub fn proportional(&self) -> bool {
         match self {
             Self::Map(map) => map.fed.is_none(),
@@ -370,7 +371,8 @@ impl Owner {
 pub trait Watch<F: Float> {
     /// The pre-activations `z` of a row.
     fn z(&mut self, row: usize, z: &Scaled<F>) -> bool;
-    /// The activation of a row, with the slope that it has learned: what it got, what it gave, and its slopes `phi'(z)`.
+    /// The activation of a row, with the slope that it has learned: what it got, what it gave, and its slopes
+    /// `phi'(z)`.
     fn phi(&mut self, row: usize, activation: &Activation, z: &Scaled<F>, a: &Scaled<F>, slopes: &Panels<F>);
     /// The activations `a` of a row.
     fn a(&mut self, row: usize, a: &Scaled<F>) -> bool;

@@ -40,9 +40,9 @@ impl Plan {
         self.maps().map(scratch).max().unwrap_or(0) + 2 * Panels::<F>::bytes(self.columns, batch) + sum
     }
 
-    /// How many layers a probe holds at a time: all, unless their weights and traces go beyond a budget. Then what lives
-    /// at every so many layers is kept, and the layers between are drawn and run again on the way back: the square root
-    /// of the depth, so that the two take about the same (Chen et al. 2016, arXiv:1604.06174).
+    /// How many layers a probe holds at a time: all, unless their weights and traces go beyond a budget. Then what
+    /// lives at every so many layers is kept, and the layers between are drawn and run again on the way back: the
+    /// square root of the depth, so that the two take about the same (Chen et al. 2016, arXiv:1604.06174).
     pub fn segment<F: Float>(&self, batch: usize) -> usize {
         const BUDGET: u128 = 200 << 20;
         let depth = self.depth();

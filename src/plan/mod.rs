@@ -1,7 +1,7 @@
 //! Layers of parts turned into values, places and rows: pure arithmetic that the passes follow.
 //!
-//! A value is a batch that the backward pass needs again: the input of the net, what each layer hands on, and what a map
-//! within a layer gets. Values are numbered from the input side. All else moves through one scratch batch.
+//! A value is a batch that the backward pass needs again: the input of the net, what each layer hands on, and what a
+//! map within a layer gets. Values are numbered from the input side. All else moves through one scratch batch.
 
 mod memory;
 
@@ -49,9 +49,9 @@ pub struct Placed {
 /// A layer in its place.
 #[derive(Debug, Clone)]
 pub struct Layer {
-    /// Its parts, in the order of the forward pass.
+    /// The parts, in the order of the forward pass.
     pub parts: Vec<Placed>,
-    /// Its slot of parameters.
+    /// The slot of parameters.
     pub slot: usize,
     /// The value that it gets.
     pub input: usize,
@@ -77,14 +77,14 @@ pub struct Plan {
     pub values: Vec<usize>,
     /// The layers, input side first, the readout last.
     pub layers: Vec<Layer>,
-    /// Their parameters, slot by slot; one slot for all hidden layers of a tied net.
+    /// What the layers learn, slot by slot; a tied net has one slot for all hidden layers.
     pub slots: Vec<Vec<Parameters>>,
     /// Widths of the rows of a probe: features of `z` for every map that counts.
     pub rows: Vec<usize>,
     /// Is every bias drawn as zero?
     pub unbiased: bool,
-    /// Without biases, does a signal of any size stay in proportion, or would it if it were small enough for no activation
-    /// to bend it? Then the forward pass carries an exponent.
+    /// Without biases, does a signal of any size stay in proportion, or would it if it were small enough for no
+    /// activation to bend it? Then the forward pass carries an exponent.
     pub proportional: bool,
     /// Are weights scaled by what the data make of them?
     pub calibrates: bool,

@@ -18,9 +18,9 @@ pub(super) struct Family {
 /// its family is.
 pub(super) fn families<F: Float>(job: &Job<F>) -> Vec<Family> {
     let mut groups = Vec::<Vec<usize>>::new();
-    let mut of_kind = HashMap::new();
+    let mut of_family = HashMap::new();
     for (index, spec) in job.specs.iter().enumerate() {
-        let group = *of_kind.entry(spec.kind()).or_insert(groups.len());
+        let group = *of_family.entry(spec.family()).or_insert(groups.len());
         groups.resize_with(groups.len().max(group + 1), Vec::new);
         groups[group].push(index);
     }

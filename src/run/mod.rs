@@ -282,7 +282,7 @@ mod tests {
             }
         }
         for (deep, shallow) in wider(12).into_iter().zip(wider(6)) {
-            let specs = if deep.kind() == shallow.kind() { vec![deep, shallow] } else { vec![deep] };
+            let specs = if deep.family() == shallow.family() { vec![deep, shallow] } else { vec![deep] };
             let job = job(specs, 9);
             let plans = plans(&job);
             let columns =

@@ -47,9 +47,9 @@ impl<F: Float> Workspace<F> {
     }
 }
 
-/// One run of a family's plans, `segment` layers held at a time: its nets with one seed. The forward pass of the deepest
-/// is that of all; their backward passes go side by side, each from its own output. Columns come in the order of the
-/// cells.
+/// One run of a family's plans, `segment` layers held at a time: its nets with one seed. The forward pass of the
+/// deepest is that of all; their backward passes go side by side, each from its own output. Columns come in the order
+/// of the cells.
 pub(super) fn run<F: Float>(
     job: &Job<F>,
     plans: &[Plan],
@@ -99,7 +99,7 @@ pub(super) fn run<F: Float>(
     let mut all = plans.iter().map(|plan| Columns::new(plan.rows.len())).collect::<Vec<Columns>>();
     signals.resize_with(signals.len().max(all.len()), Signal::default);
     let reached = broken.map_or(depth, |layer| layer + 1);
-    // Those that end before anything broke, the deepest first; `begun` of them have begun.
+    // Cells that end before anything broke, the deepest first; `begun` of them have begun.
     let sound = |cell: &usize| broken.is_none_or(|layer| plans[*cell].depth() <= layer);
     let waiting = (0..all.len()).filter(sound).collect::<Vec<_>>();
     let (mut begun, mut active) = (0, Vec::<usize>::with_capacity(waiting.len()));

@@ -34,7 +34,7 @@ impl Spec {
         let width = *self.width.at(0);
         match self.skip.map(|skip| skip.order()) {
             _ if !self.fed => self.in_features,
-            // A step gives what its map does, bent before it or not at all.
+            // A step gives what its map does, activated before it or not at all.
             Some(Order::Pre | Order::Linear) => width,
             _ => self.activation.at(0).outputs(width),
         }

@@ -19,7 +19,7 @@ pub const MAX_WIDTH: usize = 1_000_000;
 /// A value for all hidden layers, or one a layer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PerLayer<T> {
-    /// The same everywhere.
+    /// One value everywhere.
     All(T),
     /// One a layer, input side first.
     Each(Vec<T>),
@@ -61,7 +61,7 @@ impl<T> PerLayer<T> {
 /// The weight of a residual branch as a caller wrote it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum BranchScale {
-    /// This factor.
+    /// A factor by its value.
     Number(f64),
     /// A rule by name.
     Text(String),
@@ -338,8 +338,8 @@ impl Spec {
         format!("depth={};{}", self.depth, self.parts())
     }
 
-    /// The same without the depth: of two nets of one kind, the shallower is the beginning of the deeper.
-    pub fn kind(&self) -> String {
+    /// The canonical text without the depth: of two nets that share it, the shallower is the beginning of the deeper.
+    pub fn family(&self) -> String {
         // Each step of a net that is fed has its own columns, which another depth would lay out differently.
         if self.fed || self.init.values().iter().any(Init::depends_on_depth) { self.content() } else { self.parts() }
     }
