@@ -1,10 +1,10 @@
 //! Singular values of a matrix whose rows range over any number of decades, each to high relative accuracy.
 //!
-//! One-sided Jacobi: pairs of rows are rotated until all are orthogonal; their norms are the singular values. Where rows
-//! of norm 1 would be well conditioned, each singular value comes out right to a few units of rounding, however different
-//! the sizes of the rows are (J. Demmel and K. Veselić, "Jacobi's method is more accurate than QR", SIAM J. Matrix Anal.
-//! Appl. 13, 1992). A row here is numbers times `2^exponent`, and exponents meet as differences only: nothing overflows,
-//! and what underflows is below the rounding of what it is added to.
+//! One-sided Jacobi: pairs of rows are rotated until all are orthogonal; their norms are the singular values. Where
+//! rows of norm 1 would be well conditioned, each singular value comes out right to a few units of rounding, however
+//! different the sizes of the rows are (J. Demmel and K. Veselić, "Jacobi's method is more accurate than QR", SIAM J.
+//! Matrix Anal. Appl. 13, 1992). A row here is numbers times `2^exponent`, and exponents meet as differences only:
+//! nothing overflows, and what underflows is below the rounding of what it is added to.
 
 use crate::error::{Cancel, Result};
 use crate::simd::{self, Set, Task};

@@ -160,7 +160,8 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// `Q^T C`: the reflectors `first..last` in their order, on the columns `C` from `column` on; `factor` is their `T`.
+    /// `Q^T C`: the reflectors `first..last` in their order, on the columns `C` from `column` on; `factor` is their
+    /// `T`.
     pub(super) fn reflect(&mut self, all: &mut Columns, (first, last): (usize, usize), column: usize, factor: &[f64]) {
         self.load(all, first, last);
         self.apply(all, first, column, |s, k| factor[s * BLOCK + k]);
