@@ -3,7 +3,7 @@
 //! At depth 1000 they differ by hundreds of decades, and an SVD of the product of the layers' Jacobians knows the
 //! largest 16 of these only. So the product is kept as `U diag(2^e) T`, with orthonormal columns U, exponents e and a
 //! well conditioned T, and takes one layer after the other, each followed by a QR decomposition: the stratified or UDT
-//! decomposition of quantum Monte Carlo (Loh et al. 1992, in "Electronic phase transitions"; C. Bauer 2020, SciPost
+//! decomposition of quantum Monte Carlo (Loh et al. 1992, in "Electronic phase transitions"; C. Bauer 2020, `SciPost`
 //! Phys. Core 2, 011, on its stability). At the end one-sided Jacobi finds every singular value of `diag(2^e) T` to
 //! high relative accuracy. All scales are powers of two, and exact.
 //!
