@@ -5,6 +5,7 @@ Times of things that are compared are medians of turns that they take one after 
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -19,16 +20,19 @@ from compare import commit
 import vgcore as vg
 from vgcore.shell import bench
 
-TURNS = 3
-DEPTHS = range(2, 101, 2)
+SMOKE = os.environ.get("VGCORE_BENCH") == "smoke"  # only start everything
+TURNS = 1 if SMOKE else 3
+DEPTHS = range(2, 5 if SMOKE else 101, 2)
 ACTIVATIONS = ["relu", "tanh", "sigmoid", "gelu", "silu"]
 INITS = ["xavier_normal", "kaiming_normal", "lecun_normal", "orthogonal"]
+LAYERS = 10 if SMOKE else 10_000
 WIDE = vg.MLP(depth=1, width=128)
 # Not getrusage: on Linux a child's peak there is never below what its parent held.
 DEEP = """
-import re, time, vgcore as vg
+import re, sys, time, vgcore as vg
+depth = int(sys.argv[1])
 start = time.perf_counter()
-vg.probe(vg.MLP(depth=10_000, width=256), batch=64, seeds=1)
+vg.probe(vg.MLP(depth=depth, width=256), batch=64, seeds=1)
 seconds = time.perf_counter() - start
 print(seconds, re.search(r"VmHWM:\\s*(\\d+)", open("/proc/self/status").read())[1])
 """
@@ -48,11 +52,11 @@ def seconds(**calls: Callable[[], Any]) -> dict[str, float]:
 
 def deep() -> dict[str, Any]:
     """A net of 10,000 layers, in a process of its own: what it takes, and the most memory the process ever held."""
-    done = subprocess.run([sys.executable, "-c", DEEP], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", DEEP, str(LAYERS)], capture_output=True, text=True, check=False)
     if done.returncode:
         return {"error": (done.stderr.splitlines() or [f"signal {-done.returncode}"])[-1], "limit": "500 MB"}
     took, kibibytes = map(float, done.stdout.split())
-    return {"seconds": took, "us_per_layer": 100 * took, "peak_MB": kibibytes * 1.024e-3, "limit": "500 MB"}
+    return {"seconds": took, "us_per_layer": 1e6 * took / LAYERS, "peak_MB": kibibytes * 1.024e-3, "limit": "500 MB"}
 
 
 def grid() -> dict[str, Any]:
@@ -83,11 +87,11 @@ def prefix() -> dict[str, Any]:
 def subnormal() -> dict[str, Any]:
     """1000 layers of sigmoid, whose signal leaves the range of float32, and of ReLU: what a layer costs."""
     calls = {
-        name: partial(vg.probe, WIDE.replace(depth=1000, activation=name), batch=64, seeds=4)
+        name: partial(vg.probe, WIDE.replace(depth=LAYERS // 10, activation=name), batch=64, seeds=4)
         for name in ("sigmoid", "relu")
     }
     took = seconds(**calls)
-    layers = {f"{name}_us_per_layer": 1e6 * value / 4000 for name, value in took.items()}
+    layers = {f"{name}_us_per_layer": 1e6 * value / (4 * LAYERS // 10) for name, value in took.items()}
     return {**layers, "ratio": took["sigmoid"] / took["relu"], "limit": "1.2x"}
 
 

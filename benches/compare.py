@@ -6,13 +6,15 @@ to the best rival, and nothing is said to be met.
 
 import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
-RUNS = 3
+SMOKE = os.environ.get("VGCORE_BENCH") == "smoke"  # only start everything
+RUNS = 1 if SMOKE else 3
 TARGETS = {  # width, batch: floor and aim of the probe, floor and aim of the explicit gradients
     (16, 32): (12, 25, 5, 8),
     (32, 32): (12, 25, 5, 8),
@@ -25,12 +27,15 @@ TARGETS = {  # width, batch: floor and aim of the probe, floor and aim of the ex
     (256, 1): (5, 10, 2, 4),
     (256, 8): (5, 10, 2, 4),
 }
+if SMOKE:
+    TARGETS = {(16, 32): TARGETS[16, 32]}
 
 
 def run(threads: int | None) -> dict[str, Any]:
     """The record of one run."""
     command = [sys.executable, "-c", "from vgcore.shell.commands import main; main()", "bench", "--json"]
     command += ["--shapes", ",".join(f"{width}x{batch}" for width, batch in TARGETS)]
+    command += ["--rounds", "1"] if SMOKE else []
     command += [] if threads is None else ["--threads", str(threads)]
     return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 

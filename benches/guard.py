@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import random
 import sys
 from collections.abc import Iterator
@@ -28,7 +29,7 @@ import numpy as np
 
 import vgcore as vg
 
-COUNT = 300
+COUNT = 10 if os.environ.get("VGCORE_BENCH") == "smoke" else 300
 # Kinds that need an argument.
 CALLS = {
     "threshold": "threshold(threshold=0.2, value=0.1)",

@@ -2,7 +2,7 @@
 //!
 //! Matrix products as per cent of the fused multiply-add peak, measured in the same process before and after each
 //! figure; orthogonal weights alike; normals and activations in nanoseconds an element. One thread. Words after `--`
-//! choose rows by their name.
+//! choose rows by their name; with `VGCORE_BENCH=smoke` each is only started.
 
 use std::hint::black_box;
 use std::time::{Duration, Instant};
@@ -42,6 +42,11 @@ impl<F: Float> Task for Peak<F> {
     }
 }
 
+/// Is everything only to be started?
+fn smoke() -> bool {
+    std::env::var("VGCORE_BENCH").is_ok_and(|value| value == "smoke")
+}
+
 /// Seconds of one call: the fastest of several batches of calls.
 fn time(mut call: impl FnMut()) -> f64 {
     let start = Instant::now();
@@ -53,6 +58,9 @@ fn time(mut call: impl FnMut()) -> f64 {
         (0..calls).for_each(|_| call());
         start.elapsed().as_secs_f64() / f64::from(calls)
     };
+    if smoke() {
+        return once.as_secs_f64();
+    }
     (0..25).map(|_| batch(&mut call)).fold(f64::INFINITY, f64::min)
 }
 
@@ -103,7 +111,8 @@ fn per_element<F: Float>(name: &str) {
         "normal" => time(|| stream.normal(&mut out)),
         "uniform" => time(|| stream.uniform(0.0, 1.0, &mut out)),
         _ => {
-            let activation = Activation::parse(name).expect("a row");
+            let text = if name == "threshold" { "threshold(0.2, 0.1)" } else { name };
+            let activation = Activation::parse(text).expect("a row");
             time(|| activation.apply(&z, &mut out, &mut slope))
         }
     };

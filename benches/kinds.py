@@ -5,6 +5,7 @@ backward, the norm of every layer's dL/dW. The claim: a ratio to JAX of at least
 """
 
 import math
+import os
 import statistics
 from collections.abc import Callable
 from functools import partial
@@ -16,9 +17,10 @@ import jax.numpy as jnp
 import vgcore as vg
 from vgcore.shell import bench
 
-SHAPES = [(64, 32, 64), (256, 32, 64), (256, 256, 64)]
+SMOKE = os.environ.get("VGCORE_BENCH") == "smoke"  # only start everything
+SHAPES = [(64, 32, 64)] if SMOKE else [(64, 32, 64), (256, 32, 64), (256, 256, 64)]
 KINDS: dict[str, dict[str, Any]] = {"plain": {}, "batch norm": {"norm": "batch"}, "highway": {"skip": "highway"}}
-ROUNDS = 7
+ROUNDS = 1 if SMOKE else 7
 
 
 def layer(kind: str, h: Any, values: Any) -> tuple[Any, None]:

@@ -2,7 +2,7 @@
 
 use crate::error::{Cancel, Result};
 use crate::expectation::quadrature::{END, FINE, integrate};
-use crate::qr::Columns;
+use crate::linalg::qr::Columns;
 use crate::rng::{Stream, Truncated};
 use crate::simd::Float;
 

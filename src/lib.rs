@@ -16,11 +16,12 @@ pub mod gain;
 pub mod gradcheck;
 pub mod gradients;
 pub mod init;
+pub mod jacobian;
 #[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
-pub mod jacobi;
-#[allow(clippy::inline_always)] // The same.
 pub mod kernel;
 pub mod kind;
+#[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
+pub mod linalg;
 pub mod loss;
 pub mod memory;
 pub mod naive;
@@ -29,13 +30,11 @@ pub mod part;
 pub mod plan;
 #[cfg(feature = "python")]
 mod py;
-#[allow(clippy::inline_always)] // The same.
-mod qr;
-#[allow(clippy::inline_always)] // The same.
+#[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 pub mod rng;
 pub mod run;
 pub mod signature;
-#[allow(clippy::inline_always)] // The same.
+#[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 pub mod simd;
 pub mod skip;
 pub mod spec;

@@ -55,22 +55,22 @@ impl kind::Row for Row {
 }
 
 impl Kind<Row> {
-    /// Does it need more than one sample? One alone is its own mean, and nothing is left of it.
+    /// Does the norm need more than one sample? One alone is its own mean, and nothing is left of it.
     pub fn needs_samples(&self) -> bool {
         self.row.along == Along::Samples
     }
 
-    /// Does it take the mean away, and add a bias?
+    /// Does the norm take the mean away, and add a bias?
     pub fn centres(&self) -> bool {
         self.row.centres
     }
 
-    /// What the statistics are taken along.
+    /// The axis along which statistics are taken.
     pub fn along(&self) -> Along {
         self.row.along
     }
 
-    /// What is added to a variance.
+    /// The number that is added to a variance.
     pub fn eps(&self) -> f64 {
         self.values[0]
     }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU32, Ordering};
 use vgcore::activation::{Activation, Shape};
 use vgcore::error::Cancel;
 use vgcore::gradcheck::gradcheck;
@@ -52,10 +53,12 @@ fn inits_of(some: &'static [&'static str]) -> impl Strategy<Value = String> {
 /// Inits under which rounding is not amplified from layer to layer.
 const TAME: &[&str] = &["xavier_normal", "xavier_uniform", "lecun_normal", "orthogonal", "torch_default"];
 
-/// Inits whose rows are equal or zero: what a normalisation makes of no difference is rounding.
+/// Inits whose rows are equal or zero: what a normalisation makes of no difference is rounding. Those of
+/// `tests/strategies.py`, but for `looks_linear`, which is not drawn here.
 const FLAT: &[&str] = &["constant", "ones", "zeros", "eye", "sparse", "fixup"];
 
-/// Activations that are flat at other values than 0.
+/// Activations that are flat at other values than 0. `tests/strategies.py` leaves out the shrinks too; here they are
+/// drawn, for a normalisation makes zeros of zeros, and `well_conditioned` sees what else they give.
 const LEVELLED: &[&str] = &["threshold", "hardtanh", "relu6", "hardsigmoid"];
 
 fn activation_of(name: &str) -> Activation {
@@ -216,6 +219,23 @@ fn distance(a: &[f64], b: &[f64]) -> f64 {
     if gap == 0.0 { 0.0 } else { gap / norm(&mut b.iter().copied()) }
 }
 
+/// Nets that were to be compared, and those among them of which nothing can be said.
+struct Tally {
+    all: AtomicU32,
+    undecided: AtomicU32,
+}
+
+static NETS: Tally = Tally { all: AtomicU32::new(0), undecided: AtomicU32::new(0) };
+
+impl Tally {
+    /// One net more; most must be compared, or the properties would hold of nothing.
+    fn count(&self, undecided: bool) {
+        let all = 1 + self.all.fetch_add(1, Ordering::Relaxed);
+        let undecided = u32::from(undecided) + self.undecided.fetch_add(u32::from(undecided), Ordering::Relaxed);
+        assert!(undecided <= 3 + all / 20, "{undecided} of {all} nets are undecided");
+    }
+}
+
 /// A net in both worlds.
 struct Twins<F> {
     plan: Plan,
@@ -243,13 +263,15 @@ impl<F: Float> Twins<F> {
 
     /// Does a number that is but rounding, as of a sum that cancels, stand at a kink? It may fall to either side.
     fn undecided(&self, pass: &Pass) -> bool {
-        (0..self.plan.depth()).flat_map(|layer| pass.got(&self.plan, layer)).any(|(part, got)| {
+        let undecided = (0..self.plan.depth()).flat_map(|layer| pass.got(&self.plan, layer)).any(|(part, got)| {
             let Part::Phi(phi) = part else { return false };
             let (kinks, z) = (phi.activation.kinks(), flat(got));
             let largest = z.iter().fold(0.0, |m: f64, z| m.max(z.abs()));
             let near = |z: f64| kinks.iter().any(|kink| z != *kink && (z - kink).abs() < 1e-13 * largest);
             z.into_iter().any(near)
-        })
+        });
+        NETS.count(undecided);
+        undecided
     }
 
     fn backward(&self, x: &Rows, pass: &Pass, cotangent: &Rows) -> naive::Gradients {

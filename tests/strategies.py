@@ -17,16 +17,25 @@ from vgcore import reference
 Array = npt.NDArray[Any]
 Parameters = dict[str, st.SearchStrategy[Any]]
 
-EXAMPLES = int(os.environ.get("VGCORE_EXAMPLES", "200"))
-# The same ones every time, so that a check that fails tells of a change; drawn anew where a number is asked for.
-settings.register_profile("vgcore", derandomize="VGCORE_EXAMPLES" not in os.environ)
-settings.load_profile("vgcore")
+# Examples of a property: for the loop of a developer, for `make test`, for `make check`.
+PROFILES = {"quick": 5, "test": 30, "check": 200}
+for name, count in PROFILES.items():
+    # The same ones every time, so that a check that fails tells of a change.
+    settings.register_profile(name, max_examples=count, deadline=None, derandomize=True)
+if number := os.environ.get("VGCORE_EXAMPLES"):
+    # Drawn anew where a number is asked for.
+    settings.register_profile("drawn", max_examples=int(number), deadline=None)
+settings.load_profile("drawn" if number else os.environ.get("HYPOTHESIS_PROFILE", "check"))
+EXAMPLES = settings().max_examples
+
+
+# Time for what hangs alone: on a busy machine an example may take ten times as long as on a quiet one.
+patient: Callable[..., Callable[..., None]] = pytest.mark.timeout(600 + 2 * EXAMPLES)
 
 
 def over_examples(test: Callable[..., None]) -> Callable[..., None]:
-    """Run a property on as many examples as the environment asks for, with time for each."""
-    patient: Callable[..., Callable[..., None]] = pytest.mark.timeout(100 + EXAMPLES)
-    return patient(settings(max_examples=EXAMPLES, deadline=None)(test))
+    """Run a property on as many examples as the profile asks for."""
+    return patient(settings(max_examples=EXAMPLES)(test))
 
 
 def hundredths(low: float, high: float) -> st.SearchStrategy[float]:

@@ -46,7 +46,7 @@ def run(name: str) -> Ran:
             env=os.environ | ENVIRONMENT,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=500,
             check=False,
         )
         files = sorted(path.name for path in Path(folder).glob("*.png"))

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import subprocess
+import sys
+import textwrap
 from typing import Any
 
 import mpmath
@@ -13,7 +18,7 @@ from hypothesis import assume, given
 
 import vgcore as vg
 from strategies import EVERY_ACTIVATION, PARTS, specs
-from vgcore import reference, theory
+from vgcore import _core, reference, theory
 
 Floats = npt.NDArray[np.float64]
 
@@ -187,7 +192,12 @@ def test_every_norm_and_skip_agrees_with_the_explicit_jacobian(
         skip=skip,
         block=block if skip else 1,
     )
-    assert_agrees(spec.init(seed=1, dtype="float64"), samples(spec))
+    net, x = spec.init(seed=1, dtype="float64"), samples(spec)
+    assert_agrees(net, x)
+    outputs = np.eye(5)
+    of_twin = reference.backward(spec, net.state_dict(), np.repeat(x[np.newaxis], len(outputs), axis=0), outputs).input
+    expected = np.linalg.svd(of_twin, compute_uv=False)
+    assert 10 ** vg.jacobian(net, x).log10_singular_values == pytest.approx(expected, rel=0, abs=1e-12 * expected[0])
 
 
 @pytest.mark.parametrize("part", [part for part in PARTS if "batch" not in str(PARTS[part]) and "every" not in part])
@@ -264,6 +274,19 @@ def test_weights_of_lesser_rank_end_the_rank(fields: dict[str, Any], rank: int) 
     assert vg.jacobian(spec).rank == rank
 
 
+@pytest.mark.parametrize("width", [20, 64, 200])
+def test_mirrored_weights_have_half_the_rank_whatever_the_seed_and_the_order_of_units(width: int) -> None:
+    spec = vg.MLP(depth=3, width=width, activation="tanh", init="looks_linear")
+    for seed in range(5):
+        state = spec.init(seed=seed, dtype="float64").state_dict()
+        rng = np.random.default_rng(seed)
+        for l in range(2):
+            order = rng.permutation(width)
+            state[f"layers.{l}.weight"] = state[f"layers.{l}.weight"][order]
+            state[f"layers.{l + 1}.weight"] = state[f"layers.{l + 1}.weight"][:, order]
+        assert vg.jacobian(vg.Network.from_state_dict(spec, state)).rank == width // 2
+
+
 def test_dependent_columns_that_do_not_come_last_end_the_rank_too() -> None:
     # Two large equal columns and small ones: without another order of columns the second pivot is rounding alone.
     rng = np.random.default_rng(5)
@@ -336,11 +359,36 @@ def test_a_sigmoid_net_of_3000_layers_has_finite_values() -> None:
 def test_a_spec_is_drawn_from_its_seed_and_so_is_its_input() -> None:
     spec = vg.MLP(depth=3, width=5, activation="tanh")
     net = spec.init(seed=7, dtype="float64")
-    x = reference.samples(spec, 7, 1, "float64")[0]
-    expected = vg.jacobian(net, x).log10_singular_values
+    expected = vg.jacobian(net, _core.samples(spec, 7, 1, "float64")[0]).log10_singular_values
     assert vg.jacobian(spec, seed=7).log10_singular_values.tolist() == expected.tolist()
     assert vg.jacobian(net, seed=7).log10_singular_values.tolist() == expected.tolist()
     assert vg.jacobian(spec).log10_singular_values.tolist() != expected.tolist()
+
+
+def test_every_instruction_set_gives_the_same_spectrum() -> None:
+    # Bit for bit where a set fuses multiplications with additions, to rounding where it does not.
+    code = """
+    import json, vgcore as vg
+    nets = [
+        vg.MLP(depth=30, width=24, activation="tanh", init="xavier_normal", norm="layer"),
+        vg.MLP(depth=20, width=100, activation="gelu", init="he_normal", skip="residual", block=2),
+        vg.MLP(depth=6, width=20, activation="tanh", init="looks_linear"),
+    ]
+    print(json.dumps([vg.build_info()["isa"], [vg.jacobian(net).log10_singular_values.tolist() for net in nets]]))
+    """
+    spectra = {}
+    for forced in ("", "avx2", "scalar"):
+        environment = os.environ | {"VGCORE_ISA": forced}
+        command = [sys.executable, "-c", textwrap.dedent(code)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+        if forced == "avx2" and "VGCORE_ISA must be one of" in done.stderr:
+            continue
+        assert done.returncode == 0, done.stderr
+        isa, spectra[forced] = json.loads(done.stdout)
+        assert forced in {"", isa}
+    for scalar, best in zip(spectra["scalar"], spectra[""], strict=True):
+        np.testing.assert_allclose(scalar, best, rtol=1e-10, atol=1e-10)
+    assert spectra.get("avx2", spectra[""]) == spectra[""]
 
 
 def test_a_float32_network_has_the_spectrum_of_its_weights() -> None:

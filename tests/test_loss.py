@@ -154,7 +154,7 @@ def test_huge_outputs_give_no_nan(loss: str) -> None:
 @pytest.mark.parametrize("rival", [reference_gradients, *RIVALS])
 @pytest.mark.parametrize("name", vg.LOSSES)
 def test_gradients_of_every_loss_are_those_of_every_rival(name: str, rival: Callable[..., Answer]) -> None:
-    @settings(max_examples=max(EXAMPLES // 10, 5), deadline=None)
+    @settings(max_examples=max(EXAMPLES // 10, 5))
     @given(loss=losses((name,)), seed=st.integers(0, 2**32))
     def each(loss: vg.Loss, seed: int) -> None:
         spec = vg.MLP(depth=2, width=6, out_features=3, activation="tanh", init="mean_field(1.5, 0.5)")

@@ -44,7 +44,7 @@ def run(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | variables,
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=500,
         check=False,
     )
 
@@ -548,7 +548,9 @@ def test_the_environment_limits_the_threads(threads: int) -> None:
     watcher = threading.Thread(target=watch)
     watcher.start()
     before = count()
-    vg.probe(vg.MLP(depth=50, width=64), seeds=64)
+    # A busy machine may let the watcher sleep through a probe.
+    while len(seen) < 100 or max(seen) - before < int(os.environ["VGCORE_NUM_THREADS"]):
+        vg.probe(vg.MLP(depth=50, width=64), seeds=64)
     done.set()
     watcher.join()
     print(vg.build_info()["threads"], max(seen) - before)
@@ -588,7 +590,7 @@ def test_a_forked_child_can_measure_too() -> None:
         return p.log10_wgrad_norm.tobytes() + p.log10_z_rms.tobytes()
     mine = measure(0)
     with multiprocessing.get_context("fork").Pool(2) as pool:
-        theirs = pool.map_async(measure, range(4)).get(timeout=100)
+        theirs = pool.map_async(measure, range(4)).get(timeout=400)
     print(theirs == [mine] * 4)
     """
     done = run(code, PYTHONWARNINGS="ignore")
@@ -684,14 +686,18 @@ wide = vg.MLP(depth=8, width=4096, init="constant(0.01)")
 net = %s
 x = np.ones((3000, 4096), "float32")
 def press():
+    # In the middle of the call, however late a busy machine began it: when it has used so much processor time.
     global pressed
-    pressed = time.perf_counter()
+    while time.process_time() < begun + 0.2:
+        time.sleep(0.001)
+    pressed = time.process_time()
     os.kill(os.getpid(), signal.SIGINT)
-threading.Timer(0.3, press).start()
+begun = time.process_time()
+threading.Thread(target=press, daemon=True).start()
 try:
     %s
 except KeyboardInterrupt:
-    print(time.perf_counter() - pressed)
+    print(time.process_time() - pressed)
 """
 
 
@@ -709,13 +715,13 @@ except KeyboardInterrupt:
     ],
 )
 def test_ctrl_c_ends_a_call_at_once(net: str, job: str, record_property: Callable[[str, object], None]) -> None:
-    done = run(INTERRUPT % (net, job))
+    done = run(INTERRUPT % (net, job), VGCORE_NUM_THREADS="2")
     assert done.returncode == 0, done.stderr
     assert done.stdout, f"{job} ended before Ctrl-C"
     seconds = float(done.stdout)
     record_property("seconds", seconds)
     print(f"{job}: {seconds:.4f} s")  # noqa: T201, shown with -rP
-    # Promised is 0.1 s; a busy machine may schedule the main thread late.
+    # Promised is 0.1 s, on two threads; a busy machine may schedule the main one late.
     assert seconds < 1
 
 

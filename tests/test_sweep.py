@@ -61,6 +61,7 @@ def test_every_cell_is_the_probe_of_its_spec() -> None:
 def test_every_cell_measures_the_data_that_is_given() -> None:
     x, y = np.random.default_rng(0).standard_normal((6, 8)), np.array([0, 1, 2, 0, 1, 2])
     s = vg.sweep(SPEC.replace(out_features=3), depth=[1, 4], x=x, y=y, loss="cross_entropy", seeds=2)
+    assert len(s) == 2
     for cell in s:
         alone = vg.probe(cell.spec, x=x, y=y, loss="cross_entropy", seeds=2)
         assert cell.loss == "cross_entropy"
@@ -69,6 +70,7 @@ def test_every_cell_measures_the_data_that_is_given() -> None:
 
 def test_all_depths_share_their_seeds_and_so_their_first_layers() -> None:
     s = vg.sweep(SPEC, depth=[2, 5, 40], seeds=4)
+    assert len(s) == 3
     for shallow, deep in zip(s.cells, s.cells[1:], strict=False):
         np.testing.assert_array_equal(shallow.log10_z_rms, deep.log10_z_rms[:, : shallow.spec.depth])
 
@@ -336,16 +338,20 @@ INTERRUPT = """
 import os, signal, threading, time
 import vgcore as vg
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a parent may have it ignored
-def press():
-    global pressed
-    pressed = time.perf_counter()
-    os.kill(os.getpid(), signal.SIGINT)
 spec = vg.MLP(depth=1, width=256)
-threading.Timer(0.5, press).start()
+def press():
+    # In the middle of the call, however late a busy machine began it: when it has used so much processor time.
+    global pressed
+    while time.process_time() < begun + 1:
+        time.sleep(0.001)
+    pressed = time.process_time()
+    os.kill(os.getpid(), signal.SIGINT)
+begun = time.process_time()
+threading.Thread(target=press, daemon=True).start()
 try:
     vg.sweep(spec, depth=[*range(1, 4), *[500] * 1000], seeds=8)
 except KeyboardInterrupt as interrupt:
-    seconds = time.perf_counter() - pressed
+    seconds = time.process_time() - pressed
     s = interrupt.sweep
     whole = all(cell.log10_z_rms.shape == (8, cell.spec.depth) for cell in s)
     same = (s[0].log10_wgrad_norm == vg.probe(s[0].spec).log10_wgrad_norm).all()
@@ -355,14 +361,15 @@ except KeyboardInterrupt as interrupt:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
 def test_ctrl_c_ends_a_sweep_at_once_and_leaves_the_finished_cells() -> None:
+    whole = os.environ | {"VGCORE_NUM_THREADS": "2"}
     done = subprocess.run(
-        [sys.executable, "-c", INTERRUPT], env=os.environ, capture_output=True, text=True, timeout=250, check=False
+        [sys.executable, "-c", INTERRUPT], env=whole, capture_output=True, text=True, timeout=500, check=False
     )
     assert done.returncode == 0, done.stderr
-    seconds, cells, planned, depth, rows, whole, same = done.stdout.split()
+    seconds, cells, planned, depth, rows, shapes, same = done.stdout.split()
     print(f"{seconds} s")  # noqa: T201, shown with -rP
-    # Promised is 0.1 s; a busy machine may schedule the main thread late.
+    # Promised is 0.1 s, on two threads; a busy machine may schedule the main thread late.
     assert float(seconds) < 1
     assert 3 <= int(cells) < 500
     assert (planned, depth, rows) == ("1003", "1", cells)
-    assert (whole, same) == ("True", "True")
+    assert (shapes, same) == ("True", "True")

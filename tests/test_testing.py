@@ -126,7 +126,7 @@ def test_other_things_are_refused(wrong: Any) -> None:
 def test_a_failing_test_of_a_user_shows_the_diagnosis_and_the_users_line_alone(tmp_path: Path) -> None:
     (tmp_path / "test_net.py").write_text(SUITE)
     command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--color=no", "test_net.py"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, timeout=500)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "1 failed, 1 passed" in done.stdout
     assert ">       vg.testing.assert_trainable(SICK, seeds=4)\n" in done.stdout

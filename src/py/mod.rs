@@ -66,7 +66,7 @@ mod _core {
     #[pymodule_export]
     use super::kinds::{activation_outputs, custom_activation, kinks, loss_facts, loss_gradient, resolve};
     #[pymodule_export]
-    use super::net::Net;
+    use super::net::{Net, jacobian};
     #[pymodule_export]
     use super::plan::plan;
     #[pymodule_export]
@@ -74,9 +74,7 @@ mod _core {
     #[pymodule_export]
     use super::spec::Checked;
     #[pymodule_export]
-    use super::theory::{
-        activate, batch_moments, calculate_gain, critical_point, hermite, log2_singular_values, moments, pair_moments,
-    };
+    use super::theory::{activate, batch_moments, calculate_gain, critical_point, hermite, moments, pair_moments};
 
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {

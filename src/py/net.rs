@@ -257,3 +257,52 @@ fn all_gradients<'py, F: Float + Element>(
     result.set_item("loss", loss)?;
     Ok(result)
 }
+
+/// `log10` of the singular values of a net's dy/dx at one input, or at one that is drawn: descending, all in float64.
+#[pyfunction]
+pub fn jacobian<'py>(
+    net: &Bound<'py, Net>,
+    x: Option<&Bound<'py, PyAny>>,
+    seed: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let (py, net, seed) = (net.py(), net.get(), seed_of(seed, 0)?);
+    let x = x.map(|x| sample(&net.spec, x)).transpose()?;
+    let (plan, handle) = (Arc::clone(&net.plan), net.handle.clone());
+    let copy = if matches!(handle, Handle::Single(_)) { 2 * plan.weight_bytes::<f64>() } else { 0 };
+    check_memory("this Jacobian", crate::jacobian::bytes(&plan) + copy, "lower depth or width")?;
+    let found = detached(py, move |cancel| {
+        let weights = match handle {
+            Handle::Double(weights) => weights,
+            Handle::Single(weights) => {
+                let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
+                let tensors = weights.tensors(&plan).into_iter().map(wide).collect();
+                Arc::new(Weights::given(&plan, tensors, cancel)?)
+            }
+        };
+        let x = x.unwrap_or_else(|| run::samples(&plan, seed, 1));
+        crate::jacobian::log2_singular_values(&plan, &weights, &x, cancel)
+    })?;
+    let count = found.len();
+    array(py, found.into_iter().map(|log2| log2 * std::f64::consts::LOG10_2).collect(), &[count])
+}
+
+/// One input of a net.
+fn sample(spec: &Spec, x: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
+    let array = x.py().import("numpy")?.call_method1("asarray", (x,))?;
+    let (axes, shape) = match steps(spec) {
+        Some(steps) => ("(depth, in_features)", steps.to_vec()),
+        None => ("(in_features,)", vec![spec.in_features]),
+    };
+    let (dtype, given) = (array.getattr("dtype")?, array.getattr("shape")?.extract::<Vec<usize>>()?);
+    if !"biuf".contains(&dtype.getattr("kind")?.extract::<String>()?) || given != shape {
+        let [wanted, given] = [&shape, &given].map(|shape| shape_text(shape).trim_start_matches("shape ").to_owned());
+        let allowed = format!("real numbers of shape {axes} = {wanted}");
+        return Err(Error::value("x", &allowed, format!("{dtype} {given}")).into());
+    }
+    let values = real_array("x", &array)?.as_slice()?.to_vec();
+    if values.iter().all(|v| v.is_finite()) {
+        Ok(values)
+    } else {
+        Err(Error::Value("x must be finite".to_owned()).into())
+    }
+}

@@ -1,15 +1,12 @@
 //! Theory: gains, and expectations over the pre-activations of wide layers.
 
 use super::background::detached;
-use super::convert::{argument, array, optional, real_array, shape_text, text};
+use super::convert::{argument, array, optional, text};
 use crate::activation::Activation;
-use crate::error::Error;
 use crate::expectation::{self, Batch, Moments, Pair};
 use crate::gain;
-use crate::jacobi;
 use crate::signature::Call;
 use crate::threads;
-use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
 
 /// The gain of an activation: torch's (`mode` None), or derived for one direction.
@@ -88,18 +85,4 @@ pub fn pair_moments<'py>(py: Python<'py>, activation: &str, q: Vec<f64>, c: Vec<
         let pair = Pair::of(&activation, q[i], c[i]);
         [pair.value, pair.slope]
     })
-}
-
-/// `log2` of the singular values of `diag(2^exponents) rows`, in no order.
-#[pyfunction]
-pub fn log2_singular_values<'py>(rows: &Bound<'py, PyAny>, exponents: Vec<i64>) -> PyResult<Bound<'py, PyAny>> {
-    let matrix = real_array("rows", rows)?;
-    if matrix.shape().first() != Some(&exponents.len()) {
-        let given = shape_text(matrix.shape());
-        return Err(Error::value("rows", "a matrix with a row for each exponent", given).into());
-    }
-    let (values, count) = (matrix.as_slice()?.to_vec(), exponents.len());
-    drop(matrix);
-    let found = detached(rows.py(), move |cancel| jacobi::log2_singular_values(values, &exponents, cancel))?;
-    array(rows.py(), found, &[count])
 }

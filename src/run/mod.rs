@@ -110,11 +110,7 @@ pub fn drawn<F: Float>(
     if !plan.calibrates {
         return Weights::drawn(plan, seed, threads, cancel);
     }
-    let (x, batch) = samples.unwrap_or_else(|| {
-        let mut x = vec![F::ZERO; batch * plan.columns];
-        Stream::new(seed, 0, Role::Input).normal(&mut x);
-        (x, batch)
-    });
+    let (x, batch) = samples.unwrap_or_else(|| (self::samples(plan, seed, batch), batch));
     plan.check_batch(batch)?;
     let value = |sample: usize, feature: usize| x[sample * plan.columns + feature];
     let begin = |trace: &mut Trace<F>| trace.set_input(plan, batch, value);
@@ -128,6 +124,13 @@ pub fn drawn<F: Float>(
         weights.scale(&plan, depth, 0, factor);
     }
     Ok(weights)
+}
+
+/// Standard normal samples of a net, row-major: those that it is measured on where none are given.
+pub fn samples<F: Float>(plan: &Plan, seed: u64, batch: usize) -> Vec<F> {
+    let mut x = vec![F::ZERO; batch * plan.columns];
+    Stream::new(seed, 0, Role::Input).normal(&mut x);
+    x
 }
 
 /// As many workers as tasks, threads and memory allow; an error where not even one fits.

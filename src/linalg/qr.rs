@@ -12,13 +12,13 @@ use crate::kernel::{Matrix, Panels};
 use crate::simd::{self, Set, Task, Vector};
 
 /// Reflectors of a block. With 16 or 64, width 256 takes 1.3 and 1.7 times as long.
-const BLOCK: usize = 32;
+pub(super) const BLOCK: usize = 32;
 
 /// Columns of a matrix that is reflected one by one: at 64 in two thirds of the time of products, at 128 in more.
-const FEW: usize = 64;
+pub(super) const FEW: usize = 64;
 
 /// Partial sums of a scalar product, the same on every instruction set: the widest vector of `f64`.
-const SUMS: usize = 8;
+pub(super) const SUMS: usize = 8;
 
 /// Lanes of the shortest vector of `f64` that a set may have.
 const SHORTEST: usize = 2;
@@ -32,9 +32,9 @@ const PART: usize = 1 << 12;
 /// The columns of a matrix with at least as many rows.
 pub struct Columns {
     /// Column by column, each followed by zeros up to a whole number of vectors.
-    data: Vec<f64>,
-    rows: usize,
-    stride: usize,
+    pub(super) data: Vec<f64>,
+    pub(super) rows: usize,
+    pub(super) stride: usize,
 }
 
 impl Columns {
@@ -92,9 +92,9 @@ impl Columns {
         }
         let mut factors = vec![0.0; count * BLOCK];
         let mut block = Block::default();
-        for first in (0..count).step_by(BLOCK) {
+        let blocks = (0..count).step_by(BLOCK).map(|first| (first, count.min(first + BLOCK))).collect::<Vec<_>>();
+        for &(first, last) in &blocks {
             cancel.check()?;
-            let last = count.min(first + BLOCK);
             let factor = &mut factors[first * BLOCK..last * BLOCK];
             simd::run(Reflect {
                 columns: &mut self.data[first * self.stride..last * self.stride],
@@ -104,14 +104,24 @@ impl Columns {
                 factor,
             });
             if last < count {
-                block.load(self, first, last);
-                // Q^T C, C later columns: the reflectors in their order.
-                block.apply(self, first, last, |s, k| factor[s * BLOCK + k]);
+                block.reflect(self, (first, last), last, factor);
             }
         }
-        for first in (0..count).step_by(BLOCK).rev() {
+        self.form(&blocks, &factors, &signs, cancel)
+    }
+
+    /// Q in the place of its reflectors, given the blocks that they were made in, the `T` of each, and the signs of the
+    /// diagonal of R.
+    pub(super) fn form(
+        &mut self,
+        blocks: &[(usize, usize)],
+        factors: &[f64],
+        signs: &[f64],
+        cancel: &Cancel,
+    ) -> Result<()> {
+        let mut block = Block::default();
+        for &(first, last) in blocks.iter().rev() {
             cancel.check()?;
-            let last = count.min(first + BLOCK);
             block.load(self, first, last);
             // Columns of the identity with the signs of R; what the later ones hold in these rows is left over from R.
             for (j, column) in self.data.chunks_exact_mut(self.stride).enumerate().skip(first) {
@@ -130,7 +140,7 @@ impl Columns {
 
 /// Reflectors of a block, laid out for products with other columns, and what these products need.
 #[derive(Default)]
-struct Block {
+pub(super) struct Block {
     /// `V^T`.
     rows: Matrix<f64>,
     /// `V`: samples are its rows.
@@ -150,6 +160,12 @@ struct Block {
 }
 
 impl Block {
+    /// `Q^T C`: the reflectors `first..last` in their order, on the columns `C` from `column` on; `factor` is their `T`.
+    pub(super) fn reflect(&mut self, all: &mut Columns, (first, last): (usize, usize), column: usize, factor: &[f64]) {
+        self.load(all, first, last);
+        self.apply(all, first, column, |s, k| factor[s * BLOCK + k]);
+    }
+
     /// Take over columns `first..last`, which hold reflectors from row `first` on.
     fn load(&mut self, from: &Columns, first: usize, last: usize) {
         let (height, width) = (from.rows - first, last - first);
@@ -223,28 +239,34 @@ impl Task for Reflect<'_> {
             if self.factor.is_empty() {
                 continue;
             }
-            // H_1 ... H_k = I - V T V^T: T grows by the column (-T V^T v, 1).
-            let (known, column) = self.factor.split_at_mut(k * BLOCK);
-            let mut sums = [S::Double::splat(0.0); BLOCK / SHORTEST];
-            for (v_i, known) in before.chunks_exact(self.stride).zip(known.chunks_exact(BLOCK)) {
-                let [share] = dots::<S, 1>(v, v_i, self.stride, start);
-                for (known, sum) in known.chunks_exact(S::Double::LANES).zip(&mut sums) {
-                    *sum = S::Double::splat(-share).multiply_add(S::Double::load(known), *sum);
-                }
-            }
-            for (column, sum) in column.chunks_exact_mut(S::Double::LANES).zip(sums).take(BLOCK / S::Double::LANES) {
-                sum.store(column);
-            }
-            column[k] = 1.0;
+            grow::<S>(self.factor, before, v, self.stride, start);
         }
     }
 }
 
+/// `H_1 ... H_k = I - V T V^T`: `T` grows by the column `(-T V^T v, 1)`, for the reflectors `before` and the next, `v`.
+#[inline(always)]
+pub(super) fn grow<S: Set>(factor: &mut [f64], before: &[f64], v: &[f64], stride: usize, start: usize) {
+    let k = before.len() / stride;
+    let (known, column) = factor.split_at_mut(k * BLOCK);
+    let mut sums = [S::Double::splat(0.0); BLOCK / SHORTEST];
+    for (v_i, known) in before.chunks_exact(stride).zip(known.chunks_exact(BLOCK)) {
+        let [share] = dots::<S, 1>(v, v_i, stride, start);
+        for (known, sum) in known.chunks_exact(S::Double::LANES).zip(&mut sums) {
+            *sum = S::Double::splat(-share).multiply_add(S::Double::load(known), *sum);
+        }
+    }
+    for (column, sum) in column.chunks_exact_mut(S::Double::LANES).zip(sums).take(BLOCK / S::Double::LANES) {
+        sum.store(column);
+    }
+    column[k] = 1.0;
+}
+
 /// Q in the place of the reflectors of a matrix of few columns: products would not save what they cost.
-struct Form<'v> {
-    columns: &'v mut [f64],
-    stride: usize,
-    signs: &'v [f64],
+pub(super) struct Form<'v> {
+    pub(super) columns: &'v mut [f64],
+    pub(super) stride: usize,
+    pub(super) signs: &'v [f64],
 }
 
 impl Task for Form<'_> {
@@ -269,7 +291,7 @@ impl Task for Form<'_> {
 /// Make the reflector that turns a column, zero before `first`, into a multiple of that unit vector; the sign of the
 /// multiple.
 #[inline(always)]
-fn reflector<S: Set>(v: &mut [f64], first: usize) -> f64 {
+pub(super) fn reflector<S: Set>(v: &mut [f64], first: usize) -> f64 {
     let [squares] = dots::<S, 1>(v, v, v.len(), 0);
     let head = v[first];
     // The sign that avoids cancellation.
@@ -291,7 +313,7 @@ fn reflector<S: Set>(v: &mut [f64], first: usize) -> f64 {
 
 /// Reflect every column, of which the part from `start` on is concerned.
 #[inline(always)]
-fn reflect_all<S: Set>(v: &[f64], columns: &mut [f64], stride: usize, start: usize) {
+pub(super) fn reflect_all<S: Set>(v: &[f64], columns: &mut [f64], stride: usize, start: usize) {
     for columns in columns.chunks_mut(AT_ONCE * stride) {
         if columns.len() == AT_ONCE * stride {
             reflect::<S, AT_ONCE>(v, columns, stride, start);
@@ -315,7 +337,7 @@ fn reflect<S: Set, const N: usize>(v: &[f64], columns: &mut [f64], stride: usize
 
 /// Scalar products of `v` with `N` columns, each of `SUMS` partial sums.
 #[inline(always)]
-fn dots<S: Set, const N: usize>(v: &[f64], columns: &[f64], stride: usize, start: usize) -> [f64; N] {
+pub(super) fn dots<S: Set, const N: usize>(v: &[f64], columns: &[f64], stride: usize, start: usize) -> [f64; N] {
     // Arrays of known length and slices of one length: no check is left in the loop.
     let (v, _) = v.as_chunks::<SUMS>();
     let mut others = [v; N];

@@ -38,7 +38,7 @@ pub fn log2_singular_values(mut rows: Vec<f64>, exponents: &[i64], cancel: &Canc
             break;
         }
     }
-    Ok(norms.iter().zip(exponents).map(|(norm, &exponent)| norm.log2() + exponent as f64).collect())
+    Ok(norms.iter().zip(exponents).map(|(norm, &exponent)| libm::log2(*norm) + exponent as f64).collect())
 }
 
 /// Turn the first row against each of the others that is not orthogonal to it; was there any?
@@ -88,9 +88,9 @@ fn power(exponent: i64) -> f64 {
 fn turn((x, x_norm): (&mut [f64], f64), (y, y_norm): (&mut [f64], f64), scale: f64, cosine: f64) -> (f64, f64) {
     let ratio = y_norm / x_norm * scale;
     let gap = (1.0 - ratio) * (1.0 + ratio);
-    let u = 2.0 * cosine / (gap + gap.hypot(2.0 * ratio * cosine));
+    let u = 2.0 * cosine / (gap + libm::hypot(gap, 2.0 * ratio * cosine));
     let (to_x, to_y) = (ratio * u * scale, u * y_norm / x_norm);
-    let turned = 1.0 / (ratio * u).hypot(1.0);
+    let turned = 1.0 / libm::hypot(ratio * u, 1.0);
     let (mut x_sums, mut y_sums) = ([0.0; SUMS], [0.0; SUMS]);
     for (xs, ys) in x.chunks_mut(SUMS).zip(y.chunks_mut(SUMS)) {
         for (((x, y), x_sum), y_sum) in xs.iter_mut().zip(ys).zip(&mut x_sums).zip(&mut y_sums) {
