@@ -15,6 +15,7 @@ from vgcore.model.kind import Activation, Init, Norm, Skip, Transform
 from vgcore.model.mlp import DEFAULTS, FIELDS, KINDS
 from vgcore.model.plan import Plan
 from vgcore.shell.options import HELP
+from vgcore.shell.tables import SOME
 
 SKIPS = [None, "dense", "highway", *(f"residual(order={order})" for order in ("after", "linear", "post", "pre"))]
 
@@ -122,3 +123,8 @@ def test_the_core_refuses_a_field_that_it_does_not_know() -> None:
         _core.Spec({"widht": 3})
     with pytest.raises(TypeError, match="spec must be an MLP"):
         _core.plan("MLP")  # type: ignore[arg-type]
+
+
+def test_a_column_that_a_plain_net_lacks_is_one_that_the_shell_leaves_out() -> None:
+    plain = vg.probe(vg.MLP(depth=2, width=4), seeds=1)
+    assert {name for name in _core.COLUMNS if np.isnan(getattr(plain, name)).all()} == {*SOME}

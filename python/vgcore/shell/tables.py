@@ -37,7 +37,10 @@ spread: slowest round over fastest, of the rival where it is worst; far above 1,
 """
 ALWAYS = ("depth", "width", "activation", "init")  # fields that are named also where they are the default
 # Columns that only some nets have.
-SOME = ("log10_affine_grad_norm", "log10_slope_grad_norm", "log10_gate_grad_norm", "log10_summed_wgrad_norm")
+SOME = (
+    *("log10_affine_grad_norm", "log10_slope_grad_norm", "log10_gate_grad_norm", "log10_summed_wgrad_norm"),
+    *("log10_h_rms", "log10_dh_rms"),
+)
 STYLES = {"healthy": "green", "vanishing": "blue", "exploding": "red"}
 STYLES |= {"critical": "red", "warning": "yellow", "info": "cyan", "remedy": "dim", "text": "default"}
 
