@@ -153,8 +153,7 @@ impl Elimination {
         Ok(())
     }
 
-    /// Make reflectors of the columns before `end`, as long as they are among the longest; where those columns end
-    /// then.
+    /// Make reflectors of the columns before `end`, as long as they are among the longest; gives where those end then.
     fn reflect_block(&mut self, mut end: usize) -> usize {
         let first = self.rank;
         let others = self.sizes[end..self.live].iter().fold(f64::NEG_INFINITY, |most, size| most.max(*size));
