@@ -1,4 +1,4 @@
-//! The kernels against the oracle of `naive.rs`, over drawn nets. `VGCORE_EXAMPLES` sets how many.
+//! The kernels against the oracle of `naive`, over drawn nets. `VGCORE_EXAMPLES` sets how many.
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};

@@ -1,4 +1,4 @@
-"""Gradients by the autograd of other libraries, in float64, and the error they are compared by.
+"""What others say: gradients by the autograd of other libraries in float64, and activations in many digits.
 
 A rival writes the network in its own library and differentiates it there. Where the derivative of a
 library loses its digits in saturation (1 - y^2 of tanh, 1 + erf of gelu, p - 1 of cross-entropy),
@@ -12,6 +12,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, NamedTuple
 
+import mpmath
 import numpy as np
 import numpy.typing as npt
 
@@ -396,3 +397,60 @@ RIVALS: list[Callable[..., Answer]] = [
     for library, rival in {"jax": jax_gradients, "torch": torch_gradients}.items()
     if importlib.util.find_spec(library)
 ]
+
+
+# --- Activations in many digits ------------------------------------------------------------------
+
+mp = mpmath.mp.clone()
+mp.dps = 400  # 1 - tanh(350)^2 is 1e-304
+
+
+def mp_elu(z: Any, alpha: float) -> Any:
+    return z if z > 0 else alpha * mp.expm1(z)
+
+
+def mp_gelu(z: Any) -> Any:
+    return z * mp.erfc(-z / mp.sqrt(2)) / 2
+
+
+# One call at least of every activation.
+TRUTH: dict[str, Callable[[Any], Any]] = {
+    "linear": lambda z: z,
+    "sigmoid": lambda z: 1 / (1 + mp.exp(-z)),
+    "tanh": mp.tanh,
+    "relu": lambda z: max(z, 0),
+    "leaky_relu": lambda z: z if z > 0 else 0.01 * z,
+    "leaky_relu(negative_slope=-0.3)": lambda z: z if z > 0 else -0.3 * z,
+    "elu": lambda z: mp_elu(z, 1),
+    "elu(alpha=1.7)": lambda z: mp_elu(z, 1.7),
+    "selu": lambda z: 1.0507009873554805 * mp_elu(z, 1.6732632423543772),
+    "gelu": mp_gelu,
+    "gelu(approximate=tanh)": lambda z: z * (1 + mp.tanh(mp.sqrt(2 / mp.pi) * (z + 0.044715 * z**3))) / 2,
+    "silu": lambda z: z / (1 + mp.exp(-z)),
+    "softplus": lambda z: z if z > 20 else mp.log1p(mp.exp(z)),
+    "softplus(beta=2, threshold=7)": lambda z: z if 2 * z > 7 else mp.log1p(mp.exp(2 * z)) / 2,
+    "hardtanh(min_val=-1.2, max_val=0.5)": lambda z: min(max(z, mp.mpf(-1.2)), mp.mpf(0.5)),
+    "relu6": lambda z: min(max(z, 0), 6),
+    "prelu": lambda z: z if z > 0 else z / 4,
+    "rrelu(lower=0.25, upper=0.5)": lambda z: z if z > 0 else 0.375 * z,
+    "celu(alpha=0.5)": lambda z: z if z > 0 else mp.expm1(2 * z) / 2,
+    "mish": lambda z: z * mp.tanh(mp.log1p(mp.exp(z))),
+    "softsign": lambda z: z / (1 + abs(z)),
+    "hardsigmoid": lambda z: min(max(z + 3, 0), 6) / 6,
+    "hardswish": lambda z: z * min(max(z + 3, 0), 6) / 6,
+    "logsigmoid": lambda z: -mp.log1p(mp.exp(-z)),
+    "tanhshrink": lambda z: z - mp.tanh(z),
+    "softshrink": lambda z: mp.sign(z) * max(abs(z) - mp.mpf(0.5), 0),
+    "hardshrink": lambda z: z if abs(z) > 0.5 else 0 * z,
+    "threshold(threshold=0.5, value=2)": lambda z: z if z > 0.5 else mp.mpf(2),
+    "erf": mp.erf,
+    "sin(omega=2)": lambda z: mp.sin(2 * z),
+    "arctan": mp.atan,
+    "abs": abs,
+    "squareplus": lambda z: (z + mp.sqrt(z * z + 4)) / 2,
+    "snake(alpha=2)": lambda z: z + mp.sin(2 * z) ** 2 / 2,
+    "crelu": lambda z: max(z, 0),
+    "glu": lambda z: 1 / (1 + mp.exp(-z)),
+    "swiglu": lambda z: z / (1 + mp.exp(-z)),
+    "geglu": mp_gelu,
+}

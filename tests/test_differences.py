@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import vgcore as vg
 from strategies import EVERY_ACTIVATION, EXAMPLES, PARTS, Problem, over_examples, patient, problems, specs, targets
-from vgcore import reference
+from vgcore import _core, reference
 
 Array = npt.NDArray[Any]
 State = dict[str, Array]
@@ -83,34 +83,16 @@ def size_of_terms(problem: Problem, state: State) -> float:
     return value + float(np.abs(slope * y).sum())
 
 
-def kinks(kind: vg.Activation) -> list[float]:
-    """Where a function or its slope jumps."""
-    p: dict[str, Any] = dict(kind.params)
-    if kind.name in {"relu", "leaky_relu", "prelu", "rrelu", "elu", "celu", "selu", "abs", "softsign", "crelu"}:
-        return [0.0]
-    if kind.name in {"hardsigmoid", "hardswish"}:
-        return [-3.0, 3.0]
-    if kind.name in {"softshrink", "hardshrink"}:
-        return [-p["lambd"], p["lambd"]]
-    if kind.name == "relu6":
-        return [0.0, 6.0]
-    if kind.name == "hardtanh":
-        return [p["min_val"], p["max_val"]]
-    if kind.name == "softplus":
-        return [p["threshold"] / p["beta"]]
-    return [p["threshold"]] if kind.name == "threshold" else []
-
-
 def sides(problem: Problem, state: State, x: Array) -> bytes:
     """Which side of its kink every pre-activation is on, and every output in the loss."""
     layers = reference.Plan.of(problem.spec).layers[: problem.spec.depth]  # the readout bends nothing
-    bends = any(kinks(vg.Activation(layer.kind)) for layer in layers)
+    bends = any(_core.kinks(layer.kind) for layer in layers)
     if not bends and vg.Loss(problem.start.get("loss", "mse")).name not in {"mae", "huber", "hinge"}:
         return b""  # without a pass over the net
     signs = []
     trace = reference.propagate(problem.spec, state, x)
     for layer, z in zip(layers, trace.activation_input, strict=True):
-        signs += [np.sign(z.true() - kink) for kink in kinks(vg.Activation(layer.kind))]
+        signs += [np.sign(z.true() - kink) for kink in _core.kinks(layer.kind)]
     if "loss" in problem.start:
         loss, y, t = vg.Loss(problem.start["loss"]), trace.y.true(), problem.start["y"]
         if loss.name in {"mae", "huber"}:

@@ -2,7 +2,7 @@
 //!
 //! The difference of two outputs of a deep net drowns a gradient of `1e-30` in rounding. So the differences are taken
 //! where they are accurate, of each activation, normalisation, gate, weight transform and loss by itself (fourth order,
-//! never across a kink), and chained forward through the plain stages of `naive.rs` with the exponent carried. The
+//! never across a kink), and chained forward through the plain stages of `naive` with the exponent carried. The
 //! directional derivative found that way is compared with the kernel's gradient along the same random direction.
 
 mod differences;

@@ -1,6 +1,6 @@
 """The description of a multilayer perceptron: `MLP`.
 
-Names, parameters and limits are checked by the Rust core alone (`src/spec.rs`), once: a spec keeps what was checked.
+Names, parameters and limits are checked by the Rust core alone (`src/spec`), once: a spec keeps what was checked.
 """
 
 from __future__ import annotations
