@@ -1,7 +1,7 @@
 //! The backward pass: the parts of a layer, the last one first, then the stack. Reads as a pair with `forward.rs`.
 
 use crate::forward::Trace;
-use crate::part::{Collect, Part, Signal};
+use crate::part::{Back, Collect, Signal};
 use crate::plan::{Place, Plan};
 use crate::simd::Float;
 use crate::weights::Weights;
@@ -33,19 +33,12 @@ pub(crate) fn part<F: Float>(
     (layer, index): (usize, usize),
     collect: &mut impl Collect<F>,
 ) {
-    let (placed, numbers, kept) = (&plan.layers[layer].parts[index], weights.layer(plan, layer), trace.kept(layer));
-    let (kept, owner) = (&kept[index], |parameters: usize| plan.owner(layer, placed.row, parameters));
-    match (&placed.part, placed.from) {
-        (Part::Map(map), Place::Value(x)) => {
-            map.backward(numbers, (trace.value(x), x), trace.step(layer), signal, owner, collect);
-        }
-        (Part::Norm(norm), _) => norm.backward(numbers, kept, signal, owner(norm.affine), collect),
-        (Part::Phi(phi), _) => phi.backward(kept, signal, owner, collect),
-        (Part::Join(join), _) => {
-            let x = placed.around;
-            join.backward(numbers, (trace.value(x), x), kept, signal, owner, collect);
-        }
-        (Part::Keep(keep), _) => keep.backward(signal),
-        (Part::Map(_), Place::Moving) => unreachable!("the input of a map is a value by the plan"),
-    }
+    let placed = &plan.layers[layer].parts[index];
+    let value = match (placed.around, placed.from) {
+        (Some(value), _) | (None, Place::Value(value)) => Some((trace.value(value), value)),
+        (None, Place::Moving) => None,
+    };
+    let (numbers, kept) = (weights.layer(plan, layer), &trace.kept(layer)[index]);
+    let back = Back { numbers, kept, value, step: trace.step(layer) };
+    placed.part.backward(&back, signal, |parameters| plan.owner(layer, placed.row, parameters), collect);
 }

@@ -2,7 +2,7 @@
 
 use crate::error::{Cancel, Result};
 use crate::kernel::Scaled;
-use crate::part::{Kept, Part, Scratch, Watch};
+use crate::part::{Here, Kept, Scratch, Watch, Work};
 use crate::plan::{Place, Plan, Quantity};
 use crate::simd::Float;
 use crate::weights::Weights;
@@ -144,8 +144,11 @@ fn layer<F: Float>(
     let step = feed.get(index..=index).unwrap_or_default();
     let (mut finite, carries) = (true, carries(plan, weights));
     for (placed, kept) in layer.parts.iter().zip(&mut kept[index - first.0]) {
-        // What an activation gets, it may change; it gives a value.
-        let mut z = if matches!(placed.part, Part::Phi(_)) { std::mem::take(moving) } else { Scaled::default() };
+        let work = placed.part.work();
+        if work == Work::Nothing {
+            continue;
+        }
+        let mut taken = if work == Work::Takes { std::mem::take(moving) } else { Scaled::default() };
         // The values so far, and the batch that the part writes.
         let (before, output) = match placed.to {
             Place::Moving => (&values[..], &mut *moving),
@@ -155,28 +158,20 @@ fn layer<F: Float>(
             }
         };
         let get = |value: usize| find(live, before, first.1, value);
-        match (&placed.part, placed.from) {
-            (Part::Map(map), Place::Value(x)) => map.forward(numbers, get(x), step, output, &mut scratch.spare),
-            (Part::Norm(norm), from) => {
-                if let (Place::Value(x), true) = (from, from != placed.to) {
-                    output.copy_from(get(x));
-                }
-                norm.forward(numbers, &mut output.panels, kept, &mut scratch.sums);
-            }
-            (Part::Phi(phi), from) => {
-                if let Place::Value(x) = from {
-                    z.copy_from(get(x));
-                }
-                phi.forward(numbers, &mut z, output, kept, &mut scratch.halves, (placed.row, watch));
-            }
-            (Part::Join(join), _) => {
-                finite &= join.forward(numbers, get(placed.around), output, kept, &mut scratch.spare, carries);
-                continue;
-            }
-            (Part::Keep(_), _) => continue,
-            (Part::Map(_), Place::Moving) => unreachable!("the input of a map is a value by the plan"),
+        let input = match placed.from {
+            Place::Value(value) if placed.from != placed.to => Some(get(value)),
+            _ => None,
+        };
+        match (work, input) {
+            (Work::Takes, Some(input)) => taken.copy_from(input),
+            (Work::InPlace, Some(input)) => output.copy_from(input),
+            _ => (),
         }
-        if let Place::Value(_) = placed.to {
+        let around = placed.around.map(get);
+        let here = Here { numbers, input, around, step, carries, row: placed.row };
+        finite &= placed.part.forward(&here, &mut taken, output, kept, scratch, watch);
+        // What was added to something keeps its padding.
+        if let (Place::Value(_), None) = (placed.to, placed.around) {
             output.panels.clear_padding();
         }
         finite &= match placed.shows {
@@ -184,8 +179,8 @@ fn layer<F: Float>(
             Some(Quantity::A) => watch.a(placed.row, output),
             None => true,
         };
-        if let Part::Phi(_) = placed.part {
-            *moving = z;
+        if work == Work::Takes {
+            *moving = taken;
         }
     }
     let output = &mut values[layer.output - first.1];

@@ -6,10 +6,9 @@ use crate::error::{Cancel, Result};
 use crate::forward::{Trace, forward};
 use crate::kernel::{Matrix, Panels, Scaled, Tensor, outer_rows};
 use crate::loss::{Loss, Targets};
-use crate::part::{Collect, Linear, Module, Owner, Part, Signal, TensorId, Watch, Which};
+use crate::part::{Collect, Linear, Module, Owner, Signal, TensorId, Watch, Which};
 use crate::plan::{Place, Plan};
 use crate::simd::{Float, exponent_of, times_power_of_two};
-use crate::skip;
 use crate::threads::share;
 use crate::weights::Weights;
 use std::collections::HashMap;
@@ -377,12 +376,12 @@ const WORTH_A_THREAD: usize = 10_000_000;
 /// step are not among them.
 fn maps_backward(plan: &Plan) -> impl Iterator<Item = (Owner, usize)> {
     let of_layer = move |layer: usize| {
-        plan.layers[layer].parts.iter().rev().filter_map(move |placed| match (placed.part, placed.from) {
-            (Part::Map(map), Place::Value(input)) => Some((plan.owner(layer, placed.row, map.own), input)),
-            (Part::Join(join), _) if join.way == skip::Join::Gate => {
-                Some((plan.owner(layer, placed.row, join.learned), placed.around))
-            }
-            _ => None,
+        plan.layers[layer].parts.iter().rev().filter_map(move |placed| {
+            let input = match (placed.around, placed.from) {
+                (Some(value), _) | (None, Place::Value(value)) => value,
+                (None, Place::Moving) => return None,
+            };
+            Some((plan.owner(layer, placed.row, placed.part.linear()?), input))
         })
     };
     (0..plan.layers.len()).rev().flat_map(of_layer)

@@ -57,7 +57,7 @@ fn slopes_of_part(net: &Net<'_>, layer: usize, placed: &Placed, got: &Rows, valu
     match &placed.part {
         Part::Phi(phi) => part::slopes(&part::activation(net, layer, phi), got, bend),
         Part::Join(join) if join.way == skip::Join::Gate => {
-            let gate = part::gate_input(net, layer, join, &values[placed.around]);
+            let gate = part::gate_input(net, layer, join, &values[placed.around.unwrap_or_default()]);
             part::slopes(&Activation::sigmoid(), &gate, bend)
         }
         _ => Rows::new(),

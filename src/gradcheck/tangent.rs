@@ -144,7 +144,7 @@ impl Point<'_> {
                     Part::Norm(norm) => self.norm(motion, &at, norm),
                     Part::Phi(phi) => self.activation(motion, &at, phi),
                     Part::Keep(_) => d,
-                    Part::Join(join) => self.join(motion, &at, join, &tangents[placed.around]),
+                    Part::Join(join) => self.join(motion, &at, join, &tangents[placed.around.unwrap_or_default()]),
                 };
                 if let Place::Value(value) = placed.to {
                     tangents.resize(tangents.len().max(value + 1), d.clone());
@@ -244,7 +244,7 @@ impl Point<'_> {
 
     fn join(&self, motion: &Motion, at: &At<'_>, join: &Join, dx: &Tangent) -> Tangent {
         let At { layer, got: branch, d, .. } = *at;
-        let x = &self.pass.values[at.placed.around];
+        let x = &self.pass.values[at.placed.around.unwrap_or_default()];
         let times = |d: &Tangent, factor: f64| d.map(|d| map2(d, d, |d, _| factor * d));
         let moving = |which| motion.of(self.net, layer, join.learned, which);
         match join.way {

@@ -9,7 +9,7 @@ mod rows;
 pub use rows::{Rows, Singular, affine, apart, beside, map2, rows, singular, standardise, transposed};
 
 use crate::part::{Part, Which};
-use crate::plan::{Place, Placed, Plan, Quantity};
+use crate::plan::{Place, Plan, Quantity};
 use std::collections::BTreeMap;
 
 /// Parameters or their gradients by the names of a state dict, in C order; weights are those before a transform.
@@ -98,23 +98,12 @@ pub fn first_input(plan: &Plan, x: &Rows) -> Rows {
     if plan.fed.is_some() { vec![vec![0.0; plan.values[0]]; x.len()] } else { x.clone() }
 }
 
-/// What a part makes of what it gets; `values` are those so far, `x` the samples of the net.
-pub fn forward_part(net: &Net<'_>, layer: usize, placed: &Placed, got: &Rows, values: &[Rows], x: &Rows) -> Rows {
-    match &placed.part {
-        Part::Map(map) => part::map_forward(net, layer, map, got, x),
-        Part::Norm(norm) => part::norm_forward(net, layer, norm, got),
-        Part::Phi(phi) => part::activate(&part::activation(net, layer, phi), got),
-        Part::Keep(_) => got.clone(),
-        Part::Join(join) => part::join_forward(net, layer, join, &values[placed.around], got),
-    }
-}
-
 /// One layer, from the values so far, which what it gives is added to.
 pub fn step(net: &Net<'_>, layer: usize, values: &mut Vec<Rows>, x: &Rows) -> Step {
     let mut step = Step::default();
     let mut h = values[net.plan.layers[layer].input].clone();
     for placed in &net.plan.layers[layer].parts {
-        let gave = forward_part(net, layer, placed, &h, values, x);
+        let gave = part::forward(&part::At { net, layer, placed, values, x }, &h);
         if let Place::Value(value) = placed.to {
             values.resize(values.len().max(value + 1), Rows::new());
             values[value].clone_from(&gave);
@@ -149,30 +138,11 @@ pub fn backward(net: &Net<'_>, x: &Rows, pass: &Pass, cotangent: &Rows) -> Gradi
         all.outputs[layer].clone_from(&d);
         let found = &mut all.steps[layer];
         for (placed, got) in layers[layer].parts.iter().zip(got).rev() {
-            d = match &placed.part {
-                Part::Map(map) => {
-                    if let Some(preactivations) = all.preactivations.get_mut(placed.row) {
-                        preactivations.clone_from(&d);
-                    }
-                    part::map_backward(net, layer, map, got, x, &d, found, &mut all.input)
-                }
-                Part::Norm(norm) => part::norm_backward(net, layer, norm, got, &d, found),
-                Part::Phi(phi) => part::activation_backward(net, layer, phi, got, &d, found),
-                Part::Keep(keep) => match streams.remove(&keep.stream) {
-                    Some(around) => map2(&around, &d, |around, d| around + d),
-                    None => d,
-                },
-                Part::Join(join) => {
-                    let x = &pass.values[placed.around];
-                    let (around, through) = part::join_backward(net, layer, join, (x, got), &d, found);
-                    let sum = match streams.remove(&join.stream) {
-                        Some(sum) => map2(&sum, &around, |sum, d| sum + d),
-                        None => around,
-                    };
-                    streams.insert(join.stream, sum);
-                    through
-                }
-            };
+            if let (Part::Map(_), Some(preactivations)) = (&placed.part, all.preactivations.get_mut(placed.row)) {
+                preactivations.clone_from(&d);
+            }
+            let at = part::At { net, layer, placed, values: &pass.values, x };
+            d = part::backward(&at, got, d, found, &mut streams, &mut all.input);
         }
     }
     for (key, values) in all.steps.iter().flatten() {

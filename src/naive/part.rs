@@ -7,9 +7,74 @@ use super::rows::{
 use super::{Net, Tensors};
 use crate::activation::{Activation, Shape};
 use crate::norm::Norm;
-use crate::part::{Activate, Join, Map, Normalise, Which};
+use crate::part::{Activate, Join, Map, Normalise, Part, Which};
+use crate::plan::Placed;
 use crate::skip;
 use crate::transform::Transform;
+use std::collections::BTreeMap;
+
+/// A part of a net at work.
+pub struct At<'a> {
+    /// The net.
+    pub net: &'a Net<'a>,
+    /// The layer.
+    pub layer: usize,
+    /// The part.
+    pub placed: &'a Placed,
+    /// The values, those so far at least.
+    pub values: &'a [Rows],
+    /// The samples of the net.
+    pub x: &'a Rows,
+}
+
+impl At<'_> {
+    /// What went around.
+    fn around(&self) -> &Rows {
+        &self.values[self.placed.around.unwrap_or_default()]
+    }
+}
+
+/// What a part makes of what it gets.
+pub fn forward(at: &At<'_>, got: &Rows) -> Rows {
+    let At { net, layer, .. } = *at;
+    match &at.placed.part {
+        Part::Map(map) => map_forward(net, layer, map, got, at.x),
+        Part::Norm(norm) => norm_forward(net, layer, norm, got),
+        Part::Phi(phi) => activate(&activation(net, layer, phi), got),
+        Part::Keep(_) => got.clone(),
+        Part::Join(join) => join_forward(net, layer, join, at.around(), got),
+    }
+}
+
+/// From the gradient of what a part gave to that of what it got. A stream that is reached is set or added to.
+pub fn backward(
+    at: &At<'_>,
+    got: &Rows,
+    d: Rows,
+    found: &mut Tensors,
+    streams: &mut BTreeMap<usize, Rows>,
+    dx: &mut Rows,
+) -> Rows {
+    let At { net, layer, .. } = *at;
+    match &at.placed.part {
+        Part::Map(map) => map_backward(net, layer, map, got, at.x, &d, found, dx),
+        Part::Norm(norm) => norm_backward(net, layer, norm, got, &d, found),
+        Part::Phi(phi) => activation_backward(net, layer, phi, got, &d, found),
+        Part::Keep(keep) => match streams.remove(&keep.stream) {
+            Some(around) => map2(&around, &d, |around, d| around + d),
+            None => d,
+        },
+        Part::Join(join) => {
+            let (around, through) = join_backward(net, layer, join, (at.around(), got), &d, found);
+            let sum = match streams.remove(&join.stream) {
+                Some(sum) => map2(&sum, &around, |sum, d| sum + d),
+                None => around,
+            };
+            streams.insert(join.stream, sum);
+            through
+        }
+    }
+}
 
 // The linear map
 

@@ -1,6 +1,6 @@
 //! `a = phi(z)`, element by element, gated or doubled, with or without a learned slope.
 
-use super::{Collect, Numbers, Owner, Signal, Watch, Which};
+use super::{Back, Collect, Here, Numbers, Owner, Signal, Watch, Which};
 use crate::activation::{Activation, Shape};
 use crate::kernel::{Along, Panels, Scaled};
 use crate::simd::Float;
@@ -60,34 +60,34 @@ impl Activate {
     }
 
     /// `a` from `z`, which is spelled out where the activation bends what it carries.
-    pub(crate) fn forward<F: Float>(
+    pub(super) fn forward<F: Float>(
         &self,
-        numbers: &[Numbers<F>],
+        here: &Here<'_, F>,
         z: &mut Scaled<F>,
         a: &mut Scaled<F>,
         kept: &mut super::Kept<F>,
         halves: &mut Halves<F>,
-        (row, watch): (usize, &mut impl Watch<F>),
+        watch: &mut impl Watch<F>,
     ) {
         let kept = kept.phi();
         if self.slope.is_some() {
             kept.below.copy_from(z);
             kept.below.panels.values_mut().iter_mut().for_each(|z| *z = if *z > F::ZERO { F::ZERO } else { *z });
         }
-        let activation = self.learned(numbers);
+        let activation = self.learned(here.numbers);
         apply(&activation, z, a, &mut kept.slopes, halves);
-        watch.phi(row, &activation, z, a, &kept.slopes);
+        watch.phi(here.row, &activation, z, a, &kept.slopes);
     }
 
     /// From the gradient of `a` to that of `z`.
-    pub(crate) fn backward<F: Float>(
+    pub(super) fn backward<F: Float>(
         &self,
-        kept: &super::Kept<F>,
+        back: &Back<'_, F>,
         signal: &mut Signal<F>,
         owner: impl Fn(usize) -> Owner,
         collect: &mut impl Collect<F>,
     ) {
-        let super::Kept::Phi(kept) = kept else { return };
+        let super::Kept::Phi(kept) = back.kept else { return };
         let Signal { dh, delta, spare, half, sums, .. } = signal;
         if let Some(slope) = self.slope {
             let sums = &mut sums.weight;

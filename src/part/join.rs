@@ -1,6 +1,6 @@
 //! A skip: a stream that is kept at the beginning of a block and joins what came through it at the end.
 
-use super::{Collect, Linear, Numbers, Owner, Signal, Which};
+use super::{Back, Collect, Here, Linear, Owner, Signal, Which};
 use crate::activation::Activation;
 use crate::kernel::{Along, Panels, Scaled};
 use crate::simd::Float;
@@ -15,7 +15,7 @@ pub struct Keep {
 
 impl Keep {
     /// Add what reached the stream to the gradient of what it began from.
-    pub(crate) fn backward<F: Float>(self, signal: &mut Signal<F>) {
+    pub(super) fn backward<F: Float>(self, signal: &mut Signal<F>) {
         let Signal { dh, streams, .. } = signal;
         if let Some(stream) = streams.get_mut(self.stream).filter(|stream| stream.reached) {
             dh.scale_and_add(1.0, &stream.gradient);
@@ -70,6 +70,11 @@ impl Join {
         self.way != skip::Join::Gate
     }
 
+    /// The map of the gate among the parameters of the layer's slot, if there is one.
+    pub(super) fn linear(&self) -> Option<usize> {
+        (self.way == skip::Join::Gate).then_some(self.learned)
+    }
+
     /// Features that go out, of those that come through the block and those that went around.
     pub(super) fn features(&self, through: usize, around: usize) -> usize {
         if self.way == skip::Join::Concatenate { around + through } else { through }
@@ -86,28 +91,27 @@ impl Join {
 
     /// Join what came through a block with what went around it, in place of the former. False where a value is not
     /// finite.
-    pub(crate) fn forward<F: Float>(
+    pub(super) fn forward<F: Float>(
         &self,
-        numbers: &[Numbers<F>],
+        here: &Here<'_, F>,
         x: &Scaled<F>,
         branch: &mut Scaled<F>,
         kept: &mut super::Kept<F>,
         spare: &mut Scaled<F>,
-        carries: bool,
     ) -> bool {
         match self.way {
             skip::Join::Add => branch.scale_and_add(self.scale, x),
             skip::Join::Learned => {
                 kept.join().branch.copy_from(branch);
-                branch.scale_and_add(self.scale * numbers[self.learned].scalar(), x);
+                branch.scale_and_add(self.scale * here.numbers[self.learned].scalar(), x);
             }
-            skip::Join::Gate => gate(numbers[self.learned].linear(), x, &mut branch.panels, kept.join()),
+            skip::Join::Gate => gate(here.numbers[self.learned].linear(), x, &mut branch.panels, kept.join()),
             skip::Join::Concatenate => {
                 spare.copy_from(branch);
                 branch.stack(x, spare);
             }
         }
-        if branch.exponent != 0 && !carries {
+        if branch.exponent != 0 && !here.carries {
             branch.spell_out();
         }
         branch.panels.largest().is_finite()
@@ -115,17 +119,17 @@ impl Join {
 
     /// From the gradient behind the join to that of what came through the block, and of what went around it, which
     /// reaches the stream. `x` is what went around, `value` its name.
-    pub(crate) fn backward<F: Float>(
+    pub(super) fn backward<F: Float>(
         &self,
-        numbers: &[Numbers<F>],
+        back: &Back<'_, F>,
         (x, value): (&Scaled<F>, usize),
-        kept: &super::Kept<F>,
         signal: &mut Signal<F>,
         owner: impl Fn(usize) -> Owner,
         collect: &mut impl Collect<F>,
     ) {
         let Signal { dh, delta, spare, sums, streams, .. } = signal;
-        match (self.way, kept) {
+        let numbers = back.numbers;
+        match (self.way, back.kept) {
             (skip::Join::Learned, super::Kept::Join(kept)) => {
                 spare.copy_from(dh);
                 let sums = &mut sums.weight;
@@ -135,8 +139,8 @@ impl Join {
                 dh.times(self.scale * numbers[self.learned].scalar());
             }
             (skip::Join::Gate, super::Kept::Join(kept)) => {
-                let [open, shut, back] = &kept.gate;
-                delta.set_product(dh, back, 1.0);
+                let [open, shut, slopes] = &kept.gate;
+                delta.set_product(dh, slopes, 1.0);
                 collect.map(owner(self.learned), delta, x, Some(value));
                 numbers[self.learned].linear().weight.backward(&delta.panels, &mut spare.panels);
                 spare.exponent = delta.exponent;

@@ -1,12 +1,12 @@
 //! `z = W x + b`, and `W x + b + U x_t` where every step gets an input of its own.
 
-use super::{Collect, Numbers, Owner, Signal, Which};
+use super::{Back, Collect, Here, Owner, Signal, Which};
 use crate::error::{Cancel, Result};
 use crate::init::{Distribution, rescale};
 use crate::kernel::{Matrix, Scaled};
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
-use crate::transform::{Back, Transform};
+use crate::transform::{self, Transform};
 use std::collections::HashMap;
 
 /// A linear map of a layer.
@@ -74,7 +74,7 @@ pub struct Linear<F> {
     /// `(out_features,)`; empty where there are none.
     pub bias: Vec<F>,
     /// The weights before they were transformed, and the way back of their gradient.
-    pub transformed: Option<(Matrix<F>, Back)>,
+    pub transformed: Option<(Matrix<F>, transform::Back)>,
 }
 
 impl<F> Default for Linear<F> {
@@ -184,30 +184,27 @@ impl<F: Float> UnitNormals<F> {
 
 impl Map {
     /// `z` from the map's input and, where there is one, the step's own input.
-    pub(crate) fn forward<F: Float>(
+    pub(super) fn forward<F: Float>(
         &self,
-        numbers: &[Numbers<F>],
+        here: &Here<'_, F>,
         x: &Scaled<F>,
-        step: &[Scaled<F>],
         z: &mut Scaled<F>,
         spare: &mut Scaled<F>,
     ) {
-        let linear = numbers[self.own].linear();
+        let linear = here.numbers[self.own].linear();
         linear.weight.forward(&x.panels, &linear.bias, &mut z.panels);
         z.exponent = x.exponent;
-        if let (Some(fed), Some(step)) = (self.fed, step.first()) {
-            numbers[fed].linear().weight.forward(&step.panels, &[], &mut spare.panels);
+        if let (Some(fed), Some(step)) = (self.fed, here.step.first()) {
+            here.numbers[fed].linear().weight.forward(&step.panels, &[], &mut spare.panels);
             z.panels.combine(F::of(1.0), &spare.panels, F::of(1.0));
         }
     }
 
-    /// From `dL/dz` to the gradient of the map's input. `owners` has the owner of the own parameters, and that of the
-    /// step's own input.
-    pub(crate) fn backward<F: Float>(
+    /// From `dL/dz` to the gradient of the map's input; `owner` names the owner of the parameters of an index.
+    pub(super) fn backward<F: Float>(
         &self,
-        numbers: &[Numbers<F>],
+        back: &Back<'_, F>,
         (x, value): (&Scaled<F>, usize),
-        step: &[Scaled<F>],
         signal: &mut Signal<F>,
         owner: impl Fn(usize) -> Owner,
         collect: &mut impl Collect<F>,
@@ -218,10 +215,10 @@ impl Map {
             delta.settle();
         }
         collect.map(owner(self.own), delta, x, Some(value));
-        if let (Some(fed), Some(step)) = (self.fed, step.first()) {
+        if let (Some(fed), Some(step)) = (self.fed, back.step.first()) {
             collect.map(owner(fed), delta, step, None);
         }
-        numbers[self.own].linear().weight.backward(&delta.panels, &mut dh.panels);
+        back.numbers[self.own].linear().weight.backward(&delta.panels, &mut dh.panels);
         dh.exponent = delta.exponent;
     }
 }

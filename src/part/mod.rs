@@ -60,8 +60,75 @@ pub struct Net {
     pub slots: Vec<Vec<Parameters>>,
 }
 
-/// The answers of the parts, which the plan folds over a net.
+/// How a part goes about its input and its output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Work {
+    /// The input must be kept, for the way back needs it again; the output is another batch.
+    Apart,
+    /// The input may be changed and is not needed again; the output is another batch.
+    Takes,
+    /// The output takes the place of the input.
+    InPlace,
+    /// The input is the output.
+    Nothing,
+}
+
+/// What a part sees of a forward pass beside the batches that it works on.
+pub(crate) struct Here<'h, F> {
+    /// The numbers of the layer.
+    pub numbers: &'h [Numbers<F>],
+    /// The input, where that is a value.
+    pub input: Option<&'h Scaled<F>>,
+    /// What went around, for a join.
+    pub around: Option<&'h Scaled<F>>,
+    /// The input of the step, alone in the slice, in a net that is fed.
+    pub step: &'h [Scaled<F>],
+    /// May what goes out carry an exponent?
+    pub carries: bool,
+    /// The row of a probe.
+    pub row: usize,
+}
+
+/// What a part sees of a backward pass beside the signal.
+pub(crate) struct Back<'b, F> {
+    /// The numbers of the layer.
+    pub numbers: &'b [Numbers<F>],
+    /// What the forward pass has left.
+    pub kept: &'b Kept<F>,
+    /// The value that was the input, or that went around, and its number.
+    pub value: Option<(&'b Scaled<F>, usize)>,
+    /// The input of the step, alone in the slice, in a net that is fed.
+    pub step: &'b [Scaled<F>],
+}
+
+/// The answers of the parts, which the plan folds over a net, and their two ways.
 impl Part {
+    /// The name of the part.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Map(_) => "map",
+            Self::Norm(_) => "norm",
+            Self::Phi(_) => "activation",
+            Self::Keep(_) => "keep",
+            Self::Join(_) => "join",
+        }
+    }
+
+    /// How the part goes about its input and its output.
+    pub fn work(&self) -> Work {
+        match self {
+            Self::Map(_) => Work::Apart,
+            Self::Phi(_) => Work::Takes,
+            Self::Norm(_) | Self::Join(_) => Work::InPlace,
+            Self::Keep(_) => Work::Nothing,
+        }
+    }
+
+    /// Does the part, behind an activation, make its output the activations of the layer?
+    pub fn adjusts(&self) -> bool {
+        matches!(self, Self::Norm(_))
+    }
+
     /// Does a part without biases pass a small signal in proportion, whatever its size? Then signals may carry an
     /// exponent.
     pub fn proportional(&self) -> bool {
@@ -82,13 +149,22 @@ impl Part {
         }
     }
 
+    /// The linear map of a value, if the part has one: its place among the parameters of the layer's slot.
+    pub fn linear(&self) -> Option<usize> {
+        match self {
+            Self::Map(map) => Some(map.own),
+            Self::Join(join) => join.linear(),
+            _ => None,
+        }
+    }
+
     /// Features that go out, of those that come in and those that went around.
     pub fn features(&self, slot: &[Parameters], input: usize, around: usize) -> usize {
         match self {
             Self::Map(map) => slot[map.own].linear().fan_out,
             Self::Phi(phi) => phi.activation.outputs(input),
             Self::Join(join) => join.features(input, around),
-            Self::Norm(_) | Self::Keep(_) => input,
+            _ => input,
         }
     }
 
@@ -100,6 +176,46 @@ impl Part {
             Self::Norm(_) => input,
             Self::Phi(phi) => phi.kept_features(input),
             Self::Join(join) => join.kept_features(output),
+        }
+    }
+
+    /// The way forward. `taken` is the input of a part that takes it; a part that works in place finds it in `output`.
+    /// False where the part itself sees a value that is not finite.
+    pub(crate) fn forward<F: Float>(
+        &self,
+        here: &Here<'_, F>,
+        taken: &mut Scaled<F>,
+        output: &mut Scaled<F>,
+        kept: &mut Kept<F>,
+        scratch: &mut Scratch<F>,
+        watch: &mut impl Watch<F>,
+    ) -> bool {
+        match (self, here.input, here.around) {
+            (Self::Map(map), Some(x), _) => map.forward(here, x, output, &mut scratch.spare),
+            (Self::Norm(norm), ..) => norm.forward(here.numbers, &mut output.panels, kept, &mut scratch.sums),
+            (Self::Phi(phi), ..) => phi.forward(here, taken, output, kept, &mut scratch.halves, watch),
+            (Self::Join(join), _, Some(x)) => return join.forward(here, x, output, kept, &mut scratch.spare),
+            (Self::Keep(_), ..) => (),
+            (Self::Map(_), None, _) | (Self::Join(_), _, None) => unreachable!("the plan gives {self:?} a value"),
+        }
+        true
+    }
+
+    /// The way back: from the gradient of what the part gave, in `signal.dh`, to that of what it got.
+    pub(crate) fn backward<F: Float>(
+        &self,
+        back: &Back<'_, F>,
+        signal: &mut Signal<F>,
+        owner: impl Fn(usize) -> Owner,
+        collect: &mut impl Collect<F>,
+    ) {
+        match (self, back.value) {
+            (Self::Map(map), Some(x)) => map.backward(back, x, signal, owner, collect),
+            (Self::Norm(norm), _) => norm.backward(back, signal, owner(norm.affine), collect),
+            (Self::Phi(phi), _) => phi.backward(back, signal, owner, collect),
+            (Self::Join(join), Some(x)) => join.backward(back, x, signal, owner, collect),
+            (Self::Keep(keep), _) => keep.backward(signal),
+            (Self::Map(_) | Self::Join(_), None) => unreachable!("the plan gives {self:?} a value"),
         }
     }
 }
@@ -415,9 +531,9 @@ impl<F> Collect<F> for () {
 /// Buffers of the forward pass that no layer leaves for another.
 #[derive(Debug, Clone)]
 pub struct Scratch<F> {
-    pub(crate) spare: Scaled<F>,
-    pub(crate) halves: [Panels<F>; 4],
-    pub(crate) sums: normalise::Sums,
+    spare: Scaled<F>,
+    halves: [Panels<F>; 4],
+    sums: normalise::Sums,
 }
 
 impl<F> Default for Scratch<F> {

@@ -1,6 +1,6 @@
 //! A normalisation with its learned weight and bias: `weight * xhat + bias`, `xhat = (z - mean) / sqrt(var + eps)`.
 
-use super::{Collect, Numbers, Owner, Parameters, Shape, Signal, Which};
+use super::{Back, Collect, Numbers, Owner, Parameters, Shape, Signal, Which};
 use crate::kernel::{Along, Panels};
 use crate::norm::Norm;
 use crate::simd::Float;
@@ -97,7 +97,7 @@ impl Normalise {
     }
 
     /// Normalise `z` in its place.
-    pub(crate) fn forward<F: Float>(
+    pub(super) fn forward<F: Float>(
         &self,
         numbers: &[Numbers<F>],
         z: &mut Panels<F>,
@@ -133,16 +133,15 @@ impl Normalise {
     }
 
     /// From the gradient of the output to that of `z`.
-    pub(crate) fn backward<F: Float>(
+    pub(super) fn backward<F: Float>(
         &self,
-        numbers: &[Numbers<F>],
-        kept: &super::Kept<F>,
+        back: &Back<'_, F>,
         signal: &mut Signal<F>,
         owner: Owner,
         collect: &mut impl Collect<F>,
     ) {
-        let super::Kept::Norm(Kept { xhat, inverse }) = kept else { return };
-        let (along, centres, affine) = (self.norm.along(), self.norm.centres(), numbers[self.affine].affine());
+        let super::Kept::Norm(Kept { xhat, inverse }) = back.kept else { return };
+        let (along, centres, affine) = (self.norm.along(), self.norm.centres(), back.numbers[self.affine].affine());
         let Signal { dh, sums: Sums { weight, bias, along_xhat, means }, .. } = signal;
         dh.rescale();
         let exponent = dh.exponent;

@@ -6,7 +6,7 @@
 mod memory;
 
 use crate::error::{Error, Result};
-use crate::part::{LinearPlan, Net, Owner, Parameters, Part, TensorId};
+use crate::part::{LinearPlan, Net, Owner, Parameters, Part, TensorId, Work};
 use crate::spec::Spec;
 
 /// Where a part reads or writes.
@@ -37,7 +37,7 @@ pub struct Placed {
     /// Where its output goes.
     pub to: Place,
     /// The value that went around, for a join.
-    pub around: usize,
+    pub around: Option<usize>,
     /// Features of its input and of its output.
     pub features: (usize, usize),
     /// The row of a probe that it belongs to: that of the last map of its layer so far, or of the first one.
@@ -134,19 +134,19 @@ impl Plan {
         let mut row = self.rows.len();
         let mut placed = Vec::with_capacity(parts.len());
         for (index, &part) in parts.iter().enumerate() {
-            let (from, before, mut around) = (at, features, 0);
+            let (from, before, mut around) = (at, features, None);
             match part {
                 Part::Keep(keep) => open.push((keep.stream, input)),
                 Part::Join(join) => {
                     let stream = open.iter().position(|&(stream, _)| stream == join.stream);
-                    around = stream.map_or(input, |stream| open.swap_remove(stream).1);
+                    around = Some(stream.map_or(input, |stream| open.swap_remove(stream).1));
                 }
                 _ => (),
             }
-            features = part.features(slot, before, self.values[around]);
-            let moves = matches!(part, Part::Map(_) | Part::Phi(_));
-            let works_on_input = at == Place::Value(input) && matches!(part, Part::Norm(_) | Part::Join(_));
-            if moves || works_on_input {
+            features = part.features(slot, before, around.map_or(0, |value| self.values[value]));
+            // The input of the layer stays what it is: a part that would work in its place works in a copy.
+            let copies = part.work() == Work::InPlace && at == Place::Value(input);
+            if matches!(part.work(), Work::Apart | Work::Takes) || copies {
                 at = if kept(&parts[index + 1..]) {
                     self.values.push(features);
                     Place::Value(self.values.len() - 1)
@@ -158,9 +158,7 @@ impl Plan {
             }
             let shows = match part {
                 Part::Map(_) => Some(Quantity::Z),
-                Part::Phi(_) | Part::Norm(_) if shows_activations(&parts[..=index], &parts[index + 1..]) => {
-                    Some(Quantity::A)
-                }
+                _ if shows_activations(&parts[..=index], &parts[index + 1..]) => Some(Quantity::A),
                 _ => None,
             };
             if matches!(part, Part::Map(_)) && !readout {
@@ -251,15 +249,15 @@ impl Plan {
     }
 }
 
-/// Must what a part gives be kept? The parts behind it work in its place, up to a map, which needs its input again, or
-/// to the end of the layer, which hands it on; an activation takes it away.
+/// Must what a part gives be kept? The parts behind it work in its place, up to one that needs its input again or to the
+/// end of the layer, which hands it on; or one takes it away.
 fn kept(behind: &[Part]) -> bool {
-    !matches!(behind.iter().find(|part| matches!(part, Part::Map(_) | Part::Phi(_))), Some(Part::Phi(_)))
+    let next = behind.iter().map(Part::work).find(|work| matches!(work, Work::Apart | Work::Takes));
+    next != Some(Work::Takes)
 }
 
-/// Is what the last of these parts gives the activations of a layer: those of `phi`, behind any normalisation?
+/// Is what the last of these parts gives the activations of a layer: those of `phi`, behind all that adjusts them?
 fn shows_activations(so_far: &[Part], behind: &[Part]) -> bool {
-    let is_norm = |part: &Part| matches!(part, Part::Norm(_));
-    let last = so_far.iter().rev().find(|part| !is_norm(part));
-    matches!(last, Some(Part::Phi(_))) && !behind.first().is_some_and(is_norm)
+    let last = so_far.iter().rev().find(|part| !part.adjusts());
+    matches!(last, Some(Part::Phi(_))) && !behind.first().is_some_and(Part::adjusts)
 }

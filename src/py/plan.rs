@@ -33,7 +33,9 @@ fn layer_of<'py>(py: Python<'py>, plan: &Plan, layer: &Layer) -> PyResult<Bound<
     let result = PyDict::new(py);
     result.set_item("input", plan.values[layer.input])?;
     result.set_item("output", plan.values[layer.output])?;
-    result.set_item("parts", layer.parts.iter().filter_map(|placed| name(&placed.part)).collect::<Vec<_>>())?;
+    // The beginning of a stream is told by the source of its join.
+    let parts = layer.parts.iter().map(|placed| placed.part.name()).filter(|name| *name != "keep");
+    result.set_item("parts", parts.collect::<Vec<_>>())?;
     let (mut source, mut gate) = (None, None);
     for placed in &layer.parts {
         match &placed.part {
@@ -44,28 +46,18 @@ fn layer_of<'py>(py: Python<'py>, plan: &Plan, layer: &Layer) -> PyResult<Bound<
             Part::Phi(phi) => result.set_item("activation", phi.activation.text())?,
             Part::Join(join) => {
                 // Layers get values in ascending order.
-                source = plan.layers.binary_search_by_key(&placed.around, |layer| layer.input).ok();
+                let begins = |value: usize| plan.layers.binary_search_by_key(&value, |layer| layer.input).ok();
+                source = placed.around.and_then(begins);
                 if join.way == skip::Join::Gate {
                     gate = Some(map_of(py, plan.slots[layer.slot][join.learned].linear())?);
                 }
             }
-            Part::Norm(_) | Part::Keep(_) => (),
+            _ => (),
         }
     }
     result.set_item("source", source)?;
     result.set_item("gate", gate)?;
     Ok(result)
-}
-
-/// The name of a part; the beginning of a stream is told by the `source` of its join.
-fn name(part: &Part) -> Option<&'static str> {
-    match part {
-        Part::Map(_) => Some("map"),
-        Part::Norm(_) => Some("norm"),
-        Part::Phi(_) => Some("activation"),
-        Part::Join(_) => Some("join"),
-        Part::Keep(_) => None,
-    }
 }
 
 /// A linear map: its fans, and the law of its weights and biases with mean and variance.
