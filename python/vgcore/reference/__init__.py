@@ -11,12 +11,13 @@ student can read it and a test can trust it. A plain net is, with layers numbere
 and every other net has more parts: a normalisation, a skip around some layers, an input at every step. Read the files
 in this order:
 
+    kind         names with parameters, as a spec has them
     plan         a spec becomes a list of layers, and each layer a list of parts
     random       the numbers that a seed stands for
     activation   phi(z) and its slope
     scaled       arrays whose exponent has a place of its own, so that no depth makes them underflow
     loss         the loss and its slope by the output
-    part         each part of a layer: a value, and the way back of a gradient
+    part         the order of the parts; of each its value, the way back of a gradient, and what it learns
     net          the forward pass walks the list, the backward pass walks the list reversed
     init         initial weights and biases
     columns      what a probe reports of each layer
@@ -25,10 +26,11 @@ in this order:
 from vgcore.reference.activation import activate, outputs, steepest
 from vgcore.reference.columns import probe
 from vgcore.reference.init import Place, bias_kind, init, samples, scale
+from vgcore.reference.kind import DOUBLED, GATED, Kind, features, parse
 from vgcore.reference.loss import LOSSES, evaluate
 from vgcore.reference.net import Gradients, Trace, backpropagate, backward, forward, gradients, propagate, summed
 from vgcore.reference.part import State, bend, learned_kind
-from vgcore.reference.plan import DOUBLED, GATED, Kind, Plan, features, parse
+from vgcore.reference.plan import Plan
 from vgcore.reference.random import COTANGENT, INPUT, WEIGHT, Array, Stream, philox
 from vgcore.reference.scaled import Scaled
 

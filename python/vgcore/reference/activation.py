@@ -11,7 +11,7 @@ from functools import cache
 
 import numpy as np
 
-from vgcore.reference.plan import DOUBLED, GATED, parse
+from vgcore.reference.kind import DOUBLED, GATED, parse
 from vgcore.reference.random import Array
 
 Pair = tuple[Array, Array]

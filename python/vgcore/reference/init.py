@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from vgcore.reference.activation import activate
+from vgcore.reference.kind import Kind, parse
 from vgcore.reference.net import propagate
-from vgcore.reference.part import State
-from vgcore.reference.plan import Kind, Plan, parse
+from vgcore.reference.part import LEARNS, State
+from vgcore.reference.plan import Plan
 from vgcore.reference.random import (
     BIAS,
     COMPANION,
@@ -230,22 +231,17 @@ def init(spec: MLP, seed: int = 0, dtype: str = "float64", x: Array | None = Non
     def vector(name: str, count: int, value: float) -> None:
         state[name] = np.full(count, value, dtype)
 
-    name, params = plan.skip
-    joined = {layer.slot for layer in plan.layers if layer.source is not None}
+    skip, params = plan.skip
     for l, layer in enumerate(plan.layers[: 1 if spec.tied else spec.depth]):
         at, key = Place.of(spec, plan, l), layer.parameter
         weight(key("layers", "weight"), at, WEIGHT)
         bias(key("layers", "bias"), at, BIAS)
-        if spec.norm:
-            count = layer.reaches("norm")
-            vector(key("norms", "weight"), count, 1)
-            if parse(str(spec.norm))[0] != "rms":
-                vector(key("norms", "bias"), count, 0)
-        if parse(layer.kind)[0] == "prelu":
-            vector(key("activations", "weight"), 1, parse(layer.kind)[1].get("init", 0.25))
-        if layer.slot in joined and name == "rezero":
-            vector(key("skips", "weight"), 1, params["alpha"])
-        if layer.slot in joined and name == "highway":
+        users = plan.layers[: spec.depth] if spec.tied else [layer]  # of these parameters; some may lack a part
+        for part, learns in LEARNS.items():
+            for user in (user for user in users if part in user.parts):
+                for name, start in learns(spec, plan, user).items():
+                    vector(name, *start)
+        if skip == "highway" and any("join" in user.parts for user in users):
             fan_in = plan.layers[l if layer.source is None else layer.source].input
             gate = at._replace(fan_in=fan_in, fan_out=layer.output)
             weight(key("gates", "weight"), gate, GATE_WEIGHT, params["gate_gain"])

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from vgcore.reference.activation import Pair
-from vgcore.reference.plan import parse
+from vgcore.reference.kind import parse
 from vgcore.reference.random import Array
 
 

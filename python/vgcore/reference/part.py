@@ -1,7 +1,8 @@
-"""The parts of a layer: the map, the normalisation, the activation, and the join at the end of a block.
+"""The parts of a layer: their order, and what each one does and learns.
 
-Each is a function of what a forward pass has so far, of a layer's index and of the value v that the part before it
-gives. A part gives a value and its way back, a function of the gradient that reaches this value.
+The parts are the map, the normalisation, the activation, and the join at the end of a block. Each is a function of what
+a forward pass has so far, of a layer's index and of the value v that the part before it gives. A part gives a value and
+its way back, a function of the gradient that reaches this value.
 """
 
 from __future__ import annotations
@@ -13,16 +14,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from vgcore.reference.activation import HOMOGENEOUS, activate, outputs, pulled_back
-from vgcore.reference.plan import Kind, Layer, Plan, parse
+from vgcore.reference.kind import Kind, parse
 from vgcore.reference.random import Array
 from vgcore.reference.scaled import Scaled
 
 if TYPE_CHECKING:
     from vgcore.model.mlp import MLP
+    from vgcore.reference.plan import Layer, Plan
 
 State = dict[str, Array]
 Found = dict[str, Scaled]  # gradients by the names of what they are of: parameters, "h.3" (h_3) or "x.3" (x_3)
 Back = Callable[[Scaled], tuple[Scaled, Found]]  # from dL/d(value) to dL/dv, and to all else that the part has read
+Learned = dict[str, tuple[int, float]]  # vectors by the names of parameters: how many numbers, and where each starts
 
 
 class Pass(NamedTuple):
@@ -48,6 +51,23 @@ class Step(NamedTuple):
 def reach(found: Found, name: str, gradient: Scaled) -> None:
     """Set a gradient, or add to it what comes by another way."""
     found[name] = found[name] + gradient if name in found else gradient
+
+
+# --- The order -----------------------------------------------------------------------------------
+
+
+def parts(spec: MLP, order: str, *, skips: bool) -> tuple[str, ...]:
+    """The parts of a layer, of which the join is only where a skip ends.
+
+    With the order "pre" the map comes behind the activation, with "post" the join comes right before the activation.
+    """
+    pair = ["norm", "activation"] if spec.norm_position == "pre" else ["activation", "norm"]
+    found = [*pair, "map", "join"] if order == "pre" else ["map", *pair, "join"]
+    if order == "post" and skips:
+        found.insert(found.index("activation"), found.pop())
+    missing = {"norm"} if spec.norm is None else set()
+    missing |= set() if skips else {"join"}
+    return tuple(part for part in found if part not in missing)
 
 
 # --- The map -------------------------------------------------------------------------------------
@@ -158,6 +178,14 @@ def norm(at: Pass, l: int, v: Scaled) -> Step:
     return Step("norm", v, Scaled(n.astype(dtype)), back)
 
 
+def norm_learns(spec: MLP, _: Plan, layer: Layer) -> Learned:
+    """A weight for each feature and, where a mean is taken off, a bias."""
+    count = layer.reaches("norm")
+    weight = {layer.parameter("norms", "weight"): (count, 1.0)}
+    centred = parse(str(spec.norm))[0] != "rms"
+    return weight | ({layer.parameter("norms", "bias"): (count, 0.0)} if centred else {})
+
+
 # --- The activation ------------------------------------------------------------------------------
 
 
@@ -195,6 +223,12 @@ def activation(at: Pass, l: int, v: Scaled) -> Step:
         return Scaled(pulled_back(kind, slopes, da.value), da.exponent), found
 
     return Step("activation", v, a, back, slopes)
+
+
+def activation_learns(_: MLP, __: Plan, layer: Layer) -> Learned:
+    """The slope of prelu."""
+    name, p = parse(layer.kind)
+    return {layer.parameter("activations", "weight"): (1, p.get("init", 0.25))} if name == "prelu" else {}
 
 
 # --- The join ------------------------------------------------------------------------------------
@@ -258,9 +292,24 @@ def side_by_side(_: Pass, __: Layer, x: Scaled, v: Scaled) -> Joined:
     return Scaled(np.hstack([one, two]), exponent), back
 
 
+def join_learns(_: MLP, plan: Plan, layer: Layer) -> Learned:
+    """The factor of rezero; the gate of highway is a map, which is drawn."""
+    name, p = plan.skip
+    return {layer.parameter("skips", "weight"): (1, p["alpha"])} if name == "rezero" else {}
+
+
+# --- All parts -----------------------------------------------------------------------------------
+
 PARTS: dict[str, Callable[[Pass, int, Scaled], Step]] = {
     "map": linear,
     "norm": norm,
     "activation": activation,
     "join": join,
+}
+
+# In the order of a state dict. What is drawn, the weights and biases of maps, is up to `init`.
+LEARNS: dict[str, Callable[[MLP, Plan, Layer], Learned]] = {
+    "norm": norm_learns,
+    "activation": activation_learns,
+    "join": join_learns,
 }

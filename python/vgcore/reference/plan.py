@@ -1,44 +1,21 @@
-"""A spec, layer by layer: the parts of each layer in order, and their shapes."""
+"""A spec, layer by layer: what each layer is made of, and the shapes of its parts."""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from vgcore.reference.kind import Kind, features, parse
+from vgcore.reference.part import parts
+
 if TYPE_CHECKING:
     from vgcore.model.mlp import MLP
-
-Kind = tuple[str, dict[str, Any]]  # a name and its parameters
-
-
-def parse(text: str) -> Kind:
-    """Split `"leaky_relu(negative_slope=0.1)"` into a name and parameters."""
-
-    def value(text: str) -> float | str:
-        try:
-            return float(text)
-        except ValueError:
-            return text
-
-    name, _, inside = text.rstrip(")").partition("(")
-    items = (item.split("=") for item in inside.split(", ") if item)
-    return name, {key: value(text) for key, text in items}
-
-
-DOUBLED = {"crelu"}  # a = [phi(z), phi(-z)], of twice the width (Shang et al. 2016)
-GATED = {"glu", "swiglu", "geglu"}  # a = value * phi(gate) of the halves of z (Dauphin et al. 2016; Shazeer 2020)
-
-
-def features(kind: str, width: int) -> int:
-    """The number of outputs of an activation with so many pre-activations."""
-    name = parse(kind)[0]
-    return width // 2 if name in GATED else 2 * width if name in DOUBLED else width
 
 
 class Layer(NamedTuple):
     """A layer: its parts in order, and the shapes and names that they need."""
 
-    parts: tuple[str, ...]  # of "map", "norm", "activation" and "join", each at most once
+    parts: tuple[str, ...]  # each at most once
     slot: int | None  # names its parameters; 0 for every layer of a tied net, None for the readout
     input: int  # features of h_l
     fan_in: int  # columns of W_l: those features, or what an activation before the map makes of them
@@ -52,25 +29,11 @@ class Layer(NamedTuple):
         return f"readout.{name}" if self.slot is None else f"{module}.{self.slot}.{name}"
 
     def reaches(self, part: str) -> int:
-        """The number of features that this part gets."""
+        """The number of features that this part gets: only maps and activations before it change what a layer gets."""
         count = self.input
         for earlier in self.parts[: self.parts.index(part)]:
             count = {"map": self.width, "activation": features(self.kind, count)}.get(earlier, count)
         return count
-
-
-def parts(spec: MLP, order: str, *, skips: bool) -> tuple[str, ...]:
-    """The parts of a layer, of which the join is only where a skip ends.
-
-    With the order "pre" the map comes behind the activation, with "post" the join comes right before the activation.
-    """
-    pair = ["norm", "activation"] if spec.norm_position == "pre" else ["activation", "norm"]
-    found = [*pair, "map", "join"] if order == "pre" else ["map", *pair, "join"]
-    if order == "post" and skips:
-        found.insert(found.index("activation"), found.pop())
-    missing = {"norm"} if spec.norm is None else set()
-    missing |= set() if skips else {"join"}
-    return tuple(part for part in found if part not in missing)
 
 
 class Plan(NamedTuple):
