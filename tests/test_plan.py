@@ -47,6 +47,15 @@ def test_a_plan_is_the_twins(spec: vg.MLP) -> None:
     assert ours.branch_scale == twin.branch_scale
 
 
+@pytest.mark.parametrize("activation", ["crelu", "swiglu"])
+@pytest.mark.parametrize("skip", ["residual(order=linear)", "rezero(order=linear)", "residual(order=pre)"])
+def test_a_fed_net_begins_from_zeros_of_what_its_steps_give(skip: str, activation: str) -> None:
+    spec = vg.MLP(depth=3, width=8, in_features=3, activation=activation, skip=skip, tied=True, inputs="every")
+    ours, twin = Plan.of(spec), reference.Plan.of(spec)
+    assert [layer.input for layer in ours.layers] == [layer.input for layer in twin.layers] == [8, 8, 8]
+    assert spec.init().state_dict().keys() == reference.init(spec).keys()
+
+
 @pytest.mark.parametrize("init", INITS)
 def test_mean_and_variance_of_a_plan_are_those_of_the_numbers(init: str) -> None:
     # Weights of two nets, of other shapes, so that rules of fans differ.

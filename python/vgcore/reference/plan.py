@@ -74,7 +74,7 @@ class Plan(NamedTuple):
         order = params["order"]
         h = spec.in_features or widths[0]
         if spec.inputs == "every":  # h_0 is zeros, of the size of what a layer gives
-            h = widths[0] if order == "pre" else features(kinds[0], widths[0])
+            h = widths[0] if order in {"pre", "linear"} else features(kinds[0], widths[0])
         for start in range(0, spec.depth, block):
             found = chain(start, order, skips=spec.skip is not None)
             last = found[-1]
