@@ -136,14 +136,18 @@ pub fn gradcheck(
         let direction = normals(Role::Direction, 2 * index, shape.iter().product());
         // The first layer that has the tensor.
         let first = plan.layers.iter().position(|layer| layer.slot == id.slot).unwrap_or_default();
-        let state = Tensors::from([(name.clone(), direction.clone())]);
         let noise = Stream::new(seed, 2 * index + 1, Role::Direction);
-        let error = point.error(gradient, &direction, Motion { state, x: None, first, noise: None }, noise);
+        let error = point.error(
+            gradient,
+            &direction,
+            Motion { tensor: Some((*id, direction.clone())), x: None, first, noise: None },
+            noise,
+        );
         errors.push((name.clone(), error));
     }
     let index = 2 * all.tensors.len();
     let direction = normals(Role::Direction, index, batch * plan.columns);
-    let motion = Motion { state: Tensors::new(), x: Some(rows(&direction, plan.columns)), first: 0, noise: None };
+    let motion = Motion { tensor: None, x: Some(rows(&direction, plan.columns)), first: 0, noise: None };
     let noise = Stream::new(seed, index + 1, Role::Direction);
     errors.push(("input".to_owned(), point.error(&all.input, &direction, motion, noise)));
     Ok(errors)

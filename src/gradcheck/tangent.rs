@@ -3,20 +3,36 @@
 use super::differences::{normed, standardise, stretch, transformed};
 use crate::activation::Shape;
 use crate::kernel::Tensor;
-use crate::naive::{self, Net, Pass, Rows, Tensors, apart, beside, map2, part, rows};
-use crate::part::{Activate, Join, Map, Normalise, Part, Which};
-use crate::plan::{Place, Placed};
+use crate::naive::{self, Net, Pass, Rows, apart, beside, map2, part, rows};
+use crate::part::{Activate, Join, Map, Normalise, Part, TensorId, Which};
+use crate::plan::Placed;
 use crate::rng::Stream;
 use crate::simd::{exponent_of, times_power_of_two};
 use crate::skip;
 use crate::transform::Back;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
 /// A gradient below this share of the terms that add up to it, at any stage, is what rounding leaves of a sum that is
 /// zero, as that of a bias before a batch normalisation: errors are measured against this share then.
 const CANCELLED: f64 = 1e-5;
 /// How much terms are shaken to find their size: half the digits of a number.
 const SHARE: f64 = 1e-8;
+
+/// Rows times `2^shift`.
+fn shifted(mut rows: Rows, shift: i64) -> Rows {
+    let all = rows.iter_mut().flatten();
+    match shift {
+        0 => (),
+        // One product rounds as the general way does, which takes ten times as long.
+        -1000..=1000 => {
+            let factor = times_power_of_two(1.0, shift);
+            all.for_each(|v| *v *= factor);
+        }
+        _ => all.for_each(|v| *v = times_power_of_two(*v, shift)),
+    }
+    rows
+}
 
 /// Rows times a power of two: how something changes.
 #[derive(Debug, Clone)]
@@ -33,8 +49,7 @@ impl Tangent {
             return Self { rows, exponent };
         }
         let shift = exponent_of(largest);
-        let rows = rows.iter().map(|row| row.iter().map(|v| times_power_of_two(*v, -shift)).collect()).collect();
-        Self { rows, exponent: exponent + shift }
+        Self { rows: shifted(rows, -shift), exponent: exponent + shift }
     }
 
     /// What a linear map makes of it.
@@ -50,11 +65,8 @@ impl Tangent {
             (_, true) => self.exponent,
             _ => self.exponent.max(other.exponent),
         };
-        let shifted = |tangent: &Self| {
-            let shift = tangent.exponent - exponent;
-            tangent.rows.iter().map(|row| row.iter().map(|v| times_power_of_two(*v, shift)).collect()).collect()
-        };
-        (shifted(self), shifted(other), exponent)
+        let aligned = |tangent: &Self| shifted(tangent.rows.clone(), tangent.exponent - exponent);
+        (aligned(self), aligned(other), exponent)
     }
 
     fn plus(&self, other: &Self) -> Self {
@@ -77,7 +89,7 @@ pub(super) struct Point<'p> {
 
 /// What moves: parameters, or the samples.
 pub(super) struct Motion {
-    pub state: Tensors,
+    pub tensor: Option<(TensorId, Vec<f64>)>,
     pub x: Option<Rows>,
     /// The first layer that feels it.
     pub first: usize,
@@ -88,7 +100,8 @@ pub(super) struct Motion {
 impl Motion {
     /// The direction in which a tensor of a layer moves, if it does.
     fn of(&self, net: Net<'_>, layer: usize, index: usize, which: Which) -> Option<&Vec<f64>> {
-        self.state.get(&net.name(layer, index, which))
+        let id = TensorId { slot: net.plan.layers[layer].slot, index, which };
+        self.tensor.as_ref().filter(|(moving, _)| *moving == id).map(|(_, along)| along)
     }
 
     /// What a motion adds to a stage.
@@ -98,6 +111,9 @@ impl Motion {
 
     /// Terms that are off by a small random share of themselves.
     fn shaken(&self, rows: Rows) -> Rows {
+        if self.noise.is_none() {
+            return rows;
+        }
         let same = rows.clone();
         self.shaken_by(rows, || same)
     }
@@ -129,13 +145,16 @@ impl Point<'_> {
     fn push(&self, motion: &Motion) -> Tangent {
         let Net { plan, .. } = self.net;
         // Before the first layer that feels the motion, nothing changes.
-        let zeros = |rows: &Rows| Tangent::new(map2(rows, rows, |_, _| 0.0), 0);
-        let reached = plan.layers[motion.first].input;
-        let mut tangents = self.pass.values[..=reached].iter().map(zeros).collect::<Vec<_>>();
-        if let (Some(dx), None) = (&motion.x, plan.fed) {
-            tangents[0] = Tangent::new(dx.clone(), 0);
-        }
-        let mut d = tangents[reached].clone();
+        let zeros = |value: usize| {
+            let rows = &self.pass.values[value];
+            Tangent::new(map2(rows, rows, |_, _| 0.0), 0)
+        };
+        let mut d = match (&motion.x, plan.fed) {
+            (Some(dx), None) => Tangent::new(dx.clone(), 0),
+            _ => zeros(plan.layers[motion.first].input),
+        };
+        // What goes around, as far as it changes.
+        let mut streams = BTreeMap::<usize, Tangent>::new();
         for (layer, step) in self.pass.steps.iter().enumerate().skip(motion.first) {
             for (index, (placed, got)) in plan.layers[layer].parts.iter().zip(&step.got).enumerate() {
                 let at = At { layer, index, placed, got, d: &d };
@@ -143,17 +162,19 @@ impl Point<'_> {
                     Part::Map(map) => self.map(motion, &at, map),
                     Part::Norm(norm) => self.norm(motion, &at, norm),
                     Part::Phi(phi) => self.activation(motion, &at, phi),
-                    Part::Keep(_) => d,
-                    Part::Join(join) => self.join(motion, &at, join, &tangents[placed.around.unwrap_or_default()]),
+                    Part::Keep(keep) => {
+                        streams.insert(keep.stream, d.clone());
+                        d
+                    }
+                    Part::Join(join) => {
+                        let around = streams.remove(&join.stream);
+                        let around = around.unwrap_or_else(|| zeros(placed.around.unwrap_or_default()));
+                        self.join(motion, &at, join, &around)
+                    }
                 };
-                if let Place::Value(value) = placed.to {
-                    tangents.resize(tangents.len().max(value + 1), d.clone());
-                    tangents[value].clone_from(&d);
-                }
             }
             if layer < plan.depth() {
                 d = Tangent { rows: motion.shaken(d.rows), exponent: d.exponent };
-                tangents[plan.layers[layer].output].clone_from(&d);
             }
         }
         d.map(|d| map2(d, self.cotangent, |d, c| d * c))
