@@ -1,8 +1,11 @@
 //! Cells that are measured together: nets that differ in depth alone share one forward pass.
 
 use super::Job;
+use crate::error::Result;
+use crate::plan::Plan;
 use crate::simd::Float;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Cells that differ in depth alone, the deepest first: each is the beginning of the deepest net.
 pub(super) struct Family {
@@ -12,11 +15,14 @@ pub(super) struct Family {
     pub segment: usize,
     /// What a run takes.
     pub bytes: u128,
+    /// The plan of the only cell of a job. Plans of many take memory of their own: workers make them when they need
+    /// them.
+    pub plan: Option<Arc<Plan>>,
 }
 
 /// The families of a job, in the order of their first cells, each cut into parts that end soon: a cell is finished when
-/// its family is.
-pub(super) fn families<F: Float>(job: &Job<F>) -> Vec<Family> {
+/// its family is. A batch that says nothing is refused.
+pub(super) fn families<F: Float>(job: &Job<F>) -> Result<Vec<Family>> {
     let mut groups = Vec::<Vec<usize>>::new();
     let mut of_family = HashMap::new();
     for (index, spec) in job.specs.iter().enumerate() {
@@ -37,8 +43,8 @@ pub(super) fn families<F: Float>(job: &Job<F>) -> Vec<Family> {
     };
     let family = |mut cells: Vec<usize>| {
         cells.reverse();
-        // Plans take memory of their own: workers make them when they need them.
         let plan = job.plan(cells[0]);
+        plan.check_batch(job.batch)?;
         // Given weights are there anyway, for all workers: none are to be drawn again.
         let (segment, run) = if job.given.is_some() {
             (plan.depth(), plan.pass_bytes::<F>(job.batch))
@@ -49,7 +55,8 @@ pub(super) fn families<F: Float>(job: &Job<F>) -> Vec<Family> {
         let signals = 3 * cells.len() as u128 * plan.widest_bytes::<F>(job.batch);
         // Scaling weights by what the data make of them takes the whole net at once, beside what the last run left.
         let calibration = if plan.calibrates { plan.weight_bytes::<F>() + plan.pass_bytes::<F>(job.batch) } else { 0 };
-        Family { cells, segment, bytes: run + signals + calibration }
+        let plan = (job.specs.len() == 1).then(|| Arc::new(plan));
+        Ok(Family { cells, segment, bytes: run + signals + calibration, plan })
     };
     parts.into_iter().flat_map(deal).map(family).collect()
 }

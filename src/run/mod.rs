@@ -62,8 +62,7 @@ const UNITS: usize = 16 << 20;
 /// Measure every cell. `finished` gets each cell's columns, one a seed, as soon as its last run ends; cells come in any
 /// order. Results do not depend on the number of threads, nor on which cells are measured together.
 pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, Vec<Columns>) + Sync)) -> Result<()> {
-    let families = families(job);
-    families.iter().try_for_each(|family| job.plan(family.cells[0]).check_batch(job.batch))?;
+    let families = families(job)?;
     let workers = workers(job, &families)?;
     let cells = job.specs.iter().map(|_| Mutex::new((0, vec![None; job.seeds]))).collect::<Vec<_>>();
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
@@ -75,7 +74,8 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
             let (index, seed) = (task / job.seeds, task % job.seeds);
             let Some(family) = families.get(index) else { return Ok(()) };
             if planned.0 != index {
-                planned = (index, family.cells.iter().map(|&cell| job.plan(cell)).collect());
+                let plan = |&cell: &usize| family.plan.clone().unwrap_or_else(|| Arc::new(job.plan(cell)));
+                planned = (index, family.cells.iter().map(plan).collect::<Vec<_>>());
             }
             let all = run(job, &planned.1, family.segment, job.seed + seed as u64, &mut space, cancel)?;
             for (cell, columns) in family.cells.iter().zip(all) {
@@ -241,12 +241,12 @@ mod tests {
     /// Depths of the cells of each family.
     fn depths(job: &Job<f32>) -> Vec<Vec<usize>> {
         let of_family = |family: Family| family.cells.iter().map(|&cell| job.specs[cell].depth).collect();
-        families(job).into_iter().map(of_family).collect()
+        families(job).unwrap().into_iter().map(of_family).collect()
     }
 
     /// The plans of a job's first family.
-    fn plans(job: &Job<f32>) -> Vec<Plan> {
-        families(job)[0].cells.iter().map(|&cell| Plan::new(&job.specs[cell])).collect()
+    fn plans(job: &Job<f32>) -> Vec<Arc<Plan>> {
+        families(job).unwrap()[0].cells.iter().map(|&cell| Arc::new(Plan::new(&job.specs[cell]))).collect()
     }
 
     #[test]
@@ -264,7 +264,7 @@ mod tests {
     #[test]
     fn a_single_kind_is_dealt_out_to_the_threads() {
         let specs = (1..=7).map(|depth| spec(depth, "relu", false, 1, None)).collect();
-        let families = families(&Job { seeds: 1, ..job(specs, 5) });
+        let families = families(&Job { seeds: 1, ..job(specs, 5) }).unwrap();
         assert_eq!(families.iter().map(|family| family.cells.len()).collect::<Vec<_>>(), [4, 3]);
     }
 
@@ -303,7 +303,9 @@ mod tests {
             let given = Job { given: Some(Arc::new(weights)), ..alone.clone() };
             assert_eq!(bits(&measured(&given)), bits(&measured(&alone)), "{}", alone.specs[0].content());
             // Weights that are there already are not counted again.
-            assert!(families(&given)[0].bytes + plan.weight_bytes::<f32>() <= families(&alone)[0].bytes);
+            assert!(
+                families(&given).unwrap()[0].bytes + plan.weight_bytes::<f32>() <= families(&alone).unwrap()[0].bytes
+            );
         }
     }
 
@@ -341,10 +343,10 @@ mod tests {
         let request = Request { init: PerLayer::All("lsuv".to_owned()), ..Request::new(1000, 256) };
         let spec = Spec::new(&request).unwrap();
         let whole = Plan::new(&spec).weight_bytes::<f32>();
-        assert!(families(&job(vec![spec], 64))[0].bytes > whole);
+        assert!(families(&job(vec![spec], 64)).unwrap()[0].bytes > whole);
         let request = Request { tied: true, inputs: "every".to_owned(), ..Request::new(1000, 256) };
         let spec = Spec::new(&request).unwrap();
         // In rows as they are drawn, and in panels.
-        assert!(families(&job(vec![spec], 64))[0].bytes > 2 * 4 * 64 * 1000 * 256);
+        assert!(families(&job(vec![spec], 64)).unwrap()[0].bytes > 2 * 4 * 64 * 1000 * 256);
     }
 }

@@ -14,6 +14,7 @@ use crate::simd::Float;
 use crate::stats::{Buffers, Columns, Gauge};
 use crate::weights::Weights;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// What a worker reuses from run to run.
 pub(super) struct Workspace<F> {
@@ -52,14 +53,14 @@ impl<F: Float> Workspace<F> {
 /// of the cells.
 pub(super) fn run<F: Float>(
     job: &Job<F>,
-    plans: &[Plan],
+    plans: &[Arc<Plan>],
     segment: usize,
     seed: u64,
     space: &mut Workspace<F>,
     cancel: &Cancel,
 ) -> Result<Vec<Columns>> {
     let Workspace { threads, units, weights: drawn, trace, checkpoints, signals, head, buffers } = space;
-    let mut plan = Cow::Borrowed(&plans[0]);
+    let mut plan = Cow::Borrowed(&*plans[0]);
     let start = set_input(job, &plan, seed, trace);
     if plan.calibrates {
         let begin = |trace: &mut Trace<F>| drop(set_input(job, &plans[0], seed, trace));
