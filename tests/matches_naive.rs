@@ -8,10 +8,11 @@ use vgcore::activation::{Activation, Shape};
 use vgcore::error::Cancel;
 use vgcore::gradcheck::gradcheck;
 use vgcore::gradients::{Start, gradients, output};
-use vgcore::init::Init;
+use vgcore::init::{Distribution, Init};
 use vgcore::kernel::Tensor;
-use vgcore::naive::{self, Net, Pass, Rows, Tensors, part, rows};
-use vgcore::part::Part;
+use vgcore::naive::{self, Pass, Rows, Tensors, part, rows};
+use vgcore::norm::Norm;
+use vgcore::part::{Activate, Join, Keep, LinearPlan, Module, Net, Normalise, Parameters, Part};
 use vgcore::plan::{Plan, Quantity};
 use vgcore::rng::{Role, Stream};
 use vgcore::run::{Job, drawn, probe};
@@ -245,7 +246,10 @@ struct Twins<F> {
 
 impl<F: Float> Twins<F> {
     fn new(spec: &Spec, seed: u64, batch: usize) -> Self {
-        let plan = Plan::new(spec);
+        Self::of(Plan::new(spec), seed, batch)
+    }
+
+    fn of(plan: Plan, seed: u64, batch: usize) -> Self {
         let weights = drawn::<F>(&plan, seed, None, batch, 2, &Cancel::default()).unwrap();
         let wide = |values: Vec<F>| values.into_iter().map(Float::wide).collect::<Vec<_>>();
         let names = plan.tensors().into_iter().map(|(_, name, _)| name);
@@ -253,8 +257,8 @@ impl<F: Float> Twins<F> {
         Self { plan, weights, state }
     }
 
-    fn net(&self) -> Net<'_> {
-        Net { plan: &self.plan, state: &self.state }
+    fn net(&self) -> naive::Net<'_> {
+        naive::Net { plan: &self.plan, state: &self.state }
     }
 
     fn forward(&self, x: &Rows) -> Pass {
@@ -546,4 +550,69 @@ fn every_width_and_batch_up_to_past_two_panels_matches_the_oracle() {
     for batch in 1..=70 {
         compare::<f64>(&Spec::new(&net(37)).unwrap(), batch, 1e-12);
     }
+}
+
+/// Blocks `x + V phi(U N(x))`, each one layer of two maps, with a normalisation right before a map.
+fn two_maps(depth: usize, width: usize, wider: usize) -> Net {
+    let linear = |layer, fan_in: usize, fan_out: usize, roles| LinearPlan {
+        fan_in,
+        fan_out,
+        weight: Distribution::Normal(0.0, 1.0 / (fan_in as f64).sqrt()),
+        factor: 1.0,
+        bias: Some(Distribution::Normal(0.0, 0.1)),
+        transform: None,
+        calibrates: false,
+        layer,
+        roles,
+    };
+    let slot = |layer| {
+        vec![
+            Parameters::linear_of(Module::Layers, linear(layer, width, wider, (Role::Weight, Role::Bias))),
+            Parameters::linear_of(Module::Layers, linear(layer, wider, width, (Role::GateWeight, Role::GateBias))),
+            Parameters::affine(width, true),
+        ]
+    };
+    let norm = Normalise { norm: Norm::parse("layer").unwrap(), affine: 2 };
+    let phi = Activate { activation: Activation::parse("gelu").unwrap(), slope: None };
+    let map = |own, settles| Part::Map(vgcore::part::Map { own, fed: None, settles });
+    let join = Part::Join(Join { stream: 0, way: vgcore::skip::Join::Add, scale: 0.7, learned: 0 });
+    let parts =
+        vec![Part::Keep(Keep { stream: 0 }), Part::Norm(norm), map(0, false), Part::Phi(phi), map(1, true), join];
+    Net {
+        depth,
+        columns: width,
+        fed: None,
+        input: width,
+        streams: true,
+        layers: (0..depth).map(|slot| vgcore::part::Layer { parts: parts.clone(), slot }).collect(),
+        slots: (0..depth).map(slot).collect(),
+    }
+}
+
+#[test]
+fn a_layer_of_two_maps_has_two_named_rows_and_the_gradients_of_the_oracle() {
+    let plan = Plan::of(two_maps(3, 6, 24));
+    assert_eq!(plan.rows, [24, 6, 24, 6, 24, 6]);
+    let rows_named = ["layers.0.0", "layers.0.1", "layers.1.0", "layers.1.1", "layers.2.0", "layers.2.1"];
+    assert_eq!(plan.row_names(), rows_named);
+    assert!(plan.layers.iter().all(|layer| layer.on_stream));
+    let twins = Twins::<f64>::of(plan, 5, 9);
+    let x = normals(5, Role::Input, 9 * 6);
+    let cotangent = normals(5, Role::Cotangent, 9 * 6);
+    let pass = twins.forward(&rows(&x, 6));
+    let expected = twins.backward(&rows(&x, 6), &pass, &rows(&cotangent, 6));
+    let (plan, weights) = (&twins.plan, &twins.weights);
+    let found = gradients(plan, weights, &x, &Start::Cotangent(cotangent), 2, |_| (), &Cancel::default()).unwrap();
+    assert_eq!(found.preactivations.len(), 6);
+    for (found, expected) in found.preactivations.iter().zip(&expected.preactivations) {
+        assert!(distance(&found.spelled_out(), &flat(expected)) < 1e-12);
+    }
+    let names = plan.tensors().into_iter().map(|(_, name, _)| name);
+    let mut count = 0;
+    for (name, found) in names.zip(&found.tensors) {
+        assert!(distance(&found.spelled_out(), &expected.tensors[&name]) < 1e-12, "{name}");
+        count += 1;
+    }
+    assert_eq!(count, 3 * 6);
+    assert!(distance(&found.input.spelled_out(), &flat(&expected.input)) < 1e-12);
 }

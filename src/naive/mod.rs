@@ -27,8 +27,7 @@ pub struct Net<'n> {
 impl Net<'_> {
     /// The state-dict name of a tensor of a part; layers that share a slot of parameters have one name.
     pub fn name(&self, layer: usize, index: usize, which: Which) -> String {
-        let module = self.plan.parameters(layer, index).module;
-        format!("{}.{}", module.name(self.plan.layers[layer].slot), which.name())
+        format!("{}.{}", self.plan.name(self.plan.layers[layer].slot, index), which.name())
     }
 
     /// A tensor of a part, if it has one of the kind.

@@ -223,10 +223,28 @@ impl Plan {
         Owner { layer, row, slot: self.layers[layer].slot, index, module: self.parameters(layer, index).module }
     }
 
+    /// The name in a state dict of some parameters of a slot; several of one module are counted.
+    pub fn name(&self, slot: usize, index: usize) -> String {
+        let (all, module) = (&self.slots[slot], self.slots[slot][index].module);
+        let same = |some: &[Parameters]| some.iter().filter(|parameters| parameters.module == module).count();
+        let name = module.name(slot);
+        if same(all) > 1 { format!("{name}.{}", same(&all[..index])) } else { name }
+    }
+
+    /// The names of the rows of a probe: those of their maps.
+    pub fn row_names(&self) -> Vec<String> {
+        let maps = |layer: &Layer| {
+            let slot = layer.slot;
+            let own = |placed: &Placed| if let Part::Map(map) = placed.part { Some(map.own) } else { None };
+            layer.parts.iter().filter_map(own).map(move |own| self.name(slot, own)).collect::<Vec<_>>()
+        };
+        self.layers[..self.depth].iter().flat_map(maps).collect()
+    }
+
     /// Every tensor of parameters in the order of a state dict: input side first, the readout last.
     pub fn tensors(&self) -> Vec<Tensor> {
         let of_parameters = |slot: usize, index: usize, parameters: &Parameters| {
-            let name = parameters.module.name(slot);
+            let name = self.name(slot, index);
             let tensors = parameters.tensors().into_iter();
             tensors
                 .map(move |(which, shape)| (TensorId { slot, index, which }, format!("{name}.{}", which.name()), shape))

@@ -271,13 +271,13 @@ mod tests {
     #[test]
     fn layers_drawn_and_run_again_give_the_bits_of_layers_kept() {
         for (activation, skip, block) in [("relu", false, 1), ("tanh", true, 2), ("relu", true, 3)] {
-            let segments = if block == 2 { [2, 4, 10] } else { [3, 6, 9] };
             let job = job([12, 6].map(|depth| spec(depth, activation, skip, block, Some(3))).to_vec(), 9);
             let plans = plans(&job);
             let columns =
                 |segment| vec![run(&job, &plans, segment, 5, &mut Workspace::new(1, 0), &Cancel::default()).unwrap()];
             let expected = bits(&columns(12));
-            for segment in segments {
+            // A segment may end within a block: what goes around it is kept too.
+            for segment in [2, 3, 5, 9] {
                 assert_eq!(bits(&columns(segment)), expected, "{activation} {segment}");
             }
         }
@@ -288,7 +288,7 @@ mod tests {
             let columns =
                 |segment| vec![run(&job, &plans, segment, 5, &mut Workspace::new(1, 0), &Cancel::default()).unwrap()];
             let expected = bits(&columns(12));
-            for segment in [2, 4, 10] {
+            for segment in [3, 4, 7] {
                 assert_eq!(bits(&columns(segment)), expected, "{} {segment}", job.specs[0].content());
             }
         }
