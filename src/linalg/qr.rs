@@ -153,7 +153,7 @@ pub(super) struct Block {
     others: Matrix<f64>,
     /// `C^T` times `scaled`.
     shares: Panels<f64>,
-    /// The same.
+    /// `C^T` times `scaled`, as a matrix.
     weights: Matrix<f64>,
     /// What is taken from `C`.
     change: Panels<f64>,
@@ -327,7 +327,7 @@ pub(super) fn reflect_all<S: Set>(v: &[f64], columns: &mut [f64], stride: usize,
     }
 }
 
-/// The same for `N` columns.
+/// Reflect `N` columns by one vector, from its row `start` on.
 #[inline(always)]
 fn reflect<S: Set, const N: usize>(v: &[f64], columns: &mut [f64], stride: usize, start: usize) {
     let shares = dots::<S, N>(v, columns, stride, start);
