@@ -452,8 +452,9 @@ mod tests {
 
     #[test]
     fn rows_and_columns_of_any_size_are_right_to_the_rounding_of_each() {
-        // With both of many sizes, the columns are taken in an order that is not the best for the rows.
-        for (heights, widths, most) in [(800, 0, 2e-14), (0, 900, 2e-14), (800, 900, 1e-11)] {
+        // With both of many sizes, the columns are taken in an order that is not the best for the rows: rounding grows by
+        // the condition of those that come first, of normal numbers some 1e5 (2e-11 is the most on any instruction set).
+        for (heights, widths, most) in [(800, 0, 2e-14), (0, 900, 2e-14), (800, 900, 1e-10)] {
             for (rows, count) in SHAPES {
                 let height = |i| times_power_of_two(1.0, scattered(i, rows, heights));
                 let e = (0..count).map(|j| scattered(j, count, widths)).collect::<Vec<_>>();
