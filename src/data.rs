@@ -15,7 +15,7 @@ pub struct Data<F> {
 
 /// The shape that an array of the caller must have, and how messages call it.
 #[derive(Debug, Clone, Copy)]
-pub struct Rows<'r> {
+pub struct Expected<'r> {
     /// The name of the argument.
     pub name: &'r str,
     /// The meaning of the columns.
@@ -26,7 +26,7 @@ pub struct Rows<'r> {
     pub rows: Option<usize>,
 }
 
-impl Rows<'_> {
+impl Expected<'_> {
     /// Refuse an empty batch, a wrong shape, and values that are not finite in the dtype they were rounded to.
     pub fn check(&self, given: (usize, usize), dtype: &str, mut finite: impl Iterator<Item = bool>) -> Result<()> {
         let Self { name, axis, columns, rows } = *self;

@@ -5,7 +5,7 @@ use crate::signature::{Domain, Param, Signature};
 
 /// The way in which the input of a block joins the output of the layers in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Join {
+pub enum Way {
     /// `x + branch_scale * F(x)`.
     Add,
     /// `x + branch_scale * alpha * F(x)` with a learnable number `alpha`.
@@ -38,12 +38,12 @@ pub type Skip = Kind<Row>;
 /// A skip connection of the table.
 pub struct Row {
     signature: Signature,
-    join: Join,
+    way: Way,
 }
 
 static TABLE: [Row; 4] = [
     // He et al. 2015, arXiv:1512.03385 (order=post), and 2016, arXiv:1603.05027 (order=pre).
-    Row { signature: Signature { name: "residual", aliases: &[], params: &[ORDER] }, join: Join::Add },
+    Row { signature: Signature { name: "residual", aliases: &[], params: &[ORDER] }, way: Way::Add },
     // Bachlechner et al. 2020, arXiv:2003.04887; De and Smith 2020, arXiv:2002.10444.
     Row {
         signature: Signature {
@@ -51,7 +51,7 @@ static TABLE: [Row; 4] = [
             aliases: &["skipinit"],
             params: &[ORDER, Param::new("alpha", Domain::Finite, 0.0)],
         },
-        join: Join::Learned,
+        way: Way::Learned,
     },
     // Srivastava et al. 2015, arXiv:1505.00387. Gate weights are drawn as the layers' and multiplied by gate_gain.
     Row {
@@ -60,10 +60,10 @@ static TABLE: [Row; 4] = [
             aliases: &[],
             params: &[Param::new("gate_bias", Domain::Finite, -1.0), Param::new("gate_gain", Domain::NonNegative, 1.0)],
         },
-        join: Join::Gate,
+        way: Way::Gate,
     },
     // Huang et al. 2016, arXiv:1608.06993.
-    Row { signature: Signature { name: "dense", aliases: &[], params: &[] }, join: Join::Concatenate },
+    Row { signature: Signature { name: "dense", aliases: &[], params: &[] }, way: Way::Concatenate },
 ];
 
 impl kind::Row for Row {
@@ -80,8 +80,8 @@ impl kind::Row for Row {
 
 impl Kind<Row> {
     /// The way in which input and output of a block join.
-    pub fn join(&self) -> Join {
-        self.row.join
+    pub fn way(&self) -> Way {
+        self.row.way
     }
 
     /// The place of activations.

@@ -574,8 +574,8 @@ fn two_maps(depth: usize, width: usize, wider: usize) -> Net {
     };
     let norm = Normalise { norm: Norm::parse("layer").unwrap(), affine: 2 };
     let phi = Activate { activation: Activation::parse("gelu").unwrap(), slope: None };
-    let map = |own, settles| Part::Map(vgcore::part::Map { own, fed: None, settles });
-    let join = Part::Join(Join { stream: 0, way: vgcore::skip::Join::Add, scale: 0.7, learned: 0 });
+    let map = |own, rescales| Part::Map(vgcore::part::Map { own, fed: None, rescales });
+    let join = Part::Join(Join { stream: 0, way: vgcore::skip::Way::Add, scale: 0.7, learned: 0 });
     let parts =
         vec![Part::Keep(Keep { stream: 0 }), Part::Norm(norm), map(0, false), Part::Phi(phi), map(1, true), join];
     Net {

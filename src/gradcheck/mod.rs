@@ -56,7 +56,7 @@ fn out_of_range(plan: &Plan, pass: &Pass) -> Option<usize> {
 fn slopes_of_part(net: &Net<'_>, layer: usize, placed: &Placed, got: &Rows, values: &[Rows]) -> Rows {
     match &placed.part {
         Part::Phi(phi) => part::slopes(&part::activation(net, layer, phi), got, bend),
-        Part::Join(join) if join.way == skip::Join::Gate => {
+        Part::Join(join) if join.way == skip::Way::Gate => {
             let gate = part::gate_input(net, layer, join, &values[placed.around.unwrap_or_default()]);
             part::slopes(&Activation::sigmoid(), &gate, bend)
         }

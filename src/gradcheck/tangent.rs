@@ -269,14 +269,14 @@ impl Point<'_> {
         let times = |d: &Tangent, factor: f64| d.map(|d| map2(d, d, |d, _| factor * d));
         let moving = |which| motion.of(self.net, layer, join.learned, which);
         match join.way {
-            skip::Join::Add => dx.plus(&times(d, join.scale)),
-            skip::Join::Learned => {
+            skip::Way::Add => dx.plus(&times(d, join.scale)),
+            skip::Way::Learned => {
                 let alpha = self.net.tensor(layer, join.learned, Which::Weight)[0];
                 let sum = dx.plus(&times(d, join.scale * alpha));
                 let Some(along) = moving(Which::Weight) else { return sum };
                 sum.plus(&motion.adds(map2(branch, branch, |f, _| join.scale * along[0] * f)))
             }
-            skip::Join::Gate => {
+            skip::Way::Gate => {
                 let weight = rows(self.net.tensor(layer, join.learned, Which::Weight), x[0].len());
                 let mut dt = dx.map(|d| naive::affine(&weight, None, d));
                 if moving(Which::Weight).or(moving(Which::Bias)).is_some() {
@@ -288,7 +288,7 @@ impl Point<'_> {
                 let share = |d: &Tangent, factor: &Rows| d.map(|d| map2(d, factor, |d, f| d * f));
                 share(dx, &shut).plus(&share(d, &open)).plus(&share(&dt, &by_gate))
             }
-            skip::Join::Concatenate => {
+            skip::Way::Concatenate => {
                 let (x, d, exponent) = dx.aligned(d);
                 Tangent::new(beside(&x, &d), exponent)
             }

@@ -96,7 +96,7 @@ impl<F: Float> Scaled<F> {
 
     /// Bring the largest magnitude into [1, 2) and flush what is then below [`Float::TINY`], as [`Self::set_product`]
     /// does.
-    pub fn settle(&mut self) {
+    pub fn rescale_and_flush(&mut self) {
         self.bring_to_one(self.panels.largest(), F::TINY);
     }
 

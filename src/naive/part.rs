@@ -316,16 +316,16 @@ pub fn gate_input(net: &Net<'_>, layer: usize, join: &Join, x: &Rows) -> Rows {
 /// What becomes of what came around a block, and through it.
 pub fn join_forward(net: &Net<'_>, layer: usize, join: &Join, x: &Rows, branch: &Rows) -> Rows {
     match join.way {
-        skip::Join::Add => map2(x, branch, |x, f| x + join.scale * f),
-        skip::Join::Learned => {
+        skip::Way::Add => map2(x, branch, |x, f| x + join.scale * f),
+        skip::Way::Learned => {
             let alpha = net.tensor(layer, join.learned, Which::Weight)[0];
             map2(x, branch, |x, f| x + join.scale * alpha * f)
         }
-        skip::Join::Gate => {
+        skip::Way::Gate => {
             let (open, shut) = gate(&gate_input(net, layer, join, x));
             map2(&map2(&shut, x, |s, x| s * x), &map2(&open, branch, |t, f| t * f), |a, b| a + b)
         }
-        skip::Join::Concatenate => beside(x, branch),
+        skip::Way::Concatenate => beside(x, branch),
     }
 }
 
@@ -340,13 +340,13 @@ pub fn join_backward(
 ) -> (Rows, Rows) {
     let name = |which| net.name(layer, join.learned, which);
     match join.way {
-        skip::Join::Add => (dh.clone(), map(dh, |d| join.scale * d)),
-        skip::Join::Learned => {
+        skip::Way::Add => (dh.clone(), map(dh, |d| join.scale * d)),
+        skip::Way::Learned => {
             let alpha = net.tensor(layer, join.learned, Which::Weight)[0];
             found.insert(name(Which::Weight), vec![join.scale * dot(&flat(dh), &flat(branch))]);
             (dh.clone(), map(dh, |d| join.scale * alpha * d))
         }
-        skip::Join::Gate => {
+        skip::Way::Gate => {
             let (open, shut) = gate(&gate_input(net, layer, join, x));
             let slope = map2(&open, &shut, |t, s| t * s);
             let dt = map2(&map2(branch, x, |f, x| f - x), &map2(dh, &slope, |d, s| d * s), |f, d| f * d);
@@ -357,6 +357,6 @@ pub fn join_backward(
             let around = map2(&map2(dh, &shut, |d, s| d * s), &through_gate, |a, b| a + b);
             (around, map2(dh, &open, |d, t| d * t))
         }
-        skip::Join::Concatenate => apart(dh, x[0].len()),
+        skip::Way::Concatenate => apart(dh, x[0].len()),
     }
 }

@@ -30,7 +30,7 @@ pub struct Join {
     /// The stream.
     pub stream: usize,
     /// How it joins what came through the block.
-    pub way: skip::Join,
+    pub way: skip::Way,
     /// The factor of the branch.
     pub scale: f64,
     /// A learned factor or the gate's map among the parameters of the layer's slot; not read by the other ways.
@@ -67,25 +67,25 @@ impl<F> super::Kept<F> {
 impl Join {
     /// Does the join pass small signals in proportion?
     pub(super) fn proportional(&self) -> bool {
-        self.way != skip::Join::Gate
+        self.way != skip::Way::Gate
     }
 
     /// The map of the gate among the parameters of the layer's slot, if there is one.
     pub(super) fn linear(&self) -> Option<usize> {
-        (self.way == skip::Join::Gate).then_some(self.learned)
+        (self.way == skip::Way::Gate).then_some(self.learned)
     }
 
     /// Features that go out, of those that come through the block and those that went around.
     pub(super) fn features(&self, through: usize, around: usize) -> usize {
-        if self.way == skip::Join::Concatenate { around + through } else { through }
+        if self.way == skip::Way::Concatenate { around + through } else { through }
     }
 
     /// Features of what is kept, of those that go out.
     pub(super) fn kept_features(&self, output: usize) -> usize {
         match self.way {
-            skip::Join::Gate => 3 * output,
-            skip::Join::Learned => output,
-            skip::Join::Add | skip::Join::Concatenate => 0,
+            skip::Way::Gate => 3 * output,
+            skip::Way::Learned => output,
+            skip::Way::Add | skip::Way::Concatenate => 0,
         }
     }
 
@@ -100,13 +100,13 @@ impl Join {
         spare: &mut Scaled<F>,
     ) -> bool {
         match self.way {
-            skip::Join::Add => branch.scale_and_add(self.scale, x),
-            skip::Join::Learned => {
+            skip::Way::Add => branch.scale_and_add(self.scale, x),
+            skip::Way::Learned => {
                 kept.join().branch.copy_from(branch);
                 branch.scale_and_add(self.scale * here.numbers[self.learned].scalar(), x);
             }
-            skip::Join::Gate => gate(here.numbers[self.learned].linear(), x, &mut branch.panels, kept.join()),
-            skip::Join::Concatenate => {
+            skip::Way::Gate => gate(here.numbers[self.learned].linear(), x, &mut branch.panels, kept.join()),
+            skip::Way::Concatenate => {
                 spare.copy_from(branch);
                 branch.stack(x, spare);
             }
@@ -130,7 +130,7 @@ impl Join {
         let Signal { dh, delta, spare, sums, streams, .. } = signal;
         let numbers = back.numbers;
         match (self.way, back.kept) {
-            (skip::Join::Learned, super::Kept::Join(kept)) => {
+            (skip::Way::Learned, super::Kept::Join(kept)) => {
                 spare.copy_from(dh);
                 let sums = &mut sums.weight;
                 dh.panels.products(Along::Samples, &kept.branch.panels, sums);
@@ -138,7 +138,7 @@ impl Join {
                 collect.vector(owner(self.learned), Which::Weight, &sum, dh.exponent + kept.branch.exponent);
                 dh.times(self.scale * numbers[self.learned].scalar());
             }
-            (skip::Join::Gate, super::Kept::Join(kept)) => {
+            (skip::Way::Gate, super::Kept::Join(kept)) => {
                 let [open, shut, slopes] = &kept.gate;
                 delta.set_product(dh, slopes, 1.0);
                 collect.map(owner(self.learned), delta, x, Some(value));
@@ -150,7 +150,7 @@ impl Join {
                 delta.set_product(dh, open, 1.0);
                 std::mem::swap(dh, delta);
             }
-            (skip::Join::Concatenate, _) => {
+            (skip::Way::Concatenate, _) => {
                 let through = x.panels.features();
                 spare.panels.take(&dh.panels, through..dh.panels.features());
                 delta.panels.take(&dh.panels, 0..through);

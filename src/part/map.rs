@@ -18,7 +18,7 @@ pub struct Map {
     pub fed: Option<usize>,
     /// Must `dL/dz` be brought near 1 here? An activation or a normalisation behind the map has done so already, and
     /// the cotangent of a readout begins so.
-    pub settles: bool,
+    pub rescales: bool,
 }
 
 /// Weights and biases of a linear map before they are drawn.
@@ -211,8 +211,8 @@ impl Map {
     ) {
         let Signal { dh, delta, .. } = signal;
         std::mem::swap(dh, delta);
-        if self.settles {
-            delta.settle();
+        if self.rescales {
+            delta.rescale_and_flush();
         }
         collect.map(owner(self.own), delta, x, Some(value));
         if let (Some(fed), Some(step)) = (self.fed, back.step.first()) {

@@ -162,7 +162,7 @@ impl Normalise {
         }
         dn.blend(along, xhat, [inverse, along_xhat, means]);
         dn.clear_padding();
-        dh.settle();
+        dh.rescale_and_flush();
         collect.vector(owner, Which::Weight, weight, exponent);
         if centres {
             collect.vector(owner, Which::Bias, bias, exponent);

@@ -1,6 +1,6 @@
 //! Values of Python to values of Rust and back, with an error that names what was given.
 
-use crate::data::{self, Rows};
+use crate::data::{self, Expected};
 use crate::error::Error;
 use crate::loss::{Loss, Targets};
 use crate::memory::check_memory;
@@ -101,7 +101,7 @@ fn check_dtype(name: &str, array: &Bound<'_, PyAny>, kinds: &str, allowed: &str)
 }
 
 /// A checked matrix in the dtype of the computation, and its number of rows.
-pub fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Rows<'_>) -> PyResult<(Vec<F>, usize)> {
+pub fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Expected<'_>) -> PyResult<(Vec<F>, usize)> {
     let array = real_array(rows.name, given)?;
     let &[count, columns] = array.shape() else {
         let allowed = format!("of shape (batch, {})", rows.axis);
@@ -119,7 +119,7 @@ pub fn targets_of(loss: Loss, given: &Bound<'_, PyAny>, batch: usize, outputs: u
         return Ok(Targets::Absent);
     }
     if !loss.takes_classes() {
-        let rows = Rows { name: "y", axis: "outputs", columns: outputs, rows: Some(batch) };
+        let rows = Expected { name: "y", axis: "outputs", columns: outputs, rows: Some(batch) };
         let (values, _) = matrix::<f64>(given, rows)?;
         data::target_range(loss, &values, outputs)?;
         return Ok(Targets::Values(values, outputs));

@@ -3,7 +3,7 @@
 use super::background::detached;
 use super::convert::{array, as_matrix, double, matrix, real_array, seed_of, shape_text, steps, targets_of, text};
 use super::spec::spec_of;
-use crate::data::Rows;
+use crate::data::Expected;
 use crate::error::Error;
 use crate::gradients::{self, Gradients, Start};
 use crate::kernel::Tensor;
@@ -167,7 +167,7 @@ impl Net {
     /// All gradients from a cotangent.
     fn backward<'py>(&self, x: &Bound<'py, PyAny>, cotangent: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         let start = |batch| {
-            let rows = Rows { name: "cotangent", axis: "outputs", columns: self.plan.output(), rows: Some(batch) };
+            let rows = Expected { name: "cotangent", axis: "outputs", columns: self.plan.output(), rows: Some(batch) };
             Ok(Start::Cotangent(matrix::<f64>(cotangent, rows)?.0))
         };
         either!(&self.handle, weights => all_gradients(&self.plan, steps(&self.spec), weights, x, start))
@@ -194,7 +194,7 @@ fn samples<F: Float>(
     copies: u128,
 ) -> PyResult<(Vec<F>, usize)> {
     let x = as_matrix(x, steps)?;
-    let (x, batch) = matrix(&x, Rows { name: "x", axis: "in_features", columns: plan.columns, rows: None })?;
+    let (x, batch) = matrix(&x, Expected { name: "x", axis: "in_features", columns: plan.columns, rows: None })?;
     let bytes = plan.pass_bytes::<F>(batch) + copies * (plan.weight_bytes::<F>() + plan.pass_bytes::<F>(batch));
     check_memory("this pass", bytes, "lower depth, width or batch")?;
     Ok((x, batch))

@@ -48,7 +48,7 @@ fn layer_of<'py>(py: Python<'py>, plan: &Plan, layer: &Layer) -> PyResult<Bound<
                 // Layers get values in ascending order.
                 let begins = |value: usize| plan.layers.binary_search_by_key(&value, |layer| layer.input).ok();
                 source = placed.around.and_then(begins);
-                if join.way == skip::Join::Gate {
+                if join.way == skip::Way::Gate {
                     gate = Some(map_of(py, plan.slots[layer.slot][join.learned].linear())?);
                 }
             }

@@ -4,7 +4,7 @@ use super::background::{detached, in_background};
 use super::convert::{array, as_matrix, double, integer, matrix, seed_of, steps, targets_of, text};
 use super::net::{BATCH, Handle, Net, either};
 use super::spec::{spec_of, specs_of};
-use crate::data::{self, Data, Rows};
+use crate::data::{self, Data, Expected};
 use crate::error::Error;
 use crate::loss::{Loss, Targets};
 use crate::memory::check_memory;
@@ -62,7 +62,7 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>, given: Option
     if let Some(x) = x {
         let x = &as_matrix(x, specs.iter().find_map(steps))?;
         for columns in extremes(Spec::columns) {
-            let (values, _) = matrix::<F>(x, Rows { name: "x", axis: "in_features", columns, rows: None })?;
+            let (values, _) = matrix::<F>(x, Expected { name: "x", axis: "in_features", columns, rows: None })?;
             data = Some(Data { x: values, columns });
         }
     }

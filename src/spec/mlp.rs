@@ -58,7 +58,7 @@ impl Spec {
             }
             let last = all[end];
             let joined = if skip.order() == Order::Post { last.width } else { last.output };
-            if skip.join() == skip::Join::Concatenate {
+            if skip.way() == skip::Way::Concatenate {
                 all[end].output += input;
             } else if joined != input && start == 0 {
                 // A first block that changes the number of features has no skip: its layers are as without one.
@@ -112,7 +112,7 @@ impl Spec {
 
     /// Where a hidden layer's map stands, or the readout's.
     pub fn place<'s>(&self, layers: &'s [LayerShape], layer: Option<usize>) -> Place<'s> {
-        let scales = |skip: &Skip| matches!(skip.join(), skip::Join::Add | skip::Join::Learned);
+        let scales = |skip: &Skip| matches!(skip.way(), skip::Way::Add | skip::Way::Learned);
         let branches = self.skip.filter(scales);
         let end = |layer: usize| layer - layer % self.block + self.block - 1;
         let branch = layer.filter(|&layer| branches.is_some() && layers[end(layer)].from.is_some());
@@ -140,7 +140,8 @@ impl Spec {
         let mut layers = (0..self.depth).map(layer).collect::<Vec<_>>();
         if self.out_features.is_some() {
             let plan = lowering.linear(None, self.place(&shapes, None), (Role::ReadoutWeight, Role::ReadoutBias));
-            layers.push(Layer { parts: vec![Part::Map(Map { own: 0, fed: None, settles: false })], slot: slots.len() });
+            layers
+                .push(Layer { parts: vec![Part::Map(Map { own: 0, fed: None, rescales: false })], slot: slots.len() });
             slots.push(vec![Parameters::linear_of(Module::Readout, plan)]);
         }
         Net {
@@ -188,9 +189,9 @@ impl Lowering<'_> {
         slot.extend(shape.activation.learned().map(|slope| Parameters::scalar(Module::Activations, slope)));
         // The layers of a tied net share one gate or factor, whichever of them has it.
         let joins = if spec.tied { shapes.iter().any(|shape| shape.from.is_some()) } else { shape.from.is_some() };
-        match spec.skip.filter(|_| joins).map(|skip| (skip, skip.join())) {
-            Some((skip, skip::Join::Learned)) => slot.push(Parameters::scalar(Module::Skips, skip.alpha())),
-            Some((skip, skip::Join::Gate)) => {
+        match spec.skip.filter(|_| joins).map(|skip| (skip, skip.way())) {
+            Some((skip, skip::Way::Learned)) => slot.push(Parameters::scalar(Module::Skips, skip.alpha())),
+            Some((skip, skip::Way::Gate)) => {
                 let fan_in = shapes[shape.from.unwrap_or(layer)].input;
                 let place = Place { fan_in, fan_out: shape.output, ..place };
                 let gate = LinearPlan {
@@ -226,7 +227,7 @@ impl Lowering<'_> {
         let shape = &shapes[layer];
         let place = |module| slot.iter().position(|parameters| parameters.module == module);
         let pre = shape.order == Order::Pre;
-        let map = Part::Map(Map { own: 0, fed: place(Module::Inputs), settles: pre });
+        let map = Part::Map(Map { own: 0, fed: place(Module::Inputs), rescales: pre });
         let norm = |norm: Norm| place(Module::Norms).map(|affine| Part::Norm(Normalise { norm, affine }));
         let slope = shape.activation.learned().and_then(|_| place(Module::Activations));
         let phi = Part::Phi(Activate { activation: shape.activation, slope });
@@ -235,7 +236,7 @@ impl Lowering<'_> {
         let keep = opens.then_some(Part::Keep(Keep { stream: 0 }));
         let join = spec.skip.filter(|_| shape.from.is_some()).map(|skip| {
             let learned = place(Module::Skips).or(place(Module::Gates)).unwrap_or_default();
-            Part::Join(Join { stream: 0, way: skip.join(), scale: spec.branch_scale, learned })
+            Part::Join(Join { stream: 0, way: skip.way(), scale: spec.branch_scale, learned })
         });
         let before = spec.norm.filter(|_| !spec.post_norm).and_then(norm);
         let behind = spec.norm.filter(|_| spec.post_norm).and_then(norm);

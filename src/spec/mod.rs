@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::init::Init;
 use crate::norm::Norm;
 use crate::signature::Call;
-use crate::skip::{Join, Skip};
+use crate::skip::{Skip, Way};
 use crate::transform::Transform;
 
 /// The deepest net that is accepted.
@@ -253,7 +253,7 @@ impl Spec {
                 self.depth,
             ));
         }
-        let scales = matches!(skip.join(), Join::Add | Join::Learned);
+        let scales = matches!(skip.way(), Way::Add | Way::Learned);
         if !scales && self.branch_scale != 1.0 {
             return Err(Error::value(
                 "branch_scale",
@@ -270,7 +270,7 @@ impl Spec {
             let message = "inputs='every' goes with tied=True: a recurrent net takes an input at every step";
             return if self.fed { Err(Error::Value(message.to_owned())) } else { Ok(()) };
         }
-        if self.skip.is_some_and(|skip| skip.join() == Join::Concatenate) {
+        if self.skip.is_some_and(|skip| skip.way() == Way::Concatenate) {
             return Err(Error::Value(
                 "tied=True cannot have skip='dense': each layer would have more columns than the one before".to_owned(),
             ));
@@ -362,9 +362,9 @@ impl Spec {
         parts.extend(self.norm.map(|norm| format!("norm={}", norm.text())));
         parts.extend(self.norm.filter(|_| self.post_norm).map(|_| "norm_position=post".to_owned()));
         parts.extend(self.skip.map(|skip| {
-            let scale = match skip.join() {
-                Join::Add | Join::Learned => format!(";scale={}", self.branch_scale),
-                Join::Gate | Join::Concatenate => String::new(),
+            let scale = match skip.way() {
+                Way::Add | Way::Learned => format!(";scale={}", self.branch_scale),
+                Way::Gate | Way::Concatenate => String::new(),
             };
             format!("skip={}{scale};block={}", skip.text(), self.block)
         }));
