@@ -21,8 +21,8 @@ check: PROFILE = check
 RUST_TEST = VGCORE_EXAMPLES=$(or $(VGCORE_EXAMPLES),$(EXAMPLES)) cargo test --locked --profile quick --quiet
 # A process a core: threads of BLAS would wait for each other.
 PYTEST = OPENBLAS_NUM_THREADS=1 HYPOTHESIS_PROFILE=$(PROFILE) $(TEST)/pytest --numprocesses auto --dist worksteal
-# The core beside its twin, every field of a spec, the judge: what fails first when something is broken.
-QUICK := $(addprefix tests/test_,parity.py spec.py init.py rules.py report.py network.py)
+# The core beside its twin, gradients of every kind, fields of a spec, the judge: what fails first when something breaks.
+QUICK := $(addprefix tests/test_,parity.py spec.py plan.py init.py gradients_matrix.py rules.py network.py)
 
 # The tests must see the installed wheel, whatever the shell has set.
 unexport PYTHONPATH
