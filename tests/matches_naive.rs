@@ -552,8 +552,8 @@ fn every_width_and_batch_up_to_past_two_panels_matches_the_oracle() {
     }
 }
 
-/// Blocks `x + V phi(U N(x))`, each one layer of two maps, with a normalisation right before a map.
-fn two_maps(depth: usize, width: usize, wider: usize) -> Net {
+/// A net whose layers are these parts, with two maps, a normalisation of the narrow side and no readout.
+fn of_parts(parts: &[Part], depth: usize, width: usize, wider: usize) -> Net {
     let linear = |layer, fan_in: usize, fan_out: usize, roles| LinearPlan {
         fan_in,
         fan_out,
@@ -572,30 +572,62 @@ fn two_maps(depth: usize, width: usize, wider: usize) -> Net {
             Parameters::affine(width, true),
         ]
     };
-    let norm = Normalise { norm: Norm::parse("layer").unwrap(), affine: 2 };
-    let phi = Activate { activation: Activation::parse("gelu").unwrap(), slope: None };
-    let map = |own, rescales| Part::Map(vgcore::part::Map { own, fed: None, rescales });
-    let join = Part::Join(Join { stream: 0, way: vgcore::skip::Way::Add, scale: 0.7, learned: 0 });
-    let parts =
-        vec![Part::Keep(Keep { stream: 0 }), Part::Norm(norm), map(0, false), Part::Phi(phi), map(1, true), join];
     Net {
         depth,
         columns: width,
         fed: None,
         input: width,
         streams: true,
-        layers: (0..depth).map(|slot| vgcore::part::Layer { parts: parts.clone(), slot }).collect(),
+        layers: (0..depth).map(|slot| vgcore::part::Layer { parts: parts.to_vec(), slot }).collect(),
         slots: (0..depth).map(slot).collect(),
     }
 }
 
+fn norm_of_features() -> Part {
+    Part::Norm(Normalise { norm: Norm::parse("layer").unwrap(), affine: 2 })
+}
+
+fn gelu() -> Part {
+    Part::Phi(Activate { activation: Activation::parse("gelu").unwrap(), slope: None })
+}
+
+fn map(own: usize, rescales: bool) -> Part {
+    Part::Map(vgcore::part::Map { own, fed: None, rescales })
+}
+
+fn keep(stream: usize) -> Part {
+    Part::Keep(Keep { stream })
+}
+
+fn join(stream: usize) -> Part {
+    Part::Join(Join { stream, way: vgcore::skip::Way::Add, scale: 0.7, learned: 0 })
+}
+
 #[test]
 fn a_layer_of_two_maps_has_two_named_rows_and_the_gradients_of_the_oracle() {
-    let plan = Plan::of(two_maps(3, 6, 24));
+    // Blocks x + V phi(U N(x)), with a normalisation right before a map.
+    let parts = [keep(0), norm_of_features(), map(0, false), gelu(), map(1, true), join(0)];
+    let plan = Plan::of(of_parts(&parts, 3, 6, 24));
     assert_eq!(plan.rows, [24, 6, 24, 6, 24, 6]);
     let rows_named = ["layers.0.0", "layers.0.1", "layers.1.0", "layers.1.1", "layers.2.0", "layers.2.1"];
     assert_eq!(plan.row_names(), rows_named);
     assert!(plan.layers.iter().all(|layer| layer.on_stream));
+    follows_the_oracle(plan);
+}
+
+#[test]
+fn streams_join_twice_nest_and_begin_within_a_layer() {
+    let twice = [keep(0), map(0, false), gelu(), map(1, true), join(0), norm_of_features(), join(0)];
+    let nested = [keep(0), keep(1), map(0, false), gelu(), map(1, true), join(1), norm_of_features(), join(0)];
+    // What a stream begins from within a layer stays what it is, though a normalisation works in its place.
+    let within = [map(0, false), gelu(), map(1, true), keep(0), norm_of_features(), gelu(), join(0)];
+    for parts in [&twice[..], &nested, &within] {
+        follows_the_oracle(Plan::of(of_parts(parts, 3, 6, 8)));
+    }
+}
+
+/// Gradients of a net of width 6 and depth 3 are those of the oracle.
+fn follows_the_oracle(plan: Plan) {
     let twins = Twins::<f64>::of(plan, 5, 9);
     let x = normals(5, Role::Input, 9 * 6);
     let cotangent = normals(5, Role::Cotangent, 9 * 6);

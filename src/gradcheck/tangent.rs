@@ -167,7 +167,7 @@ impl Point<'_> {
                         d
                     }
                     Part::Join(join) => {
-                        let around = streams.remove(&join.stream);
+                        let around = streams.get(&join.stream).cloned();
                         let around = around.unwrap_or_else(|| zeros(placed.around.unwrap_or_default()));
                         self.join(motion, &at, join, &around)
                     }

@@ -115,10 +115,9 @@ impl Plan {
             depth,
             slots: Vec::new(),
         };
-        // The value that each open stream began from.
-        let mut open = Vec::<(usize, usize)>::new();
+        let (mut open, mut ahead) = (Vec::new(), parts());
         for (index, layer) in layers.iter().enumerate() {
-            let placed = plan.place(&layer.parts, &slots[layer.slot], &mut open, index >= depth);
+            let placed = plan.place(&layer.parts, &slots[layer.slot], &mut open, &mut ahead, index >= depth);
             let on_stream = streams && open.is_empty() && index < depth;
             plan.layers.push(Layer { slot: layer.slot, on_stream, ..placed });
         }
@@ -126,8 +125,16 @@ impl Plan {
         plan
     }
 
-    /// Give the parts of the next layer their places; a readout has no row.
-    fn place(&mut self, parts: &[Part], slot: &[Parameters], open: &mut Vec<(usize, usize)>, readout: bool) -> Layer {
+    /// Give the parts of the next layer their places; a readout has no row. `open` has the streams that go around, each
+    /// with the value that it began from; `ahead` goes over the parts of the net from here on.
+    fn place<'p>(
+        &mut self,
+        parts: &[Part],
+        slot: &[Parameters],
+        open: &mut Vec<(usize, usize)>,
+        ahead: &mut (impl Iterator<Item = &'p Part> + Clone),
+        readout: bool,
+    ) -> Layer {
         let input = self.values.len() - 1;
         let live = open.iter().map(|&(_, value)| value).filter(|&value| value != input).collect();
         let (mut at, mut features) = (Place::Value(input), self.values[input]);
@@ -135,17 +142,25 @@ impl Plan {
         let mut placed = Vec::with_capacity(parts.len());
         for (index, &part) in parts.iter().enumerate() {
             let (from, before, mut around) = (at, features, None);
-            match part {
-                Part::Keep(keep) => open.push((keep.stream, input)),
-                Part::Join(join) => {
+            ahead.next();
+            // What others still read stays what it is: a part that would work in its place works in a copy.
+            let read = |value| value == input || open.iter().any(|&(_, kept)| kept == value);
+            let copies = matches!(at, Place::Value(value) if part.work() == Work::InPlace && read(value));
+            match (part, at) {
+                (Part::Keep(keep), Place::Value(value)) => open.push((keep.stream, value)),
+                (Part::Join(join), _) => {
                     let stream = open.iter().position(|&(stream, _)| stream == join.stream);
-                    around = Some(stream.map_or(input, |stream| open.swap_remove(stream).1));
+                    around = Some(stream.map_or(input, |stream| open[stream].1));
+                    // A stream ends with the last of its joins.
+                    let more = |part: &&Part| matches!(part, Part::Join(other) if other.stream == join.stream);
+                    let begins = |part: &&Part| matches!(part, Part::Keep(other) if other.stream == join.stream);
+                    if !ahead.clone().take_while(|part| !begins(part)).any(|part| more(&part)) {
+                        stream.map(|stream| open.swap_remove(stream));
+                    }
                 }
                 _ => (),
             }
             features = part.features(slot, before, around.map_or(0, |value| self.values[value]));
-            // The input of the layer stays what it is: a part that would work in its place works in a copy.
-            let copies = part.work() == Work::InPlace && at == Place::Value(input);
             if matches!(part.work(), Work::Apart | Work::Takes) || copies {
                 at = if kept(&parts[index + 1..]) {
                     self.values.push(features);
@@ -267,11 +282,10 @@ impl Plan {
     }
 }
 
-/// Must what a part gives be kept? The parts behind it work in its place, up to one that needs its input again or to the
-/// end of the layer, which hands it on; or one takes it away.
+/// Must what a part gives be kept? The parts behind it work in its place, up to one that needs its input again, to a
+/// stream that begins, or to the end of the layer, which hands it on; or one takes it away.
 fn kept(behind: &[Part]) -> bool {
-    let next = behind.iter().map(Part::work).find(|work| matches!(work, Work::Apart | Work::Takes));
-    next != Some(Work::Takes)
+    behind.iter().map(Part::work).find(|work| *work != Work::InPlace) != Some(Work::Takes)
 }
 
 /// Is what the last of these parts gives the activations of a layer: those of `phi`, behind all that adjusts them?
