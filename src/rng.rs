@@ -3,12 +3,12 @@
 //! Element `i` of a tensor depends on the seed, the layer, the role and `i` alone: not on depth, on other layers, on
 //! batch size or on threads. J. Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
 
-use crate::simd::{self, Bits, Float, Set, Task, Vector, Words};
+use crate::simd::{self, Float, Law, OfUniform, Philox, Set, Task};
 
 pub use crate::simd::Truncated;
 
 /// The version of the mapping from (seed, layer, role, index) to numbers.
-pub const STREAM_VERSION: u32 = 2;
+pub const STREAM_VERSION: u32 = 3;
 
 /// The tensor that a stream is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -72,17 +72,21 @@ impl Stream {
 
     /// Fill with uniforms between two bounds, element by element in order: of 32 random bits for `f32`, 53 for `f64`.
     pub fn uniform<F: Float>(self, low: f64, high: f64, out: &mut [F]) {
-        simd::run(Fill { stream: self, shape: Shape::Uniform([low, high]), out });
+        self.fill(Law::OfUniform(OfUniform::Uniform([low, high])), out);
     }
 
     /// Fill with standard normals, element by element in order.
     pub fn normal<F: Float>(self, out: &mut [F]) {
-        simd::run(Fill { stream: self, shape: Shape::Normal, out });
+        self.fill(Law::Normal, out);
     }
 
     /// Fill with truncated normals, element by element in order.
     pub fn truncated<F: Float>(self, law: &Truncated, out: &mut [F]) {
-        simd::run(Fill { stream: self, shape: Shape::Truncated(*law), out });
+        self.fill(Law::OfUniform(OfUniform::Truncated(*law)), out);
+    }
+
+    fn fill<F: Float>(self, law: Law, out: &mut [F]) {
+        simd::run(Fill { stream: self, law, out });
     }
 
     /// `count` different indices below `total`, in drawn order (Fisher-Yates, stopped early).
@@ -99,17 +103,10 @@ impl Stream {
     }
 }
 
-#[derive(Clone, Copy)]
-enum Shape {
-    Uniform([f64; 2]),
-    Normal,
-    Truncated(Truncated),
-}
-
-/// Fills a slice from a stream, as many blocks of four at once as a vector has lanes.
+/// Fills a slice from a stream.
 struct Fill<'o, F> {
     stream: Stream,
-    shape: Shape,
+    law: Law,
     out: &'o mut [F],
 }
 
@@ -118,103 +115,39 @@ impl<F: Float> Task for Fill<'_, F> {
 
     #[inline(always)]
     fn run<S: Set>(self) {
-        let mut groups = self.out.chunks_exact_mut(4 * GROUPS * S::Double::LANES);
-        let mut block = self.stream.first;
-        for out in &mut groups {
-            self.stream.fill::<F, S>(block, self.shape, out);
-            block += (GROUPS * S::Double::LANES) as u64;
-        }
-        let rest = groups.into_remainder();
-        if !rest.is_empty() {
-            let mut all = [F::ZERO; 4 * GROUPS * MOST_LANES];
-            self.stream.fill::<F, S>(block, self.shape, &mut all);
-            rest.copy_from_slice(&all[..rest.len()]);
-        }
-    }
-}
-
-/// The most lanes of `f64` that a set has.
-const MOST_LANES: usize = 8;
-
-/// Vectors of blocks at once: the ten rounds are one chain, and one chain alone leaves the processor half idle.
-const GROUPS: usize = 2;
-
-/// Four words of each block of some vectors of blocks.
-type Groups<S> = [[Words<S>; 4]; GROUPS];
-
-impl Stream {
-    /// The numbers of some vectors of blocks.
-    #[inline(always)]
-    fn fill<F: Float, S: Set>(self, block: u64, shape: Shape, out: &mut [F]) {
-        let high = self.words::<S>(block, self.role);
-        let low = if F::WIDE { self.words::<S>(block, self.role + LOW_BITS) } else { high };
-        for (group, out) in out.chunks_exact_mut(4 * S::Double::LANES).take(GROUPS).enumerate() {
-            match shape {
-                Shape::Uniform(bounds) => F::uniforms::<S>(high[group], low[group], bounds, out),
-                Shape::Normal => F::normals::<S>(high[group], low[group], out),
-                Shape::Truncated(law) => F::truncated::<S>(high[group], low[group], &law, out),
-            }
-        }
-    }
-
-    /// Philox4x32 with ten rounds on one block a lane, from block `first` on.
-    #[inline(always)]
-    fn words<S: Set>(self, first: u64, role: u32) -> Groups<S> {
-        let splat = Words::<S>::splat;
-        let mut groups = [[splat(0); 4]; GROUPS];
-        for (i, c) in groups.iter_mut().enumerate() {
-            let block = splat(first + (i * S::Double::LANES) as u64).add(Words::<S>::count());
-            // Only the low halves count; what multiplications leave in the high ones is cut off at the end.
-            *c = [block, block.right::<32>(), splat(u64::from(self.layer)), splat(u64::from(role))];
-        }
-        let (mut low_key, mut high_key) = (self.seed as u32, (self.seed >> 32) as u32);
-        for _ in 0..10 {
-            for c in &mut groups {
-                let left = c[0].mul_low(splat(0xD251_1F53));
-                let right = c[2].mul_low(splat(0xCD9E_8D57));
-                *c = [
-                    right.right::<32>().xor(c[1]).xor(splat(u64::from(low_key))),
-                    right,
-                    left.right::<32>().xor(c[3]).xor(splat(u64::from(high_key))),
-                    left,
-                ];
-            }
-            low_key = low_key.wrapping_add(0x9E37_79B9);
-            high_key = high_key.wrapping_add(0xBB67_AE85);
-        }
-        for c in &mut groups {
-            for word in c {
-                *word = word.and(splat(u64::from(u32::MAX)));
-            }
-        }
-        groups
+        let Stream { seed, layer, role, first } = self.stream;
+        let words = [Philox::<S>::new(seed, layer, role), Philox::<S>::new(seed, layer, role + LOW_BITS)];
+        F::fill(&words, first, &self.law, self.out);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::simd::{Bits, Vector, Words};
 
-    struct Block(Stream, u64, u32);
+    /// The words of one block, by its counter and key.
+    struct Block([u32; 4], [u32; 2]);
 
     impl Task for Block {
         type Output = [u32; 4];
 
         #[inline(always)]
         fn run<S: Set>(self) -> [u32; 4] {
-            self.0.words::<S>(self.1, self.2)[0].map(|words| {
-                let mut lanes = [0.0; MOST_LANES];
-                simd::math::whole::<S::Double>(words).store(&mut lanes);
+            let wide = |[low, high]: [u32; 2]| u64::from(low) | u64::from(high) << 32;
+            let Self([low, high, layer, role], key) = self;
+            let [words] = Philox::<S>::new(wide(key), layer, role).blocks([Words::<S>::splat(wide([low, high]))]);
+            words.map(|words| {
+                let mut lanes = [0.0; 8];
+                let low = words.and(Words::<S>::splat(u64::from(u32::MAX)));
+                simd::math::whole::<S::Double>(low).store(&mut lanes);
                 lanes[0] as u32
             })
         }
     }
 
-    /// The role is an argument: the vectors have counters that no role has.
     fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
-        let seed = u64::from(key[0]) | u64::from(key[1]) << 32;
-        let stream = Stream { seed, layer: counter[2], role: 0, first: 0 };
-        simd::run(Block(stream, u64::from(counter[0]) | u64::from(counter[1]) << 32, counter[3]))
+        simd::run(Block(counter, key))
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! AVX2 with FMA: 8 lanes of f32, 4 of f64.
 #![allow(unsafe_code)]
 
-use super::{Bits, Narrow, Set, Task, Vector, Wide};
+use super::{Bits, Narrow, NarrowBits, Set, Task, Vector, Wide};
 #[allow(clippy::wildcard_imports)] // Some fifty intrinsics.
 use std::arch::x86_64::*;
 
@@ -139,16 +139,12 @@ fn transposed_double([a, b, c, d]: [Double; 4]) -> [Double; 4] {
 // SAFETY (all blocks below): as for the vectors above; no memory is touched but where it says so.
 impl Narrow for Single {
     type Double = Double;
+    type Bits = NarrowWords;
 
     #[inline(always)]
     fn narrow(low: Double, high: Double) -> Self {
         // SAFETY: as above.
         Self(unsafe { _mm256_set_m128(_mm256_cvtpd_ps(high.0), _mm256_cvtpd_ps(low.0)) })
-    }
-    #[inline(always)]
-    fn add(self, a: Self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm256_add_ps(self.0, a.0) })
     }
     #[inline(always)]
     fn sub(self, a: Self) -> Self {
@@ -166,6 +162,55 @@ impl Narrow for Single {
         Self(unsafe { _mm256_sqrt_ps(self.0) })
     }
     #[inline(always)]
+    fn fused(self, a: Self, b: Self) -> Self {
+        self.multiply_add(a, b)
+    }
+    #[inline(always)]
+    fn of_signed(bits: NarrowWords) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_cvtepi32_ps(bits.0) })
+    }
+    #[inline(always)]
+    fn to_bits(self) -> NarrowWords {
+        // SAFETY: as above.
+        NarrowWords(unsafe { _mm256_castps_si256(self.0) })
+    }
+    #[inline(always)]
+    fn from_bits(bits: NarrowWords) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_castsi256_ps(bits.0) })
+    }
+    #[inline(always)]
+    fn by_sign(bits: NarrowWords, negative: Self, positive: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_blendv_ps(positive.0, negative.0, _mm256_castsi256_ps(bits.0)) })
+    }
+    #[inline(always)]
+    fn blocks() -> [Words; 2] {
+        // SAFETY: as above.
+        unsafe { [Words(_mm256_setr_epi64x(0, 2, 1, 3)), Words(_mm256_setr_epi64x(4, 6, 5, 7))] }
+    }
+    #[inline(always)]
+    fn low_halves([a, b]: [Words; 2]) -> NarrowWords {
+        // SAFETY: as above.
+        NarrowWords(unsafe {
+            _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(_mm256_castsi256_ps(a.0), _mm256_castsi256_ps(b.0)))
+        })
+    }
+    #[inline(always)]
+    fn store_blocks([a, b, c, d]: [Self; 4], to: &mut [f32]) {
+        let to = &mut to[..32];
+        // SAFETY: as above; the slice has just been cut to four vectors.
+        unsafe {
+            let low = (_mm256_castps_pd(_mm256_unpacklo_ps(a.0, b.0)), _mm256_castps_pd(_mm256_unpacklo_ps(c.0, d.0)));
+            let high = (_mm256_castps_pd(_mm256_unpackhi_ps(a.0, b.0)), _mm256_castps_pd(_mm256_unpackhi_ps(c.0, d.0)));
+            for (i, (c, d)) in [low, high].into_iter().enumerate() {
+                _mm256_storeu_ps(to.as_mut_ptr().add(16 * i), _mm256_castpd_ps(_mm256_unpacklo_pd(c, d)));
+                _mm256_storeu_ps(to.as_mut_ptr().add(16 * i + 8), _mm256_castpd_ps(_mm256_unpackhi_pd(c, d)));
+            }
+        }
+    }
+    #[inline(always)]
     fn store_fours(even: Self, odd: Self, to: &mut [f32]) {
         let to = &mut to[..16];
         // SAFETY: as above; the slice has just been cut to two vectors.
@@ -175,6 +220,54 @@ impl Narrow for Single {
             _mm256_storeu_ps(to.as_mut_ptr(), _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(low)));
             _mm256_storeu_ps(to.as_mut_ptr().add(8), _mm256_castpd_ps(_mm256_permute4x64_pd::<0b11_01_10_00>(high)));
         }
+    }
+}
+
+/// A vector of `u32`.
+#[derive(Clone, Copy)]
+pub struct NarrowWords(__m256i);
+
+// SAFETY (all blocks below): as for the vectors above; no memory is touched.
+impl NarrowBits for NarrowWords {
+    #[inline(always)]
+    fn splat(value: u32) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_set1_epi32(value as i32) })
+    }
+    #[inline(always)]
+    fn add(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_add_epi32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn sub(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_sub_epi32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn and(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_and_si256(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn or(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_or_si256(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn xor(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm256_xor_si256(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn left<const N: i32>(self) -> Self {
+        // SAFETY: as above; the count is a constant below 32.
+        Self(unsafe { _mm256_slli_epi32::<N>(self.0) })
+    }
+    #[inline(always)]
+    fn right_signed<const N: i32>(self) -> Self {
+        // SAFETY: as above; the count is a constant below 32.
+        Self(unsafe { _mm256_srai_epi32::<N>(self.0) })
     }
 }
 

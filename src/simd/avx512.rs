@@ -1,7 +1,7 @@
 //! AVX-512: 16 lanes of f32, 8 of f64.
 #![allow(unsafe_code)]
 
-use super::{Bits, Narrow, Set, Task, Vector, Wide};
+use super::{Bits, Narrow, NarrowBits, Set, Task, Vector, Wide};
 #[allow(clippy::wildcard_imports)] // Some fifty intrinsics.
 use std::arch::x86_64::*;
 
@@ -162,6 +162,7 @@ fn transposed_double(rows: [Double; 8]) -> [Double; 8] {
 // SAFETY (all blocks below): as for the vectors above; no memory is touched but where it says so.
 impl Narrow for Single {
     type Double = Double;
+    type Bits = NarrowWords;
 
     #[inline(always)]
     fn narrow(low: Double, high: Double) -> Self {
@@ -170,11 +171,6 @@ impl Narrow for Single {
             let (low, high) = (_mm512_cvtpd_ps(low.0), _mm512_cvtpd_ps(high.0));
             _mm512_insertf32x8::<1>(_mm512_castps256_ps512(low), high)
         })
-    }
-    #[inline(always)]
-    fn add(self, a: Self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { _mm512_add_ps(self.0, a.0) })
     }
     #[inline(always)]
     fn sub(self, a: Self) -> Self {
@@ -192,6 +188,58 @@ impl Narrow for Single {
         Self(unsafe { _mm512_sqrt_ps(self.0) })
     }
     #[inline(always)]
+    fn fused(self, a: Self, b: Self) -> Self {
+        self.multiply_add(a, b)
+    }
+    #[inline(always)]
+    fn of_signed(bits: NarrowWords) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_cvtepi32_ps(bits.0) })
+    }
+    #[inline(always)]
+    fn to_bits(self) -> NarrowWords {
+        // SAFETY: as above.
+        NarrowWords(unsafe { _mm512_castps_si512(self.0) })
+    }
+    #[inline(always)]
+    fn from_bits(bits: NarrowWords) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_castsi512_ps(bits.0) })
+    }
+    #[inline(always)]
+    fn by_sign(bits: NarrowWords, negative: Self, positive: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_mask_blend_ps(_mm512_movepi32_mask(bits.0), positive.0, negative.0) })
+    }
+    #[inline(always)]
+    fn blocks() -> [Words; 2] {
+        // SAFETY: as above.
+        unsafe {
+            let first = _mm512_setr_epi64(0, 4, 1, 5, 2, 6, 3, 7);
+            [Words(first), Words(_mm512_add_epi64(first, _mm512_set1_epi64(8)))]
+        }
+    }
+    #[inline(always)]
+    fn low_halves([a, b]: [Words; 2]) -> NarrowWords {
+        // SAFETY: as above.
+        NarrowWords(unsafe {
+            _mm512_castps_si512(_mm512_shuffle_ps::<0b10_00_10_00>(_mm512_castsi512_ps(a.0), _mm512_castsi512_ps(b.0)))
+        })
+    }
+    #[inline(always)]
+    fn store_blocks([a, b, c, d]: [Self; 4], to: &mut [f32]) {
+        let to = &mut to[..64];
+        // SAFETY: as above; the slice has just been cut to four vectors.
+        unsafe {
+            let low = (_mm512_castps_pd(_mm512_unpacklo_ps(a.0, b.0)), _mm512_castps_pd(_mm512_unpacklo_ps(c.0, d.0)));
+            let high = (_mm512_castps_pd(_mm512_unpackhi_ps(a.0, b.0)), _mm512_castps_pd(_mm512_unpackhi_ps(c.0, d.0)));
+            for (i, (c, d)) in [low, high].into_iter().enumerate() {
+                _mm512_storeu_ps(to.as_mut_ptr().add(32 * i), _mm512_castpd_ps(_mm512_unpacklo_pd(c, d)));
+                _mm512_storeu_ps(to.as_mut_ptr().add(32 * i + 16), _mm512_castpd_ps(_mm512_unpackhi_pd(c, d)));
+            }
+        }
+    }
+    #[inline(always)]
     fn store_fours(even: Self, odd: Self, to: &mut [f32]) {
         let to = &mut to[..32];
         // SAFETY: as above; the slice has just been cut to two vectors.
@@ -201,6 +249,54 @@ impl Narrow for Single {
             _mm512_storeu_ps(to.as_mut_ptr(), _mm512_permutex2var_ps(even.0, low, odd.0));
             _mm512_storeu_ps(to.as_mut_ptr().add(16), _mm512_permutex2var_ps(even.0, high, odd.0));
         }
+    }
+}
+
+/// A vector of `u32`.
+#[derive(Clone, Copy)]
+pub struct NarrowWords(__m512i);
+
+// SAFETY (all blocks below): as for the vectors above; no memory is touched.
+impl NarrowBits for NarrowWords {
+    #[inline(always)]
+    fn splat(value: u32) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_set1_epi32(value as i32) })
+    }
+    #[inline(always)]
+    fn add(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_add_epi32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn sub(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_sub_epi32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn and(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_and_si512(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn or(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_or_si512(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn xor(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { _mm512_xor_si512(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn left<const N: i32>(self) -> Self {
+        // SAFETY: as above; the count is a constant below 32.
+        Self(unsafe { _mm512_sll_epi32(self.0, _mm_cvtsi32_si128(N)) })
+    }
+    #[inline(always)]
+    fn right_signed<const N: i32>(self) -> Self {
+        // SAFETY: as above; the count is a constant below 32.
+        Self(unsafe { _mm512_sra_epi32(self.0, _mm_cvtsi32_si128(N)) })
     }
 }
 

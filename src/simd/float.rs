@@ -1,7 +1,6 @@
 //! The two element types, `f32` and `f64`, behind one trait.
 
-use super::{Set, Vector, Wide, random};
-use random::{Truncated, Words};
+use super::{Law, Philox, Set, Vector, Wide, random};
 use std::ops::{Add, AddAssign, Mul, MulAssign, Neg, Sub};
 
 /// An element type: `f32` or `f64`.
@@ -47,12 +46,8 @@ pub trait Float:
     fn of_magnitude_bits(bits: Self::Bits) -> Self;
     /// Neither infinite nor NaN.
     fn finite(self) -> bool;
-    /// Unit normals from the words of blocks, one block a lane, into slices of four; `low` are further random bits.
-    fn normals<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], out: &mut [Self]);
-    /// Uniforms between two bounds, from the words of blocks as [`Self::normals`].
-    fn uniforms<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], bounds: [f64; 2], out: &mut [Self]);
-    /// Truncated normals, from the words of blocks as [`Self::normals`].
-    fn truncated<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], law: &Truncated, out: &mut [Self]);
+    /// Fill from a block of a stream on, with numbers of a law; the second words are further random bits, for `f64`.
+    fn fill<S: Set>(words: &[Philox<S>; 2], first: u64, law: &Law, out: &mut [Self]);
     /// Load the first elements of a slice into a vector of `f64`; there must be enough to fill it.
     fn load_wide<S: Set>(from: &[Self]) -> S::Double;
     /// Store a vector of `f64` into the first elements of a slice, rounded once; there must be room for all.
@@ -67,7 +62,7 @@ pub trait Float:
 macro_rules! float {
     (
         $type:ty, $bits:ident, $name:literal, $wide:literal, $tiny:expr, $vector:ident, $load:ident, $store:ident,
-        $normals:ident, $uniforms:ident, $truncated:ident, |$single:ident, $double:ident| $mine:ident
+        $fill:ident, |$single:ident, $double:ident| $mine:ident
     ) => {
         impl Float for $type {
             const NAME: &'static str = $name;
@@ -110,18 +105,8 @@ macro_rules! float {
             }
             #[inline(always)]
             #[allow(clippy::inline_always)]
-            fn normals<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], out: &mut [Self]) {
-                random::$normals::<S>(high, low, out);
-            }
-            #[inline(always)]
-            #[allow(clippy::inline_always)]
-            fn uniforms<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], bounds: [f64; 2], out: &mut [Self]) {
-                random::$uniforms::<S>(high, low, bounds, out);
-            }
-            #[inline(always)]
-            #[allow(clippy::inline_always)]
-            fn truncated<S: Set>(high: [Words<S>; 4], low: [Words<S>; 4], law: &Truncated, out: &mut [Self]) {
-                random::$truncated::<S>(high, low, law, out);
+            fn fill<S: Set>(words: &[Philox<S>; 2], first: u64, law: &Law, out: &mut [Self]) {
+                random::$fill::<S>(words, first, law, out);
             }
             #[inline(always)]
             fn load_wide<S: Set>(from: &[Self]) -> S::Double {
@@ -150,9 +135,7 @@ float!(
     Single,
     load_f32,
     store_f32,
-    normals_single,
-    uniforms_single,
-    truncated_single,
+    fill_single,
     |single, _double| single
 );
 float!(
@@ -164,9 +147,7 @@ float!(
     Double,
     load,
     store,
-    normals_double,
-    uniforms_double,
-    truncated_double,
+    fill_double,
     |_single, double| double
 );
 

@@ -12,6 +12,7 @@ mod float;
 pub mod math;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod philox;
 #[allow(clippy::excessive_precision)] // The same.
 mod random;
 mod real;
@@ -20,7 +21,8 @@ mod scalar;
 mod smooth;
 
 pub use float::{Float, exponent_of, times_power_of_two};
-pub use random::{Truncated, Words};
+pub use philox::{Philox, Words};
+pub use random::{Law, OfUniform, Truncated};
 pub use real::{Real, Reals};
 
 use crate::error::{Error, Result};
@@ -121,17 +123,34 @@ pub trait Vector<F>: Copy {
 pub trait Narrow: Vector<f32> {
     /// A vector of `f64`, with half as many lanes.
     type Double: Wide;
+    /// A vector of the bits of the lanes.
+    type Bits: NarrowBits;
 
     /// The lanes of two vectors of `f64`, rounded.
     fn narrow(low: Self::Double, high: Self::Double) -> Self;
-    /// `self + a`.
-    fn add(self, a: Self) -> Self;
     /// `self - a`.
     fn sub(self, a: Self) -> Self;
     /// `self * a`.
     fn mul(self, a: Self) -> Self;
     /// The square root.
     fn sqrt(self) -> Self;
+    /// `self * a + b` of finite numbers, rounded once on every set.
+    fn fused(self, a: Self, b: Self) -> Self;
+    /// Whole numbers with a sign, rounded.
+    fn of_signed(bits: Self::Bits) -> Self;
+    /// The bits of each lane.
+    fn to_bits(self) -> Self::Bits;
+    /// The numbers that have these bits.
+    fn from_bits(bits: Self::Bits) -> Self;
+    /// `negative` in lanes whose highest bit is set, `positive` in the others.
+    fn by_sign(bits: Self::Bits, negative: Self, positive: Self) -> Self;
+    /// `0, 1, 2, ...`, one number a lane of two vectors, in the order that [`Self::low_halves`] and
+    /// [`Self::store_blocks`] together turn into this one.
+    fn blocks() -> [<Self::Double as Wide>::Bits; 2];
+    /// The low halves of the lanes of two vectors, in an order of its own.
+    fn low_halves(words: [<Self::Double as Wide>::Bits; 2]) -> Self::Bits;
+    /// Store the four numbers of each lane side by side, block by block in the order of [`Self::blocks`].
+    fn store_blocks(four: [Self; 4], to: &mut [f32]);
     /// Store into slices of four: lane `j` of the lower half of `even` and `odd`, then of their upper half.
     #[inline(always)]
     fn store_fours(even: Self, odd: Self, to: &mut [f32]) {
@@ -143,6 +162,26 @@ pub trait Narrow: Vector<f32> {
             four.copy_from_slice(&[evens[j], odds[j], evens[half + j], odds[half + j]]);
         }
     }
+}
+
+/// A vector of `u32`; sums wrap.
+pub trait NarrowBits: Copy {
+    /// A vector with this value in all lanes.
+    fn splat(value: u32) -> Self;
+    /// `self + a`.
+    fn add(self, a: Self) -> Self;
+    /// `self - a`.
+    fn sub(self, a: Self) -> Self;
+    /// Bitwise and.
+    fn and(self, a: Self) -> Self;
+    /// Bitwise or.
+    fn or(self, a: Self) -> Self;
+    /// Bitwise exclusive or.
+    fn xor(self, a: Self) -> Self;
+    /// Shift toward the high bits.
+    fn left<const N: i32>(self) -> Self;
+    /// Shift toward the low bits, copies of the highest bit coming in.
+    fn right_signed<const N: i32>(self) -> Self;
 }
 
 /// A vector of `f64` with the operations of functions and random streams.

@@ -1,7 +1,7 @@
 //! NEON: 4 lanes of f32, 2 of f64.
 #![allow(unsafe_code)]
 
-use super::{Bits, Narrow, Set, Task, Vector, Wide};
+use super::{Bits, Narrow, NarrowBits, Set, Task, Vector, Wide};
 #[allow(clippy::wildcard_imports)] // Some fifty intrinsics.
 use std::arch::aarch64::*;
 
@@ -124,16 +124,12 @@ fn singles(of: float64x2_t) -> float32x4_t {
 // SAFETY (all blocks below): as for the vectors above; no memory is touched but where it says so.
 impl Narrow for Single {
     type Double = Double;
+    type Bits = NarrowWords;
 
     #[inline(always)]
     fn narrow(low: Double, high: Double) -> Self {
         // SAFETY: as above.
         Self(unsafe { vcombine_f32(vcvt_f32_f64(low.0), vcvt_f32_f64(high.0)) })
-    }
-    #[inline(always)]
-    fn add(self, a: Self) -> Self {
-        // SAFETY: as above.
-        Self(unsafe { vaddq_f32(self.0, a.0) })
     }
     #[inline(always)]
     fn sub(self, a: Self) -> Self {
@@ -151,6 +147,45 @@ impl Narrow for Single {
         Self(unsafe { vsqrtq_f32(self.0) })
     }
     #[inline(always)]
+    fn fused(self, a: Self, b: Self) -> Self {
+        self.multiply_add(a, b)
+    }
+    #[inline(always)]
+    fn of_signed(bits: NarrowWords) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vcvtq_f32_s32(vreinterpretq_s32_u32(bits.0)) })
+    }
+    #[inline(always)]
+    fn to_bits(self) -> NarrowWords {
+        // SAFETY: as above.
+        NarrowWords(unsafe { vreinterpretq_u32_f32(self.0) })
+    }
+    #[inline(always)]
+    fn from_bits(bits: NarrowWords) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vreinterpretq_f32_u32(bits.0) })
+    }
+    #[inline(always)]
+    fn by_sign(bits: NarrowWords, negative: Self, positive: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vbslq_f32(bits.right_signed::<31>().0, negative.0, positive.0) })
+    }
+    #[inline(always)]
+    fn blocks() -> [Words; 2] {
+        [Words::count(), Words::count().add(Words::splat(2))]
+    }
+    #[inline(always)]
+    fn low_halves([a, b]: [Words; 2]) -> NarrowWords {
+        // SAFETY: as above.
+        NarrowWords(unsafe { vuzp1q_u32(vreinterpretq_u32_u64(a.0), vreinterpretq_u32_u64(b.0)) })
+    }
+    #[inline(always)]
+    fn store_blocks(four: [Self; 4], to: &mut [f32]) {
+        for (row, to) in transposed_single(four).into_iter().zip(to[..16].chunks_exact_mut(4)) {
+            row.store(to);
+        }
+    }
+    #[inline(always)]
     fn store_fours(even: Self, odd: Self, to: &mut [f32]) {
         let to = &mut to[..8];
         // SAFETY: as above; the slice has just been cut to two vectors.
@@ -159,6 +194,54 @@ impl Narrow for Single {
             vst1q_f32(to.as_mut_ptr(), singles(vzip1q_f64(low, high)));
             vst1q_f32(to.as_mut_ptr().add(4), singles(vzip2q_f64(low, high)));
         }
+    }
+}
+
+/// A vector of `u32`.
+#[derive(Clone, Copy)]
+pub struct NarrowWords(uint32x4_t);
+
+// SAFETY (all blocks below): as for the vectors above; no memory is touched.
+impl NarrowBits for NarrowWords {
+    #[inline(always)]
+    fn splat(value: u32) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vdupq_n_u32(value) })
+    }
+    #[inline(always)]
+    fn add(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vaddq_u32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn sub(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vsubq_u32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn and(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vandq_u32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn or(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { vorrq_u32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn xor(self, a: Self) -> Self {
+        // SAFETY: as above.
+        Self(unsafe { veorq_u32(self.0, a.0) })
+    }
+    #[inline(always)]
+    fn left<const N: i32>(self) -> Self {
+        // SAFETY: as above; the count is a constant below 32.
+        Self(unsafe { vshlq_u32(self.0, vdupq_n_s32(N)) })
+    }
+    #[inline(always)]
+    fn right_signed<const N: i32>(self) -> Self {
+        // SAFETY: as above; the count is a constant below 32, and a negative one shifts to the right.
+        Self(unsafe { vreinterpretq_u32_s32(vshlq_s32(vreinterpretq_s32_u32(self.0), vdupq_n_s32(-N))) })
     }
 }
 
