@@ -101,6 +101,23 @@ fn products<F: Float>(width: usize, batch: usize) {
     );
 }
 
+/// Products with weights that lie beyond the second-level cache, as those of all layers of a net do.
+fn cold_products(width: usize, batch: usize) {
+    const ENTRIES: usize = 4 << 20;
+    let (x, mut y) = (panels::<f32>(width, batch), Panels::default());
+    let mut layers = vec![Matrix::default(); ENTRIES / (width * width)];
+    for layer in &mut layers {
+        layer.fill(width, width, |out| Stream::new(1, 0, Role::Weight).normal(out));
+    }
+    let work = (layers.len() * width * width * batch) as f64;
+    let before = peak::<f32>();
+    let forward = time(|| layers.iter().for_each(|weights| weights.forward(&x, &[], &mut y)));
+    let backward = time(|| layers.iter().for_each(|weights| weights.backward(&x, &mut y)));
+    let peak = before.max(peak::<f32>());
+    let share = |seconds: f64| 100.0 * work / seconds / peak;
+    println!("cold products {width:4} x {batch:3}   W x {:5.1} %   W^T d {:5.1} %", share(forward), share(backward));
+}
+
 fn per_element<F: Float>(name: &str) {
     const COUNT: usize = 4096;
     let (mut out, mut slope) = (vec![F::ZERO; COUNT], vec![F::ZERO; COUNT]);
@@ -152,6 +169,11 @@ fn main() {
             products::<f32>(width, batch);
             products::<f64>(width, batch);
         }
+    }
+    if wants("cold") {
+        [(64, 32), (128, 32), (256, 32), (256, 8), (256, 64), (512, 32)]
+            .into_iter()
+            .for_each(|(w, b)| cold_products(w, b));
     }
     if wants("orthogonal") {
         [16, 32, 64, 128, 256, 512, 1024].into_iter().for_each(orthogonal);

@@ -40,16 +40,29 @@ fn draw_slot<F: Float>(
 }
 
 impl<F: Float> Weights<F> {
-    /// Draw some layers of a net for a seed, keeping the allocations.
+    /// Make room for some layers of a net, keeping the allocations. Gives their slots.
+    pub fn begin(&mut self, plan: &Plan, layers: &Range<usize>) -> Range<usize> {
+        let which = slots(plan, layers);
+        self.first = which.start;
+        self.unbiased = plan.unbiased;
+        self.slots.resize_with(which.len().max(self.slots.len()), Vec::new);
+        which
+    }
+
+    /// Draw one of the layers that there is room for. Layers that share their numbers are drawn with the first.
     pub fn draw(
         &mut self,
         plan: &Plan,
-        layers: Range<usize>,
+        layer: usize,
         seed: u64,
         units: &mut UnitNormals<F>,
         cancel: &Cancel,
     ) -> Result<()> {
-        self.reshape(plan, layers).try_for_each(|(numbers, plan)| draw_slot(numbers, plan, seed, units, cancel))
+        let slot = plan.layers[layer].slot;
+        if layer > 0 && plan.layers[layer - 1].slot == slot {
+            return Ok(());
+        }
+        draw_slot(&mut self.slots[slot - self.first], &plan.slots[slot], seed, units, cancel)
     }
 
     /// Draw some layers of a net for a seed, shared out to some threads.
@@ -93,10 +106,7 @@ impl<F: Float> Weights<F> {
         plan: &'p Plan,
         layers: Range<usize>,
     ) -> impl Iterator<Item = (&'w mut Vec<Numbers<F>>, &'p [Parameters])> {
-        let which = slots(plan, &layers);
-        self.first = which.start;
-        self.unbiased = plan.unbiased;
-        self.slots.resize_with(which.len().max(self.slots.len()), Vec::new);
+        let which = self.begin(plan, &layers);
         self.slots.iter_mut().zip(plan.slots[which].iter().map(Vec::as_slice))
     }
 

@@ -168,9 +168,10 @@ fn accumulate<F: Float, S: Set, const ROWS: usize, const VECTORS: usize>(
     let width = VECTORS * Lanes::<F, S>::LANES;
     let last = (ROWS - 1) * left.row + (inner - 1) * left.step;
     assert!(last < left.values.len() && (inner - 1) * right_step + width <= right.len());
-    // While a tile is worked on, the weights of the next are fetched: as whole rows (`W x`) or a few of each row (`W^T
-    // d`). Left to themselves, the caches of a net larger than they are made W x at width 256 wait half of its time.
-    let next = left.values.as_ptr().wrapping_add(ROWS * left.row);
+    // While a tile is worked on, weights of a later one are fetched: the next rows (`W x`), or the next line of each row
+    // (`W^T d`). Left to themselves, the caches of a net larger than they are made W x at width 256 wait half of its
+    // time. Asking for the entries of the next tile's columns left lines that two tiles of six share to nobody.
+    let next = left.values.as_ptr().wrapping_add(if left.step == 1 { ROWS * left.row } else { F::LANES / 2 });
     let stride = if left.step == 1 { ROWS * left.row / inner } else { left.step };
     let mut local = *sums;
     for k in 0..inner {

@@ -14,6 +14,7 @@ use crate::simd::Float;
 use crate::stats::{Buffers, Columns, Gauge};
 use crate::weights::Weights;
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 /// What a worker reuses from run to run.
@@ -68,14 +69,19 @@ pub(super) fn run<F: Float>(
     }
     let (plan, depth) = (&*plan, plan.depth());
     let segments = (0..depth).step_by(segment).map(|first| first..(first + segment).min(depth));
-    let draw = |layers, drawn: &mut Weights<F>, units: &mut UnitNormals<F>| {
-        if job.given.is_some() {
-            Ok(())
-        } else if *threads > 1 {
-            drawn.draw_on(*threads, plan, layers, seed, cancel)
-        } else {
-            drawn.draw(plan, layers, seed, units, cancel)
+    // On one thread a layer is drawn just before it is run, which finds its weights in the caches.
+    let (ahead, one_by_one) = (job.given.is_none() && *threads > 1, job.given.is_none() && *threads == 1);
+    let begin_segment = |layers: Range<usize>, drawn: &mut Weights<F>| {
+        if ahead {
+            return drawn.draw_on(*threads, plan, layers, seed, cancel);
         }
+        if one_by_one {
+            drawn.begin(plan, &layers);
+        }
+        Ok(())
+    };
+    let draw = |layer, drawn: &mut Weights<F>, units: &mut UnitNormals<F>| {
+        if one_by_one { drawn.draw(plan, layer, seed, units, cancel) } else { Ok(()) }
     };
 
     let mut shared = Columns::new(plan.rows.len());
@@ -88,10 +94,14 @@ pub(super) fn run<F: Float>(
         if layers.start > 0 {
             trace.resume(plan, layers.start, checkpoint);
         }
-        draw(layers.clone(), drawn, units)?;
-        let weights = job.numbers(drawn);
-        let gauge = &mut Gauge { columns: &mut shared, plan, weights, buffers };
-        broken = forward(plan, weights, trace, layers, gauge, cancel)?;
+        begin_segment(layers.clone(), drawn)?;
+        for layer in layers {
+            draw(layer, drawn, units)?;
+            let weights = job.numbers(drawn);
+            let gauge = &mut Gauge { columns: &mut shared, plan, weights, buffers };
+            let found = forward(plan, weights, trace, layer..layer + 1, gauge, cancel)?;
+            broken = broken.or(found);
+        }
         if broken.is_some() {
             break;
         }
@@ -108,8 +118,11 @@ pub(super) fn run<F: Float>(
         let last = layers.end >= reached;
         if !last {
             trace.resume(plan, layers.start, checkpoint);
-            draw(layers.clone(), drawn, units)?;
-            forward(plan, job.numbers(drawn), trace, layers.clone(), &mut (), cancel)?;
+            begin_segment(layers.clone(), drawn)?;
+            for layer in layers.clone() {
+                draw(layer, drawn, units)?;
+                forward(plan, job.numbers(drawn), trace, layer..layer + 1, &mut (), cancel)?;
+            }
         }
         // The end of every other segment has been seen as the start of the next.
         for level in (layers.start..layers.end.min(reached) + usize::from(last)).rev() {
