@@ -1,12 +1,16 @@
 //! The number of threads, and the one place where they start.
 //!
-//! Threads live as long as their job. A shared pool was tried: it made small jobs wait for the runs of others, kept the
-//! threads of every count ever asked for, and had to be rebuilt after `fork`.
+//! Threads of long jobs live as long as their job. A shared pool was tried: it made small jobs wait for the runs of
+//! others, kept the threads of every count ever asked for, and had to be rebuilt after `fork`. For jobs of less than a
+//! few milliseconds a thread takes too long to start (40 us until it runs): their helpers wait, parked, for a second.
 
 use crate::error::{Cancel, Error, Result};
 use crate::memory::keep_what_is_freed;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::time::Duration;
 
 /// The number of threads to use: the caller's, else `VGCORE_NUM_THREADS`, else what the machine offers.
 pub fn threads(given: Option<i128>) -> Result<usize> {
@@ -39,6 +43,122 @@ pub fn share(count: usize, first: impl FnOnce(), other: impl Fn() + Sync) {
     });
 }
 
+/// Work for a parked helper, and where its outcome is awaited.
+struct Errand {
+    work: Box<dyn FnOnce() -> std::thread::Result<()> + Send>,
+    outcome: Sender<std::thread::Result<()>>,
+}
+
+/// Helpers that wait for an errand, and the process that they live in: a process that was forked has none of them.
+struct Parked {
+    process: u32,
+    helpers: Vec<Sender<Errand>>,
+}
+
+static PARKED: Mutex<Parked> = Mutex::new(Parked { process: 0, helpers: Vec::new() });
+
+/// Do something with the parked helpers of this process, unless another thread is at them, now or when it was forked.
+fn parked<T>(act: impl FnOnce(&mut Vec<Sender<Errand>>) -> T) -> Option<T> {
+    let mut parked = match PARKED.try_lock() {
+        Ok(parked) => parked,
+        Err(TryLockError::Poisoned(parked)) => parked.into_inner(),
+        Err(TryLockError::WouldBlock) => return None,
+    };
+    if parked.process != std::process::id() {
+        *parked = Parked { process: std::process::id(), helpers: Vec::new() };
+    }
+    Some(act(&mut parked.helpers))
+}
+
+/// Give an errand to a parked helper, or else to a new one. False where the system gives no further thread.
+fn send(mut errand: Errand) -> bool {
+    // The channel of a helper whose time was up is closed, and the errand comes back.
+    while let Some(helper) = parked(Vec::pop).flatten() {
+        match helper.send(errand) {
+            Ok(()) => return true,
+            Err(back) => errand = back.0,
+        }
+    }
+    let (sender, errands) = channel();
+    let own = sender.clone();
+    let helper = move || help(&own, &errands);
+    std::thread::Builder::new().name("vgcore".to_owned()).spawn(helper).is_ok() && sender.send(errand).is_ok()
+}
+
+/// Run errands until none has come for a second.
+fn help(own: &Sender<Errand>, errands: &Receiver<Errand>) {
+    const PATIENCE: Duration = Duration::from_secs(1);
+    while let Ok(Errand { work, outcome }) = errands.recv_timeout(PATIENCE) {
+        let done = work();
+        // Parked before the outcome is known: the caller's next errand comes here again.
+        let waits = parked(|helpers| helpers.push(own.clone())).is_some();
+        let _ = outcome.send(done);
+        if !waits {
+            return;
+        }
+    }
+}
+
+/// Do `work(job, 0)` on this thread, and `work(job, 1)` and so on on helpers, `count` in all; gives the job back when
+/// all are done. A helper may come late or not at all: what there is to do must be taken, not assigned.
+pub fn together<T: Send + Sync + 'static>(count: usize, job: T, work: fn(&T, usize)) -> T {
+    keep_what_is_freed();
+    if count <= 1 {
+        work(&job, 0);
+        return job;
+    }
+    let (job, (outcome, outcomes)) = (Arc::new(job), channel());
+    for index in 1..count {
+        let theirs = Arc::clone(&job);
+        let work = Box::new(move || {
+            let done = catch_unwind(AssertUnwindSafe(|| work(&theirs, index)));
+            // The job is let go before the outcome is known.
+            drop(theirs);
+            done
+        });
+        if !send(Errand { work, outcome: outcome.clone() }) {
+            break;
+        }
+    }
+    drop(outcome);
+    let own = catch_unwind(AssertUnwindSafe(|| work(&job, 0)));
+    let others = outcomes.into_iter().fold(Ok(()), std::thread::Result::and);
+    if let Err(panic) = own.and(others) {
+        resume_unwind(panic);
+    }
+    match Arc::into_inner(job) {
+        Some(job) => job,
+        None => unreachable!("every helper has let go of the job"),
+    }
+}
+
+/// Tasks that threads take from both ends: when the same job comes again, a thread meets most of its own once more,
+/// and what it has of them in its caches.
+pub struct Ends {
+    total: usize,
+    taken: AtomicUsize,
+    low: AtomicUsize,
+    high: AtomicUsize,
+}
+
+impl Ends {
+    /// So many tasks.
+    pub fn new(total: usize) -> Self {
+        Self { total, taken: AtomicUsize::new(0), low: AtomicUsize::new(0), high: AtomicUsize::new(0) }
+    }
+
+    /// The next task of a thread: thread 0 takes from the low end, all others from the high one.
+    pub fn next(&self, thread: usize) -> Option<usize> {
+        if self.taken.fetch_add(1, Ordering::Relaxed) >= self.total {
+            return None;
+        }
+        Some(match thread {
+            0 => self.low.fetch_add(1, Ordering::Relaxed),
+            _ => self.total - 1 - self.high.fetch_add(1, Ordering::Relaxed),
+        })
+    }
+}
+
 /// The values of `f` at every index below `count`, in order, worked out by so many threads.
 pub fn each<T: Send>(count: usize, threads: usize, cancel: &Cancel, f: impl Fn(usize) -> T + Sync) -> Result<Vec<T>> {
     /// The number of indices that a thread takes at a time.
@@ -64,6 +184,45 @@ pub fn each<T: Send>(count: usize, threads: usize, cancel: &Cancel, f: impl Fn(u
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Tasks, each to be marked by the thread that did it.
+    fn marked(tasks: usize, count: usize) -> Vec<usize> {
+        let job = (Ends::new(tasks), (0..tasks).map(|_| AtomicUsize::new(0)).collect::<Vec<_>>());
+        let (_, marks) = together(count, job, |(ends, marks), thread| {
+            while let Some(task) = ends.next(thread) {
+                marks[task].fetch_add(thread + 1, Ordering::Relaxed);
+            }
+        });
+        marks.into_iter().map(AtomicUsize::into_inner).collect()
+    }
+
+    #[test]
+    fn every_task_is_done_once_by_some_thread_from_its_end() {
+        for _ in 0..200 {
+            let marks = marked(50, 2);
+            let own = marks.iter().take_while(|mark| **mark == 1).count();
+            assert!(marks[own..].iter().all(|mark| *mark == 2), "{marks:?}");
+        }
+        assert!(marked(50, 4).iter().all(|mark| (1..=4).contains(mark)));
+        assert_eq!(marked(3, 1), [1; 3]);
+    }
+
+    #[test]
+    fn a_panic_of_any_thread_is_passed_on_after_all_have_ended() {
+        for at in 0..3 {
+            let ended = Arc::new(AtomicUsize::new(0));
+            let job = (at, Arc::clone(&ended), std::sync::Barrier::new(3));
+            let outcome = catch_unwind(|| {
+                together(3, job, |(at, ended, all), thread| {
+                    all.wait();
+                    ended.fetch_add(1, Ordering::Relaxed);
+                    assert!(thread != *at, "as wanted");
+                })
+            });
+            assert!(outcome.is_err());
+            assert_eq!(ended.load(Ordering::Relaxed), 3);
+        }
+    }
 
     #[test]
     fn every_index_is_worked_out_once_and_in_order() {

@@ -2,7 +2,7 @@
 //!
 //! Entries are whole numbers so small that every sum is exact, in any order: results equal the plain ones to the bit.
 
-use vgcore::kernel::{GramSums, Matrix, Panels, gram, gram_sums, outer, outer_rows};
+use vgcore::kernel::{GramSums, Matrix, Panels, Term, gram, gram_sums, outer, outer_rows};
 use vgcore::simd::{Float, Isa};
 
 /// Whole numbers below a hundred that look drawn: `at(row, column)`.
@@ -111,7 +111,10 @@ fn products_are_exact<F: Float>(shape: [usize; 3]) {
         assert_eq!(wide(&out.to_rows()), backward, "W^T d: {name}");
         outer(&deltas, &inputs, matrix, scratch);
         assert_eq!(wide(&matrix.to_rows()), gradient, "d x^T: {name}");
-        assert_eq!(wide(&outer_rows(&deltas, &inputs, scratch)), gradient, "d x^T in C order: {name}");
+        let term = Term { delta: &deltas, input: &inputs, factor: F::of(0.5) };
+        let twice = gradient.iter().map(|g| 1.5 * g).collect::<Vec<_>>();
+        let whole = Term { factor: F::of(1.0), ..term };
+        assert_eq!(wide(&outer_rows(&[term, whole], scratch)), twice, "(d / 2) x^T + d x^T in C order: {name}");
         gram(&inputs, matrix);
         let padded = wide(&matrix.to_rows());
         assert_eq!(padded.len(), batch * matrix.columns());

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use vgcore::activation::{Activation, Shape};
 use vgcore::error::Cancel;
@@ -239,8 +240,8 @@ impl Tally {
 
 /// A net in both worlds.
 struct Twins<F> {
-    plan: Plan,
-    weights: Weights<F>,
+    plan: Arc<Plan>,
+    weights: Arc<Weights<F>>,
     state: Tensors,
 }
 
@@ -254,7 +255,7 @@ impl<F: Float> Twins<F> {
         let wide = |values: Vec<F>| values.into_iter().map(Float::wide).collect::<Vec<_>>();
         let names = plan.tensors().into_iter().map(|(_, name, _)| name);
         let state = names.zip(weights.tensors(&plan).into_iter().map(wide)).collect();
-        Self { plan, weights, state }
+        Self { plan: Arc::new(plan), weights: Arc::new(weights), state }
     }
 
     fn net(&self) -> naive::Net<'_> {
@@ -306,7 +307,7 @@ fn compare<F: Float>(spec: &Spec, batch: usize, tolerance: f64) {
         return;
     }
     let expected = twins.backward(&wide_x, &pass, &rows(&cotangent, plan.output()));
-    let y = output(plan, weights, &x, &Cancel::default()).unwrap();
+    let y = output(plan, weights, &x, 2, &Cancel::default()).unwrap();
     let gap = distance(&y, &flat(pass.y()));
     assert!(gap < tolerance, "output: {gap:e}");
     let found = gradients(plan, weights, &x, &Start::Cotangent(cotangent), 2, |_| (), &Cancel::default()).unwrap();

@@ -21,6 +21,7 @@ use crate::skip;
 use crate::spec::Spec;
 use crate::weights::Weights;
 use differences::{bend, slopes_of};
+use std::sync::Arc;
 use tangent::{Motion, Point};
 
 /// Every layer by itself at the point where the kernels were: in a chaotic net their roundings soon lead to other
@@ -73,8 +74,8 @@ pub fn gradcheck(
     loss: Option<Loss>,
     cancel: &Cancel,
 ) -> Result<Vec<(String, f64)>> {
-    let plan = Plan::new(spec);
-    let weights = Weights::<f64>::drawn(&plan, seed, 1, cancel)?;
+    let plan = Arc::new(Plan::new(spec));
+    let weights = Arc::new(Weights::<f64>::drawn(&plan, seed, 1, cancel)?);
     let normals = |role, layer, count| {
         let mut all = vec![0.0; count];
         Stream::new(seed, layer, role).normal::<f64>(&mut all);

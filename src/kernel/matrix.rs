@@ -5,7 +5,7 @@
 
 use super::buffer::Buffer;
 use super::panels::{Panel, Panels};
-use super::tiles::{Product, Start, Strided};
+use super::tiles::{Product, Segment, Start};
 use crate::simd::{self, Eight, Float, Set, Task, Vector, sum_of_eight};
 
 /// The most steps of the inner index in one go: that many rows of a panel, 128 bytes each, stay in the first-level
@@ -106,35 +106,27 @@ impl<F: Float> Matrix<F> {
     /// `out = self x + bias`; an empty bias for none.
     pub fn forward(&self, x: &Panels<F>, bias: &[F], out: &mut Panels<F>) {
         out.reshape(self.rows, x.batch());
-        let left = Strided { values: &self.data, row: self.stride, step: 1 };
-        broadcast(left, self.rows, self.columns, x, bias, out);
+        let left = Segment { values: &self.data, row: self.stride, step: 1, inner: self.columns };
+        broadcast(left, self.rows, x, bias, out);
     }
 
     /// `out = self^T delta`.
     pub fn backward(&self, delta: &Panels<F>, out: &mut Panels<F>) {
         out.reshape(self.columns, delta.batch());
-        let left = Strided { values: &self.data, row: 1, step: self.stride };
-        broadcast(left, self.columns, self.rows, delta, &[], out);
+        let left = Segment { values: &self.data, row: 1, step: self.stride, inner: self.rows };
+        broadcast(left, self.columns, delta, &[], out);
     }
 }
 
 /// `out(i, sample) = bias(i) + sum_k left(i, k) x(k, sample)`.
-fn broadcast<F: Float>(
-    left: Strided<'_, F>,
-    rows: usize,
-    inner: usize,
-    x: &Panels<F>,
-    bias: &[F],
-    out: &mut Panels<F>,
-) {
+fn broadcast<F: Float>(left: Segment<'_, F>, rows: usize, x: &Panels<F>, bias: &[F], out: &mut Panels<F>) {
     for (row, rows) in blocks(rows, ROWS) {
-        for (k, inner) in blocks(inner, INNER) {
+        for (k, inner) in blocks(left.inner, INNER) {
+            let left = Segment { values: &left.values[row * left.row + k * left.step..], inner, ..left };
             for (x, out) in x.panels().zip(out.panels_mut()) {
                 simd::run(Product {
-                    left: Strided { values: &left.values[row * left.row + k * left.step..], ..left },
-                    segments: 1,
-                    segment: 0,
-                    inner,
+                    left: &[left],
+                    first_row: 0,
                     right: &x.values[k * x.lanes..],
                     right_step: x.lanes,
                     rows,
@@ -152,45 +144,64 @@ fn broadcast<F: Float>(
     }
 }
 
-/// `out = left right^T` summed over samples: with delta and layer inputs, the weight gradient. `scratch` is reused.
-pub fn outer<F: Float>(left: &Panels<F>, right: &Panels<F>, out: &mut Matrix<F>, scratch: &mut Matrix<F>) {
-    out.reshape(left.features(), right.features());
-    let stride = out.stride;
-    outer_into(left, right, &mut out.data, stride, scratch);
+/// Some samples of a weight gradient: their deltas, the inputs of the map, and a power of two to multiply with.
+#[derive(Debug)]
+pub struct Term<'p, F> {
+    /// `dL/dz`.
+    pub delta: &'p Panels<F>,
+    /// The inputs, as many samples.
+    pub input: &'p Panels<F>,
+    /// The power of two.
+    pub factor: F,
 }
 
-/// The product of [`outer`] as a new tensor in C order.
-pub fn outer_rows<F: Float>(left: &Panels<F>, right: &Panels<F>, scratch: &mut Matrix<F>) -> Vec<F> {
-    let mut out = vec![F::ZERO; left.features() * right.features()];
-    outer_into(left, right, &mut out, right.features(), scratch);
+/// `out = delta input^T` summed over samples: the weight gradient. `scratch` is reused.
+pub fn outer<F: Float>(delta: &Panels<F>, input: &Panels<F>, out: &mut Matrix<F>, scratch: &mut Matrix<F>) {
+    out.reshape(delta.features(), input.features());
+    let stride = out.stride;
+    outer_into(&[Term { delta, input, factor: F::of(1.0) }], &mut out.data, stride, scratch);
+}
+
+/// The product of [`outer`] over all samples of some terms, in their order, as a new tensor in C order.
+pub fn outer_rows<F: Float>(terms: &[Term<'_, F>], scratch: &mut Matrix<F>) -> Vec<F> {
+    let Some(Term { delta, input, .. }) = terms.first() else { return Vec::new() };
+    let mut out = vec![F::ZERO; delta.features() * input.features()];
+    outer_into(terms, &mut out, input.features(), scratch);
     out
 }
 
-fn outer_into<F: Float>(left: &Panels<F>, right: &Panels<F>, out: &mut [F], stride: usize, scratch: &mut Matrix<F>) {
-    transpose(right, scratch);
-    let size = left.features() * F::LANES;
-    let (whole, rest) = (left.batch() / F::LANES, left.batch() % F::LANES);
-    // Whole panels in one chain, a few at a time; then the samples of the last one.
-    let chunks = blocks(whole, INNER / F::LANES).map(|(panel, count)| (panel, count, F::LANES, F::LANES));
-    let last = left.panels().last().filter(|_| rest > 0).map(|panel| (whole, 1, panel.valid, panel.lanes));
-    for (panel, segments, inner, lanes) in chunks.chain(last) {
-        for (row, rows) in blocks(left.features(), ROWS) {
+fn outer_into<F: Float>(terms: &[Term<'_, F>], out: &mut [F], stride: usize, scratch: &mut Matrix<F>) {
+    transpose(terms, scratch);
+    let Some(Term { delta, input, .. }) = terms.first() else { return };
+    let (features, columns) = (delta.features(), input.features());
+    let mut panels = terms.iter().flat_map(|term| term.delta.panels()).peekable();
+    let mut first = 0;
+    while panels.peek().is_some() {
+        // One chain over all samples, as many at a time as stay in the first-level cache.
+        let (mut all, mut count, mut samples) = ([Segment { values: &[], row: 0, step: 1, inner: 0 }; MOST], 0, 0);
+        while let Some(panel) = panels.next_if(|panel| count < MOST && samples + panel.valid <= INNER) {
+            all[count] = Segment { values: panel.values, row: panel.lanes, step: 1, inner: panel.valid };
+            (count, samples) = (count + 1, samples + panel.valid);
+        }
+        for (row, rows) in blocks(features, ROWS) {
             simd::run(Product {
-                left: Strided { values: &left.values()[panel * size + row * lanes..], row: lanes, step: 1 },
-                segments,
-                segment: size,
-                inner,
-                right: &scratch.data[panel * F::LANES * scratch.stride..],
+                left: &all[..count],
+                first_row: row,
+                right: &scratch.data[first * scratch.stride..],
                 right_step: scratch.stride,
                 rows,
-                columns: right.features(),
+                columns,
                 out: &mut out[row * stride..],
                 out_step: stride,
-                start: if panel == 0 { Start::Zero } else { Start::Output },
+                start: if first == 0 { Start::Zero } else { Start::Output },
             });
         }
+        first += samples;
     }
 }
+
+/// The most panels of one chain.
+const MOST: usize = 8;
 
 /// The Gram matrix of the samples: its lower triangle, and zeros above.
 pub fn gram<F: Float>(x: &Panels<F>, out: &mut Matrix<F>) {
@@ -202,10 +213,8 @@ pub fn gram<F: Float>(x: &Panels<F>, out: &mut Matrix<F>) {
             // The right half of the upper rows of a block on the diagonal lies above it.
             let mut block = |right: Panel<&[F]>, row: usize, rows: usize, columns: usize| {
                 simd::run(Product {
-                    left: Strided { values: &left.values[k * left.lanes + row..], row: 1, step: left.lanes },
-                    segments: 1,
-                    segment: 0,
-                    inner,
+                    left: &[Segment { values: &left.values[k * left.lanes + row..], row: 1, step: left.lanes, inner }],
+                    first_row: 0,
                     right: &right.values[k * right.lanes..],
                     right_step: right.lanes,
                     rows,
@@ -285,11 +294,17 @@ impl<F: Float> Task for Sums<'_, F> {
     }
 }
 
-/// Samples as rows; entries past the features and the samples hold leftovers.
-fn transpose<F: Float>(x: &Panels<F>, out: &mut Matrix<F>) {
-    out.reshape(x.values().len() / x.features(), x.features().next_multiple_of(F::LANES / 2));
-    let step = out.stride;
-    for panel in x.panels() {
-        panel.transpose(panel.lanes, x.features(), &mut out.data[panel.first * step..], step);
+/// The inputs of some terms as rows, one term after the other; what is past their features and samples are leftovers.
+fn transpose<F: Float>(terms: &[Term<'_, F>], out: &mut Matrix<F>) {
+    let samples = terms.iter().map(|term| term.input.batch()).sum::<usize>();
+    let features = terms.iter().map(|term| term.input.features()).max().unwrap_or(0);
+    out.reshape(samples + F::LANES, features.next_multiple_of(F::LANES / 2));
+    let (step, mut first) = (out.stride, 0);
+    for Term { input, factor, .. } in terms {
+        for panel in input.panels() {
+            // Lanes past the samples fill rows that the next panel writes again.
+            panel.transpose(panel.lanes, features, *factor, &mut out.data[(first + panel.first) * step..], step);
+        }
+        first += input.batch();
     }
 }

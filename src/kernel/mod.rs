@@ -9,7 +9,7 @@ mod scaled;
 mod tensor;
 mod tiles;
 
-pub use matrix::{GramSums, Matrix, gram, gram_sums, outer, outer_rows};
+pub use matrix::{GramSums, Matrix, Term, gram, gram_sums, outer, outer_rows};
 pub use moments::Along;
 pub use panels::Panels;
 pub use scaled::Scaled;

@@ -44,9 +44,9 @@ impl<V> Panel<V> {
 }
 
 impl<F: Float> Panel<&[F]> {
-    /// Write the first lanes as rows that begin a step apart.
-    pub fn transpose(&self, lanes: usize, features: usize, out: &mut [F], step: usize) {
-        simd::run(Transpose { panel: *self, lanes, features, out, step });
+    /// Write the first lanes, times a factor, as rows that begin a step apart.
+    pub fn transpose(&self, lanes: usize, features: usize, factor: F, out: &mut [F], step: usize) {
+        simd::run(Transpose { panel: *self, lanes, features, factor, out, step });
     }
 }
 
@@ -54,6 +54,7 @@ struct Transpose<'v, F> {
     panel: Panel<&'v [F]>,
     lanes: usize,
     features: usize,
+    factor: F,
     out: &'v mut [F],
     step: usize,
 }
@@ -64,18 +65,18 @@ impl<F: Float> Task for Transpose<'_, F> {
     /// Transpose in squares of a vector's lanes, and what is left at the edges one by one.
     #[inline(always)]
     fn run<S: Set>(self) {
-        let Self { panel: Panel { values, lanes: from_step, .. }, lanes, features, out, step } = self;
+        let Self { panel: Panel { values, lanes: from_step, .. }, lanes, features, factor, out, step } = self;
         let size = Lanes::<F, S>::LANES;
         let (whole_lanes, whole_features) = (lanes / size * size, features / size * size);
         for feature in (0..whole_features).step_by(size) {
             for lane in (0..whole_lanes).step_by(size) {
                 let (from, to) = (&values[feature * from_step + lane..], &mut out[lane * step + feature..]);
-                Lanes::<F, S>::transpose(from, from_step, to, step);
+                Lanes::<F, S>::transpose(from, from_step, factor, to, step);
             }
         }
         for feature in 0..features {
             for lane in if feature < whole_features { whole_lanes } else { 0 }..lanes {
-                out[lane * step + feature] = values[feature * from_step + lane];
+                out[lane * step + feature] = values[feature * from_step + lane] * factor;
             }
         }
     }
@@ -194,10 +195,21 @@ impl<F: Float> Panels<F> {
     /// A copy of the samples, row-major `(batch, features)`.
     pub fn to_rows(&self) -> Vec<F> {
         let mut rows = vec![F::ZERO; self.batch * self.features];
-        for panel in self.panels() {
-            panel.transpose(panel.valid, self.features, &mut rows[panel.first * self.features..], self.features);
-        }
+        self.write_rows(F::of(1.0), &mut rows);
         rows
+    }
+
+    /// Write the samples, times a factor, row-major `(batch, features)`.
+    pub fn write_rows(&self, factor: F, rows: &mut [F]) {
+        for panel in self.panels() {
+            panel.transpose(
+                panel.valid,
+                self.features,
+                factor,
+                &mut rows[panel.first * self.features..],
+                self.features,
+            );
+        }
     }
 
     /// Zero the lanes past the batch.

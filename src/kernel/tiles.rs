@@ -6,12 +6,20 @@
 
 use crate::simd::{Float, Lanes, Set, Task, Vector};
 
-/// A matrix with `at(i, k) = values[i * row + k * step]`.
+/// Some steps of the inner index of a matrix: `at(i, k) = values[i * row + k * step]` for `k < inner`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Strided<'v, F> {
+pub(super) struct Segment<'v, F> {
     pub values: &'v [F],
     pub row: usize,
     pub step: usize,
+    pub inner: usize,
+}
+
+impl<F> Segment<'_, F> {
+    /// The segment from a row on.
+    pub fn from_row(self, row: usize) -> Self {
+        Self { values: &self.values[row * self.row..], ..self }
+    }
 }
 
 /// The number that a sum begins with.
@@ -25,14 +33,12 @@ pub(super) enum Start<'v, F> {
     Output,
 }
 
-/// The product `out(i, j) = start + sum_k left(i, k) right(k, j)`, with `k` running through `segments` of `inner` each:
-/// segments of `left` lie `segment` apart, those of `right` follow each other.
+/// The product `out(i, j) = start + sum_k left(i, k) right(k, j)`, with `k` running through the segments of `left`.
 #[derive(Debug)]
 pub(super) struct Product<'v, F> {
-    pub left: Strided<'v, F>,
-    pub segments: usize,
-    pub segment: usize,
-    pub inner: usize,
+    pub left: &'v [Segment<'v, F>],
+    /// The row of `left` that is row 0 here.
+    pub first_row: usize,
     /// Row `k` begins at `k * right_step` and is `columns` long, rounded up to whole vectors of 64 bytes.
     pub right: &'v [F],
     pub right_step: usize,
@@ -126,11 +132,11 @@ impl<F: Float> Product<'_, F> {
                 }
             }
         }
-        for segment in 0..self.segments {
-            let left =
-                Strided { values: &self.left.values[segment * self.segment + row * self.left.row..], ..self.left };
-            let right = &self.right[segment * self.inner * self.right_step + column..];
-            accumulate::<F, S, ROWS, VECTORS>(&mut sums, left, right, self.right_step, self.inner);
+        let mut from = column;
+        for segment in self.left {
+            let segment = segment.from_row(self.first_row + row);
+            accumulate::<F, S, ROWS, VECTORS>(&mut sums, segment, &self.right[from..], self.right_step);
+            from += segment.inner * self.right_step;
         }
         for (r, sums) in sums.into_iter().enumerate() {
             let out = &mut self.out[(row + r) * self.out_step + column..];
@@ -152,16 +158,16 @@ impl<F: Float> Product<'_, F> {
 /// Elements of two vectors of the widest set.
 const MOST: usize = 32;
 
-/// `sums[r] += left(r, k) right(k)` for every `k < inner`.
+/// `sums[r] += left(r, k) right(k)` for every `k` of a segment.
 #[allow(unsafe_code)]
 #[inline(always)]
 fn accumulate<F: Float, S: Set, const ROWS: usize, const VECTORS: usize>(
     sums: &mut [[Lanes<F, S>; VECTORS]; ROWS],
-    left: Strided<'_, F>,
+    left: Segment<'_, F>,
     right: &[F],
     right_step: usize,
-    inner: usize,
 ) {
+    let inner = left.inner;
     if inner == 0 {
         return;
     }

@@ -208,7 +208,8 @@ fn forward<'py, F: Float + Element>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let (x_values, batch) = samples(plan, steps, x, 0)?;
     let (ours, weights) = (Arc::clone(plan), Arc::clone(weights));
-    let y = detached(x.py(), move |cancel| gradients::output(&ours, &weights, &x_values, cancel))?;
+    let threads = threads::threads(None)?;
+    let y = detached(x.py(), move |cancel| gradients::output(&ours, &weights, &x_values, threads, cancel))?;
     array(x.py(), y.into_iter().map(F::of).collect(), &[batch, plan.output()])
 }
 

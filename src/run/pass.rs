@@ -196,7 +196,7 @@ fn begin<F: Float>(
     if !finite {
         return Ok(false);
     }
-    let (cotangent, _) = start.cotangent(out);
+    let (cotangent, _) = start.cotangent(out.panels.features(), || out.to_rows());
     // A loss may overflow where its gradient does not.
     if cotangent.iter().any(|c| !c.is_finite()) {
         return Ok(false);

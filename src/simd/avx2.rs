@@ -75,10 +75,11 @@ macro_rules! vector {
                 Self(unsafe { $fma(self.0, a.0, b.0) })
             }
             #[inline(always)]
-            fn transpose(from: &[$element], from_step: usize, to: &mut [$element], to_step: usize) {
-                let mut rows = [Self::splat(0.0); Self::LANES];
+            fn transpose(from: &[$element], from_step: usize, factor: $element, to: &mut [$element], to_step: usize) {
+                let (mut rows, factor) = ([Self::splat(0.0); Self::LANES], Self::splat(factor));
                 for (i, row) in rows.iter_mut().enumerate() {
-                    *row = Self::load(&from[i * from_step..]);
+                    // Added to -0, a product keeps its sign.
+                    *row = Self::load(&from[i * from_step..]).multiply_add(factor, Self::splat(-0.0));
                 }
                 for (i, row) in $transposed(rows).into_iter().enumerate() {
                     row.store(&mut to[i * to_step..]);

@@ -105,15 +105,15 @@ pub trait Vector<F>: Copy {
     fn store(self, to: &mut [F]);
     /// `self * a + b`, rounded once where the set has a fused multiply-add.
     fn multiply_add(self, a: Self, b: Self) -> Self;
-    /// Transpose a square of `LANES` rows, which begin a step apart.
+    /// Transpose a square of `LANES` rows, which begin a step apart, and multiply with a factor.
     #[inline(always)]
-    fn transpose(from: &[F], from_step: usize, to: &mut [F], to_step: usize)
+    fn transpose(from: &[F], from_step: usize, factor: F, to: &mut [F], to_step: usize)
     where
-        F: Copy,
+        F: Float,
     {
         for row in 0..Self::LANES {
             for column in 0..Self::LANES {
-                to[column * to_step + row] = from[row * from_step + column];
+                to[column * to_step + row] = from[row * from_step + column] * factor;
             }
         }
     }

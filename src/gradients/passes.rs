@@ -1,0 +1,297 @@
+//! The passes of one net, whose samples are shared out to threads.
+//!
+//! A group of samples goes through the whole net, forward and back, with exponents of its own: no thread waits for
+//! another. The weight gradient of a map is then one product over all groups, in which their powers of two are
+//! multiplied exactly. Groups depend on shapes alone, and so do the bits of all that comes out.
+
+use super::Collected;
+use super::found::{Found, narrow, rows};
+use crate::backward;
+use crate::error::Cancel;
+use crate::forward::{Trace, forward};
+use crate::kernel::{Matrix, Scaled, Tensor};
+use crate::part::{Collect, Module, Owner, Signal, TensorId, Which};
+use crate::plan::{Place, Plan};
+use crate::simd::Float;
+use crate::threads::{Ends, together};
+use crate::weights::Weights;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Some samples on their way through the net.
+struct Group<F> {
+    samples: Range<usize>,
+    trace: RwLock<Trace<F>>,
+    back: Mutex<Back<F>>,
+}
+
+/// What the way back of a group leaves behind.
+struct Back<F> {
+    signal: Signal<F>,
+    /// Gradients of what is no matrix.
+    vectors: Vec<(TensorId, Tensor<f64>)>,
+}
+
+/// What is known of a linear map: its deltas, once the backward passes have been there, then its gradients.
+struct Map<F> {
+    owner: Owner,
+    /// The number of the value that is its input.
+    input: usize,
+    /// One a group.
+    deltas: Vec<RwLock<Scaled<F>>>,
+    /// How many of them are there.
+    ready: AtomicUsize,
+    found: Mutex<Option<Found<F>>>,
+}
+
+/// The passes of a net over a batch.
+pub(super) struct Passes<F> {
+    plan: Arc<Plan>,
+    weights: Arc<Weights<F>>,
+    cancel: Cancel,
+    threads: usize,
+    groups: Vec<Group<F>>,
+    /// In the order in which a backward pass gets to them.
+    maps: Vec<Map<F>>,
+    /// Groups and maps that are to be taken by a thread.
+    turns: [Ends; 2],
+    /// Has a thread panicked? Then nobody waits for what it was to do.
+    broken: AtomicBool,
+    spell: fn(&mut Tensor<F>),
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn read<T>(value: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+    value.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn write<T>(value: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
+    value.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The groups of a batch: few enough to use a layer's weights for many samples while they are in the caches, and more
+/// than one wherever a group still fills the vectors. What is taken over all samples or over all steps leaves one.
+fn groups<F: Float>(plan: &Plan, batch: usize) -> Vec<Range<usize>> {
+    let needs_all =
+        plan.layers.iter().flat_map(|layer| &layer.parts).any(|placed| placed.part.needs_samples().is_some());
+    // Half a panel is the least that fills a vector on every set.
+    let unit = F::LANES / 2;
+    let size = match batch / unit {
+        _ if needs_all || plan.tied() || plan.fed.is_some() => batch,
+        0 | 1 => batch,
+        2 | 3 => unit,
+        4..16 => 2 * unit,
+        _ => 4 * unit,
+    };
+    (0..batch).step_by(size).map(|first| first..batch.min(first + size)).collect()
+}
+
+/// Multiply-adds of a product from which on further threads take part: some tenths of a millisecond for all three.
+const WORTH_A_THREAD: usize = 2_000_000;
+
+impl<F: Float> Passes<F> {
+    /// Passes over row-major samples. `spell` sees every tensor.
+    pub fn new(
+        plan: &Arc<Plan>,
+        weights: &Arc<Weights<F>>,
+        x: &[F],
+        threads: usize,
+        spell: fn(&mut Tensor<F>),
+        cancel: &Cancel,
+    ) -> Self {
+        let columns = plan.columns;
+        let batch = x.len() / columns;
+        let group = |samples: Range<usize>| {
+            let mut trace = Trace::default();
+            let value = |sample: usize, feature: usize| x[(samples.start + sample) * columns + feature];
+            trace.set_input(plan, samples.len(), value);
+            let back = Back { signal: Signal::default(), vectors: Vec::new() };
+            Group { samples, trace: RwLock::new(trace), back: Mutex::new(back) }
+        };
+        let groups = groups::<F>(plan, batch).into_iter().map(group).collect::<Vec<_>>();
+        let work = plan.weight_entries() * batch;
+        Self {
+            plan: Arc::clone(plan),
+            weights: Arc::clone(weights),
+            cancel: cancel.clone(),
+            threads: if work < WORTH_A_THREAD { 1 } else { threads },
+            turns: [Ends::new(groups.len()), Ends::new(0)],
+            groups,
+            maps: Vec::new(),
+            broken: AtomicBool::new(false),
+            spell,
+        }
+    }
+
+    /// The forward passes.
+    pub fn forward(self) -> Self {
+        let threads = self.threads.min(self.groups.len());
+        together(threads, self, |passes, thread| {
+            let Self { plan, weights, groups, cancel, .. } = passes;
+            while let Some(group) = passes.turns[0].next(thread) {
+                let mut trace = write(&groups[group].trace);
+                // A request to stop is found again by the caller.
+                let _ = forward(plan, weights, &mut trace, 0..plan.layers.len(), &mut (), cancel);
+            }
+        })
+    }
+
+    /// The true output, row-major, after the forward passes.
+    pub fn output(&self) -> Vec<f64> {
+        let value = self.plan.value(self.plan.layers.len());
+        self.groups.iter().flat_map(|group| read(&group.trace).value(value).to_rows()).collect()
+    }
+
+    /// All gradients from `dL/dy`, row-major.
+    pub fn backward(mut self, cotangent: &[f64]) -> Collected<F> {
+        let outputs = self.plan.output();
+        for Group { samples, back, .. } in &mut self.groups {
+            let rows = &cotangent[samples.start * outputs..samples.end * outputs];
+            let back = back.get_mut().unwrap_or_else(PoisonError::into_inner);
+            back.signal.begin(outputs, samples.len(), rows);
+        }
+        if self.plan.tied() || self.plan.fed.is_some() {
+            let Self { plan, weights, cancel, .. } = &self;
+            let Group { trace, back, .. } = &self.groups[0];
+            return super::summed::summed(plan, weights, &read(trace), &mut lock(back).signal, cancel);
+        }
+        let count = self.groups.len();
+        self.maps = maps_backward(&self.plan).map(|(owner, input)| Map::new(owner, input, count)).collect();
+        self.turns = [Ends::new(count), Ends::new(self.maps.len())];
+        let done = together(self.threads, self, |passes, thread| {
+            let watch = Breaks(&passes.broken);
+            while let Some(group) = passes.turns[0].next(thread) {
+                passes.back(group);
+            }
+            let mut scratch = Matrix::default();
+            while let Some(map) = passes.turns[1].next(thread) {
+                // The first thread begins on the input side, where the passes end; the others where they begin.
+                passes.finish(passes.maps.len() - 1 - map, &mut scratch);
+            }
+            drop(watch);
+        });
+        done.collected()
+    }
+
+    /// The way back of a group.
+    fn back(&self, index: usize) {
+        let Self { plan, weights, maps, cancel, .. } = self;
+        let Group { trace, back, .. } = &self.groups[index];
+        let (trace, mut back) = (read(trace), lock(back));
+        let Back { signal, vectors } = &mut *back;
+        let mut deltas = Deltas { maps, group: index, next: 0, vectors };
+        for layer in (0..plan.layers.len()).rev() {
+            if cancel.check().is_err() {
+                return;
+            }
+            backward::layer(plan, weights, &trace, signal, layer, &mut deltas);
+        }
+    }
+
+    /// The gradients of a map, once its deltas are there.
+    fn finish(&self, map: usize, scratch: &mut Matrix<F>) {
+        let Map { owner, input, deltas, ready, found } = &self.maps[map];
+        let mut turns = 0_u32;
+        while ready.load(Ordering::Acquire) < deltas.len() {
+            if self.cancel.check().is_err() || self.broken.load(Ordering::Relaxed) {
+                return;
+            }
+            // A layer takes microseconds: a thread that slept would come late, but one that spins must let others run.
+            turns += 1;
+            if turns % 1024 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+        }
+        let deltas = deltas.iter().map(read).collect::<Vec<_>>();
+        let traces = self.groups.iter().map(|group| read(&group.trace)).collect::<Vec<_>>();
+        let groups = deltas.iter().zip(&traces).map(|(delta, trace)| (&**delta, trace.value(*input)));
+        let linear = self.weights.linear(&self.plan, *owner);
+        let mut all = Found::of(linear, &groups.collect::<Vec<_>>(), scratch);
+        (self.spell)(&mut all.weight);
+        (self.spell)(&mut all.delta);
+        *lock(found) = Some(all);
+    }
+
+    fn collected(self) -> Collected<F> {
+        let (mut tensors, mut preactivations) = (HashMap::new(), Vec::new());
+        for Map { owner, found, .. } in self.maps {
+            let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let Some(Found { weight, bias, delta }) = found else { continue };
+            tensors.insert(owner.tensor(Which::Weight), weight);
+            tensors.insert(owner.tensor(Which::Bias), narrow(&bias));
+            if owner.module == Module::Layers {
+                preactivations.push(delta);
+            }
+        }
+        preactivations.reverse();
+        let backs =
+            self.groups.into_iter().map(|group| group.back.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let backs = backs.collect::<Vec<_>>();
+        let mut sums = HashMap::<TensorId, Tensor<f64>>::new();
+        for (id, Tensor { values, exponent }) in backs.iter().flat_map(|back| &back.vectors) {
+            sums.entry(*id).or_insert_with(|| Tensor::zeros(values.len())).add(values, *exponent);
+        }
+        tensors.extend(sums.into_iter().map(|(id, sum)| (id, narrow(&sum))));
+        Collected { tensors, preactivations, input: rows(backs.iter().map(|back| &back.signal.dh)) }
+    }
+}
+
+impl<F> Map<F> {
+    fn new(owner: Owner, input: usize, groups: usize) -> Self {
+        let deltas = (0..groups).map(|_| RwLock::default()).collect();
+        Self { owner, input, deltas, ready: AtomicUsize::new(0), found: Mutex::new(None) }
+    }
+}
+
+/// Hands the deltas of a group on to the maps.
+struct Deltas<'p, F> {
+    maps: &'p [Map<F>],
+    group: usize,
+    next: usize,
+    vectors: &'p mut Vec<(TensorId, Tensor<f64>)>,
+}
+
+impl<F: Float> Collect<F> for Deltas<'_, F> {
+    fn map(&mut self, owner: Owner, delta: &Scaled<F>, _: &Scaled<F>, _: Option<usize>) {
+        let map = &self.maps[self.next];
+        debug_assert_eq!(map.owner, owner);
+        write(&map.deltas[self.group]).copy_from(delta);
+        map.ready.fetch_add(1, Ordering::Release);
+        self.next += 1;
+    }
+
+    fn vector(&mut self, owner: Owner, which: Which, values: &[f64], exponent: i64) {
+        self.vectors.push((owner.tensor(which), Tensor { values: values.to_vec(), exponent }));
+    }
+
+    fn dh(&mut self, _: usize, _: &Scaled<F>) {}
+}
+
+/// Says so if it is dropped by a panic.
+struct Breaks<'p>(&'p AtomicBool);
+
+impl Drop for Breaks<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+}
+
+/// The linear maps with their inputs, in the order in which the backward pass gets to them; those of inputs of every
+/// step are not among them.
+fn maps_backward(plan: &Plan) -> impl Iterator<Item = (Owner, usize)> {
+    let of_layer = move |layer: usize| {
+        plan.layers[layer].parts.iter().rev().filter_map(move |placed| {
+            let input = match (placed.around, placed.from) {
+                (Some(value), _) | (None, Place::Value(value)) => value,
+                (None, Place::Moving) => return None,
+            };
+            Some((plan.owner(layer, placed.row, placed.part.linear()?), input))
+        })
+    };
+    (0..plan.layers.len()).rev().flat_map(of_layer)
+}
