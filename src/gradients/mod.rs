@@ -64,7 +64,7 @@ pub fn output<F: Float>(
     plan.check_batch(x.len() / plan.columns)?;
     let passes = Passes::new(plan, weights, x, threads, |_| (), cancel).forward();
     cancel.check()?;
-    Ok(passes.output())
+    Ok(passes.last_output())
 }
 
 /// Of every row of a probe `z`, what its activation gets and what that gives, on row-major samples.

@@ -10,6 +10,7 @@ use crate::backward;
 use crate::error::Cancel;
 use crate::forward::{Trace, forward};
 use crate::kernel::{Matrix, Scaled, Tensor};
+use crate::memory::{Kept, workspace};
 use crate::part::{Collect, Module, Owner, Signal, TensorId, Which};
 use crate::plan::{Place, Plan};
 use crate::simd::Float;
@@ -20,11 +21,20 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-/// Some samples on their way through the net.
+/// Some samples on their way through the net. Reused from call to call.
 struct Group<F> {
     samples: Range<usize>,
     trace: RwLock<Trace<F>>,
     back: Mutex<Back<F>>,
+    /// The delta of every linear map, in the order in which a backward pass gets to them.
+    deltas: Vec<RwLock<Scaled<F>>>,
+}
+
+impl<F> Default for Group<F> {
+    fn default() -> Self {
+        let back = Back { signal: Signal::default(), vectors: Vec::new() };
+        Self { samples: 0..0, trace: RwLock::default(), back: Mutex::new(back), deltas: Vec::new() }
+    }
 }
 
 /// What the way back of a group leaves behind.
@@ -34,14 +44,23 @@ struct Back<F> {
     vectors: Vec<(TensorId, Tensor<f64>)>,
 }
 
-/// What is known of a linear map: its deltas, once the backward passes have been there, then its gradients.
+/// What calls leave for the next.
+struct Space<F> {
+    groups: Vec<Group<F>>,
+}
+
+impl<F> Default for Space<F> {
+    fn default() -> Self {
+        Self { groups: Vec::new() }
+    }
+}
+
+/// What is known of a linear map.
 struct Map<F> {
     owner: Owner,
     /// The number of the value that is its input.
     input: usize,
-    /// One a group.
-    deltas: Vec<RwLock<Scaled<F>>>,
-    /// How many of them are there.
+    /// Groups whose delta is there.
     ready: AtomicUsize,
     found: Mutex<Option<Found<F>>>,
 }
@@ -52,7 +71,8 @@ pub(super) struct Passes<F> {
     weights: Arc<Weights<F>>,
     cancel: Cancel,
     threads: usize,
-    groups: Vec<Group<F>>,
+    space: Kept<Space<F>>,
+    bytes: u128,
     /// In the order in which a backward pass gets to them.
     maps: Vec<Map<F>>,
     /// Groups and maps that are to be taken by a thread.
@@ -106,63 +126,79 @@ impl<F: Float> Passes<F> {
     ) -> Self {
         let columns = plan.columns;
         let batch = x.len() / columns;
-        let group = |samples: Range<usize>| {
-            let mut trace = Trace::default();
+        let (mut space, samples) = (workspace::<Space<F>>(), groups::<F>(plan, batch));
+        let count = samples.len();
+        space.space.groups.resize_with(count, Group::default);
+        for (group, samples) in space.space.groups.iter_mut().zip(samples) {
             let value = |sample: usize, feature: usize| x[(samples.start + sample) * columns + feature];
-            trace.set_input(plan, samples.len(), value);
-            let back = Back { signal: Signal::default(), vectors: Vec::new() };
-            Group { samples, trace: RwLock::new(trace), back: Mutex::new(back) }
-        };
-        let groups = groups::<F>(plan, batch).into_iter().map(group).collect::<Vec<_>>();
+            write(&group.trace).set_input(plan, samples.len(), value);
+            group.samples = samples;
+        }
         let work = plan.weight_entries() * batch;
         Self {
             plan: Arc::clone(plan),
             weights: Arc::clone(weights),
             cancel: cancel.clone(),
             threads: if work < WORTH_A_THREAD { 1 } else { threads },
-            turns: [Ends::new(groups.len()), Ends::new(0)],
-            groups,
+            turns: [Ends::new(count), Ends::new(0)],
+            // Deltas and what is kept of every layer take about the same.
+            bytes: 2 * plan.pass_bytes::<F>(batch),
+            space,
             maps: Vec::new(),
             broken: AtomicBool::new(false),
             spell,
         }
     }
 
+    fn groups(&self) -> &[Group<F>] {
+        &self.space.space.groups
+    }
+
     /// The forward passes.
     pub fn forward(self) -> Self {
-        let threads = self.threads.min(self.groups.len());
+        let threads = self.threads.min(self.groups().len());
         together(threads, self, |passes, thread| {
-            let Self { plan, weights, groups, cancel, .. } = passes;
+            let Self { plan, weights, cancel, .. } = passes;
             while let Some(group) = passes.turns[0].next(thread) {
-                let mut trace = write(&groups[group].trace);
+                let mut trace = write(&passes.groups()[group].trace);
                 // A request to stop is found again by the caller.
                 let _ = forward(plan, weights, &mut trace, 0..plan.layers.len(), &mut (), cancel);
             }
         })
     }
 
+    /// The true output, row-major, after the forward passes, when no backward passes follow.
+    pub fn last_output(self) -> Vec<f64> {
+        let output = self.output();
+        self.space.leave(self.bytes);
+        output
+    }
+
     /// The true output, row-major, after the forward passes.
     pub fn output(&self) -> Vec<f64> {
         let value = self.plan.value(self.plan.layers.len());
-        self.groups.iter().flat_map(|group| read(&group.trace).value(value).to_rows()).collect()
+        self.groups().iter().flat_map(|group| read(&group.trace).value(value).to_rows()).collect()
     }
 
     /// All gradients from `dL/dy`, row-major.
     pub fn backward(mut self, cotangent: &[f64]) -> Collected<F> {
         let outputs = self.plan.output();
-        for Group { samples, back, .. } in &mut self.groups {
+        self.maps = maps_backward(&self.plan).map(|(owner, input)| Map::new(owner, input)).collect();
+        for Group { samples, back, deltas, .. } in &mut self.space.space.groups {
             let rows = &cotangent[samples.start * outputs..samples.end * outputs];
             let back = back.get_mut().unwrap_or_else(PoisonError::into_inner);
             back.signal.begin(outputs, samples.len(), rows);
+            back.vectors.clear();
+            deltas.resize_with(self.maps.len().max(deltas.len()), RwLock::default);
         }
         if self.plan.tied() || self.plan.fed.is_some() {
             let Self { plan, weights, cancel, .. } = &self;
-            let Group { trace, back, .. } = &self.groups[0];
-            return super::summed::summed(plan, weights, &read(trace), &mut lock(back).signal, cancel);
+            let Group { trace, back, .. } = &self.groups()[0];
+            let found = super::summed::summed(plan, weights, &read(trace), &mut lock(back).signal, cancel);
+            self.space.leave(self.bytes);
+            return found;
         }
-        let count = self.groups.len();
-        self.maps = maps_backward(&self.plan).map(|(owner, input)| Map::new(owner, input, count)).collect();
-        self.turns = [Ends::new(count), Ends::new(self.maps.len())];
+        self.turns = [Ends::new(self.groups().len()), Ends::new(self.maps.len())];
         let done = together(self.threads, self, |passes, thread| {
             let watch = Breaks(&passes.broken);
             while let Some(group) = passes.turns[0].next(thread) {
@@ -181,10 +217,10 @@ impl<F: Float> Passes<F> {
     /// The way back of a group.
     fn back(&self, index: usize) {
         let Self { plan, weights, maps, cancel, .. } = self;
-        let Group { trace, back, .. } = &self.groups[index];
+        let Group { trace, back, deltas, .. } = &self.groups()[index];
         let (trace, mut back) = (read(trace), lock(back));
         let Back { signal, vectors } = &mut *back;
-        let mut deltas = Deltas { maps, group: index, next: 0, vectors };
+        let mut deltas = Deltas { maps, deltas, next: 0, vectors };
         for layer in (0..plan.layers.len()).rev() {
             if cancel.check().is_err() {
                 return;
@@ -195,9 +231,9 @@ impl<F: Float> Passes<F> {
 
     /// The gradients of a map, once its deltas are there.
     fn finish(&self, map: usize, scratch: &mut Matrix<F>) {
-        let Map { owner, input, deltas, ready, found } = &self.maps[map];
+        let (Map { owner, input, ready, found }, groups) = (&self.maps[map], self.groups());
         let mut turns = 0_u32;
-        while ready.load(Ordering::Acquire) < deltas.len() {
+        while ready.load(Ordering::Acquire) < groups.len() {
             if self.cancel.check().is_err() || self.broken.load(Ordering::Relaxed) {
                 return;
             }
@@ -205,9 +241,8 @@ impl<F: Float> Passes<F> {
             turns += 1;
             if turns % 1024 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
-        let deltas = deltas.iter().map(read).collect::<Vec<_>>();
-        let traces = self.groups.iter().map(|group| read(&group.trace)).collect::<Vec<_>>();
-        let groups = deltas.iter().zip(&traces).map(|(delta, trace)| (&**delta, trace.value(*input)));
+        let held = groups.iter().map(|group| (read(&group.deltas[map]), read(&group.trace))).collect::<Vec<_>>();
+        let groups = held.iter().map(|(delta, trace)| (&**delta, trace.value(*input)));
         let linear = self.weights.linear(&self.plan, *owner);
         let mut all = Found::of(linear, &groups.collect::<Vec<_>>(), scratch);
         (self.spell)(&mut all.weight);
@@ -215,9 +250,9 @@ impl<F: Float> Passes<F> {
         *lock(found) = Some(all);
     }
 
-    fn collected(self) -> Collected<F> {
+    fn collected(mut self) -> Collected<F> {
         let (mut tensors, mut preactivations) = (HashMap::new(), Vec::new());
-        for Map { owner, found, .. } in self.maps {
+        for Map { owner, found, .. } in std::mem::take(&mut self.maps) {
             let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
             let Some(Found { weight, bias, delta }) = found else { continue };
             tensors.insert(owner.tensor(Which::Weight), weight);
@@ -227,29 +262,29 @@ impl<F: Float> Passes<F> {
             }
         }
         preactivations.reverse();
-        let backs =
-            self.groups.into_iter().map(|group| group.back.into_inner().unwrap_or_else(PoisonError::into_inner));
-        let backs = backs.collect::<Vec<_>>();
+        let backs = self.groups().iter().map(|group| lock(&group.back)).collect::<Vec<_>>();
         let mut sums = HashMap::<TensorId, Tensor<f64>>::new();
         for (id, Tensor { values, exponent }) in backs.iter().flat_map(|back| &back.vectors) {
             sums.entry(*id).or_insert_with(|| Tensor::zeros(values.len())).add(values, *exponent);
         }
         tensors.extend(sums.into_iter().map(|(id, sum)| (id, narrow(&sum))));
-        Collected { tensors, preactivations, input: rows(backs.iter().map(|back| &back.signal.dh)) }
+        let input = rows(backs.iter().map(|back| &back.signal.dh));
+        drop(backs);
+        self.space.leave(self.bytes);
+        Collected { tensors, preactivations, input }
     }
 }
 
 impl<F> Map<F> {
-    fn new(owner: Owner, input: usize, groups: usize) -> Self {
-        let deltas = (0..groups).map(|_| RwLock::default()).collect();
-        Self { owner, input, deltas, ready: AtomicUsize::new(0), found: Mutex::new(None) }
+    fn new(owner: Owner, input: usize) -> Self {
+        Self { owner, input, ready: AtomicUsize::new(0), found: Mutex::new(None) }
     }
 }
 
 /// Hands the deltas of a group on to the maps.
 struct Deltas<'p, F> {
     maps: &'p [Map<F>],
-    group: usize,
+    deltas: &'p [RwLock<Scaled<F>>],
     next: usize,
     vectors: &'p mut Vec<(TensorId, Tensor<f64>)>,
 }
@@ -258,7 +293,7 @@ impl<F: Float> Collect<F> for Deltas<'_, F> {
     fn map(&mut self, owner: Owner, delta: &Scaled<F>, _: &Scaled<F>, _: Option<usize>) {
         let map = &self.maps[self.next];
         debug_assert_eq!(map.owner, owner);
-        write(&map.deltas[self.group]).copy_from(delta);
+        write(&self.deltas[self.next]).copy_from(delta);
         map.ready.fetch_add(1, Ordering::Release);
         self.next += 1;
     }

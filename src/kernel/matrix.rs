@@ -5,8 +5,9 @@
 
 use super::buffer::Buffer;
 use super::panels::{Panel, Panels};
-use super::tiles::{Product, Segment, Start};
+use super::tiles::{Product, Segment, Start, room};
 use crate::simd::{self, Eight, Float, Set, Task, Vector, sum_of_eight};
+use std::mem::MaybeUninit;
 
 /// The most steps of the inner index in one go: that many rows of a panel, 128 bytes each, stay in the first-level
 /// cache.
@@ -131,7 +132,7 @@ fn broadcast<F: Float>(left: Segment<'_, F>, rows: usize, x: &Panels<F>, bias: &
                     right_step: x.lanes,
                     rows,
                     columns: x.lanes,
-                    out: &mut out.values[row * x.lanes..],
+                    out: room(&mut out.values[row * x.lanes..]),
                     out_step: x.lanes,
                     start: match k {
                         0 if bias.is_empty() => Start::Zero,
@@ -159,18 +160,24 @@ pub struct Term<'p, F> {
 pub fn outer<F: Float>(delta: &Panels<F>, input: &Panels<F>, out: &mut Matrix<F>, scratch: &mut Matrix<F>) {
     out.reshape(delta.features(), input.features());
     let stride = out.stride;
-    outer_into(&[Term { delta, input, factor: F::of(1.0) }], &mut out.data, stride, scratch);
+    outer_into(&[Term { delta, input, factor: F::of(1.0) }], room(&mut out.data), stride, scratch);
 }
 
 /// The product of [`outer`] over all samples of some terms, in their order, as a new tensor in C order.
+#[allow(unsafe_code)]
 pub fn outer_rows<F: Float>(terms: &[Term<'_, F>], scratch: &mut Matrix<F>) -> Vec<F> {
     let Some(Term { delta, input, .. }) = terms.first() else { return Vec::new() };
-    let mut out = vec![F::ZERO; delta.features() * input.features()];
-    outer_into(terms, &mut out, input.features(), scratch);
+    let count = delta.features() * input.features();
+    let mut out = Vec::with_capacity(count);
+    // Zeros that nobody reads took 6 % of the gradients of a net of width 256.
+    outer_into(terms, &mut out.spare_capacity_mut()[..count], input.features(), scratch);
+    assert!(delta.batch() > 0);
+    // SAFETY: there is a sample, and its product has written every row from the first column to the last.
+    unsafe { out.set_len(count) };
     out
 }
 
-fn outer_into<F: Float>(terms: &[Term<'_, F>], out: &mut [F], stride: usize, scratch: &mut Matrix<F>) {
+fn outer_into<F: Float>(terms: &[Term<'_, F>], out: &mut [MaybeUninit<F>], stride: usize, scratch: &mut Matrix<F>) {
     transpose(terms, scratch);
     let Some(Term { delta, input, .. }) = terms.first() else { return };
     let (features, columns) = (delta.features(), input.features());
@@ -219,7 +226,7 @@ pub fn gram<F: Float>(x: &Panels<F>, out: &mut Matrix<F>) {
                     right_step: right.lanes,
                     rows,
                     columns,
-                    out: &mut out.data[(left.first + row) * out.stride + right.first..],
+                    out: room(&mut out.data[(left.first + row) * out.stride + right.first..]),
                     out_step: out.stride,
                     start,
                 });

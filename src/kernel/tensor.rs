@@ -23,6 +23,9 @@ impl<T: Float> Tensor<T> {
 
     /// Make the values the true ones, 0 or infinite where the type ends.
     pub fn spell_out(&mut self) {
+        if self.exponent == 0 {
+            return;
+        }
         let factor = T::of(times_power_of_two(1.0, self.exponent));
         if factor.finite() && factor.wide() > 1e-37 {
             self.values.iter_mut().for_each(|v| *v *= factor);

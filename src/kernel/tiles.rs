@@ -5,6 +5,7 @@
 //! depend on the shapes alone, and are the same on every instruction set that fuses.
 
 use crate::simd::{Float, Lanes, Set, Task, Vector};
+use std::mem::MaybeUninit;
 
 /// Some steps of the inner index of a matrix: `at(i, k) = values[i * row + k * step]` for `k < inner`.
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +30,7 @@ pub(super) enum Start<'v, F> {
     Zero,
     /// One value a row.
     Bias(&'v [F]),
-    /// The number that the output holds.
+    /// The number that the output holds: an earlier product has written it.
     Output,
 }
 
@@ -45,9 +46,16 @@ pub(super) struct Product<'v, F> {
     pub rows: usize,
     pub columns: usize,
     /// Row `i` begins at `i * out_step`.
-    pub out: &'v mut [F],
+    pub out: &'v mut [MaybeUninit<F>],
     pub out_step: usize,
     pub start: Start<'v, F>,
+}
+
+/// Values as room for a product, which writes numbers only.
+#[allow(unsafe_code)]
+pub(super) fn room<F: Float>(values: &mut [F]) -> &mut [MaybeUninit<F>] {
+    // SAFETY: the layout is the same, and nothing of this module writes what is no number.
+    unsafe { &mut *(std::ptr::from_mut(values) as *mut [MaybeUninit<F>]) }
 }
 
 impl<F: Float> Task for Product<'_, F> {
@@ -105,6 +113,7 @@ impl<F: Float> Product<'_, F> {
         }
     }
 
+    #[allow(unsafe_code)]
     #[inline(always)]
     fn tile<S: Set, const ROWS: usize, const VECTORS: usize>(&mut self, row: usize, column: usize) {
         let lanes = Lanes::<F, S>::LANES;
@@ -120,10 +129,12 @@ impl<F: Float> Product<'_, F> {
             }
             Start::Output => {
                 for (r, sums) in sums.iter_mut().enumerate() {
-                    let out = &self.out[(row + r) * self.out_step + column..];
+                    let out = &self.out[(row + r) * self.out_step + column..][..valid];
+                    // SAFETY: of `Start::Output`, an earlier product has written these.
+                    let out = unsafe { &*(std::ptr::from_ref(out) as *const [F]) };
                     let mut edge = [F::ZERO; MOST];
                     if !whole {
-                        edge[..valid].copy_from_slice(&out[..valid]);
+                        edge[..valid].copy_from_slice(out);
                     }
                     let out = if whole { out } else { &edge };
                     for (v, sum) in sums.iter_mut().enumerate() {
@@ -142,14 +153,16 @@ impl<F: Float> Product<'_, F> {
             let out = &mut self.out[(row + r) * self.out_step + column..];
             if whole {
                 for (v, sum) in sums.into_iter().enumerate() {
-                    sum.store(&mut out[v * lanes..]);
+                    sum.write(&mut out[v * lanes..]);
                 }
             } else {
                 let mut edge = [F::ZERO; MOST];
                 for (v, sum) in sums.into_iter().enumerate() {
                     sum.store(&mut edge[v * lanes..]);
                 }
-                out[..valid].copy_from_slice(&edge[..valid]);
+                for (out, value) in out.iter_mut().zip(&edge[..valid]) {
+                    out.write(*value);
+                }
             }
         }
     }

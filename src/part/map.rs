@@ -158,6 +158,12 @@ pub struct UnitNormals<F> {
     room: usize,
 }
 
+impl<F> Default for UnitNormals<F> {
+    fn default() -> Self {
+        Self { drawn: HashMap::new(), room: 0 }
+    }
+}
+
 impl<F: Float> UnitNormals<F> {
     /// Room for so many bytes. Beyond what the caches hold, drawing again is as fast as reading.
     pub fn with_room(bytes: usize) -> Self {

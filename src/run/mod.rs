@@ -8,7 +8,7 @@ use crate::data::Data;
 use crate::error::{Cancel, Result};
 use crate::forward::{Trace, forward};
 use crate::loss::{Loss, Targets};
-use crate::memory::{available_memory, check_memory};
+use crate::memory::{available_memory, check_memory, workspace};
 use crate::plan::Plan;
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
@@ -67,17 +67,22 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
     let cells = job.specs.iter().map(|_| Mutex::new((0, vec![None; job.seeds]))).collect::<Vec<_>>();
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
     let work = || -> Result<()> {
-        let mut space = Workspace::new(job.threads / workers, if families.len() > 1 { UNITS } else { 0 });
-        let mut planned = (usize::MAX, Vec::new());
+        let mut kept = workspace::<Workspace<F>>();
+        kept.space.begin(job.threads / workers, if families.len() > 1 { UNITS } else { 0 });
+        let (mut planned, mut bytes) = ((usize::MAX, Vec::new()), 0);
         loop {
             let task = next.fetch_add(1, Ordering::Relaxed);
             let (index, seed) = (task / job.seeds, task % job.seeds);
-            let Some(family) = families.get(index) else { return Ok(()) };
+            let Some(family) = families.get(index) else {
+                kept.leave(bytes);
+                return Ok(());
+            };
+            bytes = bytes.max(family.bytes);
             if planned.0 != index {
                 let plan = |&cell: &usize| family.plan.clone().unwrap_or_else(|| Arc::new(job.plan(cell)));
                 planned = (index, family.cells.iter().map(plan).collect::<Vec<_>>());
             }
-            let all = run(job, &planned.1, family.segment, job.seed + seed as u64, &mut space, cancel)?;
+            let all = run(job, &planned.1, family.segment, job.seed + seed as u64, &mut kept.space, cancel)?;
             for (cell, columns) in family.cells.iter().zip(all) {
                 let mut guard = cells[*cell].lock().unwrap_or_else(PoisonError::into_inner);
                 guard.0 += 1;
@@ -274,7 +279,7 @@ mod tests {
             let job = job([12, 6].map(|depth| spec(depth, activation, skip, block, Some(3))).to_vec(), 9);
             let plans = plans(&job);
             let columns =
-                |segment| vec![run(&job, &plans, segment, 5, &mut Workspace::new(1, 0), &Cancel::default()).unwrap()];
+                |segment| vec![run(&job, &plans, segment, 5, &mut Workspace::default(), &Cancel::default()).unwrap()];
             let expected = bits(&columns(12));
             // A segment may end within a block: what goes around it is kept too.
             for segment in [2, 3, 5, 9] {
@@ -286,7 +291,7 @@ mod tests {
             let job = job(specs, 9);
             let plans = plans(&job);
             let columns =
-                |segment| vec![run(&job, &plans, segment, 5, &mut Workspace::new(1, 0), &Cancel::default()).unwrap()];
+                |segment| vec![run(&job, &plans, segment, 5, &mut Workspace::default(), &Cancel::default()).unwrap()];
             let expected = bits(&columns(12));
             for segment in [3, 4, 7] {
                 assert_eq!(bits(&columns(segment)), expected, "{} {segment}", job.specs[0].content());
@@ -318,7 +323,7 @@ mod tests {
         }
         let job = job(specs.to_vec(), 9);
         let plans = plans(&job);
-        let columns = |segment| run(&job, &plans, segment, 5, &mut Workspace::new(1, 0), &Cancel::default()).unwrap();
+        let columns = |segment| run(&job, &plans, segment, 5, &mut Workspace::default(), &Cancel::default()).unwrap();
         let whole = columns(160);
         let layer = whole[0].first_nonfinite.unwrap();
         assert!(layer > 40 && layer < 160, "{layer}");

@@ -17,7 +17,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
-/// What a worker reuses from run to run.
+/// What a worker reuses from run to run, and leaves for the next job.
 pub(super) struct Workspace<F> {
     /// Threads of a run: more than one where there are fewer runs than threads.
     threads: usize,
@@ -33,12 +33,11 @@ pub(super) struct Workspace<F> {
     buffers: Buffers<F>,
 }
 
-impl<F: Float> Workspace<F> {
-    /// A workspace for runs of so many threads each, that keeps so many bytes of unit normals.
-    pub fn new(threads: usize, units: usize) -> Self {
+impl<F> Default for Workspace<F> {
+    fn default() -> Self {
         Self {
-            threads,
-            units: UnitNormals::with_room(units),
+            threads: 1,
+            units: UnitNormals::default(),
             weights: Weights::default(),
             trace: Trace::default(),
             checkpoints: Vec::new(),
@@ -46,6 +45,13 @@ impl<F: Float> Workspace<F> {
             head: Trace::default(),
             buffers: Buffers::default(),
         }
+    }
+}
+
+impl<F: Float> Workspace<F> {
+    /// Get ready for a job whose runs take so many threads each, and keep so many bytes of unit normals.
+    pub fn begin(&mut self, threads: usize, units: usize) {
+        (self.threads, self.units) = (threads, UnitNormals::with_room(units));
     }
 }
 

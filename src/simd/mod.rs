@@ -26,6 +26,7 @@ pub use random::{Law, OfUniform, Truncated};
 pub use real::{Real, Reals};
 
 use crate::error::{Error, Result};
+use std::mem::MaybeUninit;
 use std::sync::OnceLock;
 
 /// An instruction set.
@@ -103,6 +104,15 @@ pub trait Vector<F>: Copy {
     fn load(from: &[F]) -> Self;
     /// Store into the first `LANES` elements of a slice, which must have as many.
     fn store(self, to: &mut [F]);
+    /// Store into the first `LANES` elements of a slice that need not hold anything yet, and must have as many.
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    fn write(self, to: &mut [MaybeUninit<F>]) {
+        const { assert!(size_of::<Self>() == Self::LANES * size_of::<F>()) };
+        let to = &mut to[..Self::LANES];
+        // SAFETY: a vector is its lanes in their order and nothing else, as large as the slice that has just been cut.
+        unsafe { to.as_mut_ptr().cast::<Self>().write_unaligned(self) }
+    }
     /// `self * a + b`, rounded once where the set has a fused multiply-add.
     fn multiply_add(self, a: Self, b: Self) -> Self;
     /// Transpose a square of `LANES` rows, which begin a step apart, and multiply with a factor.
