@@ -5,9 +5,13 @@ use crate::error::{Error, Result};
 use std::any::Any;
 use std::sync::{Mutex, Once, PoisonError, TryLockError};
 
+/// Bytes that nobody is asked about: a machine that has less than this left is in trouble whatever is done here, and the
+/// answer, from files of the kernel, takes longer than a small net.
+const UNASKED: u128 = 64 << 20;
+
 /// Refuse a job that needs more memory than the machine can give.
 pub fn check_memory(what: &str, needed: u128, hint: &'static str) -> Result<()> {
-    match available_memory() {
+    match available_memory(needed) {
         Some(available) if needed > u128::from(available) => {
             Err(Error::Memory { what: what.to_owned(), needed, available, hint })
         }
@@ -16,8 +20,12 @@ pub fn check_memory(what: &str, needed: u128, hint: &'static str) -> Result<()> 
 }
 
 /// Bytes that can be allocated without swapping: the least of what the kernel calls available and what the control
-/// group has left. `None` where the system does not say (there, an allocation that fails is the limit).
-pub fn available_memory() -> Option<u64> {
+/// group has left. `None` where the system does not say (there, an allocation that fails is the limit), and where so
+/// little is needed that it is not asked.
+pub fn available_memory(needed: u128) -> Option<u64> {
+    if needed < UNASKED {
+        return None;
+    }
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
     let kernel = read("/proc/meminfo")?
@@ -122,5 +130,15 @@ mod tests {
         large.space.0.push(7);
         large.leave(MOST + 1);
         assert!(workspace::<Space>().space.0.is_empty());
+    }
+
+    #[test]
+    fn little_memory_is_not_asked_for_and_more_than_there_is_is_refused() {
+        assert_eq!(available_memory(UNASKED - 1), None);
+        check_memory("a small net", UNASKED - 1, "").unwrap();
+        if available_memory(UNASKED).is_some() {
+            let error = check_memory("a large net", u128::MAX, "lower depth").unwrap_err();
+            assert!(error.to_string().starts_with("a large net needs 3402823"), "{error}");
+        }
     }
 }

@@ -144,10 +144,10 @@ fn workers<F: Float>(job: &Job<F>, families: &[Family]) -> Result<usize> {
     let results =
         job.specs.iter().map(|spec| spec.depth as u128).sum::<u128>() * job.seeds as u128 * 8 * COLUMNS.len() as u128;
     check_memory("this probe", one + results, "lower depth, width, batch or seeds")?;
-    let tasks = (families.len() * job.seeds).max(1);
-    let fits = available_memory()
+    let most = job.threads.min(families.len() * job.seeds).max(1);
+    let fits = available_memory(most as u128 * one + results)
         .map_or(usize::MAX, |bytes| (u128::from(bytes).saturating_sub(results) / one.max(1)) as usize);
-    Ok(job.threads.min(tasks).min(fits).max(1))
+    Ok(most.min(fits).max(1))
 }
 
 #[cfg(test)]
