@@ -12,20 +12,36 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::Duration;
 
-/// The number of threads to use: the caller's, else `VGCORE_NUM_THREADS`, else what the machine offers.
+/// Seconds of work below which no thread is started: ten times what its start takes. Ctrl-C can wait as long.
+pub const WORTH_A_THREAD: f64 = 5e-4;
+
+/// The number of threads for work that may be long.
 pub fn threads(given: Option<i128>) -> Result<usize> {
+    Ok(worthwhile(limit(given)?, f64::INFINITY))
+}
+
+/// The number of threads that are worth their start, for work of about so many seconds.
+pub fn worthwhile(limit: Option<usize>, seconds: f64) -> usize {
+    let worth = (seconds / WORTH_A_THREAD).max(1.0) as usize;
+    // What the machine offers is read from files of the kernel, which takes longer than a small net.
+    let offered = || if worth == 1 { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
+    limit.unwrap_or_else(offered).min(worth)
+}
+
+/// The most threads to use: the caller's number, else `VGCORE_NUM_THREADS`, else `None` for what the machine offers.
+pub fn limit(given: Option<i128>) -> Result<Option<usize>> {
     const MOST: u64 = 1024;
     if let Some(given) = given {
-        return crate::spec::integer("threads", given, 1, MOST).map(|n| n as usize);
+        return crate::spec::integer("threads", given, 1, MOST).map(|n| Some(n as usize));
     }
     match std::env::var("VGCORE_NUM_THREADS") {
         Ok(text) if !text.trim().is_empty() => {
             let number = text.trim().parse::<i128>().map_err(|_| {
                 Error::value("VGCORE_NUM_THREADS", &format!("an integer from 1 to {MOST}"), format!("'{text}'"))
             })?;
-            crate::spec::integer("VGCORE_NUM_THREADS", number, 1, MOST).map(|n| n as usize)
+            crate::spec::integer("VGCORE_NUM_THREADS", number, 1, MOST).map(|n| Some(n as usize))
         }
-        _ => Ok(std::thread::available_parallelism().map_or(1, usize::from)),
+        _ => Ok(None),
     }
 }
 
@@ -221,6 +237,13 @@ mod tests {
             });
             assert!(outcome.is_err());
             assert_eq!(ended.load(Ordering::Relaxed), 3);
+        }
+    }
+
+    #[test]
+    fn work_below_what_a_thread_is_worth_has_one_and_long_work_as_many_as_are_allowed() {
+        for (seconds, count) in [(0.0, 1), (0.9 * WORTH_A_THREAD, 1), (2.5 * WORTH_A_THREAD, 2), (f64::INFINITY, 8)] {
+            assert_eq!(worthwhile(Some(8), seconds), count);
         }
     }
 

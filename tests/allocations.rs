@@ -14,7 +14,17 @@ fn job(widths: &[i128], depth: usize, request: &Request, seeds: usize) -> Job<f3
         ..request.clone()
     });
     // One thread: allocations are counted on the thread that measures.
-    Job { specs: vec![spec.unwrap()], given: None, data: None, loss: None, batch: 40, seed: 0, seeds, threads: 1 }
+    Job {
+        specs: vec![spec.unwrap()],
+        plan: None,
+        given: None,
+        data: None,
+        loss: None,
+        batch: 40,
+        seed: 0,
+        seeds,
+        threads: 1,
+    }
 }
 
 #[test]

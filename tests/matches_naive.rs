@@ -432,8 +432,17 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Ve
 }
 
 fn measured<F: Float>(spec: &Spec, batch: usize, seed: u64, threads: usize) -> Vec<Columns> {
-    let job =
-        Job::<F> { specs: vec![spec.clone()], given: None, data: None, loss: None, batch, seed, seeds: 3, threads };
+    let job = Job::<F> {
+        specs: vec![spec.clone()],
+        plan: None,
+        given: None,
+        data: None,
+        loss: None,
+        batch,
+        seed,
+        seeds: 3,
+        threads,
+    };
     let found = std::sync::Mutex::new(Vec::new());
     probe(&job, &Cancel::default(), &|_, columns| *found.lock().unwrap() = columns).unwrap();
     found.into_inner().unwrap()

@@ -406,6 +406,31 @@ def test_the_layout_of_an_array_changes_no_bit(laid_out: Callable[[Array], Any],
         np.testing.assert_array_equal(a, b)
 
 
+# The first is what a call does on the caller's thread, the second what it does on threads of its own.
+SHORT, LONG = (16, 16), (16 * 700, 16)
+
+
+@pytest.mark.parametrize("part", [{}, {"skip": "residual"}, {"tied": True}, {"norm": "layer"}, {"activation": "gelu"}])
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_a_short_call_has_the_bits_of_a_long_one(part: dict[str, Any], dtype: str) -> None:
+    net = vg.MLP(depth=4, width=16, **part).init(seed=3, dtype=dtype)
+    # The same rows again and again: the sizes that numbers are scaled by stay what they are.
+    x, cotangent = (np.resize(np.random.default_rng(seed).standard_normal(SHORT), LONG) for seed in (0, 1))
+    rows = slice(SHORT[0])
+    np.testing.assert_array_equal(net.forward(x[rows]), net.forward(x)[rows])
+    short, long = net.backward(x[rows], cotangent[rows]), net.backward(x, cotangent)
+    for a, b in zip([short.input, *short.preactivations], [long.input, *long.preactivations], strict=True):
+        np.testing.assert_array_equal(a, b[rows])
+
+
+@pytest.mark.parametrize("depth", [2, 5000])
+def test_what_the_work_itself_refuses_is_the_same_in_a_short_call_and_a_long_one(depth: int) -> None:
+    net = vg.MLP(depth=depth, width=4, norm="batch", init="zeros").init()
+    for call in (net.forward, lambda x: net.backward(x, x), lambda x: vg.probe(net, x=x, seeds=1)):
+        with pytest.raises(ValueError, match=r"^norm='batch.*' needs a batch of at least 2 samples, got 1: one sample"):
+            call(np.ones((1, 4)))
+
+
 def test_arrays_are_only_read() -> None:
     net = SPEC.init(dtype="float64")
     x, cotangent, ids = X.copy(), COTANGENT.copy(), np.zeros(8, int)

@@ -425,6 +425,15 @@ def test_the_number_of_threads_changes_no_bit(spec: vg.MLP, dtype: str, batch: i
     assert one == free
 
 
+def test_a_short_probe_has_the_bits_of_a_run_of_a_long_one() -> None:
+    # The first is measured on the caller's thread, the second on threads of its own.
+    for part in ({}, {"norm": "batch"}, {"skip": "highway", "out_features": 3}, {"tied": True}):
+        spec = vg.MLP(depth=4, width=16, activation="tanh", **part)
+        short, long = bits(vg.probe(spec, batch=8, seeds=1)), vg.probe(spec, batch=8, seeds=500)
+        for column, values in short.items():
+            assert getattr(long, column)[:1].tobytes() == values
+
+
 def test_probes_may_run_in_several_threads_of_the_caller() -> None:
     expected = bits(vg.probe(SPEC))
     results: list[dict[str, bytes]] = []
@@ -712,6 +721,9 @@ except KeyboardInterrupt:
         ("wide.init()", "net.backward(x, x)"),
         ("None", "narrow.replace(init='orthogonal', width=512).init()"),
         ("None", "vg.gradcheck(narrow)"),
+        # Calls that end before Ctrl-C could end them.
+        ("vg.MLP(depth=4, width=16).init()", "while True: net.backward(x[:8, :16], x[:8, :16])"),
+        ("None", "while True: vg.probe(narrow.replace(depth=4, width=16), batch=8, seeds=1)"),
     ],
 )
 def test_ctrl_c_ends_a_call_at_once(net: str, job: str, record_property: Callable[[str, object], None]) -> None:

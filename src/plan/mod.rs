@@ -4,6 +4,7 @@
 //! map within a layer gets. Values are numbered from the input side. All else moves through one scratch batch.
 
 mod memory;
+mod seconds;
 
 use crate::error::{Error, Result};
 use crate::part::{LinearPlan, Net, Owner, Parameters, Part, TensorId, Work};

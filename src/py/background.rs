@@ -1,7 +1,8 @@
-//! Work on a thread of its own, while the calling one waits in slices short enough for Ctrl-C.
+//! Work on a thread of its own, while the calling one waits in slices short enough for Ctrl-C; short work at once.
 
 use crate::error::{Cancel, Result};
 use crate::simd;
+use crate::threads::WORTH_A_THREAD;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -12,19 +13,31 @@ use std::time::Duration;
 /// How long the calling thread sleeps before it looks for Ctrl-C again.
 const SLICE: Duration = Duration::from_millis(20);
 
+/// The seconds of work that may be long: it gets a thread of its own.
+pub const UNKNOWN: f64 = f64::INFINITY;
+
+/// What work came to: it may have panicked.
+type Done<T> = std::thread::Result<Result<T>>;
+
 enum Message<M, T> {
     Item(M),
-    Done(std::thread::Result<Result<T>>),
+    Done(Done<T>),
 }
 
-/// Run `work` on a thread of its own. Its items reach `report` on the calling thread; a signal or an error there
-/// cancels the work and returns at once, without waiting for the workers, who own all that they use.
+/// Run `work` of about so many seconds on a thread of its own. Its items reach `report` on the calling thread; a signal
+/// or an error there cancels the work and returns at once, without waiting for the workers, who own all that they use.
+///
+/// Work that ends before a thread would be worth its start runs on the calling thread: Python sees Ctrl-C behind it.
 pub fn in_background<M: Send + 'static, T: Send + 'static>(
     py: Python<'_>,
+    seconds: f64,
     work: impl FnOnce(&Cancel, &(dyn Fn(M) + Sync)) -> Result<T> + Send + 'static,
     mut report: impl FnMut(M) -> PyResult<()>,
 ) -> PyResult<T> {
     simd::isa()?;
+    if seconds < WORTH_A_THREAD {
+        return at_once(py, work, report);
+    }
     let (cancel, (sender, receiver)) = (Cancel::default(), channel());
     let theirs = cancel.clone();
     let job = move || {
@@ -41,20 +54,40 @@ pub fn in_background<M: Send + 'static, T: Send + 'static>(
     let mut step = || loop {
         match py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(SLICE)) {
             Ok(Message::Item(item)) => report(item)?,
-            Ok(Message::Done(Ok(result))) => return Ok(result?),
-            Ok(Message::Done(Err(_))) | Err(RecvTimeoutError::Disconnected) => {
-                return Err(PyRuntimeError::new_err("internal error in vgcore: a worker panicked; please report it"));
-            }
+            Ok(Message::Done(done)) => return finished(done),
+            Err(RecvTimeoutError::Disconnected) => return Err(panicked()),
             Err(RecvTimeoutError::Timeout) => py.check_signals()?,
         }
     };
     step().inspect_err(|_| cancel.request())
 }
 
-/// Run work that reports nothing on a thread of its own.
+/// Run short work on the calling thread, then report its items.
+fn at_once<M: Send, T: Send>(
+    py: Python<'_>,
+    work: impl FnOnce(&Cancel, &(dyn Fn(M) + Sync)) -> Result<T> + Send,
+    report: impl FnMut(M) -> PyResult<()>,
+) -> PyResult<T> {
+    let items = Mutex::new(Vec::new());
+    let keep = |item| items.lock().unwrap_or_else(PoisonError::into_inner).push(item);
+    let done = py.detach(|| catch_unwind(AssertUnwindSafe(|| work(&Cancel::default(), &keep))));
+    items.into_inner().unwrap_or_else(PoisonError::into_inner).into_iter().try_for_each(report)?;
+    finished(done)
+}
+
+fn finished<T>(done: Done<T>) -> PyResult<T> {
+    Ok(done.map_err(|_| panicked())??)
+}
+
+fn panicked() -> PyErr {
+    PyRuntimeError::new_err("internal error in vgcore: a worker panicked; please report it")
+}
+
+/// Run work that reports nothing, as [`in_background`] does.
 pub fn detached<T: Send + 'static>(
     py: Python<'_>,
+    seconds: f64,
     work: impl FnOnce(&Cancel) -> Result<T> + Send + 'static,
 ) -> PyResult<T> {
-    in_background::<(), T>(py, |cancel, _| work(cancel), |()| Ok(()))
+    in_background::<(), T>(py, seconds, |cancel, _| work(cancel), |()| Ok(()))
 }

@@ -7,6 +7,7 @@ use crate::memory::check_memory;
 use crate::signature::Argument;
 use crate::simd::Float;
 use crate::spec::{self, PerLayer, Spec};
+use crate::threads;
 use numpy::{Element, PyArray1, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyOverflowError;
@@ -171,6 +172,11 @@ pub fn double(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 pub fn seed_of(given: &Bound<'_, PyAny>, last: u64) -> PyResult<u64> {
     Ok(spec::integer("seed", integer("seed", given)?, 0, u64::MAX - last)?)
+}
+
+/// The most threads that a call may use, if there is a limit.
+pub fn thread_limit(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>> {
+    Ok(threads::limit(given.map(|given| integer("threads", given)).transpose()?)?)
 }
 
 /// Steps and columns of each step's input, for a net that is fed at every step.

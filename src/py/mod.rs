@@ -1,6 +1,6 @@
 //! The Python boundary, and the only folder that knows `PyO3` and `NumPy`: convert, detach, convert back.
 //!
-//! Work runs on another thread while the calling one waits. No `NumPy` memory is held while detached.
+//! Work runs on another thread while the calling one waits, unless it is short. No `NumPy` memory is held while detached.
 
 mod background;
 mod convert;

@@ -1,8 +1,8 @@
 //! Nets with weights: drawn or given, their output and their gradients.
 
-use super::background::detached;
+use super::background::{UNKNOWN, detached};
 use super::convert::{array, as_matrix, double, matrix, real_array, seed_of, shape_text, steps, targets_of, text};
-use super::spec::spec_of;
+use super::spec::checked_of;
 use crate::data::Expected;
 use crate::error::Error;
 use crate::gradients::{self, Gradients, Start};
@@ -66,8 +66,9 @@ fn draw<F: Float>(
     let batch = samples.as_ref().map_or(BATCH, |(_, batch)| *batch);
     let calibration = if plan.calibrates { plan.weight_bytes::<F>() + plan.pass_bytes::<F>(batch) } else { 0 };
     check_memory("drawing these weights", plan.weight_bytes::<F>() + calibration, "lower depth or width")?;
-    let (plan, threads) = (Arc::clone(plan), threads::threads(None)?);
-    Ok(Arc::new(detached(py, move |cancel| run::drawn(&plan, seed, samples, BATCH, threads, cancel))?))
+    let (plan, seconds) = (Arc::clone(plan), plan.draw_seconds());
+    let threads = threads::worthwhile(threads::limit(None)?, seconds);
+    Ok(Arc::new(detached(py, seconds, move |cancel| run::drawn(&plan, seed, samples, BATCH, threads, cancel))?))
 }
 
 fn given<F: Float>(plan: &Arc<Plan>, state: &Bound<'_, PyDict>) -> PyResult<Arc<Weights<F>>> {
@@ -92,8 +93,8 @@ fn given<F: Float>(plan: &Arc<Plan>, state: &Bound<'_, PyDict>) -> PyResult<Arc<
         }
         flat.push(values);
     }
-    let plan = Arc::clone(plan);
-    Ok(Arc::new(detached(state.py(), move |cancel| Weights::given(&plan, flat, cancel))?))
+    let (plan, seconds) = (Arc::clone(plan), plan.draw_seconds());
+    Ok(Arc::new(detached(state.py(), seconds, move |cancel| Weights::given(&plan, flat, cancel))?))
 }
 
 #[pymethods]
@@ -107,8 +108,8 @@ impl Net {
         dtype: &Bound<'_, PyAny>,
         x: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let (spec, seed) = (spec_of(spec)?, seed_of(seed, 0)?);
-        let plan = Arc::new(Plan::new(&spec));
+        let (checked, seed) = (checked_of(spec)?, seed_of(seed, 0)?);
+        let (spec, plan) = (checked.get().spec.clone(), checked.get().plan());
         let handle = if double(dtype)? {
             Handle::Double(draw(dtype.py(), &spec, &plan, seed, x)?)
         } else {
@@ -120,8 +121,8 @@ impl Net {
     /// Take a net's weights from a state dict.
     #[staticmethod]
     fn given(spec: &Bound<'_, PyAny>, state: &Bound<'_, PyDict>, dtype: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let spec = spec_of(spec)?;
-        let plan = Arc::new(Plan::new(&spec));
+        let checked = checked_of(spec)?;
+        let (spec, plan) = (checked.get().spec.clone(), checked.get().plan());
         let names = plan.tensors().into_iter().map(|(_, name, _)| name).collect::<Vec<_>>();
         for key in state.keys() {
             let key = text("a key of state_dict", &key)?;
@@ -207,9 +208,10 @@ fn forward<'py, F: Float + Element>(
     x: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (x_values, batch) = samples(plan, steps, x, 0)?;
+    let seconds = plan.pass_seconds(batch);
     let (ours, weights) = (Arc::clone(plan), Arc::clone(weights));
     let threads = threads::threads(None)?;
-    let y = detached(x.py(), move |cancel| gradients::output(&ours, &weights, &x_values, threads, cancel))?;
+    let y = detached(x.py(), seconds, move |cancel| gradients::output(&ours, &weights, &x_values, threads, cancel))?;
     array(x.py(), y.into_iter().map(F::of).collect(), &[batch, plan.output()])
 }
 
@@ -221,7 +223,8 @@ fn signals<'py, F: Float + Element>(
 ) -> PyResult<Bound<'py, PyList>> {
     let (x_values, batch) = samples(plan, steps, x, 1)?;
     let (py, ours, weights) = (x.py(), Arc::clone(plan), Arc::clone(weights));
-    let found = detached(py, move |cancel| gradients::signals(&ours, &weights, &x_values, cancel))?;
+    let seconds = plan.pass_seconds(batch);
+    let found = detached(py, seconds, move |cancel| gradients::signals(&ours, &weights, &x_values, cancel))?;
     let layers = found.into_iter().map(|layer| {
         let shaped = layer.map(|signal| array(py, signal.spelled_out::<F>(), &[batch, signal.values.len() / batch]));
         shaped.into_iter().collect::<PyResult<Vec<_>>>()
@@ -238,9 +241,10 @@ fn all_gradients<'py, F: Float + Element>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let (x_values, batch) = samples(plan, steps, x, 1)?;
     let start = start(batch)?;
+    let seconds = 3.0 * plan.pass_seconds(batch);
     let (ours, weights) = (Arc::clone(plan), Arc::clone(weights));
-    let threads = threads::threads(None)?;
-    let all = detached(x.py(), move |cancel| {
+    let threads = threads::worthwhile(threads::limit(None)?, seconds);
+    let all = detached(x.py(), seconds, move |cancel| {
         gradients::gradients(&ours, &weights, &x_values, &start, threads, Tensor::spell_out, cancel)
     })?;
     let (py, Gradients { tensors, preactivations, input, loss }) = (x.py(), all);
@@ -271,7 +275,7 @@ pub fn jacobian<'py>(
     let (plan, handle) = (Arc::clone(&net.plan), net.handle.clone());
     let copy = if matches!(handle, Handle::Single(_)) { 2 * plan.weight_bytes::<f64>() } else { 0 };
     check_memory("this Jacobian", crate::jacobian::bytes(&plan) + copy, "lower depth or width")?;
-    let found = detached(py, move |cancel| {
+    let found = detached(py, UNKNOWN, move |cancel| {
         let weights = match handle {
             Handle::Double(weights) => weights,
             Handle::Single(weights) => {

@@ -1,6 +1,6 @@
 //! The layers that a spec comes to, and the laws that their maps are drawn from.
 
-use super::spec::spec_of;
+use super::spec::checked_of;
 use crate::distribution::Distribution;
 use crate::init::Init;
 use crate::part::{LinearPlan, Part};
@@ -12,8 +12,8 @@ use pyo3::types::{PyDict, PyList};
 /// The layers of a net, and the laws that their maps are drawn from.
 #[pyfunction]
 pub fn plan<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
-    let (py, spec) = (spec.py(), spec_of(spec)?);
-    let plan = Plan::new(&spec);
+    let (py, checked) = (spec.py(), checked_of(spec)?);
+    let (spec, plan) = (&checked.get().spec, checked.get().plan());
     let (hidden, readout) = plan.layers.split_at(plan.depth());
     let layers = hidden.iter().map(|layer| layer_of(py, &plan, layer)).collect::<PyResult<Vec<_>>>()?;
     let readout = readout.first().map(|layer| map_of(py, plan.slots[layer.slot][0].linear()));

@@ -1,9 +1,9 @@
 //! Measurements: a probe of many cells, the problem that it draws, and the gradient check.
 
-use super::background::{detached, in_background};
-use super::convert::{array, as_matrix, double, integer, matrix, seed_of, steps, targets_of, text};
+use super::background::{UNKNOWN, detached, in_background};
+use super::convert::{array, as_matrix, double, integer, matrix, seed_of, steps, targets_of, text, thread_limit};
 use super::net::{BATCH, Handle, Net, either};
-use super::spec::{spec_of, specs_of};
+use super::spec::{checked_of, spec_of};
 use crate::data::{self, Data, Expected};
 use crate::error::Error;
 use crate::loss::{Loss, Targets};
@@ -40,18 +40,19 @@ fn cell<'py>(py: Python<'py>, runs: &[Columns], batch: usize, loss: Option<Loss>
 /// Arguments of a probe that do not depend on the dtype.
 struct Measurement<'a, 'py> {
     specs: Vec<Spec>,
+    plan: Option<Arc<Plan>>,
     x: Option<&'a Bound<'py, PyAny>>,
     y: Option<&'a Bound<'py, PyAny>>,
     loss: Option<Loss>,
     batch: Option<usize>,
     seed: u64,
     seeds: usize,
-    threads: usize,
+    threads: Option<usize>,
     report: &'a Bound<'py, PyAny>,
 }
 
 fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>, given: Option<Arc<Weights<F>>>) -> PyResult<()> {
-    let Measurement { specs, x, y, loss, batch, seed, seeds, threads, report } = request;
+    let Measurement { specs, plan, x, y, loss, batch, seed, seeds, threads, report } = request;
     // Cells that disagree on a width cannot all fit the data: the smallest and the largest tell.
     let extremes = |width: fn(&Spec) -> usize| {
         let least = specs.iter().map(width).min();
@@ -78,12 +79,23 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>, given: Option
         (None, Some(total)) => total,
         (Some(batch), total) => batch.min(total.unwrap_or(batch)),
     };
-    let job = Job { specs, given, data, loss: start, batch, seed, seeds, threads };
+    let job = Job { specs, plan, given, data, loss: start, batch, seed, seeds, threads: 1 };
+    let seconds = job.seconds();
+    let job = Job { threads: threads::worthwhile(threads, seconds), ..job };
     in_background(
         py,
+        seconds,
         move |cancel, send| run::probe::<F>(&job, cancel, &|index, columns| send((index, columns))),
         |(index, columns)| report.call1((index, cell(py, &columns, batch, loss)?)).map(|_| ()),
     )
+}
+
+/// The specs of cells, and the plan of an only one. The plans of many and that of a deep net are made where they are
+/// measured.
+fn specs_of(mlps: &Bound<'_, PyAny>) -> PyResult<(Vec<Spec>, Option<Arc<Plan>>)> {
+    let all = mlps.try_iter()?.map(|mlp| checked_of(&mlp?)).collect::<PyResult<Vec<_>>>()?;
+    let plan = if let [only] = &*all { only.get().small_plan() } else { None };
+    Ok((all.iter().map(|checked| checked.get().spec.clone()).collect(), plan))
 }
 
 /// Measure cells, specs or one net with given weights; `report(index, columns)` is called for each as it is finished.
@@ -108,8 +120,13 @@ pub fn probe(
         return Err(Error::Value("y is given without x; give both, or neither".to_owned()).into());
     }
     let net = cells.cast::<Net>().ok().map(Bound::get);
+    let (specs, plan) = match net {
+        Some(net) => (vec![net.spec.clone()], Some(Arc::clone(&net.plan))),
+        None => specs_of(cells)?,
+    };
     let request = Measurement {
-        specs: net.map_or_else(|| specs_of(cells), |net| Ok(vec![net.spec.clone()]))?,
+        specs,
+        plan,
         x,
         y,
         loss: data::loss(loss.map(|loss| text("loss", loss)).transpose()?.as_deref(), y.is_some())?,
@@ -118,7 +135,7 @@ pub fn probe(
             .transpose()?,
         seed: seed_of(seed, seeds - 1)?,
         seeds: seeds as usize,
-        threads: threads::threads(threads.map(|t| integer("threads", t)).transpose()?)?,
+        threads: thread_limit(threads)?,
         report,
     };
     let (py, double) = (report.py(), double(dtype)?);
@@ -143,14 +160,15 @@ pub fn gradcheck<'py>(
     batch: &Bound<'py, PyAny>,
     loss: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let (py, valid, seed) = (spec.py(), spec_of(spec)?, seed_of(seed, 0)?);
+    let (py, checked, seed) = (spec.py(), checked_of(spec)?, seed_of(seed, 0)?);
     let batch = spec::integer("batch", integer("batch", batch)?, 1, 1_000_000)? as usize;
     let loss = loss.map(|loss| PyResult::Ok(Loss::parse(&text("loss", loss)?)?)).transpose()?;
-    let plan = Plan::new(&valid);
+    let plan = checked.get().plan();
     // The naive twin keeps a second copy of everything, in vectors of vectors.
     let bytes = 4 * (plan.weight_bytes::<f64>() + plan.pass_bytes::<f64>(batch));
     check_memory("this gradient check", bytes, "lower depth, width or batch")?;
-    let errors = detached(py, move |cancel| crate::gradcheck::gradcheck(&valid, seed, batch, loss, cancel))?;
+    let valid = checked.get().spec.clone();
+    let errors = detached(py, UNKNOWN, move |cancel| crate::gradcheck::gradcheck(&valid, seed, batch, loss, cancel))?;
     let result = PyDict::new(py);
     for (name, error) in errors {
         result.set_item(name, error)?;

@@ -4,23 +4,45 @@ use super::convert::{argument, integer, optional, per_layer, per_layer_object, t
 use crate::activation::Activation;
 use crate::error::Error;
 use crate::init::Init;
+use crate::plan::Plan;
 use crate::signature::Argument;
 use crate::spec::{BranchScale, PerLayer, Request, Spec};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::sync::{Arc, OnceLock};
 
 /// A spec that has been checked once, and that the Python object which it belongs to keeps.
 #[pyclass(frozen, name = "Spec", module = "vgcore._core")]
 pub struct Checked {
     request: Request,
-    spec: Spec,
+    pub spec: Spec,
+    plan: OnceLock<Arc<Plan>>,
+}
+
+impl Checked {
+    /// The plan.
+    pub fn plan(&self) -> Arc<Plan> {
+        self.small_plan().unwrap_or_else(|| Arc::new(Plan::new(&self.spec)))
+    }
+
+    /// The plan of a shallow net, which is kept from the first time on. Beside the work of a deep net its plan costs
+    /// little, and a list of specs would hold much.
+    pub fn small_plan(&self) -> Option<Arc<Plan>> {
+        /// Layers of a plan that is kept, about 1 KB each.
+        const KEPT: usize = 64;
+        (self.spec.depth <= KEPT).then(|| Arc::clone(self.plan.get_or_init(|| Arc::new(Plan::new(&self.spec)))))
+    }
 }
 
 /// The checked spec of an `MLP`.
+pub fn checked_of<'py>(mlp: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Checked>> {
+    let checked = mlp.getattr(intern!(mlp.py(), "_checked")).map_err(|_| type_error("spec", "an MLP", mlp))?;
+    checked.cast_into::<Checked>().map_err(|_| type_error("spec", "an MLP", mlp))
+}
+
 pub fn spec_of(mlp: &Bound<'_, PyAny>) -> PyResult<Spec> {
-    let checked = mlp.getattr("_checked").map_err(|_| type_error("spec", "an MLP", mlp))?;
-    let checked = checked.cast::<Checked>().map_err(|_| type_error("spec", "an MLP", mlp))?;
-    Ok(checked.get().spec.clone())
+    Ok(checked_of(mlp)?.get().spec.clone())
 }
 
 /// Reads fields by name; those that are not given are as in [`Request::new`].
@@ -63,7 +85,7 @@ impl Checked {
     #[new]
     fn new(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
         let request = request_of(fields)?;
-        Ok(Self { spec: Spec::new(&request)?, request })
+        Ok(Self { spec: Spec::new(&request)?, request, plan: OnceLock::new() })
     }
 
     /// All fields by name, kinds in canonical spelling.
@@ -99,8 +121,4 @@ impl Checked {
     fn content(&self) -> String {
         self.spec.content()
     }
-}
-
-pub fn specs_of(mlps: &Bound<'_, PyAny>) -> PyResult<Vec<Spec>> {
-    mlps.try_iter()?.map(|mlp| spec_of(&mlp?)).collect()
 }

@@ -1,6 +1,6 @@
 //! Theory: gains, and expectations over the pre-activations of wide layers.
 
-use super::background::detached;
+use super::background::{UNKNOWN, detached};
 use super::convert::{argument, array, optional, text};
 use crate::activation::Activation;
 use crate::expectation::{self, Batch, Moments, Pair};
@@ -36,7 +36,7 @@ fn rows<V: std::borrow::Borrow<[f64]> + Send>(
         py.detach(|| (0..count).map(row).collect::<Vec<_>>().concat())
     } else {
         let threads = threads::threads(None)?;
-        detached(py, move |cancel| Ok(threads::each(count, threads, cancel, row)?.concat()))?
+        detached(py, UNKNOWN, move |cancel| Ok(threads::each(count, threads, cancel, row)?.concat()))?
     };
     array(py, values, &[count, width])
 }

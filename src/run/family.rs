@@ -55,7 +55,7 @@ pub(super) fn families<F: Float>(job: &Job<F>) -> Result<Vec<Family>> {
         let signals = 3 * cells.len() as u128 * plan.widest_bytes::<F>(job.batch);
         // Scaling weights by what the data make of them takes the whole net at once, beside what the last run left.
         let calibration = if plan.calibrates { plan.weight_bytes::<F>() + plan.pass_bytes::<F>(job.batch) } else { 0 };
-        let plan = (job.specs.len() == 1).then(|| Arc::new(plan));
+        let plan = (job.specs.len() == 1).then_some(plan);
         Ok(Family { cells, segment, bytes: run + signals + calibration, plan })
     };
     parts.into_iter().flat_map(deal).map(family).collect()

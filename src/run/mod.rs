@@ -26,6 +26,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Job<F> {
     /// The cells.
     pub specs: Vec<Spec>,
+    /// The plan of the only cell, where it has been made already.
+    pub plan: Option<Arc<Plan>>,
     /// The numbers of the only cell in all its runs; drawn for each seed if `None`.
     pub given: Option<Arc<Weights<F>>>,
     /// Samples; standard normal ones if `None`.
@@ -44,10 +46,22 @@ pub struct Job<F> {
 
 impl<F: Float> Job<F> {
     /// The plan of a cell. Given numbers stay as they are, whatever the data are.
-    fn plan(&self, cell: usize) -> Plan {
-        let mut plan = Plan::new(&self.specs[cell]);
-        plan.calibrates &= self.given.is_none();
+    fn plan(&self, cell: usize) -> Arc<Plan> {
+        let made = self.plan.as_ref().filter(|_| self.specs.len() == 1);
+        let mut plan = made.map_or_else(|| Arc::new(Plan::new(&self.specs[cell])), Arc::clone);
+        if plan.calibrates && self.given.is_some() {
+            Arc::make_mut(&mut plan).calibrates = false;
+        }
         plan
+    }
+
+    /// About how many seconds the job takes on one thread: infinite where no plan has been made.
+    pub fn seconds(&self) -> f64 {
+        let of_run = |plan: &Arc<Plan>| {
+            let drawn = if self.given.is_some() { 0.0 } else { plan.draw_seconds() };
+            drawn + 3.0 * plan.pass_seconds(self.batch)
+        };
+        self.seeds as f64 * self.plan.as_ref().map_or(f64::INFINITY, of_run)
     }
 
     /// The given numbers, or else these.
@@ -79,7 +93,7 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
             };
             bytes = bytes.max(family.bytes);
             if planned.0 != index {
-                let plan = |&cell: &usize| family.plan.clone().unwrap_or_else(|| Arc::new(job.plan(cell)));
+                let plan = |&cell: &usize| family.plan.clone().unwrap_or_else(|| job.plan(cell));
                 planned = (index, family.cells.iter().map(plan).collect::<Vec<_>>());
             }
             let all = run(job, &planned.1, family.segment, job.seed + seed as u64, &mut kept.space, cancel)?;
@@ -170,7 +184,7 @@ mod tests {
     }
 
     fn job(specs: Vec<Spec>, batch: usize) -> Job<f32> {
-        Job { specs, given: None, data: None, loss: None, batch, seed: 3, seeds: 2, threads: 2 }
+        Job { specs, plan: None, given: None, data: None, loss: None, batch, seed: 3, seeds: 2, threads: 2 }
     }
 
     /// Bits of every cell's columns; `NaN` has bits too.
@@ -236,6 +250,36 @@ mod tests {
         let all = depths(&job([4, 12, 6].into_iter().flat_map(wider).collect(), 5));
         assert_eq!(all.iter().filter(|depths| **depths == [12, 6, 4]).count(), 11);
         assert_eq!(all.iter().filter(|depths| depths.len() == 1).count(), 3);
+    }
+
+    #[test]
+    fn how_long_a_job_takes_is_told_by_the_plan_of_its_only_cell() {
+        let planned = |spec: Spec, seeds| {
+            let plan = Some(Arc::new(Plan::new(&spec)));
+            Job { plan, seeds, ..job(vec![spec], 5) }
+        };
+        let small = planned(spec(4, "relu", false, 1, None), 1).seconds();
+        assert!(small > 0.0 && small < crate::threads::WORTH_A_THREAD, "{small}");
+        assert!((planned(spec(4, "relu", false, 1, None), 1000).seconds() / small - 1000.0).abs() < 1e-9);
+        assert!(job(vec![spec(4, "relu", false, 1, None)], 5).seconds().is_infinite());
+        // Data scale its weights.
+        let lsuv = Request { init: PerLayer::All("lsuv".to_owned()), ..Request::new(4, 12) };
+        let lsuv = planned(Spec::new(&lsuv).unwrap(), 1);
+        assert!(lsuv.seconds().is_infinite());
+        let weights = drawn(&Plan::new(&lsuv.specs[0]), 3, None, 5, 1, &Cancel::default()).unwrap();
+        assert!(Job { given: Some(Arc::new(weights)), ..lsuv }.seconds().is_finite());
+    }
+
+    #[test]
+    fn a_plan_that_has_been_made_changes_no_bit_and_given_numbers_are_not_scaled_by_it() {
+        for spec in wider(12) {
+            let plain = Job { seeds: 1, ..job(vec![spec], 9) };
+            let plan = Arc::new(Plan::new(&plain.specs[0]));
+            let made = Job { plan: Some(Arc::clone(&plan)), ..plain.clone() };
+            assert_eq!(bits(&measured(&made)), bits(&measured(&plain)), "{}", plain.specs[0].content());
+            let given = Some(Arc::new(drawn(&plan, plain.seed, None, 9, 1, &Cancel::default()).unwrap()));
+            assert_eq!(bits(&measured(&Job { given, ..made })), bits(&measured(&plain)));
+        }
     }
 
     #[test]
