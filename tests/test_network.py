@@ -423,6 +423,37 @@ def test_a_short_call_has_the_bits_of_a_long_one(part: dict[str, Any], dtype: st
         np.testing.assert_array_equal(a, b[rows])
 
 
+@pytest.mark.parametrize("rows", [SHORT[0], LONG[0]])
+def test_the_number_of_threads_changes_no_bit(rows: int) -> None:
+    net = vg.MLP(depth=6, width=40, out_features=2).init()
+    x, y = (np.random.default_rng(0).standard_normal((rows, columns)) for columns in (40, 2))
+
+    def everything(threads: int | None) -> list[Array]:
+        of_cotangent, of_loss = net.backward(x, y, threads=threads), net.gradients(x, y, loss="mse", threads=threads)
+        return [net.forward(x, threads=threads), *arrays(of_cotangent), *arrays(of_loss)]
+
+    one, *others = map(everything, (1, 2, 4, None))
+    for other in others:
+        for a, b in zip(one, other, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("call", ["forward", "backward", "gradients"])
+@pytest.mark.parametrize(
+    ("threads", "error", "message"),
+    [
+        (0, ValueError, "threads must be an integer from 1 to .*, got 0"),
+        (10**9, ValueError, "threads must be an integer from 1 to .*, got 1000000000"),
+        (1.5, TypeError, "threads must be an integer, got 1.5"),
+        ("2", TypeError, "threads must be an integer, got '2'"),
+    ],
+)
+def test_a_bad_number_of_threads_is_refused(call: str, threads: Any, error: type[Exception], message: str) -> None:
+    arguments: dict[str, Any] = {"forward": {}, "backward": {"cotangent": COTANGENT}, "gradients": {"loss": "mse"}}
+    with pytest.raises(error, match=message):
+        getattr(SPEC.init(), call)(X, threads=threads, **arguments[call])
+
+
 @pytest.mark.parametrize("depth", [2, 5000])
 def test_what_the_work_itself_refuses_is_the_same_in_a_short_call_and_a_long_one(depth: int) -> None:
     net = vg.MLP(depth=depth, width=4, norm="batch", init="zeros").init()

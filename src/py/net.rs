@@ -1,7 +1,9 @@
 //! Nets with weights: drawn or given, their output and their gradients.
 
 use super::background::{UNKNOWN, detached};
-use super::convert::{array, as_matrix, double, matrix, real_array, seed_of, shape_text, steps, targets_of, text};
+use super::convert::{
+    array, as_matrix, double, matrix, real_array, seed_of, shape_text, steps, targets_of, text, thread_limit,
+};
 use super::spec::checked_of;
 use crate::data::Expected;
 use crate::error::Error;
@@ -156,8 +158,9 @@ impl Net {
     }
 
     /// The output on a batch.
-    fn forward<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        either!(&self.handle, weights => forward(&self.plan, steps(&self.spec), weights, x))
+    #[pyo3(signature = (x, threads))]
+    fn forward<'py>(&self, x: &Bound<'py, PyAny>, threads: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        either!(&self.handle, weights => forward(&self.plan, steps(&self.spec), weights, x, thread_limit(threads)?))
     }
 
     /// The `z` of every hidden layer, the input of its activation and the output, `(batch, features)` each.
@@ -166,24 +169,34 @@ impl Net {
     }
 
     /// All gradients from a cotangent.
-    fn backward<'py>(&self, x: &Bound<'py, PyAny>, cotangent: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    #[pyo3(signature = (x, cotangent, threads))]
+    fn backward<'py>(
+        &self,
+        x: &Bound<'py, PyAny>,
+        cotangent: &Bound<'py, PyAny>,
+        threads: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
         let start = |batch| {
             let rows = Expected { name: "cotangent", axis: "outputs", columns: self.plan.output(), rows: Some(batch) };
             Ok(Start::Cotangent(matrix::<f64>(cotangent, rows)?.0))
         };
-        either!(&self.handle, weights => all_gradients(&self.plan, steps(&self.spec), weights, x, start))
+        let threads = thread_limit(threads)?;
+        either!(&self.handle, weights => all_gradients(&self.plan, steps(&self.spec), weights, x, start, threads))
     }
 
     /// All gradients from a loss.
+    #[pyo3(signature = (x, y, loss, threads))]
     fn gradients<'py>(
         &self,
         x: &Bound<'py, PyAny>,
         y: &Bound<'py, PyAny>,
         loss: &Bound<'py, PyAny>,
+        threads: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let loss = Loss::parse(&text("loss", loss)?)?;
         let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
-        either!(&self.handle, weights => all_gradients(&self.plan, steps(&self.spec), weights, x, start))
+        let threads = thread_limit(threads)?;
+        either!(&self.handle, weights => all_gradients(&self.plan, steps(&self.spec), weights, x, start, threads))
     }
 }
 
@@ -206,11 +219,11 @@ fn forward<'py, F: Float + Element>(
     steps: Option<[usize; 2]>,
     weights: &Arc<Weights<F>>,
     x: &Bound<'py, PyAny>,
+    limit: Option<usize>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (x_values, batch) = samples(plan, steps, x, 0)?;
     let seconds = plan.pass_seconds(batch);
-    let (ours, weights) = (Arc::clone(plan), Arc::clone(weights));
-    let threads = threads::threads(None)?;
+    let (ours, weights, threads) = (Arc::clone(plan), Arc::clone(weights), threads::worthwhile(limit, seconds));
     let y = detached(x.py(), seconds, move |cancel| gradients::output(&ours, &weights, &x_values, threads, cancel))?;
     array(x.py(), y.into_iter().map(F::of).collect(), &[batch, plan.output()])
 }
@@ -238,12 +251,12 @@ fn all_gradients<'py, F: Float + Element>(
     weights: &Arc<Weights<F>>,
     x: &Bound<'py, PyAny>,
     start: impl FnOnce(usize) -> PyResult<Start>,
+    limit: Option<usize>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let (x_values, batch) = samples(plan, steps, x, 1)?;
     let start = start(batch)?;
     let seconds = 3.0 * plan.pass_seconds(batch);
-    let (ours, weights) = (Arc::clone(plan), Arc::clone(weights));
-    let threads = threads::worthwhile(threads::limit(None)?, seconds);
+    let (ours, weights, threads) = (Arc::clone(plan), Arc::clone(weights), threads::worthwhile(limit, seconds));
     let all = detached(x.py(), seconds, move |cancel| {
         gradients::gradients(&ours, &weights, &x_values, &start, threads, Tensor::spell_out, cancel)
     })?;

@@ -109,25 +109,30 @@ class Network:
         single = all(array.dtype == np.float32 for array in arrays.values())
         return Network(spec, _core.Weights.given(spec, dict(arrays), "float32" if single else "float64"))
 
-    def forward(self, x: ArrayLike) -> Array:
+    def forward(self, x: ArrayLike, *, threads: int | None = None) -> Array:
         """The output `(batch, out_features)`, or the last hidden output where there is no readout.
 
         Args:
             x: Real and finite, `(batch, in_features)`, of any memory layout; rounded to the net's dtype. With
                 `inputs="every"` it is `(batch, depth, in_features)`, here and below.
+            threads: At most this many; else VGCORE_NUM_THREADS, else all that the process may use. The numbers do not
+                depend on it, here and below.
         """
-        return self._weights.forward(x)
+        return self._weights.forward(x, threads)
 
-    def backward(self, x: ArrayLike, cotangent: ArrayLike) -> Gradients:
+    def backward(self, x: ArrayLike, cotangent: ArrayLike, *, threads: int | None = None) -> Gradients:
         """Gradients of `sum(cotangent * forward(x))`.
 
         Args:
             x: `(batch, in_features)`.
             cotangent: dL/dy, of the output's shape.
+            threads: At most this many.
         """
-        return Gradients(**self._weights.backward(x, cotangent))
+        return Gradients(**self._weights.backward(x, cotangent, threads))
 
-    def gradients(self, x: ArrayLike, y: ArrayLike | None = None, *, loss: str | Loss) -> Gradients:
+    def gradients(
+        self, x: ArrayLike, y: ArrayLike | None = None, *, loss: str | Loss, threads: int | None = None
+    ) -> Gradients:
         """Gradients of a loss.
 
         Args:
@@ -135,13 +140,14 @@ class Network:
             y: Integer class ids `(batch,)` for `cross_entropy`, numbers of the output's shape for the others; None for
                 `output_sum`, which takes no targets.
             loss: One of `LOSSES`, a call such as `"huber(delta=0.5)"`, or a `Loss`, which says what each of them is.
+            threads: At most this many.
 
         >>> import vgcore as vg
         >>> net = vg.MLP(depth=3, width=1, activation="sigmoid", init="constant(0.5)").init(dtype="float64")
         >>> round(net.gradients([[1.0]], [[0.8]], loss="half_mse").loss, 12)
         0.026071503814
         """
-        return Gradients(**self._weights.gradients(x, y, loss))
+        return Gradients(**self._weights.gradients(x, y, loss, threads))
 
 
 def gradcheck(spec: MLP, *, seed: int = 0, batch: int = 4, loss: str | Loss | None = None) -> dict[str, float]:
