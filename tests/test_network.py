@@ -391,6 +391,9 @@ def test_a_branch_of_scale_zero_passes_signals_bit_for_bit() -> None:
         lambda a: a.astype(a.dtype.newbyteorder()),
         lambda a: a.tolist(),
         lambda a: np.broadcast_to(a, (2, *a.shape))[1],
+        # Its numbers begin at an odd address.
+        lambda a: np.frombuffer(b"-" + a.tobytes(), "uint8")[1:].view(a.dtype).reshape(a.shape),
+        np.ma.masked_array,
     ],
 )
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -460,6 +463,19 @@ def test_what_the_work_itself_refuses_is_the_same_in_a_short_call_and_a_long_one
     for call in (net.forward, lambda x: net.backward(x, x), lambda x: vg.probe(net, x=x, seeds=1)):
         with pytest.raises(ValueError, match=r"^norm='batch.*' needs a batch of at least 2 samples, got 1: one sample"):
             call(np.ones((1, 4)))
+
+
+@pytest.mark.parametrize("width", [4, 300])
+def test_every_gradient_is_an_array_of_its_own(width: int) -> None:
+    net = vg.MLP(depth=2, width=width).init()
+    x: Array = np.random.default_rng(0).standard_normal((5, width))
+    found, again = arrays(net.backward(x, x)), arrays(net.backward(x, x))
+    for i, a in enumerate(found):
+        assert a.flags.c_contiguous
+        assert not any(np.shares_memory(a, b) for b in found[:i])
+        a[...] = 7
+    for a, b in zip(again, arrays(net.backward(x, x)), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 def test_arrays_are_only_read() -> None:

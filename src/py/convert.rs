@@ -8,7 +8,7 @@ use crate::signature::Argument;
 use crate::simd::Float;
 use crate::spec::{self, PerLayer, Spec};
 use crate::threads;
-use numpy::{Element, PyArray1, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
+use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
@@ -83,6 +83,31 @@ pub fn real_array<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<PyRead
     array.call_method1("astype", ("=f8", "C"))?.extract()
 }
 
+/// An array of real numbers in the dtype of the computation, in C order, and its shape.
+pub fn reals<F: Float>(name: &str, given: &Bound<'_, PyAny>) -> PyResult<(Vec<F>, Vec<usize>)> {
+    // An array as it should be is read where it lies: to ask NumPy by name for one takes longer than a small net.
+    if let Some(found) = rounded::<f32, F>(name, given)? {
+        return Ok(found);
+    }
+    if let Some(found) = rounded::<f64, F>(name, given)? {
+        return Ok(found);
+    }
+    let array = real_array(name, given)?;
+    Ok((array.as_slice()?.iter().map(|&v| F::of(v)).collect(), array.shape().to_vec()))
+}
+
+/// The numbers and the shape of what is an array of this dtype already, and lies in C order.
+fn rounded<T: Float + Element, F: Float>(
+    name: &str,
+    given: &Bound<'_, PyAny>,
+) -> PyResult<Option<(Vec<F>, Vec<usize>)>> {
+    let Ok(array) = given.cast::<PyArrayDyn<T>>() else { return Ok(None) };
+    let Some(array) = array.try_readonly().ok().filter(|array| array.is_c_contiguous()) else { return Ok(None) };
+    let Ok(values) = array.as_slice() else { return Ok(None) };
+    check_memory(&format!("a copy of {name}"), size_of::<F>() as u128 * values.len() as u128, "give fewer samples")?;
+    Ok(Some((values.iter().map(|&v| F::of(v.wide())).collect(), array.shape().to_vec())))
+}
+
 /// A shape as Python writes it.
 pub fn shape_text(shape: &[usize]) -> String {
     match shape {
@@ -103,12 +128,11 @@ fn check_dtype(name: &str, array: &Bound<'_, PyAny>, kinds: &str, allowed: &str)
 
 /// A checked matrix in the dtype of the computation, and its number of rows.
 pub fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Expected<'_>) -> PyResult<(Vec<F>, usize)> {
-    let array = real_array(rows.name, given)?;
-    let &[count, columns] = array.shape() else {
+    let (values, shape) = reals::<F>(rows.name, given)?;
+    let [count, columns] = *shape else {
         let allowed = format!("of shape (batch, {})", rows.axis);
-        return Err(Error::value(rows.name, &allowed, shape_text(array.shape())).into());
+        return Err(Error::value(rows.name, &allowed, shape_text(&shape)).into());
     };
-    let values = array.as_slice()?.iter().map(|&v| F::of(v)).collect::<Vec<_>>();
     rows.check((count, columns), F::NAME, values.iter().map(|v| v.finite()))?;
     Ok((values, count))
 }
@@ -136,6 +160,7 @@ pub fn targets_of(loss: Loss, given: &Bound<'_, PyAny>, batch: usize, outputs: u
     Ok(Targets::Classes(ids))
 }
 
+/// An array of a shape that takes over the memory of its values. To copy small ones was tried: it is no faster.
 pub fn array<'py, T: Element>(py: Python<'py>, values: Vec<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
     Ok(PyArray1::from_vec(py, values).reshape(shape.to_vec())?.into_any())
 }

@@ -2,7 +2,7 @@
 
 use super::background::{UNKNOWN, detached};
 use super::convert::{
-    array, as_matrix, double, matrix, real_array, seed_of, shape_text, steps, targets_of, text, thread_limit,
+    array, as_matrix, double, matrix, real_array, reals, seed_of, shape_text, steps, targets_of, text, thread_limit,
 };
 use super::spec::checked_of;
 use crate::data::Expected;
@@ -17,7 +17,7 @@ use crate::simd::Float;
 use crate::spec::Spec;
 use crate::threads;
 use crate::weights::Weights;
-use numpy::{Element, PyUntypedArrayMethods};
+use numpy::Element;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::sync::Arc;
@@ -79,13 +79,12 @@ fn given<F: Float>(plan: &Arc<Plan>, state: &Bound<'_, PyDict>) -> PyResult<Arc<
         let value = state
             .get_item(&name)?
             .ok_or_else(|| Error::Value(format!("state_dict lacks '{name}' of {}", shape_text(&shape))))?;
-        let array = real_array(&name, &value)?;
-        if array.shape() != shape {
-            let given = shape_text(array.shape());
+        let (values, found) = reals::<F>(&name, &value)?;
+        if found != shape {
+            let given = shape_text(&found);
             let given = given.trim_start_matches("shape ");
             return Err(Error::value(&name, &format!("of {}", shape_text(&shape)), given).into());
         }
-        let values = array.as_slice()?.iter().map(|&v| F::of(v)).collect::<Vec<_>>();
         if let Some(at) = values.iter().position(|v| !v.finite()) {
             return Err(Error::Value(format!(
                 "{name} must be finite in {}, but entry {at} in C order is not",
