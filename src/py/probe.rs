@@ -20,9 +20,17 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::Arc;
 
-/// The columns of a cell for Python, each an array `(seeds, depth)`.
-fn cell<'py>(py: Python<'py>, runs: &[Columns], batch: usize, loss: Option<Loss>) -> PyResult<Bound<'py, PyDict>> {
+/// How a cell was measured, and its columns, each an array `(seeds, depth)`.
+fn cell<'py, F: Float>(
+    py: Python<'py>,
+    runs: &[Columns],
+    seed: u64,
+    batch: usize,
+    loss: Option<Loss>,
+) -> PyResult<Bound<'py, PyDict>> {
     let result = PyDict::new(py);
+    result.set_item("seeds", array(py, (0..runs.len()).map(|run| seed + run as u64).collect(), &[runs.len()])?)?;
+    result.set_item("dtype", F::NAME)?;
     result.set_item("batch", batch)?;
     result.set_item("loss", loss.map(|loss| loss.text()))?;
     let depth = runs.first().map_or(0, |run| run.values[0].len());
@@ -86,7 +94,7 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>, given: Option
         py,
         seconds,
         move |cancel, send| run::probe::<F>(&job, cancel, &|index, columns| send((index, columns))),
-        |(index, columns)| report.call1((index, cell(py, &columns, batch, loss)?)).map(|_| ()),
+        |(index, columns)| report.call1((index, cell::<F>(py, &columns, seed, batch, loss)?)).map(|_| ()),
     )
 }
 

@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from vgcore import _core
@@ -37,7 +36,6 @@ class Measurement:
         """
 
         def report(index: int, columns: dict[str, Any]) -> None:
-            runs = np.uint64(self.seed) + np.arange(self.seeds, dtype=np.uint64)
-            finished(index, Probe(specs[index], runs, str(np.dtype(self.dtype)), **columns))
+            finished(index, Probe(specs[index], **columns))
 
         _core.probe(specs if weights is None else weights, report, **vars(self))
