@@ -97,6 +97,17 @@ def test_replace_changes_what_it_names_and_nothing_else() -> None:
     assert spec == vg.MLP(**FULL)
 
 
+def test_a_subclass_may_have_fields_of_its_own() -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Named(vg.MLP):
+        label: str = ""
+
+    named = Named(depth=2, width=4, activation="swish", label="mine")
+    assert dataclasses.replace(named, depth=3).label == "mine"
+    assert named.activation == "silu"
+    assert named.id == vg.MLP(depth=2, width=4, activation="silu").id
+
+
 def test_kinds_are_stored_in_canonical_spelling() -> None:
     spec = vg.MLP(**FULL)
     assert spec.activation == ("relu", "tanh", "leaky_relu(negative_slope=0.1)", "gelu(approximate=tanh)")

@@ -12,7 +12,7 @@ use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, P
 use pyo3::IntoPyObjectExt;
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString, PyTuple};
+use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
 
 pub fn type_error(name: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
     let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |n| n.to_string());
@@ -24,6 +24,10 @@ pub fn type_error(name: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr 
 pub fn integer(name: &str, given: &Bound<'_, PyAny>) -> PyResult<i128> {
     if given.is_instance_of::<PyBool>() {
         return Err(type_error(name, "an integer", given));
+    }
+    // All that fits 64 bits, in short.
+    if let Some(Ok(given)) = given.cast::<PyInt>().ok().map(|given| given.extract::<i64>()) {
+        return Ok(given.into());
     }
     let index = given.call_method0("__index__").map_err(|_| type_error(name, "an integer", given))?;
     match index.extract::<i128>() {
@@ -51,7 +55,7 @@ pub fn per_layer<T>(
     given: &Bound<'_, PyAny>,
     convert: impl Fn(&str, &Bound<'_, PyAny>) -> PyResult<T>,
 ) -> PyResult<PerLayer<T>> {
-    if given.is_instance_of::<PyString>() {
+    if given.is_instance_of::<PyString>() || given.is_instance_of::<PyInt>() {
         return convert(name, given).map(PerLayer::All);
     }
     let Ok(items) = given.try_iter() else { return convert(name, given).map(PerLayer::All) };
@@ -61,8 +65,8 @@ pub fn per_layer<T>(
 }
 
 pub fn argument(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Argument> {
-    if let Ok(word) = given.extract() {
-        return Ok(Argument::Word(word));
+    if let Ok(word) = given.cast::<PyString>() {
+        return Ok(Argument::Word(word.extract()?));
     }
     if given.is_instance_of::<PyBool>() {
         return Err(type_error(name, "a number or a word", given));

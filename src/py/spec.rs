@@ -9,7 +9,7 @@ use crate::signature::Argument;
 use crate::spec::{BranchScale, PerLayer, Request, Spec};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
 use std::sync::{Arc, OnceLock};
 
 /// A spec that has been checked once, and that the Python object which it belongs to keeps.
@@ -49,7 +49,7 @@ pub fn spec_of(mlp: &Bound<'_, PyAny>) -> PyResult<Spec> {
 fn request_of(fields: &Bound<'_, PyDict>) -> PyResult<Request> {
     let mut request = Request::new(1, 1);
     for (name, value) in fields {
-        let name = &*name.extract::<String>()?;
+        let name = name.cast::<PyString>()?.to_str()?;
         let kind = || optional(&value, |v| text(name, v));
         let number = || optional(&value, |v| integer(name, v));
         match name {
@@ -91,29 +91,35 @@ impl Checked {
     /// All fields by name, kinds in canonical spelling.
     fn fields<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let (request, spec, fields) = (&self.request, &self.spec, PyDict::new(py));
-        fields.set_item("depth", spec.depth)?;
-        fields.set_item("width", per_layer_object(py, &spec.width, |w| *w)?)?;
-        fields.set_item("in_features", request.in_features)?;
-        fields.set_item("out_features", request.out_features)?;
-        fields.set_item("activation", per_layer_object(py, &spec.activation, Activation::text)?)?;
+        // Names that were made once: as in every dictionary of fields, which then need not compare letters.
+        macro_rules! set {
+            ($name:literal, $value:expr) => {
+                fields.set_item(intern!(py, $name), $value)?
+            };
+        }
+        set!("depth", spec.depth);
+        set!("width", per_layer_object(py, &spec.width, |w| *w)?);
+        set!("in_features", request.in_features);
+        set!("out_features", request.out_features);
+        set!("activation", per_layer_object(py, &spec.activation, Activation::text)?);
         // As many as were given: one for the readout is added inside.
         let inits = match &request.init {
             PerLayer::All(_) => spec.init.clone(),
             PerLayer::Each(given) => PerLayer::Each(spec.init.values()[..given.len()].to_vec()),
         };
-        fields.set_item("init", per_layer_object(py, &inits, Init::text)?)?;
-        fields.set_item("bias", spec.bias.map(|bias| bias.text()))?;
-        fields.set_item("norm", spec.norm.map(|norm| norm.text()))?;
-        fields.set_item("norm_position", &request.norm_position)?;
-        fields.set_item("skip", spec.skip.map(|skip| skip.text()))?;
+        set!("init", per_layer_object(py, &inits, Init::text)?);
+        set!("bias", spec.bias.map(|bias| bias.text()));
+        set!("norm", spec.norm.map(|norm| norm.text()));
+        set!("norm_position", &request.norm_position);
+        set!("skip", spec.skip.map(|skip| skip.text()));
         match &request.branch_scale {
-            BranchScale::Number(scale) => fields.set_item("branch_scale", scale)?,
-            BranchScale::Text(rule) => fields.set_item("branch_scale", rule)?,
+            BranchScale::Number(scale) => set!("branch_scale", scale),
+            BranchScale::Text(rule) => set!("branch_scale", rule),
         }
-        fields.set_item("block", request.block)?;
-        fields.set_item("weight_transform", spec.transform.map(|transform| transform.text()))?;
-        fields.set_item("tied", request.tied)?;
-        fields.set_item("inputs", &request.inputs)?;
+        set!("block", request.block);
+        set!("weight_transform", spec.transform.map(|transform| transform.text()));
+        set!("tied", request.tied);
+        set!("inputs", &request.inputs);
         Ok(fields)
     }
 

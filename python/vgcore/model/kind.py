@@ -26,20 +26,20 @@ class Kind(str):  # noqa: SLOT000 (a kind keeps its name and parameters)
     """
 
     _kind = ""
-    _given = False
+    _called = False
 
     def __new__(cls, name: str, **params: float | str | None) -> Self:
         """The kind of a name or call, with further parameters."""
         if not isinstance(name, str):
             raise TypeError(f"{cls._kind} must be a name, got {name!r}")
-        return super().__new__(cls, _core.resolve(cls._kind, name, params)[2])
+        kind = super().__new__(cls, _core.resolve(cls._kind, name, params)[2])
+        kind._called = True
+        return kind
 
     @classmethod
     def of_field(cls, text: str) -> Self:
         """The kind that a checked spec holds, in canonical spelling; as its representation a string's suffices."""
-        kind = super().__new__(cls, text)
-        kind._given = True
-        return kind
+        return super().__new__(cls, text)
 
     @cached_property
     def _resolved(self) -> tuple[str, dict[str, float | str], str]:
@@ -56,10 +56,10 @@ class Kind(str):  # noqa: SLOT000 (a kind keeps its name and parameters)
         return self._resolved[1]
 
     def __repr__(self) -> str:
-        return repr(str(self)) if self._given else f"{type(self).__name__}({str(self)!r})"
+        return f"{type(self).__name__}({str(self)!r})" if self._called else repr(str(self))
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
-        return type(self).of_field if self._given else type(self), (str(self),)
+        return type(self) if self._called else type(self).of_field, (str(self),)
 
 
 class Activation(Kind):
@@ -132,7 +132,7 @@ class Activation(Kind):
 
     def __repr__(self) -> str:
         bound = self.error_bound
-        plain = self._given or bound is None
+        plain = bound is None or not self._called
         return super().__repr__() if plain else f"Activation({str(self)!r}, error_bound={bound})"
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from vgcore import _core
 from vgcore.model import custom
@@ -39,18 +39,21 @@ class Field(Generic[Given, Held]):
         held: Held = DEFAULTS[self.name] if spec is None else spec.__dict__[self.name]
         return held
 
-    def __set__(self, spec: MLP, value: Given) -> None:
-        spec.__dict__[self.name] = value
+    if TYPE_CHECKING:
+        # What a spec is made with. Without it Python reads and writes the spec's dictionary, without a call.
+        def __set__(self, spec: MLP, value: Given) -> None: ...
 
     def checked(self, value: Any) -> Any:
         """The kinds that a checked value is."""
-        if isinstance(value, tuple):
-            return tuple(map(self.kind.of_field, value))
-        return None if value is None else self.kind.of_field(value)
+        of_field = self.kind.of_field
+        return tuple(map(of_field, value)) if isinstance(value, tuple) else of_field(value)
 
 
 class InitField(Field[str | Sequence[str], Init | Inits]):
     """The field that is a method too: `init(seed=0)`. Both names are what people reach for."""
+
+    def __set__(self, spec: MLP, value: str | Sequence[str]) -> None:
+        spec.__dict__[self.name] = value
 
     def __get__(self, spec: MLP | None, owner: type[MLP]) -> Init | Inits:
         held: Any = super().__get__(spec, owner)
@@ -120,9 +123,14 @@ class MLP:
     inputs: str = DEFAULTS["inputs"]
 
     def __post_init__(self) -> None:
-        checked = _core.Spec({name: self.__dict__[name] for name in FIELDS})
-        fields = {name: KINDS[name].checked(v) if name in KINDS else v for name, v in checked.fields().items()}
-        self.__dict__.update(fields, _checked=checked)
+        given = self.__dict__
+        # A subclass may have fields of its own.
+        checked = _core.Spec(given if type(self) is MLP else {name: given[name] for name in FIELDS})
+        given |= checked.fields()
+        for name, field in KINDS.items():
+            if (value := given[name]) is not None:
+                given[name] = field.checked(value)
+        given["_checked"] = checked
 
     def replace(self, **changes: Any) -> MLP:
         """A copy with some fields changed, checked again."""
