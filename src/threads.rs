@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Seconds of work below which no thread is started: ten times what its start takes. Ctrl-C can wait as long.
 pub const WORTH_A_THREAD: f64 = 5e-4;
@@ -23,9 +23,20 @@ pub fn threads(given: Option<i128>) -> Result<usize> {
 /// The number of threads that are worth their start, for work of about so many seconds.
 pub fn worthwhile(limit: Option<usize>, seconds: f64) -> usize {
     let worth = (seconds / WORTH_A_THREAD).max(1.0) as usize;
-    // What the machine offers is read from files of the kernel, which takes longer than a small net.
-    let offered = || if worth == 1 { 1 } else { std::thread::available_parallelism().map_or(1, usize::from) };
-    limit.unwrap_or_else(offered).min(worth)
+    limit.unwrap_or_else(|| if worth == 1 { 1 } else { offered() }).min(worth)
+}
+
+/// The number of threads that the machine offers this process, as it was within the last second: it is read from files
+/// of the kernel, which takes 30 us.
+fn offered() -> usize {
+    static ASKED: Mutex<Option<(Instant, usize)>> = Mutex::new(None);
+    let ask = || std::thread::available_parallelism().map_or(1, usize::from);
+    // Another thread may have held the lock when this process was forked.
+    let Ok(mut asked) = ASKED.try_lock() else { return ask() };
+    match *asked {
+        Some((when, count)) if when.elapsed() < Duration::from_secs(1) => count,
+        _ => asked.insert((Instant::now(), ask())).1,
+    }
 }
 
 /// The most threads to use: the caller's number, else `VGCORE_NUM_THREADS`, else `None` for what the machine offers.
@@ -59,11 +70,11 @@ pub fn share(count: usize, first: impl FnOnce(), other: impl Fn() + Sync) {
     });
 }
 
-/// Work for a parked helper, and where its outcome is awaited.
-struct Errand {
-    work: Box<dyn FnOnce() -> std::thread::Result<()> + Send>,
-    outcome: Sender<std::thread::Result<()>>,
-}
+/// Work for a parked helper: gives what announces that it is done.
+type Errand = Box<dyn FnOnce() -> Announcement + Send>;
+
+/// Tells the one who waits for an errand.
+pub type Announcement = Box<dyn FnOnce() + Send>;
 
 /// Helpers that wait for an errand, and the process that they live in: a process that was forked has none of them.
 struct Parked {
@@ -87,7 +98,8 @@ fn parked<T>(act: impl FnOnce(&mut Vec<Sender<Errand>>) -> T) -> Option<T> {
 }
 
 /// Give an errand to a parked helper, or else to a new one. False where the system gives no further thread.
-fn send(mut errand: Errand) -> bool {
+pub fn send(errand: impl FnOnce() -> Announcement + Send + 'static) -> bool {
+    let mut errand: Errand = Box::new(errand);
     // The channel of a helper whose time was up is closed, and the errand comes back.
     while let Some(helper) = parked(Vec::pop).flatten() {
         match helper.send(errand) {
@@ -104,11 +116,11 @@ fn send(mut errand: Errand) -> bool {
 /// Run errands until none has come for a second.
 fn help(own: &Sender<Errand>, errands: &Receiver<Errand>) {
     const PATIENCE: Duration = Duration::from_secs(1);
-    while let Ok(Errand { work, outcome }) = errands.recv_timeout(PATIENCE) {
-        let done = work();
+    while let Ok(errand) = errands.recv_timeout(PATIENCE) {
+        let announce = errand();
         // Parked before the outcome is known: the caller's next errand comes here again.
         let waits = parked(|helpers| helpers.push(own.clone())).is_some();
-        let _ = outcome.send(done);
+        announce();
         if !waits {
             return;
         }
@@ -125,14 +137,14 @@ pub fn together<T: Send + Sync + 'static>(count: usize, job: T, work: fn(&T, usi
     }
     let (job, (outcome, outcomes)) = (Arc::new(job), channel());
     for index in 1..count {
-        let theirs = Arc::clone(&job);
-        let work = Box::new(move || {
+        let (theirs, outcome) = (Arc::clone(&job), outcome.clone());
+        let errand = move || -> Announcement {
             let done = catch_unwind(AssertUnwindSafe(|| work(&theirs, index)));
             // The job is let go before the outcome is known.
             drop(theirs);
-            done
-        });
-        if !send(Errand { work, outcome: outcome.clone() }) {
+            Box::new(move || drop(outcome.send(done)))
+        };
+        if !send(errand) {
             break;
         }
     }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use vgcore::activation::{Activation, Shape};
 use vgcore::error::Cancel;
 use vgcore::gradcheck::gradcheck;
-use vgcore::gradients::{Start, gradients, output};
+use vgcore::gradients::{Gradients, Start, gradients, output};
 use vgcore::init::{Distribution, Init};
 use vgcore::kernel::Tensor;
 use vgcore::naive::{self, Pass, Rows, Tensors, part, rows};
@@ -633,6 +633,84 @@ fn streams_join_twice_nest_and_begin_within_a_layer() {
     let within = [map(0, false), gelu(), map(1, true), keep(0), norm_of_features(), gelu(), join(0)];
     for parts in [&twice[..], &nested, &within] {
         follows_the_oracle(Plan::of(of_parts(parts, 3, 6, 8)));
+    }
+}
+
+/// Every number of some gradients.
+fn all_bits<F: Float>(found: &Gradients<F>) -> Vec<(i64, Vec<u64>)> {
+    let all = found.tensors.iter().chain(&found.preactivations).chain([&found.input]);
+    all.map(|t| (t.exponent, t.values.iter().map(|v| v.wide().to_bits()).collect())).collect()
+}
+
+#[test]
+fn gradients_have_one_set_of_bits_for_any_number_of_threads_at_every_size_of_batch() {
+    let norm = |name: &str| Some(name.to_owned());
+    let plain = Request { out_features: Some(3), bias: Some("normal(std=0.1)".to_owned()), ..Request::new(5, 12) };
+    let kinds = [
+        Request { activation: PerLayer::All("tanh".to_owned()), ..plain.clone() },
+        Request { norm: norm("layer"), skip: Some("residual".to_owned()), ..plain.clone() },
+        Request { norm: norm("batch"), ..plain.clone() },
+        Request { skip: Some("highway".to_owned()), ..plain.clone() },
+        Request { activation: PerLayer::All("prelu".to_owned()), ..plain },
+    ];
+    for request in kinds {
+        let spec = Spec::new(&request).unwrap();
+        for batch in [2, 31, 32, 33, 47, 64, 100, 130, 256, 300] {
+            let twins = Twins::<f32>::new(&spec, 5, batch);
+            let (plan, weights) = (&twins.plan, &twins.weights);
+            let x = normals(5, Role::Input, batch * plan.columns).into_iter().map(f32::of).collect::<Vec<_>>();
+            let start = Start::Cotangent(normals(5, Role::Cotangent, batch * plan.output()));
+            let found = |threads: usize| {
+                let cancel = Cancel::default();
+                let all = gradients(plan, weights, &x, &start, threads, Tensor::spell_out, &cancel).unwrap();
+                (all_bits(&all), output(plan, weights, &x, threads, &cancel).unwrap())
+            };
+            let one = found(1);
+            for threads in [2, 4] {
+                assert!(found(threads) == one, "{} {batch} {threads}", spec.content());
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_of_samples_together_give_the_gradients_of_the_oracle() {
+    for (activation, norm) in [("relu", None), ("gelu", Some("rms")), ("prelu", None), ("sigmoid", Some("batch"))] {
+        let request = Request {
+            activation: PerLayer::All(activation.to_owned()),
+            norm: norm.map(str::to_owned),
+            out_features: Some(4),
+            ..Request::new(4, 9)
+        };
+        let spec = Spec::new(&request).unwrap();
+        for batch in [32, 33, 70, 129, 260] {
+            compare::<f64>(&spec, batch, 1e-11);
+            compare::<f32>(&spec, batch, 2e-4);
+        }
+    }
+}
+
+#[test]
+fn groups_far_apart_in_size_are_aligned_in_a_weight_gradient() {
+    // A ReLU net without biases carries exponents: samples of 2^-300 and of 1 go through it alike.
+    let spec = Spec::new(&Request::new(6, 8)).unwrap();
+    let twins = Twins::<f64>::new(&spec, 5, 64);
+    let (plan, weights) = (&twins.plan, &twins.weights);
+    let x = normals(5, Role::Input, 64 * 8);
+    let small = |values: &[f64], scale: f64| {
+        let (first, second) = values.split_at(32 * 8);
+        first.iter().map(|v| v * scale).chain(second.iter().copied()).collect::<Vec<_>>()
+    };
+    let cotangent = normals(5, Role::Cotangent, 64 * 8);
+    let found = |x: &[f64], cotangent: Vec<f64>| {
+        let start = Start::Cotangent(cotangent);
+        gradients(plan, weights, x, &start, 2, |_| (), &Cancel::default()).unwrap()
+    };
+    let scale = 2_f64.powi(300);
+    let (plain, moved) = (found(&x, cotangent.clone()), found(&small(&x, 1.0 / scale), small(&cotangent, scale)));
+    for (plain, moved) in plain.tensors.iter().zip(&moved.tensors).step_by(2) {
+        // Deltas of 2^300 times inputs of 2^-300.
+        assert!(distance(&moved.spelled_out(), &plain.spelled_out::<f64>()) < 1e-13);
     }
 }
 

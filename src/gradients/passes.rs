@@ -111,9 +111,6 @@ fn groups<F: Float>(plan: &Plan, batch: usize) -> Vec<Range<usize>> {
     (0..batch).step_by(size).map(|first| first..batch.min(first + size)).collect()
 }
 
-/// Multiply-adds of a product from which on further threads take part: some tenths of a millisecond for all three.
-const WORTH_A_THREAD: usize = 2_000_000;
-
 impl<F: Float> Passes<F> {
     /// Passes over row-major samples. `spell` sees every tensor.
     pub fn new(
@@ -134,12 +131,11 @@ impl<F: Float> Passes<F> {
             write(&group.trace).set_input(plan, samples.len(), value);
             group.samples = samples;
         }
-        let work = plan.weight_entries() * batch;
         Self {
             plan: Arc::clone(plan),
             weights: Arc::clone(weights),
             cancel: cancel.clone(),
-            threads: if work < WORTH_A_THREAD { 1 } else { threads },
+            threads,
             turns: [Ends::new(count), Ends::new(0)],
             // Deltas and what is kept of every layer take about the same.
             bytes: 2 * plan.pass_bytes::<F>(batch),
@@ -220,7 +216,7 @@ impl<F: Float> Passes<F> {
         let Group { trace, back, deltas, .. } = &self.groups()[index];
         let (trace, mut back) = (read(trace), lock(back));
         let Back { signal, vectors } = &mut *back;
-        let mut deltas = Deltas { maps, deltas, next: 0, vectors };
+        let mut deltas = Deltas { maps, of_group: deltas, next: 0, vectors };
         for layer in (0..plan.layers.len()).rev() {
             if cancel.check().is_err() {
                 return;
@@ -239,7 +235,7 @@ impl<F: Float> Passes<F> {
             }
             // A layer takes microseconds: a thread that slept would come late, but one that spins must let others run.
             turns += 1;
-            if turns % 1024 == 0 { std::thread::yield_now() } else { std::hint::spin_loop() }
+            if turns.is_multiple_of(1024) { std::thread::yield_now() } else { std::hint::spin_loop() }
         }
         let held = groups.iter().map(|group| (read(&group.deltas[map]), read(&group.trace))).collect::<Vec<_>>();
         let groups = held.iter().map(|(delta, trace)| (&**delta, trace.value(*input)));
@@ -284,7 +280,7 @@ impl<F> Map<F> {
 /// Hands the deltas of a group on to the maps.
 struct Deltas<'p, F> {
     maps: &'p [Map<F>],
-    deltas: &'p [RwLock<Scaled<F>>],
+    of_group: &'p [RwLock<Scaled<F>>],
     next: usize,
     vectors: &'p mut Vec<(TensorId, Tensor<f64>)>,
 }
@@ -293,7 +289,7 @@ impl<F: Float> Collect<F> for Deltas<'_, F> {
     fn map(&mut self, owner: Owner, delta: &Scaled<F>, _: &Scaled<F>, _: Option<usize>) {
         let map = &self.maps[self.next];
         debug_assert_eq!(map.owner, owner);
-        write(&self.deltas[self.next]).copy_from(delta);
+        write(&self.of_group[self.next]).copy_from(delta);
         map.ready.fetch_add(1, Ordering::Release);
         self.next += 1;
     }

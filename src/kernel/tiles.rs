@@ -17,8 +17,8 @@ pub(super) struct Segment<'v, F> {
 }
 
 impl<F> Segment<'_, F> {
-    /// The segment from a row on.
-    pub fn from_row(self, row: usize) -> Self {
+    /// The segment behind so many rows.
+    pub fn after(self, row: usize) -> Self {
         Self { values: &self.values[row * self.row..], ..self }
     }
 }
@@ -145,7 +145,7 @@ impl<F: Float> Product<'_, F> {
         }
         let mut from = column;
         for segment in self.left {
-            let segment = segment.from_row(self.first_row + row);
+            let segment = segment.after(self.first_row + row);
             accumulate::<F, S, ROWS, VECTORS>(&mut sums, segment, &self.right[from..], self.right_step);
             from += segment.inner * self.right_step;
         }

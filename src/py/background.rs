@@ -2,7 +2,7 @@
 
 use crate::error::{Cancel, Result};
 use crate::simd;
-use crate::threads::WORTH_A_THREAD;
+use crate::threads::{self, Announcement, WORTH_A_THREAD};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -40,16 +40,15 @@ pub fn in_background<M: Send + 'static, T: Send + 'static>(
     }
     let (cancel, (sender, receiver)) = (Cancel::default(), channel());
     let theirs = cancel.clone();
-    let job = move || {
+    let job = move || -> Announcement {
         // A receiver that is gone has cancelled: nobody waits for what is sent.
         let send = |sender: &Sender<_>, message| drop(sender.send(message));
         let done = catch_unwind(AssertUnwindSafe(|| work(&theirs, &|item| send(&sender, Message::Item(item)))));
-        send(&sender, Message::Done(done));
+        Box::new(move || send(&sender, Message::Done(done)))
     };
-    std::thread::Builder::new()
-        .name("vgcore".to_owned())
-        .spawn(job)
-        .map_err(|error| PyRuntimeError::new_err(format!("cannot start a thread: {error}")))?;
+    if !threads::send(job) {
+        return Err(PyRuntimeError::new_err("cannot start a thread"));
+    }
     let receiver = Mutex::new(receiver);
     let mut step = || loop {
         match py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(SLICE)) {
