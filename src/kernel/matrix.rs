@@ -305,7 +305,8 @@ impl<F: Float> Task for Sums<'_, F> {
 fn transpose<F: Float>(terms: &[Term<'_, F>], out: &mut Matrix<F>) {
     let samples = terms.iter().map(|term| term.input.batch()).sum::<usize>();
     let features = terms.iter().map(|term| term.input.features()).max().unwrap_or(0);
-    out.reshape(samples + F::LANES, features.next_multiple_of(F::LANES / 2));
+    // Rows lie an odd number of cache lines apart: at powers of two, the lines of a strip fall into the same few sets.
+    out.reshape(samples + F::LANES, features.next_multiple_of(F::LANES) + F::LANES / 2);
     let (step, mut first) = (out.stride, 0);
     for Term { input, factor, .. } in terms {
         for panel in input.panels() {
