@@ -167,12 +167,13 @@ impl Columns {
 /// Buffers of the gauges. Reused from run to run.
 #[derive(Debug)]
 pub struct Buffers<F> {
-    /// A layer's input, rescaled where it is far from 1.
+    /// A layer's input, rescaled, if it is far from 1.
     near: Scaled<F>,
+    far: bool,
     /// Gram matrix of the samples of a layer's input, if `by_gram`.
     gram: Matrix<F>,
     by_gram: bool,
-    /// The number of the value that the Gram matrix is of.
+    /// The number of the value that the Gram matrix is of, and the rescaled input.
     value: usize,
     /// Gram matrix of the samples of another input.
     other_gram: Matrix<F>,
@@ -190,6 +191,7 @@ impl<F> Default for Buffers<F> {
     fn default() -> Self {
         Self {
             near: Scaled::default(),
+            far: false,
             gram: Matrix::default(),
             by_gram: false,
             value: usize::MAX,
@@ -315,9 +317,11 @@ impl<F: Float> Gauge<'_, F> {
     /// With `G = H H^T` over the samples, both the rank (`tr(G)^2 / |G|^2`) and `|dL/dW|^2 = sum of G * (D D^T)`
     /// (facts: I2) cost far less than a weight gradient, unless the batch is large.
     pub fn input(&mut self, layer: usize, input: &Scaled<F>) {
-        let Buffers { near, gram: kept, by_gram, value, matrix, scratch, .. } = &mut *self.buffers;
+        let Buffers { near, far, gram: kept, by_gram, value, matrix, scratch, .. } = &mut *self.buffers;
         *value = self.plan.value(layer);
+        let given = input;
         let input = input.near_one(near);
+        *far = !std::ptr::eq(given, input);
         *by_gram = input.panels.batch() <= 2 * input.panels.features();
         let (trace, squares) = if *by_gram {
             gram(&input.panels, kept);
@@ -400,15 +404,16 @@ impl<F: Float> Gauge<'_, F> {
 
 impl<F: Float> Collect<F> for Gauge<'_, F> {
     fn map(&mut self, owner: Owner, delta: &Scaled<F>, input: &Scaled<F>, value: Option<usize>) {
-        let Buffers { near, samples, other, features, .. } = &mut *self.buffers;
+        let Buffers { near, far, value: kept, samples, features, .. } = &mut *self.buffers;
         let batch = delta.panels.batch();
-        let squares = delta.panels.squares(1.0, samples);
-        other.clear();
-        other.resize(batch, 1.0);
-        delta.panels.weighted(other, features);
+        let squares = delta.panels.squares_and_sums(samples, features);
         let bias = features.iter().map(|b| b * b).sum::<f64>();
-        let mut near = std::mem::take(near);
-        let input = input.near_one(&mut near);
+        let (near, mut other_near) = (std::mem::take(near), Scaled::default());
+        let input = match value == Some(*kept) {
+            true if *far => &near,
+            true => input,
+            false => input.near_one(&mut other_near),
+        };
         let [weight, each] = self.weight_gradient(owner, delta, input, value);
         if !(squares.is_finite() && weight.is_finite()) {
             self.columns.first_nonfinite.get_or_insert(owner.layer);

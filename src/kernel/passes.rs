@@ -3,7 +3,7 @@
 //! Sums are in `f64`, in an order fixed by the shapes.
 
 use super::panels::{Panel, Panels};
-use crate::simd::{self, Eight, Float, Set, Task, Vector, sum_of_eight, times_power_of_two};
+use crate::simd::{self, Eight, Float, Set, Task, Vector, Wide, sum_of_eight, times_power_of_two};
 
 /// The number of values that a pass takes at once: every row of a panel is a whole number of them.
 pub(super) const CHUNK: usize = 8;
@@ -14,14 +14,21 @@ pub(super) const MOST: usize = 32;
 impl<F: Float> Panels<F> {
     /// The largest magnitude, padding included; infinite or NaN where a value is.
     pub fn largest(&self) -> f64 {
-        simd::run(Largest(self.values()))
+        self.range()[1]
     }
 
-    /// `self = other * factor * slopes`, element by element; gives the largest magnitude of the products.
-    pub fn set_product(&mut self, other: &Self, slopes: &Self, factor: F) -> f64 {
+    /// The least magnitude that is not zero, or zero where all are, and the largest, padding included; the latter is
+    /// infinite or NaN where a value is.
+    pub fn range(&self) -> [f64; 2] {
+        simd::run(Range(self.values()))
+    }
+
+    /// `self = other * factor * slopes`, element by element, and zero where that is below `tiny`; gives the largest
+    /// magnitude of the products.
+    pub fn set_product(&mut self, other: &Self, slopes: &Self, factor: F, tiny: F) -> f64 {
         self.reshape(other.features(), other.batch());
         let values = self.values_mut();
-        simd::run(Multiply { values, other: other.values(), slopes: slopes.values(), factor })
+        simd::run(Multiply { values, other: other.values(), slopes: slopes.values(), factor, tiny })
     }
 
     /// `self = self * other`, element by element.
@@ -71,6 +78,21 @@ impl<F: Float> Panels<F> {
         sums.iter().sum()
     }
 
+    /// Write the sum of squares of each sample into `squares` and the sum of each feature into `sums`; gives the sum of
+    /// all squares.
+    pub fn squares_and_sums(&self, squares: &mut Vec<f64>, sums: &mut Vec<f64>) -> f64 {
+        squares.clear();
+        sums.clear();
+        sums.resize(self.features(), 0.0);
+        for panel in self.panels() {
+            let mut valid = [0.0; MOST];
+            valid[..panel.valid].fill(1.0);
+            let lanes = simd::run(SquaresAndSums { panel, valid: &valid, sums });
+            squares.extend(&lanes[..panel.valid]);
+        }
+        squares.iter().sum()
+    }
+
     /// Write the sum over samples of `value * weight` of each feature into `sums`; there is one weight a sample.
     pub fn weighted(&self, weights: &[f64], sums: &mut Vec<f64>) {
         sums.clear();
@@ -107,25 +129,34 @@ pub fn sum_of_squares<F: Float>(values: &[F], scale: f64) -> f64 {
     simd::run(SumOfSquares { values, scale })
 }
 
-struct Largest<'v, F>(&'v [F]);
+struct Range<'v, F>(&'v [F]);
 
-impl<F: Float> Task for Largest<'_, F> {
-    type Output = f64;
+impl<F: Float> Task for Range<'_, F> {
+    type Output = [f64; 2];
 
     #[inline(always)]
-    fn run<S: Set>(self) -> f64 {
-        // The bits of magnitudes are in the order of the magnitudes, infinity and NaN last.
-        let mut largest = [F::ZERO.magnitude_bits(); MOST];
-        for values in self.0.chunks_exact(MOST) {
+    fn run<S: Set>(self) -> [f64; 2] {
+        // The bits of magnitudes are in the order of the magnitudes, infinity and NaN last. One less, those of zero are
+        // the last of all.
+        let zero = F::ZERO.magnitude_bits();
+        let (mut largest, mut least) = ([zero; MOST], [F::before(zero); MOST]);
+        let chunks = self.0.chunks_exact(MOST);
+        let rest = chunks.remainder();
+        for values in chunks {
             for lane in 0..MOST {
-                largest[lane] = largest[lane].max(values[lane].magnitude_bits());
+                let bits = values[lane].magnitude_bits();
+                largest[lane] = largest[lane].max(bits);
+                least[lane] = least[lane].min(F::before(bits));
             }
         }
-        for value in self.0.chunks_exact(MOST).remainder() {
-            largest[0] = largest[0].max(value.magnitude_bits());
+        for value in rest {
+            let bits = value.magnitude_bits();
+            largest[0] = largest[0].max(bits);
+            least[0] = least[0].min(F::before(bits));
         }
-        let largest = largest.into_iter().fold(F::ZERO.magnitude_bits(), Ord::max);
-        F::of_magnitude_bits(largest).wide()
+        let largest = largest.into_iter().fold(zero, Ord::max);
+        let least = least.into_iter().fold(F::before(zero), Ord::min);
+        [F::of_magnitude_bits(F::behind(least)), F::of_magnitude_bits(largest)].map(Float::wide)
     }
 }
 
@@ -134,6 +165,7 @@ struct Multiply<'v, F> {
     other: &'v [F],
     slopes: &'v [F],
     factor: F,
+    tiny: F,
 }
 
 impl<F: Float> Task for Multiply<'_, F> {
@@ -141,10 +173,19 @@ impl<F: Float> Task for Multiply<'_, F> {
 
     #[inline(always)]
     fn run<S: Set>(self) -> f64 {
-        for ((value, &other), &slope) in self.values.iter_mut().zip(self.other).zip(self.slopes) {
-            *value = other * self.factor * slope;
+        let Self { values, other, slopes, factor, tiny } = self;
+        let mut largest = [F::ZERO.magnitude_bits(); CHUNK];
+        // Every row is a whole number of chunks.
+        let all = values.chunks_exact_mut(CHUNK).zip(other.chunks_exact(CHUNK)).zip(slopes.chunks_exact(CHUNK));
+        for ((values, other), slopes) in all {
+            for lane in 0..CHUNK {
+                let product = other[lane] * factor * slopes[lane];
+                largest[lane] = largest[lane].max(product.magnitude_bits());
+                // NaN is kept, for the comparison is false.
+                values[lane] = if product.abs() < tiny { F::ZERO } else { product };
+            }
         }
-        Largest(self.values).run::<S>()
+        F::of_magnitude_bits(largest.into_iter().fold(F::ZERO.magnitude_bits(), Ord::max)).wide()
     }
 }
 
@@ -260,6 +301,38 @@ impl<F: Float> Task for Squares<'_, F> {
             }
             all[..LANES].copy_from_slice(&sums);
         });
+        all
+    }
+}
+
+struct SquaresAndSums<'v, F> {
+    panel: Panel<&'v [F]>,
+    /// 1 for each lane that is a sample, 0 for the others.
+    valid: &'v [f64; MOST],
+    sums: &'v mut [f64],
+}
+
+impl<F: Float> Task for SquaresAndSums<'_, F> {
+    type Output = [f64; MOST];
+
+    #[inline(always)]
+    fn run<S: Set>(self) -> [f64; MOST] {
+        let (lanes, zero) = (self.panel.lanes, S::Double::splat(0.0));
+        let mut squares = [zero; MOST];
+        for (row, sum) in self.panel.values.chunks_exact(lanes).zip(self.sums) {
+            let mut parts: Eight<S> = [zero; 4];
+            for (i, lane) in (0..lanes).step_by(S::Double::LANES).enumerate() {
+                let value = F::load_wide::<S>(&row[lane..]);
+                squares[i] = squares[i].add(value.mul(value));
+                let part = i % (CHUNK / S::Double::LANES);
+                parts[part] = value.multiply_add(S::Double::load(&self.valid[lane..]), parts[part]);
+            }
+            *sum += sum_of_eight::<S>(parts);
+        }
+        let mut all = [0.0; MOST];
+        for (squares, all) in squares.into_iter().zip(all.chunks_exact_mut(S::Double::LANES)) {
+            squares.store(all);
+        }
         all
     }
 }

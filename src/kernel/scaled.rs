@@ -6,6 +6,10 @@ use crate::simd::{Float, exponent_of, times_power_of_two};
 /// The distance from 1, in powers of two, to which a forward signal may drift before it is rescaled.
 const FAR: i64 = 20;
 
+/// The distance to which a backward signal may drift: what is flushed is still below [`Float::TINY`] of its largest
+/// value.
+const FAR_BACK: i64 = 10;
+
 /// The exponent of a batch of zeros: below every other, so that adding one changes nothing.
 const OF_ZERO: i64 = i64::MIN / 8;
 
@@ -71,15 +75,21 @@ impl<F: Float> Scaled<F> {
         (largest.is_finite() && largest > 0.0).then(|| exponent_of(largest) + self.exponent)
     }
 
-    /// `self = other * slopes * factor`, rescaled, and flushed to zero where the result is below [`Float::TINY`]. The
-    /// factor is of the size of 1. `other` is brought to 1 on the way, so that slopes may take the whole range of the
-    /// type.
-    pub fn set_product(&mut self, other: &Self, slopes: &Panels<F>, factor: f64) -> bool {
+    /// `self = other * slopes`, rescaled where the largest magnitude is far from 1, and flushed to zero where the result
+    /// is below [`Float::TINY`] of that.
+    pub fn set_product(&mut self, other: &Self, slopes: &Panels<F>) -> bool {
+        self.exponent = other.exponent;
+        let largest = self.panels.set_product(&other.panels, slopes, F::of(1.0), tiny());
+        if near(largest) {
+            return true;
+        }
+        // `other` is brought to 1 on the way, so that slopes may take the whole range of the type.
         let size = other.magnitude().map_or(0, |magnitude| magnitude - other.exponent);
         // The inverse of a subnormal number lies outside the type: 2^126 brings it close enough to 1.
         let most = if F::WIDE { 1022 } else { 126 };
         let size = size.clamp(-most, most);
-        let largest = self.panels.set_product(&other.panels, slopes, F::of(times_power_of_two(factor, -size)));
+        let factor = F::of(times_power_of_two(1.0, -size));
+        let largest = self.panels.set_product(&other.panels, slopes, factor, F::ZERO);
         self.exponent = other.exponent + size;
         self.bring_to_one(largest, F::TINY)
     }
@@ -94,10 +104,14 @@ impl<F: Float> Scaled<F> {
         }
     }
 
-    /// Bring the largest magnitude into [1, 2) and flush what is then below [`Float::TINY`], as [`Self::set_product`]
-    /// does.
+    /// Rescale and flush as [`Self::set_product`] does.
     pub fn rescale_and_flush(&mut self) {
-        self.bring_to_one(self.panels.largest(), F::TINY);
+        let [least, largest] = self.panels.range();
+        if !near(largest) {
+            self.bring_to_one(largest, F::TINY);
+        } else if least < tiny::<F>().wide() {
+            self.panels.times_power_of_two(0, tiny());
+        }
     }
 
     /// Become the features of two batches, one after the other, aligned to the larger of the two.
@@ -117,6 +131,7 @@ impl<F: Float> Scaled<F> {
         }
     }
 
+    /// Bring the largest magnitude into [1, 2), unless a value is not finite, and flush what is then below a bound.
     fn bring_to_one(&mut self, largest: f64, tiny: F) -> bool {
         if !largest.is_finite() {
             return false;
@@ -178,6 +193,16 @@ impl<F: Float> Scaled<F> {
     }
 }
 
+/// Is a backward signal of this largest magnitude near 1? Zeros are not: smaller values may have been flushed.
+fn near(largest: f64) -> bool {
+    largest != 0.0 && largest.is_finite() && exponent_of(largest).abs() <= FAR_BACK
+}
+
+/// What is flushed of a signal that is near 1.
+fn tiny<F: Float>() -> F {
+    F::TINY * F::of(times_power_of_two(1.0, -FAR_BACK))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,12 +225,13 @@ mod tests {
     fn a_product_is_rescaled_exactly_and_flushed_far_below_its_largest_value() {
         let mut ones = scaled(&[1.0, 1.0]);
         let mut values = scaled(&[1.0]);
-        for (raw, exponent) in [([3.0_f32, 1e-40], 1), ([1e-42, 0.0], -140), ([3e38, 1.0], 127)] {
+        for (raw, exponent) in [([3.0_f32, 1e-40], 0), ([3000.0, 1e-33], 11), ([1e-42, 0.0], -140), ([3e38, 1.0], 127)]
+        {
             ones.panels.fill(1, 2, |_, _| 1.0);
             ones.exponent = 0;
             let mut slopes = Panels::default();
             slopes.fill(1, 2, |sample, _| raw[sample]);
-            assert!(values.set_product(&ones, &slopes, 1.0));
+            assert!(values.set_product(&ones, &slopes));
             assert_eq!(values.exponent, exponent, "{raw:?}");
             let rows = values.to_rows();
             assert_eq!(rows[0], f64::from(raw[0]));

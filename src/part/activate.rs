@@ -96,14 +96,14 @@ impl Activate {
         }
         match self.activation.shape() {
             Shape::Each => {
-                delta.set_product(dh, &kept.slopes, 1.0);
+                delta.set_product(dh, &kept.slopes);
             }
             Shape::Gated => {
                 spare.stack(dh, dh);
-                delta.set_product(spare, &kept.slopes, 1.0);
+                delta.set_product(spare, &kept.slopes);
             }
             Shape::Doubled => {
-                spare.set_product(dh, &kept.slopes, 1.0);
+                spare.set_product(dh, &kept.slopes);
                 let features = spare.panels.features() / 2;
                 delta.panels.take(&spare.panels, 0..features);
                 half.take(&spare.panels, features..2 * features);

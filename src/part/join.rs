@@ -140,14 +140,14 @@ impl Join {
             }
             (skip::Way::Gate, super::Kept::Join(kept)) => {
                 let [open, shut, slopes] = &kept.gate;
-                delta.set_product(dh, slopes, 1.0);
+                delta.set_product(dh, slopes);
                 collect.map(owner(self.learned), delta, x, Some(value));
                 numbers[self.learned].linear().weight.backward(&delta.panels, &mut spare.panels);
                 spare.exponent = delta.exponent;
-                delta.set_product(dh, shut, 1.0);
+                delta.set_product(dh, shut);
                 delta.scale_and_add(1.0, spare);
                 std::mem::swap(spare, delta);
-                delta.set_product(dh, open, 1.0);
+                delta.set_product(dh, open);
                 std::mem::swap(dh, delta);
             }
             (skip::Way::Concatenate, _) => {

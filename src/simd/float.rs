@@ -44,6 +44,10 @@ pub trait Float:
     fn magnitude_bits(self) -> Self::Bits;
     /// The number that has these bits.
     fn of_magnitude_bits(bits: Self::Bits) -> Self;
+    /// The bits before these; before none are all.
+    fn before(bits: Self::Bits) -> Self::Bits;
+    /// The bits behind these; behind all are none.
+    fn behind(bits: Self::Bits) -> Self::Bits;
     /// Neither infinite nor NaN.
     fn finite(self) -> bool;
     /// Fill from a block of a stream on, with numbers of a law; the second words are further random bits, for `f64`.
@@ -97,6 +101,16 @@ macro_rules! float {
             #[allow(clippy::inline_always)]
             fn of_magnitude_bits(bits: $bits) -> Self {
                 Self::from_bits(bits)
+            }
+            #[inline(always)]
+            #[allow(clippy::inline_always)]
+            fn before(bits: $bits) -> $bits {
+                bits.wrapping_sub(1)
+            }
+            #[inline(always)]
+            #[allow(clippy::inline_always)]
+            fn behind(bits: $bits) -> $bits {
+                bits.wrapping_add(1)
             }
             #[inline(always)]
             #[allow(clippy::inline_always)]
