@@ -112,8 +112,7 @@ impl Distribution {
             Self::Constant(value) => out.fill(F::of(value)),
             Self::Uniform(a, b) => in_parts(out, cancel, |start, part| stream.after(start).uniform(a, b, part))?,
             Self::Normal(mean, std) => {
-                in_parts(out, cancel, |start, part| stream.after(start).normal(part))?;
-                rescale(out, mean, std);
+                in_parts(out, cancel, |start, part| stream.after(start).normal_of(mean, std, part))?;
             }
             Self::TruncatedNormal { mean, std, low, high } => {
                 let law = Truncated::new(mean, std, low, high);

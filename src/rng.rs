@@ -77,7 +77,12 @@ impl Stream {
 
     /// Fill with standard normals, element by element in order.
     pub fn normal<F: Float>(self, out: &mut [F]) {
-        self.fill(Law::Normal, out);
+        self.normal_of(0.0, 1.0, out);
+    }
+
+    /// Fill with normals of a mean and a standard deviation, element by element in order.
+    pub fn normal_of<F: Float>(self, mean: f64, std: f64, out: &mut [F]) {
+        self.fill(Law::Normal(mean, std), out);
     }
 
     /// Fill with truncated normals, element by element in order.

@@ -14,7 +14,7 @@ pub(super) const MOST: usize = 32;
 impl<F: Float> Panels<F> {
     /// The largest magnitude, padding included; infinite or NaN where a value is.
     pub fn largest(&self) -> f64 {
-        self.range()[1]
+        simd::run(Largest(self.values()))
     }
 
     /// The least magnitude that is not zero, or zero where all are, and the largest, padding included; the latter is
@@ -129,6 +129,28 @@ pub fn sum_of_squares<F: Float>(values: &[F], scale: f64) -> f64 {
     simd::run(SumOfSquares { values, scale })
 }
 
+struct Largest<'v, F>(&'v [F]);
+
+impl<F: Float> Task for Largest<'_, F> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn run<S: Set>(self) -> f64 {
+        // The bits of magnitudes are in the order of the magnitudes, infinity and NaN last.
+        let mut largest = [F::ZERO.magnitude_bits(); MOST];
+        for values in self.0.chunks_exact(MOST) {
+            for lane in 0..MOST {
+                largest[lane] = largest[lane].max(values[lane].magnitude_bits());
+            }
+        }
+        for value in self.0.chunks_exact(MOST).remainder() {
+            largest[0] = largest[0].max(value.magnitude_bits());
+        }
+        let largest = largest.into_iter().fold(F::ZERO.magnitude_bits(), Ord::max);
+        F::of_magnitude_bits(largest).wide()
+    }
+}
+
 struct Range<'v, F>(&'v [F]);
 
 impl<F: Float> Task for Range<'_, F> {
@@ -136,8 +158,7 @@ impl<F: Float> Task for Range<'_, F> {
 
     #[inline(always)]
     fn run<S: Set>(self) -> [f64; 2] {
-        // The bits of magnitudes are in the order of the magnitudes, infinity and NaN last. One less, those of zero are
-        // the last of all.
+        // One less, the bits of zero are the last of all.
         let zero = F::ZERO.magnitude_bits();
         let (mut largest, mut least) = ([zero; MOST], [F::before(zero); MOST]);
         let chunks = self.0.chunks_exact(MOST);
@@ -174,18 +195,22 @@ impl<F: Float> Task for Multiply<'_, F> {
     #[inline(always)]
     fn run<S: Set>(self) -> f64 {
         let Self { values, other, slopes, factor, tiny } = self;
-        let mut largest = [F::ZERO.magnitude_bits(); CHUNK];
+        let (zero, tiny) = (F::ZERO.magnitude_bits(), tiny.magnitude_bits());
+        let mut largest = [zero; CHUNK];
         // Every row is a whole number of chunks.
         let all = values.chunks_exact_mut(CHUNK).zip(other.chunks_exact(CHUNK)).zip(slopes.chunks_exact(CHUNK));
         for ((values, other), slopes) in all {
+            let mut products = [F::ZERO; CHUNK];
             for lane in 0..CHUNK {
-                let product = other[lane] * factor * slopes[lane];
-                largest[lane] = largest[lane].max(product.magnitude_bits());
-                // NaN is kept, for the comparison is false.
-                values[lane] = if product.abs() < tiny { F::ZERO } else { product };
+                products[lane] = other[lane] * factor * slopes[lane];
+            }
+            for lane in 0..CHUNK {
+                let bits = products[lane].magnitude_bits();
+                largest[lane] = largest[lane].max(bits);
+                values[lane] = if bits < tiny { F::ZERO } else { products[lane] };
             }
         }
-        F::of_magnitude_bits(largest.into_iter().fold(F::ZERO.magnitude_bits(), Ord::max)).wide()
+        F::of_magnitude_bits(largest.into_iter().fold(zero, Ord::max)).wide()
     }
 }
 

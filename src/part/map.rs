@@ -172,6 +172,9 @@ impl<F: Float> UnitNormals<F> {
 
     /// Normals of a stream with this mean and standard deviation.
     fn scaled(&mut self, stream: Stream, mean: f64, std: f64, out: &mut [F], cancel: &Cancel) -> Result<()> {
+        if self.room == 0 && self.drawn.is_empty() {
+            return Distribution::Normal(mean, std).fill(stream, out.len(), 1, out, cancel);
+        }
         if let Some(kept) = self.drawn.get(&stream).filter(|kept| kept.len() >= out.len()) {
             // A longer draw begins with the shorter one.
             out.copy_from_slice(&kept[..out.len()]);
