@@ -48,9 +48,9 @@ const LONGEST: usize = 16;
 
 #[inline(always)]
 fn one_vector<S: Set, P: Formula, F: Float>(values: &Values, z: &[F], a: &mut [F], slope: &mut [F]) {
-    let (value, derivative) = P::both(Reals(F::load_wide::<S>(z)), values);
-    F::store_wide::<S>(value.0, a);
-    F::store_wide::<S>(derivative.0, slope);
+    let (value, derivative) = P::both(Reals::<_, F>::new(F::load_wide::<S>(z)), values);
+    F::store_wide::<S>(value.lanes(), a);
+    F::store_wide::<S>(derivative.lanes(), slope);
 }
 
 /// Outputs and slopes of a slice of pre-activations; all three of one length.

@@ -24,7 +24,7 @@ pub trait Float:
     const ZERO: Self;
     /// The number of elements in 128 bytes: two vectors of the widest instruction set.
     const LANES: usize;
-    /// Does a uniform of this type take 53 random bits (32 otherwise)?
+    /// Is this `f64`? Its uniforms take 53 random bits (32 otherwise), and its functions the longer polynomials.
     const WIDE: bool;
     /// The least magnitude that is kept in values whose largest is in [1, 2); smaller ones are flushed to zero.
     /// Products of two values then stay clear of the subnormal range, where arithmetic is up to a hundred times slower.

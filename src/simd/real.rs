@@ -4,8 +4,9 @@
 //! primitive.
 
 use super::smooth::{self, SIGN};
-use super::{Bits, Wide};
+use super::{Bits, Float, Wide};
 use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI, PI};
+use std::marker::PhantomData;
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
 /// A real number, or a vector of them. NaN stays NaN through every function.
@@ -103,82 +104,100 @@ impl Real for f64 {
     }
 }
 
-/// A vector as a [`Real`].
+/// A vector of `f64` as a [`Real`], computed as far as elements of type `F` can tell: to their last bit for `f64`, to
+/// 2^-33 for `f32`, which rounds at 2^-24.
 #[derive(Clone, Copy)]
-pub struct Reals<V>(pub V);
+pub struct Reals<V, F> {
+    lanes: V,
+    element: PhantomData<F>,
+}
 
-impl<V: Wide> Real for Reals<V> {
+impl<V, F> Reals<V, F> {
+    /// These lanes.
+    #[inline(always)]
+    pub fn new(lanes: V) -> Self {
+        Self { lanes, element: PhantomData }
+    }
+
+    /// The lanes.
+    #[inline(always)]
+    pub fn lanes(self) -> V {
+        self.lanes
+    }
+}
+
+impl<V: Wide, F: Float> Real for Reals<V, F> {
     #[inline(always)]
     fn of(value: f64) -> Self {
-        Self(V::splat(value))
+        Self::new(V::splat(value))
     }
     #[inline(always)]
     fn abs(self) -> Self {
-        Self(smooth::magnitude(self.0))
+        Self::new(smooth::magnitude(self.lanes))
     }
     #[inline(always)]
     fn with_sign_of(self, other: Self) -> Self {
-        let sign = other.0.to_bits().and(V::Bits::splat(SIGN));
-        Self(V::from_bits(self.abs().0.to_bits().or(sign)))
+        let sign = other.lanes.to_bits().and(V::Bits::splat(SIGN));
+        Self::new(V::from_bits(self.abs().lanes.to_bits().or(sign)))
     }
     #[inline(always)]
     fn at_least(self, bound: f64) -> Self {
-        Self(self.0.max(V::splat(bound)))
+        Self::new(self.lanes.max(V::splat(bound)))
     }
     #[inline(always)]
     fn at_most(self, bound: f64) -> Self {
-        Self(self.0.min(V::splat(bound)))
+        Self::new(self.lanes.min(V::splat(bound)))
     }
     #[inline(always)]
     fn sqrt(self) -> Self {
-        Self(self.0.sqrt())
+        Self::new(self.lanes.sqrt())
     }
     #[inline(always)]
     fn above(self, bound: f64, yes: Self, no: Self) -> Self {
-        Self(self.0.above(V::splat(bound), yes.0, no.0))
+        Self::new(self.lanes.above(V::splat(bound), yes.lanes, no.lanes))
     }
     #[inline(always)]
     fn decay(self) -> (Self, Self) {
-        let (e, less_one) = smooth::decay(self.0);
-        (Self(e), Self(less_one))
+        let (e, less_one) = smooth::decay::<F, V>(self.lanes);
+        (Self::new(e), Self::new(less_one))
     }
     #[inline(always)]
     fn log1p(self) -> Self {
-        Self(smooth::log1p(self.0))
+        Self::new(smooth::log1p::<F, V>(self.lanes))
     }
     #[inline(always)]
     fn normal(self) -> (Self, Self) {
-        let (below, density) = smooth::normal(self.0);
-        (Self(below), Self(density))
+        let (below, density) = smooth::normal::<F, V>(self.lanes);
+        (Self::new(below), Self::new(density))
     }
     #[inline(always)]
     fn erf(self) -> (Self, Self) {
-        let (value, slope) = smooth::erf(self.0);
-        (Self(value), Self(slope))
+        let (value, slope) = smooth::erf::<F, V>(self.lanes);
+        (Self::new(value), Self::new(slope))
     }
     #[inline(always)]
     fn atan(self) -> Self {
-        Self(smooth::atan(self.0))
+        Self::new(smooth::atan::<F, V>(self.lanes))
     }
     #[inline(always)]
     fn sin_cos(self) -> (Self, Self) {
-        let (sine, cosine) = smooth::sin_cos(self.0);
-        (Self(sine), Self(cosine))
+        let (sine, cosine) = smooth::sin_cos::<F, V>(self.lanes);
+        (Self::new(sine), Self::new(cosine))
     }
     #[inline(always)]
     fn tanh_gap(self) -> Self {
-        Self(smooth::tanh_gap(self.0))
+        Self::new(smooth::tanh_gap::<F, V>(self.lanes))
     }
 }
 
 macro_rules! operator {
     ($($trait:ident $method:ident),*) => { $(
-        impl<V: Wide> $trait for Reals<V> {
+        impl<V: Wide, F: Float> $trait for Reals<V, F> {
             type Output = Self;
 
             #[inline(always)]
             fn $method(self, other: Self) -> Self {
-                Self(self.0.$method(other.0))
+                Self::new(self.lanes.$method(other.lanes))
             }
         }
     )* };
@@ -186,7 +205,7 @@ macro_rules! operator {
 
 operator!(Add add, Sub sub, Mul mul, Div div);
 
-impl<V: Wide> Add<f64> for Reals<V> {
+impl<V: Wide, F: Float> Add<f64> for Reals<V, F> {
     type Output = Self;
 
     #[inline(always)]
@@ -195,7 +214,7 @@ impl<V: Wide> Add<f64> for Reals<V> {
     }
 }
 
-impl<V: Wide> Mul<f64> for Reals<V> {
+impl<V: Wide, F: Float> Mul<f64> for Reals<V, F> {
     type Output = Self;
 
     #[inline(always)]
@@ -204,11 +223,11 @@ impl<V: Wide> Mul<f64> for Reals<V> {
     }
 }
 
-impl<V: Wide> Neg for Reals<V> {
+impl<V: Wide, F: Float> Neg for Reals<V, F> {
     type Output = Self;
 
     #[inline(always)]
     fn neg(self) -> Self {
-        Self(V::from_bits(self.0.to_bits().xor(V::Bits::splat(SIGN))))
+        Self::new(V::from_bits(self.lanes.to_bits().xor(V::Bits::splat(SIGN))))
     }
 }
