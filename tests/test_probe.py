@@ -594,9 +594,13 @@ def test_a_forked_child_can_measure_too() -> None:
     code = """
     import multiprocessing, vgcore as vg
     spec = vg.MLP(depth=20, width=64)
+    net = spec.init(seed=0)
+    x = c = [[(i * j) % 7 - 3.0 for i in range(64)] for j in range(70)]
     def measure(_):
         p = vg.probe(spec, seeds=16)
-        return p.log10_wgrad_norm.tobytes() + p.log10_z_rms.tobytes()
+        # The parent's parked helpers and workspaces are not the child's.
+        g = net.backward(x, c, threads=2)
+        return p.log10_wgrad_norm.tobytes() + p.log10_z_rms.tobytes() + g.weights[0].tobytes()
     mine = measure(0)
     with multiprocessing.get_context("fork").Pool(2) as pool:
         theirs = pool.map_async(measure, range(4)).get(timeout=400)
@@ -604,6 +608,16 @@ def test_a_forked_child_can_measure_too() -> None:
     """
     done = run(code, PYTHONWARNINGS="ignore")
     assert done.stdout == "True\n", done.stderr
+
+
+def test_buffers_of_earlier_calls_are_freed_on_request_and_change_nothing() -> None:
+    net = vg.MLP(depth=12, width=200).init(seed=0)
+    x = np.random.default_rng(0).standard_normal((40, 200))
+    first = net.backward(x, x).weights
+    assert vg.release_memory() > 1_000_000
+    assert vg.release_memory() == 0
+    for again in (net.backward(x, x).weights, net.backward(x, x).weights):
+        assert all(np.array_equal(a, b) for a, b in zip(again, first, strict=True))
 
 
 # What is refused

@@ -18,6 +18,7 @@ pub(super) struct Segment<'v, F> {
 
 impl<F> Segment<'_, F> {
     /// The segment behind so many rows.
+    #[inline(always)]
     pub fn after(self, row: usize) -> Self {
         Self { values: &self.values[row * self.row..], ..self }
     }
@@ -113,7 +114,7 @@ impl<F: Float> Product<'_, F> {
         }
     }
 
-    #[allow(unsafe_code)]
+    #[allow(unsafe_code, clippy::needless_range_loop)] // As in `accumulate`.
     #[inline(always)]
     fn tile<S: Set, const ROWS: usize, const VECTORS: usize>(&mut self, row: usize, column: usize) {
         let lanes = Lanes::<F, S>::LANES;
@@ -123,12 +124,12 @@ impl<F: Float> Product<'_, F> {
         match self.start {
             Start::Zero => {}
             Start::Bias(bias) => {
-                for (sums, &bias) in sums.iter_mut().zip(&bias[row..]) {
-                    *sums = [Lanes::<F, S>::splat(bias); VECTORS];
+                for r in 0..ROWS {
+                    sums[r] = [Lanes::<F, S>::splat(bias[row + r]); VECTORS];
                 }
             }
             Start::Output => {
-                for (r, sums) in sums.iter_mut().enumerate() {
+                for r in 0..ROWS {
                     let out = &self.out[(row + r) * self.out_step + column..][..valid];
                     // SAFETY: of `Start::Output`, an earlier product has written these.
                     let out = unsafe { &*(std::ptr::from_ref(out) as *const [F]) };
@@ -137,8 +138,8 @@ impl<F: Float> Product<'_, F> {
                         edge[..valid].copy_from_slice(out);
                     }
                     let out = if whole { out } else { &edge };
-                    for (v, sum) in sums.iter_mut().enumerate() {
-                        *sum = Lanes::<F, S>::load(&out[v * lanes..]);
+                    for v in 0..VECTORS {
+                        sums[r][v] = Lanes::<F, S>::load(&out[v * lanes..]);
                     }
                 }
             }
@@ -149,16 +150,16 @@ impl<F: Float> Product<'_, F> {
             accumulate::<F, S, ROWS, VECTORS>(&mut sums, segment, &self.right[from..], self.right_step);
             from += segment.inner * self.right_step;
         }
-        for (r, sums) in sums.into_iter().enumerate() {
+        for r in 0..ROWS {
             let out = &mut self.out[(row + r) * self.out_step + column..];
             if whole {
-                for (v, sum) in sums.into_iter().enumerate() {
-                    sum.write(&mut out[v * lanes..]);
+                for v in 0..VECTORS {
+                    sums[r][v].write(&mut out[v * lanes..]);
                 }
             } else {
                 let mut edge = [F::ZERO; MOST];
-                for (v, sum) in sums.into_iter().enumerate() {
-                    sum.store(&mut edge[v * lanes..]);
+                for v in 0..VECTORS {
+                    sums[r][v].store(&mut edge[v * lanes..]);
                 }
                 for (out, value) in out.iter_mut().zip(&edge[..valid]) {
                     out.write(*value);
@@ -172,7 +173,7 @@ impl<F: Float> Product<'_, F> {
 const MOST: usize = 32;
 
 /// `sums[r] += left(r, k) right(k)` for every `k` of a segment.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, clippy::needless_range_loop)] // The reason stands beside the loops.
 #[inline(always)]
 fn accumulate<F: Float, S: Set, const ROWS: usize, const VECTORS: usize>(
     sums: &mut [[Lanes<F, S>; VECTORS]; ROWS],
@@ -198,14 +199,16 @@ fn accumulate<F: Float, S: Set, const ROWS: usize, const VECTORS: usize>(
         // SAFETY: `k < inner`, and the end of the last `k` was checked against the length above.
         let values = unsafe { right.get_unchecked(k * right_step..k * right_step + width) };
         let mut vectors = [Lanes::<F, S>::splat(F::ZERO); VECTORS];
-        for (v, vector) in vectors.iter_mut().enumerate() {
-            *vector = Lanes::<F, S>::load(&values[v * Lanes::<F, S>::LANES..]);
+        // Indices, not `zip`: it is made by a function that is a call wherever a build does not optimise across units,
+        // and two calls for each multiply-add made such builds twenty times slower.
+        for v in 0..VECTORS {
+            vectors[v] = Lanes::<F, S>::load(&values[v * Lanes::<F, S>::LANES..]);
         }
-        for (r, sums) in local.iter_mut().enumerate() {
+        for r in 0..ROWS {
             // SAFETY: `r < ROWS` and `k < inner`, and the largest such index was checked above.
             let weight = Lanes::<F, S>::splat(unsafe { *left.values.get_unchecked(r * left.row + k * left.step) });
-            for (sum, vector) in sums.iter_mut().zip(&vectors) {
-                *sum = weight.multiply_add(*vector, *sum);
+            for v in 0..VECTORS {
+                local[r][v] = weight.multiply_add(vectors[v], local[r][v]);
             }
         }
     }

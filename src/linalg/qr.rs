@@ -246,6 +246,7 @@ impl Task for Reflect<'_> {
 }
 
 /// `H_1 ... H_k = I - V T V^T`: `T` grows by the column `(-T V^T v, 1)`, for the reflectors `before` and the next, `v`.
+#[allow(clippy::needless_range_loop)] // As in the inner loop of products: `zip` is a call in some builds.
 #[inline(always)]
 pub(super) fn grow<S: Set>(factor: &mut [f64], before: &[f64], v: &[f64], stride: usize, start: usize) {
     let k = before.len() / stride;
@@ -253,12 +254,13 @@ pub(super) fn grow<S: Set>(factor: &mut [f64], before: &[f64], v: &[f64], stride
     let mut sums = [S::Double::splat(0.0); BLOCK / SHORTEST];
     for (v_i, known) in before.chunks_exact(stride).zip(known.chunks_exact(BLOCK)) {
         let [share] = dots::<S, 1>(v, v_i, stride, start);
-        for (known, sum) in known.chunks_exact(S::Double::LANES).zip(&mut sums) {
-            *sum = S::Double::splat(-share).multiply_add(S::Double::load(known), *sum);
+        for i in 0..BLOCK / S::Double::LANES {
+            let known = S::Double::load(&known[i * S::Double::LANES..]);
+            sums[i] = S::Double::splat(-share).multiply_add(known, sums[i]);
         }
     }
-    for (column, sum) in column.chunks_exact_mut(S::Double::LANES).zip(sums).take(BLOCK / S::Double::LANES) {
-        sum.store(column);
+    for i in 0..BLOCK / S::Double::LANES {
+        sums[i].store(&mut column[i * S::Double::LANES..]);
     }
     column[k] = 1.0;
 }
@@ -331,12 +333,13 @@ pub(super) fn reflect_all<S: Set>(v: &[f64], columns: &mut [f64], stride: usize,
 #[inline(always)]
 fn reflect<S: Set, const N: usize>(v: &[f64], columns: &mut [f64], stride: usize, start: usize) {
     let shares = dots::<S, N>(v, columns, stride, start);
-    for (column, share) in columns.chunks_exact_mut(stride).zip(shares) {
-        add::<S>(-share, v, &mut column[start..]);
+    for (n, column) in columns.chunks_exact_mut(stride).enumerate() {
+        add::<S>(-shares[n], v, &mut column[start..]);
     }
 }
 
 /// Scalar products of `v` with `N` columns, each of `SUMS` partial sums.
+#[allow(clippy::needless_range_loop)] // As in the inner loop of products: `zip` is a call in some builds.
 #[inline(always)]
 pub(super) fn dots<S: Set, const N: usize>(v: &[f64], columns: &[f64], stride: usize, start: usize) -> [f64; N] {
     // Arrays of known length and slices of one length: no check is left in the loop.
@@ -349,10 +352,11 @@ pub(super) fn dots<S: Set, const N: usize>(v: &[f64], columns: &[f64], stride: u
     // As many vectors of the shortest kind as make `SUMS`; longer ones need fewer.
     let mut sums = [[S::Double::splat(0.0); SUMS / SHORTEST]; N];
     for (i, v) in v.iter().enumerate() {
-        for (other, sums) in others.iter().zip(&mut sums) {
-            for (part, sum) in sums.iter_mut().enumerate().take(SUMS / S::Double::LANES) {
+        for n in 0..N {
+            for part in 0..SUMS / S::Double::LANES {
                 let at = part * S::Double::LANES;
-                *sum = S::Double::load(&v[at..]).multiply_add(S::Double::load(&other[i][at..]), *sum);
+                sums[n][part] =
+                    S::Double::load(&v[at..]).multiply_add(S::Double::load(&others[n][i][at..]), sums[n][part]);
             }
         }
     }

@@ -14,7 +14,7 @@ mod theory;
 use crate::error::Error;
 use crate::expectation::Moments;
 use crate::stats::COLUMNS;
-use crate::{rng, simd, threads};
+use crate::{memory, rng, simd, threads};
 use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -43,6 +43,12 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(info)
 }
 
+/// Free the buffers that calls have left for the next ones; gives the bytes that they took, by estimate.
+#[pyfunction]
+fn release_memory() -> u128 {
+    memory::release_workspaces()
+}
+
 /// The name tables and the version.
 fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
@@ -62,8 +68,6 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::build_info;
-    #[pymodule_export]
     use super::kinds::{activation_outputs, custom_activation, kinks, loss_facts, loss_gradient, resolve};
     #[pymodule_export]
     use super::net::{Net, jacobian};
@@ -75,6 +79,8 @@ mod _core {
     use super::spec::Checked;
     #[pymodule_export]
     use super::theory::{activate, batch_moments, calculate_gain, critical_point, hermite, moments, pair_moments};
+    #[pymodule_export]
+    use super::{build_info, release_memory};
 
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {
