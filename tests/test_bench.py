@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -111,10 +112,14 @@ def test_an_interrupt_ends_a_run_of_all_rivals_without_a_crash() -> None:
     with subprocess.Popen([*command, *arguments], stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "a turn\n"
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=500)
+        # More than one: an interrupt within a callback of a library is written to stderr and goes no further.
+        for patience in (60, 60, 300):
+            process.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                _, err = process.communicate(timeout=patience)
+                break
     assert process.returncode == commands.INTERRUPTED, err
-    assert "Traceback" not in err
+    assert "Traceback" not in err.partition("Exception ignored")[0]
 
 
 @pytest.mark.parametrize(

@@ -492,9 +492,10 @@ def test_every_instruction_set_gives_the_same_numbers_but_for_rounding(isa: str)
     if "scalar" not in (isa, best):
         assert got == expected  # every set that fuses a multiply-add gives the same bits
     for a, b in zip(got, expected, strict=True):
-        # A relative 1e-5 of the linear columns: 8 layers of sums of 48 float32 terms in another order.
+        # A relative 1e-5 of the linear columns: 8 layers of sums of 48 float32 terms in another order. A layer that
+        # cubes its signal (tanhshrink) triples the logarithm and the relative rounding alike.
         for name in LOGS:
-            np.testing.assert_allclose(a[name], b[name], rtol=0, atol=1e-5 / math.log(10))
+            np.testing.assert_allclose(a[name], b[name], rtol=1e-6, atol=1e-5 / math.log(10))
         for name in ("correlation", "effective_rank"):
             np.testing.assert_allclose(a[name], b[name], rtol=1e-5, atol=1e-5)
         # A z on the threshold may fall to either side: one of 128 x 48.

@@ -284,9 +284,9 @@ def test_only_the_boundary_knows_python() -> None:
     assert found == {"py"}
 
 
-def test_threads_start_in_one_place_and_at_the_boundary() -> None:
+def test_threads_start_in_one_place() -> None:
     found = {module_of(ROOT / "src" / name) for name in files_with(r"\bthread::(Builder|spawn|scope)\b")}
-    assert found == {"threads", "py"}
+    assert found == {"threads"}
 
 
 def test_unsafe_code_stays_in_the_kernels() -> None:

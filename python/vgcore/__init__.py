@@ -1,7 +1,17 @@
 """Vanishing and exploding gradients in deep MLPs: shown, measured, explained, on a laptop CPU, in milliseconds."""
 
 from vgcore import data, plot, reference, testing, theory
-from vgcore._core import ACTIVATIONS, INITS, LOSSES, NORMS, SKIPS, WEIGHT_TRANSFORMS, __version__, build_info, release_memory
+from vgcore._core import (
+    ACTIVATIONS,
+    INITS,
+    LOSSES,
+    NORMS,
+    SKIPS,
+    WEIGHT_TRANSFORMS,
+    __version__,
+    build_info,
+    release_memory,
+)
 from vgcore.cure.search import Advice, Advised, advise
 from vgcore.judge.depth_limit import DepthLimit
 from vgcore.judge.diagnose import diagnose

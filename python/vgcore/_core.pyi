@@ -23,7 +23,6 @@ __all__ = [
     "activation_outputs",
     "batch_moments",
     "build_info",
-    "release_memory",
     "calculate_gain",
     "cotangent",
     "critical_point",
@@ -38,6 +37,7 @@ __all__ = [
     "pair_moments",
     "plan",
     "probe",
+    "release_memory",
     "resolve",
     "samples",
 ]
