@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import itertools
 import json
 import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -62,6 +64,19 @@ def test_a_rival_that_computes_something_else_is_refused(job: str, words: str, m
 def test_a_net_too_large_to_stay_clear_of_kinks_may_differ_a_little_more() -> None:
     assert bench.Given(64, 32, 64).tolerance == 1e-4
     assert bench.Given(256, 64, 300).tolerance > 1e-4
+
+
+def test_a_turn_waits_until_the_threads_of_the_rival_before_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = iter([0.0, 0.01, 0.01, 0.012, 0.012, 0.0121])  # processor time before and after each of three slices
+    monkeypatch.setattr(time, "process_time", lambda: next(used))
+    bench.Program("probe", lambda _: None).turn(1)
+    assert list(used) == []
+
+
+def test_a_process_that_is_never_idle_is_measured_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    used = itertools.count()
+    monkeypatch.setattr(time, "process_time", lambda: next(used))
+    assert bench.Program("probe", lambda _: None).turn(1) > 0
 
 
 def test_the_shell_compares_with_numpy_alone_and_says_who_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

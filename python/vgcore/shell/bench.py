@@ -3,8 +3,9 @@
 The net is vgcore's default: ReLU, He normal weights, float32, no readout, every layer as wide as the input. Its biases
 are zero, and the rivals leave them out. torch and JAX take part where they are installed. Before a figure is taken, all
 must compute the same: the explicit gradients of one net of that shape, and the mean log norm that probes find.
-In every round each rival has one turn: a pause, an untimed call (unless it is long), then timed calls. Where a rival
-has a choice (threads of torch, form of a JAX program), all are tried and the fastest is kept, for each job and shape.
+In every round each rival has one turn: a wait until the process is idle, an untimed call (unless it is long), then
+timed calls. Where a rival has a choice (threads of torch, form of a JAX program), all are tried and the fastest is
+kept, for each job and shape.
 First calls, in which JAX compiles, are never timed; how long they took is on record.
 """
 
@@ -116,7 +117,7 @@ class Program:
 
     def turn(self, depth: int) -> float:
         """Microseconds per layer of one net."""
-        time.sleep(0.03)  # threads of the rival before may spin for so long
+        _wait_for_silence()
         if self.seconds < 0.1:
             self.run(next(SEEDS))
         start, calls, passed = time.perf_counter(), 0, 0.0
@@ -125,6 +126,20 @@ class Program:
             calls, passed = calls + 1, time.perf_counter() - start
         self.seconds = passed / calls
         return round(1e6 * self.seconds / (self.nets * depth), 3)
+
+
+def _wait_for_silence() -> None:
+    """Return when no thread of this process works, or after 2 s.
+
+    Threads of the rival before may go on: those of OpenBLAS spin for 0.1 s and more after their last product, on a core
+    that the next rival needs.
+    """
+    deadline = time.perf_counter() + 2
+    while time.perf_counter() < deadline:
+        used = time.process_time()
+        time.sleep(0.01)
+        if time.process_time() - used < 0.001:
+            return
 
 
 # The rivals. What a docstring says is printed beside the figures.
