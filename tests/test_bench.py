@@ -49,8 +49,27 @@ def test_every_installed_rival_finds_the_same_and_has_a_row_for_every_job() -> N
     for row in (row for rows in found for row in rows):
         assert row["shape"] == list(TINY)
         assert len(row["us_per_layer"]) == 2
-        assert min(row["us_per_layer"]) <= row["median"] <= max(row["us_per_layer"])
-        assert row["ratio"] == row["median"] / found[list(bench.JOBS).index(row["job"])][0]["median"]
+        assert min(row["us_per_layer"]) == row["min"] <= row["median"] <= max(row["us_per_layer"])
+        ours = found[list(bench.JOBS).index(row["job"])][0]
+        assert row["ratio"] == row["median"] / ours["median"]
+        assert row["ratio_min"] == row["min"] / ours["min"]
+
+
+def test_a_rival_with_a_choice_says_what_each_setting_took(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "torch", "jax")
+
+    def choice(given: bench.Given) -> list[bench.Program]:
+        quick, slow = bench.numpy(given), bench.numpy(given)
+        for program in slow:
+            program.setting, program.nets = "slow", 1e-6  # type: ignore[assignment]
+        return slow + quick
+
+    monkeypatch.setitem(bench.RIVALS, "NumPy", choice)
+    for rows in bench.compare([TINY], rounds=1):
+        (row,) = [row for row in rows if row["rival"] == "NumPy"]
+        assert row["setting"] == "" == min(row["tried"], key=row["tried"].__getitem__)
+        assert {*row["tried"]} == {"", "slow"}
+        assert rows[0]["tried"] == {}
 
 
 @pytest.mark.parametrize(("job", "words"), [("probe", "mean log norm"), ("gradients", "gradients are not vgcore's")])
@@ -86,7 +105,7 @@ def test_the_shell_compares_with_numpy_alone_and_says_who_is_missing(monkeypatch
     for words in ("torch is not installed", "JAX is not installed", "NumPy 2" if np.__version__[0] == "2" else "NumPy"):
         assert words in done.output
     lines = [line.split() for line in done.output.splitlines() if line.split()[:3] == ["8", "4", "3"]]
-    assert len(lines) == len(bench.JOBS)
+    assert [line[3] for line in lines] == ["vgcore", "one", "NumPy", "vgcore", "NumPy"]  # one net probes only
     assert "JAX:" not in done.output
 
 

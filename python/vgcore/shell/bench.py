@@ -103,6 +103,7 @@ class Program:
         setting: What this way is, where there are several.
         nets: Nets a call.
         first_call: Seconds.
+        tried: Microseconds per layer of one net of every setting there is, if this one was chosen of several.
         turns: Microseconds per layer of one net, one a round.
         seconds: Duration of a call, in the last turn.
     """
@@ -112,6 +113,7 @@ class Program:
     setting: str = ""
     nets: int = 1
     first_call: float = math.inf
+    tried: dict[str, float] = field(default_factory=dict)
     turns: list[float] = field(default_factory=list)
     seconds: float = 0
 
@@ -298,8 +300,8 @@ def compare(shapes: Sequence[Shape], *, rounds: int = 5) -> Iterator[list[Row]]:
 
     Yields:
         For a job and a shape, a row for each rival, vgcore first: `job`, `shape`, `rival`, `setting`, `us_per_layer`
-        (one a round, of one net), `median` (of these), `ratio` (of medians, to vgcore; above 1, vgcore is faster) and
-        `first_call_s`.
+        (one a round, of one net), `median` and `min` (of these), `ratio` and `ratio_min` (of medians and of minima, to
+        vgcore; above 1, vgcore is faster), `tried` (what its settings took before one was chosen) and `first_call_s`.
 
     Raises:
         ValueError: If a rival does not compute what vgcore does, or for fewer rounds than 1.
@@ -315,7 +317,7 @@ def compare(shapes: Sequence[Shape], *, rounds: int = 5) -> Iterator[list[Row]]:
     _check_probes(rivals)
     for job, sizes in itertools.product(JOBS, shapes):
         programs = _measure(job, sizes, rivals, rounds)
-        ours = statistics.median(programs["vgcore"].turns)
+        ours = programs["vgcore"].turns
         yield [
             {
                 "job": job,
@@ -324,7 +326,10 @@ def compare(shapes: Sequence[Shape], *, rounds: int = 5) -> Iterator[list[Row]]:
                 "setting": program.setting,
                 "us_per_layer": program.turns,
                 "median": (median := statistics.median(program.turns)),
-                "ratio": median / ours,
+                "min": min(program.turns),
+                "ratio": median / statistics.median(ours),
+                "ratio_min": min(program.turns) / min(ours),
+                "tried": program.tried,
                 "first_call_s": program.first_call,
             }
             for name, program in programs.items()
@@ -349,7 +354,9 @@ def _measure(job: str, sizes: Shape, rivals: list[str], rounds: int) -> dict[str
                     if a.shape != b.shape or not np.linalg.norm(a - b) < given.tolerance * np.linalg.norm(b):
                         raise ValueError(f"{name} {program.setting}, {sizes}: its gradients are not vgcore's")
         if len(programs) > 1:
-            programs.sort(key=lambda program: min(program.turn(depth), program.turn(depth)))
+            tried = {program.setting: min(program.turn(depth), program.turn(depth)) for program in programs}
+            programs.sort(key=lambda program: tried[program.setting])
+            programs[0].tried = tried
         chosen |= {name: programs[0]} if programs else {}
     for program in rounds * list(chosen.values()):
         program.turns.append(program.turn(depth))

@@ -32,8 +32,8 @@ THEORY = """\
 x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. Theory is of infinitely wide nets
 and of their root mean square: in narrow and deep nets typical gradients are smaller than that."""
 COMPARED = """\
-Microseconds a layer of one net, median over rounds; in brackets as a multiple of vgcore's: above 1, vgcore is faster.
-spread: slowest round over fastest, of the rival where it is worst; far above 1, the machine was busy otherwise.
+Microseconds a layer of one net, median and minimum over rounds; ratio: to vgcore's, above 1, vgcore is faster.
+spread: slowest round over fastest; far above 1, the machine was busy otherwise.
 """
 ALWAYS = ("depth", "width", "activation", "init")  # fields that are named also where they are the default
 # Columns that only some nets have.
@@ -166,12 +166,15 @@ def show_comparisons(done: list[list[bench.Row]], record: dict[str, Any]) -> Non
             continue
         console.print(f"\n{job}: {text}")
         lines = Table(box=box.SIMPLE_HEAD)
-        for name in ("width", "batch", "depth", *(row["rival"] for row in parts[0]), "spread"):
-            lines.add_column(name, justify="right", no_wrap=True)
+        for name in ("width", "batch", "depth", "rival", "setting", "median", "ratio", "min", "ratio", "spread"):
+            lines.add_column(name, justify="left" if name in {"rival", "setting"} else "right", no_wrap=True)
         for rows in parts:
-            times = [f"{row['median']:.1f} ({row['ratio']:.2f}x)" for row in rows]
-            spread = max(max(row["us_per_layer"]) / min(row["us_per_layer"]) for row in rows)
-            lines.add_row(*map(str, rows[0]["shape"]), f"{rows[0]['median']:.1f}", *times[1:], f"{spread:.1f}")
+            for row in rows:
+                times = [f"{row[time]:.1f}" for time in ("median", "min")]
+                ratios = [f"{row[ratio]:.2f}x" for ratio in ("ratio", "ratio_min")]
+                figures = times[0], ratios[0], times[1], ratios[1], f"{max(row['us_per_layer']) / row['min']:.1f}"
+                lines.add_row(*map(str, row["shape"]), row["rival"], row["setting"], *figures)
+            lines.add_section()
         console.print(lines)
     console.print(COMPARED)
     for name, does in record["rivals"].items():
