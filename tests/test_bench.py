@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -41,11 +42,13 @@ def scaled(rival: Callable[[bench.Given], list[bench.Program]], job: str) -> Cal
     return wrong
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # torch's own, where it is installed
 def test_every_installed_rival_finds_the_same_and_has_a_row_for_every_job() -> None:
-    found = list(bench.compare([TINY], rounds=2))  # an error if gradients differ
+    found = list(bench.compare([TINY], rounds=2, every=True))  # an error if gradients differ
     assert [rows[0]["job"] for rows in found] == list(bench.JOBS)
-    assert [row["rival"] for row in found[0]] == bench.installed()
-    assert [row["rival"] for row in found[1]] == [name for name in bench.installed() if name != "one net"]
+    assert [row["rival"] for row in found[0]] == bench.installed(every=True)
+    probes_only = {"one net", "torch stacked", "JAX vmap"}
+    assert [row["rival"] for row in found[1]] == [row["rival"] for row in found[0] if row["rival"] not in probes_only]
     for row in (row for rows in found for row in rows):
         assert row["shape"] == list(TINY)
         assert len(row["us_per_layer"]) == 2
@@ -53,6 +56,24 @@ def test_every_installed_rival_finds_the_same_and_has_a_row_for_every_job() -> N
         ours = found[list(bench.JOBS).index(row["job"])][0]
         assert row["ratio"] == row["median"] / ours["median"]
         assert row["ratio_min"] == row["min"] / ours["min"]
+
+
+def test_a_rival_that_takes_minutes_takes_part_only_where_every_one_is_asked_for() -> None:
+    quick, every = bench.installed(), bench.installed(every=True)
+    assert quick == [name for name in every if name not in bench.SLOW]
+    assert {*every} - {*quick} <= {*bench.SLOW}
+
+
+def test_torch_that_cannot_compile_takes_no_part_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("no C++ compiler was found\nand more words")
+
+    fake = SimpleNamespace(compile=fail, ones=np.ones)
+    monkeypatch.setattr(bench, "import_module", lambda _: fake)
+    bench._why_torch_cannot_compile.cache_clear()
+    with pytest.warns(UserWarning, match=r"torch\.compile takes no part.*: no C\+\+ compiler was found$"):
+        assert bench.torch_compile(bench.Given(*TINY)) == []
+    bench._why_torch_cannot_compile.cache_clear()  # what it says of the real one is asked anew
 
 
 def test_a_rival_with_a_choice_says_what_each_setting_took(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,12 +1,13 @@
 """Two jobs, the same in vgcore, torch, JAX and NumPy, taking turns in one process: what `vgcore bench` prints.
 
 The net is vgcore's default: ReLU, He normal weights, float32, no readout, every layer as wide as the input. Its biases
-are zero, and the rivals leave them out. torch and JAX take part where they are installed. Before a figure is taken, all
-must compute the same: the explicit gradients of one net of that shape, and the mean log norm that probes find.
+are zero, and the rivals leave them out. torch and JAX take part where they are installed, and what stacks many nets or
+compiles for minutes where it is asked for. Before a figure is taken, all must compute the same: the explicit gradients
+of one net of that shape, and the mean log norm that probes find.
 In every round each rival has one turn: a wait until the process is idle, an untimed call (unless it is long), then
-timed calls. Where a rival has a choice (threads of torch, form of a JAX program), all are tried and the fastest is
-kept, for each job and shape.
-First calls, in which JAX compiles, are never timed; how long they took is on record.
+timed calls. Where a rival has a choice (spelling and threads of torch, form of a JAX program), all are tried and the
+fastest is kept, for each job and shape.
+First calls, in which JAX and torch.compile compile, are never timed; how long they took is on record.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ import re
 import statistics
 import sys
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from importlib import import_module, util
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -152,48 +154,54 @@ def vgcore(given: Given) -> list[Program]:
 
     It does more than the job asks: a probe measures nine columns beside the norm, backward returns dL/dx too.
     """
-    width, _, depth = given.shape
     threads = int(build_info()["threads"])
 
     def gradients(_: int) -> Any:
         g = given.net.backward(given.x, given.cotangent)
         return g.weights, g.biases, g.preactivations
 
-    nets = threads * min(max(1, int(2e7 / (depth * width**2))), 16)
-    return [_probes(given, nets, f"{threads} thr"), Program("gradients", gradients, f"{threads} thr")]
+    return [_probes(given, _many(given), f"{threads} thr"), Program("gradients", gradients, f"{threads} thr")]
 
 
 def one_net(given: Given) -> list[Program]:
-    """Probe: vg.probe of one seed a call, as the rivals work."""
+    """Probe: vg.probe of one seed a call, as most rivals work."""
     return [_probes(given, 1, "")]
 
 
+def _many(given: Given) -> int:
+    """Nets a call of those that measure many at once: enough work for all threads, and weights that fit the memory."""
+    width, _, depth = given.shape
+    return int(build_info()["threads"]) * min(max(1, int(2e7 / (depth * width**2))), 16)
+
+
 def _probes(given: Given, nets: int, setting: str) -> Program:
+    """Probes by vgcore of so many nets a call."""
+
     def probe(seed: int) -> Any:
-        return vgcore_probe(given.spec, batch=given.shape[1], seeds=nets, seed=seed * nets).wgrad_norm[0]
+        return vgcore_probe(given.spec, batch=given.shape[1], seeds=nets, seed=seed * nets).wgrad_norm
 
     return Program("probe", probe, setting, nets)
 
 
 def torch(given: Given) -> list[Program]:
-    """Eager, no modules, the faster of 1 and all threads; one normal_, mm, relu_, autograd.grad, _foreach_norm."""
+    """Eager, no modules, one net a call, the fastest of its spellings on 1 and on all threads.
+
+    autograd: one normal_, mm, relu_, autograd.grad, _foreach_norm. by hand: mm, relu_, threshold_backward, one bmm for
+    every dL/dW, without autograd and into the same arrays in every call. Gram: by hand, the norm of dL/dW from two
+    products of batch x batch, as vgcore does it.
+    """
     torch = import_module("torch")
-    width, batch, depth = given.shape
+    depth = given.shape[2]
     # As (in, out): mm then needs no transpose, which autograd would have to record.
     weights = [torch.tensor(w.T.copy(), requires_grad=True) for w in given.weights]
     x, cotangent = torch.tensor(given.x), torch.tensor(given.cotangent)
+    hand = _ByHand(given, ())
+    with torch.no_grad():
+        torch.stack(weights, out=hand.weights)
+        hand.x.copy_(x)
+        hand.cotangent.copy_(cotangent)
 
-    def probe(threads: int, seed: int) -> Any:
-        torch.set_num_threads(threads)
-        torch.manual_seed(seed)
-        fresh = [w.requires_grad_() for w in torch.empty(depth, width, width).normal_(0, given.std).unbind()]
-        h, start = torch.randn(batch, width), torch.randn(batch, width) / math.sqrt(batch)
-        for w in fresh:
-            h = torch.mm(h, w).relu_()
-        return torch._foreach_norm(torch.autograd.grad(h, fresh, start))  # noqa: SLF001 (as clip_grad_norm_ does)
-
-    def gradients(threads: int, _: int) -> Any:
-        torch.set_num_threads(threads)
+    def autograd() -> Any:
         h, zs = x, []
         for w in weights:
             zs.append(torch.mm(h, w))
@@ -201,12 +209,189 @@ def torch(given: Given) -> list[Program]:
         g = torch.autograd.grad(h, [*weights, *zs], cotangent)
         return [dw.t() for dw in g[:depth]], [dz.sum(0) for dz in g[depth:]], g[depth:]
 
-    runs = itertools.product((probe, gradients), sorted({1, CORES}))
-    return [Program(run.__name__, partial(run, threads), f"{threads} thr") for run, threads in runs]
+    return _torch_probes(given, ()) + _torch_programs("gradients", {"autograd": autograd, "by hand": hand.gradients})
+
+
+def torch_stacked(given: Given) -> list[Program]:
+    """Probe: as torch, of as many nets a call as vgcore: weights (nets, width, width), bmm in place of mm."""
+    return _torch_probes(given, (_many(given),))
+
+
+def torch_compile(given: Given) -> list[Program]:
+    """One compiled program a job, of passes by hand, on 1 and on all threads; what a probe draws is drawn eagerly."""
+    torch = import_module("torch")
+    if problem := _why_torch_cannot_compile():
+        warnings.warn(f"torch.compile takes no part, it does not work here: {problem}", stacklevel=2)
+        return []
+    torch.compiler.reset()  # it keeps few programs of one function, and would run the next shape uncompiled
+    width, batch, depth = given.shape
+    compiled = partial(torch.compile, dynamic=False)
+    given_weights = [torch.tensor(w.T.copy()) for w in given.weights]
+    x, cotangent = torch.tensor(given.x), torch.tensor(given.cotangent)
+
+    def passes(weights: Any, x: Any, dh: Any) -> Any:
+        hs, dw, dz = [x], [], []
+        for w in weights:
+            hs.append(torch.relu(torch.mm(hs[-1], w)))
+        for l in reversed(range(depth)):
+            dz.append(torch.ops.aten.threshold_backward(dh, hs[l + 1], 0))
+            dw.append(torch.mm(dz[-1].t(), hs[l]))
+            dh = torch.mm(dz[-1], weights[l].t()) if l else dh
+        return dw[::-1], dz[::-1]
+
+    @compiled
+    def norms(weights: Any, x: Any, start: Any) -> Any:
+        return [torch.linalg.vector_norm(dw) for dw in passes(weights, x, start)[0]]
+
+    @compiled
+    def explicit(weights: Any, x: Any, start: Any) -> Any:
+        dw, dz = passes(weights, x, start)
+        return dw, [d.sum(0) for d in dz], dz
+
+    def probe() -> Any:
+        with torch.no_grad():
+            weights = torch.empty(depth, width, width).normal_(0, given.std).unbind()
+            return norms(weights, torch.randn(batch, width), torch.randn(batch, width) / math.sqrt(batch))
+
+    def gradients() -> Any:
+        with torch.no_grad():
+            return explicit(given_weights, x, cotangent)
+
+    return _torch_programs("probe", {"": probe}) + _torch_programs("gradients", {"": gradients})
+
+
+class _ByHand:
+    """Passes of torch without autograd, of one net or of many that are stacked, into the same arrays in every call.
+
+    Attributes:
+        weights: Of every layer, as (in, out).
+        x: Samples.
+        cotangent: dL/dy.
+    """
+
+    def __init__(self, given: Given, many: tuple[int, ...]) -> None:
+        self.torch = torch = import_module("torch")
+        width, batch, depth = given.shape
+        self.product = torch.bmm if many else torch.mm
+        self.weights = torch.empty(depth, *many, width, width)
+        self.h, self.dz = torch.empty(depth + 1, *many, batch, width), torch.empty(depth, *many, batch, width)
+        self.dh, self.cotangent = torch.empty(2, *many, batch, width).unbind()
+        self.x = self.h[0]
+        self.layers = list(zip(self.weights, self.weights.mT, self.h[:-1], self.h[1:], self.dz, strict=True))
+        # What one bmm makes dL/dW of: all layers of one net, or one layer of many.
+        self.bundles = list(zip(self.dz, self.h, strict=False)) if many else [(self.dz, self.h[:-1])]
+        self.dw = torch.empty(*(many or (depth,)), width, width)
+
+    def passes(self) -> None:
+        """Forward and backward, dL/dW not yet."""
+        back = self.torch.ops.aten.threshold_backward.grad_input
+        for w, _, h, out, _ in self.layers:
+            self.product(h, w, out=out).relu_()
+        dh = self.cotangent
+        for l, (_, w, _, out, dz) in reversed([*enumerate(self.layers)]):
+            back(dh, out, 0, grad_input=dz)
+            dh = self.product(dz, w, out=self.dh) if l else None
+
+    def gradients(self) -> Any:
+        """dL/dW, dL/db and dL/dz of one net."""
+        with self.torch.inference_mode():
+            self.passes()
+            ((dz, h),) = self.bundles
+            return self.torch.bmm(dz.mT, h, out=self.dw), dz.sum(1), dz
+
+    def norms(self, std: float, *, gram: bool) -> Any:
+        """The norm of every dL/dW, of what is drawn now."""
+        torch = self.torch
+        with torch.inference_mode():
+            self.weights.normal_(0, std)
+            self.x.normal_()
+            self.cotangent.normal_(0, self.x.shape[-2] ** -0.5)
+            self.passes()
+            if gram:
+                return [(torch.bmm(dz, dz.mT) * torch.bmm(h, h.mT)).sum((1, 2)).sqrt() for dz, h in self.bundles]
+            return [torch.linalg.vector_norm(torch.bmm(dz.mT, h, out=self.dw), dim=(1, 2)) for dz, h in self.bundles]
+
+
+def _torch_probes(given: Given, many: tuple[int, ...]) -> list[Program]:
+    """Probes of one net a call, or of many that are stacked."""
+    torch = import_module("torch")
+    width, batch, depth = given.shape
+    product, hand = torch.bmm if many else torch.mm, _ByHand(given, many)
+
+    def autograd() -> Any:
+        weights = [w.requires_grad_() for w in torch.empty(depth, *many, width, width).normal_(0, given.std).unbind()]
+        h, start = torch.randn(*many, batch, width), torch.randn(*many, batch, width) / math.sqrt(batch)
+        for w in weights:
+            h = product(h, w).relu_()
+        dw = torch.autograd.grad(h, weights, start)
+        if many:
+            return [torch.linalg.vector_norm(g, dim=(1, 2)) for g in dw]
+        return torch._foreach_norm(dw)  # noqa: SLF001 (as clip_grad_norm_ does)
+
+    by_hand, gram = (partial(hand.norms, given.std, gram=gram) for gram in (False, True))
+    return _torch_programs("probe", {"autograd": autograd, "by hand": by_hand, "Gram": gram}, math.prod(many))
+
+
+def _torch_programs(job: str, spellings: dict[str, Callable[[], Any]], nets: int = 1) -> list[Program]:
+    """Every spelling on 1 and on all threads."""
+    torch = import_module("torch")
+
+    def run(spelling: Callable[[], Any], threads: int, seed: int) -> Any:
+        torch.set_num_threads(threads)
+        if job == "probe":
+            torch.default_generator.manual_seed(seed)  # torch.manual_seed takes 85 us: it looks for GPUs too
+        return spelling()
+
+    return [
+        Program(job, partial(run, spelling, threads), f"{name} {threads} thr".strip(), nets)
+        for name, spelling in spellings.items()
+        for threads in sorted({1, CORES})
+    ]
+
+
+@cache
+def _why_torch_cannot_compile() -> str:
+    """What a small program failed with: the C++ compiler is missing, or torch knows this Python not yet."""
+    torch = import_module("torch")
+    try:
+        torch.compile(lambda x: x + 1)(torch.ones(2))
+    except RuntimeError as error:
+        return str(error).strip().splitlines()[0]
+    return ""
 
 
 def jax(given: Given) -> list[Program]:
     """One jitted program a job, the faster of lax.scan and unrolled layers; jax.random (threefry), vjp, norms."""
+    jax = import_module("jax")
+    probe, gradients = _jax_jobs(given)
+    one_shot, explicit = jax.jit(probe, static_argnums=0), jax.jit(gradients)
+    x, start, stacked = (jax.numpy.asarray(value) for value in (given.x, given.cotangent, np.stack(given.weights)))
+    forms = {"scan": stacked, "unrolled": list(stacked)}.items()
+    probes = [Program("probe", _jax_ready(one_shot, form == "unrolled"), form) for form, _ in forms]
+    return probes + [Program("gradients", _jax_ready(explicit, w, x, start), form) for form, w in forms]
+
+
+def jax_vmap(given: Given) -> list[Program]:
+    """Probe: as JAX, of as many nets a call as vgcore, by vmap over seeds."""
+    jax = import_module("jax")
+    probe, nets = _jax_jobs(given)[0], _many(given)
+
+    def probes(unrolled: Any, seed: Any) -> Any:
+        return jax.vmap(partial(probe, unrolled))(seed * nets + jax.numpy.arange(nets))
+
+    many = jax.jit(probes, static_argnums=0)
+    forms = ("scan", "unrolled")
+    return [Program("probe", _jax_ready(many, form == "unrolled"), form, nets) for form in forms]
+
+
+def _jax_ready(run: Callable[..., Any], *values: Any) -> Callable[[int], Any]:
+    """A call of JAX that ends when its result is there."""
+    jax = import_module("jax")
+    return lambda seed: jax.block_until_ready(run(*values, seed))
+
+
+def _jax_jobs(given: Given) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Both jobs of one net, not yet jitted: the probe of a form and a seed, and the explicit gradients."""
     jax = import_module("jax")
     jnp, normal, norm = jax.numpy, jax.random.normal, jax.numpy.linalg.norm
     width, batch, depth = given.shape
@@ -238,14 +423,7 @@ def jax(given: Given) -> list[Program]:
         dw, dz = jax.vjp(lambda layers: forward(layers, x), layers)[1](cotangent)[0]
         return dw, [d.sum(0) for d in dz] if isinstance(dz, list) else dz.sum(1), dz
 
-    def ready(run: Any, *values: Any) -> Any:
-        return jax.block_until_ready(run(*values))
-
-    one_shot, explicit = jax.jit(probe, static_argnums=0), jax.jit(gradients)
-    x, start, stacked = (jnp.asarray(value) for value in (given.x, given.cotangent, np.stack(given.weights)))
-    forms = {"scan": stacked, "unrolled": list(stacked)}.items()
-    probes = [Program("probe", partial(ready, one_shot, form == "unrolled"), form) for form, _ in forms]
-    return probes + [Program("gradients", partial(ready, explicit, w, x, start), form) for form, w in forms]
+    return probe, gradients
 
 
 def numpy(given: Given) -> list[Program]:
@@ -280,23 +458,30 @@ RIVALS: dict[str, Callable[[Given], list[Program]]] = {
     "vgcore": vgcore,
     "one net": one_net,
     "torch": torch,
+    "torch stacked": torch_stacked,
+    "torch.compile": torch_compile,
     "JAX": jax,
+    "JAX vmap": jax_vmap,
     "NumPy": numpy,
 }
 OPTIONAL = {"torch": "torch", "JAX": "jax"}  # and the module that it needs
+SLOW = {"torch stacked": "torch", "torch.compile": "torch", "JAX vmap": "jax"}  # they take part where all are asked for
 
 
-def installed() -> list[str]:
-    """The rivals that this Python can run, vgcore first."""
-    return [name for name in RIVALS if name not in OPTIONAL or util.find_spec(OPTIONAL[name])]
+def installed(*, every: bool = False) -> list[str]:
+    """The rivals that this Python can run, vgcore first; those of `SLOW` where every one is asked for."""
+    needs = OPTIONAL | SLOW
+    names = [name for name in RIVALS if every or name not in SLOW]
+    return [name for name in names if name not in needs or util.find_spec(needs[name])]
 
 
-def compare(shapes: Sequence[Shape], *, rounds: int = 5) -> Iterator[list[Row]]:
+def compare(shapes: Sequence[Shape], *, rounds: int = 5, every: bool = False) -> Iterator[list[Row]]:
     """Measure every job at every shape.
 
     Args:
         shapes: Width, batch and depth of each net; see `shape`.
         rounds: Turns of each rival.
+        every: Let the rivals of `SLOW` take part too.
 
     Yields:
         For a job and a shape, a row for each rival, vgcore first: `job`, `shape`, `rival`, `setting`, `us_per_layer`
@@ -313,7 +498,7 @@ def compare(shapes: Sequence[Shape], *, rounds: int = 5) -> Iterator[list[Row]]:
     """
     if rounds < 1:
         raise ValueError(f"rounds must be 1 or more, got {rounds}")
-    rivals = installed()
+    rivals = installed(every=every)
     _check_probes(rivals)
     for job, sizes in itertools.product(JOBS, shapes):
         programs = _measure(job, sizes, rivals, rounds)
@@ -368,7 +553,7 @@ def _check_probes(rivals: list[str]) -> None:
     given = Given(64, 32, 4)
     means: list[float] = []
     for name, run in [(rival, p.run) for rival in rivals for p in RIVALS[rival](given) if p.job == "probe"]:
-        means.append(statistics.fmean(math.log(norm) for seed in range(16) for norm in run(seed)))
+        means.append(float(np.mean([np.log(np.asarray(run(seed))).mean() for seed in range(16)])))
         if not abs(means[-1] - means[0]) < 0.2:
             raise ValueError(f"{name}: its probes find a mean log norm of {means[-1]:.2f}, vgcore's {means[0]:.2f}")
 
@@ -393,7 +578,8 @@ def facts() -> dict[str, Any]:
 
 def record(machine: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
     """Rows of `compare` with all that is needed to read them, `facts` from before the run first; plain JSON."""
-    does = {name: inspect.getdoc(RIVALS[name]) for name in installed()}
+    took_part = {row["rival"] for row in rows}
+    does = {name: inspect.getdoc(RIVALS[name]) for name in RIVALS if name in took_part}
     return {"facts": machine, "jobs": JOBS, "rivals": does, "shape": "width, batch, depth", "rows": rows}
 
 

@@ -202,6 +202,9 @@ def _bench(
     ] = None,
     rounds: Annotated[int, typer.Option(help="Turns of each rival.")] = 5,
     threads: Annotated[int | None, typer.Option(help="Keep the whole run to so many cores (Linux).")] = None,
+    every: Annotated[
+        bool, typer.Option("--every", help="Also stacked torch, torch.compile and JAX vmap: a minute more a shape.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a record in JSON instead of tables.")] = False,
 ) -> None:
     several = gather("shapes", shapes or [SHAPES], lambda text: [bench.shape(part) for part in split(text)])
@@ -212,7 +215,7 @@ def _bench(
     planned = len(bench.JOBS) * len(several)
     try:
         with Console(stderr=True).status(f"0 of {planned} comparisons") as status:
-            for rows in bench.compare(several, rounds=rounds):
+            for rows in bench.compare(several, rounds=rounds, every=every):
                 done.append(rows)
                 status.update(f"{len(done)} of {planned} comparisons")
     except KeyboardInterrupt:
