@@ -135,7 +135,12 @@ def test_json_is_a_record_with_the_facts_it_depends_on_such_as_the_cores_it_was_
     done = run_apart("bench", "--shapes", "8x4x3", "--rounds", "1", "--threads", "1", "--json")
     assert done.returncode == 0, done.stderr
     record = json.loads(done.stdout)
-    assert {"date", "cpu", "cores", "load", "build", "python", "numpy", "torch", "jax"} <= {*record["facts"]}
+    assert {"date", "cpu", "cores", "load", "load_after", "build", "python", "numpy", "torch", "jax"} <= {
+        *record["facts"]
+    }
+    assert (record["facts"]["torch_isa"] is None) == (record["facts"]["torch"] is None)
+    if (isa := record["facts"]["build"]["isa"]) in {"avx2", "avx512"}:
+        assert isa in " ".join(record["facts"]["cpu_flags"])
     assert (record["facts"]["cores"], record["facts"]["build"]["threads"]) == (1, 1)
     assert {row["rival"] for row in record["rows"]} == {*record["rivals"]} == {*bench.installed()}
     assert {row["job"] for row in record["rows"]} == {*record["jobs"]}

@@ -560,27 +560,47 @@ def _check_probes(rivals: list[str]) -> None:
 
 def facts() -> dict[str, Any]:
     """What the figures depend on, but for the name of the machine; None for a rival that is not installed."""
-    cpuinfo = Path("/proc/cpuinfo")
-    model = re.search(r"model name\s*: (.*)", cpuinfo.read_text(encoding="utf-8")) if cpuinfo.exists() else None
+    path = Path("/proc/cpuinfo")
+    cpuinfo = path.read_text(encoding="utf-8") if path.exists() else ""
+    model = re.search(r"model name\s*: (.*)", cpuinfo)
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     here = installed()
+    versions = {
+        module: import_module(module).__version__ if name in here else None for name, module in OPTIONAL.items()
+    }
     return {
         "date": time.strftime("%Y-%m-%d"),
         "cpu": model[1] if model else platform.processor(),
+        "cpu_flags": [flag for flag in ("avx2", "avx512f", "asimd") if re.search(rf"\b{flag}\b", cpuinfo)],
         "cores": CORES,
-        "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
+        "load": _load(),
         "build": build_info(),
         "python": platform.python_version(),
         "numpy": f"{np.__version__} with {blas['name']} {blas['version']}",
-        **{module: import_module(module).__version__ if name in here else None for name, module in OPTIONAL.items()},
+        **versions,
+        "torch_isa": import_module("torch").backends.cpu.get_cpu_capability() if versions["torch"] else None,
     }
 
 
+def _load() -> float | None:
+    """Processes that run or want to, in the mean of the last minute; None where the system does not say."""
+    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
+
+
 def record(machine: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
-    """Rows of `compare` with all that is needed to read them, `facts` from before the run first; plain JSON."""
+    """Rows of `compare` with all that is needed to read them, `facts` from before the run first; plain JSON.
+
+    The load after the run, which the run itself is part of, joins the facts.
+    """
     took_part = {row["rival"] for row in rows}
     does = {name: inspect.getdoc(RIVALS[name]) for name in RIVALS if name in took_part}
-    return {"facts": machine, "jobs": JOBS, "rivals": does, "shape": "width, batch, depth", "rows": rows}
+    return {
+        "facts": machine | {"load_after": _load()},
+        "jobs": JOBS,
+        "rivals": does,
+        "shape": "width, batch, depth",
+        "rows": rows,
+    }
 
 
 def keep_to(threads: int) -> None:

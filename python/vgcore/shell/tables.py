@@ -156,7 +156,7 @@ def advice(advised: Advised, *, wide: bool) -> Table:
 def show_comparisons(done: list[list[bench.Row]], record: dict[str, Any]) -> None:
     """Print what a benchmark found, a table a job."""
     console, facts, build = terminal(), record["facts"], record["facts"]["build"]
-    load = "" if facts["load"] is None else f", load {facts['load']:.1f}"
+    load = "" if facts["load"] is None else f", load {facts['load']:.1f} before and {facts['load_after']:.1f} after"
     console.print(f"{_count(facts['cores'], 'core')} of {facts['cpu']}, {build['isa']}{load}")
     others = [f"{name} {facts[module] or 'is not installed'}" for name, module in bench.OPTIONAL.items()]
     console.print(f"vgcore {build['version']}, NumPy {facts['numpy']}, {', '.join(others)}")
