@@ -93,7 +93,7 @@ lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	$(TEST)/ruff format --check
 	$(TEST)/mypy --strict
 
-bench: .venv/.installed ## Table of targets, claims, scan for cliffs: 15 minutes; torch and JAX where .venv has them
+bench: .venv/.installed ## Table of targets, claims, scan for cliffs: 15 minutes, half an hour more with torch and JAX in .venv
 	$(call say,bench: against NumPy, torch and JAX)
 	$(VENV)/python benches/compare.py
 	$(call say,bench: sweeps and deep nets)

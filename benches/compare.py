@@ -29,8 +29,8 @@ TARGETS = {  # width, batch: floor and aim of the probe, floor and aim of the ex
 if SMOKE:
     TARGETS = {(16, 32): TARGETS[16, 32]}
 OURS = {"vgcore", "one net"}
-# A laptop has no AVX-512. What keeps a run to AVX2 on a machine that has it, for vgcore and for every library that a
-# rival computes with: a limit for vgcore alone would flatter the rivals, and none would flatter vgcore.
+# Most laptops have no AVX-512. These variables keep vgcore and every library that a rival computes with to AVX2 on a
+# machine that has it. A limit for vgcore alone would flatter the rivals, and none at all would flatter vgcore.
 AVX2 = {
     "VGCORE_ISA": "avx2",
     "ATEN_CPU_CAPABILITY": "avx2",  # torch's own loops, and the vectors that torch.compile writes
