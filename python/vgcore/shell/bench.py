@@ -187,8 +187,8 @@ def torch(given: Given) -> list[Program]:
     """Eager, no modules, one net a call, the fastest of its spellings on 1 and on all threads.
 
     autograd: one normal_, mm, relu_, autograd.grad, _foreach_norm. by hand: mm, relu_, threshold_backward, one bmm for
-    every dL/dW, without autograd and into the same arrays in every call. Gram: by hand, the norm of dL/dW from two
-    products of batch x batch, as vgcore does it.
+    every dL/dW, without autograd and into the same arrays in every call. by layer: by hand, with an mm for each dL/dW.
+    Gram: by hand, the norm of dL/dW from two products of batch x batch, as vgcore does it.
     """
     torch = import_module("torch")
     depth = given.shape[2]
@@ -209,7 +209,9 @@ def torch(given: Given) -> list[Program]:
         g = torch.autograd.grad(h, [*weights, *zs], cotangent)
         return [dw.t() for dw in g[:depth]], [dz.sum(0) for dz in g[depth:]], g[depth:]
 
-    return _torch_probes(given, ()) + _torch_programs("gradients", {"autograd": autograd, "by hand": hand.gradients})
+    by_hand, by_layer = (partial(hand.gradients, bmm=bmm) for bmm in (True, False))
+    gradients: dict[str, Callable[[], Any]] = {"autograd": autograd, "by hand": by_hand, "by layer": by_layer}
+    return _torch_probes(given, ()) + _torch_programs("gradients", gradients)
 
 
 def torch_stacked(given: Given) -> list[Program]:
@@ -281,6 +283,8 @@ class _ByHand:
         # What one bmm makes dL/dW of: all layers of one net, or one layer of many.
         self.bundles = list(zip(self.dz, self.h, strict=False)) if many else [(self.dz, self.h[:-1])]
         self.dw = torch.empty(*(many or (depth,)), width, width)
+        # The same, layer by layer, for one net: faster where the batch is small.
+        self.single = [] if many else list(zip(self.dw, self.dz.mT, self.h[:-1], strict=True))
 
     def passes(self) -> None:
         """Forward and backward, dL/dW not yet."""
@@ -292,12 +296,16 @@ class _ByHand:
             back(dh, out, 0, grad_input=dz)
             dh = self.product(dz, w, out=self.dh) if l else None
 
-    def gradients(self) -> Any:
-        """dL/dW, dL/db and dL/dz of one net."""
+    def gradients(self, *, bmm: bool) -> Any:
+        """dL/dW, by one bmm or a product a layer, dL/db and dL/dz of one net."""
         with self.torch.inference_mode():
             self.passes()
-            ((dz, h),) = self.bundles
-            return self.torch.bmm(dz.mT, h, out=self.dw), dz.sum(1), dz
+            if bmm:
+                self.torch.bmm(self.dz.mT, self.h[:-1], out=self.dw)
+            else:
+                for dw, dz, h in self.single:
+                    self.torch.mm(dz, h, out=dw)
+            return self.dw, self.dz.sum(1), self.dz
 
     def norms(self, std: float, *, gram: bool) -> Any:
         """The norm of every dL/dW, of what is drawn now."""
