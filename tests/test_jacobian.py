@@ -211,8 +211,8 @@ def test_every_part_agrees_with_the_explicit_jacobian(part: str) -> None:
 def test_any_small_net_agrees_with_the_explicit_jacobian(spec: vg.MLP) -> None:
     assume(not str(spec.norm).startswith("batch") and spec.inputs == "first")
     net, x = spec.init(seed=0, dtype="float64"), samples(spec)
-    # Where one unit alone is alive, a norm takes away all that its input changes but for its eps: of a difference of two
-    # numbers near 1 both sides have the rounding, 1e-16 beside 1e-9.
+    # Where one unit alone is alive, a norm takes away all that its input changes but for its eps: of a difference of
+    # two numbers near 1 both sides have the rounding, 1e-16 beside 1e-9.
     assume(spec.norm is None or explicit(net, x)[0] > 1e-6)
     assert_agrees(net, x)
 
