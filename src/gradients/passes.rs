@@ -106,6 +106,8 @@ fn groups<F: Float>(plan: &Plan, batch: usize) -> Vec<Range<usize>> {
         0 | 1 => batch,
         2 | 3 => unit,
         4..16 => 2 * unit,
+        // Layers beyond the second-level cache.
+        _ if plan.weight_entries() >= plan.layers.len() << 18 => 8 * unit,
         _ => 4 * unit,
     };
     (0..batch).step_by(size).map(|first| first..batch.min(first + size)).collect()

@@ -65,6 +65,9 @@ impl<F: Float> Task for Product<'_, F> {
     #[inline(always)]
     fn run<S: Set>(mut self) {
         let lanes = Lanes::<F, S>::LANES;
+        if 2 * lanes < self.columns && self.columns <= F::LANES {
+            return self.rows::<S>();
+        }
         let mut column = 0;
         while column + lanes < self.columns {
             self.strip::<S, 2>(column);
@@ -77,6 +80,51 @@ impl<F: Float> Task for Product<'_, F> {
 }
 
 impl<F: Float> Product<'_, F> {
+    /// The product of a panel that is several strips wide, a few rows at a time: their weights come from far away once for
+    /// all strips, and not in haste for the first.
+    #[inline(always)]
+    fn rows<S: Set>(&mut self) {
+        let mut row = 0;
+        macro_rules! while_at_least {
+            ($size:literal) => {
+                while self.rows - row >= $size {
+                    self.across::<S, $size>(row);
+                    row += $size;
+                }
+            };
+        }
+        if S::TILE >= 8 {
+            while_at_least!(8);
+        } else if S::TILE >= 6 {
+            while_at_least!(6);
+        } else {
+            while_at_least!(2);
+        }
+        match self.rows - row {
+            1 => self.across::<S, 1>(row),
+            2 => self.across::<S, 2>(row),
+            3 => self.across::<S, 3>(row),
+            4 => self.across::<S, 4>(row),
+            5 => self.across::<S, 5>(row),
+            6 => self.across::<S, 6>(row),
+            7 => self.across::<S, 7>(row),
+            _ => {}
+        }
+    }
+
+    /// The product for some rows of all columns.
+    #[inline(always)]
+    fn across<S: Set, const ROWS: usize>(&mut self, row: usize) {
+        let (lanes, mut column) = (Lanes::<F, S>::LANES, 0);
+        while column + lanes < self.columns {
+            self.tile::<S, ROWS, 2>(row, column);
+            column += 2 * lanes;
+        }
+        if column < self.columns {
+            self.tile::<S, ROWS, 1>(row, column);
+        }
+    }
+
     /// The product for all rows of some columns.
     #[inline(always)]
     fn strip<S: Set, const VECTORS: usize>(&mut self, column: usize) {
