@@ -24,7 +24,8 @@ impl Plan {
         let products = products.filter_map(|parameters| parameters.as_linear()).map(LinearPlan::entries).sum::<usize>();
         let numbers = self.values.iter().sum::<usize>();
         let of_sample = PRODUCT * products as f64 + NUMBER * numbers as f64;
-        LAYER * self.layers.len() as f64 + of_sample * batch as f64
+        // Few samples cost as much as half a panel of float32.
+        LAYER * self.layers.len() as f64 + of_sample * batch.next_multiple_of(16) as f64
     }
 
     /// Seconds in which the numbers of a net are drawn, or taken as given. Infinite where that depends on the numbers:
