@@ -457,3 +457,29 @@ impl<F: Float> Task for SumOfSquares<'_, F> {
         sums.iter().sum()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn squares_and_sums_are_of_samples_and_not_of_the_padding() {
+        for batch in [1, 5, 16, 17, 33] {
+            let mut x = Panels::<f32>::default();
+            x.fill(3, batch, |sample, feature| (sample * 7 + feature) as f32 % 5.0 - 1.0);
+            let rows = x.to_rows();
+            // What an activation may leave in lanes past the batch.
+            for panel in x.panels_mut() {
+                panel.values.chunks_exact_mut(panel.lanes).for_each(|lanes| lanes[panel.valid..].fill(0.5));
+            }
+            let (mut squares, mut sums) = (Vec::new(), Vec::new());
+            let total = x.squares_and_sums(&mut squares, &mut sums);
+            let of_sample = |sample: usize| rows[3 * sample..][..3].iter().map(|v| f64::from(v * v)).sum::<f64>();
+            let of_feature =
+                |feature: usize| (0..batch).map(|sample| f64::from(rows[3 * sample + feature])).sum::<f64>();
+            assert_eq!(squares, (0..batch).map(of_sample).collect::<Vec<_>>(), "{batch}");
+            assert_eq!(sums, (0..3).map(of_feature).collect::<Vec<_>>(), "{batch}");
+            assert_eq!(total, squares.iter().sum::<f64>());
+        }
+    }
+}

@@ -243,6 +243,22 @@ mod tests {
     }
 
     #[test]
+    fn a_signal_near_one_stays_where_it_is_and_loses_what_is_tiny() {
+        for (given, expected, exponent) in [
+            ([3.0_f32, 1e-37], [3.0_f32, 0.0], 0),
+            ([3.0, 1e-32], [3.0, 1e-32], 0),
+            ([0.01, 1e-37], [0.01, 0.0], 0),
+            ([3000.0, 1e-32], [3000.0, 0.0], 11),
+        ] {
+            let mut values = scaled(&[1.0, 1.0]);
+            values.panels.fill(1, 2, |sample, _| given[sample]);
+            values.rescale_and_flush();
+            assert_eq!(values.to_rows(), expected.map(f64::from), "{given:?}");
+            assert_eq!(values.exponent, exponent, "{given:?}");
+        }
+    }
+
+    #[test]
     fn a_non_finite_value_is_reported_and_left_alone() {
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let mut values = scaled(&[1.0, 2.0]);

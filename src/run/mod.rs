@@ -379,6 +379,25 @@ mod tests {
     }
 
     #[test]
+    fn signals_whose_products_leave_float32_have_the_weight_gradients_of_float64() {
+        let request = Request { bias: Some("normal(std=0.1)".to_owned()), ..Request::new(4, 12) };
+        let mut spec = Spec::new(&request).unwrap();
+        let call = crate::signature::Call::parse("init", "normal(std=1e6)").unwrap();
+        spec.init = PerLayer::All(crate::init::Init::new(&call).unwrap());
+        let single = job(vec![spec], 5);
+        let Job { specs, batch, seed, seeds, threads, .. } = single.clone();
+        let double = Job::<f64> { specs, given: None, plan: None, data: None, loss: None, batch, seed, seeds, threads };
+        let found = Mutex::new(Vec::new());
+        probe(&double, &Cancel::default(), &|_, columns| *found.lock().unwrap() = columns).unwrap();
+        let column = crate::stats::Column::WeightNorm as usize;
+        for (single, double) in measured(&single)[0].iter().zip(&*found.lock().unwrap()) {
+            for (single, double) in single.values[column].iter().zip(&double.values[column]) {
+                assert!((single - double).abs() < 1e-3, "{single} {double}");
+            }
+        }
+    }
+
+    #[test]
     fn a_net_beyond_the_budget_is_run_in_segments_that_fit() {
         let spec = |depth| Spec { width: PerLayer::All(256), in_features: 256, ..spec(depth, "relu", false, 1, None) };
         let deep = Plan::new(&spec(10_000));

@@ -259,4 +259,15 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn a_sum_that_misses_a_tie_by_less_than_f64_sees_falls_to_the_right_side() {
+        // 24929 * 673 = 2^24 + 1, halfway between two numbers of f32.
+        for (a, b) in [(24_929.0, 673.0), (-24_929.0, 673.0), (24_929.0 * 0.125, 673.0 * 4.0)] {
+            for c in [1e-12, -1e-12, 1e-30, -1e-30, 0.0] {
+                assert_eq!(fused(a, b, c).to_bits(), libm::fmaf(a, b, c).to_bits(), "{a} {b} {c}");
+            }
+        }
+        assert_eq!(fused(24_929.0, 673.0, 1e-12), 16_777_218.0);
+    }
 }

@@ -398,7 +398,7 @@ fn whole_eighth<V: Wide>(x: V, n: V) -> (V, V) {
     (magnitude(x).above(V::splat(1e-9), sine, x), cosine)
 }
 
-/// The same for elements of `f32`. The polynomials are exact at an eighth of a turn, where the slope of snake is 0.
+/// [`whole_eighth`] for elements of `f32`. The polynomials are exact at an eighth of a turn, where the slope of snake is 0.
 #[inline(always)]
 fn short_eighth<V: Wide>(x: V, n: V) -> (V, V) {
     // What the high part lacks of pi / 2; n times what is lacking still is below 2^-66.
