@@ -9,12 +9,26 @@ use super::tiles::{Product, Segment, Start, room};
 use crate::simd::{self, Eight, Float, Set, Task, Vector, sum_of_eight};
 use std::mem::MaybeUninit;
 
-/// The most steps of the inner index in one go: that many rows of a panel, 128 bytes each, stay in the first-level
-/// cache.
-const INNER: usize = 256;
+/// The most weights in one go: a block of so many stays in the second-level cache from panel to panel.
+const BLOCK: usize = 1 << 16;
 
-/// The most rows in one go: a block of `ROWS x INNER` weights stays in the second-level cache from panel to panel.
+/// The most rows of a block.
 const ROWS: usize = 256;
+
+/// The most steps of the inner index in one go, along the rows of weights (`W x`). What is fetched ahead is the next rows
+/// whole: cut at 256, a row of 1024 had three quarters fetched in vain (75 % of the peak where whole rows reach 87).
+const ALONG: usize = 1024;
+
+/// The most steps over samples (`dW`): that many rows of a strip stay in the first-level cache.
+const SAMPLES: usize = 256;
+
+/// The most steps from row to row of weights (`W^T d`), where there are more than [`SHORT`]: their lines, those fetched
+/// ahead and a strip must fit the first-level cache, and long rows lie on pages of their own. With 256 steps, width 512
+/// reached 75 % of the peak where 96 reach 88.
+const ACROSS: usize = 96;
+
+/// So many rows are taken in one go: in halves, each tile would load its few sums twice.
+const SHORT: usize = 128;
 
 /// Cut `0..total` into even parts of at most `most`; gives (start, length) of each.
 fn blocks(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
@@ -121,8 +135,13 @@ impl<F: Float> Matrix<F> {
 
 /// `out(i, sample) = bias(i) + sum_k left(i, k) x(k, sample)`.
 fn broadcast<F: Float>(left: Segment<'_, F>, rows: usize, x: &Panels<F>, bias: &[F], out: &mut Panels<F>) {
-    for (row, rows) in blocks(rows, ROWS) {
-        for (k, inner) in blocks(left.inner, INNER) {
+    let most = match left.step {
+        1 => ALONG,
+        _ if left.inner <= SHORT => SHORT,
+        _ => ACROSS,
+    };
+    for (row, rows) in blocks(rows, ROWS.min(BLOCK / most.min(left.inner.max(1)))) {
+        for (k, inner) in blocks(left.inner, most) {
             let left = Segment { values: &left.values[row * left.row + k * left.step..], inner, ..left };
             for (x, out) in x.panels().zip(out.panels_mut()) {
                 simd::run(Product {
@@ -186,7 +205,7 @@ fn outer_into<F: Float>(terms: &[Term<'_, F>], out: &mut [MaybeUninit<F>], strid
     while panels.peek().is_some() {
         // One chain over all samples, as many at a time as stay in the first-level cache.
         let (mut all, mut count, mut samples) = ([Segment { values: &[], row: 0, step: 1, inner: 0 }; MOST], 0, 0);
-        while let Some(panel) = panels.next_if(|panel| count < MOST && samples + panel.valid <= INNER) {
+        while let Some(panel) = panels.next_if(|panel| count < MOST && samples + panel.valid <= SAMPLES) {
             all[count] = Segment { values: panel.values, row: panel.lanes, step: 1, inner: panel.valid };
             (count, samples) = (count + 1, samples + panel.valid);
         }
@@ -214,7 +233,7 @@ const MOST: usize = 8;
 pub fn gram<F: Float>(x: &Panels<F>, out: &mut Matrix<F>) {
     out.reshape(x.batch(), x.batch().next_multiple_of(F::LANES / 2));
     let half = F::LANES / 2;
-    for (k, inner) in blocks(x.features(), INNER / 2) {
+    for (k, inner) in blocks(x.features(), SAMPLES / 2) {
         let start = if k == 0 { Start::Zero } else { Start::Output };
         for left in x.panels() {
             // The right half of the upper rows of a block on the diagonal lies above it.

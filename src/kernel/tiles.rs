@@ -6,6 +6,7 @@
 
 use crate::simd::{Float, Lanes, Set, Task, Vector};
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 /// Some steps of the inner index of a matrix: `at(i, k) = values[i * row + k * step]` for `k < inner`.
 #[derive(Debug, Clone, Copy)]
@@ -64,101 +65,66 @@ impl<F: Float> Task for Product<'_, F> {
 
     #[inline(always)]
     fn run<S: Set>(mut self) {
-        let lanes = Lanes::<F, S>::LANES;
-        if 2 * lanes < self.columns && self.columns <= F::LANES {
-            return self.rows::<S>();
-        }
+        let strip = 2 * Lanes::<F, S>::LANES;
+        // A panel of several strips is taken a few rows at a time: their weights come from far away once for all strips,
+        // and not in haste for the first. What is wider goes strip by strip, whose rows stay near from tile to tile.
+        let wide = if self.columns <= F::LANES { self.columns } else { strip };
         let mut column = 0;
-        while column + lanes < self.columns {
-            self.strip::<S, 2>(column);
-            column += 2 * lanes;
-        }
-        if column < self.columns {
-            self.strip::<S, 1>(column);
+        while column < self.columns {
+            self.rows::<S>(column..self.columns.min(column + wide));
+            column += wide;
         }
     }
 }
 
 impl<F: Float> Product<'_, F> {
-    /// The product of a panel that is several strips wide, a few rows at a time: their weights come from far away once for
-    /// all strips, and not in haste for the first.
-    #[inline(always)]
-    fn rows<S: Set>(&mut self) {
-        let mut row = 0;
-        macro_rules! while_at_least {
-            ($size:literal) => {
-                while self.rows - row >= $size {
-                    self.across::<S, $size>(row);
-                    row += $size;
-                }
-            };
-        }
-        if S::TILE >= 8 {
-            while_at_least!(8);
-        } else if S::TILE >= 6 {
-            while_at_least!(6);
-        } else {
-            while_at_least!(2);
-        }
-        match self.rows - row {
-            1 => self.across::<S, 1>(row),
-            2 => self.across::<S, 2>(row),
-            3 => self.across::<S, 3>(row),
-            4 => self.across::<S, 4>(row),
-            5 => self.across::<S, 5>(row),
-            6 => self.across::<S, 6>(row),
-            7 => self.across::<S, 7>(row),
-            _ => {}
-        }
-    }
-
-    /// The product for some rows of all columns.
-    #[inline(always)]
-    fn across<S: Set, const ROWS: usize>(&mut self, row: usize) {
-        let (lanes, mut column) = (Lanes::<F, S>::LANES, 0);
-        while column + lanes < self.columns {
-            self.tile::<S, ROWS, 2>(row, column);
-            column += 2 * lanes;
-        }
-        if column < self.columns {
-            self.tile::<S, ROWS, 1>(row, column);
-        }
-    }
-
     /// The product for all rows of some columns.
     #[inline(always)]
-    fn strip<S: Set, const VECTORS: usize>(&mut self, column: usize) {
+    fn rows<S: Set>(&mut self, columns: Range<usize>) {
         let mut row = 0;
         macro_rules! while_at_least {
-            ($size:literal) => {
+            ($size:literal, $tile:expr) => {
                 while self.rows - row >= $size {
-                    self.tile::<S, $size, VECTORS>(row, column);
+                    $tile;
                     row += $size;
                 }
             };
         }
         // As many accumulators as hide the latency of a fused multiply-add and fit the registers. One vector a row
         // leaves room for twice the rows.
-        if S::TILE >= 8 && VECTORS == 1 {
-            while_at_least!(16);
+        if S::TILE >= 8 && columns.len() <= Lanes::<F, S>::LANES {
+            while_at_least!(16, self.tile::<S, 16, 1>(row, columns.start));
         }
         if S::TILE >= 8 {
-            while_at_least!(8);
+            while_at_least!(8, self.across::<S, 8>(row, columns.clone()));
         } else if S::TILE >= 6 {
-            while_at_least!(6);
+            while_at_least!(6, self.across::<S, 6>(row, columns.clone()));
         } else {
-            while_at_least!(2);
+            while_at_least!(2, self.across::<S, 2>(row, columns.clone()));
         }
         // What is left in one tile: several small ones would each wait for their few chains.
         match self.rows - row {
-            1 => self.tile::<S, 1, VECTORS>(row, column),
-            2 => self.tile::<S, 2, VECTORS>(row, column),
-            3 => self.tile::<S, 3, VECTORS>(row, column),
-            4 => self.tile::<S, 4, VECTORS>(row, column),
-            5 => self.tile::<S, 5, VECTORS>(row, column),
-            6 => self.tile::<S, 6, VECTORS>(row, column),
-            7 => self.tile::<S, 7, VECTORS>(row, column),
+            1 => self.across::<S, 1>(row, columns),
+            2 => self.across::<S, 2>(row, columns),
+            3 => self.across::<S, 3>(row, columns),
+            4 => self.across::<S, 4>(row, columns),
+            5 => self.across::<S, 5>(row, columns),
+            6 => self.across::<S, 6>(row, columns),
+            7 => self.across::<S, 7>(row, columns),
             _ => {}
+        }
+    }
+
+    /// The product for some rows of some columns.
+    #[inline(always)]
+    fn across<S: Set, const ROWS: usize>(&mut self, row: usize, columns: Range<usize>) {
+        let (lanes, mut column) = (Lanes::<F, S>::LANES, columns.start);
+        while column + lanes < columns.end {
+            self.tile::<S, ROWS, 2>(row, column);
+            column += 2 * lanes;
+        }
+        if column < columns.end {
+            self.tile::<S, ROWS, 1>(row, column);
         }
     }
 
