@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 import vgcore as vg
-from vgcore.shell import bench
+from vgcore.shell import bench, rivals
 
 SMOKE = os.environ.get("VGCORE_BENCH") == "smoke"  # only start everything
 SHAPES = [(64, 32, 64)] if SMOKE else [(64, 32, 64), (256, 32, 64), (256, 256, 64)]
@@ -36,7 +36,7 @@ def layer(kind: str, h: Any, values: Any) -> tuple[Any, None]:
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def probe(kind: str, shape: bench.Shape, seed: int) -> Any:
+def probe(kind: str, shape: rivals.Shape, seed: int) -> Any:
     """The norm of every dL/dW, of layers and gates, for a seed."""
     width, batch, depth = shape
     keys = jax.random.split(jax.random.key(seed), 2 + 2 * depth)
@@ -47,7 +47,7 @@ def probe(kind: str, shape: bench.Shape, seed: int) -> Any:
     return [jnp.linalg.norm(dw, axis=(1, 2)) for dw in pull(start / math.sqrt(batch))[0]]
 
 
-def programs(kind: str, shape: bench.Shape) -> list[bench.Program]:
+def programs(kind: str, shape: rivals.Shape) -> list[rivals.Program]:
     """Ours and theirs."""
     width, batch, depth = shape
     spec, nets = vg.MLP(depth=depth, width=width, **KINDS[kind]), max(2, min(32, int(4e7 / depth / width**2)))
@@ -56,7 +56,7 @@ def programs(kind: str, shape: bench.Shape) -> list[bench.Program]:
         return vg.probe(spec, batch=batch, seeds=nets, seed=seed * nets)
 
     theirs: Callable[[int], Any] = lambda seed: jax.block_until_ready(probe(kind, shape, seed))  # noqa: E731
-    both = [bench.Program("probe", ours, nets=nets), bench.Program("probe", theirs)]
+    both = [rivals.Program("probe", ours, nets=nets), rivals.Program("probe", theirs)]
     norms = [ours(0).log10_wgrad_norm.mean(), statistics.fmean(float(jnp.log10(n).mean()) for n in [theirs(0)[0]])]
     if abs(norms[0] - norms[1]) > 0.3:
         raise ValueError(f"{kind} {shape}: mean log norms of {norms}: these are not the same nets")

@@ -20,7 +20,7 @@ import pytest
 from typer.testing import CliRunner
 
 from test_cli import run, run_apart
-from vgcore.shell import bench, commands
+from vgcore.shell import bench, commands, rivals
 
 TINY = (8, 4, 3)
 
@@ -30,10 +30,10 @@ def without(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in modules else find(name))
 
 
-def scaled(rival: Callable[[bench.Given], list[bench.Program]], job: str) -> Callable[[bench.Given], list[Any]]:
+def scaled(rival: Callable[[rivals.Given], list[rivals.Program]], job: str) -> Callable[[rivals.Given], list[Any]]:
     """The rival, if it made a mistake: what it finds is twice too much."""
 
-    def wrong(given: bench.Given) -> list[bench.Program]:
+    def wrong(given: rivals.Given) -> list[rivals.Program]:
         (program,) = [program for program in rival(given) if program.job == job]
         right = program.run
         program.run = lambda seed: [2 * np.asarray(part) for part in right(seed)]
@@ -45,7 +45,7 @@ def scaled(rival: Callable[[bench.Given], list[bench.Program]], job: str) -> Cal
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:torch")  # torch's own, where it is installed
 def test_every_installed_rival_finds_the_same_and_has_a_row_for_every_job() -> None:
     found = list(bench.compare([TINY], rounds=2, every=True))  # an error if gradients differ
-    assert [rows[0]["job"] for rows in found] == list(bench.JOBS)
+    assert [rows[0]["job"] for rows in found] == list(rivals.JOBS)
     assert [row["rival"] for row in found[0]] == bench.installed(every=True)
     probes_only = {"one net", "torch stacked", "JAX vmap"}
     assert [row["rival"] for row in found[1]] == [row["rival"] for row in found[0] if row["rival"] not in probes_only]
@@ -53,15 +53,15 @@ def test_every_installed_rival_finds_the_same_and_has_a_row_for_every_job() -> N
         assert row["shape"] == list(TINY)
         assert len(row["us_per_layer"]) == 2
         assert min(row["us_per_layer"]) == row["min"] <= row["median"] <= max(row["us_per_layer"])
-        ours = found[list(bench.JOBS).index(row["job"])][0]
+        ours = found[list(rivals.JOBS).index(row["job"])][0]
         assert row["ratio"] == row["median"] / ours["median"]
         assert row["ratio_min"] == row["min"] / ours["min"]
 
 
 def test_a_rival_that_takes_minutes_takes_part_only_where_every_one_is_asked_for() -> None:
     quick, every = bench.installed(), bench.installed(every=True)
-    assert quick == [name for name in every if name not in bench.SLOW]
-    assert {*every} - {*quick} <= {*bench.SLOW}
+    assert quick == [name for name in every if name not in rivals.SLOW]
+    assert {*every} - {*quick} <= {*rivals.SLOW}
 
 
 def test_torch_that_cannot_compile_takes_no_part_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,22 +70,22 @@ def test_torch_that_cannot_compile_takes_no_part_and_says_why(monkeypatch: pytes
 
     fake = SimpleNamespace(compile=fail, ones=np.ones)
     monkeypatch.setattr(bench, "import_module", lambda _: fake)
-    bench._why_torch_cannot_compile.cache_clear()
+    rivals._why_torch_cannot_compile.cache_clear()
     with pytest.warns(UserWarning, match=r"torch\.compile takes no part.*: no C\+\+ compiler was found$"):
-        assert bench.torch_compile(bench.Given(*TINY)) == []
-    bench._why_torch_cannot_compile.cache_clear()  # what it says of the real one is asked anew
+        assert rivals.torch_compile(rivals.Given(*TINY)) == []
+    rivals._why_torch_cannot_compile.cache_clear()  # what it says of the real one is asked anew
 
 
 def test_a_rival_with_a_choice_says_what_each_setting_took(monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "torch", "jax")
 
-    def choice(given: bench.Given) -> list[bench.Program]:
-        quick, slow = bench.numpy(given), bench.numpy(given)
+    def choice(given: rivals.Given) -> list[rivals.Program]:
+        quick, slow = rivals.numpy(given), rivals.numpy(given)
         for program in slow:
             program.setting, program.nets = "slow", 1e-6  # type: ignore[assignment]
         return slow + quick
 
-    monkeypatch.setitem(bench.RIVALS, "NumPy", choice)
+    monkeypatch.setitem(rivals.RIVALS, "NumPy", choice)
     for rows in bench.compare([TINY], rounds=1):
         (row,) = [row for row in rows if row["rival"] == "NumPy"]
         assert row["setting"] == "" == min(row["tried"], key=row["tried"].__getitem__)
@@ -96,27 +96,27 @@ def test_a_rival_with_a_choice_says_what_each_setting_took(monkeypatch: pytest.M
 @pytest.mark.parametrize(("job", "words"), [("probe", "mean log norm"), ("gradients", "gradients are not vgcore's")])
 def test_a_rival_that_computes_something_else_is_refused(job: str, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     without(monkeypatch, "torch", "jax")
-    monkeypatch.setitem(bench.RIVALS, "NumPy", scaled(bench.numpy, job))
+    monkeypatch.setitem(rivals.RIVALS, "NumPy", scaled(rivals.numpy, job))
     with pytest.raises(ValueError, match=f"NumPy.*{words}"):
         list(bench.compare([TINY], rounds=1))
 
 
 def test_a_net_too_large_to_stay_clear_of_kinks_may_differ_a_little_more() -> None:
-    assert bench.Given(64, 32, 64).tolerance == 1e-4
-    assert bench.Given(256, 64, 300).tolerance > 1e-4
+    assert rivals.Given(64, 32, 64).tolerance == 1e-4
+    assert rivals.Given(256, 64, 300).tolerance > 1e-4
 
 
 def test_a_turn_waits_until_the_threads_of_the_rival_before_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     used = iter([0.0, 0.01, 0.01, 0.012, 0.012, 0.0121])  # processor time before and after each of three slices
     monkeypatch.setattr(time, "process_time", lambda: next(used))
-    bench.Program("probe", lambda _: None).turn(1)
+    rivals.Program("probe", lambda _: None).turn(1)
     assert list(used) == []
 
 
 def test_a_process_that_is_never_idle_is_measured_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     used = itertools.count()
     monkeypatch.setattr(time, "process_time", lambda: next(used))
-    assert bench.Program("probe", lambda _: None).turn(1) > 0
+    assert rivals.Program("probe", lambda _: None).turn(1) > 0
 
 
 def test_the_shell_compares_with_numpy_alone_and_says_who_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,8 +166,10 @@ def test_an_interrupt_shows_what_was_finished(monkeypatch: pytest.MonkeyPatch) -
 
 def test_an_interrupt_ends_a_run_of_all_rivals_without_a_crash() -> None:
     # Its first turn is of a library that compiles or has threads, if one is installed.
-    say_turn = "turn = bench.Program.turn; bench.Program.turn = lambda *of: (print('a turn', flush=True), turn(*of))[1]"
-    command = [sys.executable, "-c", f"from vgcore.shell import bench, commands; {say_turn}; commands.main()"]
+    say_turn = (
+        "turn = rivals.Program.turn; rivals.Program.turn = lambda *of: (print('a turn', flush=True), turn(*of))[1]"
+    )
+    command = [sys.executable, "-c", f"from vgcore.shell import commands, rivals; {say_turn}; commands.main()"]
     arguments = ["bench", "--shapes", "64x32", "--rounds", "100000"]
     with subprocess.Popen([*command, *arguments], stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout is not None

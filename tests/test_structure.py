@@ -172,8 +172,8 @@ LIBRARIES = {
     "pandas": {"measure.table", "measure.result", "measure.sweep"},
     "polars": {"measure.table", "measure.result", "measure.sweep"},
     "pyarrow": {"measure.table"},
-    "jax": {"shell.bench"},
-    "torch": {"shell.bench"},
+    "jax": {"shell.rivals"},
+    "torch": {"shell.bench", "shell.rivals"},
     "rich": {"measure.progress", "shell.commands", "shell.tables"},
     "typer": {"shell.commands", "shell.options"},
 }

@@ -30,7 +30,7 @@ from vgcore.measure.probe import probe
 from vgcore.measure.result import SIGNALS, Factor, Probe
 from vgcore.measure.sweep import Sweep, sweep
 from vgcore.model.names import known
-from vgcore.shell import bench, tables
+from vgcore.shell import bench, rivals, tables
 from vgcore.shell.options import Request, gather, split, with_net
 from vgcore.show import text as words
 from vgcore.theory import predict
@@ -212,7 +212,7 @@ def _bench(
         bench.keep_to(threads)
     machine, interrupted = bench.facts(), False
     done: list[list[bench.Row]] = []
-    planned = len(bench.JOBS) * len(several)
+    planned = len(rivals.JOBS) * len(several)
     try:
         with Console(stderr=True).status(f"0 of {planned} comparisons") as status:
             for rows in bench.compare(several, rounds=rounds, every=every):

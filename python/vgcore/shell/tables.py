@@ -18,7 +18,7 @@ from vgcore.measure.result import SIGNALS, Factor, Probe
 from vgcore.measure.sweep import Sweep
 from vgcore.measure.table import start
 from vgcore.model.mlp import MLP
-from vgcore.shell import bench
+from vgcore.shell import bench, rivals
 from vgcore.show.text import advice_rows
 from vgcore.theory import Prediction
 
@@ -158,7 +158,7 @@ def show_comparisons(done: list[list[bench.Row]], record: dict[str, Any]) -> Non
     console, facts, build = terminal(), record["facts"], record["facts"]["build"]
     load = "" if facts["load"] is None else f", load {facts['load']:.1f} before and {facts['load_after']:.1f} after"
     console.print(f"{_count(facts['cores'], 'core')} of {facts['cpu']}, {build['isa']}{load}")
-    others = [f"{name} {facts[module] or 'is not installed'}" for name, module in bench.OPTIONAL.items()]
+    others = [f"{name} {facts[module] or 'is not installed'}" for name, module in rivals.OPTIONAL.items()]
     console.print(f"vgcore {build['version']}, NumPy {facts['numpy']}, {', '.join(others)}")
     for job, text in record["jobs"].items():
         parts = [rows for rows in done if rows[0]["job"] == job]
