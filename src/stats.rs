@@ -81,6 +81,10 @@ pub struct Columns {
     pub first_nonfinite: Option<usize>,
     /// log10 of the norm of all parameters' gradients together.
     pub log10_total: f64,
+    /// log10 of the root mean square of the output.
+    pub log10_output: f64,
+    /// The loss; NaN without one.
+    pub loss: f64,
     /// What that norm is made of so far.
     total: Total,
     /// The gradients of a tied net, summed over its steps so far.
@@ -115,6 +119,8 @@ impl Columns {
             values: std::array::from_fn(|_| vec![f64::NAN; rows]),
             first_nonfinite: None,
             log10_total: f64::NAN,
+            log10_output: f64::NAN,
+            loss: f64::NAN,
             total: Total { value: 0.0, exponent: i64::MIN / 8 },
             sums: Vec::new(),
         }
@@ -271,6 +277,14 @@ fn correlation<F: Float>(x: &Panels<F>, squares: &mut [f64], shift: i64, sums: &
 fn log10_rms_of<F: Float>(values: &Scaled<F>, sums: &mut Vec<f64>) -> f64 {
     let (squares, shift) = squares(&values.panels, sums);
     log10_rms(squares, values.panels.batch() * values.panels.features(), values.exponent + shift)
+}
+
+impl<F: Float> Gauge<'_, F> {
+    /// See the output, and the loss where there is one.
+    pub fn output(&mut self, output: &Scaled<F>, loss: Option<f64>) {
+        self.columns.log10_output = log10_rms_of(output, &mut self.buffers.other);
+        self.columns.loss = loss.unwrap_or(f64::NAN);
+    }
 }
 
 impl<F: Float> Watch<F> for Gauge<'_, F> {

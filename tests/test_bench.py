@@ -69,7 +69,7 @@ def test_torch_that_cannot_compile_takes_no_part_and_says_why(monkeypatch: pytes
         raise RuntimeError("no C++ compiler was found\nand more words")
 
     fake = SimpleNamespace(compile=fail, ones=np.ones)
-    monkeypatch.setattr(bench, "import_module", lambda _: fake)
+    monkeypatch.setattr(rivals, "import_module", lambda _: fake)
     rivals._why_torch_cannot_compile.cache_clear()
     with pytest.warns(UserWarning, match=r"torch\.compile takes no part.*: no C\+\+ compiler was found$"):
         assert rivals.torch_compile(rivals.Given(*TINY)) == []

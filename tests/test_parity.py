@@ -88,7 +88,9 @@ def assert_columns(measured: vg.Probe, expected: dict[str, Any], norms: float, s
     for names, tolerance in ((NORMS, norms), (SHARES, shares)):
         for name in names:
             np.testing.assert_allclose(getattr(measured, name), expected[name], rtol=0, atol=tolerance, err_msg=name)
-    np.testing.assert_allclose(measured.log10_total_grad_norm, expected["log10_total_grad_norm"], rtol=0, atol=norms)
+    for name in ("log10_total_grad_norm", "log10_output_rms"):
+        np.testing.assert_allclose(getattr(measured, name), expected[name], rtol=0, atol=norms, err_msg=name)
+    np.testing.assert_allclose(measured.loss_value, expected["loss_value"], rtol=5 * norms, atol=norms)
     # A gradient that is zero but for rounding is compared with the layer's largest.
     each = np.array([expected[name] for name in GRADIENT_NORMS])
     top = np.fmax.reduce(each)

@@ -23,7 +23,10 @@ dtypes = st.sampled_from(["float32", "float64"])
 
 
 def bits(p: vg.Probe) -> dict[str, bytes]:
-    return {name: getattr(p, name).tobytes() for name in (*_core.COLUMNS, "first_nonfinite", "log10_total_grad_norm")}
+    return {
+        name: getattr(p, name).tobytes()
+        for name in (*_core.COLUMNS, "first_nonfinite", "log10_total_grad_norm", "log10_output_rms", "loss_value")
+    }
 
 
 def with_part(part: str, **fields: Any) -> vg.MLP:

@@ -40,8 +40,14 @@ fn cell<'py, F: Float>(
     }
     let first = runs.iter().map(|run| run.first_nonfinite.map_or(-1, |layer| layer as i64)).collect();
     result.set_item("first_nonfinite", array::<i64>(py, first, &[runs.len()])?)?;
-    let total = runs.iter().map(|run| run.log10_total).collect();
-    result.set_item("log10_total_grad_norm", array::<f64>(py, total, &[runs.len()])?)?;
+    let numbers: [(&str, fn(&Columns) -> f64); 3] = [
+        ("log10_total_grad_norm", |run| run.log10_total),
+        ("log10_output_rms", |run| run.log10_output),
+        ("loss_value", |run| run.loss),
+    ];
+    for (name, of_run) in numbers {
+        result.set_item(name, array::<f64>(py, runs.iter().map(of_run).collect(), &[runs.len()])?)?;
+    }
     Ok(result)
 }
 

@@ -190,7 +190,12 @@ mod tests {
     /// Bits of every cell's columns; `NaN` has bits too.
     fn bits(all: &[Vec<Columns>]) -> Vec<Vec<u64>> {
         let of_run = |run: &Columns| {
-            run.values.iter().flatten().chain([&run.log10_total]).map(|v| v.to_bits()).collect::<Vec<_>>()
+            run.values
+                .iter()
+                .flatten()
+                .chain([&run.log10_total, &run.log10_output])
+                .map(|v| v.to_bits())
+                .collect::<Vec<_>>()
         };
         all.iter().map(|cell| cell.iter().flat_map(of_run).collect()).collect()
     }

@@ -90,6 +90,8 @@ class Probe:
         first_nonfinite: Layer where a value first was not finite, depth for readout or loss, -1 for none; `(seeds,)`.
         log10_total_grad_norm: Norm of the gradients of all parameters together, the readout's too: what clipping by a
             global norm looks at; nan after a value that is not finite. `(seeds,)`.
+        log10_output_rms: Root mean square of the output, `(seeds,)`.
+        loss_value: The loss as the net starts, `(seeds,)`; nan without a loss.
     """
 
     spec: MLP
@@ -116,6 +118,8 @@ class Probe:
     log10_dh_rms: Floats
     first_nonfinite: NDArray[np.int64]
     log10_total_grad_norm: Floats
+    log10_output_rms: Floats
+    loss_value: Floats
 
     @property
     def reduction(self) -> str | None:

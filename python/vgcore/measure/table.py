@@ -45,7 +45,7 @@ def tidy(cells: Sequence[Probe]) -> dict[str, NDArray[Any]]:
     columns["layer"] = np.concatenate([np.tile(np.arange(cell.spec.depth), len(cell.seeds)) for cell in cells])
     for name in COLUMNS:
         columns[name] = np.concatenate([getattr(cell, name).ravel() for cell in cells])
-    for name in ("first_nonfinite", "log10_total_grad_norm"):
+    for name in ("first_nonfinite", "log10_total_grad_norm", "log10_output_rms", "loss_value"):
         columns[name] = np.concatenate([np.repeat(getattr(cell, name), cell.spec.depth) for cell in cells])
     return columns
 

@@ -108,13 +108,14 @@ def probe(
     dtype: str = "float64",
     state: State | None = None,
 ) -> dict[str, Array]:
-    """Every column `(seeds, depth)`, and two numbers a seed; run r is drawn from seed + r.
+    """Every column `(seeds, depth)`, and four numbers a seed; run r is drawn from seed + r.
 
     Without `x` the input is standard normal; without a loss the cotangent at the output is standard normal divided by
     sqrt(batch). A `state` gives the parameters of every run.
     """
     columns = {name: np.full((seeds, spec.depth), math.nan) for name in COLUMNS}
-    first_nonfinite, total = np.full(seeds, -1), np.full(seeds, math.nan)
+    first_nonfinite = np.full(seeds, -1)
+    total, output, losses = np.full((3, seeds), math.nan)
 
     def run(r: int) -> int:
         """Fill row r of every column; return where a value was first not finite, or -1."""
@@ -131,6 +132,9 @@ def probe(
             cotangent = stream.normal(trace.y.value.shape) / math.sqrt(len(given))
         else:
             value, cotangent = evaluate(loss, trace.y.true().astype(np.float64), None if y is None else np.asarray(y))
+            losses[r] = value
+        if trace.y.finite():
+            output[r] = trace.y.log10_rms()
         if not (trace.y.finite() and math.isfinite(value)):
             return spec.depth
         signals = backpropagate(trace, cotangent)
@@ -147,4 +151,9 @@ def probe(
 
     for r in range(seeds):
         first_nonfinite[r] = run(r)
-    return columns | {"first_nonfinite": first_nonfinite, "log10_total_grad_norm": total}
+    return columns | {
+        "first_nonfinite": first_nonfinite,
+        "log10_total_grad_norm": total,
+        "log10_output_rms": output,
+        "loss_value": losses,
+    }
