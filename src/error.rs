@@ -1,5 +1,6 @@
 //! The one error type, and the request to stop. Neither knows of Python.
 
+use crate::synonyms;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -49,12 +50,8 @@ impl Error {
 
     /// The error of an unknown name, with the nearest match and all choices.
     pub fn unknown<'a>(kind: &str, given: &str, choices: impl Iterator<Item = &'a str> + Clone) -> Self {
-        let all = choices.clone().collect::<Vec<_>>().join(", ");
-        let near = choices
-            .map(|name| (strsim::damerau_levenshtein(&given.to_lowercase(), name), name))
-            .min()
-            .filter(|&(distance, name)| distance <= 1 + name.len() / 3);
-        let hint = near.map_or(String::new(), |(_, name)| format!(" (did you mean '{name}'?)"));
+        let hint = synonyms::hint(given, choices.clone());
+        let all = choices.collect::<Vec<_>>().join(", ");
         Self::Value(format!("unknown {kind} '{given}'{hint}; choose from: {all}"))
     }
 }

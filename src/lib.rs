@@ -39,6 +39,7 @@ pub mod simd;
 pub mod skip;
 pub mod spec;
 pub mod stats;
+mod synonyms;
 pub mod threads;
 pub mod transform;
 pub mod weights;

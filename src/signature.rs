@@ -3,6 +3,7 @@
 //! A kind, such as an activation or an init, is a row of a table; the [`Signature`] of the row says how it is written.
 
 use crate::error::{Error, Result};
+use crate::synonyms::hint;
 
 /// The most parameters that a kind may have.
 pub const MAX_PARAMS: usize = 5;
@@ -188,7 +189,11 @@ impl Signature {
             (Domain::Share, _) => "a number from 0 to 1".to_owned(),
             (Domain::Word(words), _) => format!("one of {}", words.join(", ")),
         };
-        Err(Error::value(&format!("{kind} {}: {}", self.name, param.name), &allowed, argument))
+        let hint = match (param.domain, argument) {
+            (Domain::Word(words), Argument::Word(word)) => hint(word, words.iter().copied()),
+            _ => String::new(),
+        };
+        Err(Error::value(&format!("{kind} {}: {}", self.name, param.name), &allowed, format!("{argument}{hint}")))
     }
 
     fn parameter_names(&self) -> String {

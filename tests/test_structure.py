@@ -30,7 +30,7 @@ RUST = sorted((ROOT / "src").rglob("*.rs"))
 # The order of the house: a module imports from its own place and from those on its left.
 PYTHON_ORDER = ["_core", "model", "data", "measure", "show", "judge", "cure", "theory", "plot", "shell"]
 RUST_ORDER = [
-    *({"error"}, {"simd"}, {"kernel", "rng", "signature", "kind", "memory"}),
+    *({"synonyms"}, {"error"}, {"simd"}, {"kernel", "rng", "signature", "kind", "memory"}),
     {"linalg", "activation", "expectation", "distribution", "gain"},
     *({"init", "norm", "skip", "loss", "transform"}, {"part"}, {"spec"}, {"data", "threads", "plan"}),
     {"weights", "forward", "backward", "stats", "calibrate", "gradients", "jacobian"},

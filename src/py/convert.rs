@@ -15,10 +15,15 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
 
 pub fn type_error(name: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
+    Error::type_of(name, allowed, described(given)).into()
+}
+
+/// What was given, if that is short, and its type.
+pub fn described(given: &Bound<'_, PyAny>) -> String {
     let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |n| n.to_string());
     let shown = given.repr().map_or_else(|_| String::new(), |r| r.to_string());
     let shown = if shown.chars().count() > 60 { String::new() } else { format!("{shown} ") };
-    Error::type_of(name, allowed, format!("{shown}({kind})")).into()
+    format!("{shown}({kind})")
 }
 
 pub fn integer(name: &str, given: &Bound<'_, PyAny>) -> PyResult<i128> {

@@ -1,12 +1,13 @@
 //! Kinds: their names, parameters and canonical texts, and the facts that Python asks of activations and losses.
 
-use super::convert::{argument, array, real_array, shape_text, targets_of};
+use super::convert::{argument, array, described, real_array, shape_text, targets_of};
 use crate::activation::custom::{self, Samples};
 use crate::activation::{self, Activation};
 use crate::error::{Error, Result};
 use crate::kind::{Kind, Row};
 use crate::loss::{self, Loss};
 use crate::signature::{Argument, Call};
+use crate::synonyms;
 use crate::{init, norm, skip, transform};
 use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
@@ -37,6 +38,44 @@ pub static SORTS: [Sort; 6] = [
     sort::<transform::Row>("WEIGHT_TRANSFORMS"),
     sort::<loss::Row>("LOSSES"),
 ];
+
+/// The text of a kind of this sort that a caller gives for the field of this name, or what to write instead.
+pub fn kind_text(sort: &str, name: &str, given: &Bound<'_, PyAny>) -> PyResult<String> {
+    if let Ok(text) = given.extract() {
+        return Ok(text);
+    }
+    let names = SORTS.iter().find(|row| row.noun == sort).map_or_else(Vec::new, |row| (row.names)());
+    let may_be_none = !["activation", "init", "loss"].contains(&name.split('[').next().unwrap_or_default());
+    // Of Python or of NumPy.
+    let truth = given.get_type().name()?.to_str()?.starts_with("bool").then(|| given.is_truthy()).transpose()?;
+    let advice = match truth {
+        _ if sort == "activation" && (given.is_none() || truth == Some(false)) => {
+            "; write 'linear' for none".to_owned()
+        }
+        _ if name == "init" && (given.is_none() || truth == Some(false)) => "; leave it out for the default".to_owned(),
+        Some(_) if name == "bias" => {
+            "; write bias=None: every layer has biases, which start as the init has them, most at 0".to_owned()
+        }
+        Some(false) if may_be_none => format!("; write {name}=None"),
+        Some(true) => format!("; choose from: {}", names.join(", ")),
+        // A function or a class of another library.
+        _ if given.is_callable() => {
+            let called = given.getattr("__name__").or_else(|_| given.get_type().getattr("__name__"))?;
+            let hint = synonyms::hint(&called.extract::<String>()?, names.iter().copied());
+            let own = if sort == "activation" { ", or vgcore.Activation.custom(name, f)" } else { "" };
+            format!("; write its name{hint}{own}")
+        }
+        _ => String::new(),
+    };
+    let allowed = if may_be_none { "None or a string" } else { "a string" };
+    Err(Error::type_of(name, allowed, format!("{}{advice}", described(given))).into())
+}
+
+/// What a name may stand for among some choices, as ` (did you mean 'relu'?)`; empty where nothing is near.
+#[pyfunction]
+pub fn hint(given: &str, choices: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(synonyms::hint(given, choices.extract::<Vec<String>>()?.iter().map(String::as_str)))
+}
 
 /// `(name, parameters, canonical text)` of a kind.
 #[pyfunction]

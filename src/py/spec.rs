@@ -1,6 +1,7 @@
 //! Specs: fields come in, the checked spec is kept, and the canonical fields go out.
 
 use super::convert::{argument, integer, optional, per_layer, per_layer_object, text, type_error};
+use super::kinds::kind_text;
 use crate::activation::Activation;
 use crate::error::Error;
 use crate::init::Init;
@@ -9,7 +10,7 @@ use crate::signature::Argument;
 use crate::spec::{BranchScale, PerLayer, Request, Spec};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBool, PyDict, PyString};
 use std::sync::{Arc, OnceLock};
 
 /// A spec that has been checked once, and that the Python object which it belongs to keeps.
@@ -50,19 +51,23 @@ fn request_of(fields: &Bound<'_, PyDict>) -> PyResult<Request> {
     let mut request = Request::new(1, 1);
     for (name, value) in fields {
         let name = name.cast::<PyString>()?.to_str()?;
-        let kind = || optional(&value, |v| text(name, v));
-        let number = || optional(&value, |v| integer(name, v));
+        let kind = |sort: &str| optional(&value, |v| kind_text(sort, name, v));
+        let kinds = || per_layer(name, &value, |place, v| kind_text(name, place, v));
+        let number = || {
+            let truth = value.is_instance_of::<PyBool>().then(|| type_error(name, "None or an integer", &value));
+            truth.map_or_else(|| optional(&value, |v| integer(name, v)), Err)
+        };
         match name {
             "depth" => request.depth = integer(name, &value)?,
             "width" => request.width = per_layer(name, &value, integer)?,
             "in_features" => request.in_features = number()?,
             "out_features" => request.out_features = number()?,
-            "activation" => request.activation = per_layer(name, &value, text)?,
-            "init" => request.init = per_layer(name, &value, text)?,
-            "bias" => request.bias = kind()?,
-            "norm" => request.norm = kind()?,
+            "activation" => request.activation = kinds()?,
+            "init" => request.init = kinds()?,
+            "bias" => request.bias = kind("init")?,
+            "norm" => request.norm = kind(name)?,
             "norm_position" => request.norm_position = text(name, &value)?,
-            "skip" => request.skip = kind()?,
+            "skip" => request.skip = kind(name)?,
             "branch_scale" => {
                 request.branch_scale = match argument(name, &value)? {
                     Argument::Number(scale) => BranchScale::Number(scale),
@@ -70,7 +75,7 @@ fn request_of(fields: &Bound<'_, PyDict>) -> PyResult<Request> {
                 }
             }
             "block" => request.block = integer(name, &value)?,
-            "weight_transform" => request.weight_transform = kind()?,
+            "weight_transform" => request.weight_transform = kind(name)?,
             "tied" => request.tied = value.extract().map_err(|_| type_error(name, "a bool", &value))?,
             "inputs" => request.inputs = text(name, &value)?,
             _ => return Err(Error::Value(format!("unknown field '{name}'")).into()),

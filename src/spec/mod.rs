@@ -10,6 +10,7 @@ use crate::init::Init;
 use crate::norm::Norm;
 use crate::signature::Call;
 use crate::skip::{Skip, Way};
+use crate::synonyms::hint;
 use crate::transform::Transform;
 
 /// The deepest net that is accepted.
@@ -181,18 +182,21 @@ fn width(name: &str, given: i128) -> Result<usize> {
 }
 
 fn word(name: &str, given: &str, words: [&str; 2]) -> Result<bool> {
-    match words.iter().position(|word| *word == given) {
-        Some(index) => Ok(index == 1),
-        None => Err(Error::value(name, &format!("'{}' or '{}'", words[0], words[1]), format!("'{given}'"))),
-    }
+    let refused = || {
+        let given = format!("'{given}'{}", hint(given, words.into_iter()));
+        Error::value(name, &format!("'{}' or '{}'", words[0], words[1]), given)
+    };
+    words.iter().position(|word| *word == given).map(|index| index == 1).ok_or_else(refused)
 }
 
 /// A kind that may be left out.
 fn optional<T>(name: &str, given: Option<&str>, new: fn(&Call) -> Result<T>) -> Result<Option<T>> {
     match given {
         None => Ok(None),
-        // What the shell calls it, and a common guess.
-        Some("none") => Err(Error::value(name, "None, or a name", "'none'")),
+        // What the shell and other languages call it.
+        Some(text) if ["none", "null", "no", "off", "false"].contains(&text.to_lowercase().as_str()) => {
+            Err(Error::value(name, "None, or a name", format!("'{text}'")))
+        }
         Some(text) => new(&Call::parse(name, text)?).map(Some),
     }
 }
@@ -214,7 +218,7 @@ impl Spec {
             out_features: request.out_features.map(|n| width("out_features", n)).transpose()?,
             activation,
             init: inits(&request.init, depth, request.out_features.is_some())?,
-            bias: request.bias.as_ref().map(|text| Init::for_bias(&Call::parse("bias", text)?)).transpose()?,
+            bias: optional("bias", request.bias.as_deref(), Init::for_bias)?,
             norm: optional("norm", request.norm.as_deref(), Norm::new)?,
             post_norm: word("norm_position", &request.norm_position, POSITIONS)?,
             branch_scale: branch_scale(&request.branch_scale, depth, block)?,

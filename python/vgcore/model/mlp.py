@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from vgcore import _core
 from vgcore.model import custom
 from vgcore.model.kind import Activation, Init, Inits, Kind, Norm, Skip, Transform, tables_of
-from vgcore.model.names import hint
 
 #: The most values that one argument may list.
 LONGEST = 1_000_000
@@ -95,8 +94,9 @@ class MLP:
             `z_t = W h_{t-1} + b + U x_t` from `h_0 = 0`, and x is `(batch, depth, in_features)`.
 
     Raises:
-        ValueError: For a value that is not allowed; names get the nearest match.
-        TypeError: For a value of the wrong type.
+        ValueError: For a value that is not allowed; names get the nearest match, and what other libraries call a thing
+            its name here: `"batchnorm"` is answered by `'batch'`.
+        TypeError: For a value of the wrong type, such as `bias=False`, with what to write instead.
 
     >>> spec = MLP(depth=50, width=256, activation="tanh", init="xavier_normal")
     >>> spec.replace(skip="residual", branch_scale="1/sqrt(L)").skip
@@ -188,4 +188,5 @@ def check_names(fields: Mapping[str, object]) -> None:
     """Refuse what is no field of `MLP`."""
     for name in fields:
         if name not in FIELDS:
-            raise ValueError(f"unknown field '{name}'{hint(name, FIELDS)}; choose from: {', '.join(FIELDS)}")
+            hint = _core.hint(name, FIELDS)
+            raise ValueError(f"unknown field '{name}'{hint}; choose from: {', '.join(FIELDS)}")
