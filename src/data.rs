@@ -65,14 +65,50 @@ pub fn classes(ids: &[i128], batch: usize) -> Result<Vec<usize>> {
     ids.iter().enumerate().map(id).collect()
 }
 
-/// The loss of a text, if there is one. Targets need a loss, and a loss must have the targets that it takes.
-pub fn loss(text: Option<&str>, has_targets: bool) -> Result<Option<Loss>> {
-    let choices = || Loss::names().collect::<Vec<_>>().join(", ");
-    match (text.map(Loss::parse).transpose()?, has_targets) {
-        (None, true) => Err(Error::Value(format!("y is given without a loss; choose one of {}", choices()))),
-        (None, false) => Ok(None),
-        (Some(loss), _) => has_its_targets(loss, has_targets).map(|()| Some(loss)),
+/// The class ids that numbers are, if all are whole.
+pub fn whole(values: &[f64]) -> Result<Vec<i128>> {
+    match values.iter().position(|v| v.fract() != 0.0) {
+        None => Ok(values.iter().map(|&v| v as i128).collect()),
+        Some(i) => Err(Error::Value(format!(
+            "y must be class ids, whole numbers, with loss='cross_entropy', but y[{i}] is {}; for other numbers choose \
+             another loss, such as 'mse'",
+            values[i]
+        ))),
     }
+}
+
+/// The class ids of one-hot rows.
+pub fn one_hot(values: &[f64], columns: usize) -> Result<Vec<usize>> {
+    let id = |(i, row): (usize, &[f64])| {
+        let hot = row.iter().position(|&v| v == 1.0);
+        let rest = row.iter().filter(|&&v| v == 0.0).count();
+        hot.filter(|_| rest + 1 == columns).ok_or_else(|| {
+            Error::Value(format!(
+                "y must be one-hot with loss='cross_entropy', a single 1 and zeros in each row, but y[{i}] is {row:?}; \
+                 give class ids, or choose another loss, such as 'bce_with_logits' for several labels a sample"
+            ))
+        })
+    };
+    values.chunks_exact(columns).enumerate().map(id).collect()
+}
+
+/// The refusal of one number a sample where the net has several outputs.
+pub fn one_number_a_sample(loss: Loss, batch: usize, outputs: usize) -> Error {
+    Error::Value(format!(
+        "y must be of shape (batch, outputs) = ({batch}, {outputs}), got shape ({batch},); for one number a sample set \
+         out_features=1, and if they are class ids choose loss='cross_entropy' in place of '{}'",
+        loss.text()
+    ))
+}
+
+/// Refuse more named classes than the net has outputs.
+pub fn enough_outputs(classes: usize, outputs: usize) -> Result<()> {
+    if classes <= outputs {
+        return Ok(());
+    }
+    Err(Error::Value(format!(
+        "y names {classes} classes, but the net has outputs={outputs}; set out_features={classes}"
+    )))
 }
 
 /// Refuse a loss without the targets that it takes, or with targets that it does not take.
@@ -104,7 +140,12 @@ pub fn class_range(ids: &[usize], outputs: usize) -> Result<()> {
         Some(i) => Err(Error::value(
             &format!("y[{i}]"),
             &format!("a class id below {outputs}, the outputs of the net"),
-            ids[i],
+            format!(
+                "{}; set out_features={}, or choose another loss, such as 'mse' for numbers{}",
+                ids[i],
+                ids.iter().max().map_or(0, |most| most + 1),
+                if outputs == 1 { " or 'bce_with_logits' for 0 and 1" } else { "" }
+            ),
         )),
     }
 }

@@ -655,11 +655,6 @@ def test_buffers_of_earlier_calls_are_freed_on_request_and_change_nothing() -> N
         ({"x": X.astype(str)}, TypeError, "x must be an array of real numbers, got dtype <U"),
         ({"loss": "mse"}, ValueError, "loss='mse' needs targets; give y"),
         ({"x": X, "loss": "mse"}, ValueError, "loss='mse' needs targets; give y"),
-        (
-            {"x": X, "y": X},
-            ValueError,
-            "y is given without a loss; choose one of mse, half_mse, mae, huber, cross_entropy",
-        ),
         ({"y": X, "loss": "mse"}, ValueError, "y is given without x"),
         ({"x": X, "y": X, "loss": "output_sum"}, ValueError, "loss='output_sum' takes no targets; leave y out"),
         ({"x": X, "y": X, "loss": "mes"}, ValueError, r"loss 'mes' \(did you mean 'mse'\?\)"),
@@ -668,7 +663,7 @@ def test_buffers_of_earlier_calls_are_freed_on_request_and_change_nothing() -> N
         ({"x": X, "y": X * np.inf, "loss": "mse"}, ValueError, r"y must be finite .*y\[0, 0\]"),
         ({"x": X, "y": [16] * 12, "loss": "cross_entropy"}, ValueError, r"y\[0\] must be a class id below 16.*got 16"),
         ({"x": X, "y": [0] * 11, "loss": "cross_entropy"}, ValueError, r"y must be of shape \(12,\).*got \(11,\)"),
-        ({"x": X, "y": [0.0] * 12, "loss": "cross_entropy"}, TypeError, "y must be .* class ids, got dtype float64"),
+        ({"x": X, "y": [0.5] * 12, "loss": "cross_entropy"}, ValueError, r"y must be class ids, .* y\[0\] is 0.5"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(kwargs: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -238,3 +238,9 @@ def test_what_stands_for_none_or_for_a_choice_says_what_to_write(field: str, val
     message = refusal(**{field: value})
     for word in words:
         assert word in message
+
+
+def test_a_loss_must_be_a_name() -> None:
+    x = np.ones((2, 4))
+    with pytest.raises(TypeError, match=r"loss must be a string, got .*write its name"):
+        vg.probe(vg.MLP(depth=1, width=4), x=x, y=x, loss=relu)  # type: ignore[arg-type]

@@ -1,8 +1,7 @@
 //! Values of Python to values of Rust and back, with an error that names what was given.
 
-use crate::data::{self, Expected};
+use crate::data::Expected;
 use crate::error::Error;
-use crate::loss::{Loss, Targets};
 use crate::memory::check_memory;
 use crate::signature::Argument;
 use crate::simd::Float;
@@ -85,7 +84,7 @@ pub fn real_array<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<PyRead
     let array = numpy
         .call_method1("asarray", (given,))
         .map_err(|error| Error::Value(format!("{name} must be an array of numbers: {error}")))?;
-    check_dtype(name, &array, "biuf", "real numbers")?;
+    check_numbers(name, &array)?;
     // The copy and what is made of it.
     let bytes = 16 * array.getattr("size")?.extract::<u128>()?;
     check_memory(&format!("a copy of {name}"), bytes, "give fewer samples")?;
@@ -125,48 +124,31 @@ pub fn shape_text(shape: &[usize]) -> String {
     }
 }
 
-/// Refuse an array unless the kind of its dtype is one of these letters of `NumPy`.
-fn check_dtype(name: &str, array: &Bound<'_, PyAny>, kinds: &str, allowed: &str) -> PyResult<()> {
+/// Refuse an array that holds no real numbers.
+fn check_numbers(name: &str, array: &Bound<'_, PyAny>) -> PyResult<()> {
     let dtype = array.getattr("dtype")?;
-    let kind: String = dtype.getattr("kind")?.extract()?;
-    if kinds.contains(&kind) {
-        return Ok(());
-    }
-    Err(Error::type_of(name, &format!("an array of {allowed}"), format!("dtype {dtype}")).into())
+    let advice = match (dtype.getattr("kind")?.extract()?, name) {
+        ('b' | 'i' | 'u' | 'f', _) => return Ok(()),
+        ('U' | 'S' | 'T' | 'O', "x") => "; write columns of words as numbers, one-hot for one, or leave them out",
+        ('U' | 'S' | 'T' | 'O', "y") => "; classes by name go with loss='cross_entropy'",
+        _ => "",
+    };
+    Err(Error::type_of(name, "an array of real numbers", format!("dtype {dtype}{advice}")).into())
 }
 
 /// A checked matrix in the dtype of the computation, and its number of rows.
 pub fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Expected<'_>) -> PyResult<(Vec<F>, usize)> {
-    let (values, shape) = reals::<F>(rows.name, given)?;
+    shaped(reals::<F>(rows.name, given)?, rows)
+}
+
+/// Numbers of this shape as a checked matrix, and its number of rows.
+pub fn shaped<F: Float>((values, shape): (Vec<F>, Vec<usize>), rows: Expected<'_>) -> PyResult<(Vec<F>, usize)> {
     let [count, columns] = *shape else {
         let allowed = format!("of shape (batch, {})", rows.axis);
         return Err(Error::value(rows.name, &allowed, shape_text(&shape)).into());
     };
     rows.check((count, columns), F::NAME, values.iter().map(|v| v.finite()))?;
     Ok((values, count))
-}
-
-/// Targets of a loss for outputs of this width: class ids, numbers or none.
-pub fn targets_of(loss: Loss, given: &Bound<'_, PyAny>, batch: usize, outputs: usize) -> PyResult<Targets> {
-    data::has_its_targets(loss, !given.is_none())?;
-    if given.is_none() {
-        return Ok(Targets::Absent);
-    }
-    if !loss.takes_classes() {
-        let rows = Expected { name: "y", axis: "outputs", columns: outputs, rows: Some(batch) };
-        let (values, _) = matrix::<f64>(given, rows)?;
-        data::target_range(loss, &values, outputs)?;
-        return Ok(Targets::Values(values, outputs));
-    }
-    let array = given.py().import("numpy")?.call_method1("asarray", (given,))?;
-    check_dtype("y", &array, "biu", "integer class ids")?;
-    let shape = array.getattr("shape")?.extract::<Vec<usize>>()?;
-    if shape.len() != 1 {
-        return Err(Error::value("y", "of shape (batch,), one class id a sample", shape_text(&shape)).into());
-    }
-    let ids = data::classes(&array.call_method0("tolist")?.extract::<Vec<i128>>()?, batch)?;
-    data::class_range(&ids, outputs)?;
-    Ok(Targets::Classes(ids))
 }
 
 /// An array of a shape that takes over the memory of its values. To copy small ones was tried: it is no faster.

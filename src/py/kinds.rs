@@ -1,6 +1,7 @@
 //! Kinds: their names, parameters and canonical texts, and the facts that Python asks of activations and losses.
 
-use super::convert::{argument, array, described, real_array, shape_text, targets_of};
+use super::convert::{argument, array, described, real_array, shape_text};
+use super::targets::targets_of;
 use crate::activation::custom::{self, Samples};
 use crate::activation::{self, Activation};
 use crate::error::{Error, Result};

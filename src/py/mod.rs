@@ -9,6 +9,7 @@ mod net;
 mod plan;
 mod probe;
 mod spec;
+mod targets;
 mod theory;
 
 use crate::error::Error;
@@ -77,6 +78,8 @@ mod _core {
     use super::probe::{cotangent, gradcheck, probe, samples};
     #[pymodule_export]
     use super::spec::Checked;
+    #[pymodule_export]
+    use super::targets::targets;
     #[pymodule_export]
     use super::theory::{activate, batch_moments, calculate_gain, critical_point, hermite, moments, pair_moments};
     #[pymodule_export]

@@ -2,14 +2,14 @@
 
 use super::background::{UNKNOWN, detached};
 use super::convert::{
-    array, as_matrix, double, matrix, real_array, reals, seed_of, shape_text, steps, targets_of, text, thread_limit,
+    array, as_matrix, double, matrix, real_array, reals, seed_of, shape_text, steps, text, thread_limit,
 };
 use super::spec::checked_of;
+use super::targets::{loss_of, targets_of};
 use crate::data::Expected;
 use crate::error::Error;
 use crate::gradients::{self, Gradients, Start};
 use crate::kernel::Tensor;
-use crate::loss::Loss;
 use crate::memory::check_memory;
 use crate::plan::Plan;
 use crate::run;
@@ -189,12 +189,13 @@ impl Net {
         &self,
         x: &Bound<'py, PyAny>,
         y: &Bound<'py, PyAny>,
-        loss: &Bound<'py, PyAny>,
+        loss: Option<&Bound<'py, PyAny>>,
         threads: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let loss = Loss::parse(&text("loss", loss)?)?;
-        let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
         let threads = thread_limit(threads)?;
+        let loss = loss_of(loss, Some(y).filter(|y| !y.is_none()))?
+            .ok_or_else(|| Error::Value("gradients start from a loss: give y, or loss='output_sum'".to_owned()))?;
+        let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
         either!(&self.handle, weights => all_gradients(&self.plan, steps(&self.spec), weights, x, start, threads))
     }
 }

@@ -1,10 +1,12 @@
 //! Measurements: a probe of many cells, the problem that it draws, and the gradient check.
 
 use super::background::{UNKNOWN, detached, in_background};
-use super::convert::{array, as_matrix, double, integer, matrix, seed_of, steps, targets_of, text, thread_limit};
+use super::convert::{array, as_matrix, double, integer, matrix, seed_of, steps, thread_limit};
+use super::kinds::kind_text;
 use super::net::{BATCH, Handle, Net, either};
 use super::spec::{checked_of, spec_of};
-use crate::data::{self, Data, Expected};
+use super::targets::{loss_of, targets_of};
+use crate::data::{Data, Expected};
 use crate::error::Error;
 use crate::loss::{Loss, Targets};
 use crate::memory::check_memory;
@@ -143,7 +145,7 @@ pub fn probe(
         plan,
         x,
         y,
-        loss: data::loss(loss.map(|loss| text("loss", loss)).transpose()?.as_deref(), y.is_some())?,
+        loss: loss_of(loss, y)?,
         batch: batch
             .map(|b| PyResult::Ok(spec::integer("batch", integer("batch", b)?, 1, MOST)? as usize))
             .transpose()?,
@@ -176,7 +178,7 @@ pub fn gradcheck<'py>(
 ) -> PyResult<Bound<'py, PyDict>> {
     let (py, checked, seed) = (spec.py(), checked_of(spec)?, seed_of(seed, 0)?);
     let batch = spec::integer("batch", integer("batch", batch)?, 1, 1_000_000)? as usize;
-    let loss = loss.map(|loss| PyResult::Ok(Loss::parse(&text("loss", loss)?)?)).transpose()?;
+    let loss = loss.map(|loss| PyResult::Ok(Loss::parse(&kind_text("loss", "loss", loss)?)?)).transpose()?;
     let plan = checked.get().plan();
     // The naive twin keeps a second copy of everything, in vectors of vectors.
     let bytes = 4 * (plan.weight_bytes::<f64>() + plan.pass_bytes::<f64>(batch));

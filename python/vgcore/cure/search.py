@@ -198,7 +198,7 @@ def advise(
     Args:
         spec: The net.
         data: Samples `(rows, in_features)`, or a pair of those and targets; standard normal samples if None.
-        loss: A loss of the targets, as in `probe`; if None, cross-entropy of class ids, mse of numbers.
+        loss: A loss of the targets, as in `probe`; if None, the one that `probe` takes for such targets.
         batch: Samples of a run of what is advised, as in `probe`.
         seeds: Number of such runs.
         seed: The first seed.
@@ -227,8 +227,6 @@ def advise(
     if isinstance(data, tuple) and len(data) != 2:
         raise ValueError(f"data must be samples, or a pair of samples and targets, got a tuple of {len(data)}")
     x, y = data if isinstance(data, tuple) else (data, None)
-    if y is not None and loss is None:
-        loss = "cross_entropy" if np.ndim(y) == 1 else "mse"
     full = Measurement(x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
 
     def run(specs: Sequence[MLP], how: Measurement) -> list[Diagnosis]:

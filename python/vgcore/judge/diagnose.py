@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vgcore import _core
 from vgcore.judge import foreign
 from vgcore.judge.depth_limit import DepthLimit, depth_limit
 from vgcore.judge.diagnosis import Diagnosis
@@ -186,6 +187,9 @@ def _foreign(
     """What another tool would say, on the weights and samples that a probe would draw."""
     checked = probe(subject, x=x, y=y, **options)  # which refuses what is not allowed
     preset, spec, batch = foreign.PRESETS[rules], checked.spec, checked.batch
+    if y is not None:
+        # Of all rows, which alone tell what classes there are.
+        y = _core.targets(str(checked.loss), y, len(np.asarray(x)), Plan.of(spec).outputs)
     passes = []
     for each in checked.seeds.tolist():
         samples = drawn_samples(spec, each, batch, checked.dtype) if x is None else np.asarray(x)

@@ -29,9 +29,15 @@ def probe(
         subject: A spec, whose weights are drawn for each seed; or a `Network`, whose weights are those of every run:
             trained, edited, or what `spec.init(seed=...)` drew.
         x: Samples `(rows, in_features)`; standard normal ones, drawn for each seed, if None.
-        y: Targets of `loss`: class ids `(rows,)` or numbers of the output's shape; none for `output_sum`.
-        loss: One of `LOSSES`, a call such as `"mse(reduction=sum)"`, or a `Loss`. Without one, the cotangent at the
-            output is standard normal over sqrt(batch), drawn for each seed from a stream of its own.
+        y: Targets of `loss`, as an array, a list, a pandas or polars column or whatever else NumPy reads; none for
+            `output_sum`. For `cross_entropy` classes: ids `(rows,)` or `(rows, 1)`, whole numbers of any dtype; names,
+            which get ids in sorted order, as scikit-learn's `LabelEncoder` gives them; or one-hot rows
+            `(rows, outputs)`. For other losses numbers of the output's shape `(rows, outputs)`, or `(rows,)` for one
+            output.
+        loss: One of `LOSSES`, a call such as `"mse(reduction=sum)"`, or a `Loss`. If None, what y is decides:
+            `cross_entropy` for integers or booleans `(rows,)`, names and one-hot rows, `mse` for other numbers, so for
+            every float `(rows,)`. Without y, the cotangent at the output is standard normal over sqrt(batch), drawn for
+            each seed from a stream of its own.
         batch: Samples of a run. 128 for random samples; all rows of x otherwise, or as many drawn for each seed.
         seeds: Number of runs; run i uses seed `seed + i` for drawn weights, samples and cotangent.
         seed: The first seed, 0 to 2^64 - 1.
@@ -40,8 +46,9 @@ def probe(
             depend on it.
 
     Raises:
-        ValueError: For values or shapes that are not allowed.
-        TypeError: For arrays that hold no real numbers, or arguments of the wrong type.
+        ValueError: For values or shapes that are not allowed: so for one number a sample where the net has several
+            outputs, for more classes than outputs, and for rows that are not one-hot.
+        TypeError: For arrays that hold neither real numbers nor, in y, names of classes; for arguments of a wrong type.
         MemoryError: Before anything is allocated, where the machine has too little.
         KeyboardInterrupt: At Ctrl-C, within 0.1 s.
 
@@ -49,6 +56,15 @@ def probe(
     >>> p = vg.probe(vg.MLP(depth=1000, width=64, activation="sigmoid", init="xavier_normal"), seeds=2)
     >>> bool(p.log10_delta_rms[0, 0] < -600)
     True
+
+    Targets say which loss they are for:
+
+    >>> import numpy as np
+    >>> x, spec = np.eye(3), vg.MLP(depth=2, width=3, out_features=3)
+    >>> vg.probe(spec, x=x, y=["cat", "dog", "cat"]).loss
+    'cross_entropy'
+    >>> vg.probe(spec.replace(out_features=1), x=x, y=[0.5, 1.5, 0.0]).loss
+    'mse'
 
     Weights of your own, here those of seed 0 with the first layer's doubled:
 

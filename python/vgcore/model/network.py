@@ -131,15 +131,16 @@ class Network:
         return Gradients(**self._weights.backward(x, cotangent, threads))
 
     def gradients(
-        self, x: ArrayLike, y: ArrayLike | None = None, *, loss: str | Loss, threads: int | None = None
+        self, x: ArrayLike, y: ArrayLike | None = None, *, loss: str | Loss | None = None, threads: int | None = None
     ) -> Gradients:
         """Gradients of a loss.
 
         Args:
             x: `(batch, in_features)`.
-            y: Integer class ids `(batch,)` for `cross_entropy`, numbers of the output's shape for the others; None for
-                `output_sum`, which takes no targets.
-            loss: One of `LOSSES`, a call such as `"huber(delta=0.5)"`, or a `Loss`, which says what each of them is.
+            y: Targets, as in `probe`: classes for `cross_entropy`, numbers of the output's shape for the others; None
+                for `output_sum`, which takes no targets.
+            loss: One of `LOSSES`, a call such as `"huber(delta=0.5)"`, or a `Loss`, which says what each of them is; if
+                None, the one that `probe` would take for such targets.
             threads: At most this many.
 
         >>> import vgcore as vg
