@@ -1,5 +1,6 @@
 """Names as other libraries write them: every one is refused with the name that it has here."""
 
+import inspect
 from typing import Any
 
 import numpy as np
@@ -244,3 +245,42 @@ def test_a_loss_must_be_a_name() -> None:
     x = np.ones((2, 4))
     with pytest.raises(TypeError, match=r"loss must be a string, got .*write its name"):
         vg.probe(vg.MLP(depth=1, width=4), x=x, y=x, loss=relu)  # type: ignore[arg-type]
+
+
+# Widths
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_widths_with_those_of_input_and_output_are_answered_by_the_net_that_was_meant(depth: int) -> None:
+    message = refusal(depth=depth, width=[784, 30, 10])
+    assert f"one for each of the {depth} layers, got 3 values" in message
+    assert "for 784 -> 30 -> 10 write depth=1, in_features=784, width=[30], out_features=10" in message
+    assert vg.MLP(depth=1, in_features=784, width=[30], out_features=10).sizes == "784 -> 30 -> 10"
+    for fields in ({"in_features": 784}, {"out_features": 10}, {"depth": 5}):
+        assert "->" not in refusal(**{"depth": depth, "width": [784, 30, 10]} | fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "sizes"),
+    [
+        ({"depth": 3, "width": [784, 30, 10]}, "784 -> 784 -> 30 -> 10, no readout"),
+        ({"depth": 2, "width": [30, 20], "in_features": 784, "out_features": 10}, "784 -> 30 -> 20 -> 10"),
+        ({"depth": 5, "width": [8, 8, 4, 4, 4], "out_features": 1}, "8 -> 8 (2 layers) -> 4 (3 layers) -> 1"),
+        ({"depth": 50, "width": 256, "in_features": 784}, "784 -> 256 (50 layers), no readout"),
+        ({"depth": 1, "width": 256}, "256 -> 256, no readout"),
+    ],
+)
+def test_a_spec_says_what_was_built(fields: dict[str, Any], sizes: str) -> None:
+    spec = vg.MLP(**fields)
+    assert spec.sizes == sizes
+    shown = repr(spec)
+    if isinstance(spec.width, int):
+        assert eval(shown, {"MLP": vg.MLP}) == spec
+    else:
+        assert shown.startswith(f"MLP({sizes}; depth={spec.depth}, width={spec.width}, in_features=")
+        assert sizes in repr(vg.probe(spec, seeds=1, batch=2))
+
+
+def test_the_fields_are_what_a_spec_is_made_with() -> None:
+    assert [*inspect.signature(vg.MLP).parameters][:2] == ["depth", "width"]
+    assert repr(vg.MLP(depth=2, width=[4, 4])).startswith("MLP(depth=2, width=(4, 4), ")

@@ -189,6 +189,25 @@ fn word(name: &str, given: &str, words: [&str; 2]) -> Result<bool> {
     words.iter().position(|word| *word == given).map(|index| index == 1).ok_or_else(refused)
 }
 
+/// Says how widths are given to those who list the input's and the output's among them, as elsewhere.
+fn ends_are_apart(request: &Request) -> impl Fn(Error) -> Error + '_ {
+    |error| match (&request.width, request.in_features.or(request.out_features), error) {
+        // As many as a net of such a depth has, be it counted in hidden layers or in maps.
+        (PerLayer::Each(all), None, Error::Value(said))
+            if all.len() > 2 && (1..=2).contains(&(all.len() as i128 - request.depth)) =>
+        {
+            let (first, hidden, last) = (all[0], &all[1..all.len() - 1], all[all.len() - 1]);
+            Error::Value(format!(
+                "{said}; width lists hidden layers alone: for {} write depth={}, in_features={first}, width={hidden:?}, \
+                 out_features={last}",
+                all.iter().map(ToString::to_string).collect::<Vec<_>>().join(" -> "),
+                hidden.len()
+            ))
+        }
+        (_, _, error) => error,
+    }
+}
+
 /// A kind that may be left out.
 fn optional<T>(name: &str, given: Option<&str>, new: fn(&Call) -> Result<T>) -> Result<Option<T>> {
     match given {
@@ -205,7 +224,7 @@ impl Spec {
     /// Check a request.
     pub fn new(request: &Request) -> Result<Self> {
         let depth = integer("depth", request.depth, 1, MAX_DEPTH as u64)? as usize;
-        let widths = request.width.map("width", depth, |name, &w| width(&name, w))?;
+        let widths = request.width.map("width", depth, |name, &w| width(&name, w)).map_err(ends_are_apart(request))?;
         let activation =
             request.activation.map("activation", depth, |name, text| Activation::new(&Call::parse(&name, text)?))?;
         let (skip, fed) =

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -72,7 +73,9 @@ class MLP:
 
     Args:
         depth: Number of hidden layers, 1 to 1,000,000.
-        width: Units of the hidden layers: one number, or one a layer.
+        width: Units of the hidden layers: one number, or one a layer. Input and output are no hidden layers: 784
+            inputs, 30 units and 10 outputs are `depth=1, width=30, in_features=784, out_features=10`, while
+            `depth=3, width=[784, 30, 10]` has three hidden layers. Where widths differ, the `repr` begins with `sizes`.
         in_features: Columns of the input; the first width if None.
         out_features: Units of a linear readout; None for no readout.
         activation: Name, call such as `"leaky_relu(0.1)"`, or `Activation`; one, or one a layer. `crelu` gives twice
@@ -103,6 +106,8 @@ class MLP:
     'residual'
     >>> MLP.from_json(spec.to_json()) == spec
     True
+    >>> MLP(depth=3, width=[784, 30, 10]).sizes
+    '784 -> 784 -> 30 -> 10, no readout'
     """
 
     depth: int
@@ -166,6 +171,27 @@ class MLP:
         if missing := [name for name in ("depth", "width") if name not in fields]:
             raise ValueError(f"a spec needs {' and '.join(missing)}")
         return MLP(**fields)
+
+    @property
+    def sizes(self) -> str:
+        """The units of input, hidden layers and readout, in order: z's, before an activation that doubles or gates.
+
+        >>> MLP(depth=50, width=256, in_features=784, out_features=10).sizes
+        '784 -> 256 (50 layers) -> 10'
+        """
+        widths = (self.width,) if isinstance(self.width, int) else self.width
+        runs = [(width, len(list(run))) for width, run in itertools.groupby(widths)]
+        if len(widths) == 1:
+            runs = [(widths[0], self.depth)]
+        hidden = [str(width) if count == 1 else f"{width} ({count} layers)" for width, count in runs]
+        out = ", no readout" if self.out_features is None else f" -> {self.out_features}"
+        return " -> ".join([str(self.in_features or widths[0]), *hidden]) + out
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{field.name}={getattr(self, field.name)!r}" for field in dataclasses.fields(self))
+        # Widths that differ may have been meant otherwise than they were taken.
+        sizes = "" if isinstance(self.width, int) or len(set(self.width)) == 1 else f"{self.sizes}; "
+        return f"{type(self).__qualname__}({sizes}{fields})"
 
     @property
     def id(self) -> str:
