@@ -152,6 +152,30 @@ def test_a_csv_is_read_with_its_target_by_name_or_index(tmp_path: Path) -> None:
         assert (cell["spec"]["in_features"], cell["spec"]["out_features"], cell["batch"]) == (2, 3, 9)
 
 
+def test_names_of_classes_and_semicolons_are_read_from_a_file_or_a_pipe(tmp_path: Path) -> None:
+    table = "kind;a;b\n" + "".join(f"{('dog', 'cat', 'owl')[i % 3]};{i};{-i}.5\n" for i in range(9))
+    path = tmp_path / "d.csv"
+    path.write_text(table)
+    options = ["--target", "kind", "--depth", "2", *SMALL]
+    (cell,) = json.loads(run("probe", "--data", str(path), "--json", *options).stdout)
+    assert (cell["loss"], cell["spec"]["in_features"], cell["spec"]["out_features"]) == ("cross_entropy", 2, 3)
+    piped = [*COMMAND, "probe", "--data", "-", *options]
+    done = subprocess.run(piped, input=table, capture_output=True, text=True, check=False, timeout=500)
+    assert done.returncode == 0
+    assert "9 samples of standard input a run, cross_entropy loss" in done.stdout
+    refused = subprocess.run(piped, input="kind;a\ndog;1,5\n", capture_output=True, text=True, check=False, timeout=500)
+    assert refused.returncode == commands.USAGE
+    assert "standard input, line 2, column 'a': '1,5' has a decimal comma" in refused.stderr
+
+
+def test_one_hot_rows_and_columns_of_numbers_have_their_loss(tmp_path: Path) -> None:
+    x = np.random.default_rng(0).standard_normal((9, 2))
+    for y, loss in ((np.eye(3)[np.arange(9) % 3], "cross_entropy"), (x @ np.ones((2, 3)), "mse")):
+        np.savez(tmp_path / "d.npz", x=x, y=y)
+        (cell,) = json.loads(run("probe", "--data", str(tmp_path / "d.npz"), "--depth", "2", "--json", *SMALL).stdout)
+        assert (cell["loss"], cell["spec"]["out_features"]) == (loss, 3)
+
+
 def test_a_sum_of_outputs_needs_no_data_and_shows_how_gradients_agree() -> None:
     size = ("--depth", "2", "--out-features", "1", *SMALL)
     (cell,) = json.loads(run("probe", "--loss", "output_sum", "--json", *size).stdout)

@@ -2,9 +2,11 @@
 
 import doctest
 import hashlib
+import io
 import re
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +125,53 @@ def test_paths_may_be_strings_and_extensions_upper_case(tmp_path: Path) -> None:
     assert x.tolist() == [[1]]
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("header", [True, False])
+def test_commas_semicolons_and_tabs_separate_cells(tmp_path: Path, separator: str, *, header: bool) -> None:
+    lines = ["a,b,c"] * header + ["1.5,2,0", "3,4,1"]
+    x, y = data.read(write(tmp_path, "\n".join(lines).replace(",", separator)))
+    assert x.tolist() == [[1.5, 2], [3, 4]]
+    assert y.tolist() == [0, 1]
+
+
+def test_a_separator_within_quotes_separates_nothing(tmp_path: Path) -> None:
+    x, y = data.read(write(tmp_path, '"height; cm",label\n1.5,0\n'), target="height; cm")
+    assert (x.tolist(), y.tolist()) == ([[0]], [[1.5]])
+
+
+def test_a_file_for_tabs_has_an_ending_of_its_own(tmp_path: Path) -> None:
+    assert data.read(write(tmp_path, "a\tb\n1\t2\n", "table.tsv"))[1].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    ("target", "content"), [("kind", "a,kind\n1,dog\n2, cat\n3,dog \n"), (0, "dog,1\ncat,2\ndog,3")]
+)
+def test_names_of_classes_get_ids_in_their_order(tmp_path: Path, target: str | int, content: str) -> None:
+    x, y = data.read(write(tmp_path, content), target=target)
+    assert x.tolist() == [[1], [2], [3]]
+    assert y.tolist() == [1, 0, 1]
+    assert y.dtype == np.int64
+
+
+def test_a_first_line_with_a_class_that_others_have_is_data_and_one_that_none_has_is_a_header(tmp_path: Path) -> None:
+    x, y = data.read(write(tmp_path, "5.1,3.5,setosa\n6,3,virginica\n4.9,3,setosa\n"))
+    assert x.tolist() == [[5.1, 3.5], [6, 3], [4.9, 3]]
+    assert y.tolist() == [0, 1, 0]
+    x, y = data.read(write(tmp_path, "0,1,target\n5.1,3.5,setosa\n6,3,virginica\n"))
+    assert x.tolist() == [[5.1, 3.5], [6, 3]]
+    assert y.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("text", [io.StringIO, lambda content: io.TextIOWrapper(io.BytesIO(content.encode()))])
+def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch, text: Callable[[str], Any]) -> None:
+    monkeypatch.setattr("sys.stdin", text("\ufeffa;kind\n1;cat\n2;dog\n"))
+    x, y = data.read("-", target="kind")
+    assert (x.tolist(), y.tolist()) == ([[1], [2]], [0, 1])
+    monkeypatch.setattr("sys.stdin", text(""))
+    with pytest.raises(ValueError, match=r"^standard input is empty$"):
+        data.read("-")
+
+
 # CSV files that cannot
 
 
@@ -133,10 +182,21 @@ def test_paths_may_be_strings_and_extensions_upper_case(tmp_path: Path) -> None:
         ("\n\n", "is empty"),
         ("\ufeff", "is empty"),
         ("a,b\n", "has a header and no data"),
-        ("a;b\n1;2\n", "line 1: one column; features and a target need two or more"),
+        ("a|b\n1|2\n", "line 1: one column; features and a target need two or more, separated by commas, semi"),
+        ("a;b;c\n1;2\n", "line 2: 2 cells, expected 3 as in line 1"),
         ("a,b\n1,2\n3,red\n", "line 3, column 'b': 'red' is not a finite number"),
         ("1,2\n3,red\n", "line 2, column 1: 'red' is not a finite number"),
         ("a,b\n1,\n", "line 2, column 'b': '' is not a finite number"),
+        (
+            "a,b\nred,1\n",
+            "line 2, column 'a': 'red' is not a finite number; write a column of words as numbers, one-hot",
+        ),
+        ("a,b\n1,red\n3,2\n", "line 3, column 'b': '2' is no name of a class as 'red' is"),
+        ("a,b\n1,red\n3,\n", "line 3, column 'b': '' is no name of a class as 'red' is"),
+        ("a;b\n1,5;2\n", "line 2, column 'a': '1,5' has a decimal comma; write a point"),
+        ("1,5;0\n2,5;1\n", "line 1, column 0: '1,5' has a decimal comma; write a point"),
+        ('a,b\n1,"-2,5e3"\n', "line 2, column 'b': '-2,5e3' has a decimal comma; write a point"),
+        ("a;b\n1;1.234,5\n", "line 2, column 'b': '1.234,5' has a decimal comma; write a point"),
         ("a,b\n\nnan,2\n", "line 3, column 'a': 'nan' is not a finite number"),
         ("1,2\n3,-inf\n", "line 2, column 1: '-inf' is not a finite number"),
         ("nan,2\n", "line 1, column 0: 'nan' is not a finite number"),
@@ -157,8 +217,8 @@ def test_a_bad_table_is_refused_and_the_place_named(tmp_path: Path, content: str
 
 def test_a_long_bad_cell_is_shortened(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="is not a finite number") as caught:
-        data.read(write(tmp_path, "a,b\n1," + 10_000 * "x"))
-    assert len(str(caught.value)) < len(str(tmp_path)) + 120
+        data.read(write(tmp_path, "a,b\n" + 10_000 * "x" + ",1"))
+    assert len(str(caught.value)) < len(str(tmp_path)) + 200
 
 
 @pytest.mark.parametrize(
@@ -223,6 +283,13 @@ def test_one_column_is_read_as_a_vector_and_more_stay_a_matrix(tmp_path: Path) -
     assert y.dtype == np.float64
 
 
+def test_names_in_an_archive_get_ids_in_their_order(tmp_path: Path) -> None:
+    for y in (np.array(["dog", "cat", "dog"]), np.array([[b"dog"], [b"cat"], [b"dog"]])):
+        found = data.read(write_npz(tmp_path, x=np.eye(3), y=y))[1]
+        assert found.tolist() == [1, 0, 1]
+        assert found.dtype == np.int64
+
+
 def test_the_bundled_archive_can_be_read_as_a_file() -> None:
     x, y = data.read(Path(data.__file__).with_name("digits.npz"))
     raw_x, raw_y = data.digits(standardize=False)
@@ -236,7 +303,9 @@ def test_the_bundled_archive_can_be_read_as_a_file() -> None:
         ({"X": np.eye(2), "y": np.zeros(2)}, "has no array 'x'; it has: X, y"),
         ({"x": np.eye(2), "labels": np.zeros(2)}, "has no array 'y'; it has: x, labels"),
         ({"x": np.eye(2, dtype=object), "y": np.zeros(2)}, "array 'x': Object arrays cannot"),
-        ({"x": np.eye(2), "y": np.array(["a", "b"])}, "array 'y': expected real numbers, got <U1"),
+        ({"x": np.array([["a"], ["b"]]), "y": np.zeros(2)}, "array 'x': expected real numbers, got <U1"),
+        ({"x": np.eye(2), "y": np.array([["a", "b"]] * 2)}, "y must have one name of a class a row, got (2, 2)"),
+        ({"x": np.eye(2), "y": np.array([1j, 2j])}, "array 'y': expected real numbers or names, got complex"),
         ({"x": np.eye(2) * 1j, "y": np.zeros(2)}, "array 'x': expected real numbers, got complex"),
         ({"x": np.zeros(2), "y": np.zeros(2)}, "x must have the shape (n, features), got (2,)"),
         ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, "x must have the shape (n, features)"),
@@ -317,7 +386,7 @@ def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", ["table.parquet", "table", "table.csv.gz"])
 def test_an_unknown_extension_is_refused_and_the_known_listed(name: str) -> None:
-    with pytest.raises(ValueError, match=r"unknown extension .*; choose from: \.csv, \.npz"):
+    with pytest.raises(ValueError, match=r"unknown extension .*; choose from: \.csv, \.tsv, \.npz"):
         data.read(name)
 
 

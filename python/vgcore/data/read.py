@@ -2,43 +2,41 @@
 
 from __future__ import annotations
 
-import csv
-import itertools
-import math
-import operator
+import io
 import os
-import reprlib
+import sys
 import zipfile
 import zlib
-from array import array
-from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.model.names import hint
+from vgcore.data.table import Features, Targets, classes_or_values, missing, read_csv
 
-Features: TypeAlias = NDArray[np.float64]
-Targets: TypeAlias = NDArray[np.int64] | NDArray[np.float64]
+#: The path of standard input.
+STDIN = "-"
 
 
 def read(path: str | os.PathLike[str], *, target: str | int | None = None) -> tuple[Features, Targets]:
-    r"""Read features and a target from a ``.csv`` or ``.npz`` file.
+    r"""Read features and a target from a ``.csv``, ``.tsv`` or ``.npz`` file, or CSV from standard input.
 
-    A CSV file is UTF-8 with commas; every cell is a finite number. Its first line is a header
-    unless it holds numbers only. Blank lines are skipped. An NPZ file holds the arrays ``x`` of
-    shape (n, features) and ``y`` of shape (n,) or (n, k).
+    A CSV file is UTF-8, separated by commas, semicolons or tabs, whichever suit its first two
+    lines; every cell is a finite number with a decimal point, but the target may hold names of
+    classes. Its first line is a header unless it holds numbers only, or numbers and a class that
+    other lines have too. Blank lines are skipped. An NPZ file holds the arrays ``x`` of shape
+    (n, features) and ``y``, numbers or names, of shape (n,) or (n, k).
 
     Args:
-        path: The file.
+        path: The file, or ``"-"`` for CSV from standard input.
         target: CSV: the name of the target column or its index, negative from the right; by
             default the last column. NPZ: the name of the target array; by default ``"y"``.
 
     Returns:
         Features, float64 of shape (n, features), and targets: class ids, int64 of shape (n,), if
-        there is one column of whole numbers, else float64 of shape (n, k), (n, 1) for a CSV file.
+        there is one column of whole numbers or of names, whose ids follow their sorted order; else
+        float64 of shape (n, k), (n, 1) for a CSV file.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -48,93 +46,25 @@ def read(path: str | os.PathLike[str], *, target: str | int | None = None) -> tu
         >>> import pathlib, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = pathlib.Path(folder, "points.csv")
-        ...     _ = path.write_text("height,weight,kind\n1.5,60,0\n1.75,70.5,1\n")
+        ...     _ = path.write_text("height;weight;kind\n1.5;60;dog\n1.75;70.5;cat\n")
         ...     x, y = read(path, target="kind")
         >>> x.tolist(), y.tolist()
-        ([[1.5, 60.0], [1.75, 70.5]], [0, 1])
+        ([[1.5, 60.0], [1.75, 70.5]], [1, 0])
     """
+    if path == STDIN:
+        # What stands in for standard input may be text alone.
+        piped = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
+        lines = io.TextIOWrapper(io.BytesIO(piped), encoding="utf-8-sig", newline="")
+        return read_csv("standard input", lines, target)
     path = Path(path)
     match path.suffix.lower():
-        case ".csv":
-            return _read_csv(path, target)
+        case ".csv" | ".tsv":
+            with path.open(newline="", encoding="utf-8-sig") as file:
+                return read_csv(str(path), file, target)
         case ".npz":
             return _read_npz(path, target)
         case suffix:
-            raise ValueError(f"{path}: unknown extension {suffix!r}; choose from: .csv, .npz")
-
-
-def _read_csv(path: Path, target: str | int | None) -> tuple[Features, Targets]:
-    rows = _rows(path)
-    start, first = next(rows, (0, []))
-    if not first:
-        raise ValueError(f"{path} is empty")
-    if len(first) < 2:
-        raise ValueError(
-            f"{path}, line {start}: one column; features and a target need two or more, separated by commas"
-        )
-    names: Sequence[str | int]
-    if None in map(_number, first):
-        names = [name.strip() for name in first]
-    else:
-        names = range(len(first))
-        rows = itertools.chain([(start, first)], rows)
-    column = _column(path, names, target)
-
-    cells = array("d")
-    for line, row in rows:
-        if len(row) != len(names):
-            raise ValueError(f"{path}, line {line}: {len(row)} cells, expected {len(names)} as in line {start}")
-        for name, cell in zip(names, row, strict=True):
-            number = _number(cell)
-            if number is None or not math.isfinite(number):
-                raise ValueError(f"{path}, line {line}, column {name!r}: {reprlib.repr(cell)} is not a finite number")
-            cells.append(number)
-    if not cells:
-        raise ValueError(f"{path} has a header and no data")
-    table = np.array(cells, dtype=np.float64).reshape(-1, len(names))
-    return np.delete(table, column, axis=1), _classes_or_values(table[:, column])
-
-
-def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Yield line number and cells of every line that is not blank."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            for row in reader:
-                if len(row) > 1 or "".join(row).strip():
-                    yield reader.line_num, row
-        except UnicodeDecodeError as error:
-            byte = error.object[error.start]
-            raise ValueError(f"{path} is not UTF-8 text: byte 0x{byte:02x}, {error.reason}") from error
-        except csv.Error as error:
-            raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
-
-
-def _number(cell: str) -> float | None:
-    """Return the number that a cell holds, None for text."""
-    try:
-        return float(cell)
-    except ValueError:
-        return None
-
-
-def _column(path: Path, names: Sequence[str | int], target: str | int | None) -> int:
-    """Return the index of the target column; without a header the names are the indices."""
-    if isinstance(target, str):
-        if isinstance(names, range):
-            raise ValueError(
-                f"{path} has no header, its first line holds numbers only: "
-                f"target must be a column index, got {target!r}"
-            )
-        if target not in names:
-            raise ValueError(_missing(path, "column", target, names))
-        if names.count(target) > 1:
-            raise ValueError(f"{path} has {names.count(target)} columns {target!r}: give the index of one")
-        return names.index(target)
-    index = -1 if target is None else operator.index(target)
-    if not -len(names) <= index < len(names):
-        raise ValueError(f"{path}: target {index} is out of range, there are {len(names)} columns")
-    return index
+            raise ValueError(f"{path}: unknown extension {suffix!r}; choose from: .csv, .tsv, .npz")
 
 
 def _read_npz(path: Path, target: str | int | None) -> tuple[Features, Targets]:
@@ -143,7 +73,7 @@ def _read_npz(path: Path, target: str | int | None) -> tuple[Features, Targets]:
         raise ValueError(f"{path}: target must be the name of an array, got {name!r}")
     try:
         with zipfile.ZipFile(path) as archive:
-            x, y = _array(path, archive, "x"), _array(path, archive, name)
+            x, y = _array(path, archive, "x", "biuf"), _array(path, archive, name, "biufUS")
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ValueError(f"{path} is not a sound .npz archive: {error}") from error
     if x.ndim != 2 or x.size == 0:
@@ -152,37 +82,31 @@ def _read_npz(path: Path, target: str | int | None) -> tuple[Features, Targets]:
         raise ValueError(
             f"{path}: {name} must have the shape ({len(x)},) or ({len(x)}, k) as x has {len(x)} rows, got {y.shape}"
         )
-    return x, y if y.size > len(y) else _classes_or_values(y.ravel())
+    if y.size == len(y):
+        return x, classes_or_values(y.ravel())
+    if y.dtype.kind in "US":
+        raise ValueError(f"{path}: {name} must have one name of a class a row, got {y.shape}")
+    return x, y
 
 
-def _array(path: Path, archive: zipfile.ZipFile, name: str) -> NDArray[np.float64]:
-    """Read one array of finite numbers."""
+def _array(path: Path, archive: zipfile.ZipFile, name: str, kinds: str) -> NDArray[Any]:
+    """Read one array of finite numbers, or of words where their kinds of dtype are allowed."""
     members = archive.namelist()
     names = [member.removesuffix(".npy") for member in members if member.endswith(".npy")]
     if name not in names:
-        raise ValueError(_missing(path, "array", name, names))
+        raise ValueError(missing(str(path), "array", name, names))
     with archive.open(f"{name}.npy") as file:
         try:
             stored = np.lib.format.read_array(file, allow_pickle=False)
         except ValueError as error:
             raise ValueError(f"{path}, array {name!r}: {error}") from error
-    if stored.dtype.kind not in "biuf":
-        raise ValueError(f"{path}, array {name!r}: expected real numbers, got {stored.dtype}")
+    if stored.dtype.kind not in kinds:
+        allowed = "real numbers or names" if "U" in kinds else "real numbers"
+        raise ValueError(f"{path}, array {name!r}: expected {allowed}, got {stored.dtype}")
+    if stored.dtype.kind in "US":
+        return stored
     values = np.asarray(stored, dtype=np.float64, order="C")
     if not np.isfinite(values).all():
         where = np.argwhere(~np.isfinite(values))[0].tolist()
         raise ValueError(f"{path}, array {name!r}, index {where}: {values[tuple(where)]} is not a finite number")
     return values
-
-
-def _classes_or_values(target: NDArray[np.float64]) -> Targets:
-    """Return class ids (n,) if all are whole numbers that float64 holds exactly, else (n, 1)."""
-    if np.all((target == np.rint(target)) & (np.abs(target) < 2**53)):
-        return target.astype(np.int64)
-    return np.ascontiguousarray(target)[:, np.newaxis]
-
-
-def _missing(path: Path, kind: str, given: str, names: Sequence[object]) -> str:
-    choices = [str(name) for name in names]
-    listed = ", ".join(choices[:20]) + (", ..." if len(choices) > 20 else "")
-    return f"{path} has no {kind} {given!r}{hint(given, choices)}; it has: {listed}"

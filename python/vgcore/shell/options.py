@@ -14,6 +14,7 @@ import typer
 
 from vgcore import data as datasets
 from vgcore._core import LOSSES
+from vgcore.data.read import STDIN
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import LONGEST, MLP
 
@@ -114,13 +115,15 @@ def _load(source: str, target: str | None) -> tuple[Any, Any]:
     return datasets.read(source, target=column)
 
 
-def _targets(x: Any, y: Any, loss: str | None) -> tuple[Any, Any, str]:
-    """The targets as the loss takes them; without one, whole numbers are classes where they can be."""
-    if y.ndim == 1 and loss is not None and not Loss(loss).takes_classes:
-        return x, y[:, None].astype(float), loss
-    if y.ndim == 1 and loss is None and not (y.min() >= 0 and y.max() < len(y)):
+def _outputs(y: Any, loss: str | None) -> int:
+    """How many outputs the targets are for; without a loss, whole numbers are classes where they can be."""
+    if y.ndim > 1:
+        return int(y.shape[1])
+    if loss is not None and not Loss(loss).takes_classes:
+        return 1
+    if loss is None and not (y.min() >= 0 and y.max() < len(y)):
         raise ValueError(f"the target ranges from {y.min()} to {y.max()}, so it names no classes; give --loss mse")
-    return x, y, loss or ("cross_entropy" if y.ndim == 1 else "mse")
+    return int(y.max()) + 1
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,8 @@ def _request(
     given: Mapping[str, Any],
     *,
     data: Annotated[
-        str | None, typer.Option(help="digits, FILE.csv or FILE.npz; standard normal samples otherwise.")
+        str | None,
+        typer.Option(help="digits, FILE.csv, FILE.npz or - for CSV from a pipe; standard normal samples otherwise."),
     ] = None,
     target: Annotated[
         str | None, typer.Option(help="The target's column, by name or index; the last one otherwise.")
@@ -174,10 +178,10 @@ def _request(
     fields = {"depth": [32], "width": [128]} | fields
     x = y = None
     if data is not None:
-        x, y, loss = _targets(*_load(data, target), loss)
+        x, y = _load(data, target)
         fields.setdefault("in_features", [x.shape[1]])
-        fields.setdefault("out_features", [int(y.max()) + 1 if y.ndim == 1 else y.shape[1]])
-        y = y if Loss(loss).takes_targets else None
+        fields.setdefault("out_features", [_outputs(y, loss)])
+        y = y if loss is None or Loss(loss).takes_targets else None
     elif target is not None or (loss is not None and Loss(loss).takes_targets):
         raise ValueError(f"{'--loss' if loss else '--target'} needs targets; give --data")
     measurement = {"x": x, "y": y, "loss": loss, "batch": batch, "seeds": seeds, "seed": seed}
@@ -185,7 +189,7 @@ def _request(
     flags = {name: given[name] for name in FLAGS}
     base = MLP(**flags, **{name: values[0] for name, values in fields.items()})
     grid = {name: values for name, values in fields.items() if len(values) > 1}
-    return Request(base, grid, measurement, data)
+    return Request(base, grid, measurement, "standard input" if data == STDIN else data)
 
 
 def with_net(command: Callable[..., None]) -> Callable[..., None]:

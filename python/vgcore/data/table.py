@@ -1,0 +1,155 @@
+"""Tables in CSV: separated by commas, semicolons or tabs, of numbers and, in the target, names of classes."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+import operator
+import re
+import reprlib
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgcore.model.names import hint
+
+Features: TypeAlias = NDArray[np.float64]
+Targets: TypeAlias = NDArray[np.int64] | NDArray[np.float64]
+
+#: The first that suits: a comma may be a decimal one, and a semicolon part of a text between tabs.
+SEPARATORS = ("\t", ";", ",")
+DECIMAL_COMMA = re.compile(r"\s*[+-]?\d[\d.]*,\d+(?:[eE][+-]?\d+)?\s*")
+
+
+def read_csv(source: str, lines: Iterable[str], target: str | int | None) -> tuple[Features, Targets]:
+    """Features and target of the lines of a table; `source` is what errors call it."""
+    rows = _rows(source, lines)
+    start, first = next(rows, (0, []))
+    if not first:
+        raise ValueError(f"{source} is empty")
+    if len(first) < 2:
+        raise ValueError(
+            f"{source}, line {start}: one column; features and a target need two or more, separated by commas, "
+            "semicolons or tabs"
+        )
+    # Only a target of words is not a number: a header that is short of names, or a sample with its class.
+    words = [i for i, cell in enumerate(first) if _number(cell) is None and DECIMAL_COMMA.fullmatch(cell) is None]
+    unclear = not isinstance(target, str) and words == [_column(source, range(len(first)), target)]
+    names: Sequence[str | int] = range(len(first))
+    if not words:
+        rows = itertools.chain([(start, first)], rows)
+    elif not unclear:
+        names = [name.strip() for name in first]
+    column = _column(source, names, target)
+
+    cells, labels = array("d"), list[float | str]()
+    for line, row in rows:
+        if len(row) != len(names):
+            raise ValueError(f"{source}, line {line}: {len(row)} cells, expected {len(names)} as in line {start}")
+        for i, cell in enumerate(row):
+            number, by_name = _number(cell), i == column and bool(labels) and isinstance(labels[0], str)
+            if i == column and number is None and (by_name or not labels) and _is_name(cell):
+                labels.append(cell.strip())
+            elif number is None or not math.isfinite(number) or by_name:
+                fault = f"is no name of a class as {labels[0]!r} is" if by_name else _fault(cell, feature=i != column)
+                raise ValueError(f"{source}, line {line}, column {names[i]!r}: {reprlib.repr(cell)} {fault}")
+            else:
+                (labels if i == column else cells).append(number)
+    # A class has more samples than one; the name of a column stands once.
+    if unclear and (label := first[column].strip()) in labels:
+        labels.insert(0, label)
+        cells = array("d", [float(cell) for i, cell in enumerate(first) if i != column]) + cells
+    if not labels:
+        raise ValueError(f"{source} has a header and no data")
+    return np.array(cells, dtype=np.float64).reshape(len(labels), -1), classes_or_values(np.array(labels))
+
+
+def _rows(source: str, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield line number and cells of every line that is not blank."""
+    remaining = iter(lines)
+    head: list[str] = []
+    try:
+        for line in remaining:
+            head.append(line)
+            if len(told := [line for line in head if line.strip()]) == 2:
+                break
+        else:
+            told = [line for line in head if line.strip()]
+        reader = csv.reader(itertools.chain(head, remaining), strict=True, delimiter=_separator(told))
+        try:
+            for row in reader:
+                if len(row) > 1 or "".join(row).strip():
+                    yield reader.line_num, row
+        except csv.Error as error:
+            raise ValueError(f"{source}, line {reader.line_num}: {error}") from error
+    except UnicodeDecodeError as error:
+        byte = error.object[error.start]
+        raise ValueError(f"{source} is not UTF-8 text: byte 0x{byte:02x}, {error.reason}") from error
+
+
+def _separator(head: Sequence[str]) -> str:
+    """What cuts the first lines into as many cells, two or more; where nothing does, what cuts the first most often."""
+    counts = {each: [len(next(csv.reader([line], delimiter=each))) for line in head] for each in SEPARATORS}
+    suiting = (each for each, cells in counts.items() if len(set(cells)) == 1 and cells[0] > 1)
+    return next(suiting, max(SEPARATORS, key=lambda each: counts[each][:1]))
+
+
+def _number(cell: str) -> float | None:
+    """Return the number that a cell holds, None for text."""
+    try:
+        return float(cell)
+    except ValueError:
+        return None
+
+
+def _is_name(cell: str) -> bool:
+    return bool(cell.strip()) and DECIMAL_COMMA.fullmatch(cell) is None
+
+
+def _fault(cell: str, *, feature: bool) -> str:
+    """What is wrong with a cell that should be a finite number."""
+    if DECIMAL_COMMA.fullmatch(cell):
+        return "has a decimal comma; write a point"
+    advice = "; write a column of words as numbers, one-hot for one, leave it out, or make it the target"
+    return "is not a finite number" + advice * (feature and _number(cell) is None and bool(cell.strip()))
+
+
+def _column(source: str, names: Sequence[str | int], target: str | int | None) -> int:
+    """Return the index of the target column; without a header the names are the indices."""
+    if isinstance(target, str):
+        if isinstance(names, range):
+            raise ValueError(
+                f"{source} has no header, its first line holds numbers only: "
+                f"target must be a column index, got {target!r}"
+            )
+        if target not in names:
+            raise ValueError(missing(source, "column", target, names))
+        if names.count(target) > 1:
+            raise ValueError(f"{source} has {names.count(target)} columns {target!r}: give the index of one")
+        return names.index(target)
+    index = -1 if target is None else operator.index(target)
+    if not -len(names) <= index < len(names):
+        raise ValueError(f"{source}: target {index} is out of range, there are {len(names)} columns")
+    return index % len(names)
+
+
+def classes_or_values(target: NDArray[np.float64] | NDArray[np.str_]) -> Targets:
+    """Class ids (n,) of names, in sorted order, and of whole numbers that float64 holds exactly; else values (n, 1)."""
+    if target.dtype.kind in "US":
+        ids: NDArray[np.int64] = np.unique(target, return_inverse=True)[1].astype(np.int64)
+        return ids
+    values = target.astype(np.float64, copy=False)
+    if np.all((values == np.rint(values)) & (np.abs(values) < 2**53)):
+        return values.astype(np.int64)
+    return np.ascontiguousarray(values)[:, np.newaxis]
+
+
+def missing(source: str, kind: str, given: str, names: Sequence[object]) -> str:
+    """The error of a name that is not there, with the nearest one."""
+    choices = [str(name) for name in names]
+    listed = ", ".join(choices[:20]) + (", ..." if len(choices) > 20 else "")
+    return f"{source} has no {kind} {given!r}{hint(given, choices)}; it has: {listed}"
