@@ -489,7 +489,7 @@ def test_advice_in_the_shell_is_the_one_of_python() -> None:
     assert "\x1b" not in done.stdout
     for i, row in enumerate(report.advice_rows(a)[2:], 1):
         (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == [str(i)]]
-        assert line.split()[-6:] == list(row[-6:])
+        assert line.split()[-len(" ".join(row[-6:]).split()) :] == " ".join(row[-6:]).split()
         assert row[1].split(",")[0] in line
         assert row[2] in line
     assert run("advise", *HEALTHY).stdout.endswith("\nnothing to change\n")
@@ -517,12 +517,18 @@ def test_advice_fits_the_terminal_and_is_coloured(columns: int) -> None:
     assert len(lines) < 12 + 4 * len(a)
 
 
+GAINED = "xavier_normal(gain=1.6667)"
+
+
 def test_a_diagnosis_is_coloured_on_a_terminal_and_fits_it() -> None:
     code, shown = on_terminal("diagnose", *SICK, "--explain", columns=80)
     assert code == 1
     assert max(map(len, plain(shown))) <= 80
-    for colour in ("\x1b[34m", "\x1b[31m", "\x1b[33m", "\x1b[36m", "\x1b[2m"):  # verdict, severities, remedies
+    for colour in ("\x1b[34m", "\x1b[31m", "\x1b[36m", "\x1b[2m"):  # verdict, severities, remedies
         assert colour in shown
+    tanh = ("--depth", "50", "--width", "64", "--activation", "tanh", "--init", GAINED)
+    warned = on_terminal("diagnose", *tanh, columns=80)[1]
+    assert "\x1b[33m" in warned
     wide = vg.diagnose(SICK_SPEC, seeds=3)
     assert " ".join(" ".join(plain(shown)).split()).startswith(" ".join(wide.summary.split()))
 

@@ -69,13 +69,19 @@ CASES = {
         {"activation": "tanh", "init": "mean_field(sigma_w=1)"},
     ),
     "dead_units": Case("critical", {"bias": "constant(value=-3)"}, {}),
+    "equal_units": Case("critical", {"activation": "tanh", "init": "constant(value=0.1)"}, {}),
+    "zero_readout": Case(
+        "info",
+        {"skip": "residual(order=linear)", "block": 2, "init": "fixup", "out_features": 10},
+        {"skip": "residual(order=linear)", "block": 2, "init": "fixup"},
+    ),
     "correlation_collapse": Case(
-        "warning",
+        "critical",
         {"activation": "tanh", "init": "mean_field(sigma_w=1, sigma_b=0.5)"},
         {"activation": "tanh", "init": "mean_field(sigma_w=1)"},
     ),
     "rank_collapse": Case(
-        "info",
+        "critical",
         {"depth": 50, "width": 8, "in_features": 64, "activation": "linear", "init": "lecun_normal"},
         {"depth": 50, "width": 8, "in_features": 64, "activation": "linear", "init": "orthogonal"},
     ),
@@ -107,7 +113,7 @@ def test_a_rule_fires_on_the_net_made_for_it(rule: Rule) -> None:
     assert hit.value >= hit.threshold == rule.thresholds[case.severity]
     assert (hit.remedy, hit.reference) == (rule.remedy, rule.reference)
     assert all(0 <= layer < d.spec.depth for layer in hit.layers)
-    assert math.isnan(hit.confidence) == (rule.id == "finite_width")  # of many nets together
+    assert math.isnan(hit.confidence) == (rule.id in {"finite_width", "equal_units"})  # of many nets, or of one
     assert not hit.confidence <= 0
     assert not hit.confidence > 1
     assert str(hit) == f"{hit.severity}: {rule.id}: {hit.evidence}"
@@ -370,19 +376,18 @@ def test_folds_of_correlation_are_those_of_a_bias_that_all_samples_share(factor:
         shared = sum(factor**k for k in range(layer)) ** 2
         return own / (own + shared)
 
-    folds = math.log(apart(1) / apart(depth))
+    # Two of the samples in x are at right angles.
+    folds = math.log(1 / apart(depth))
     network, x = biased(depth, factor)
     d = vg.diagnose(network, x=x, seeds=2)
     hit = found(d, "correlation_collapse")
     # Rounding of float64 hides what is closer to 1 than 1e-13.
-    seen = min(folds, math.log(apart(1) / 1e-13))
+    seen = min(folds, math.log(1 / 1e-13))
     assert (hit is not None) == (seen >= 6)
     if hit:
         assert hit.value == pytest.approx(seen, rel=1e-3)
-        assert hit.layers == tuple(
-            layer for layer in range(depth) if math.log(apart(1) / max(apart(layer + 1), 1e-13)) >= 6
-        )
-        assert hit.severity == "warning"
+        assert hit.layers == tuple(layer for layer in range(depth) if math.log(1 / max(apart(layer + 1), 1e-13)) >= 6)
+        assert hit.severity == ("critical" if seen >= 10 else "warning")
 
 
 def test_samples_that_are_alike_from_the_start_cannot_collapse() -> None:
@@ -392,15 +397,18 @@ def test_samples_that_are_alike_from_the_start_cannot_collapse() -> None:
 
 def test_rank_is_judged_beyond_what_all_samples_have_in_common() -> None:
     spec = net(depth=3, width=8, activation="linear", init="eye")
-    line = np.outer([1, -2, 3, -4, 5, -6, 7, -8], np.arange(1, 9.0))
-    hit = finding(vg.diagnose(spec, x=line, dtype="float64"), "rank_collapse")
-    # All cosines are 1 or -1, as many signs each way: their mean is -1/7, their mean square 1.
-    assert hit.value < 1
-    cosines = np.sign(np.outer(line[:, 0], line[:, 0]))[~np.eye(8, dtype=bool)]
-    rank = (line**2).sum() ** 2 / np.square(line @ line.T).sum()
+    along = np.array([1.0, -2, 3, -4, 5, -6, 7, -8])
+    state = spec.init(dtype="float64").state_dict()
+    state["layers.0.weight"] = np.outer(np.ones(8), along)  # sample i becomes along[i] times a row of ones
+    x = np.eye(8)
+    hit = finding(vg.diagnose(vg.Network.from_state_dict(spec, state), x=x, seeds=1), "rank_collapse")
+    # All cosines are 1 or -1, as many signs each way: their mean is -1/7.
+    cosines = np.sign(np.outer(along, along))[~np.eye(8, dtype=bool)]
+    rank = (along**2).sum() ** 2 / np.square(np.outer(along, along)).sum()
     assert hit.value == pytest.approx((8 / rank - 1) / 7 - cosines.mean() ** 2, abs=1e-9)
     assert hit.layers == (0, 1)
-    for harmless in (np.eye(8), np.ones((8, 8))):
+    # What lies on a line in x already has lost nothing; neither have samples that are all alike.
+    for harmless in (np.eye(8), np.ones((8, 8)), np.outer(along, np.arange(1, 9.0))):
         assert found(vg.diagnose(spec, x=harmless, dtype="float64"), "rank_collapse") is None
 
 
@@ -652,8 +660,10 @@ def test_orthogonal_weights_do_not_drift() -> None:
 def test_nets_that_fade_by_their_width_alone_vanish_in_a_typical_net() -> None:
     d = vg.diagnose(net(depth=100, width=16))
     assert (d.verdict, d.direction) == ("vanishing", "backward")
-    assert found(d, "backward_vanishing") is None
-    assert "in a typical net" in d.summary
+    # Their root mean square is kept (Hanin and Nica 2018), by nets so rare that none is among 8: no such size is told.
+    hit = found(d, "backward_vanishing")
+    assert d.probe is not None
+    assert hit is None or hit.value <= -d.probe.end_to_end("backward").max() + 1e-9
     assert d.depth_limit is not None
     assert d.depth_limit.value < 100
 

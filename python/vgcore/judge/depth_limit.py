@@ -55,7 +55,7 @@ def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
     spec = e.probe.spec
     if spec.branch_scale == "1/sqrt(L)" or Plan.of(spec).knows_depth:
         return None  # A shallower net is not the beginning of a deeper one.
-    deltas = e.probe.log10_delta_rms
+    deltas = e.sizes("backward")
     deltas = deltas[np.isfinite(deltas).all(axis=1)]
     if not e.steps or not len(deltas):
         return None

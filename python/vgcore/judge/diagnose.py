@@ -19,7 +19,7 @@ from vgcore.judge.finding import SEVERITIES
 from vgcore.judge.foreign.seen import drawn_samples, see
 from vgcore.judge.rule import Rule
 from vgcore.judge.rules import RULES, of_change, with_thresholds
-from vgcore.judge.verdict import Verdict, findings, verdict
+from vgcore.judge.verdict import SAMENESS, VERDICTS, Verdict, findings, verdict
 from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe, Signal
 from vgcore.measure.sweep import Sweep
@@ -30,6 +30,8 @@ from vgcore.model.network import Network
 from vgcore.model.plan import Plan
 from vgcore.show.words import power
 
+#: Up to this share of the runs, a verdict is not decided.
+MOST = 0.5
 Thresholds = Mapping[str, float | Mapping[str, float]] | None
 
 
@@ -105,21 +107,27 @@ def judge(cell: Probe, rules: Sequence[Rule] = RULES, *, explain: bool = False) 
     found = findings(evidence, rules, explain=explain)
     said = verdict(evidence, found, rules)
     limit = depth_limit(evidence, rules)
+    confidence = _confidence(evidence, said, rules)
     return Diagnosis(
         spec=cell.spec,
         probe=cell,
         verdict=said.verdict,
         direction=said.direction,
         conditions=said.conditions,
-        confidence=_confidence(evidence, said, rules),
+        confidence=confidence,
         depth_limit=limit,
         findings=found,
-        summary=_summary(evidence, said, limit),
+        summary=_summary(evidence, said, limit, confidence, rules),
     )
 
 
 def _confidence(e: Evidence, said: Verdict, rules: Sequence[Rule]) -> float:
-    """Share of the runs whose own change has the verdict; those that were not finite have exploded."""
+    """Share of the runs whose own change has the verdict; those that were not finite have exploded.
+
+    Where the verdict is about no change, all runs have it.
+    """
+    if said.verdict in SAMENESS:
+        return 1.0
     signal: Signal = "forward" if said.direction == "forward" else "backward"
     low, high = (of_change(rules, signal, sign).decisive for sign in (-1, 1))
     change: Change = getattr(e, signal)
@@ -128,7 +136,13 @@ def _confidence(e: Evidence, said: Verdict, rules: Sequence[Rule]) -> float:
     return float(np.mean(own == said.verdict))
 
 
-def _summary(e: Evidence, said: Verdict, limit: DepthLimit | None) -> str:
+def _summary(
+    e: Evidence,
+    said: Verdict,
+    limit: DepthLimit | None,
+    confidence: float,
+    rules: Sequence[Rule],
+) -> str:
     def moved(name: str, change: Change) -> str:
         if math.isinf(change.rms):
             return f"{name} does not arrive at all"
@@ -143,19 +157,28 @@ def _summary(e: Evidence, said: Verdict, limit: DepthLimit | None) -> str:
         verb = "is" if len(e.nonfinite) == 1 else "are"
         where = f"layer {first}" if first <= e.depth else "the readout"
         parts.append(f"{len(e.nonfinite)} of {len(e.probe.seeds)} runs {verb} not finite from {where} on")
-    if e.steps and not math.isnan(e.backward.rms) and (said.direction != "forward" or not parts):
-        typical = said.typical or (said.verdict == "healthy" and e.backward.rms > 0 > e.backward.typical)
+    told = not math.isnan(e.backward.rms) and (e.steps or math.isinf(e.backward.rms))
+    if told and (said.direction != "forward" or not parts):
+        few = e.backward.rms > 0 > e.backward.typical or e.backward.rms >= of_change(rules, "backward", 1).decisive
+        typical = said.typical or (said.verdict == "healthy" and few)
         change = dataclasses.replace(e.backward, rms=e.backward.typical) if typical else e.backward
-        parts.append(moved("dL/dz", change) + " in a typical net" * typical)
+        parts.append(moved(e.name("backward"), change) + " in a typical net" * typical)
     if e.steps and said.direction in {"forward", "both"} and not math.isnan(e.forward.rms):
-        parts.append(moved("z", e.forward))
+        parts.append(moved(e.name("forward"), e.forward))
+    if "symmetric" in said.conditions:
+        parts.append("units are equal and stay equal")
     if "collapsed" in said.conditions:
-        parts.append("all inputs end up alike")
+        alike = any(rule.id == "correlation_collapse" for rule in said.decisive)
+        parts.append("all inputs end up alike" if alike else "all inputs end up on one line")
+    if e.waits:
+        parts.append("the readout starts at 0, so the first step moves nothing else")
     if not parts:
         parts.append("nothing to compare" if e.steps else "one layer has no factor")
     if limit is not None and said.verdict != "healthy" and limit.value < e.depth:
         layers = "1 layer" if limit.value == 1 else f"{limit.value:.0f} layers"
         parts.append(f"{layers} would stay within {limit.factor:.0f}-fold")
+    if confidence <= MOST:
+        parts.append(f"not decided: {round(confidence * len(e.probe.seeds))} of {len(e.probe.seeds)} runs")
     return f"{said}: {'; '.join(parts)}"
 
 
@@ -170,7 +193,8 @@ def _worst(cells: Sequence[Diagnosis]) -> Diagnosis:
         return one.verdict != "healthy", SEVERITIES.index(one.severity or "info"), size
 
     worst = max(cells, key=rank)
-    counts = {word: sum(cell.verdict == word for cell in cells) for word in ("healthy", "vanishing", "exploding")}
+    words = ("healthy", *VERDICTS.values(), *SAMENESS)
+    counts = {word: sum(cell.verdict == word for cell in cells) for word in words}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     summary = f"of {len(cells)} cells {listed}; worst: {worst.summary}"
     return dataclasses.replace(worst, summary=summary, cells=tuple(cells))

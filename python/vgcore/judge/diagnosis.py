@@ -24,9 +24,11 @@ class Diagnosis:
     Attributes:
         spec: What was judged.
         probe: What was measured; None where another tool's rules judged.
-        verdict: `"healthy"`, `"vanishing"` or `"exploding"`: about dL/dz if that moves, else about z.
-        direction: `"forward"`, `"backward"` or `"both"`; None for healthy.
-        conditions: Those of `"saturated"`, `"dead"`, `"collapsed"` and `"non-finite"` that hold.
+        verdict: `"vanishing"` or `"exploding"`: about dL/dz (dL/dh in a net with skips) if that moves, else about z
+            (or h). Where no signal moves, `"symmetric"` (units stay equal) or `"collapsed"` (samples have become one),
+            if that is critical; else `"healthy"`.
+        direction: `"forward"`, `"backward"` or `"both"`; None where no signal moves.
+        conditions: Those of `"saturated"`, `"dead"`, `"symmetric"`, `"collapsed"` and `"non-finite"` that hold.
         confidence: Share of the runs that have the verdict by themselves; nan where there is no such share.
         depth_limit: How deep this recipe can go; None where it depends on the depth itself or nothing was finite.
         findings: The most severe first.

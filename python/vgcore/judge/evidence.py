@@ -12,7 +12,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from vgcore.judge.inputs import Inputs
+from vgcore.judge.replay import twins
 from vgcore.measure.result import SIGNALS, Probe, Signal, student
+from vgcore.model.plan import Map, Plan
 
 Floats = NDArray[np.float64]
 
@@ -50,6 +53,14 @@ class Evidence:
         self.probe = cell
         self.depth = cell.spec.depth
         self.steps = cell.spec.depth - 1
+        #: Whether the signals are those of a stream that passes around branches.
+        self.streams = cell.spec.skip is not None
+
+    def name(self, signal: Signal) -> str:
+        """What a signal is called."""
+        plain: dict[Signal, str] = {"forward": "z", "backward": "dL/dz", "weight": "dL/dW"}
+        streams: dict[Signal, str] = {"forward": "h", "backward": "dL/dh", "weight": "dL/dW"}
+        return (streams if self.streams else plain)[signal]
 
     def column(self, name: str) -> Floats:
         """Mean over the seeds that have a value, `(depth,)`; nan where none has."""
@@ -63,41 +74,81 @@ class Evidence:
     def sizes(self, signal: Signal) -> Floats:
         """log10 sizes of a signal, `(seeds, depth)`.
 
-        Branches may start closed (rezero, arXiv:2003.04887; fixup, arXiv:1901.09321): a signal is exactly 0 in some
-        layers of every run, and training opens them. What passes around them is not lost, so a layer without the
-        signal counts as the one that it comes from. Where dL/dz is 0 in all of them, the gradients of the factors that
-        open them tell its size, on average over seeds: each is a sum of products of random signs. Where z is 0 in all
-        of them, nothing is known to change.
+        Like is compared with like. In a net with skips the signal is the stream, h and dL/dh: a branch may be scaled
+        down or closed (arXiv:2003.04887), and what is small within it is not lost; a layer within a block counts as
+        the block's end. Forward it is what a unit gets, the root mean square. Backward it is the norm: behind 2 units,
+        4096 share the same norm, which is what a step of gradient descent takes off the loss.
         """
-        values: Floats = getattr(self.probe, SIGNALS[signal][0])
-        closed = np.isneginf(values).all(axis=0)
-        if signal == "weight" or not closed.any() or not self.opens:
+        column = SIGNALS[signal][0]
+        if self.streams and signal != "weight":
+            column = {"forward": "log10_h_rms", "backward": "log10_dh_rms"}[signal]
+        values: Floats = getattr(self.probe, column)
+        if signal == "backward":
+            values = values + self._spread
+        there = np.flatnonzero(~np.isnan(values).all(axis=0))
+        if not self.streams or signal == "weight" or not len(there):
             return values
-        if closed.all():
-            gates = self.column("log10_gate_grad_norm")
-            factors = np.flatnonzero(~np.isnan(gates))  # one a block, at its end
-            if signal == "forward" or not len(factors):
-                return np.zeros_like(values)
-            at = factors[np.minimum(np.searchsorted(factors, np.arange(self.depth)), len(factors) - 1)]
-            return np.broadcast_to(gates[at], values.shape)
-        there = np.flatnonzero(~closed)
-        at = np.arange(self.depth)
-        before = there[np.maximum(np.searchsorted(there, at, "right") - 1, 0)]
-        behind = there[np.minimum(np.searchsorted(there, at), len(there) - 1)]
-        return values[:, before if signal == "forward" else behind]
+        at = np.searchsorted(there, np.arange(self.depth))
+        return values[:, there[np.minimum(at, len(there) - 1)]]
 
     @cached_property
-    def opens(self) -> bool:
-        """Whether a net with branches has a gradient for what would open those that are closed."""
-        gradients = (self.probe.log10_wgrad_norm, self.probe.log10_gate_grad_norm)
-        return self.probe.spec.skip is not None and any(np.isfinite(each).any() for each in gradients)
+    def _spread(self) -> Floats:
+        """log10 of what a norm is over the root mean square, layer by layer."""
+        spec = self.probe.spec
+        if isinstance(spec.width, int) and (spec.skip is None or spec.skip.name != "dense"):
+            return np.zeros(self.depth)  # but for a constant
+        widths = [layer.output if self.streams else layer.width for layer in Plan.of(spec).layers]
+        return np.log10(widths) / 2
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """What the samples are like."""
+        x, spec = self.probe.x, self.probe.spec
+        if spec.inputs == "every":
+            return Inputs(math.nan, 0.0)  # Samples are series, which no first layer sees whole.
+        return Inputs.drawn(Plan.of(spec).columns) if x is None else Inputs.of(np.asarray(x, dtype=np.float64))
+
+    @cached_property
+    def equal_units(self) -> Floats:
+        """Share of a layer's units that move and have a twin: equal weights and bias, equal gradients; `(depth,)`.
+
+        Of the first run, and 0 where units are drawn at random, which makes no two alike.
+        """
+
+        def fixed(drawn: Map) -> bool:
+            return drawn.weight_variance == 0 and drawn.bias_variance == 0 and drawn.law != "eye"
+
+        if self.probe.network is None and not any(fixed(layer.map) for layer in Plan.of(self.probe.spec).layers):
+            return np.zeros(self.depth)
+        return twins(self.probe)
+
+    @cached_property
+    def learns(self) -> NDArray[np.bool_]:
+        """Whether any parameter of a hidden layer has a gradient that is not 0, run by run; `(seeds,)`."""
+        p = self.probe
+        norms = (p.log10_wgrad_norm, p.log10_bgrad_norm, p.log10_gate_grad_norm)
+        some: NDArray[np.bool_] = np.any([np.isfinite(norm).any(axis=1) for norm in norms], axis=0)
+        return some
+
+    @cached_property
+    def waits(self) -> bool:
+        """Whether all hidden layers wait for a readout that starts at exactly 0 (fixup, arXiv:1901.09321).
+
+        The readout has a gradient, and after one step it hands gradients on.
+        """
+        p = self.probe
+        reached = p.log10_h_rms if self.streams else p.log10_a_rms
+        passes = np.isneginf(p.log10_dh_rms[:, -1]) if self.streams else p.saturated[:, -1] < 1
+        moves = np.isfinite(p.log10_total_grad_norm) & np.isfinite(reached[:, -1])
+        return p.spec.out_features is not None and bool((moves & passes & ~self.learns).all())
 
     @cached_property
     def closed(self) -> NDArray[np.bool_]:
-        """Layers that start at exactly 0 and have a gradient: closed, not dead; `(depth,)`."""
+        """Layers that start at exactly 0 and do not stay there: those of branches, and those that have a gradient."""
         at_zero = np.isneginf(self.probe.log10_z_rms).all(axis=0)
         learning = np.isfinite(self.probe.log10_wgrad_norm).any(axis=0)
-        return np.logical_and(at_zero, learning)
+        passed_by = self.streams and (self.waits or bool(self.learns.any()))
+        return np.logical_and(at_zero, np.logical_or(learning, passed_by))
 
     def profile(self, signal: Signal) -> Floats:
         """log10 of the change of a signal from where it starts, `(seeds, depth)`."""
@@ -113,12 +164,17 @@ class Evidence:
 
     @cached_property
     def backward(self) -> Change:
-        """The change of dL/dz from the last layer to the first."""
-        return self.change("backward")
+        """The change of the backward signal from the last layer to the first; unknown where all layers wait."""
+        if self.waits:
+            return _unknown(len(self.probe.seeds))
+        values = self.sizes("backward")[:, ::-1].copy()
+        # A signal that nothing learns from does not arrive.
+        values[~self.learns & (self.probe.first_nonfinite < 0)] = -math.inf
+        return _change(values)
 
     @cached_property
     def forward(self) -> Change:
-        """The change of z from the first layer to the last.
+        """The change of the forward signal from the first layer to the last.
 
         Where the second half of the layers changes less than the first, twice the change of the second half: on its
         first layers a net takes the data to its own scale, which is no vanishing. So a power law counts little, and a
@@ -178,24 +234,30 @@ def _change(sizes: Floats) -> Change:
     Squared norms of random nets have mean values free of the width, while the logarithm of each layer's factor varies
     by about 1/width around a mean that lies half its variance lower (Hanin and Nica 2018, arXiv:1812.05994). So
     log10 of the root mean square is the mean log10 plus ln(10) times the variance of log10. A mean over the squares
-    themselves would be ruled by the largest net.
+    themselves would be ruled by the largest net. But the law holds for wide nets: where norms are taken over two
+    samples, or three units decide, that sum names sizes that no net has. So it ends half a
+    standard deviation beyond the largest run, where the largest of twenty nets lies.
     """
-    lost = np.isneginf(sizes[:, -1]) & (sizes.shape[1] > 1)  # One layer alone changes nothing.
+    lost = np.isneginf(sizes[:, -1])
     with np.errstate(invalid="ignore"):
         runs: Floats = np.where(lost, -math.inf, sizes[:, -1] - sizes[:, 0])
     seen = runs[~np.isnan(runs)]
     there = np.isfinite(runs)
     count = int(there.sum())
     if not len(seen):
-        return Change(math.nan, math.nan, math.nan, math.nan, runs)
+        return _unknown(len(runs))
     if 2 * count <= len(seen):
         return Change(-math.inf, -math.inf, -math.inf, -math.inf, runs)
-    typical, drift, half = float(np.mean(runs[there])), 0.0, math.nan
+    typical, rms, half = float(np.mean(runs[there])), float(np.mean(runs[there])), math.nan
     if count > 1:
-        drift = float(drifts(sizes[there])[-1])
-        half = student(count - 1) * float(np.std(runs[there], ddof=1)) / math.sqrt(count)
-    rms = typical + drift
+        std = float(np.std(runs[there], ddof=1))
+        rms = min(typical + float(drifts(sizes[there])[-1]), float(np.max(runs[there])) + std / 2)
+        half = student(count - 1) * std / math.sqrt(count)
     return Change(rms, rms - half, rms + half, typical, runs)
+
+
+def _unknown(runs: int) -> Change:
+    return Change(math.nan, math.nan, math.nan, math.nan, np.full(runs, math.nan))
 
 
 def drifts(sizes: Floats) -> Floats:

@@ -15,6 +15,8 @@ from vgcore.judge.rule import Rule
 from vgcore.judge.rules import RULES, of_change
 from vgcore.judge.rules.numbers import FINITE_WIDTH
 
+#: Conditions in which there is nothing to tell apart, units or samples: no size of a gradient helps.
+SAMENESS = ("symmetric", "collapsed")
 #: What a signal does, by the sign of its change.
 VERDICTS = {-1: "vanishing", 1: "exploding"}
 
@@ -54,27 +56,30 @@ class Verdict:
     """What the findings come to.
 
     Attributes:
-        verdict: `"healthy"`, `"vanishing"` or `"exploding"`: about dL/dz if that moves, else about z.
-        direction: `"forward"`, `"backward"` or `"both"`; None for healthy.
+        verdict: `"vanishing"` or `"exploding"`: about the backward signal if that moves, else about the forward one.
+            Where neither moves, what stops training all the same: `"symmetric"` or `"collapsed"`; else `"healthy"`.
+        direction: `"forward"`, `"backward"` or `"both"`; None where no signal moves.
         conditions: Those of the rules that speak.
+        decisive: The rules that speak for it.
         typical: Whether only a typical net fades while the root mean square over nets does not.
     """
 
     verdict: str
     direction: str | None
     conditions: tuple[str, ...]
+    decisive: tuple[Rule, ...] = ()
     typical: bool = False
 
     def __str__(self) -> str:
         first = self.verdict if self.direction is None else f"{self.verdict} ({self.direction})"
-        return ", ".join((first, *self.conditions))
+        return ", ".join((first, *(word for word in self.conditions if word != self.verdict)))
 
 
 def verdict(e: Evidence, found: Sequence[Finding], rules: Sequence[Rule] = RULES) -> Verdict:
     """The verdict, from the findings that are more than worth knowing."""
     values = {finding.rule: finding.value for finding in found}
     decisive = [rule for rule in rules if values.get(rule.id, -math.inf) >= rule.decisive]
-    conditions = tuple(rule.condition for rule in decisive if rule.condition)
+    conditions = tuple(dict.fromkeys(rule.condition for rule in decisive if rule.condition))
     words: dict[str, str] = {rule.signal: VERDICTS[rule.sign] for rule in decisive if rule.signal}
     faded = any(rule.id == FINITE_WIDTH.id for rule in decisive)
     typical = "backward" not in words and faded and e.backward.typical <= -of_change(rules, "backward", -1).decisive
@@ -86,7 +91,10 @@ def verdict(e: Evidence, found: Sequence[Finding], rules: Sequence[Rule] = RULES
         words = {signal: word for signal, word in words.items() if word == "exploding"}
         words |= {s: "exploding" for s, there in (("backward", back.any()), ("forward", not back.all())) if there}
     if not words:
-        return Verdict("healthy", None, conditions)
+        stops = {finding.rule for finding in found if finding.severity == "critical"}
+        same = [rule.condition for rule in rules if rule.id in stops and rule.condition in SAMENESS]
+        return Verdict(next((word for word in same if word), "healthy"), None, conditions, tuple(decisive))
     word = words.get("backward") or words["forward"]
     directions = [signal for signal, each in words.items() if each == word]
-    return Verdict(word, "both" if len(directions) == 2 else directions[0], conditions, typical)
+    direction = "both" if len(directions) == 2 else directions[0]
+    return Verdict(word, direction, conditions, tuple(decisive), typical)

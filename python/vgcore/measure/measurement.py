@@ -12,6 +12,7 @@ from vgcore import _core
 from vgcore.measure.result import Probe
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP
+from vgcore.model.network import Network
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,14 +29,15 @@ class Measurement:
     threads: int | None = None
 
     def run(
-        self, specs: Sequence[MLP], finished: Callable[[int, Probe], object], *, weights: _core.Weights | None = None
+        self, specs: Sequence[MLP], finished: Callable[[int, Probe], object], *, network: Network | None = None
     ) -> None:
         """Run cells on the core; `finished(index, probe)` is called for each as it ends, in any order.
 
-        With weights there is one cell, theirs.
+        With a network there is one cell, of its weights.
         """
 
         def report(index: int, columns: dict[str, Any]) -> None:
-            finished(index, Probe(specs[index], **columns))
+            finished(index, Probe(specs[index], **columns, network=network, x=self.x, y=self.y))
 
+        weights = None if network is None else network._weights  # noqa: SLF001 (its handle for the core)
         _core.probe(specs if weights is None else weights, report, **vars(self))

@@ -18,7 +18,7 @@ def probe(
     y: ArrayLike | None = None,
     loss: str | Loss | None = None,
     batch: int | None = None,
-    seeds: int = 8,
+    seeds: int | None = None,
     seed: int = 0,
     dtype: str | None = None,
     threads: int | None = None,
@@ -39,7 +39,8 @@ def probe(
             every float `(rows,)`. Without y, the cotangent at the output is standard normal over sqrt(batch), drawn for
             each seed from a stream of its own.
         batch: Samples of a run. 128 for random samples; all rows of x otherwise, or as many drawn for each seed.
-        seeds: Number of runs; run i uses seed `seed + i` for drawn weights, samples and cotangent.
+        seeds: Number of runs; run i uses seed `seed + i` for drawn weights, samples and cotangent. If None, 8; or 1
+            where nothing is drawn: of a `Network`, on all rows of x, with a loss.
         seed: The first seed, 0 to 2^64 - 1.
         dtype: `"float32"`, which it is for a spec if None, or `"float64"`. A network has its own, and takes no other.
         threads: At most this many; else VGCORE_NUM_THREADS, else all that the process may use. The numbers do not
@@ -75,12 +76,13 @@ def probe(
     >>> doubled.z_rms / vg.probe(spec, seeds=1).z_rms
     array([[2., 2., 2.]])
     """
-    weights = None
-    if isinstance(subject, Network):
-        weights, subject = subject._weights, subject.spec  # noqa: SLF001 (its handle for the core)
+    network, spec = (subject, subject.spec) if isinstance(subject, Network) else (None, subject)
     if dtype is None:
-        dtype = weights.dtype if weights else "float32"
+        dtype = "float32" if network is None else network.dtype
+    if seeds is None:
+        drawn = network is None or x is None or loss is None or batch is not None
+        seeds = 8 if drawn else 1
     how = Measurement(x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
     cells: list[Probe] = []
-    how.run([subject], lambda _, cell: cells.append(cell), weights=weights)
+    how.run([spec], lambda _, cell: cells.append(cell), network=network)
     return cells[0]

@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vgcore.measure import clip, table
 from vgcore.model.kind import Loss
@@ -17,6 +17,8 @@ from vgcore.model.mlp import MLP
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
+
+    from vgcore.model.network import Network
 
 Floats = NDArray[np.float64]
 Signal = Literal["forward", "backward", "weight"]
@@ -92,6 +94,9 @@ class Probe:
             global norm looks at; nan after a value that is not finite. `(seeds,)`.
         log10_output_rms: Root mean square of the output, `(seeds,)`.
         loss_value: The loss as the net starts, `(seeds,)`; nan without a loss.
+        network: The net whose weights were those of every run; None where they were drawn.
+        x: The samples as they were given; None where they were drawn.
+        y: The targets as they were given.
     """
 
     spec: MLP
@@ -120,6 +125,9 @@ class Probe:
     log10_total_grad_norm: Floats
     log10_output_rms: Floats
     loss_value: Floats
+    network: Network | None = None
+    x: ArrayLike | None = None
+    y: ArrayLike | None = None
 
     @property
     def reduction(self) -> str | None:
@@ -224,7 +232,8 @@ class Probe:
 
     def __repr__(self) -> str:
         factors = ", ".join(f"{signal}={self.factor(signal)}" for signal in ("forward", "backward", "weight"))
-        return f"Probe({self.spec!r}, seeds={len(self.seeds)}, factors per layer: {factors})"
+        whose = "" if self.network is None else "own weights, "
+        return f"Probe({self.spec!r}, {whose}seeds={len(self.seeds)}, factors per layer: {factors})"
 
 
 def _linear(log10: Floats) -> Floats:

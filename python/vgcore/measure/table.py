@@ -34,6 +34,10 @@ def optional(module: str, extra: str) -> Any:
         raise ImportError(f"this needs {name}; install it with: pip install 'vgcore[{extra}]'") from error
 
 
+#: Where the weights of every run were given.
+OWN = "own weights"
+
+
 def tidy(cells: Sequence[Probe]) -> dict[str, NDArray[Any]]:
     """One row a (cell, seed, layer): what the cell is, then what was measured."""
     if not cells:
@@ -64,6 +68,8 @@ def _keys(cell: Probe) -> dict[str, Any]:
             # Several inits have no gain in common.
             gain = Init(value).params.get("gain", math.nan) if isinstance(value, str) else math.nan
             keys["gain"] = gain
+    if cell.network is not None:
+        keys |= {"init": OWN, "gain": math.nan}
     start = {"loss": cell.loss or "none", "reduction": cell.reduction or "none"}
     return keys | {"dtype": cell.dtype, "batch": cell.batch} | start
 

@@ -372,8 +372,11 @@ def _gap(values: Floats, cells: Sequence[Probe]) -> str:
 
 def _words(cell: Probe) -> dict[str, str]:
     """What a cell is and how it was measured, by field."""
-    seeds = len(cell.seeds)
-    return _of_spec(cell.spec) | {
+    seeds, spec = len(cell.seeds), _of_spec(cell.spec)
+    if cell.network is not None:
+        spec["init"] = table.OWN
+        spec["bias"] = "own biases"
+    return spec | {
         "seeds": f"{seeds} seeds" if seeds > 1 else "1 seed",
         "batch": f"batch {cell.batch}",
         "dtype": cell.dtype,

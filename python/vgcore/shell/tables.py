@@ -27,7 +27,8 @@ ROOMY = 130  # columns from which on advice has a line a net
 LEGEND = """\
 x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. forward: z, toward the output;
 backward: dL/dz and weight: dL/dW, toward the input. first-layer gradient: norm of dL/dW, of a tied net summed over its
-steps. vanishing, exploding: dL/dz changes 32-fold or more from end to end, or z 100-fold: see `vgcore diagnose`."""
+steps. vanishing, exploding: dL/dz changes 32-fold or more from end to end, or z 100-fold; symmetric, collapsed: units
+or samples are one and the same: see `vgcore diagnose`."""
 THEORY = """\
 x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. Theory is of infinitely wide nets
 and of their root mean square: in narrow and deep nets typical gradients are smaller than that."""
@@ -41,7 +42,7 @@ SOME = (
     *("log10_affine_grad_norm", "log10_slope_grad_norm", "log10_gate_grad_norm", "log10_summed_wgrad_norm"),
     *("log10_h_rms", "log10_dh_rms"),
 )
-STYLES = {"healthy": "green", "vanishing": "blue", "exploding": "red"}
+STYLES = {"healthy": "green", "vanishing": "blue", "exploding": "red", "symmetric": "red", "collapsed": "red"}
 STYLES |= {"critical": "red", "warning": "yellow", "info": "cyan", "remedy": "dim", "text": "default"}
 
 

@@ -19,6 +19,8 @@ COLOURS = {
     "healthy": "#1a7f37",
     "vanishing": "#0550ae",
     "exploding": "#b3261e",
+    "symmetric": "#b3261e",
+    "collapsed": "#b3261e",
     "critical": "#b3261e",
     "warning": "#9a6700",
     "info": "#57606a",

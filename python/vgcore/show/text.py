@@ -35,10 +35,14 @@ def lines(d: Diagnosis, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
         yield "text", filled(f"judged by the published rules of {d.rules}, not by vgcore's", width)
     if d.depth_limit is not None:
         yield "text", filled(f"depth limit: {d.depth_limit}", width)
-    if d.probe is not None and len(d.probe.seeds) > 1:
+    if d.probe is not None and not d.cells:
         runs = len(d.probe.seeds)
         agree = round(d.confidence * runs)
-        yield "text", f"all {runs} runs agree" if agree == runs else f"{agree} of {runs} runs agree"
+        whose = "" if d.probe.network is None else "own weights: "
+        if runs > 1:
+            yield "text", whose + (f"all {runs} runs agree" if agree == runs else f"{agree} of {runs} runs agree")
+        elif whose:
+            yield "text", whose + "one run"
     for cell, name in zip(d.cells, labels(d.cells), strict=True):
         yield cell.verdict, filled(f"  {cell.word:40s} {name}", width, indent=6)
     for finding in d.findings:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from vgcore.judge.evidence import LN10, Evidence, Floats, mean_log
+from vgcore.judge.evidence import Evidence, Floats, mean_log
 from vgcore.judge.rule import Hit, Rule
 from vgcore.judge.rules.samples import HANIN
 from vgcore.judge.rules.signals import DECADES
@@ -55,9 +55,10 @@ NON_FINITE = Rule(
 
 def _finite_width(e: Evidence, _: Rule) -> Hit | None:
     drift = e.backward.drift
-    if not e.steps or not math.isfinite(drift):
-        return None
-    spread = math.sqrt(max(drift, 0) / LN10)
+    runs = e.backward.runs[np.isfinite(e.backward.runs)]
+    if not e.steps or len(runs) < 2 or e.probe.network is not None:
+        return None  # The runs of given weights are of one net.
+    spread = float(np.std(runs, ddof=1))
     widths: Any = e.probe.spec.width
     least = widths if isinstance(widths, int) else min(widths)
     text = (
@@ -65,9 +66,9 @@ def _finite_width(e: Evidence, _: Rule) -> Hit | None:
         f"and a typical one has a gradient {power(drift)} times smaller than the recipe's"
     )
     working = (
-        f"the variance of log10 of the {e.steps} factors adds up to {spread**2:.3f}, so std = {spread:.2f} decades and "
-        f"drift = ln(10) {spread**2:.3f} = {drift:.2f} decades. He ReLU nets: var ln|J|^2 = 5 depth/width = "
-        f"{5 * e.depth / least:.2f}."
+        f"over {len(runs)} runs log10 of the change has the std {spread:.2f}; its root mean square lies {drift:.2f} "
+        f"decades above its mean. He ReLU nets: var ln|J|^2 = 5 depth/width = {5 * e.depth / least:.2f}, and the drift "
+        "is half of it, 0.217 decades a unit."
     )
     return Hit(drift, tuple(range(e.depth)), math.nan, text, working)
 
@@ -82,8 +83,8 @@ FINITE_WIDTH = Rule(
     ),
     reference=HANIN,
     wrong=(
-        "Estimated from the spread of 8 seeds; the drift of nets of equal weights (`tied`) is larger than its "
-        "steps say."
+        "Estimated from the spread of 8 seeds, and never far beyond the largest of them: where the spread is wide, "
+        "the true drift is larger."
     ),
     remedy="wider layers, fewer of them, or orthogonal weights",
     formula=(
@@ -116,9 +117,11 @@ def _outside(size: Floats, form: str) -> dict[str, Any]:
 
 def _range(e: Evidence, _: Rule) -> Hit | None:
     each = {"z": e.probe.log10_z_rms, "a": e.probe.log10_a_rms}
-    # A layer may be exactly 0, which no format can help.
+    # A layer or its gradient may be exactly 0, which no format can help: exponents are carried, nothing underflowed.
     each = {name: np.where(np.isneginf(size), math.nan, size) for name, size in each.items()}
-    each["dL/dz"] = e.profile("backward")  # of a loss scaled so that it is 1 at the last layer
+    deltas = np.where(np.isneginf(e.probe.log10_delta_rms), math.nan, e.probe.log10_delta_rms)
+    with np.errstate(invalid="ignore"):
+        each["dL/dz"] = deltas - deltas[:, -1:]  # of a loss scaled so that it is 1 at the last layer
     sizes = {name: mean_log(size) for name, size in each.items()}
     found = [
         (form, name, kind, np.flatnonzero(there).tolist())

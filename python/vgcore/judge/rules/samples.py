@@ -18,18 +18,20 @@ def _collapse(e: Evidence, rule: Rule) -> Hit | None:
     floor = RESOLUTION[e.probe.dtype]
     apart = np.maximum(1 - e.probe.correlation, floor)  # (seeds, depth)
     mean = np.maximum(1 - e.column("correlation"), floor)
-    if not e.steps or not np.isfinite(mean[[0, -1]]).all():
+    if not np.isfinite(mean[[0, -1]]).all():
         return None
-    # Samples that were alike from the start cannot collapse.
-    folds = math.log(mean[0] / mean[-1])
+    # Samples that are alike in x already cannot collapse. A first layer may part them, too.
+    entered = max(1 - e.inputs.correlation, floor) if math.isfinite(e.inputs.correlation) else mean[0]
+    start = max(entered, mean[0])
+    folds = math.log(start / mean[-1])
     with np.errstate(invalid="ignore"):
-        runs = np.log(apart[:, 0] / apart[:, -1])
+        runs = np.log(np.maximum(entered, apart[:, 0]) / apart[:, -1])
     c = 1 - mean
-    layers = tuple(np.flatnonzero(np.log(mean[0] / mean) >= rule.least).tolist())
+    layers = tuple(np.flatnonzero(np.log(start / mean) >= rule.least).tolist())
     shown = f"1 - {mean[-1]:.1g}" if mean[-1] < 1e-3 else f"{c[-1]:.4f}"
-    text = f"all samples look alike at layer {e.depth}: their mean cosine goes from {c[0]:.2f} to {shown}"
+    text = f"all samples look alike at layer {e.depth}: their mean cosine goes from {1 - start:.2f} to {shown}"
     working = (
-        f"c_1 = {c[0]:.4f}, c_L = {shown}: ln((1 - c_1)/(1 - c_L)) = ln({mean[0]:.3g}/{mean[-1]:.3g}) = {folds:.1f}"
+        f"c = {1 - entered:.4f} in x, c_1 = {c[0]:.4f}, c_L = {shown}: ln({start:.3g}/{mean[-1]:.3g}) = {folds:.1f}"
         " depth scales."
     )
     return Hit(folds, layers, share(runs, lambda r: r >= rule.level(folds)), text, working)
@@ -37,17 +39,20 @@ def _collapse(e: Evidence, rule: Rule) -> Hit | None:
 
 CORRELATION_COLLAPSE = Rule(
     id="correlation_collapse",
-    quantity="depth scales: e-folds by which 1 - cosine of two samples shrinks from the first layer to the last",
-    thresholds={"warning": 6.0},
-    why="Nets of more than 6 depth scales did not train: what distinguishes two inputs is e^-6 = 1/400 of what it was.",
+    quantity="depth scales: e-folds by which 1 - cosine of two samples shrinks from x to the last layer",
+    thresholds={"warning": 6.0, "critical": 10.0},
+    why=(
+        "Nets of more than 6 depth scales did not train: what distinguishes two inputs is e^-6 = 1/400 of what it was. "
+        "At 10, 1/22,000, nothing is left for a net to tell them apart by."
+    ),
     reference=SCHOENHOLZ + ", section 5",
     wrong=(
-        "It is relative to the first layer: data that are all alike from the start cannot collapse. A "
+        "It is relative to x, or to the first layer where that parts them: data that are all alike cannot collapse. A "
         "regression on a smooth target may want little more than the mean. Cosines closer to 1 than 1e-6 are "
         "rounding in float32."
     ),
     remedy="smaller biases, weights at the critical scale, batch norm, or a residual skip",
-    formula="folds = ln((1 - c_1)/(1 - c_L)), with c_l the mean cosine between z of two samples",
+    formula="folds = ln((1 - c)/(1 - c_L)), with c_L the mean cosine between z of two samples, c that of x or of z_1",
     picture=("correlation",),
     check=_collapse,
     condition="collapsed",
@@ -66,6 +71,10 @@ def _rank(e: Evidence, rule: Rule) -> Hit | None:
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = (batch / rank - 1) / (batch - 1) - c**2
         runs = spread.max(axis=1, initial=-math.inf)
+    entered = e.inputs.alignment
+    if not entered < 1:
+        return None  # One column: x lies on a line.
+    spread, runs = (1 - (1 - each) / (1 - entered) for each in (spread, runs))
     known_ = ~np.isnan(spread)
     means = np.where(known_, spread, 0).sum(axis=0) / np.maximum(known_.sum(axis=0), 1)
     worst = int(means.argmax())
@@ -73,7 +82,8 @@ def _rank(e: Evidence, rule: Rule) -> Hit | None:
     text = f"the samples lie on few lines at layer {worst + 1}: effective rank {ranks[worst]:.2f} of {batch} samples"
     working = (
         f"rank = (tr G)^2/|G|^2 = {ranks[worst]:.3f}; mean squared cosine (B/rank - 1)/(B - 1) less the squared mean "
-        f"cosine = {means[worst]:.3f}. It starts at {means[0]:.3f}."
+        f"cosine = m, {entered:.3f} in x; 1 - (1 - m)/(1 - {entered:.3f}) = {means[worst]:.3f}. "
+        f"It starts at {means[0]:.3f}."
     )
     layers = tuple(np.flatnonzero(means >= rule.least).tolist())
     return Hit(float(means[worst]), layers, share(runs, lambda r: r >= rule.least), text, working)
@@ -81,9 +91,15 @@ def _rank(e: Evidence, rule: Rule) -> Hit | None:
 
 RANK_COLLAPSE = Rule(
     id="rank_collapse",
-    quantity="mean squared cosine of two samples less their squared mean cosine, in the worst layer; 0 to 1",
-    thresholds={"info": 0.5},
-    why="Beyond one half the samples have an effective rank below 2 beside what they have in common.",
+    quantity=(
+        "mean squared cosine of two samples less their squared mean cosine, in the worst layer, beyond that of x; "
+        "0 to 1"
+    ),
+    thresholds={"info": 0.5, "warning": 0.9, "critical": 0.99},
+    why=(
+        "Beyond one half the samples have an effective rank below 2 beside what they have in common. From 0.9 on they "
+        "lie on a line, and all that tells two of them apart is one number."
+    ),
     reference="Daneshmand et al. 2020, arXiv:2003.01652; " + HANIN,
     wrong=(
         "Fewer than 4 samples say nothing. One sample far larger than the others lowers the rank too: "
@@ -93,4 +109,5 @@ RANK_COLLAPSE = Rule(
     formula="(B/rank - 1)/(B - 1) - c^2, with rank = (tr G)^2/|G|^2 of the Gram matrix of B samples",
     picture=("effective_rank",),
     check=_rank,
+    condition="collapsed",
 )

@@ -15,6 +15,8 @@ from vgcore.show.words import power
 DECADES = {"info": 0.75, "warning": 1.5, "critical": 3.0}
 #: Those of z, on which less depends: 10-, 100- and 10,000-fold.
 FORWARD_DECADES = {"info": 1.0, "warning": 2.0, "critical": 4.0}
+#: A share of the runs that makes no growth of all nets.
+FEW = 0.25
 SCHOENHOLZ = "Schoenholz et al. 2017, arXiv:1611.01232"
 LIMITS = (
     "A constant factor a layer compounds; 32-fold from end to end leaves no learning rate that is within 6-fold of "
@@ -29,19 +31,26 @@ FORWARD_LIMITS = (
 def _moves(e: Evidence, rule: Rule) -> Hit | None:
     signal, sign = rule.signal, rule.sign
     assert signal is not None  # noqa: S101 (the rows below name one)
-    name = {"forward": "z", "backward": "dL/dz", "weight": "dL/dW"}[signal]
+    name = e.name(signal)
     verb = "grows" if sign > 0 else "shrinks"
     change: Change = getattr(e, signal)
-    if not e.steps or math.isnan(change.rms):
+    if math.isnan(change.rms) or not (e.steps or math.isinf(change.rms)):
+        return None  # One layer changes nothing, but may stop all.
+    # Few nets make the mean, and a typical one stays or shrinks: `finite_width` says so.
+    few = np.mean(change.runs >= rule.decisive) < FEW
+    if few and (change.rms > 0 > change.typical or change.typical < rule.decisive <= change.rms):
         return None
-    if change.rms > 0 > change.typical and not (change.runs >= rule.decisive).any():
-        return None  # Nets that nobody drew make the mean, and most shrink: `finite_width` says so.
     value = sign * change.rms
     f = e.factor(change)
     ends = (1, e.depth) if signal == "forward" else (e.depth, 1)
     way = f"from layer {ends[0]} to layer {ends[1]}"
-    if math.isinf(change.rms):
-        text = f"{name} does not arrive: it is exactly 0 at layer {ends[1]} in most runs"
+    arrives = 2 * int(np.isfinite(e.sizes(signal)[:, 0]).sum()) > len(e.probe.seeds)
+    if math.isinf(change.rms) and signal == "backward" and arrives:
+        text = f"no parameter of a hidden layer has a gradient: all are exactly 0, though {name} passes by"
+        working = "|dL/dW| = |dL/db| = 0 in every layer."
+    elif math.isinf(change.rms):
+        most = "" if len(e.probe.seeds) == 1 else " in most runs"
+        text = f"{name} does not arrive: it is exactly 0 at layer {ends[1]}{most}"
         working = f"|{name}| at layer {ends[1]} = 0: no factor is left to take a root of."
     else:
         text = f"{name} {verb} {power(abs(change.rms))}-fold {way}, x{f:.3g} a layer"
@@ -58,7 +67,7 @@ def _moves(e: Evidence, rule: Rule) -> Hit | None:
 
 BACKWARD_VANISHING = Rule(
     id="backward_vanishing",
-    quantity="decades that dL/dz loses from the last layer to the first, root mean square over nets",
+    quantity="decades that the norm of dL/dz (dL/dh in a net with skips) loses from the last layer to the first",
     thresholds=DECADES,
     why=LIMITS,
     reference="Bengio et al. 1994; Hochreiter 1991; Glorot and Bengio 2010; " + SCHOENHOLZ,
@@ -77,7 +86,7 @@ BACKWARD_VANISHING = Rule(
 
 BACKWARD_EXPLODING = Rule(
     id="backward_exploding",
-    quantity="decades that dL/dz gains from the last layer to the first, root mean square over nets",
+    quantity="decades that the norm of dL/dz (dL/dh in a net with skips) gains from the last layer to the first",
     thresholds=DECADES,
     why=LIMITS,
     reference="Bengio et al. 1994; Pascanu et al. 2013, arXiv:1211.5063; " + SCHOENHOLZ,
@@ -94,7 +103,8 @@ BACKWARD_EXPLODING = Rule(
 FORWARD_VANISHING = Rule(
     id="forward_vanishing",
     quantity=(
-        "decades that z loses from the first layer to the last, beyond what its first layers do to the data's scale"
+        "decades that the rms of z (h in a net with skips) loses from the first layer to the last, beyond what its "
+        "first layers do to the data's scale"
     ),
     thresholds=FORWARD_DECADES,
     why=FORWARD_LIMITS,
@@ -112,7 +122,8 @@ FORWARD_VANISHING = Rule(
 FORWARD_EXPLODING = Rule(
     id="forward_exploding",
     quantity=(
-        "decades that z gains from the first layer to the last, beyond what its first layers do to the data's scale"
+        "decades that the rms of z (h in a net with skips) gains from the first layer to the last, beyond what its "
+        "first layers do to the data's scale"
     ),
     thresholds=FORWARD_DECADES,
     why=FORWARD_LIMITS,
@@ -136,8 +147,8 @@ def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
         return None
     value = abs(back - forth)
     text = (
-        f"a layer multiplies z by {e.factor(e.forward):.3g} on the way forward and dL/dz by "
-        f"{e.factor(e.backward):.3g} on the way back: no gain keeps both at this size of z"
+        f"a layer multiplies {e.name('forward')} by {e.factor(e.forward):.3g} on the way forward and "
+        f"{e.name('backward')} by {e.factor(e.backward):.3g} on the way back: no gain keeps both at this size of z"
     )
     working = f"|log10 F_back - log10 F_forth| = |{back:.2f} - {forth:.2f}| = {value:.2f} decades."
     kinds = e.probe.spec.activation
@@ -179,8 +190,8 @@ def _flat(e: Evidence, rule: Rule) -> Hit | None:
     if not e.steps or not (math.isfinite(back) and math.isfinite(weight)) or abs(weight) > DECADES["info"]:
         return None
     text = (
-        f"dL/dW changes only {power(abs(weight))}-fold from end to end while dL/dz changes {power(abs(back))}-fold: "
-        "a plot of weight gradients by layer looks healthy"
+        f"dL/dW changes only {power(abs(weight))}-fold from end to end while {e.name('backward')} changes "
+        f"{power(abs(back))}-fold: a plot of weight gradients by layer looks healthy"
     )
     working = (
         f"log10 |dL/dW_1|/|dL/dW_L| = {weight:.2f} although log10 |dL/dz_1|/|dL/dz_L| = {back:.2f}: "
@@ -201,4 +212,26 @@ WEIGHT_GRADIENT_FLAT = Rule(
     formula="|dL/dW_l| = |dL/dz_l| |h_(l-1)| for one sample: F_W = F_back / F_forth",
     picture=("log10_wgrad_norm", "log10_delta_rms"),
     check=_flat,
+)
+
+
+def _waits(e: Evidence, _: Rule) -> Hit | None:
+    if not e.waits:
+        return None
+    text = "the readout starts at exactly 0: the first step moves nothing else, and every later one moves all layers"
+    working = "dL/dh_L = W^T dL/dy = 0 for W = 0, while dL/dW = dL/dy h_L^T is not: 1, in every run."
+    return Hit(1.0, (), 1.0, text, working)
+
+
+ZERO_READOUT = Rule(
+    id="zero_readout",
+    quantity="1 where the readout starts at 0, so that no hidden layer has a gradient yet",
+    thresholds={"info": 1.0},
+    why="It costs one step, and what comes back from the readout cannot be judged before.",
+    reference="Zhang et al. 2019, arXiv:1901.09321: residual nets that start so train",
+    wrong="Never: but a net that vanishes behind such a readout is not seen to.",
+    remedy="nothing needs help; without a readout (out_features=None) the way back is judged",
+    formula="dL/dh_L = W^T dL/dy",
+    picture=("log10_a_rms",),
+    check=_waits,
 )
