@@ -51,6 +51,11 @@ class Case:
     sick: dict[str, Any]
     well: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
+    well_options: dict[str, Any] = field(default_factory=dict)
+
+
+SAMPLES = np.random.default_rng(0).standard_normal((64, 64))
+TARGETS = np.random.default_rng(1).standard_normal(64)
 
 
 CASES = {
@@ -69,6 +74,19 @@ CASES = {
         {"activation": "tanh", "init": "mean_field(sigma_w=1)"},
     ),
     "dead_units": Case("critical", {"bias": "constant(value=-3)"}, {}),
+    "first_loss": Case(
+        "warning",
+        {"depth": 2, "out_features": 1},
+        {"depth": 2, "out_features": 1, "init": "xavier_normal"},
+        {"x": SAMPLES, "y": 5 + TARGETS / 5, "loss": "mse"},
+        {"x": SAMPLES, "y": TARGETS, "loss": "mse"},
+    ),
+    "inputs": Case("info", {"depth": 4}, {"depth": 4}, {"x": SAMPLES + 3}, {"x": SAMPLES}),
+    "flat_rows": Case(
+        "critical",
+        {"in_features": 1, "weight_transform": "weight_standardization"},
+        {"in_features": 2, "weight_transform": "weight_standardization"},
+    ),
     "equal_units": Case("critical", {"activation": "tanh", "init": "constant(value=0.1)"}, {}),
     "zero_readout": Case(
         "info",
@@ -113,7 +131,9 @@ def test_a_rule_fires_on_the_net_made_for_it(rule: Rule) -> None:
     assert hit.value >= hit.threshold == rule.thresholds[case.severity]
     assert (hit.remedy, hit.reference) == (rule.remedy, rule.reference)
     assert all(0 <= layer < d.spec.depth for layer in hit.layers)
-    assert math.isnan(hit.confidence) == (rule.id in {"finite_width", "equal_units"})  # of many nets, or of one
+    assert math.isnan(hit.confidence) == (
+        rule.id in {"finite_width", "equal_units", "first_loss"}
+    )  # of many, or of one
     assert not hit.confidence <= 0
     assert not hit.confidence > 1
     assert str(hit) == f"{hit.severity}: {rule.id}: {hit.evidence}"
@@ -125,7 +145,7 @@ def test_a_rule_fires_on_the_net_made_for_it(rule: Rule) -> None:
 def test_a_rule_is_silent_on_the_healthy_sibling(rule: Rule) -> None:
     case = CASES[rule.id]
     for seed in (0, 8, 16):
-        d = vg.diagnose(net(**case.well), seed=seed, **case.options)
+        d = vg.diagnose(net(**case.well), seed=seed, **(case.well_options or case.options))
         assert found(d, rule.id) is None
         assert rule.condition not in d.conditions
 
@@ -149,7 +169,7 @@ def test_names_of_rules_are_all_different() -> None:
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.condition], ids=lambda rule: rule.id)
 def test_a_condition_has_the_word_of_its_rule(rule: Rule) -> None:
-    d = vg.diagnose(net(**CASES[rule.id].sick))
+    d = vg.diagnose(net(**CASES[rule.id].sick), **CASES[rule.id].options)
     assert str(rule.condition) in str(d).splitlines()[0]
 
 

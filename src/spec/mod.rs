@@ -337,6 +337,18 @@ impl Spec {
                 self.init_of(Some(layer)).text()
             )));
         }
+        let closed = |layer: &usize| {
+            let init = self.init_of(Some(*layer));
+            init.depends_on_depth() && init.weight(&self.place(layers, Some(*layer))).is_zero()
+        };
+        if let (Some(transform), Some(layer)) = (self.transform, (0..self.depth).find(closed)) {
+            return Err(Error::Value(format!(
+                "init='{}' starts the last layer of a branch at 0, which weight_transform='{}' cannot scale; use one of \
+                 them",
+                self.init_of(Some(layer)).text(),
+                transform.text()
+            )));
+        }
         let Some(init) = self.init.values().iter().find(|init| init.calibrates()) else { return Ok(()) };
         if let Some(transform) = self.transform {
             return Err(Error::Value(format!(
@@ -521,6 +533,12 @@ mod tests {
             (
                 refusal(|r| (r.weight_transform, r.init) = (some("standardize"), one("lsuv"))),
                 ["lsuv", "scales weights", "weight_standardization"],
+            ),
+            (
+                refusal(|r| {
+                    (r.skip, r.weight_transform, r.init) = (some("residual"), some("standardize"), one("fixup"));
+                }),
+                ["fixup", "starts the last layer", "weight_standardization"],
             ),
             (refusal(|r| (r.tied, r.init) = (true, one("lsuv"))), ["lsuv", "each layer", "tied=True"]),
             (refusal(|r| (r.tied, r.skip) = (true, some("dense"))), ["tied=True", "dense", "more columns"]),

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vgcore.show.words import power
+
 Floats = NDArray[np.float64]
 
 #: Samples that are looked at in pairs.
 MOST = 512
+#: A mean cosine of samples that share more than they differ by.
+ALIKE = 0.5
+#: Spreads of columns that one learning rate cannot serve: their squares are the curvatures.
+UNEVEN = 100
+#: A constant column whose mean was taken off has this spread, relative to the others.
+ROUNDING = 1e-10
 
 
 @dataclass(frozen=True)
@@ -21,10 +30,14 @@ class Inputs:
         correlation: Mean cosine of two samples; nan for fewer than two.
         alignment: `(B/rank - 1)/(B - 1)` less the squared mean cosine, with `rank` the participation ratio of the B
             samples: 1 where all lie on one line, either way from 0.
+        size: log10 of the root mean square.
+        remarks: What makes them hard to learn from, in words.
     """
 
     correlation: float
     alignment: float
+    size: float = 0.0
+    remarks: tuple[str, ...] = ()
 
     @classmethod
     def drawn(cls, columns: int) -> Inputs:
@@ -33,19 +46,48 @@ class Inputs:
 
     @classmethod
     def of(cls, x: Floats) -> Inputs:
-        """Of given samples `(rows, columns)`, at most `MOST` of them, evenly spread.
+        """Of given samples `(rows, columns)`; pairs are those of at most `MOST` rows, evenly spread.
 
-        >>> Inputs.of(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]))  # of six cosines two are -1
-        Inputs(correlation=-0.3333333333333333, alignment=0.2222222222222222)
+        >>> found = Inputs.of(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]))  # of six cosines two are -1
+        >>> round(found.correlation, 3), round(found.alignment, 3), found.remarks
+        (-0.333, 0.222, ())
         """
         some = x[np.linspace(0, len(x) - 1, min(len(x), MOST)).astype(int)]
-        largest = float(np.abs(some).max(initial=0.0))
-        some = some[some.any(axis=1)] / (largest or 1.0)
-        count = len(some)
-        if count < 2:
-            return cls(np.nan, 0.0)
-        gram = some @ some.T
-        norms = np.sqrt(np.diag(gram))
-        mean = float(((gram / np.outer(norms, norms)).sum() - count) / (count * (count - 1)))
-        rank = float(np.trace(gram)) ** 2 / float((gram**2).sum())
-        return cls(mean, (count / rank - 1) / (count - 1) - mean**2)
+        correlation, alignment = _pairs(some)
+        with np.errstate(divide="ignore"):
+            size = float(np.log10(np.sqrt(np.mean(x**2))))
+        return cls(correlation, alignment, size, tuple(_remarks(x, some, correlation, size)))
+
+
+def _pairs(x: Floats) -> tuple[float, float]:
+    """Mean cosine of two samples, and how far all lie on one line."""
+    some = x[x.any(axis=1)]
+    count = len(some)
+    if count < 2:
+        return np.nan, 0.0
+    some = some / np.abs(some).max()
+    gram = some @ some.T
+    norms = np.sqrt(np.diag(gram))
+    mean = float(((gram / np.outer(norms, norms)).sum() - count) / (count * (count - 1)))
+    rank = float(np.trace(gram)) ** 2 / float((gram**2).sum())
+    return mean, (count / rank - 1) / (count - 1) - mean**2
+
+
+def _remarks(x: Floats, some: Floats, correlation: float, size: float) -> Iterator[str]:
+    """What makes samples hard to learn from."""
+    if correlation >= ALIKE:
+        yield f"the samples are not centred, two of them have a mean cosine of {correlation:.2f}"
+    if abs(size) >= 1:
+        yield f"its rms is {power(size)}, far from 1"
+    spread = x.std(axis=0)
+    moves = spread > ROUNDING * spread.max()
+    varied = spread[moves]
+    if len(varied) and varied.max() >= UNEVEN * varied.min():
+        yield f"the spread of its columns differs {varied.max() / varied.min():.3g}-fold"
+    if still := int((~moves).sum()) if len(x) > 1 else 0:
+        yield f"{still} of {len(spread)} columns {'are' if still > 1 else 'is'} constant"
+    if twice := len(some) - len(np.unique(some, axis=0)):
+        yield f"{twice} of {len(some)} rows {'are duplicates' if twice > 1 else 'is a duplicate'}"
+    ones = (some != 0).sum(axis=1) == 1
+    if ones.all() and some.shape[1] > 2 and len(np.unique(some)) == 2:
+        yield f"rows are one-hot: the first layer sees one column at a time, of rms {power(size)}"

@@ -11,7 +11,7 @@ import numpy as np
 
 from vgcore.judge.finding import SEVERITIES
 from vgcore.judge.rule import Rule
-from vgcore.judge.rules import numbers, samples, signals, units
+from vgcore.judge.rules import ends, numbers, samples, signals, units
 from vgcore.measure.result import Signal
 from vgcore.model.names import known
 
@@ -27,8 +27,11 @@ RULES: tuple[Rule, ...] = (
     units.SATURATION,
     units.DEAD_UNITS,
     units.EQUAL_UNITS,
+    units.FLAT_ROWS,
     samples.CORRELATION_COLLAPSE,
     samples.RANK_COLLAPSE,
+    ends.FIRST_LOSS,
+    ends.INPUTS,
     numbers.NON_FINITE,
     numbers.FINITE_WIDTH,
     numbers.FLOAT_RANGE,

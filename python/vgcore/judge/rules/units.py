@@ -11,6 +11,7 @@ from vgcore.judge.evidence import Evidence
 from vgcore.judge.rule import Hit, Rule, share
 from vgcore.measure.probe import probe
 from vgcore.model.mlp import MLP
+from vgcore.model.plan import Plan
 from vgcore.show.words import power
 
 
@@ -123,4 +124,38 @@ EQUAL_UNITS = Rule(
     picture=("effective_rank",),
     check=_twins,
     condition="symmetric",
+)
+
+
+def _flat_rows(e: Evidence, _: Rule) -> Hit | None:
+    transform = e.probe.spec.weight_transform
+    if transform is None or transform.name != "weight_standardization":
+        return None
+    maps = [layer.map for layer in Plan.of(e.probe.spec).layers]
+    single = np.array([drawn.fan_in == 1 for drawn in maps])
+    if e.probe.network is None:
+        equal = np.array([drawn.weight_variance == 0 and drawn.law != "eye" for drawn in maps])
+    else:
+        state = e.probe.network.state_dict()
+        rows = [state.get(f"layers.{layer}.weight", state["layers.0.weight"]) for layer in range(e.depth)]
+        equal = np.array([bool((weight == weight[:, :1]).all()) for weight in rows])
+    layers = tuple(np.flatnonzero(single | equal).tolist())
+    if not layers:
+        return None
+    what = "of one weight" if single[layers[0]] else "of equal weights"
+    text = f"weight_standardization takes the mean off each row, and rows {what} become 0 for ever"
+    return Hit(1.0, layers, 1.0, text, f"gain (w - mean) / (std sqrt(fan_in)) = 0 for a row {what}: 1, in every run.")
+
+
+FLAT_ROWS = Rule(
+    id="flat_rows",
+    quantity="1 where a standardised layer has rows of one weight, or of equal weights",
+    thresholds={"critical": 1.0},
+    why="Such rows are 0 whatever the weights become, and their gradient is 0 too.",
+    reference="Qiao et al. 2019, arXiv:1903.10520",
+    wrong="Never: biases still reach what comes behind.",
+    remedy="two or more inputs to every standardised layer, and weights that are drawn at random",
+    formula="w - mean = 0",
+    picture=("log10_z_rms",),
+    check=_flat_rows,
 )

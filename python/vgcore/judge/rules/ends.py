@@ -1,0 +1,65 @@
+"""Rules of the two ends: samples before the first layer, and the loss behind the last."""
+
+from __future__ import annotations
+
+import math
+
+from vgcore.judge.blind import first_loss
+from vgcore.judge.evidence import Evidence
+from vgcore.judge.rule import Hit, Rule
+from vgcore.show.words import power
+
+
+def _first_loss(e: Evidence, _: Rule) -> Hit | None:
+    value = first_loss(e.probe)
+    if value is None or not math.isfinite(value):
+        return None
+    size = e.probe.log10_output_rms.mean()
+    text = (
+        f"the first loss is {value:.3g} times that of the best constant output: the outputs, of rms {power(size)}, are "
+        "far from the targets"
+    )
+    working = f"loss at the start over the loss of a blind guess = {value:.4g}; outputs have the rms {power(size)}."
+    return Hit(value, (), math.nan, text, working)
+
+
+FIRST_LOSS = Rule(
+    id="first_loss",
+    quantity="loss at the start, mean over the runs, over that of the best output that knows the targets and not x",
+    thresholds={"info": 3.0, "warning": 30.0, "critical": 1000.0},
+    why=(
+        "A net that starts on the scale of its targets loses about as much as a blind guess, ln K or the variance of "
+        "y. Of squares 30 and 1000 are outputs 5.6 and 32 times too large; of cross-entropy, a certainty about nothing "
+        "that every sample has to unlearn."
+    ),
+    reference="Karpathy 2019, A recipe for training neural networks: verify the loss at init; Zhang et al. 2019, "
+    "arXiv:1901.09321",
+    wrong="Targets that hardly vary make any loss large beside a blind guess.",
+    remedy="x of rms 1, targets of mean 0 and spread 1, a smaller gain in the readout",
+    formula="L / min over constants c of L(c, y): the entropy of the class shares, the variance of y",
+    picture=("log10_a_rms",),
+    check=_first_loss,
+    condition="off-scale",
+)
+
+
+def _inputs(e: Evidence, _: Rule) -> Hit | None:
+    remarks = e.inputs.remarks
+    if not remarks:
+        return None
+    working = f"{len(remarks)}: mean cosine of two samples {e.inputs.correlation:.3f}, rms of x {power(e.inputs.size)}."
+    return Hit(float(len(remarks)), (), 1.0, f"of x: {'; '.join(remarks)}", working)
+
+
+INPUTS = Rule(
+    id="inputs",
+    quantity="remarks on the given samples",
+    thresholds={"info": 1.0},
+    why="What the first layer gets decides its scale, and how far samples are apart before any layer.",
+    reference="LeCun et al. 1998, Efficient BackProp, section 4.3",
+    wrong="Activations without a scale of their own (relu) do not mind the scale of x, though the loss does.",
+    remedy="(x - mean) / std column by column, without constant columns and duplicates",
+    formula="mean cosine of two samples; rms of x; spread of its columns",
+    picture=("log10_z_rms",),
+    check=_inputs,
+)
