@@ -28,7 +28,8 @@ class Diagnosis:
             (or h). Where no signal moves, `"symmetric"` (units stay equal) or `"collapsed"` (samples have become one),
             if that is critical; else `"healthy"`.
         direction: `"forward"`, `"backward"` or `"both"`; None where no signal moves.
-        conditions: Those of `"saturated"`, `"dead"`, `"symmetric"`, `"collapsed"` and `"non-finite"` that hold.
+        conditions: Those of `"saturated"`, `"dead"`, `"symmetric"`, `"collapsed"`, `"off-scale"` (the first loss
+            is far above that of a blind guess, and no signal moves) and `"non-finite"` that hold.
         confidence: Share of the runs that have the verdict by themselves; nan where there is no such share.
         depth_limit: How deep this recipe can go; None where it depends on the depth itself or nothing was finite.
         findings: The most severe first.

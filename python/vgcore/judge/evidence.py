@@ -235,8 +235,9 @@ def _change(sizes: Floats) -> Change:
     by about 1/width around a mean that lies half its variance lower (Hanin and Nica 2018, arXiv:1812.05994). So
     log10 of the root mean square is the mean log10 plus ln(10) times the variance of log10. A mean over the squares
     themselves would be ruled by the largest net. But the law holds for wide nets: where norms are taken over two
-    samples, or three units decide, that sum names sizes that no net has. So it ends half a
-    standard deviation beyond the largest run, where the largest of twenty nets lies.
+    samples, or three units decide, that sum names sizes that no net has. So it ends at the
+    largest run; or, where nets differ by less than a decade, half a standard deviation beyond it, where the largest of
+    twenty nets lies.
     """
     lost = np.isneginf(sizes[:, -1])
     with np.errstate(invalid="ignore"):
@@ -251,7 +252,8 @@ def _change(sizes: Floats) -> Change:
     typical, rms, half = float(np.mean(runs[there])), float(np.mean(runs[there])), math.nan
     if count > 1:
         std = float(np.std(runs[there], ddof=1))
-        rms = min(typical + float(drifts(sizes[there])[-1]), float(np.max(runs[there])) + std / 2)
+        most = float(np.max(runs[there])) + (std / 2 if std < 1 else 0)
+        rms = min(typical + float(drifts(sizes[there])[-1]), most)
         half = student(count - 1) * std / math.sqrt(count)
     return Change(rms, rms - half, rms + half, typical, runs)
 

@@ -30,10 +30,11 @@ def twins(cell: Probe) -> NDArray[np.float64]:
     net, found = replay(cell)
     state = net.state_dict()
     shares = []
-    for layer, gradient in enumerate(found.weights[: cell.spec.depth]):
-        weight, bias = (state[f"layers.{0 if cell.spec.tied else layer}.{name}"] for name in ("weight", "bias"))
+    layers = 1 if cell.spec.tied else cell.spec.depth
+    for layer, gradient in enumerate(found.weights[:layers]):
+        weight, bias = (state[f"layers.{layer}.{name}"] for name in ("weight", "bias"))
         rows = np.column_stack((weight, bias, gradient, found.biases[layer]))
         moving = rows[gradient.any(axis=1)]
         _, index, counts = np.unique(moving, axis=0, return_inverse=True, return_counts=True)
         shares.append(float(np.sum(counts[index.ravel()] > 1)) / len(rows))
-    return np.array(shares * (cell.spec.depth if cell.spec.tied else 1))
+    return np.array(shares * (cell.spec.depth // layers))

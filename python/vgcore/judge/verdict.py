@@ -13,6 +13,7 @@ from vgcore.judge.evidence import Evidence
 from vgcore.judge.finding import SEVERITIES, Finding
 from vgcore.judge.rule import Rule
 from vgcore.judge.rules import RULES, of_change
+from vgcore.judge.rules.ends import FIRST_LOSS
 from vgcore.judge.rules.numbers import FINITE_WIDTH
 
 #: Conditions in which there is nothing to tell apart, units or samples: no size of a gradient helps.
@@ -94,6 +95,8 @@ def verdict(e: Evidence, found: Sequence[Finding], rules: Sequence[Rule] = RULES
         stops = {finding.rule for finding in found if finding.severity == "critical"}
         same = [rule.condition for rule in rules if rule.id in stops and rule.condition in SAMENESS]
         return Verdict(next((word for word in same if word), "healthy"), None, conditions, tuple(decisive))
+    # An output that has grown or faded on its way is what the verdict says.
+    conditions = tuple(word for word in conditions if word != FIRST_LOSS.condition)
     word = words.get("backward") or words["forward"]
     directions = [signal for signal, each in words.items() if each == word]
     direction = "both" if len(directions) == 2 else directions[0]

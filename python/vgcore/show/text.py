@@ -31,6 +31,8 @@ def filled(line: str, width: int = WIDTH, *, indent: int = 4) -> str:
 def lines(d: Diagnosis, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
     """The lines of a diagnosis, each with what it is: a severity, a verdict, `remedy` or `text`."""
     yield d.verdict, filled(d.summary, width)
+    if not isinstance(d.spec.width, int):
+        yield "text", filled(d.spec.sizes, width)
     if d.rules != "vgcore":
         yield "text", filled(f"judged by the published rules of {d.rules}, not by vgcore's", width)
     if d.depth_limit is not None:

@@ -1,0 +1,239 @@
+"""Verdicts on nets as other people build them: one test a kind of fault, each with nets of its own."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vgcore as vg
+from vgcore.judge.evidence import Evidence
+from vgcore.judge.finding import Finding
+from vgcore.model.plan import Plan
+
+RNG = np.random.default_rng(0)
+
+
+def judged(depth: int, width: Any, options: dict[str, Any] | None = None, **fields: Any) -> vg.Diagnosis:
+    return vg.diagnose(vg.MLP(depth=depth, width=width, **fields), **(options or {}))
+
+
+def finding(d: vg.Diagnosis, rule: str) -> Finding:
+    return next(found for found in d.findings if found.rule == rule)
+
+
+def rules(d: vg.Diagnosis, *severities: str) -> set[str]:
+    return {found.rule for found in d.findings if found.severity in severities}
+
+
+# Sameness
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"activation": "tanh", "init": "constant(0.1)", "in_features": 8, "out_features": 1},
+        {"activation": "relu", "init": "ones", "in_features": 8, "out_features": 1},
+        {"activation": "sigmoid", "init": "constant(-0.2)", "bias": "constant(0.3)", "out_features": 10},
+        {"activation": "tanh", "init": "constant(0.1)", "skip": "residual", "norm": "rms", "out_features": 2},
+        {"activation": "tanh", "init": "constant(0.1)", "tied": True, "out_features": 2},
+    ],
+)
+def test_units_that_stay_equal_make_a_verdict(fields: dict[str, Any]) -> None:
+    d = judged(3, 16, **fields)
+    assert "symmetric" in (d.verdict, *d.conditions)
+    assert d.verdict != "healthy"
+    assert finding(d, "equal_units").value == 1
+    with pytest.raises(AssertionError, match="stay equal"):
+        vg.testing.assert_trainable(d.spec)
+
+
+def test_equal_rows_whose_gradients_differ_are_not_symmetric() -> None:
+    # Only the first layer has equal rows: the columns of the second one are drawn, and part its units at once.
+    d = judged(3, 16, activation="tanh", init=["constant(0.1)", "xavier_normal", "xavier_normal"])
+    assert "equal_units" not in rules(d, "warning", "critical")
+
+
+def test_half_of_the_units_of_given_weights_may_be_equal() -> None:
+    spec = vg.MLP(depth=2, width=8, activation="tanh", out_features=2)
+    state = spec.init(dtype="float64").state_dict()
+    state["layers.0.weight"][4:] = state["layers.0.weight"][0]
+    state["layers.1.weight"][:, 4:] = state["layers.1.weight"][:, :1]
+    d = vg.diagnose(vg.Network.from_state_dict(spec, state))
+    assert finding(d, "equal_units").value == 5 / 8
+    assert finding(d, "equal_units").layers == (0,)
+
+
+@pytest.mark.parametrize("act", ["sigmoid", "tanh", "relu"])
+def test_samples_that_the_first_layer_makes_one_are_measured_from_x_on(act: str) -> None:
+    # Positive weights on positive inputs: z_1 is almost the mean of x times the sum of the weights.
+    x = 0.9 + 0.2 * RNG.random((64, 256))
+    d = judged(2, 256, {"x": x}, activation=act, init="uniform(0, 1)")
+    assert d.probe is not None
+    c = d.probe.correlation.mean(axis=0)
+    start = Evidence(d.probe).inputs.correlation
+    assert 0.98 < start < c[0]
+    spread = RNG.standard_normal((64, 256))
+    centred = judged(2, 256, {"x": spread}, activation=act, init="lecun_normal")
+    assert "correlation_collapse" not in rules(centred, "info", "warning", "critical")
+
+
+def test_a_first_layer_of_one_row_puts_all_samples_on_a_line() -> None:
+    spec = vg.MLP(depth=3, width=32, activation="linear", init="orthogonal")
+    state = spec.init(dtype="float64").state_dict()
+    state["layers.0.weight"] = np.outer(RNG.standard_normal(32), RNG.standard_normal(32))
+    d = vg.diagnose(vg.Network.from_state_dict(spec, state))
+    assert (d.verdict, d.conditions) == ("collapsed", ("collapsed",))
+    assert "on one line" in d.summary
+
+
+# Like with like
+
+
+@pytest.mark.parametrize("in_features", [40, 100, 7])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"skip": "residual", "branch_scale": 0.02},
+        {"skip": "residual(order=pre)", "norm": "layer", "branch_scale": "1/sqrt(L)"},
+        {"skip": "highway(gate_bias=-6)"},
+        {"skip": "rezero(alpha=0.01)"},
+        {"skip": "rezero"},
+        {"skip": "residual(order=linear)", "block": 2, "init": "fixup"},
+    ],
+)
+def test_a_branch_that_is_scaled_or_closed_is_no_loss(fields: dict[str, Any], in_features: int) -> None:
+    d = judged(50, 40, in_features=in_features, **fields)
+    assert (d.verdict, rules(d, "warning", "critical")) == ("healthy", set())
+
+
+def test_a_stream_that_grows_is_seen_by_the_columns_of_the_stream() -> None:
+    d = judged(50, 64, skip="residual")
+    assert (d.verdict, d.direction) == ("exploding", "both")
+    assert d.probe is not None
+    grown = d.probe.log10_dh_rms[:, 0] - d.probe.log10_dh_rms[:, -1]
+    assert finding(d, "backward_exploding").value == pytest.approx(grown.mean(), abs=0.3)
+    assert "dL/dh grows" in d.summary
+
+
+# A readout that starts at zero
+
+
+def test_a_readout_at_zero_costs_a_step_and_no_verdict() -> None:
+    d = judged(8, 32, out_features=10, skip="residual(order=linear)", block=2, init="fixup")
+    assert (d.word, [found.rule for found in d.findings]) == ("healthy", ["zero_readout"])
+    spec = vg.MLP(depth=6, width=32, out_features=10, activation="tanh", init="xavier_normal")
+    state = spec.init().state_dict()
+    state["readout.weight"][:] = 0
+    given = vg.diagnose(vg.Network.from_state_dict(spec, state))
+    assert (given.word, rules(given, "warning", "critical")) == ("healthy", set())
+
+
+def test_a_readout_at_zero_behind_units_that_are_dead_is_no_excuse() -> None:
+    d = judged(4, 32, out_features=10, init="zeros")
+    assert (d.verdict, d.severity) == ("vanishing", "critical")
+
+
+# Widths that differ
+
+
+@pytest.mark.parametrize("widths", [(4096, 2), (512, 128, 32, 8), (8, 32, 128, 512), (256, 16, 2, 16, 256)])
+def test_layers_of_many_widths_are_compared_by_norms(widths: tuple[int, ...]) -> None:
+    d = judged(len(widths), widths, in_features=16, out_features=2, activation="linear", init="lecun_normal")
+    assert d.probe is not None
+    sizes = Evidence(d.probe).sizes("backward")
+    norms = d.probe.log10_delta_rms + np.log10([layer.width for layer in Plan.of(d.spec).layers]) / 2
+    np.testing.assert_allclose(sizes - sizes[:, -1:], norms - norms[:, -1:], atol=1e-12)
+    pair = judged(2, (4096, 2), in_features=16, out_features=2)
+    assert pair.word == "healthy"
+
+
+# The far end
+
+
+@pytest.mark.parametrize("factor", [1e-3, 1.0, 1e3])
+def test_a_first_loss_is_judged_free_of_scale(factor: float) -> None:
+    x, y = RNG.standard_normal((64, 8)), factor * RNG.standard_normal(64)
+    net = vg.MLP(depth=1, width=32, in_features=8, out_features=1).init(seed=0, dtype="float64")
+    state = net.state_dict()
+    state["readout.weight"] *= 100 * factor
+    far = vg.diagnose(vg.Network.from_state_dict(net.spec, state), x=x, y=y, loss="mse")
+    assert far.conditions == ("off-scale",)
+    ratio = float(np.mean((net.forward(x)[:, 0] * 100 * factor - y) ** 2) / y.var())
+    assert finding(far, "first_loss").value == pytest.approx(ratio)
+    state["readout.weight"] /= 100
+    near = vg.diagnose(vg.Network.from_state_dict(net.spec, state), x=x, y=y, loss="mse")
+    assert near.conditions == ()
+
+
+# No invented sizes
+
+
+@pytest.mark.parametrize(
+    ("fields", "options"),
+    [
+        ({"depth": 6, "width": 32, "in_features": 16, "norm": "batch"}, {"batch": 2}),
+        ({"depth": 20, "width": 64, "norm": "batch"}, {"batch": 3}),
+        ({"depth": 20, "width": 3, "activation": "tanh", "init": "normal(std=1)"}, {}),
+        ({"depth": 40, "width": 5, "activation": "tanh", "init": "mean_field(sigma_w=2)"}, {}),
+        ({"depth": 50, "width": 32, "tied": True}, {}),
+    ],
+)
+def test_no_size_is_told_that_no_net_has(fields: dict[str, Any], options: dict[str, Any]) -> None:
+    for seed in range(0, 80, 8):
+        change = Evidence(vg.probe(vg.MLP(**fields), seed=seed, **options)).backward
+        if math.isfinite(change.rms):
+            seen = float(np.max(change.runs[np.isfinite(change.runs)]))
+            assert change.rms <= seen + 0.5
+
+
+# Exact zeros
+
+
+@pytest.mark.parametrize("fields", [{"init": "zeros"}, {"init": "zeros", "activation": "tanh"}])
+def test_one_layer_whose_gradient_is_exactly_zero_vanishes(fields: dict[str, Any]) -> None:
+    d = judged(1, 32, in_features=4, out_features=3, **fields)
+    assert (d.verdict, d.severity) == ("vanishing", "critical")
+    assert "does not arrive" in d.summary
+
+
+def test_zeros_by_construction_leave_no_number_format() -> None:
+    closed: tuple[dict[str, Any], ...] = ({"skip": "rezero"}, {"init": "zeros"}, {"bias": "constant(-3)"})
+    for fields in closed:
+        assert "float_range" not in rules(judged(30, 32, **fields), "info", "warning", "critical")
+
+
+def test_rows_that_standardisation_makes_zero_are_named() -> None:
+    d = judged(4, 16, in_features=1, weight_transform="weight_standardization", activation="tanh")
+    assert finding(d, "flat_rows").layers == (0,)
+    assert finding(d, "flat_rows").severity == "critical"
+    assert finding(judged(4, 16, init="ones", weight_transform="weight_standardization"), "flat_rows").layers == (
+        0,
+        1,
+        2,
+        3,
+    )
+
+
+# Weights of one's own
+
+
+def test_given_weights_on_given_data_are_one_run_and_said_to_be_ones_own() -> None:
+    x, y = RNG.standard_normal((40, 6)), RNG.integers(0, 3, 40)
+    net = vg.MLP(depth=4, width=12, in_features=6, out_features=3, activation="sigmoid").init(seed=5)
+    p = vg.probe(net, x=x, y=y, loss="cross_entropy")
+    assert len(p.seeds) == 1
+    assert "own weights" in repr(p)
+    assert set(p.to_dict()["init"].tolist()) == {"own weights"}
+    d = vg.diagnose(p)
+    assert "own weights: one run" in str(d)
+    assert "recipe" not in str(d)
+    assert "interval" not in vg.diagnose(p, explain=True).findings[0].explanation
+    assert vg.diagnose(net, x=x, y=y, loss="cross_entropy").summary == d.summary
+
+
+def test_given_weights_on_drawn_samples_have_as_many_runs_as_before() -> None:
+    net = vg.MLP(depth=4, width=12).init(seed=5)
+    assert len(vg.probe(net).seeds) == 8
+    assert "own weights: all 8 runs agree" in str(vg.diagnose(net))
+    assert "finite_width" not in rules(vg.diagnose(vg.MLP(depth=100, width=8).init()), "info", "warning")
