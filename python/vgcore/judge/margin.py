@@ -1,0 +1,36 @@
+"""How near a net is to a verdict: `nearness`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from vgcore.judge.evidence import Evidence
+from vgcore.judge.rule import Rule
+from vgcore.judge.rules import RULES, of_change
+from vgcore.judge.rules.numbers import FINITE_WIDTH
+
+
+def ratios(e: Evidence, rules: Sequence[Rule] = RULES) -> dict[str, float]:
+    """By rule, its value over the threshold from which on it makes a verdict or a condition.
+
+    Of all rules that can make one: 0 for what is not there, above 1 where one is made, inf where nothing arrives.
+
+    >>> import vgcore as vg
+    >>> d = vg.diagnose(vg.MLP(depth=30, width=64, activation="relu", init="xavier_normal"))
+    >>> found = ratios(d.evidence)
+    >>> found["backward_vanishing"] > 1 > found["saturation"]
+    True
+    """
+    found: dict[str, float] = {}
+    for rule in rules:
+        if (rule.signal or rule.condition or rule.id == FINITE_WIDTH.id) and (hit := rule.check(e, rule)):
+            found[rule.id] = max(0.0, hit.value / rule.decisive)
+    if FINITE_WIDTH.id in found:  # It makes a verdict of a typical net that fades.
+        typical = max(0.0, -e.backward.typical / of_change(rules, "backward", -1).decisive)
+        found[FINITE_WIDTH.id] = min(found[FINITE_WIDTH.id], typical)
+    return found
+
+
+def nearness(e: Evidence, rules: Sequence[Rule] = RULES) -> float:
+    """The largest of the `ratios`: below 1 for a healthy net, and the nearer to 1 the less there is to spare."""
+    return max(ratios(e, rules).values(), default=0.0)
