@@ -315,6 +315,7 @@ def test_a_run_that_diverges_is_a_row_and_returns_1() -> None:
         (["diagnose", "--rules", "dlcheck", "--threshold", "saturation=1"], ["thresholds", "vgcore's", "dlcheck"]),
         (["diagnose", "--rules", "dlcheck", "--depth", "3,4"], ["--rules dlcheck", "one value for depth"]),
         (["advise", "--depth", "3,4", "--norm", "none,layer"], ["advise takes one value for depth, norm", "sweep"]),
+        (["advise", "--keep", "norms"], ["unknown name to keep 'norms'", "did you mean 'norm'?"]),
         (["advise", "--budget", "0"], ["budget must be 1 or more", "got 0"]),
         (["advise", "--rules", "sagemaker"], ["--rules"]),
         (["diagnose", "--data", "digits", "--out-features", "3"], ["y"]),
@@ -480,6 +481,13 @@ def test_data_are_judged_with_their_loss() -> None:
     assert found["advice"][0]["cures"] is True
 
 
+def test_what_is_kept_in_the_shell_is_kept_in_python() -> None:
+    found = strict_json(run("advise", *SICK, "--keep", "init,norm", "--keep", "branch-scale", "--json").stdout)
+    a = vg.advise(SICK_SPEC, seeds=3, keep=("init", "norm", "branch_scale"))
+    assert [each["change"] for each in found["advice"]] == [advice.change for advice in a]
+    assert all(each["after"]["spec"]["init"] == SICK_SPEC.init for each in found["advice"])
+
+
 def test_advice_in_the_shell_is_the_one_of_python() -> None:
     done = run("advise", *SICK)
     a = vg.advise(SICK_SPEC, seeds=3)
@@ -489,7 +497,7 @@ def test_advice_in_the_shell_is_the_one_of_python() -> None:
     assert "\x1b" not in done.stdout
     for i, row in enumerate(report.advice_rows(a)[2:], 1):
         (line,) = [line for line in done.stdout.splitlines() if line.split()[:1] == [str(i)]]
-        assert line.split()[-len(" ".join(row[-6:]).split()) :] == " ".join(row[-6:]).split()
+        assert " ".join(line.split()).endswith(" ".join(row[-6:]))
         assert row[1].split(",")[0] in line
         assert row[2] in line
     assert run("advise", *HEALTHY).stdout.endswith("\nnothing to change\n")
@@ -566,7 +574,7 @@ def test_a_reader_who_has_seen_enough_ends_it_quietly(command: list[str]) -> Non
 def test_help_names_every_option_of_a_judgement(command: str) -> None:
     done = run(command, "--help")
     assert done.returncode == 0
-    own = {"diagnose": ["--rules", "--threshold", "--explain"], "advise": ["--budget"]}[command]
+    own = {"diagnose": ["--rules", "--threshold", "--explain"], "advise": ["--budget", "--keep"]}[command]
     for option in ("--depth", "--activation", "--data", "--seeds", "--fail-on", "--json", *own):
         assert option in done.stdout
 

@@ -208,6 +208,19 @@ def test_the_lines_of_a_diagnosis_say_what_they_are() -> None:
     assert "\n         log10_delta_rms, " in text
 
 
+def test_advice_shows_the_first_loss_where_there_is_one() -> None:
+    x, y = vg.data.digits()
+    a = vg.advise(SICK.replace(in_features=64, out_features=10), x=x, y=y, batch=64, seeds=3)
+    head, before, *rows = report.advice_rows(a)
+    assert head[-1] == "loss/blind"
+    assert before[-1] == f"{a.first_loss:.3g}"
+    assert rows
+    assert [row[-1] for row in rows] == [f"{advice.first_loss:.3g}" for advice in a]
+    assert "loss/blind" in a._repr_html_()
+    assert a.to_dict()["advice"][0]["first_loss"] == a[0].first_loss
+    assert "loss/blind" not in report.advice_rows(vg.advise(SICK, seeds=3))[0]
+
+
 def test_advice_in_text_puts_before_and_after_side_by_side() -> None:
     a = vg.advise(SICK, seeds=3)
     lines = str(a).splitlines()

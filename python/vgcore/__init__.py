@@ -12,7 +12,8 @@ from vgcore._core import (
     build_info,
     release_memory,
 )
-from vgcore.cure.search import Advice, Advised, advise
+from vgcore.cure.advice import Advice, Advised
+from vgcore.cure.search import advise
 from vgcore.judge.depth_limit import DepthLimit
 from vgcore.judge.diagnose import diagnose
 from vgcore.judge.diagnosis import Diagnosis

@@ -4,36 +4,62 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
+from vgcore.judge.blind import first_loss
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.judge.rules.numbers import FINITE_WIDTH
 from vgcore.model.gain import calculate_gain
 from vgcore.model.kind import Init
 from vgcore.model.mlp import MLP
 
+#: Blind guesses that the first loss of what is advised may be, if that of the net as it is was no larger.
+FAR = 3.0
+
 
 @dataclass(frozen=True)
-class Remedy:
-    """One row: a kind of change.
+class Change:
+    """A kind of change.
 
     Attributes:
         name: What is changed.
-        cost: How much of a net it changes: its numbers (1), its layers (2), its structure (3), its size (4).
-        propose: Fields to replace, one mapping a candidate; those that make no net are passed over.
-        best_only: Whether only the best candidate of the row is shown.
+        cost: How much it changes: the data alone (0), the numbers of a net (1), its layers (2), its structure (3), its
+            size (4).
+        best_only: Whether only the best candidate of the kind is shown.
         slow: Whether such a net takes as long as ten others: run where nothing else cures.
     """
 
     name: str
     cost: int
-    propose: Callable[[MLP, Diagnosis], Iterable[Mapping[str, Any]]]
+    _: KW_ONLY
     best_only: bool = False
     slow: bool = False
 
 
+@dataclass(frozen=True)
+class Remedy(Change):
+    """One row: a kind of change of a net.
+
+    Attributes:
+        propose: Fields to replace, one mapping a candidate; those that make no net are passed over. `"readout"` is no
+            field, but the last entry of `init`.
+    """
+
+    propose: Callable[[MLP, Diagnosis], Iterable[Mapping[str, Any]]]
+
+
 Fields = dict[str, Any]
+
+
+def readout(spec: MLP) -> Init:
+    """The init of the last map."""
+    return spec.init if isinstance(spec.init, Init) else spec.init[-1]
+
+
+def _scaled(init: Init, factor: float) -> Init:
+    gain = float(f"{float(init.params['gain']) * factor:.4g}")
+    return Init(init.name, **init.params | {"gain": gain})
 
 
 def _gains(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
@@ -46,8 +72,7 @@ def _gains(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
     factor = evidence.factor(evidence.backward)
     exact = [1 / factor] if math.isfinite(factor) and factor > 0 else []
     for step in (*exact, 0.25, 0.35, 0.5, 0.6, 0.7, 0.85, 1.2, 1.4, 2.0, 2.8):
-        gain = float(f"{float(init.params['gain']) * step:.4g}")
-        yield {"init": str(Init(init.name, **init.params | {"gain": gain}))}
+        yield {"init": str(_scaled(init, step))}
 
 
 def _inits(_: MLP, __: Diagnosis) -> Iterator[Fields]:
@@ -65,6 +90,16 @@ def _slow_inits(spec: MLP, _: Diagnosis) -> Iterator[Fields]:
             gain = 1.0
         yield {"init": str(Init("orthogonal", gain=float(f"{gain:.4g}"))), "bias": None}
     yield {"init": "lsuv", "bias": None}
+
+
+def _readouts(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
+    """Smaller outputs where they are far from all targets: a loss grows as they do, or as their squares."""
+    far = None if before.probe is None else first_loss(before.probe)
+    if far is None or not FAR < far < math.inf or spec.out_features is None:
+        return
+    init = readout(spec)
+    for step in (far**-0.5, 1 / far, 0.1 / far):
+        yield {"readout": str(_scaled(init, step))}
 
 
 def _biases(_: MLP, __: Diagnosis) -> Iterator[Fields]:
@@ -115,10 +150,14 @@ def _depths(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
         yield {"depth": depth}
 
 
+#: Weights drawn from the recipe, in place of those that a net has.
+DRAWN = Change("drawn anew", 1)
+READOUT = Remedy("readout", 1, _readouts, best_only=True)
 REMEDIES = (
     Remedy("gain", 1, _gains, best_only=True),
     Remedy("init", 1, _inits),
     Remedy("slow init", 1, _slow_inits, slow=True),
+    READOUT,
     Remedy("bias", 1, _biases),
     Remedy("branch scale", 1, _branches),
     Remedy("activation", 2, _activations),

@@ -4,285 +4,313 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from vgcore.cure.remedies import REMEDIES, Fields, Remedy
+from vgcore.cure.advice import Advice, Advised
+from vgcore.cure.candidates import Candidate, Candidates
+from vgcore.cure.remedies import FAR
+from vgcore.judge.blind import blind_guess
 from vgcore.judge.diagnose import judge
 from vgcore.judge.diagnosis import Diagnosis
+from vgcore.judge.margin import ratios
 from vgcore.measure.measurement import Measurement
+from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import FIELDS, MLP
+from vgcore.model.mlp import MLP
+from vgcore.model.network import Network
 from vgcore.model.plan import Plan
-from vgcore.show import html, text
+
+#: Runs and samples of the screening, which orders candidates; what is advised was measured as the net before it.
+SCREEN = {"seeds": 4, "batch": 32}
+SHOWN = 6
+ENOUGH = 2  # cures, for not to look further
+TWICE = 12  # candidates that are changed once more
+#: Runs of what is drawn in place of weights that were those of the one run there was.
+RUNS = 8
+#: The largest ratio that is no grazing of a threshold.
+GRAZING = 0.8
+#: A ratio that is no part of what is wrong.
+HARMLESS = 0.5
+#: Growth that is noise of drawn weights.
+NOISE = 1.1
+#: Blind guesses from which on a first loss is wrong by itself.
+LOST = 10.0
 
 
 @dataclass(frozen=True, eq=False)
-class Advice:
-    """One change, with the measurement before and after it.
+class _Judged:
+    """What a net came to.
 
     Attributes:
-        spec: The changed net.
-        change: What is different, as `spec.replace` takes it.
-        before: The diagnosis of the net as it was.
-        after: The diagnosis of the changed net, measured on the same seeds and data.
+        d: The diagnosis.
+        first_loss: The first loss in blind guesses; None where there is none.
+        ratios: What is wrong, by rule: from 1 on it counts.
+        before: What the net as it is came to; None for that net.
     """
 
-    spec: MLP
-    change: str
-    before: Diagnosis
-    after: Diagnosis
+    d: Diagnosis
+    first_loss: float | None
+    ratios: Mapping[str, float]
+    before: _Judged | None
+
+    @classmethod
+    def of(cls, cell: Probe, blind: float | None, before: _Judged | None = None) -> _Judged:
+        d = judge(cell)
+        assert d.evidence is not None  # noqa: S101 (it has a probe)
+        found = ratios(d.evidence)
+        first = None if blind is None else float(np.mean(cell.loss_value)) / blind
+        if first is not None:
+            found["lost"] = math.log(max(1.0, first), LOST)
+        return cls(d, first, found, before)
 
     @property
-    def cures(self) -> bool:
-        """Whether the changed net is healthy and nothing that counts holds beside it."""
-        return self.after.word == "healthy"
-
-    def to_dict(self) -> dict[str, Any]:
-        """The advice as plain values, with the changed spec whole."""
-        return {"change": self.change, "cures": self.cures, "after": self.after.to_dict()}
-
-    def __repr__(self) -> str:
-        return f"Advice({self.change!r}, {self.before.word!r} -> {self.after.word!r})"
-
-
-@dataclass(frozen=True, eq=False)
-class Advised(Sequence[Advice]):
-    """Changes, the best first; empty where nothing that counts was found or nothing helped.
-
-    Attributes:
-        before: The diagnosis of the net as it was.
-        items: What was run and helped.
-        tried: How many nets were run.
-    """
-
-    before: Diagnosis
-    items: tuple[Advice, ...]
-    tried: int
-
-    @overload
-    def __getitem__(self, index: int) -> Advice: ...
-    @overload
-    def __getitem__(self, index: slice) -> tuple[Advice, ...]: ...
-    def __getitem__(self, index: int | slice) -> Advice | tuple[Advice, ...]:
-        return self.items[index]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All of the advice as plain values."""
-        return {
-            "before": self.before.to_dict(),
-            "tried": self.tried,
-            "advice": [advice.to_dict() for advice in self.items],
-        }
-
-    def __repr__(self) -> str:
-        return f"Advised({self.before.word!r}, {list(self.items)!r}, {self.tried} nets tried)"
-
-    def __str__(self) -> str:
-        return text.advice(self)
-
-    def _repr_html_(self) -> str:
-        return html.advice(self)
-
-
-@dataclass(frozen=True)
-class _Candidate:
-    """A net that might do, the kinds of changes that it has, and how many fields they change."""
-
-    spec: MLP
-    remedies: tuple[Remedy, ...]
-    fields: int
+    def nearness(self) -> float:
+        return max(self.ratios.values(), default=0.0)
 
     @property
-    def cost(self) -> int:
-        return sum(remedy.cost for remedy in self.remedies)
+    def wrong(self) -> float:
+        """All that is wrong, in thresholds."""
+        return sum(max(0.0, ratio - HARMLESS) for ratio in self.ratios.values())
+
+    @property
+    def well(self) -> bool:
+        return self.d.word == "healthy" and self.nearness < 1
+
+    @cached_property
+    def cured(self) -> bool:
+        """Whether nothing is wrong, and nothing grazes its threshold that was wrong or has grown."""
+        assert self.before is not None  # noqa: S101 (of a changed net)
+        old = {rule: ratio for rule, ratio in self.before.ratios.items() if ratio < 1}
+        return self.well and all(
+            ratio <= max(GRAZING, NOISE * old.get(rule, 0.0)) for rule, ratio in self.ratios.items()
+        )
+
+    @property
+    def barred(self) -> bool:
+        """Whether the first loss is too far above a blind guess to be advised."""
+        assert self.before is not None  # noqa: S101 (of a changed net)
+        return self.first_loss is not None and not self.first_loss <= max(FAR, NOISE * (self.before.first_loss or 0.0))
+
+    @property
+    def helps(self) -> bool:
+        assert self.before is not None  # noqa: S101 (of a changed net)
+        return not self.barred and (self.cured or self.wrong < self.before.wrong / 2)
 
 
-def _candidates(spec: MLP, before: Diagnosis, *, keep_input: bool) -> Iterator[_Candidate]:
-    """Single changes that make a net, each net once; with the same input where data are given, which do not change."""
-    known = {spec.id}
-    for remedy in REMEDIES:
-        for fields in remedy.propose(spec, before):
-            if keep_input and "width" in fields and spec.in_features is None:
-                fields = {**fields, "in_features": spec.width}  # noqa: PLW2901
-            try:
-                changed = spec.replace(**fields)
-            except ValueError:  # This net cannot have it, such as a skip around blocks that do not divide the depth.
-                continue
-            if changed.id not in known:
-                known.add(changed.id)
-                yield _Candidate(changed, (remedy,), len(_changed(spec, changed)))
+Trial = tuple[Candidate, _Judged]
 
 
-def _pairs(spec: MLP, singles: Sequence[_Candidate], known: set[str]) -> Iterator[_Candidate]:
-    """Two changes at once, of different kinds that do not touch the same field."""
-    for one, two in itertools.combinations(singles, 2):
-        ours, theirs = _changed(spec, one.spec), _changed(spec, two.spec)
-        if one.remedies == two.remedies or ours.keys() & theirs.keys():
-            continue
-        try:
-            changed = spec.replace(**ours, **theirs)
-        except ValueError:  # Each goes alone, not both.
-            continue
-        if changed.id not in known:
-            known.add(changed.id)
-            yield _Candidate(changed, one.remedies + two.remedies, len(ours) + len(theirs))
+def _rank(trial: Trial) -> tuple[Any, ...]:
+    """Cured or not; then of cures what is changed, of others what is left; each as far as it is more than noise."""
+    candidate, after = trial
+    left = math.ceil(5 * min(after.nearness, 1e6))
+    changed = candidate.cost, len(candidate.kinds)
+    order = (*changed, left) if after.cured else (left, *changed)
+    state = 0 if after.cured else 1 if after.well else 2 if after.d.verdict == "healthy" else 3
+    return state, *order, len(candidate.changes)
 
 
-def _changed(spec: MLP, changed: MLP) -> Fields:
-    """The fields that differ."""
-    return {name: getattr(changed, name) for name in FIELDS if getattr(changed, name) != getattr(spec, name)}
+class _Bench:
+    """Runs candidates as the net was run, or on fewer seeds and samples."""
+
+    def __init__(self, cell: Probe, threads: int | None) -> None:
+        self.cell = cell
+        runs = len(cell.seeds)
+        self.full = Measurement(
+            loss=cell.loss, batch=cell.batch, seeds=runs, seed=int(cell.seeds[0]), dtype=cell.dtype, threads=threads
+        )
+        self.drawn_runs = RUNS if cell.network is not None and runs == 1 else runs
+        self.rows = min(SCREEN["batch"], cell.batch)
+        self.shape = _shape(cell.spec)
+        self.given = 0 if cell.x is None else 2 if cell.y is None else 3  # of the shape, what the data have
+        self.before = _Judged.of(cell, self.blind(cell.y, cell.batch))
+
+    def suits(self, candidate: Candidate) -> bool:
+        """Whether it can be run on what the net was run on."""
+        spec = candidate.spec
+        if self.rows == 1 and spec.norm is not None and spec.norm.name == "batch":
+            return False
+        return not self.given or _shape(spec)[: self.given] == self.shape[: self.given]
+
+    def run(self, candidates: Sequence[Candidate], *, quick: bool = False) -> list[Trial]:
+        """Run and judge them, all of the same data at once."""
+        found: dict[int, _Judged] = {}
+        groups: dict[tuple[Any, ...], list[int]] = {}
+        for i, candidate in enumerate(candidates):
+            groups.setdefault((candidate.drawn, *candidate.data.changes.items()), []).append(i)
+        for members in groups.values():
+            first = candidates[members[0]]
+            fixed = self.cell.network is not None and not first.drawn
+            how = replace(self.full, x=first.data.x, y=first.data.y)
+            how = replace(how, seeds=how.seeds if fixed else self.drawn_runs)
+            if quick:
+                how = replace(how, seeds=min(SCREEN["seeds"], how.seeds), batch=self.rows)
+            cells: dict[int, Probe] = {}
+            network = self.cell.network if fixed else None
+            how.run([candidates[i].spec for i in members], cells.__setitem__, network=network)
+            blind = self.blind(first.data.y, how.batch)
+            found |= {i: _Judged.of(cells[j], blind, self.before) for j, i in enumerate(members)}
+        return [(candidate, found[i]) for i, candidate in enumerate(candidates)]
+
+    def blind(self, y: ArrayLike | None, batch: int | None) -> float | None:
+        """A blind guess at targets."""
+        return None if self.cell.loss is None else blind_guess(self.cell.loss, y, self.shape[-1], batch=batch)
 
 
-def _shapes(spec: MLP) -> tuple[Any, ...]:
+def _shape(spec: MLP) -> tuple[Any, ...]:
     """What a net takes and gives: its features, its steps with an input of their own, and its outputs."""
     plan = Plan.of(spec)
     steps = spec.depth if spec.inputs == "every" else 1
     return plan.columns // steps, steps, plan.outputs
 
 
-def _words(spec: MLP, changed: MLP) -> str:
-    return ", ".join(f"{name}={value}" for name, value in _changed(spec, changed).items())
-
-
-def badness(d: Diagnosis) -> float:
-    """Decades that dL/dz and, half as much, z move from end to end, and one more for every condition that holds."""
-    evidence = d.evidence
-    if evidence is None or "non-finite" in d.conditions:
-        return math.inf
-    moved = [abs(evidence.backward.rms), abs(evidence.forward.rms) / 2]
-    if d.direction == "backward" or d.verdict == "vanishing":
-        moved[0] = max(moved[0], abs(evidence.backward.typical))
-    return sum(size for size in moved if not math.isnan(size)) + len(d.conditions)
-
-
-def _rank(candidate: _Candidate, d: Diagnosis) -> tuple[Any, ...]:
-    """Cured or not, then how little is changed, then what is left, as far as it is more than noise."""
-    left = math.ceil(2 * min(badness(d), 1e6))
-    return d.verdict != "healthy", bool(d.conditions), candidate.cost, left, candidate.fields
-
-
-#: Runs and samples of the screening, which orders candidates; what is advised was measured as the net before it.
-SCREEN = {"seeds": 4, "batch": 32}
-SHOWN = 6
-ENOUGH = 2  # cures, for not to look further
-
-
 def advise(
-    spec: MLP,
+    subject: MLP | Network | Probe | Diagnosis,
     data: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     *,
+    x: ArrayLike | None = None,
+    y: ArrayLike | None = None,
     loss: str | Loss | None = None,
     batch: int | None = None,
-    seeds: int = 8,
-    seed: int = 0,
-    dtype: str = "float32",
+    seeds: int | None = None,
+    seed: int | None = None,
+    dtype: str | None = None,
     threads: int | None = None,
     budget: int = 150,
+    keep: str | Collection[str] = (),
 ) -> Advised:
     """Find changes that cure a net, by running each of them.
 
-    Proposes gains and inits (the edge of chaos among them), biases, scales of branches, activations, norms, skips,
-    widths and depths; runs all of them on a few seeds, and the best again as the net itself was run. Where no single
-    change suffices, pairs of the best ones are run. Cured nets come first, and among them those that change least: the
-    numbers a net starts from (cost 1), its layers (2), its structure (3), its size (4); then what moves least.
+    Proposes other scales of given samples and targets, gains and inits (the edge of chaos among them), smaller
+    readouts, biases, scales of branches, activations, norms, skips, widths and depths; runs all of them on a few seeds,
+    and the best again as the net itself was run. Where no single change suffices, pairs of the best ones are run.
+
+    Cured nets come first, and among them those that change least: the data alone (cost 0), the numbers a net starts
+    from (1), its layers (2), its structure (3), its size (4); then those farthest from any threshold. A change that
+    takes a rule to more than 0.8 of its threshold, from above or from below, is no cure. Nothing is advised whose first
+    loss is more than 3 times that of a blind guess, unless that of the net as it is was as large.
 
     Args:
-        spec: The net.
-        data: Samples `(rows, in_features)`, or a pair of those and targets; standard normal samples if None.
-        loss: A loss of the targets, as in `probe`; if None, the one that `probe` takes for such targets.
-        batch: Samples of a run of what is advised, as in `probe`.
-        seeds: Number of such runs.
+        subject: What to change: a spec; a `Network`, whose own weights are the net as it is, and which is drawn anew
+            for every change but those of the data; or a `Probe` or a `Diagnosis`, whose samples, targets, loss, batch,
+            seeds and dtype are used again.
+        data: Samples, or a pair of samples and targets, in place of `x` and `y`.
+        x: Samples `(rows, in_features)`, as in `probe`; so are the next seven.
+        y: Targets of `loss`.
+        loss: One of `LOSSES`, a call, or a `Loss`; if None, the one that `probe` takes for such targets.
+        batch: Samples of a run of what is advised.
+        seeds: Number of such runs. A network on fixed data has one, and what is drawn in its place 8.
         seed: The first seed.
-        dtype: `"float32"` or `"float64"`.
+        dtype: `"float32"` or `"float64"`; a network has its own.
         threads: At most this many.
         budget: Most nets to run.
+        keep: What must stay: names of fields of `MLP`, `"x"`, `"y"` or `"readout"`, its init; one, or several.
 
     Returns:
         At most 6 changes, each measured, that cure the net or halve what is wrong with it. Empty for a net without
         anything to cure.
 
     Raises:
-        ValueError: For data that do not fit the spec, or a budget below 1.
+        ValueError: For data that do not fit the spec, or are given beside what has been measured already; for unknown
+            names to keep, or a budget below 1.
 
     >>> import vgcore as vg
     >>> a = vg.advise(vg.MLP(depth=30, width=64, activation="relu", init="xavier_normal"))
     >>> a[0].change, a[0].after.verdict
     ('init=xavier_normal(gain=1.411)', 'healthy')
+
+    Samples of another scale than the net takes:
+
+    >>> images = np.random.default_rng(0).integers(256, size=(100, 64))
+    >>> spec = vg.MLP(depth=2, width=64, activation="sigmoid", init="xavier_normal")
+    >>> a = vg.advise(spec, x=images, keep=("activation", "norm"))
+    >>> a[0].change, float(a[0].x.max())
+    ('x=x / 255', 1.0)
     """
-    if not isinstance(spec, MLP):
-        raise TypeError(f"advise takes an MLP, which it can change, got {type(spec).__name__}")
     if not isinstance(budget, int):
         raise TypeError(f"budget must be an integer, got {budget!r} ({type(budget).__name__})")
     if budget < 1:
         raise ValueError(f"budget must be 1 or more nets, got {budget}")
-    if isinstance(data, tuple) and len(data) != 2:
-        raise ValueError(f"data must be samples, or a pair of samples and targets, got a tuple of {len(data)}")
-    x, y = data if isinstance(data, tuple) else (data, None)
-    full = Measurement(x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
+    if data is not None:
+        if x is not None or y is not None:
+            raise ValueError("data stand for x, or for x and y: give them or data, not both")
+        if isinstance(data, tuple) and len(data) != 2:
+            raise ValueError(f"data must be samples, or a pair of samples and targets, got a tuple of {len(data)}")
+        x, y = data if isinstance(data, tuple) else (data, None)
+    options = {"x": x, "y": y, "loss": loss, "batch": batch, "seeds": seeds, "seed": seed, "dtype": dtype}
+    cell = _measured(subject, {name: value for name, value in options.items() if value is not None}, threads)
+    candidates = Candidates(cell, (keep,) if isinstance(keep, str) else keep)
+    bench = _Bench(cell, threads)
+    before = bench.before
+    if before.well:
+        return Advised(before.d, (), 1, before.first_loss)
 
-    def run(specs: Sequence[MLP], how: Measurement) -> list[Diagnosis]:
-        cells: dict[int, Probe] = {}
-        how.run(specs, cells.__setitem__)
-        return [judge(cells[i]) for i in range(len(specs))]
+    trials: list[Trial] = []
 
-    (before,) = run([spec], full)
-    if before.word == "healthy":
-        return Advised(before, (), 1)
-    rows = min(SCREEN["batch"], batch or SCREEN["batch"], SCREEN["batch"] if x is None else len(np.asarray(x)))
-    quick = replace(full, seeds=min(SCREEN["seeds"], seeds), batch=rows)
-
-    judged: list[tuple[_Candidate, Diagnosis]] = []
-    given = 0 if x is None else 2 if y is None else 3  # of the shapes of a net, those that the data have
-
-    def suits(changed: MLP) -> bool:
-        """Whether a changed net can be run on what the net was run on."""
-        if rows == 1 and changed.norm is not None and changed.norm.name == "batch":
-            return False
-        return not given or _shapes(changed)[:given] == _shapes(spec)[:given]
-
-    def screen(candidates: Iterable[_Candidate]) -> None:
-        suitable = (candidate for candidate in candidates if suits(candidate.spec))
-        more = list(itertools.islice(suitable, budget - len(judged)))
-        judged.extend(zip(more, run([candidate.spec for candidate in more], quick), strict=True))
+    def screen(several: Iterable[Candidate]) -> None:
+        more = itertools.islice(filter(bench.suits, several), budget - len(trials))
+        trials.extend(bench.run(list(more), quick=True))
 
     def cures() -> int:
-        return sum(d.word == "healthy" for _, d in judged)
+        return sum(after.cured and not after.barred for _, after in trials)
 
-    def helps(after: Diagnosis) -> bool:
-        return after.word == "healthy" or badness(after) < badness(before) / 2
-
-    singles = list(_candidates(spec, before, keep_input=x is not None))
-    screen(candidate for candidate in singles if not candidate.remedies[0].slow)
+    singles = list(candidates.singles(before.d))
+    screen(candidate for candidate in singles if not candidate.kinds[0].slow)
     if cures() < ENOUGH:
-        screen(candidate for candidate in singles if candidate.remedies[0].slow)
+        screen(candidate for candidate in singles if candidate.kinds[0].slow)
     if cures() < ENOUGH:
-        left = sorted((pair for pair in judged if pair[1].word != "healthy"), key=lambda pair: badness(pair[1]))
-        best = [candidate for candidate, _ in left[:12]]
-        screen(_pairs(spec, best, {spec.id, *(candidate.spec.id for candidate in singles)}))
-    judged.sort(key=lambda pair: _rank(*pair))
+        far = sorted((trial for trial in trials if trial[1].barred), key=_rank)[:TWICE]
+        screen([smaller for candidate, after in far for smaller in candidates.toned(candidate, after.d)])
+    if cures() < ENOUGH:
+        left = sorted((trial for trial in trials if not trial[1].cured), key=lambda trial: trial[1].wrong)
+        screen(candidates.pairs([candidate for candidate, _ in left[:TWICE]]))
 
-    chosen: list[_Candidate] = []
-    seen: set[float] = set()  # of nets that are the same under another name, but for rounding
-    for candidate, d in judged:
-        rival = any(remedy.best_only and remedy in other.remedies for remedy in candidate.remedies for other in chosen)
-        bad = round(badness(d), 4)
-        if len(chosen) < SHOWN and not rival and helps(d) and bad not in seen:
+    confirmed = sorted(bench.run(_best(trials)), key=_rank)
+    items = tuple(_advice(trial, before.d) for trial in confirmed if trial[1].helps)
+    return Advised(before.d, items, 1 + len(trials), before.first_loss)
+
+
+def _measured(subject: Any, options: dict[str, Any], threads: int | None) -> Probe:
+    """The net as it is."""
+    if isinstance(subject, MLP | Network):
+        return probe(subject, **options, threads=threads)
+    if not isinstance(subject, Probe | Diagnosis):
+        raise TypeError(f"advise takes an MLP, a Network, a Probe or a Diagnosis, got {type(subject).__name__}")
+    if options:
+        raise ValueError(f"{', '.join(options)}: this is measured already; give them to probe or diagnose, or a spec")
+    if isinstance(subject, Probe):
+        return subject
+    if subject.cells:
+        raise ValueError("this diagnosis is of a sweep: give one of its cells")
+    if subject.probe is None:
+        raise ValueError(f"a diagnosis by {subject.rules} keeps no probe: give the spec")
+    return subject.probe
+
+
+def _best(trials: Sequence[Trial]) -> list[Candidate]:
+    """What is worth a full run, the best first."""
+    chosen: list[Candidate] = []
+    seen: set[tuple[float, ...]] = set()  # of nets that are the same under another name, but for rounding
+    for candidate, after in sorted(trials, key=_rank):
+        rival = any(kind.best_only and kind in other.kinds for kind in candidate.kinds for other in chosen)
+        e = after.d.evidence
+        assert e is not None  # noqa: S101 (it has a probe)
+        looks = tuple(round(value, 4) for value in (e.backward.rms, e.forward.rms, *after.ratios.values()))
+        if len(chosen) < SHOWN and not rival and looks not in seen and after.helps:
             chosen.append(candidate)
-            seen.add(bad)
-    confirmed = list(zip(chosen, run([c.spec for c in chosen], full), strict=True))
-    confirmed.sort(key=lambda pair: _rank(*pair))
-    items = tuple(
-        Advice(candidate.spec, _words(spec, candidate.spec), before, after)
-        for candidate, after in confirmed
-        if helps(after)
-    )
-    return Advised(before, items, 1 + len(judged))
+            seen.add(looks)
+    return chosen
+
+
+def _advice(trial: Trial, before: Diagnosis) -> Advice:
+    candidate, after = trial
+    changed = {name: getattr(candidate.data, name) for name in candidate.data.changes}
+    measured: dict[str, Any] = {"cures": after.cured, "nearness": after.nearness, "first_loss": after.first_loss}
+    return Advice(candidate.spec, candidate.words, before, after.d, **measured, **changed)

@@ -118,13 +118,15 @@ def _diagnose(
 def _advise(
     request: Request,
     budget: Annotated[int, typer.Option(help="Most nets to run.")] = 150,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="What must stay: options such as activation,norm, or x, y, readout.")
+    ] = None,
     fail_on: FailOn = "warning",
     as_json: Json = False,
 ) -> None:
     known("severity", fail_on, (*SEVERITIES, "never"))
-    given = dict(request.measurement)
-    x, y, batch = (given.pop(name) for name in ("x", "y", "batch"))
-    advised = advise(request.one("advise"), x if y is None else (x, y), batch=batch, budget=budget, **given)
+    kept = [name.replace("-", "_") for name in gather("keep", keep, split)]
+    advised = advise(request.one("advise"), budget=budget, keep=kept, **request.measurement)
     if as_json:
         _print_json(advised.to_dict())
     else:

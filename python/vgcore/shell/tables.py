@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from vgcore._core import COLUMNS
-from vgcore.cure.search import Advised
+from vgcore.cure.advice import Advised
 from vgcore.measure.result import SIGNALS, Factor, Probe
 from vgcore.measure.sweep import Sweep
 from vgcore.measure.table import start
@@ -137,14 +137,16 @@ def advice(advised: Advised, *, wide: bool) -> Table:
     """
     lines = advice_rows(advised)
     if not wide:
-        pairs = [(0,), (1, 2), (3, 4), (5, 6), (7,), (8,)]
+        pairs = [(0,), (1, 2), (3, 4), (5, 6), *((i,) for i in range(7, len(lines[0])))]
         lines = [tuple("\n".join(line[i] for i in pair) for pair in pairs) for line in lines]
     head, *body = lines
     rows = Table(box=box.SIMPLE_HEAD)
     for name in head:
         words = name.startswith("change") or name == "verdict"
         rows.add_column(
-            name if wide else name.replace("depth ", "depth\n").replace("correlation", "corre-\nlation"),
+            name
+            if wide
+            else name.replace("depth ", "depth\n").replace("correlation", "corre-\nlation").replace("/b", "/\nb"),
             justify="left" if words else "right",
             no_wrap=not words,
             overflow="fold",

@@ -11,7 +11,7 @@ from vgcore.show.text import advice_rows, advice_summary, labels, spark
 from vgcore.show.words import spans
 
 if TYPE_CHECKING:
-    from vgcore.cure.search import Advised
+    from vgcore.cure.advice import Advised
     from vgcore.judge.diagnosis import Diagnosis
     from vgcore.judge.finding import Finding
 

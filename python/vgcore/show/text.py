@@ -14,7 +14,7 @@ import numpy as np
 from vgcore.show.words import count, power, spans
 
 if TYPE_CHECKING:
-    from vgcore.cure.search import Advised
+    from vgcore.cure.advice import Advised
     from vgcore.judge.diagnosis import Diagnosis
     from vgcore.measure.result import Probe
 
@@ -94,15 +94,25 @@ def advice_summary(a: Advised) -> Iterator[tuple[str, str]]:
     if a.items:
         yield "text", f"{a.tried} nets were run; each below was measured as the net as it is:"
     else:
-        healthy = a.before.word == "healthy"
-        yield "text", "nothing to change" if healthy else f"none of {a.tried} nets tried was better"
+        yield "text", "nothing to change" if a.tried == 1 else f"none of {a.tried} nets tried was better"
 
 
 def advice_rows(a: Advised) -> list[tuple[str, ...]]:
-    """Before and after side by side: a head, the net as it is, and a row for each change."""
+    """Before and after side by side: a head, the net as it is, and a row for each change.
+
+    The first loss, in blind guesses, stands at the end where there is one.
+    """
     head = ("", "change", "verdict", "dL/dz", "a layer", "z", "a layer", "correlation", "depth limit")
     rows = [("", "as it is", *_measures(a.before))]
-    return [head, *rows, *((f"{i}", each.change, *_measures(each.after)) for i, each in enumerate(a.items, 1))]
+    for i, each in enumerate(a.items, 1):
+        word, *measures = _measures(each.after)
+        barely = ", barely" if word == "healthy" and not each.cures else ""
+        rows.append((f"{i}", each.change, word + barely, *measures))
+    if a.first_loss is None:
+        return [head, *rows]
+    losses = (a.first_loss, *(each.first_loss for each in a.items))
+    lost = ["-" if loss is None else f"{loss:.3g}" for loss in losses]
+    return [(*head, "loss/blind"), *((*row, loss) for row, loss in zip(rows, lost, strict=True))]
 
 
 def _measures(d: Diagnosis) -> tuple[str, ...]:

@@ -1,0 +1,165 @@
+"""Nets and data that might do: `Candidate`, one change at a time, two at once, with a smaller readout."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any
+
+from vgcore.cure.remedies import DRAWN, READOUT, REMEDIES, Change, Fields, readout
+from vgcore.cure.scaling import Data, scaled
+from vgcore.judge.diagnosis import Diagnosis
+from vgcore.measure.result import Probe
+from vgcore.model.mlp import FIELDS, MLP
+from vgcore.model.names import known
+
+#: What can be kept as it is.
+KEPT = (*FIELDS, "x", "y", "readout")
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A net and its data.
+
+    Attributes:
+        spec: The net.
+        data: What it is run on.
+        kinds: The kinds of changes that it has.
+        drawn: Whether weights are drawn where there were given ones.
+        changes: What differs, by the names of `KEPT`, in words.
+    """
+
+    spec: MLP
+    data: Data
+    kinds: tuple[Change, ...]
+    drawn: bool
+    changes: Mapping[str, Any]
+
+    @property
+    def key(self) -> tuple[Any, ...]:
+        """Equal for the same net on the same data."""
+        return self.spec.id, self.drawn, tuple(self.data.changes.items())
+
+    @property
+    def fields(self) -> Fields:
+        """What differs in the net."""
+        return {name: value for name, value in self.changes.items() if name not in self.data.changes}
+
+    @property
+    def cost(self) -> int:
+        """That of the change that changes most."""
+        return max(kind.cost for kind in self.kinds)
+
+    @property
+    def words(self) -> str:
+        """What is changed, as code."""
+        names = {"readout": "readout init"}
+        parts = ["drawn anew"] if self.drawn else []
+        return ", ".join(parts + [f"{names.get(name, name)}={value}" for name, value in self.changes.items()])
+
+
+class Candidates:
+    """What can be changed in a net that was measured, each candidate once.
+
+    Args:
+        cell: The net as it is.
+        keep: Names of what must stay.
+    """
+
+    def __init__(self, cell: Probe, keep: Collection[str]) -> None:
+        for name in keep:
+            known("name to keep", name, KEPT)
+        self.cell = cell
+        self.spec = cell.spec
+        self.data = Data(cell.x, cell.y)
+        # The readout's init is one of the inits.
+        self.keep = frozenset({*keep, "readout"} if "init" in keep else keep)
+        self.own = cell.network is not None
+        self.seen = {(self.spec.id, False, ())}
+
+    def singles(self, before: Diagnosis) -> Iterator[Candidate]:
+        """One change each: those of the data first."""
+        for scaling, data in scaled(self.cell):
+            yield from self._new(self.spec, data, (scaling,), drawn=False)
+        if self.own:
+            yield from self._new(self.spec, self.data, (DRAWN,))
+        for remedy in REMEDIES:
+            for fields in remedy.propose(self.spec, before):
+                yield from self._replaced(self._suited(fields), self.data, (remedy,))
+
+    def pairs(self, singles: Sequence[Candidate]) -> Iterator[Candidate]:
+        """Two changes at once, of different kinds that do not touch the same."""
+        for one, two in itertools.combinations(singles, 2):
+            if one.kinds == two.kinds or one.changes.keys() & two.changes.keys():
+                continue
+            fields = one.fields | two.fields
+            data = one.data.with_changes(two.data)
+            yield from self._replaced(fields, data, one.kinds + two.kinds, drawn=one.drawn or two.drawn)
+
+    def toned(self, candidate: Candidate, after: Diagnosis) -> Iterator[Candidate]:
+        """A candidate whose first loss is far above a blind guess, with a smaller readout."""
+        for smaller in READOUT.propose(candidate.spec, after):
+            yield from self._replaced(candidate.fields | {**smaller}, candidate.data, (*candidate.kinds, READOUT))
+
+    def _suited(self, fields: Mapping[str, Any]) -> Fields:
+        """Fields to replace, with the input that data have and the readout that must stay."""
+        suited = dict(fields)
+        if self.cell.x is not None and "width" in fields and self.spec.in_features is None:
+            suited["in_features"] = self.spec.width
+        if "readout" in self.keep and "init" in fields and self.spec.out_features is not None:
+            suited["readout"] = readout(self.spec)
+        return suited
+
+    def _replaced(
+        self, fields: Mapping[str, Any], data: Data, kinds: tuple[Change, ...], *, drawn: bool = True
+    ) -> Iterator[Candidate]:
+        try:
+            changed = _replace(self.spec, fields)
+        except ValueError:  # This net cannot have it, such as a skip around blocks that do not divide the depth.
+            return
+        yield from self._new(changed, data, kinds, drawn=drawn)
+
+    def _new(self, spec: MLP, data: Data, kinds: tuple[Change, ...], *, drawn: bool = True) -> Iterator[Candidate]:
+        """A candidate that was not there before, and leaves as it is what must stay."""
+        changes = {**data.changes, **changed_fields(self.spec, spec)}
+        touched = changes.keys() - {"readout"}
+        if spec.out_features is not None and readout(spec) != readout(self.spec):
+            touched |= {"readout"}
+        candidate = Candidate(spec, data, kinds, drawn and self.own, changes)
+        if candidate.key not in self.seen and not touched & self.keep:
+            self.seen.add(candidate.key)
+            yield candidate
+
+
+def changed_fields(spec: MLP, changed: MLP) -> Fields:
+    """The fields that differ; of an init, `"init"` of hidden layers and `"readout"` where that has another."""
+    found: Fields = {}
+    for name in FIELDS:
+        ours, theirs = ((_hidden if name == "init" else attrgetter(name))(each) for each in (spec, changed))
+        if ours != theirs:
+            found[name] = theirs
+        if name == "init" and changed.out_features is not None:
+            last = readout(changed)
+            if last != found.get("init", readout(spec)):
+                found["readout"] = last
+    return found
+
+
+def _hidden(spec: MLP) -> Any:
+    """The init of the hidden layers, or several where they differ."""
+    if isinstance(spec.init, str):
+        return spec.init
+    several = tuple(spec.init[: spec.depth])
+    return several[0] if len(set(several)) == 1 else several
+
+
+def _replace(spec: MLP, fields: Mapping[str, Any]) -> MLP:
+    """The net with these fields, `"readout"` among them."""
+    given = dict(fields)
+    if (last := given.pop("readout", None)) is not None:
+        hidden = given.get("init", _hidden(spec))
+        several = [hidden] * given.get("depth", spec.depth) if isinstance(hidden, str) else hidden
+        given["init"] = (*several, last)
+    return spec.replace(**given)
