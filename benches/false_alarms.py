@@ -16,8 +16,8 @@ exploding. "Collapsed" and "symmetric" speak of samples and units, not of the si
 Nets are drawn kind by kind in turn, as they fall: none is drawn again because it is hard. Those within 2-fold of a
 limit are in every number, and have a row of their own.
 
-Every judge sees other seeds than the truth, so other weights and other normal samples. Data of a user (digits, one-hot
-rows, columns of a table) are what a verdict is about, and the same for all. vgcore sees its usual 8 seeds in float32,
+Every judge sees other seeds than the truth: other weights, other normal samples, and other batches of 64 rows, one for
+each run. Digits, one-hot rows and the columns of a table are the same 1024 rows for all. vgcore sees its usual 8 seeds in float32,
 the other tools, on every N-th net, 3, a rule of theirs counting where at least half of them show it; they know no
 forward signal, so they are scored on the backward one alone. With `--truths` what was measured is kept in a file, and
 what the file has is not measured again.
@@ -54,7 +54,7 @@ Dice = random.Random
 
 BACKWARD, FORWARD = 1.5, 2.0  # decades: 32- and 100-fold
 NEAR = math.log10(2)
-ROWS, CLASSES, PIXELS = 64, 10, 64
+ROWS, BATCH, CLASSES, PIXELS = 1024, 64, 10, 64  # every run draws its batch of the rows
 TRUTH_SEED, JUDGE_SEED = 1_000_000, 77
 
 WIDTHS = (32, 48, 64, 96, 128, 192)
@@ -197,7 +197,7 @@ KINDS: dict[str, Callable[[Dice], Fields]] = {
 
 def mixture(dice: Dice) -> Fields:
     """A net with a little of everything, most of it plain."""
-    fields = PLAIN | {"depth": depth(dice), "width": dice.choice(WIDTHS), "batch": ROWS}
+    fields = PLAIN | {"depth": depth(dice), "width": dice.choice(WIDTHS), "batch": BATCH}
     fields |= {"activation": dice.choice(ACTIVATIONS), "init": init(dice)}
     if dice.random() < 0.25:
         fields |= normed(dice)
