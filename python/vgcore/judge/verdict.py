@@ -15,6 +15,7 @@ from vgcore.judge.rule import Rule
 from vgcore.judge.rules import RULES, of_change
 from vgcore.judge.rules.ends import FIRST_LOSS
 from vgcore.judge.rules.numbers import FINITE_WIDTH
+from vgcore.judge.rules.signals import FEW
 
 #: Conditions in which there is nothing to tell apart, units or samples: no size of a gradient helps.
 SAMENESS = ("symmetric", "collapsed")
@@ -82,8 +83,9 @@ def verdict(e: Evidence, found: Sequence[Finding], rules: Sequence[Rule] = RULES
     decisive = [rule for rule in rules if values.get(rule.id, -math.inf) >= rule.decisive]
     conditions = tuple(dict.fromkeys(rule.condition for rule in decisive if rule.condition))
     words: dict[str, str] = {rule.signal: VERDICTS[rule.sign] for rule in decisive if rule.signal}
-    faded = any(rule.id == FINITE_WIDTH.id for rule in decisive)
-    typical = "backward" not in words and faded and e.backward.typical <= -of_change(rules, "backward", -1).decisive
+    limit = -of_change(rules, "backward", -1).decisive
+    faded = any(rule.id == FINITE_WIDTH.id for rule in decisive) or bool(np.mean(e.backward.runs <= limit) >= 1 - FEW)
+    typical = "backward" not in words and faded and e.backward.typical <= limit
     if typical:
         words["backward"] = "vanishing"
     if 2 * len(e.nonfinite) >= len(e.probe.seeds):

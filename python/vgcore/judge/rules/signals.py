@@ -16,7 +16,7 @@ DECADES = {"info": 0.75, "warning": 1.5, "critical": 3.0}
 #: Those of z, on which less depends: 10-, 100- and 10,000-fold.
 FORWARD_DECADES = {"info": 1.0, "warning": 2.0, "critical": 4.0}
 #: A share of the runs that makes no growth of all nets.
-FEW = 0.25
+FEW = 0.4
 SCHOENHOLZ = "Schoenholz et al. 2017, arXiv:1611.01232"
 LIMITS = (
     "A constant factor a layer compounds; 32-fold from end to end leaves no learning rate that is within 6-fold of "
