@@ -521,10 +521,10 @@ def test_only_targets_that_are_any_numbers_are_standardised(loss: str, y: Any, c
 def test_targets_far_from_all_outputs_are_standardised() -> None:
     x, y = digits()
     spec = vg.MLP(depth=2, width=64, out_features=1)
-    y = 1000 + 100.0 * y
+    y = 3000 + 100.0 * y
     a = vg.advise(spec, x=x, y=y, seeds=4)
     assert a.first_loss is not None
-    assert a.first_loss > 10
+    assert a.first_loss > 30
     assert (a[0].change, a[0].cures) == ("y=(y - mean) / std", True)
     assert a[0].y is not None
     assert np.allclose([a[0].y.mean(), a[0].y.std()], [0, 1])
@@ -539,9 +539,9 @@ def first_loss_of(spec: vg.MLP, x: Array, y: Array, **options: Any) -> float:
 
 def test_outputs_far_above_a_blind_guess_get_a_smaller_readout() -> None:
     x, y = digits()
-    spec = vg.MLP(depth=2, width=64, out_features=10, init=["kaiming_normal"] * 2 + ["normal(std=5)"])
+    spec = vg.MLP(depth=2, width=64, out_features=10, init=["kaiming_normal"] * 2 + ["normal(std=20)"])
     a = vg.advise(spec, x=x, y=y, seeds=4)
-    (smaller,) = (advice for advice in a if advice.change.startswith("readout init=normal(std=5, gain="))
+    (smaller,) = (advice for advice in a if advice.change.startswith("readout init=normal(std=20, gain="))
     assert smaller.spec.init[:2] == spec.init[:2]
     assert smaller.first_loss is not None
     assert a.first_loss is not None

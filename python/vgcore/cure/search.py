@@ -40,8 +40,6 @@ GRAZING = 0.8
 HARMLESS = 0.5
 #: Growth that is noise of drawn weights.
 NOISE = 1.1
-#: Blind guesses from which on a first loss is wrong by itself.
-LOST = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,11 +62,8 @@ class _Judged:
     def of(cls, cell: Probe, blind: float | None, before: _Judged | None = None) -> _Judged:
         d = judge(cell)
         assert d.evidence is not None  # noqa: S101 (it has a probe)
-        found = ratios(d.evidence)
         first = None if blind is None else float(np.mean(cell.loss_value)) / blind
-        if first is not None:
-            found["lost"] = math.log(max(1.0, first), LOST)
-        return cls(d, first, found, before)
+        return cls(d, first, ratios(d.evidence), before)
 
     @property
     def nearness(self) -> float:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from vgcore.judge.evidence import Evidence
 from vgcore.judge.rule import Rule
 from vgcore.judge.rules import RULES, of_change
 from vgcore.judge.rules.numbers import FINITE_WIDTH
+from vgcore.judge.rules.signals import FEW
 
 
 def ratios(e: Evidence, rules: Sequence[Rule] = RULES) -> dict[str, float]:
@@ -25,9 +28,15 @@ def ratios(e: Evidence, rules: Sequence[Rule] = RULES) -> dict[str, float]:
     for rule in rules:
         if (rule.signal or rule.condition or rule.id == FINITE_WIDTH.id) and (hit := rule.check(e, rule)):
             found[rule.id] = max(0.0, hit.value / rule.decisive)
-    if FINITE_WIDTH.id in found:  # It makes a verdict of a typical net that fades.
-        typical = max(0.0, -e.backward.typical / of_change(rules, "backward", -1).decisive)
-        found[FINITE_WIDTH.id] = min(found[FINITE_WIDTH.id], typical)
+    limit = of_change(rules, "backward", -1).decisive
+    if (
+        e.backward.typical < 0
+    ):  # A typical net that fades makes a verdict where nets differ, or where most of them fade.
+        typical = -e.backward.typical / limit
+        most = np.mean(e.backward.runs <= -limit) >= 1 - FEW
+        found[FINITE_WIDTH.id] = typical if most else min(found.get(FINITE_WIDTH.id, 0.0), typical)
+    elif FINITE_WIDTH.id in found:
+        found[FINITE_WIDTH.id] = 0.0
     return found
 
 
