@@ -29,9 +29,8 @@ def ratios(e: Evidence, rules: Sequence[Rule] = RULES) -> dict[str, float]:
         if (rule.signal or rule.condition or rule.id == FINITE_WIDTH.id) and (hit := rule.check(e, rule)):
             found[rule.id] = max(0.0, hit.value / rule.decisive)
     limit = of_change(rules, "backward", -1).decisive
-    if (
-        e.backward.typical < 0
-    ):  # A typical net that fades makes a verdict where nets differ, or where most of them fade.
+    # A typical net that fades makes a verdict where nets differ, or where most of them fade.
+    if e.backward.typical < 0:
         typical = -e.backward.typical / limit
         most = np.mean(e.backward.runs <= -limit) >= 1 - FEW
         found[FINITE_WIDTH.id] = typical if most else min(found.get(FINITE_WIDTH.id, 0.0), typical)

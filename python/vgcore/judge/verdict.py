@@ -84,8 +84,8 @@ def verdict(e: Evidence, found: Sequence[Finding], rules: Sequence[Rule] = RULES
     conditions = tuple(dict.fromkeys(rule.condition for rule in decisive if rule.condition))
     words: dict[str, str] = {rule.signal: VERDICTS[rule.sign] for rule in decisive if rule.signal}
     limit = -of_change(rules, "backward", -1).decisive
-    faded = any(rule.id == FINITE_WIDTH.id for rule in decisive) or bool(np.mean(e.backward.runs <= limit) >= 1 - FEW)
-    typical = "backward" not in words and faded and e.backward.typical <= limit
+    wide = any(rule.id == FINITE_WIDTH.id for rule in decisive) and e.backward.typical <= limit
+    typical = "backward" not in words and (wide or bool(np.mean(e.backward.runs <= limit) >= 1 - FEW))
     if typical:
         words["backward"] = "vanishing"
     if 2 * len(e.nonfinite) >= len(e.probe.seeds):
