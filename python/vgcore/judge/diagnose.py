@@ -117,7 +117,7 @@ def judge(cell: Probe, rules: Sequence[Rule] = RULES, *, explain: bool = False) 
         confidence=confidence,
         depth_limit=limit,
         findings=found,
-        summary=_summary(evidence, said, limit, confidence, rules),
+        summary=_summary(evidence, said, limit, confidence),
     )
 
 
@@ -141,7 +141,6 @@ def _summary(
     said: Verdict,
     limit: DepthLimit | None,
     confidence: float,
-    rules: Sequence[Rule],
 ) -> str:
     def moved(name: str, change: Change) -> str:
         if math.isinf(change.rms):
@@ -159,12 +158,11 @@ def _summary(
         parts.append(f"{len(e.nonfinite)} of {len(e.probe.seeds)} runs {verb} not finite from {where} on")
     told = not math.isnan(e.backward.rms) and (e.steps or math.isinf(e.backward.rms))
     if told and (said.direction != "forward" or not parts):
-        few = e.backward.rms > 0 > e.backward.typical or e.backward.rms >= of_change(rules, "backward", 1).decisive
-        typical = said.typical or (said.verdict == "healthy" and few)
-        change = dataclasses.replace(e.backward, rms=e.backward.typical) if typical else e.backward
+        typical = said.typical or (said.verdict == "healthy" and e.backward.rms > 0 > e.backward.typical)
+        change = dataclasses.replace(e.backward, rms=e.backward.typical if typical else e.backward.shown)
         parts.append(moved(e.name("backward"), change) + " in a typical net" * typical)
     if e.steps and said.direction in {"forward", "both"} and not math.isnan(e.forward.rms):
-        parts.append(moved(e.name("forward"), e.forward))
+        parts.append(moved(e.name("forward"), dataclasses.replace(e.forward, rms=e.forward.shown)))
     if "symmetric" in said.conditions:
         parts.append("units are equal and stay equal")
     if "collapsed" in said.conditions:

@@ -41,6 +41,13 @@ class Change:
     runs: Floats
 
     @property
+    def shown(self) -> float:
+        """The root mean square; of growth, no more than most runs show: few nets can make a large mean."""
+        if not self.rms > 0 or math.isinf(self.rms):
+            return self.rms
+        return min(self.rms, max(0.0, self.typical, float(np.median(self.runs[~np.isnan(self.runs)]))))
+
+    @property
     def drift(self) -> float:
         """Decades by which a typical net lies below the root mean square."""
         return self.rms - self.typical if math.isfinite(self.rms) else 0.0

@@ -10,7 +10,7 @@ from vgcore.judge.evidence import Evidence
 from vgcore.judge.rule import Rule
 from vgcore.judge.rules import RULES, of_change
 from vgcore.judge.rules.numbers import FINITE_WIDTH
-from vgcore.judge.rules.signals import FEW
+from vgcore.judge.verdict import MOST
 
 
 def ratios(e: Evidence, rules: Sequence[Rule] = RULES) -> dict[str, float]:
@@ -32,7 +32,7 @@ def ratios(e: Evidence, rules: Sequence[Rule] = RULES) -> dict[str, float]:
     # A typical net that fades makes a verdict where nets differ, or where most of them fade.
     if e.backward.typical < 0:
         typical = -e.backward.typical / limit
-        most = np.mean(e.backward.runs <= -limit) >= 1 - FEW
+        most = np.mean(e.backward.runs <= -limit) >= MOST
         found[FINITE_WIDTH.id] = typical if most else min(found.get(FINITE_WIDTH.id, 0.0), typical)
     elif FINITE_WIDTH.id in found:
         found[FINITE_WIDTH.id] = 0.0

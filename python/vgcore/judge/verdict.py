@@ -15,10 +15,11 @@ from vgcore.judge.rule import Rule
 from vgcore.judge.rules import RULES, of_change
 from vgcore.judge.rules.ends import FIRST_LOSS
 from vgcore.judge.rules.numbers import FINITE_WIDTH
-from vgcore.judge.rules.signals import FEW
 
 #: Conditions in which there is nothing to tell apart, units or samples: no size of a gradient helps.
 SAMENESS = ("symmetric", "collapsed")
+#: A share of the runs that is most of them.
+MOST = 0.6
 #: What a signal does, by the sign of its change.
 VERDICTS = {-1: "vanishing", 1: "exploding"}
 
@@ -85,7 +86,7 @@ def verdict(e: Evidence, found: Sequence[Finding], rules: Sequence[Rule] = RULES
     words: dict[str, str] = {rule.signal: VERDICTS[rule.sign] for rule in decisive if rule.signal}
     limit = -of_change(rules, "backward", -1).decisive
     wide = any(rule.id == FINITE_WIDTH.id for rule in decisive) and e.backward.typical <= limit
-    typical = "backward" not in words and (wide or bool(np.mean(e.backward.runs <= limit) >= 1 - FEW))
+    typical = "backward" not in words and (wide or bool(np.mean(e.backward.runs <= limit) >= MOST))
     if typical:
         words["backward"] = "vanishing"
     if 2 * len(e.nonfinite) >= len(e.probe.seeds):

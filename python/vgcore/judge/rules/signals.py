@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
@@ -15,8 +16,6 @@ from vgcore.show.words import power
 DECADES = {"info": 0.75, "warning": 1.5, "critical": 3.0}
 #: Those of z, on which less depends: 10-, 100- and 10,000-fold.
 FORWARD_DECADES = {"info": 1.0, "warning": 2.0, "critical": 4.0}
-#: A share of the runs that makes no growth of all nets.
-FEW = 0.4
 SCHOENHOLZ = "Schoenholz et al. 2017, arXiv:1611.01232"
 LIMITS = (
     "A constant factor a layer compounds; 32-fold from end to end leaves no learning rate that is within 6-fold of "
@@ -36,10 +35,7 @@ def _moves(e: Evidence, rule: Rule) -> Hit | None:
     change: Change = getattr(e, signal)
     if math.isnan(change.rms) or not (e.steps or math.isinf(change.rms)):
         return None  # One layer changes nothing, but may stop all.
-    # Few nets make the mean, and a typical one stays or shrinks: `finite_width` says so.
-    few = np.mean(change.runs >= rule.decisive) < FEW
-    if few and (change.rms > 0 > change.typical or change.typical < rule.decisive <= change.rms):
-        return None
+    change = dataclasses.replace(change, rms=change.shown)
     value = sign * change.rms
     f = e.factor(change)
     ends = (1, e.depth) if signal == "forward" else (e.depth, 1)
