@@ -221,9 +221,10 @@ def test_rows_that_standardisation_makes_zero_are_named() -> None:
 def test_given_weights_on_given_data_are_one_run_and_said_to_be_ones_own() -> None:
     x, y = RNG.standard_normal((40, 6)), RNG.integers(0, 3, 40)
     net = vg.MLP(depth=4, width=12, in_features=6, out_features=3, activation="sigmoid").init(seed=5)
-    p = vg.probe(net, x=x, y=y, loss="cross_entropy")
-    assert len(p.seeds) == 1
+    p = vg.probe(net, x=x, y=y)
+    assert len(p.seeds) == len(vg.probe(net, x=x, y=y, loss="cross_entropy").seeds) == 1
     assert "own weights" in repr(p)
+    assert "kaiming" not in repr(p) + str(vg.diagnose(p)) + "".join(vg.plot.layers(p).get_title().split())
     assert set(p.to_dict()["init"].tolist()) == {"own weights"}
     d = vg.diagnose(p)
     assert "own weights: one run" in str(d)

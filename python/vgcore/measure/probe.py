@@ -40,7 +40,7 @@ def probe(
             each seed from a stream of its own.
         batch: Samples of a run. 128 for random samples; all rows of x otherwise, or as many drawn for each seed.
         seeds: Number of runs; run i uses seed `seed + i` for drawn weights, samples and cotangent. If None, 8; or 1
-            where nothing is drawn: of a `Network`, on all rows of x, with a loss.
+            where nothing is drawn: of a `Network`, on all rows of x, with y or a loss.
         seed: The first seed, 0 to 2^64 - 1.
         dtype: `"float32"`, which it is for a spec if None, or `"float64"`. A network has its own, and takes no other.
         threads: At most this many; else VGCORE_NUM_THREADS, else all that the process may use. The numbers do not
@@ -80,7 +80,7 @@ def probe(
     if dtype is None:
         dtype = "float32" if network is None else network.dtype
     if seeds is None:
-        drawn = network is None or x is None or loss is None or batch is not None
+        drawn = network is None or x is None or (loss is None and y is None) or batch is not None
         seeds = 8 if drawn else 1
     how = Measurement(x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
     cells: list[Probe] = []

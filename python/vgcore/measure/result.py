@@ -232,8 +232,10 @@ class Probe:
 
     def __repr__(self) -> str:
         factors = ", ".join(f"{signal}={self.factor(signal)}" for signal in ("forward", "backward", "weight"))
-        whose = "" if self.network is None else "own weights, "
-        return f"Probe({self.spec!r}, {whose}seeds={len(self.seeds)}, factors per layer: {factors})"
+        spec = repr(self.spec)
+        if self.network is not None:
+            spec = spec.replace(f"init={self.spec.init!r}", "own weights")
+        return f"Probe({spec}, seeds={len(self.seeds)}, factors per layer: {factors})"
 
 
 def _linear(log10: Floats) -> Floats:
