@@ -42,14 +42,12 @@ fn cell<'py, F: Float>(
     }
     let first = runs.iter().map(|run| run.first_nonfinite.map_or(-1, |layer| layer as i64)).collect();
     result.set_item("first_nonfinite", array::<i64>(py, first, &[runs.len()])?)?;
-    let numbers: [(&str, fn(&Columns) -> f64); 3] = [
-        ("log10_total_grad_norm", |run| run.log10_total),
-        ("log10_output_rms", |run| run.log10_output),
-        ("loss_value", |run| run.loss),
-    ];
-    for (name, of_run) in numbers {
-        result.set_item(name, array::<f64>(py, runs.iter().map(of_run).collect(), &[runs.len()])?)?;
-    }
+    let number = |name: &str, of_run: fn(&Columns) -> f64| {
+        result.set_item(name, array::<f64>(py, runs.iter().map(of_run).collect(), &[runs.len()])?)
+    };
+    number("log10_total_grad_norm", |run| run.log10_total)?;
+    number("log10_output_rms", |run| run.log10_output)?;
+    number("loss_value", |run| run.loss)?;
     Ok(result)
 }
 
