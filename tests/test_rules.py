@@ -85,7 +85,7 @@ CASES = {
     "flat_rows": Case(
         "critical",
         {"in_features": 1, "weight_transform": "weight_standardization"},
-        {"in_features": 2, "weight_transform": "weight_standardization"},
+        {"in_features": 3, "weight_transform": "weight_standardization"},
     ),
     "equal_units": Case("critical", {"activation": "tanh", "init": "constant(value=0.1)"}, {}),
     "zero_readout": Case(
@@ -425,7 +425,9 @@ def test_rank_is_judged_beyond_what_all_samples_have_in_common() -> None:
     # All cosines are 1 or -1, as many signs each way: their mean is -1/7.
     cosines = np.sign(np.outer(along, along))[~np.eye(8, dtype=bool)]
     rank = (along**2).sum() ** 2 / np.square(np.outer(along, along)).sum()
-    assert hit.value == pytest.approx((8 / rank - 1) / 7 - cosines.mean() ** 2, abs=1e-9)
+    aligned = (8 / rank - 1) / 7 - cosines.mean() ** 2
+    # Eight units leave samples a mean squared cosine of 1/8.
+    assert hit.value == pytest.approx((aligned - 1 / 8) / (1 - 1 / 8), abs=1e-9)
     assert hit.layers == (0, 1)
     # What lies on a line in x already has lost nothing; neither have samples that are all alike.
     for harmless in (np.eye(8), np.ones((8, 8)), np.outer(along, np.arange(1, 9.0))):

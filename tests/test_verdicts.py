@@ -35,8 +35,7 @@ def rules(d: vg.Diagnosis, *severities: str) -> set[str]:
         {"activation": "tanh", "init": "constant(0.1)", "in_features": 8, "out_features": 1},
         {"activation": "relu", "init": "ones", "in_features": 8, "out_features": 1},
         {"activation": "sigmoid", "init": "constant(-0.2)", "bias": "constant(0.3)", "out_features": 10},
-        {"activation": "tanh", "init": "constant(0.1)", "skip": "residual", "norm": "rms", "out_features": 2},
-        {"activation": "tanh", "init": "constant(0.1)", "tied": True, "out_features": 2},
+        {"activation": "tanh", "init": "constant(0.1)", "skip": "residual", "in_features": 8, "out_features": 2},
     ],
 )
 def test_units_that_stay_equal_make_a_verdict(fields: dict[str, Any]) -> None:
@@ -87,6 +86,31 @@ def test_a_first_layer_of_one_row_puts_all_samples_on_a_line() -> None:
     assert "on one line" in d.summary
 
 
+@pytest.mark.parametrize(
+    ("depth", "fields"),
+    [
+        (1, {"init": ("constant(0.1)", "zeros")}),
+        (2, {"init": ("constant(0.1)", "constant(0.1)", "zeros")}),
+        (2, {"init": "zeros", "activation": "sigmoid"}),
+    ],
+)
+def test_units_stay_equal_behind_a_readout_that_starts_at_zero(depth: int, fields: dict[str, Any]) -> None:
+    usual: dict[str, Any] = {"in_features": 8, "out_features": 1, "activation": "tanh"}
+    d = judged(depth, 16, **(usual | fields))
+    assert "symmetric" in (d.verdict, *d.conditions)
+
+
+def test_a_stream_that_parts_equal_units_breaks_their_symmetry() -> None:
+    fields: dict[str, Any] = {"in_features": 8, "out_features": 1, "activation": "tanh", "init": "constant(0.1)"}
+    d = judged(3, 8, skip="residual", **fields)
+    assert "symmetric" not in (d.verdict, *d.conditions)
+
+
+def test_a_layer_of_one_unit_is_a_line_by_itself() -> None:
+    d = judged(3, (32, 1, 32), in_features=32, out_features=32, activation="tanh", init="xavier_normal")
+    assert "rank_collapse" not in rules(d, "info", "warning", "critical")
+
+
 # Like with like
 
 
@@ -134,6 +158,28 @@ def test_a_readout_at_zero_behind_units_that_are_dead_is_no_excuse() -> None:
     assert (d.verdict, d.severity) == ("vanishing", "critical")
 
 
+@pytest.mark.parametrize(
+    "init",
+    [("zeros", "xavier_normal", "xavier_normal"), ("xavier_normal", "zeros", "xavier_normal")],
+)
+def test_a_layer_at_zero_that_learns_costs_a_step_too(init: tuple[str, ...]) -> None:
+    d = judged(2, 16, in_features=8, out_features=1, activation="tanh", init=init)
+    assert (d.verdict, rules(d, "warning", "critical")) == ("healthy", set())
+    assert finding(d, "zero_readout").layers == (init.index("zeros"),)
+
+
+def test_a_layer_at_zero_on_a_flat_slope_does_not() -> None:
+    d = judged(
+        2, 16, in_features=8, out_features=1, activation="relu", init=("xavier_normal", "zeros", "xavier_normal")
+    )
+    assert (d.verdict, d.severity) == ("vanishing", "critical")
+
+
+def test_a_unit_that_is_zero_on_a_slope_is_not_dead() -> None:
+    d = judged(1, 16, in_features=4, out_features=2, activation="tanh", init=("eye", "xavier_normal"))
+    assert "dead" not in d.conditions
+
+
 # Widths that differ
 
 
@@ -166,7 +212,40 @@ def test_a_first_loss_is_judged_free_of_scale(factor: float) -> None:
     assert near.conditions == ()
 
 
+def test_a_first_loss_beyond_all_numbers_is_critical() -> None:
+    d = judged(
+        2, 32, {"x": RNG.standard_normal((50, 8)), "y": 1e200 * RNG.standard_normal(50)}, out_features=1, in_features=8
+    )
+    assert finding(d, "first_loss").severity == "critical"
+
+
+def test_one_layer_that_is_flat_vanishes() -> None:
+    d = judged(1, 16, in_features=8, out_features=2, activation="sigmoid", bias="constant(50)")
+    assert d.verdict == "vanishing"
+
+
 # No invented sizes
+
+
+@pytest.mark.parametrize("fields", [{"skip": "rezero"}, {"skip": "residual", "branch_scale": 1e-9}])
+def test_a_pace_that_is_rounding_sets_no_limit_to_the_depth(fields: dict[str, Any]) -> None:
+    d = judged(50, 32, **fields)
+    assert d.depth_limit is not None
+    assert d.depth_limit.value == math.inf
+
+
+def test_closed_branches_that_nothing_opens_have_no_limit_and_say_what_is_missing() -> None:
+    d = judged(20, 32, skip="residual", branch_scale=0.0)
+    assert (d.verdict, d.depth_limit) == ("vanishing", None)
+    assert "no hidden layer has a gradient" in d.summary
+
+
+def test_the_table_of_advice_tells_what_the_summary_tells() -> None:
+    a = vg.advise(vg.MLP(depth=60, width=8, init="xavier_normal"), budget=2)
+    told = a.before.told("backward")
+    assert told is not None
+    assert f"10^{abs(told.rms):.1f}-fold" in a.before.summary
+    assert f"10^{told.rms:.1f}" in str(a)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from vgcore.judge.rule import Rule
 from vgcore.judge.rules import of_change
 from vgcore.judge.rules.numbers import FINITE_WIDTH
 from vgcore.measure.result import student
+from vgcore.model.mlp import LONGEST
 from vgcore.model.plan import Plan
 from vgcore.show.words import count
 
@@ -57,7 +58,7 @@ def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
         return None  # A shallower net is not the beginning of a deeper one.
     deltas = e.sizes("backward")
     deltas = deltas[np.isfinite(deltas).all(axis=1)]
-    if not e.steps or not len(deltas):
+    if not e.steps or not len(deltas) or not math.isfinite(e.backward.rms):
         return None
     runs = deltas[:, :1] - deltas
     mean, drift = runs.mean(axis=0), drifts(runs) if len(runs) > 1 else np.zeros(e.depth)
@@ -84,7 +85,9 @@ def _reach(curve: Floats, runs: Floats, down: float, up: float) -> tuple[float, 
         """Where a line from here meets the limit that it runs toward."""
         if pace == 0:
             return math.inf
-        return depth + math.floor(max((up - at) / pace if pace > 0 else -(at + down) / pace, 0))
+        more = max((up - at) / pace if pace > 0 else -(at + down) / pace, 0)
+        # What no net can be as deep as is no limit: a pace so small is rounding.
+        return depth + math.floor(more) if more < LONGEST else math.inf
 
     def first(beyond: NDArray[np.bool_], *lines: tuple[float, float]) -> float:
         return float(np.flatnonzero(beyond)[0]) if beyond.any() else min(ahead(*line) for line in lines)

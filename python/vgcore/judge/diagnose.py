@@ -118,6 +118,7 @@ def judge(cell: Probe, rules: Sequence[Rule] = RULES, *, explain: bool = False) 
         depth_limit=limit,
         findings=found,
         summary=_summary(evidence, said, limit, confidence),
+        typical=_typical(evidence, said),
     )
 
 
@@ -136,6 +137,11 @@ def _confidence(e: Evidence, said: Verdict, rules: Sequence[Rule]) -> float:
     return float(np.mean(own == said.verdict))
 
 
+def _typical(e: Evidence, said: Verdict) -> bool:
+    """Whether a typical net is told of: where it is what fades, or the mean of a healthy one grows by few nets."""
+    return said.typical or (said.verdict == "healthy" and e.backward.rms > 0 > e.backward.typical)
+
+
 def _summary(
     e: Evidence,
     said: Verdict,
@@ -144,7 +150,8 @@ def _summary(
 ) -> str:
     def moved(name: str, change: Change) -> str:
         if math.isinf(change.rms):
-            return f"{name} does not arrive at all"
+            passes = name == e.name("backward") and e.passes
+            return "no hidden layer has a gradient" if passes else f"{name} does not arrive at all"
         if abs(change.rms) < math.log10(2):
             return f"{name} keeps its size over {e.depth} layers"
         verb = "grows" if change.rms > 0 else "shrinks"
@@ -158,7 +165,7 @@ def _summary(
         parts.append(f"{len(e.nonfinite)} of {len(e.probe.seeds)} runs {verb} not finite from {where} on")
     told = not math.isnan(e.backward.rms) and (e.steps or math.isinf(e.backward.rms))
     if told and (said.direction != "forward" or not parts):
-        typical = said.typical or (said.verdict == "healthy" and e.backward.rms > 0 > e.backward.typical)
+        typical = _typical(e, said)
         change = dataclasses.replace(e.backward, rms=e.backward.typical if typical else e.backward.shown)
         parts.append(moved(e.name("backward"), change) + " in a typical net" * typical)
     if e.steps and said.direction in {"forward", "both"} and not math.isnan(e.forward.rms):
@@ -169,7 +176,8 @@ def _summary(
         alike = any(rule.id == "correlation_collapse" for rule in said.decisive)
         parts.append("all inputs end up alike" if alike else "all inputs end up on one line")
     if e.waits:
-        parts.append("the readout starts at 0, so the first step moves nothing else")
+        what = "the readout" if e.zero_layer is None else f"layer {e.zero_layer + 1}"
+        parts.append(f"{what} starts at 0, and one step opens it")
     if not parts:
         parts.append("nothing to compare" if e.steps else "one layer has no factor")
     if limit is not None and said.verdict != "healthy" and limit.value < e.depth:

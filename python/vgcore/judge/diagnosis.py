@@ -8,10 +8,10 @@ from functools import cached_property
 from typing import Any
 
 from vgcore.judge.depth_limit import DepthLimit
-from vgcore.judge.evidence import Evidence
+from vgcore.judge.evidence import Change, Evidence
 from vgcore.judge.finding import SEVERITIES, Finding
 from vgcore.judge.verdict import Verdict
-from vgcore.measure.result import Probe
+from vgcore.measure.result import Probe, Signal
 from vgcore.model.mlp import MLP
 from vgcore.model.names import known
 from vgcore.show import html, text
@@ -34,6 +34,7 @@ class Diagnosis:
         depth_limit: How deep this recipe can go; None where it depends on the depth itself or nothing was finite.
         findings: The most severe first.
         summary: One sentence.
+        typical: Whether sizes are told of a typical net, as the root mean square over nets is another.
         rules: Whose rules: `"vgcore"`, or another tool's.
         cells: The diagnosis of every cell of a sweep, whose other attributes are those of the worst cell; else empty.
     """
@@ -47,6 +48,7 @@ class Diagnosis:
     depth_limit: DepthLimit | None
     findings: tuple[Finding, ...]
     summary: str
+    typical: bool = False
     rules: str = "vgcore"
     cells: tuple[Diagnosis, ...] = ()
 
@@ -69,6 +71,13 @@ class Diagnosis:
     def evidence(self) -> Evidence | None:
         """What the rules looked at; None where another tool's rules judged."""
         return None if self.probe is None else Evidence(self.probe)
+
+    def told(self, signal: Signal) -> Change | None:
+        """The change of a signal as the summary tells it; None where another tool's rules judged."""
+        if self.evidence is None:
+            return None
+        change: Change = getattr(self.evidence, signal)
+        return dataclasses.replace(change, rms=change.typical if self.typical else change.shown)
 
     @property
     def word(self) -> str:

@@ -117,7 +117,7 @@ class Evidence:
 
     @cached_property
     def equal_units(self) -> Floats:
-        """Share of a layer's units that move and have a twin: equal weights and bias, equal gradients; `(depth,)`.
+        """Share of a layer's units that learn and have a twin, which they stay equal to; `(depth,)`.
 
         Of the first run, and 0 where units are drawn at random, which makes no two alike.
         """
@@ -137,12 +137,28 @@ class Evidence:
         some: NDArray[np.bool_] = np.any([np.isfinite(norm).any(axis=1) for norm in norms], axis=0)
         return some
 
+    @property
+    def passes(self) -> bool:
+        """Whether a backward signal gets to the first layer in most runs, whatever learns from it."""
+        return 2 * int(np.isfinite(self.sizes("backward")[:, 0]).sum()) > len(self.probe.seeds)
+
+    @cached_property
+    def zero_layer(self) -> int | None:
+        """The first layer whose z is exactly 0 in every run, if its weights have a gradient: one step opens it."""
+        at_zero = np.flatnonzero(np.isneginf(self.probe.log10_z_rms).all(axis=0))
+        if self.streams or not len(at_zero):
+            return None
+        first = int(at_zero[0])
+        return first if np.isfinite(self.probe.log10_wgrad_norm[:, first]).all() else None
+
     @cached_property
     def waits(self) -> bool:
-        """Whether all hidden layers wait for a readout that starts at exactly 0 (fixup, arXiv:1901.09321).
+        """Whether layers wait for a layer or a readout that starts at exactly 0 (fixup, arXiv:1901.09321).
 
-        The readout has a gradient, and after one step it hands gradients on.
+        It has a gradient, and after one step it hands signals on.
         """
+        if self.zero_layer is not None:
+            return True
         p = self.probe
         reached = p.log10_h_rms if self.streams else p.log10_a_rms
         passes = np.isneginf(p.log10_dh_rms[:, -1]) if self.streams else p.saturated[:, -1] < 1
@@ -154,7 +170,7 @@ class Evidence:
         """Layers that start at exactly 0 and do not stay there: those of branches, and those that have a gradient."""
         at_zero = np.isneginf(self.probe.log10_z_rms).all(axis=0)
         learning = np.isfinite(self.probe.log10_wgrad_norm).any(axis=0)
-        passed_by = self.streams and (self.waits or bool(self.learns.any()))
+        passed_by = self.zero_layer is not None or (self.streams and (self.waits or bool(self.learns.any())))
         return np.logical_and(at_zero, np.logical_or(learning, passed_by))
 
     def profile(self, signal: Signal) -> Floats:
@@ -181,12 +197,14 @@ class Evidence:
 
     @cached_property
     def forward(self) -> Change:
-        """The change of the forward signal from the first layer to the last.
+        """The change of the forward signal from the first layer to the last; unknown where a layer starts at 0.
 
         Where the second half of the layers changes less than the first, twice the change of the second half: on its
         first layers a net takes the data to its own scale, which is no vanishing. So a power law counts little, and a
         constant factor in full.
         """
+        if self.zero_layer is not None:
+            return _unknown(len(self.probe.seeds))
         whole = self.change("forward")
         if self.steps < 4:
             return whole

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -10,10 +12,14 @@ from vgcore.measure.result import Probe
 from vgcore.model.network import Gradients, Network
 from vgcore.model.plan import Plan
 
+#: Steps that part what can be parted: one opens a readout at 0, one moves the layers, one shows it.
+STEPS = 3
 
-def replay(cell: Probe) -> tuple[Network, Gradients]:
-    """The net of the first run and its gradients; without a loss, from a cotangent as the run drew it."""
-    spec, seed, net, x, y = cell.spec, int(cell.seeds[0]), cell.network, cell.x, cell.y
+
+def replay(cell: Probe, net: Network | None = None) -> tuple[Network, Gradients]:
+    """The net of the first run, or another of its shape, and its gradients; without a loss, of the run's cotangent."""
+    spec, seed, x, y = cell.spec, int(cell.seeds[0]), cell.x, cell.y
+    net = net or cell.network
     samples = _core.samples(spec, seed, cell.batch, cell.dtype) if x is None else np.asarray(x)[: cell.batch]
     if net is None:
         net = spec.init(seed=seed, dtype=cell.dtype, x=samples if Plan.of(spec).calibrates else None)
@@ -23,18 +29,38 @@ def replay(cell: Probe) -> tuple[Network, Gradients]:
 
 
 def twins(cell: Probe) -> NDArray[np.float64]:
-    """Share of the units of each hidden layer that have a gradient, and a twin: equal weights, bias and gradients.
+    """Share of the units of each hidden layer that learn and have a twin after some steps of gradient descent.
 
-    Such units stay equal under any rule of updates that looks at gradients alone.
+    Equal weights and gradients are not enough: a readout that starts at 0 has none to give yet, and what a stream
+    carries may part units that are equal in it. Steps are a tenth of each tensor, which keeps equal what is equal.
     """
-    net, found = replay(cell)
-    state = net.state_dict()
-    shares = []
     layers = 1 if cell.spec.tied else cell.spec.depth
-    for layer, gradient in enumerate(found.weights[:layers]):
+    net, found = replay(cell)
+    start = state = net.state_dict()
+    weights = [start[f"layers.{layer}.weight"] for layer in range(layers)]
+    if all(len(np.unique(weight, axis=0)) == len(weight) for weight in weights):
+        return np.zeros(cell.spec.depth)
+    for _ in range(STEPS):
+        moved = {name: _step(state[name], found.parameters[name]) for name in state}
+        if not all(np.isfinite(tensor).all() for tensor in moved.values()):
+            break
+        state = moved
+        net, found = replay(cell, Network.from_state_dict(cell.spec, state))
+    shares = []
+    for layer in range(layers):
         weight, bias = (state[f"layers.{layer}.{name}"] for name in ("weight", "bias"))
-        rows = np.column_stack((weight, bias, gradient, found.biases[layer]))
-        moving = rows[gradient.any(axis=1)]
-        _, index, counts = np.unique(moving, axis=0, return_inverse=True, return_counts=True)
+        rows = np.column_stack((weight, bias))
+        learns = (weight != weights[layer]).any(axis=1)
+        _, index, counts = np.unique(rows[learns], axis=0, return_inverse=True, return_counts=True)
         shares.append(float(np.sum(counts[index.ravel()] > 1)) / len(rows))
     return np.array(shares * (cell.spec.depth // layers))
+
+
+def _step(tensor: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:
+    """A tensor after a step against its gradient."""
+    size = float(np.linalg.norm(gradient.astype(np.float64)))
+    if not 0 < size < np.inf:
+        return tensor
+    length = 0.1 * (float(np.linalg.norm(tensor.astype(np.float64))) or 1.0)
+    with np.errstate(over="ignore"):  # What is not finite then is not taken.
+        return (tensor - gradient.astype(np.float64) * (length / size)).astype(tensor.dtype)

@@ -15,9 +15,12 @@ from vgcore.judge.rule import Rule
 from vgcore.judge.rules import RULES, of_change
 from vgcore.judge.rules.ends import FIRST_LOSS
 from vgcore.judge.rules.numbers import FINITE_WIDTH
+from vgcore.judge.rules.units import SATURATION
 
 #: Conditions in which there is nothing to tell apart, units or samples: no size of a gradient helps.
 SAMENESS = ("symmetric", "collapsed")
+#: A share of slopes lost that lets nothing through a net of one layer.
+FLAT = 0.99
 #: A share of the runs that is most of them.
 MOST = 0.6
 #: What a signal does, by the sign of its change.
@@ -94,6 +97,8 @@ def verdict(e: Evidence, found: Sequence[Finding], rules: Sequence[Rule] = RULES
         back = np.isfinite(e.probe.log10_z_rms[e.probe.first_nonfinite >= 0, -1]) & (e.nonfinite < e.depth)
         words = {signal: word for signal, word in words.items() if word == "exploding"}
         words |= {s: "exploding" for s, there in (("backward", back.any()), ("forward", not back.all())) if there}
+    if not words and not e.steps and values.get(SATURATION.id, 0) >= FLAT:
+        words["backward"] = "vanishing"  # No factor from layer to layer is there to tell it.
     if not words:
         stops = {finding.rule for finding in found if finding.severity == "critical"}
         same = [rule.condition for rule in rules if rule.id in stops and rule.condition in SAMENESS]

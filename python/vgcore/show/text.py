@@ -6,7 +6,6 @@ import itertools
 import math
 import textwrap
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -117,13 +116,10 @@ def advice_rows(a: Advised) -> list[tuple[str, ...]]:
 
 def _measures(d: Diagnosis) -> tuple[str, ...]:
     """Verdict, changes and factors, correlation and depth limit of a net, as words."""
-    e = d.evidence
+    e, changes = d.evidence, [d.told("backward"), d.told("forward")]
     if e is None:
         return (d.word, *"------")
-    changes = [e.backward, e.forward]
-    if any(finding.rule == "finite_width" and finding.severity != "info" for finding in d.findings):
-        changes = [replace(change, rms=change.typical) for change in changes]  # as in the summary: of a typical net
-    pairs = [(power(change.rms), f"{e.factor(change):.3g}") for change in changes]
+    pairs = [(power(change.rms), f"{e.factor(change):.3g}") for change in changes if change]
     limit = "-" if d.depth_limit is None else count(d.depth_limit.value)
     correlation = round(e.column("correlation")[-1], 3) + 0  # + 0 makes -0.0 plain 0.0
     return (d.word, *itertools.chain(*pairs), "-" if math.isnan(correlation) else f"{correlation:.3f}", limit)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from vgcore.judge.blind import first_loss
 from vgcore.judge.evidence import Evidence
 from vgcore.judge.rule import Hit, Rule
@@ -11,10 +13,13 @@ from vgcore.show.words import power
 
 
 def _first_loss(e: Evidence, _: Rule) -> Hit | None:
+    size = e.probe.log10_output_rms.mean()
+    if np.isinf(e.probe.loss_value).any():
+        text = f"the first loss is too large for a number; outputs have the rms {power(size)}"
+        return Hit(math.inf, (), math.nan, text, "The loss overflows.")
     value = first_loss(e.probe)
     if value is None or not math.isfinite(value):
         return None
-    size = e.probe.log10_output_rms.mean()
     text = (
         f"the first loss is {value:.3g} times that of the best constant output: the outputs, of rms {power(size)}, are "
         "far from the targets"

@@ -121,7 +121,8 @@ def _range(e: Evidence, _: Rule) -> Hit | None:
     each = {name: np.where(np.isneginf(size), math.nan, size) for name, size in each.items()}
     deltas = np.where(np.isneginf(e.probe.log10_delta_rms), math.nan, e.probe.log10_delta_rms)
     with np.errstate(invalid="ignore"):
-        each["dL/dz"] = deltas - deltas[:, -1:]  # of a loss scaled so that it is 1 at the last layer
+        # Of a loss scaled so that the signal is 1 at the last layer; beside a stream, that of the stream.
+        each["dL/dz"] = deltas - (e.probe.log10_dh_rms if e.streams else deltas)[:, -1:]
     sizes = {name: mean_log(size) for name, size in each.items()}
     found = [
         (form, name, kind, np.flatnonzero(there).tolist())

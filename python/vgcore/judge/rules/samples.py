@@ -9,6 +9,7 @@ import numpy as np
 from vgcore.judge.evidence import Evidence
 from vgcore.judge.rule import Hit, Rule, share
 from vgcore.judge.rules.signals import SCHOENHOLZ
+from vgcore.model.plan import Plan
 
 #: Cosines closer to 1 than this are rounding of the dtype.
 RESOLUTION = {"float32": 1e-6, "float64": 1e-13}
@@ -70,11 +71,14 @@ def _rank(e: Evidence, rule: Rule) -> Hit | None:
     rank, c = e.probe.effective_rank[:, :-1], e.probe.correlation[:, 1:]
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = (batch / rank - 1) / (batch - 1) - c**2
-        runs = spread.max(axis=1, initial=-math.inf)
-    entered = e.inputs.alignment
-    if not entered < 1:
-        return None  # One column: x lies on a line.
-    spread, runs = (1 - (1 - each) / (1 - entered) for each in (spread, runs))
+    # Of x, or of as few units as came before: one column and one unit are a line by themselves.
+    units = np.minimum.accumulate([layer.output for layer in Plan.of(e.probe.spec).layers])[:-1]
+    entered = np.maximum(e.inputs.alignment, 1 / units)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        spread = np.where(entered < 1, 1 - (1 - spread) / (1 - entered), math.nan)
+        runs = np.where(np.isnan(spread), -math.inf, spread).max(axis=1, initial=-math.inf)
+    if np.isnan(spread).all():
+        return None
     known_ = ~np.isnan(spread)
     means = np.where(known_, spread, 0).sum(axis=0) / np.maximum(known_.sum(axis=0), 1)
     worst = int(means.argmax())
@@ -82,7 +86,7 @@ def _rank(e: Evidence, rule: Rule) -> Hit | None:
     text = f"the samples lie on few lines at layer {worst + 1}: effective rank {ranks[worst]:.2f} of {batch} samples"
     working = (
         f"rank = (tr G)^2/|G|^2 = {ranks[worst]:.3f}; mean squared cosine (B/rank - 1)/(B - 1) less the squared mean "
-        f"cosine = m, {entered:.3f} in x; 1 - (1 - m)/(1 - {entered:.3f}) = {means[worst]:.3f}. "
+        f"cosine = m, where x and the widths leave {entered[worst]:.3f}; (m - that)/(1 - that) = {means[worst]:.3f}. "
         f"It starts at {means[0]:.3f}."
     )
     layers = tuple(np.flatnonzero(means >= rule.least).tolist())

@@ -7,7 +7,7 @@ import math
 
 import numpy as np
 
-from vgcore.judge.evidence import Change, Evidence
+from vgcore.judge.evidence import Change, Evidence, ten_to
 from vgcore.judge.rule import Hit, Rule, share
 from vgcore.model.gain import calculate_gain
 from vgcore.show.words import power
@@ -40,8 +40,7 @@ def _moves(e: Evidence, rule: Rule) -> Hit | None:
     f = e.factor(change)
     ends = (1, e.depth) if signal == "forward" else (e.depth, 1)
     way = f"from layer {ends[0]} to layer {ends[1]}"
-    arrives = 2 * int(np.isfinite(e.sizes(signal)[:, 0]).sum()) > len(e.probe.seeds)
-    if math.isinf(change.rms) and signal == "backward" and arrives:
+    if math.isinf(change.rms) and signal == "backward" and e.passes:
         text = f"no parameter of a hidden layer has a gradient: all are exactly 0, though {name} passes by"
         working = "|dL/dW| = |dL/db| = 0 in every layer."
     elif math.isinf(change.rms):
@@ -138,13 +137,13 @@ FORWARD_EXPLODING = Rule(
 
 
 def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
-    back, forth = e.backward.rms, e.forward.rms
+    back, forth = e.backward.shown, e.forward.shown
     if not e.steps or not (math.isfinite(back) and math.isfinite(forth)):
         return None
     value = abs(back - forth)
     text = (
-        f"a layer multiplies {e.name('forward')} by {e.factor(e.forward):.3g} on the way forward and "
-        f"{e.name('backward')} by {e.factor(e.backward):.3g} on the way back: no gain keeps both at this size of z"
+        f"a layer multiplies {e.name('forward')} by {ten_to(forth / e.steps):.3g} on the way forward and "
+        f"{e.name('backward')} by {ten_to(back / e.steps):.3g} on the way back: no gain keeps both at this size of z"
     )
     working = f"|log10 F_back - log10 F_forth| = |{back:.2f} - {forth:.2f}| = {value:.2f} decades."
     kinds = e.probe.spec.activation
@@ -214,20 +213,21 @@ WEIGHT_GRADIENT_FLAT = Rule(
 def _waits(e: Evidence, _: Rule) -> Hit | None:
     if not e.waits:
         return None
-    text = "the readout starts at exactly 0: the first step moves nothing else, and every later one moves all layers"
-    working = "dL/dh_L = W^T dL/dy = 0 for W = 0, while dL/dW = dL/dy h_L^T is not: 1, in every run."
-    return Hit(1.0, (), 1.0, text, working)
+    what = "the readout" if e.zero_layer is None else f"layer {e.zero_layer + 1}"
+    text = f"{what} starts at exactly 0: the first step moves it and not what waits for it, every later one moves both"
+    working = "dL/dh = W^T dL/dz = 0 for W = 0, while dL/dW = dL/dz h^T is not: 1, in every run."
+    return Hit(1.0, () if e.zero_layer is None else (e.zero_layer,), 1.0, text, working)
 
 
 ZERO_READOUT = Rule(
     id="zero_readout",
-    quantity="1 where the readout starts at 0, so that no hidden layer has a gradient yet",
+    quantity="1 where the readout or a layer starts at 0, so that what is behind or before it waits",
     thresholds={"info": 1.0},
-    why="It costs one step, and what comes back from the readout cannot be judged before.",
+    why="It costs one step, and what passes cannot be judged before.",
     reference="Zhang et al. 2019, arXiv:1901.09321: residual nets that start so train",
-    wrong="Never: but a net that vanishes behind such a readout is not seen to.",
+    wrong="Never: but a net that vanishes besides is not seen to.",
     remedy="nothing needs help; without a readout (out_features=None) the way back is judged",
-    formula="dL/dh_L = W^T dL/dy",
+    formula="dL/dh = W^T dL/dz",
     picture=("log10_a_rms",),
     check=_waits,
 )

@@ -60,7 +60,8 @@ SATURATION = Rule(
 
 
 def _dead(e: Evidence, rule: Rule) -> Hit | None:
-    dead = np.where(e.closed, math.nan, e.column("dead"))
+    # A unit that is 0 on a slope, as tanh's, learns.
+    dead = np.where(e.closed, math.nan, np.minimum(e.column("dead"), e.column("saturated")))
     if np.isnan(dead).all():
         return None
     worst = int(np.nanargmax(dead))
@@ -70,7 +71,8 @@ def _dead(e: Evidence, rule: Rule) -> Hit | None:
         f"one of {e.probe.batch} samples. Symmetric weights alone leave at most half of them off, once all samples "
         "look alike."
     )
-    runs = np.where(np.isnan(e.probe.dead), -math.inf, e.probe.dead).max(axis=1)
+    flat = np.minimum(e.probe.dead, e.probe.saturated)
+    runs = np.where(np.isnan(flat), -math.inf, flat).max(axis=1)
     layers = tuple(np.flatnonzero(dead >= rule.least).tolist())
     value = float(dead[worst])
     return Hit(value, layers, share(runs, lambda r: r >= rule.level(value)), text, working)
@@ -132,29 +134,32 @@ def _flat_rows(e: Evidence, _: Rule) -> Hit | None:
     if transform is None or transform.name != "weight_standardization":
         return None
     maps = [layer.map for layer in Plan.of(e.probe.spec).layers]
-    single = np.array([drawn.fan_in == 1 for drawn in maps])
+    fans = np.array([drawn.fan_in for drawn in maps])
     if e.probe.network is None:
         equal = np.array([drawn.weight_variance == 0 and drawn.law != "eye" for drawn in maps])
     else:
         state = e.probe.network.state_dict()
         rows = [state.get(f"layers.{layer}.weight", state["layers.0.weight"]) for layer in range(e.depth)]
         equal = np.array([bool((weight == weight[:, :1]).all()) for weight in rows])
-    layers = tuple(np.flatnonzero(single | equal).tolist())
+    layers = tuple(np.flatnonzero((fans <= 2) | equal).tolist())
     if not layers:
         return None
-    what = "of one weight" if single[layers[0]] else "of equal weights"
-    text = f"weight_standardization takes the mean off each row, and rows {what} become 0 for ever"
-    return Hit(1.0, layers, 1.0, text, f"gain (w - mean) / (std sqrt(fan_in)) = 0 for a row {what}: 1, in every run.")
+    two = fans[layers[0]] == 2 and not equal[layers[0]]
+    what = "of two weights" if two else "of one weight" if fans[layers[0]] == 1 else "of equal weights"
+    become = "1 and -1 times a number, whatever the weights are" if two else "0 for ever"
+    text = f"weight_standardization takes mean and spread off each row, and rows {what} become {become}"
+    working = f"gain (w - mean) / (std sqrt(fan_in)) does not depend on a row {what}: 1, in every run."
+    return Hit(1.0, layers, 1.0, text, working)
 
 
 FLAT_ROWS = Rule(
     id="flat_rows",
-    quantity="1 where a standardised layer has rows of one weight, or of equal weights",
+    quantity="1 where a standardised layer has rows of one or two weights, or of equal weights",
     thresholds={"critical": 1.0},
-    why="Such rows are 0 whatever the weights become, and their gradient is 0 too.",
+    why="Such rows do not depend on the size of their weights, and their gradient is 0.",
     reference="Qiao et al. 2019, arXiv:1903.10520",
     wrong="Never: biases still reach what comes behind.",
-    remedy="two or more inputs to every standardised layer, and weights that are drawn at random",
+    remedy="three or more inputs to every standardised layer, and weights that are drawn at random",
     formula="w - mean = 0",
     picture=("log10_z_rms",),
     check=_flat_rows,
