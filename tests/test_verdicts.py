@@ -221,7 +221,8 @@ def test_a_first_loss_beyond_all_numbers_is_critical() -> None:
 
 def test_one_layer_that_is_flat_vanishes() -> None:
     d = judged(1, 16, in_features=8, out_features=2, activation="sigmoid", bias="constant(50)")
-    assert d.verdict == "vanishing"
+    assert (d.verdict, d.confidence) == ("vanishing", 1)
+    assert "its one layer is flat" in d.summary
 
 
 # No invented sizes

@@ -127,7 +127,7 @@ def _confidence(e: Evidence, said: Verdict, rules: Sequence[Rule]) -> float:
 
     Where the verdict is about no change, all runs have it.
     """
-    if said.verdict in SAMENESS:
+    if said.verdict in SAMENESS or (not e.steps and said.direction == "backward" and not math.isinf(e.backward.rms)):
         return 1.0
     signal: Signal = "forward" if said.direction == "forward" else "backward"
     low, high = (of_change(rules, signal, sign).decisive for sign in (-1, 1))
@@ -179,7 +179,8 @@ def _summary(
         what = "the readout" if e.zero_layer is None else f"layer {e.zero_layer + 1}"
         parts.append(f"{what} starts at 0, and one step opens it")
     if not parts:
-        parts.append("nothing to compare" if e.steps else "one layer has no factor")
+        flat = "its one layer is flat" if said.direction else "one layer has no factor"
+        parts.append("nothing to compare" if e.steps else flat)
     if limit is not None and said.verdict != "healthy" and limit.value < e.depth:
         layers = "1 layer" if limit.value == 1 else f"{limit.value:.0f} layers"
         parts.append(f"{layers} would stay within {limit.factor:.0f}-fold")

@@ -20,7 +20,7 @@ from vgcore.judge.rules.units import SATURATION
 #: Conditions in which there is nothing to tell apart, units or samples: no size of a gradient helps.
 SAMENESS = ("symmetric", "collapsed")
 #: A share of slopes lost that lets nothing through a net of one layer.
-FLAT = 0.99
+FLAT = 0.9999
 #: A share of the runs that is most of them.
 MOST = 0.6
 #: What a signal does, by the sign of its change.
