@@ -170,6 +170,8 @@ def _summary(
         parts.append(moved(e.name("backward"), change) + " in a typical net" * typical)
     if e.steps and said.direction in {"forward", "both"} and not math.isnan(e.forward.rms):
         parts.append(moved(e.name("forward"), dataclasses.replace(e.forward, rms=e.forward.shown)))
+    if said.direction == "backward" and not e.steps and not told:
+        parts.append("its one layer is flat")
     if "symmetric" in said.conditions:
         parts.append("units are equal and stay equal")
     if "collapsed" in said.conditions:
@@ -179,8 +181,7 @@ def _summary(
         what = "the readout" if e.zero_layer is None else f"layer {e.zero_layer + 1}"
         parts.append(f"{what} starts at 0, and one step opens it")
     if not parts:
-        flat = "its one layer is flat" if said.direction else "one layer has no factor"
-        parts.append("nothing to compare" if e.steps else flat)
+        parts.append("nothing to compare" if e.steps else "one layer has no factor")
     if limit is not None and said.verdict != "healthy" and limit.value < e.depth:
         layers = "1 layer" if limit.value == 1 else f"{limit.value:.0f} layers"
         parts.append(f"{layers} would stay within {limit.factor:.0f}-fold")
