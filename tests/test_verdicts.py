@@ -100,6 +100,11 @@ def test_units_stay_equal_behind_a_readout_that_starts_at_zero(depth: int, field
     assert "symmetric" in (d.verdict, *d.conditions)
 
 
+def test_series_are_run_again_as_series() -> None:
+    d = judged(4, 8, in_features=3, out_features=2, activation="tanh", init="constant(0.1)", tied=True, inputs="every")
+    assert "symmetric" in (d.verdict, *d.conditions)
+
+
 def test_a_stream_that_parts_equal_units_breaks_their_symmetry() -> None:
     fields: dict[str, Any] = {"in_features": 8, "out_features": 1, "activation": "tanh", "init": "constant(0.1)"}
     d = judged(3, 8, skip="residual", **fields)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgcore import _core
+from vgcore.judge.foreign.seen import drawn_samples
 from vgcore.measure.result import Probe
 from vgcore.model.network import Gradients, Network
 from vgcore.model.plan import Plan
@@ -20,7 +21,7 @@ def replay(cell: Probe, net: Network | None = None) -> tuple[Network, Gradients]
     """The net of the first run, or another of its shape, and its gradients; without a loss, of the run's cotangent."""
     spec, seed, x, y = cell.spec, int(cell.seeds[0]), cell.x, cell.y
     net = net or cell.network
-    samples = _core.samples(spec, seed, cell.batch, cell.dtype) if x is None else np.asarray(x)[: cell.batch]
+    samples = drawn_samples(spec, seed, cell.batch, cell.dtype) if x is None else np.asarray(x)[: cell.batch]
     if net is None:
         net = spec.init(seed=seed, dtype=cell.dtype, x=samples if Plan.of(spec).calibrates else None)
     if cell.loss is None:
