@@ -636,7 +636,12 @@ def check(finding: Finding, depth: int) -> None:
     assert finding.threshold == rule.thresholds[finding.severity]
     assert list(finding.layers) == sorted({*finding.layers})
     assert all(0 <= layer < depth for layer in finding.layers)
-    assert 0 <= finding.confidence <= 1 or finding.rule in {"finite_width", "equal_units", "first_loss"}
+    assert 0 <= finding.confidence <= 1 or finding.rule in {
+        "finite_width",
+        "equal_units",
+        "first_loss",
+        "small_outputs",
+    }
     assert finding.evidence
     assert "nan" not in finding.evidence.split()
 

@@ -81,6 +81,13 @@ CASES = {
         {"x": SAMPLES, "y": 5 + TARGETS / 5, "loss": "mse"},
         {"x": SAMPLES, "y": TARGETS, "loss": "mse"},
     ),
+    "small_outputs": Case(
+        "warning",
+        {"depth": 2, "out_features": 1},
+        {"depth": 2, "out_features": 1},
+        {"x": SAMPLES, "y": 1000 * TARGETS, "loss": "mse"},
+        {"x": SAMPLES, "y": TARGETS, "loss": "mse"},
+    ),
     "inputs": Case("info", {"depth": 4}, {"depth": 4}, {"x": SAMPLES + 3}, {"x": SAMPLES}),
     "flat_rows": Case(
         "critical",
@@ -132,7 +139,7 @@ def test_a_rule_fires_on_the_net_made_for_it(rule: Rule) -> None:
     assert (hit.remedy, hit.reference) == (rule.remedy, rule.reference)
     assert all(0 <= layer < d.spec.depth for layer in hit.layers)
     assert math.isnan(hit.confidence) == (
-        rule.id in {"finite_width", "equal_units", "first_loss"}
+        rule.id in {"finite_width", "equal_units", "first_loss", "small_outputs"}
     )  # of many, or of one
     assert not hit.confidence <= 0
     assert not hit.confidence > 1

@@ -217,6 +217,19 @@ def test_a_first_loss_is_judged_free_of_scale(factor: float) -> None:
     assert near.conditions == ()
 
 
+@pytest.mark.parametrize("factor", [1e4, 1e-4, 1.0])
+def test_targets_far_above_the_outputs_are_off_scale_and_standardised(factor: float) -> None:
+    x = RNG.standard_normal((64, 8))
+    spec = vg.MLP(depth=2, width=32, in_features=8, out_features=1)
+    d = vg.diagnose(spec, x=x, y=factor * x[:, 0])
+    assert ("off-scale" in d.conditions) == (factor != 1)
+    if factor == 1e4:
+        assert d.probe is not None
+        decades = math.log10(factor * x[:, 0].std()) - d.probe.log10_output_rms.mean()
+        assert finding(d, "small_outputs").value == pytest.approx(decades)
+        assert vg.advise(d)[0].change == "y=(y - mean) / std"
+
+
 def test_a_first_loss_beyond_all_numbers_is_critical() -> None:
     d = judged(
         2, 32, {"x": RNG.standard_normal((50, 8)), "y": 1e200 * RNG.standard_normal(50)}, out_features=1, in_features=8

@@ -119,3 +119,17 @@ def first_loss(cell: Probe) -> float | None:
         return None
     blind = blind_guess(cell.loss, cell.y, Plan.of(cell.spec).outputs, batch=cell.batch)
     return None if blind is None else float(np.mean(cell.loss_value)) / blind
+
+
+#: Losses whose targets are numbers of any size.
+OF_NUMBERS = ("mse", "half_mse", "mae", "huber")
+
+
+def spread(cell: Probe) -> float | None:
+    """Standard deviation of the targets, root mean square over their columns; None where they are no plain numbers."""
+    if cell.loss is None or cell.y is None or Loss(cell.loss).name not in OF_NUMBERS:
+        return None
+    targets = _core.targets(Loss(cell.loss), cell.y, np.shape(cell.y)[0], Plan.of(cell.spec).outputs)
+    assert targets is not None  # noqa: S101 (of a loss that takes them)
+    with np.errstate(over="ignore", invalid="ignore"):
+        return float(np.sqrt(np.mean(np.var(targets, axis=0))))

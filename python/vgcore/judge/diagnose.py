@@ -108,7 +108,7 @@ def judge(cell: Probe, rules: Sequence[Rule] = RULES, *, explain: bool = False) 
     said = verdict(evidence, found, rules)
     limit = depth_limit(evidence, rules)
     confidence = _confidence(evidence, said, rules)
-    return Diagnosis(
+    judged = Diagnosis(
         spec=cell.spec,
         probe=cell,
         verdict=said.verdict,
@@ -120,6 +120,8 @@ def judge(cell: Probe, rules: Sequence[Rule] = RULES, *, explain: bool = False) 
         summary=_summary(evidence, said, limit, confidence),
         typical=_typical(evidence, said),
     )
+    vars(judged)["evidence"] = evidence  # A cached property, worked out already.
+    return judged
 
 
 def _confidence(e: Evidence, said: Verdict, rules: Sequence[Rule]) -> float:

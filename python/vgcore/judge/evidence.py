@@ -113,7 +113,7 @@ class Evidence:
         x, spec = self.probe.x, self.probe.spec
         if spec.inputs == "every":
             return Inputs(math.nan, 0.0)  # Samples are series, which no first layer sees whole.
-        return Inputs.drawn(Plan.of(spec).columns) if x is None else Inputs.of(np.asarray(x, dtype=np.float64))
+        return Inputs.drawn(Plan.of(spec).columns) if x is None else Inputs.of(x)
 
     @cached_property
     def equal_units(self) -> Floats:
@@ -260,9 +260,8 @@ def _change(sizes: Floats) -> Change:
     by about 1/width around a mean that lies half its variance lower (Hanin and Nica 2018, arXiv:1812.05994). So
     log10 of the root mean square is the mean log10 plus ln(10) times the variance of log10. A mean over the squares
     themselves would be ruled by the largest net. But the law holds for wide nets: where norms are taken over two
-    samples, or three units decide, that sum names sizes that no net has. So it ends at the
-    largest run; or, where nets differ by less than a decade, half a standard deviation beyond it, where the largest of
-    twenty nets lies.
+    samples, or three units decide, that sum names sizes that no net has. So it ends at the largest run; or, where
+    nets differ by less than a decade, half a standard deviation beyond it, where the largest of twenty nets lies.
     """
     lost = np.isneginf(sizes[:, -1])
     with np.errstate(invalid="ignore"):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vgcore.show.words import power
 
 Floats = NDArray[np.float64]
 
-#: Samples that are looked at in pairs.
+#: Samples that are looked at.
 MOST = 512
 #: A mean cosine of samples that share more than they differ by.
 ALIKE = 0.5
@@ -45,18 +46,19 @@ class Inputs:
         return cls(0.0, 1 / columns)
 
     @classmethod
-    def of(cls, x: Floats) -> Inputs:
-        """Of given samples `(rows, columns)`; pairs are those of at most `MOST` rows, evenly spread.
+    def of(cls, x: ArrayLike) -> Inputs:
+        """Of given samples `(rows, columns)`: of at most `MOST` rows, evenly spread, for a net is judged many times.
 
-        >>> found = Inputs.of(np.array([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]]))  # of six cosines two are -1
+        >>> found = Inputs.of([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])  # of six cosines two are -1
         >>> round(found.correlation, 3), round(found.alignment, 3), found.remarks
         (-0.333, 0.222, ())
         """
-        some = x[np.linspace(0, len(x) - 1, min(len(x), MOST)).astype(int)]
+        rows = np.asarray(x)
+        some = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int)].astype(np.float64)
         correlation, alignment = _pairs(some)
         with np.errstate(divide="ignore"):
-            size = float(np.log10(np.sqrt(np.mean(x**2))))
-        return cls(correlation, alignment, size, tuple(_remarks(x, some, correlation, size)))
+            size = float(np.log10(np.sqrt(np.mean(some**2))))
+        return cls(correlation, alignment, size, tuple(_remarks(rows, some, correlation, size)))
 
 
 def _pairs(x: Floats) -> tuple[float, float]:
@@ -73,21 +75,24 @@ def _pairs(x: Floats) -> tuple[float, float]:
     return mean, (count / rank - 1) / (count - 1) - mean**2
 
 
-def _remarks(x: Floats, some: Floats, correlation: float, size: float) -> Iterator[str]:
-    """What makes samples hard to learn from."""
+def _remarks(rows: NDArray[Any], some: Floats, correlation: float, size: float) -> Iterator[str]:
+    """What makes samples hard to learn from; `some` are looked at for all."""
     if correlation >= ALIKE:
         yield f"the samples are not centred, two of them have a mean cosine of {correlation:.2f}"
     if abs(size) >= 1:
         yield f"its rms is {power(size)}, far from 1"
-    spread = x.std(axis=0)
+    spread = some.std(axis=0)
     moves = spread > ROUNDING * spread.max()
     varied = spread[moves]
     if len(varied) and varied.max() >= UNEVEN * varied.min():
         yield f"the spread of its columns differs {varied.max() / varied.min():.3g}-fold"
-    if still := int((~moves).sum()) if len(x) > 1 else 0:
+    # Columns that are constant in some rows may move in others.
+    still = 0 if len(rows) == 1 else int((rows[:, ~moves].std(axis=0) <= ROUNDING * spread.max()).sum())
+    if still:
         yield f"{still} of {len(spread)} columns {'are' if still > 1 else 'is'} constant"
     if twice := len(some) - len(np.unique(some, axis=0)):
-        yield f"{twice} of {len(some)} rows {'are duplicates' if twice > 1 else 'is a duplicate'}"
+        looked = f"{len(some)} rows" + " looked at" * (len(some) < len(rows))
+        yield f"{twice} of {looked} {'are duplicates' if twice > 1 else 'is a duplicate'}"
     ones = (some != 0).sum(axis=1) == 1
     if ones.all() and some.shape[1] > 2 and len(np.unique(some)) == 2:
         yield f"rows are one-hot: the first layer sees one column at a time, of rms {power(size)}"

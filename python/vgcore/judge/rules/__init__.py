@@ -31,6 +31,7 @@ RULES: tuple[Rule, ...] = (
     samples.CORRELATION_COLLAPSE,
     samples.RANK_COLLAPSE,
     ends.FIRST_LOSS,
+    ends.SMALL_OUTPUTS,
     ends.INPUTS,
     numbers.NON_FINITE,
     numbers.FINITE_WIDTH,

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 
-from vgcore.judge.blind import first_loss
+from vgcore.judge.blind import first_loss, spread
 from vgcore.judge.evidence import Evidence
 from vgcore.judge.rule import Hit, Rule
+from vgcore.judge.rules.signals import DECADES
 from vgcore.show.words import power
 
 
@@ -44,6 +45,32 @@ FIRST_LOSS = Rule(
     formula="L / min over constants c of L(c, y): the entropy of the class shares, the variance of y",
     picture=("log10_a_rms",),
     check=_first_loss,
+    condition="off-scale",
+)
+
+
+def _small_outputs(e: Evidence, _: Rule) -> Hit | None:
+    size, wanted = float(e.probe.log10_output_rms.mean()), spread(e.probe)
+    if not wanted or not math.isfinite(wanted) or not math.isfinite(size):
+        return None
+    value = math.log10(wanted) - size
+    text = (
+        f"outputs of rms {power(size)} are to become targets that differ by {wanted:.3g}, {power(value)} times as much"
+    )
+    return Hit(value, (), math.nan, text, f"log10 of {wanted:.4g} over 10^{size:.3f} = {value:.3f} decades.")
+
+
+SMALL_OUTPUTS = Rule(
+    id="small_outputs",
+    quantity="decades by which the spread of targets that are plain numbers lies above the rms of the outputs",
+    thresholds={"info": 1.0, "warning": DECADES["warning"]},
+    why="A readout has to grow as many-fold before anything fits, and hidden layers get its gradients meanwhile.",
+    reference="Glorot and Bengio 2010 and He et al. 2015 keep signals at 1; so must be what they are compared with",
+    wrong="Optimisers with a step of their own for the readout get there soon.",
+    remedy="targets of mean 0 and spread 1",
+    formula="std(y) / rms(outputs)",
+    picture=("log10_a_rms",),
+    check=_small_outputs,
     condition="off-scale",
 )
 

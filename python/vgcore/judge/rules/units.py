@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 
 from vgcore.judge.evidence import Evidence
+from vgcore.judge.replay import STEPS
 from vgcore.judge.rule import Hit, Rule, share
 from vgcore.measure.probe import probe
 from vgcore.model.mlp import MLP
@@ -100,12 +101,12 @@ def _twins(e: Evidence, rule: Rule) -> Hit | None:
     equal = e.equal_units
     worst = int(equal.argmax())
     text = (
-        f"{equal[worst]:.0%} of the units of layer {worst + 1} have a twin: equal weights, bias and gradients, so they "
-        "stay equal for ever, as one unit"
+        f"{equal[worst]:.0%} of the units of layer {worst + 1} have a twin: they have the same weights and bias, get "
+        "the same gradients, and stay equal for ever, as one unit"
     )
     working = (
-        f"W_j = W_k, b_j = b_k and dL/dW_j = dL/dW_k for some k: a share of {equal[worst]:.3f} of the units j of layer "
-        f"{worst + 1}."
+        f"after {STEPS} steps of gradient descent W_j = W_k and b_j = b_k for some k: a share of {equal[worst]:.3f} of "
+        f"the units j of layer {worst + 1}."
     )
     layers = tuple(np.flatnonzero(equal >= rule.least).tolist())
     return Hit(float(equal[worst]), layers, math.nan, text, working)
@@ -113,7 +114,7 @@ def _twins(e: Evidence, rule: Rule) -> Hit | None:
 
 EQUAL_UNITS = Rule(
     id="equal_units",
-    quantity="share of units of the worst layer that learn and have a twin, of equal weights and gradients; 0 to 1",
+    quantity="share of units of the worst layer that learn and stay equal to another; 0 to 1",
     thresholds={"warning": 0.5, "critical": 0.9},
     why="Gradient descent never parts them: a layer of them is as wide as it has different units.",
     reference="Goodfellow et al. 2016, Deep Learning, section 8.4: initialisation must break symmetry",
@@ -122,7 +123,7 @@ EQUAL_UNITS = Rule(
         "at random."
     ),
     remedy="weights drawn at random: an init such as kaiming_normal or orthogonal",
-    formula="rows of (W, b, dL/dW, dL/db) that occur more than once",
+    formula="rows of (W, b) that occur more than once after some steps of gradient descent",
     picture=("effective_rank",),
     check=_twins,
     condition="symmetric",
