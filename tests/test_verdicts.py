@@ -11,7 +11,11 @@ from vgcore.judge.evidence import Evidence
 from vgcore.judge.finding import Finding
 from vgcore.model.plan import Plan
 
-RNG = np.random.default_rng(0)
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Of every test its own: their order changes nothing."""
+    return np.random.default_rng(0)
 
 
 def judged(depth: int, width: Any, options: dict[str, Any] | None = None, **fields: Any) -> vg.Diagnosis:
@@ -64,23 +68,23 @@ def test_half_of_the_units_of_given_weights_may_be_equal() -> None:
 
 
 @pytest.mark.parametrize("act", ["sigmoid", "tanh", "relu"])
-def test_samples_that_the_first_layer_makes_one_are_measured_from_x_on(act: str) -> None:
+def test_samples_that_the_first_layer_makes_one_are_measured_from_x_on(act: str, rng: np.random.Generator) -> None:
     # Positive weights on positive inputs: z_1 is almost the mean of x times the sum of the weights.
-    x = 0.9 + 0.2 * RNG.random((64, 256))
+    x = 0.9 + 0.2 * rng.random((64, 256))
     d = judged(2, 256, {"x": x}, activation=act, init="uniform(0, 1)")
     assert d.probe is not None
     c = d.probe.correlation.mean(axis=0)
     start = Evidence(d.probe).inputs.correlation
     assert 0.98 < start < c[0]
-    spread = RNG.standard_normal((64, 256))
+    spread = rng.standard_normal((64, 256))
     centred = judged(2, 256, {"x": spread}, activation=act, init="lecun_normal")
     assert "correlation_collapse" not in rules(centred, "info", "warning", "critical")
 
 
-def test_a_first_layer_of_one_row_puts_all_samples_on_a_line() -> None:
+def test_a_first_layer_of_one_row_puts_all_samples_on_a_line(rng: np.random.Generator) -> None:
     spec = vg.MLP(depth=3, width=32, activation="linear", init="orthogonal")
     state = spec.init(dtype="float64").state_dict()
-    state["layers.0.weight"] = np.outer(RNG.standard_normal(32), RNG.standard_normal(32))
+    state["layers.0.weight"] = np.outer(rng.standard_normal(32), rng.standard_normal(32))
     d = vg.diagnose(vg.Network.from_state_dict(spec, state))
     assert (d.verdict, d.conditions) == ("collapsed", ("collapsed",))
     assert "on one line" in d.summary
@@ -203,8 +207,8 @@ def test_layers_of_many_widths_are_compared_by_norms(widths: tuple[int, ...]) ->
 
 
 @pytest.mark.parametrize("factor", [1e-3, 1.0, 1e3])
-def test_a_first_loss_is_judged_free_of_scale(factor: float) -> None:
-    x, y = RNG.standard_normal((64, 8)), factor * RNG.standard_normal(64)
+def test_a_first_loss_is_judged_free_of_scale(factor: float, rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((64, 8)), factor * rng.standard_normal(64)
     net = vg.MLP(depth=1, width=32, in_features=8, out_features=1).init(seed=0, dtype="float64")
     state = net.state_dict()
     state["readout.weight"] *= 100 * factor
@@ -218,8 +222,8 @@ def test_a_first_loss_is_judged_free_of_scale(factor: float) -> None:
 
 
 @pytest.mark.parametrize("factor", [1e4, 1e-4, 1.0])
-def test_targets_far_above_the_outputs_are_off_scale_and_standardised(factor: float) -> None:
-    x = RNG.standard_normal((64, 8))
+def test_targets_far_above_the_outputs_are_off_scale_and_standardised(factor: float, rng: np.random.Generator) -> None:
+    x = rng.standard_normal((64, 8))
     spec = vg.MLP(depth=2, width=32, in_features=8, out_features=1)
     d = vg.diagnose(spec, x=x, y=factor * x[:, 0])
     assert ("off-scale" in d.conditions) == (factor != 1)
@@ -227,12 +231,12 @@ def test_targets_far_above_the_outputs_are_off_scale_and_standardised(factor: fl
         assert d.probe is not None
         decades = math.log10(factor * x[:, 0].std()) - d.probe.log10_output_rms.mean()
         assert finding(d, "small_outputs").value == pytest.approx(decades)
-        assert vg.advise(d)[0].change == "y=(y - mean) / std"
+        assert vg.advise(d)[0].change.startswith("y=(y - mean) / std")
 
 
-def test_a_first_loss_beyond_all_numbers_is_critical() -> None:
+def test_a_first_loss_beyond_all_numbers_is_critical(rng: np.random.Generator) -> None:
     d = judged(
-        2, 32, {"x": RNG.standard_normal((50, 8)), "y": 1e200 * RNG.standard_normal(50)}, out_features=1, in_features=8
+        2, 32, {"x": rng.standard_normal((50, 8)), "y": 1e200 * rng.standard_normal(50)}, out_features=1, in_features=8
     )
     assert finding(d, "first_loss").severity == "critical"
 
@@ -316,8 +320,8 @@ def test_rows_that_standardisation_makes_zero_are_named() -> None:
 # Weights of one's own
 
 
-def test_given_weights_on_given_data_are_one_run_and_said_to_be_ones_own() -> None:
-    x, y = RNG.standard_normal((40, 6)), RNG.integers(0, 3, 40)
+def test_given_weights_on_given_data_are_one_run_and_said_to_be_ones_own(rng: np.random.Generator) -> None:
+    x, y = rng.standard_normal((40, 6)), rng.integers(0, 3, 40)
     net = vg.MLP(depth=4, width=12, in_features=6, out_features=3, activation="sigmoid").init(seed=5)
     p = vg.probe(net, x=x, y=y)
     assert len(p.seeds) == len(vg.probe(net, x=x, y=y, loss="cross_entropy").seeds) == 1
