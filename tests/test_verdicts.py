@@ -1,5 +1,6 @@
 """Verdicts on nets as other people build them: one test a kind of fault, each with nets of its own."""
 
+import dataclasses
 import math
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 
 import vgcore as vg
-from vgcore.judge.evidence import Evidence
+from vgcore.judge.evidence import Change, Evidence
 from vgcore.judge.finding import Finding
 from vgcore.model.plan import Plan
 
@@ -234,6 +235,37 @@ def test_targets_far_above_the_outputs_are_off_scale_and_standardised(factor: fl
         assert vg.advise(d)[0].change.startswith("y=(y - mean) / std")
 
 
+def told(runs: list[float]) -> Change:
+    """A net of two layers whose dL/dz changes so, run by run."""
+    p = vg.probe(vg.MLP(depth=2, width=8, activation="linear"), seeds=len(runs))
+    moved = dataclasses.replace(p, log10_delta_rms=np.column_stack((runs, np.zeros(len(runs)))))
+    return Evidence(moved).backward
+
+
+def test_growth_is_told_as_far_as_most_runs_show_it() -> None:
+    runs = [0.1, 0.2, 0.1, 0.3, 0.2, 0.1, 4.0, 3.0]
+    few = told(runs)
+    assert few.rms > 2
+    assert few.shown == pytest.approx(np.mean(runs))
+    assert told([-1.0, -1.2, -0.9, -1.1, -1.0, -1.3, 4.0, 3.0]).shown == 0
+    assert told([2.0, 2.1, 1.9, 2.0]).shown == pytest.approx(2, abs=0.1)
+
+
+def test_a_net_that_most_runs_lose_fades_whatever_its_mean() -> None:
+    runs = [-1.6] * 6 + [-1.3] * 2
+    assert told(runs).rms > -1.5
+    p = vg.probe(vg.MLP(depth=2, width=8, activation="linear"))
+    d = vg.diagnose(dataclasses.replace(p, log10_delta_rms=np.column_stack((runs, np.zeros(8)))))
+    assert (d.verdict, d.confidence) == ("vanishing", 6 / 8)
+    assert "in a typical net" in d.summary
+
+
+def test_a_signal_within_a_scaled_branch_leaves_no_format_for_that_around_it() -> None:
+    d = judged(2, 32, in_features=10, out_features=1, skip="residual", branch_scale=1e-6)
+    assert d.verdict == "healthy"
+    assert not any("inf in" in found.evidence for found in d.findings)
+
+
 def test_a_first_loss_beyond_all_numbers_is_critical(rng: np.random.Generator) -> None:
     d = judged(
         2, 32, {"x": rng.standard_normal((50, 8)), "y": 1e200 * rng.standard_normal(50)}, out_features=1, in_features=8
@@ -306,6 +338,7 @@ def test_zeros_by_construction_leave_no_number_format() -> None:
 
 
 def test_rows_that_standardisation_makes_zero_are_named() -> None:
+    assert finding(judged(2, 16, in_features=2, weight_transform="weight_standardization"), "flat_rows").layers == (0,)
     d = judged(4, 16, in_features=1, weight_transform="weight_standardization", activation="tanh")
     assert finding(d, "flat_rows").layers == (0,)
     assert finding(d, "flat_rows").severity == "critical"

@@ -167,11 +167,9 @@ class Evidence:
 
     @cached_property
     def closed(self) -> NDArray[np.bool_]:
-        """Layers that start at exactly 0 and do not stay there: those of branches, and those that have a gradient."""
+        """Layers that start at exactly 0 and have a gradient: closed, not dead; `(depth,)`."""
         at_zero = np.isneginf(self.probe.log10_z_rms).all(axis=0)
-        learning = np.isfinite(self.probe.log10_wgrad_norm).any(axis=0)
-        passed_by = self.zero_layer is not None or (self.streams and (self.waits or bool(self.learns.any())))
-        return np.logical_and(at_zero, np.logical_or(learning, passed_by))
+        return np.logical_and(at_zero, np.isfinite(self.probe.log10_wgrad_norm).any(axis=0))
 
     def profile(self, signal: Signal) -> Floats:
         """log10 of the change of a signal from where it starts, `(seeds, depth)`."""
