@@ -18,11 +18,13 @@ from vgcore.judge.depth_limit import DepthLimit
 from vgcore.judge.diagnose import diagnose
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.judge.finding import Finding
+from vgcore.measure.cells import Sweep
 from vgcore.measure.clip import Clipped, clip_adaptive, clip_grad_norm, clip_grad_value, get_total_norm
 from vgcore.measure.jacobian import Jacobian, jacobian
 from vgcore.measure.probe import probe
 from vgcore.measure.result import Factor, Probe
-from vgcore.measure.sweep import Sweep, sweep
+from vgcore.measure.stored import open_sweep
+from vgcore.measure.sweep import sweep
 from vgcore.model.gain import calculate_gain
 from vgcore.model.kind import Activation, Init, Loss, Norm, Skip
 from vgcore.model.mlp import MLP
@@ -65,6 +67,7 @@ __all__ = [
     "get_total_norm",
     "gradcheck",
     "jacobian",
+    "open_sweep",
     "plot",
     "probe",
     "reference",

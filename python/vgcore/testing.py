@@ -7,8 +7,8 @@ from typing import Any
 from vgcore.judge.diagnose import diagnose
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.judge.finding import SEVERITIES
+from vgcore.measure.cells import Sweep
 from vgcore.measure.result import Probe
-from vgcore.measure.sweep import Sweep
 from vgcore.model.mlp import MLP
 from vgcore.model.names import known
 from vgcore.model.network import Network

@@ -20,9 +20,9 @@ from vgcore.judge.foreign.seen import drawn_samples, see
 from vgcore.judge.rule import Rule
 from vgcore.judge.rules import RULES, of_change, with_thresholds
 from vgcore.judge.verdict import SAMENESS, VERDICTS, Verdict, findings, verdict
+from vgcore.measure.cells import Sweep
 from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe, Signal
-from vgcore.measure.sweep import Sweep
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP
 from vgcore.model.names import known

@@ -39,5 +39,8 @@ class Measurement:
         def report(index: int, columns: dict[str, Any]) -> None:
             finished(index, Probe(specs[index], **columns, network=network, x=self.x, y=self.y))
 
-        weights = None if network is None else network._weights  # noqa: SLF001 (its handle for the core)
-        _core.probe(specs if weights is None else weights, report, **vars(self))
+        self.columns(specs if network is None else network._weights, report)  # noqa: SLF001 (its handle for the core)
+
+    def columns(self, cells: Sequence[MLP] | _core.Weights, report: Callable[[int, dict[str, Any]], object]) -> None:
+        """Run cells, as the core knows them; `report(index, columns)` is called for each as it ends."""
+        _core.probe(cells, report, **vars(self))

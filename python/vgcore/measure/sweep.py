@@ -5,79 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import re
+from collections.abc import Iterable, Sequence
+from functools import partial
+from typing import Any
 
-import numpy as np
 from numpy.typing import ArrayLike
 
-from vgcore.measure import table
+from vgcore.measure import executor as executors
+from vgcore.measure.cells import Sweep, leaving
 from vgcore.measure.measurement import Measurement
 from vgcore.measure.progress import progress_bar
-from vgcore.measure.result import SIGNALS, Probe
+from vgcore.measure.result import Probe
+from vgcore.measure.store import planned
+from vgcore.measure.stored import Run, keep
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import LONGEST, MLP, check_names
-
-if TYPE_CHECKING:
-    import pandas as pd
-    import polars as pl
-
-
-@dataclass(frozen=True, eq=False)
-class Sweep:
-    """The finished cells of a sweep, in the order of the grid.
-
-    Attributes:
-        cells: One `Probe` a spec.
-        varied: The fields that the grid varied, slowest first.
-        planned: Cells that the grid has; more than `cells` after an interrupt.
-    """
-
-    cells: tuple[Probe, ...]
-    varied: tuple[str, ...]
-    planned: int
-
-    def __len__(self) -> int:
-        return len(self.cells)
-
-    def __getitem__(self, index: int) -> Probe:
-        return self.cells[index]
-
-    def __iter__(self) -> Iterator[Probe]:
-        return iter(self.cells)
-
-    def table(self) -> list[dict[str, Any]]:
-        """One row a cell: the varied fields, the three factors, the first layer's gradient, and the verdict.
-
-        The gradient is a power of ten, of a tied net that of all its steps. `verdict`, `direction` and `conditions` are
-        those of `diagnose`.
-        """
-        return [_row(cell, self.varied) for cell in self.cells]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Tidy columns: one row a (cell, seed, layer)."""
-        return table.tidy(self.cells)
-
-    def to_pandas(self) -> pd.DataFrame:
-        """The tidy columns as a pandas frame (extra `pandas`)."""
-        return table.to_pandas(self.cells)
-
-    def to_polars(self) -> pl.DataFrame:
-        """The tidy columns as a polars frame (extra `polars`)."""
-        return table.to_polars(self.cells)
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the tidy columns; the file's ending chooses the format.
-
-        Args:
-            path: `.csv`, `.json` (an object of columns; values that are not finite are null) or `.parquet` (extra
-                `parquet`).
-        """
-        table.save(self.cells, path)
-
-    def __repr__(self) -> str:
-        return f"Sweep({len(self.cells)} of {self.planned} cells, varied: {', '.join(self.varied) or 'nothing'})"
 
 
 def sweep(
@@ -92,6 +35,10 @@ def sweep(
     dtype: str = "float32",
     threads: int | None = None,
     progress: bool = False,
+    store: str | os.PathLike[str] | None = None,
+    shard: str | None = None,
+    retry_failed: bool = False,
+    executor: Any = None,
     **grid: Any,
 ) -> Sweep:
     """Measure every combination of some fields, in parallel, all over the same seeds.
@@ -107,13 +54,24 @@ def sweep(
         dtype: `"float32"` or `"float64"`.
         threads: At most this many.
         progress: Show a bar with the time left, on stderr and only on a terminal.
+        store: A file that keeps each cell as it is finished, and is made if it is not there. The same call again goes
+            on where it stopped, whatever stopped it. With a store, a cell that cannot be measured is one of `failed`.
+        shard: `"3/16"`: measure only the cells of the fourth of sixteen equal parts, numbered from 0. Which part a cell
+            is of depends on the cell alone, so that machines can share a sweep without talking.
+        retry_failed: Try again those cells of the store that have failed.
+        executor: Where to run instead of threads of this process: an executor of `concurrent.futures`, `loky` or
+            `mpi4py.futures`, a Dask `Client`, or whatever else has `submit` or `get_executor()`. The numbers are equal
+            to the last bit.
         **grid: For any field of `MLP`, the values to try; the last one given varies fastest.
 
     Returns:
         One cell a combination. A net that diverges is a cell like any other: see `first_nonfinite`.
 
     Raises:
-        ValueError: For a combination that no net can be, before anything runs.
+        ValueError: For a combination that no net can be, before anything runs; for a store that is none, is damaged, or
+            is one of another version.
+        BlockingIOError: Where another process writes the store.
+        OSError: Where the store cannot be written. It has the finished cells as its attribute `sweep`.
         KeyboardInterrupt: At Ctrl-C, within 0.1 s, with the finished cells as its attribute `sweep`.
 
     >>> import vgcore as vg
@@ -125,44 +83,52 @@ def sweep(
         raise TypeError(f"spec must be an MLP, got {spec!r}")
     check_names(grid)
     axes = [_axis(name, values) for name, values in grid.items()]
-    if (planned := math.prod(map(len, axes))) > LONGEST:
-        raise ValueError(f"a sweep has at most {LONGEST} cells, got {planned}")
+    if (count := math.prod(map(len, axes))) > LONGEST:
+        raise ValueError(f"a sweep has at most {LONGEST} cells, got {count}")
+    if retry_failed and store is None:
+        raise ValueError("retry_failed is given without a store, which keeps what has failed")
+    part = _shard(shard)
     how = Measurement(x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
+    run: Run = how.run
+    if executor is not None:
+        executors.pool_of(executor)
+        run = partial(executors.run, executor, how=how)
+    varied = tuple(grid)
+    with leaving(lambda: Sweep((), varied, count)):
+        specs = [_cell(spec, dict(zip(grid, values, strict=True))) for values in itertools.product(*axes)]
+        if store is None and shard is None:
+            return _measured(run, specs, varied, show=progress)
+        cells = planned(specs, varied, how, part)
+        if store is None:
+            return _measured(run, cells.specs, varied, show=progress)
+        return keep(run, cells, store, retry_failed=retry_failed, show=progress)
+
+
+def _measured(run: Run, specs: Sequence[MLP], varied: tuple[str, ...], *, show: bool) -> Sweep:
+    """Cells held in memory."""
     done: dict[int, Probe] = {}
 
-    def partial() -> Sweep:
-        return Sweep(tuple(done[i] for i in sorted(done)), tuple(grid), planned)
+    def so_far() -> Sweep:
+        return Sweep(tuple(done[i] for i in sorted(done)), varied, len(specs))
 
-    try:
-        specs = [_cell(spec, dict(zip(grid, values, strict=True))) for values in itertools.product(*axes)]
-        with progress_bar([cell.depth for cell in specs], show=progress) as advance:
+    with leaving(so_far), progress_bar([cell.depth for cell in specs], show=show) as advance:
 
-            def finished(index: int, cell: Probe) -> None:
-                done[index] = cell
-                advance(index)
+        def finished(index: int, cell: Probe) -> None:
+            done[index] = cell
+            advance(index)
 
-            how.run(specs, finished)
-    except KeyboardInterrupt as interrupt:
-        interrupt.sweep = partial()  # type: ignore[attr-defined]
-        raise
-    return partial()
+        run(specs, finished)
+    return so_far()
 
 
-def _row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
-    first = (cell.log10_summed_wgrad_norm if cell.spec.tied else cell.log10_wgrad_norm)[:, 0]
-    from vgcore.judge.evidence import Evidence
-    from vgcore.judge.verdict import findings, verdict
-
-    evidence = Evidence(cell)
-    judged = verdict(evidence, findings(evidence))
-    return {
-        **{name: getattr(cell.spec, name) for name in varied},
-        **{signal: cell.factor(signal) for signal in SIGNALS},
-        "first_gradient": float(np.mean(first)),
-        "verdict": judged.verdict,
-        "direction": judged.direction,
-        "conditions": judged.conditions,
-    }
+def _shard(text: object) -> tuple[int, int]:
+    """Which of how many parts."""
+    if text is None:
+        return 0, 1
+    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text) if isinstance(text, str) else None
+    if match is None or not int(match[1]) < int(match[2]):
+        raise ValueError(f"shard must be a part of all, such as '0/16' to '15/16', got {text!r}")
+    return int(match[1]), int(match[2])
 
 
 def _axis(name: str, values: Any) -> list[Any]:

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from vgcore._core import COLUMNS
 from vgcore.measure import table
+from vgcore.measure.cells import Sweep
 from vgcore.measure.jacobian import Jacobian
 from vgcore.measure.result import SIGNALS, Floats, Probe, Signal
-from vgcore.measure.sweep import Sweep
 from vgcore.model.mlp import FIELDS, MLP
 from vgcore.model.names import known
 from vgcore.plot.axes import (

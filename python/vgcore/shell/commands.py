@@ -26,9 +26,10 @@ from vgcore.judge.diagnosis import Diagnosis
 from vgcore.judge.finding import SEVERITIES
 from vgcore.judge.foreign import PRESETS
 from vgcore.measure import table
+from vgcore.measure.cells import Sweep
 from vgcore.measure.probe import probe
 from vgcore.measure.result import SIGNALS, Factor, Probe
-from vgcore.measure.sweep import Sweep, sweep
+from vgcore.measure.sweep import sweep
 from vgcore.model.names import known
 from vgcore.shell import bench, rivals, tables
 from vgcore.shell.options import Request, gather, split, with_net

@@ -14,8 +14,8 @@ from rich.table import Table
 
 from vgcore._core import COLUMNS
 from vgcore.cure.advice import Advised
+from vgcore.measure.cells import Sweep
 from vgcore.measure.result import SIGNALS, Factor, Probe
-from vgcore.measure.sweep import Sweep
 from vgcore.measure.table import start
 from vgcore.model.mlp import MLP
 from vgcore.shell import bench, rivals

@@ -1,0 +1,54 @@
+"""A measured cell as bytes: a header of names and shapes, then one run of little-endian float64."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from typing import Any
+
+import numpy as np
+
+from vgcore._core import COLUMNS
+from vgcore.measure.result import Probe
+
+#: The columns of a cell, in their order, and the numbers of its runs.
+RUNS = ("first_nonfinite", "log10_total_grad_norm", "log10_output_rms", "loss_value")
+LAYOUT = (*COLUMNS, *RUNS)
+#: What else the core says of a cell.
+FACTS = ("dtype", "batch", "loss")
+
+
+def pack(cell: Probe) -> bytes:
+    """The bytes of a cell, without its spec, its network and its data."""
+    arrays = {name: np.asarray(getattr(cell, name), "<f8") for name in LAYOUT}
+    header = {name: getattr(cell, name) for name in FACTS}
+    header |= {"seed": int(cell.seeds[0]), "arrays": [[name, *values.shape] for name, values in arrays.items()]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    # Numbers lie on a border of 8 bytes, where they are read without a copy.
+    text += b" " * (-(4 + len(text)) % 8)
+    return len(text).to_bytes(4, "little") + text + b"".join(values.tobytes() for values in arrays.values())
+
+
+def unpack(packed: bytes) -> dict[str, Any]:
+    """What `pack` was given, as the fields of a `Probe`; its arrays share the bytes and cannot be written."""
+    start = 4 + int.from_bytes(packed[:4], "little")
+    header = json.loads(packed[4:start])
+    fields: dict[str, Any] = {name: header[name] for name in FACTS}
+    values = np.frombuffer(packed, "<f8", offset=start)
+    for name, *shape in header["arrays"]:
+        size = int(np.prod(shape))
+        fields[name] = values[:size].reshape(shape)
+        values = values[size:]
+    fields["first_nonfinite"] = fields["first_nonfinite"].astype(np.int64)
+    fields["seeds"] = header["seed"] + np.arange(len(fields["first_nonfinite"]), dtype=np.uint64)
+    return fields
+
+
+def digest(packed: bytes) -> bytes:
+    """16 bytes that tell one block from any other."""
+    return hashlib.blake2b(packed, digest_size=16).digest()
+
+
+# A field of a probe that is in none of the lists would not come back.
+assert {*LAYOUT, *FACTS, "spec", "seeds", "network", "x", "y"} == {each.name for each in dataclasses.fields(Probe)}  # noqa: S101

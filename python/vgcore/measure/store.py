@@ -1,0 +1,426 @@
+"""A file of measured cells: one SQLite database, which one process writes and any number read.
+
+The journal is the rollback journal, not the write-ahead log: that does not work on network disks, and has a bug that
+corrupts files up to SQLite 3.51.2. A writer holds SQLite's own lock while it lives, so that one that was killed leaves
+none.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import json
+import os
+import socket
+import sqlite3
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgcore import _core
+from vgcore.measure import block
+from vgcore.measure.measurement import Measurement
+from vgcore.measure.result import Probe
+from vgcore.model import custom
+from vgcore.model.kind import Activation, Loss
+from vgcore.model.mlp import MLP
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+#: "vgco", by which `file` and other programs know the format, and its version.
+APPLICATION, VERSION = int.from_bytes(b"vgco", "big"), 1
+#: Data up to so many bytes are kept with the cells, which are judged by them.
+KEPT = 64 << 20
+
+TABLES = """
+CREATE TABLE layout (columns TEXT NOT NULL, stream INTEGER NOT NULL);
+CREATE TABLE grid (
+    id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, varied TEXT NOT NULL, measurement TEXT NOT NULL,
+    x BLOB, y BLOB
+);
+CREATE TABLE cell (
+    id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, grid INTEGER NOT NULL REFERENCES grid, place INTEGER NOT NULL,
+    spec TEXT NOT NULL, status TEXT NOT NULL, message TEXT, seconds REAL, digest BLOB
+);
+CREATE TABLE block (cell INTEGER PRIMARY KEY REFERENCES cell, bytes BLOB NOT NULL);
+CREATE TABLE data (digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);
+CREATE TABLE function (text TEXT PRIMARY KEY, definition TEXT NOT NULL);
+CREATE TABLE writer (
+    id INTEGER PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL, ended TEXT,
+    vgcore TEXT NOT NULL, isa TEXT NOT NULL
+);
+"""
+PLANNED, DONE, FAILED = "planned", "done", "failed"
+
+
+class Grid(NamedTuple):
+    """Cells that were asked for in one call."""
+
+    varied: tuple[str, ...]
+    specs: Sequence[MLP]
+    places: Sequence[int]
+    keys: Sequence[bytes]
+    how: Measurement
+    facts: dict[str, Any]
+
+
+def planned(specs: Sequence[MLP], varied: tuple[str, ...], how: Measurement, shard: tuple[int, int]) -> Grid:
+    """The cells of a grid that are of a shard, each with a key: what it is and how it is measured.
+
+    A cell is of shard i of n where its key, as a number, leaves i when divided by n.
+    """
+    facts = _facts(how)
+    salt = json.dumps([facts, list(block.LAYOUT), _core.build_info()["stream_version"]]).encode()
+    keys = [hashlib.sha256(salt + spec.id.encode()).digest() for spec in specs]
+    index, count = shard
+    places = [place for place, key in enumerate(keys) if int.from_bytes(key, "big") % count == index]
+    return Grid(varied, [specs[i] for i in places], places, [keys[i] for i in places], how, facts)
+
+
+def _facts(how: Measurement) -> dict[str, Any]:
+    """What a measurement says of the numbers of a cell, so not its threads."""
+    x = None if how.x is None else np.asarray(how.x)
+    batch = how.batch if x is None or how.batch is None else min(how.batch, len(x))
+    return {
+        "x": None if x is None else _digest(x).hex(),
+        "y": None if how.y is None else _digest(np.asarray(how.y)).hex(),
+        "loss": None if how.loss is None else str(Loss(str(how.loss))),
+        "batch": (_core.BATCH if x is None else len(x)) if batch is None else int(batch),
+        "seeds": int(how.seeds),
+        "seed": int(how.seed),
+        "dtype": np.dtype(how.dtype).name,
+    }
+
+
+def _digest(array: NDArray[Any]) -> bytes:
+    """16 bytes of the values of an array: equal for all dtypes and layouts in which they are equal."""
+    if array.dtype.kind in "biuf":
+        content = array.astype("<f8").tobytes()
+    else:
+        content = json.dumps([str(value) for value in array.ravel().tolist()]).encode()
+    return hashlib.blake2b(repr(array.shape).encode() + content, digest_size=16).digest()
+
+
+class Store:
+    """An open store.
+
+    Args:
+        path: Where it lies.
+        write: Whether cells are to be added, by this process alone; a file that is not there is made.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        BlockingIOError: Another process writes it.
+        OSError: The system does not let it be read, or written.
+        ValueError: It is no store, is damaged, or is one of another version.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], *, write: bool = False) -> None:
+        self.path = Path(path)
+        self._lock = threading.Lock()
+        self._data: dict[bytes, NDArray[Any]] = {}
+        new = self._is_new(write=write)
+        with self.told():
+            # Transactions are begun by name: what the library does by itself differs between versions of Python.
+            self._db = sqlite3.connect(
+                f"file:{quote(str(self.path.absolute()))}?mode={'rwc' if new else 'rw'}",
+                uri=True,
+                timeout=1.0,
+                isolation_level=None,
+                check_same_thread=False,
+            )
+        try:
+            with self.told():
+                self._db.execute("PRAGMA synchronous=FULL")
+                if not new:
+                    self._check()
+                if write:
+                    self._hold()
+                self._functions = self._known_functions()
+        except BaseException:
+            self._db.close()
+            raise
+
+    def close(self) -> None:
+        """Give the file back."""
+        with self._lock:
+            self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # Opening
+
+    def _is_new(self, *, write: bool) -> bool:
+        """Refuse what cannot be a store before SQLite, which takes an empty file for a new database, sees it."""
+        try:
+            size = self.path.stat().st_size
+        except FileNotFoundError:
+            if not write:
+                raise FileNotFoundError(errno.ENOENT, "there is no such store", str(self.path)) from None
+            if not self.path.absolute().parent.is_dir():
+                raise FileNotFoundError(
+                    errno.ENOENT, "there is no such folder", str(self.path.absolute().parent)
+                ) from None
+            return True
+        if self.path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "a store is a file, and this is a folder", str(self.path))
+        if size == 0 and not write:
+            raise ValueError(f"'{self.path}' is empty: it is no store")
+        return size == 0
+
+    def _hold(self) -> None:
+        """Take the lock, which is held from now on, and sign in."""
+        self._begin()
+        if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            self._db.execute(f"PRAGMA application_id={APPLICATION}")
+            self._db.execute(f"PRAGMA user_version={VERSION}")
+            for statement in TABLES.split(";"):
+                self._db.execute(statement)
+            self._db.execute(
+                "INSERT INTO layout VALUES (?, ?)",
+                (json.dumps(block.LAYOUT), _core.build_info()["stream_version"]),
+            )
+        # A writer lets go of the lock for a moment at each commit. Twice in a row nobody meets that moment.
+        if self._db.execute("SELECT 1 FROM writer WHERE ended IS NULL").fetchone():
+            self._db.execute("ROLLBACK")
+            time.sleep(0.1)
+            self._begin()
+        self._db.execute("UPDATE writer SET ended = 'unknown' WHERE ended IS NULL")
+        info = _core.build_info()
+        signed = (socket.gethostname(), os.getpid(), _now(), info["version"], info["isa"])
+        row = self._db.execute("INSERT INTO writer (host, pid, started, vgcore, isa) VALUES (?, ?, ?, ?, ?)", signed)
+        self._writer = row.lastrowid
+        self.commit()
+
+    def _begin(self) -> None:
+        """Begin to write; where another process does, say who."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):
+                raise
+            who = "another process"
+            with suppress(sqlite3.Error):
+                query = "SELECT host, pid, started FROM writer WHERE ended IS NULL ORDER BY id DESC"
+                if found := self._db.execute(query).fetchone():
+                    who = "host {}, process {}, since {}".format(*found)
+            raise BlockingIOError(
+                f"'{self.path}' is in use by {who}; wait for it, or write a store of your own and open both"
+            ) from None
+
+    def _check(self) -> None:
+        """Refuse what is no store, what is torn, and what another version wrote."""
+        (application,), (version,) = (
+            self._db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
+        )
+        if application != APPLICATION:
+            raise ValueError(f"'{self.path}' is a database of another program, not a store of vgcore")
+        if version > VERSION:
+            raise ValueError(
+                f"'{self.path}' has format {version}, and this vgcore reads up to {VERSION}; it needs a newer vgcore"
+            )
+        pages, size = (self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
+        if (found := self.path.stat().st_size) < pages * size:
+            raise ValueError(f"'{self.path}' is torn: {found} bytes of {pages * size} are there")
+        columns, stream = self._db.execute("SELECT columns, stream FROM layout").fetchone()
+        theirs, ours = json.loads(columns), list(block.LAYOUT)
+        if theirs != ours:
+            lacks, has = sorted({*ours} - {*theirs}), sorted({*theirs} - {*ours})
+            raise ValueError(
+                f"'{self.path}' holds the columns of another vgcore (it lacks {', '.join(lacks) or 'none'}, "
+                f"and has {', '.join(has) or 'none'} beside); begin a new store"
+            )
+        if stream != (mine := _core.build_info()["stream_version"]):
+            raise ValueError(
+                f"'{self.path}' holds random numbers of version {stream}, and this vgcore draws version {mine}; "
+                "begin a new store"
+            )
+
+    def _known_functions(self) -> list[Activation]:
+        """Activations of a user's own, known to this process while the store is."""
+        rows = self._db.execute("SELECT definition FROM function").fetchall()
+        return [Activation(custom.restore(json.loads(definition))) for (definition,) in rows]
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """What SQLite says, as an error that names the file and is of the kind of its cause."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            with suppress(sqlite3.Error, AttributeError):  # Readers would wait for what is half written.
+                self._db.execute("ROLLBACK")
+            raise _translated(self.path, error) from error
+
+    # Reading
+
+    def query(self, text: str, *values: Any) -> list[Any]:
+        """All rows that SQLite finds."""
+        with self._lock, self.told():
+            return self._db.execute(text, values).fetchall()
+
+    def rows(self) -> list[tuple[bytes, bytes, int, int, str, bytes | None]]:
+        """Key, digest of its grid, place there, number, status and digest of every cell; no digest if not measured."""
+        return self.query(
+            "SELECT key, grid.digest, place, cell.id, status, cell.digest FROM cell JOIN grid ON grid = grid.id"
+        )
+
+    def numbers(self, keys: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
+        """Number and status of the cells that have these keys."""
+        found = {key: self.query("SELECT id, status FROM cell WHERE key = ?", key) for key in keys}
+        return {key: rows[0] for key, rows in found.items() if rows}
+
+    def spec(self, cell: int) -> MLP:
+        """What a cell is of."""
+        return MLP.from_json(self.query("SELECT spec FROM cell WHERE id = ?", cell)[0][0])
+
+    def message(self, cell: int) -> str:
+        """What went wrong with a cell that failed."""
+        return str(self.query("SELECT message FROM cell WHERE id = ?", cell)[0][0])
+
+    def read(self, cell: int, data: tuple[Any, Any] | None = None) -> Probe:
+        """A measured cell, with the data of its measurement: these, or those that the store has kept."""
+        found = self.query(
+            "SELECT spec, cell.digest, bytes, x, y FROM cell JOIN block ON cell.id = block.cell "
+            "JOIN grid ON cell.grid = grid.id WHERE cell.id = ?",
+            cell,
+        )
+        if not found:
+            raise ValueError(f"'{self.path}' has lost the numbers of cell {cell}; try: vgcore store check")
+        text, digest, packed, x, y = found[0]
+        if block.digest(packed) != digest:
+            raise ValueError(f"'{self.path}' is damaged: the numbers of cell {cell} are not those that were written")
+        if data is None:
+            data = self._array(x), self._array(y)
+        return Probe(MLP.from_json(text), **block.unpack(packed), x=data[0], y=data[1])
+
+    def _array(self, digest: bytes | None) -> NDArray[Any] | None:
+        """Data that the store has kept, if it has."""
+        if digest is not None and digest not in self._data:
+            for (saved,) in self.query("SELECT bytes FROM data WHERE digest = ?", digest):
+                self._data[digest] = np.load(io.BytesIO(saved), allow_pickle=False)
+        return None if digest is None else self._data.get(digest)
+
+    def grids(self) -> list[tuple[bytes, tuple[str, ...]]]:
+        """Digest and varied fields of every grid."""
+        rows = self.query("SELECT digest, varied FROM grid ORDER BY id")
+        return [(digest, tuple(json.loads(varied))) for digest, varied in rows]
+
+    # Writing, all of it by one thread at a time
+
+    def plan(self, grid: Grid) -> None:
+        """Write down cells that are to be measured; those that are there stay as they are.
+
+        It is the first cell that is put, or the end of the work, that makes sure of it.
+        """
+        facts = json.dumps(grid.facts)
+        digest = hashlib.blake2b(json.dumps([grid.varied, facts]).encode(), digest_size=16).digest()
+        x, y = (None if grid.facts[name] is None else bytes.fromhex(grid.facts[name]) for name in ("x", "y"))
+        rows: list[tuple[bytes, int, str]] = []
+        functions: dict[str, Any] = {}
+        for key, place, spec in zip(grid.keys, grid.places, grid.specs, strict=True):
+            fields = json.loads(spec.to_json())
+            functions |= fields.pop("tables", {})  # once a store, not once a cell
+            rows.append((key, place, json.dumps(fields, separators=(",", ":"))))
+        with self._lock, self.told():
+            self._db.execute(
+                "INSERT OR IGNORE INTO grid (digest, varied, measurement, x, y) VALUES (?, ?, ?, ?, ?)",
+                (digest, json.dumps(grid.varied), facts, x, y),
+            )
+            (number,) = self._db.execute("SELECT id FROM grid WHERE digest = ?", (digest,)).fetchone()
+            for name, given in ((x, grid.how.x), (y, grid.how.y)):
+                if name is not None and (packed := _saved(given)) is not None:
+                    self._db.execute("INSERT OR IGNORE INTO data VALUES (?, ?)", (name, packed))
+            self._db.executemany(
+                "INSERT OR IGNORE INTO function VALUES (?, ?)",
+                [(text, json.dumps(definition)) for text, definition in functions.items()],
+            )
+            self._db.executemany(
+                "INSERT OR IGNORE INTO cell (key, grid, place, spec, status) VALUES (?, ?, ?, ?, ?)",
+                [(key, number, place, text, PLANNED) for key, place, text in rows],
+            )
+
+    def put(self, rows: Sequence[tuple[int, Probe | str, float]]) -> None:
+        """Write cells by their numbers, each with what came of it, a probe or words, and its seconds; and commit."""
+        packed = [(cell, block.pack(found), seconds) for cell, found, seconds in rows if isinstance(found, Probe)]
+        failed = [(FAILED, found, seconds, cell) for cell, found, seconds in rows if isinstance(found, str)]
+        done = [(DONE, None, seconds, block.digest(numbers), cell) for cell, numbers, seconds in packed]
+        with self._lock, self.told():
+            self._db.executemany("INSERT OR REPLACE INTO block VALUES (?, ?)", [row[:2] for row in packed])
+            self._db.executemany("UPDATE cell SET status = ?, message = ?, seconds = ?, digest = ? WHERE id = ?", done)
+            self._db.executemany("UPDATE cell SET status = ?, message = ?, seconds = ? WHERE id = ?", failed)
+            self.commit()
+
+    def commit(self) -> None:
+        """Make sure of what was written, and go on holding the lock."""
+        self._db.execute("COMMIT")
+        self._begin()
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Commit, and do without a transaction what cannot be done in one."""
+        with self._lock, self.told():
+            self._db.execute("COMMIT")
+        try:
+            yield
+        finally:
+            with self._lock, self.told():
+                self._begin()
+
+    def script(self, statements: str) -> None:
+        """Run statements that stand between semicolons."""
+        for statement in statements.split(";"):
+            self.query(statement)
+
+    def sign_out(self) -> None:
+        """Say that this process writes no longer."""
+        with self._lock, self.told():
+            self._db.execute("UPDATE writer SET ended = ? WHERE id = ?", (_now(), self._writer))
+            self._db.execute("COMMIT")
+
+
+def _translated(path: Path, error: sqlite3.Error) -> Exception:
+    """What SQLite's words mean for a file."""
+    text = str(error)
+    for words, code, said in _CAUSES:
+        if words in text:
+            return OSError(code, said, str(path))
+    if "not a database" in text:
+        return ValueError(f"'{path}' is not a store of vgcore: it is no SQLite database")
+    return ValueError(f"'{path}' is damaged: {text}; try: vgcore store check")
+
+
+_CAUSES = (
+    ("disk is full", errno.ENOSPC, "no space is left on the disk"),
+    ("readonly", errno.EROFS, "the file, or its folder, cannot be written"),
+    ("unable to open", errno.EACCES, "the file, or the journal beside it, cannot be opened"),
+    ("disk I/O error", errno.EIO, "the disk does not read or write"),
+    ("locked", errno.EAGAIN, "another process keeps the file to itself"),
+)
+
+
+def _saved(given: Any) -> bytes | None:
+    """An array as the bytes of a `.npy` file, unless it is too large to be kept or holds objects."""
+    array = np.asarray(given)
+    if array.dtype.kind == "O":
+        array = np.asarray([str(value) for value in array.ravel().tolist()]).reshape(array.shape)
+    if array.nbytes > KEPT:
+        return None
+    np.save(file := io.BytesIO(), array, allow_pickle=False)
+    return file.getvalue()
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S %z")

@@ -1,0 +1,173 @@
+"""Sweeps in stores: cells kept as they are finished, and `open_sweep`."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from vgcore.measure.cells import Cells, Sweep, leaving
+from vgcore.measure.progress import progress_bar
+from vgcore.measure.result import Probe
+from vgcore.measure.store import DONE, FAILED, PLANNED, Grid, Store
+from vgcore.measure.writer import Row, Writer
+from vgcore.model.mlp import MLP
+
+Paths: TypeAlias = str | os.PathLike[str]
+#: Measures cells, and hands each on with its index.
+Run: TypeAlias = Callable[[Sequence[MLP], Callable[[int, Probe], object]], None]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A cell of a store, with the data that it was measured on where the caller has them."""
+
+    store: Store
+    cell: int
+    data: tuple[Any, Any] | None = None
+
+    @property
+    def spec(self) -> MLP:
+        """What was measured."""
+        return self.store.spec(self.cell)
+
+    def read(self) -> Probe:
+        """The cell."""
+        return self.store.read(self.cell, self.data)
+
+
+def keep(run: Run, grid: Grid, path: Paths, *, retry_failed: bool, show: bool) -> Sweep:
+    """The sweep of a grid, each cell of which a store has already or takes as it is finished.
+
+    Args:
+        run: Measures cells.
+        grid: All cells.
+        path: The store.
+        retry_failed: Whether those that have failed are measured again.
+        show: Whether a bar is wanted.
+    """
+    lost: list[Row] = []
+    with Store(path, write=True) as store, leaving(lambda: _of_grid(path, grid, lost)):
+        store.plan(grid)
+        known = store.numbers(grid.keys)
+        again = (PLANNED, FAILED) if retry_failed else (PLANNED,)
+        specs = zip((known[key] for key in grid.keys), grid.specs, strict=True)
+        todo = {cell: spec for (cell, status), spec in specs if status in again}
+        place = {cell: index for index, cell in enumerate(todo)}
+        with progress_bar([spec.depth for spec in todo.values()], show=show) as advance:
+            writer = Writer(store, lambda cell: advance(place[cell]))
+            try:
+                _measure(run, todo, writer.put)
+            finally:
+                writer.close()
+                lost += writer.lost
+            if writer.error is not None:
+                raise writer.error
+        store.sign_out()
+    return _of_grid(path, grid)
+
+
+def _measure(run: Run, todo: Mapping[int, MLP], put: Callable[[int, Probe | str], None]) -> None:
+    """Measure cells, by their numbers; what fails together is measured in halves, until what fails is one cell."""
+    left, numbers = dict(todo), list(todo)
+
+    def finished(index: int, cell: Probe) -> None:
+        put(numbers[index], cell)
+        del left[numbers[index]]
+
+    try:
+        run(list(todo.values()), finished)
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, BrokenExecutor) or not left:
+            raise
+        if len(todo) == 1:
+            put(numbers[0], str(error))
+            return
+        cells = list(left.items())
+        middle = len(cells) // 2
+        for half in filter(None, (cells[:middle], cells[middle:])):
+            _measure(run, dict(half), put)
+
+
+def _of_grid(path: Paths, grid: Grid, lost: Iterable[Row] = ()) -> Sweep:
+    """The finished cells of a grid: those of the store, and those that it could not take."""
+    kept = {cell: found for cell, found, _ in lost if isinstance(found, Probe)}
+    data = grid.how.x, grid.how.y
+    store = Store(path)
+    known = store.numbers(grid.keys)
+    entries: list[Probe | Entry] = []
+    failed = {}
+    for cell, status in (known[key] for key in grid.keys if key in known):
+        if cell in kept or status == DONE:
+            entries.append(kept.get(cell) or Entry(store, cell, data))
+        elif status == FAILED:
+            failed[store.spec(cell)] = store.message(cell)
+    return Sweep(Cells(entries), grid.varied, len(grid.keys), failed)
+
+
+def open_sweep(paths: Paths | Iterable[Paths]) -> Sweep:
+    """Open stores, as one sweep: the cells of all of them, in the order of their grids.
+
+    Cells are read from their files each time that they are asked for, one by one, so that a store may be larger than
+    memory. One that is being written can be opened: it has the cells that are safe.
+
+    Args:
+        paths: A file, a pattern such as `"runs-*.vg"`, or a list of them.
+
+    Raises:
+        FileNotFoundError: There is no such file, or the pattern fits none.
+        OSError: The system does not let it be read.
+        ValueError: A file is no store, is torn or damaged, or is one of another version; or two stores hold other
+            numbers of one cell.
+
+    >>> import vgcore as vg
+    >>> made = vg.sweep(vg.MLP(depth=1, width=8), depth=[2, 4], seeds=1, store="runs.vg")
+    >>> [cell.spec.depth for cell in vg.open_sweep("runs.vg")]
+    [2, 4]
+    """
+    stores = [Store(path) for path in _files(paths)]
+    grids: dict[bytes, int] = {}
+    varied: dict[str, None] = {}
+    found: dict[bytes, tuple[int, int, Store, int, bytes | None]] = {}
+    failed: dict[bytes, tuple[Store, int]] = {}
+    planned: set[bytes] = set()
+    for store in stores:
+        for grid, names in store.grids():
+            grids.setdefault(grid, len(grids))
+            varied |= dict.fromkeys(names)
+        for key, grid, place, cell, status, digest in store.rows():
+            planned.add(key)
+            if status == FAILED:
+                failed[key] = store, cell
+            if digest is None:
+                continue
+            if (known := found.get(key)) is not None and known[4] != digest:
+                raise ValueError(
+                    f"'{known[2].path}' and '{store.path}' hold other numbers of one cell, {store.spec(cell)!r}"
+                )
+            found.setdefault(key, (grids[grid], place, store, cell, digest))
+    entries = sorted(found.values(), key=lambda row: row[:2])
+    return Sweep(
+        Cells(Entry(store, cell) for _, _, store, cell, _ in entries),
+        tuple(varied),
+        len(planned),
+        {store.spec(cell): store.message(cell) for key, (store, cell) in failed.items() if key not in found},
+    )
+
+
+def _files(paths: Paths | Iterable[Paths]) -> Sequence[Path]:
+    """The files that paths and patterns name, each once."""
+    files: dict[Path, None] = {}
+    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        text = os.fspath(path)
+        several = sorted(glob.glob(text)) if glob.has_magic(text) and not Path(text).exists() else [text]  # noqa: PTH207
+        if not several:
+            raise FileNotFoundError(f"no file fits '{text}'")
+        files |= dict.fromkeys(map(Path, several))
+    if not files:
+        raise ValueError("open_sweep takes a file, a pattern or a list of them, got none")
+    return list(files)

@@ -1,0 +1,93 @@
+"""What is done to whole stores: checked, merged, made smaller."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from urllib.parse import quote
+
+from vgcore.measure import block
+from vgcore.measure.store import DONE, FAILED, PLANNED, Store
+
+_MERGE = """
+INSERT OR IGNORE INTO function SELECT * FROM other.function;
+INSERT OR IGNORE INTO data SELECT * FROM other.data;
+INSERT OR IGNORE INTO grid (digest, varied, measurement, x, y)
+    SELECT digest, varied, measurement, x, y FROM other.grid ORDER BY id;
+INSERT OR IGNORE INTO cell (key, grid, place, spec, status)
+    SELECT key, grid.id, place, spec, 'planned' FROM other.cell AS there
+    JOIN other.grid AS theirs ON there.grid = theirs.id JOIN grid ON grid.digest = theirs.digest ORDER BY there.id;
+INSERT OR IGNORE INTO block
+    SELECT cell.id, bytes FROM other.block JOIN other.cell AS there ON other.block.cell = there.id
+    JOIN cell ON cell.key = there.key;
+UPDATE cell SET (status, message, seconds, digest) =
+    (SELECT status, message, seconds, digest FROM other.cell AS there WHERE there.key = cell.key)
+    WHERE digest IS NULL AND key IN (SELECT key FROM other.cell)
+"""
+_COLLECT = """
+DELETE FROM cell WHERE digest IS NULL;
+DELETE FROM block WHERE cell NOT IN (SELECT id FROM cell);
+DELETE FROM grid WHERE id NOT IN (SELECT grid FROM cell);
+DELETE FROM data WHERE digest NOT IN
+    (SELECT x FROM grid WHERE x IS NOT NULL UNION SELECT y FROM grid WHERE y IS NOT NULL);
+DELETE FROM function WHERE NOT EXISTS (SELECT 1 FROM cell WHERE instr(spec, function.text))
+"""
+
+
+def counts(store: Store) -> dict[str, int]:
+    """How many cells are of each status."""
+    found = dict(store.query("SELECT status, count(*) FROM cell GROUP BY status"))
+    return {status: found.get(status, 0) for status in (DONE, FAILED, PLANNED)}
+
+
+def faults(store: Store) -> list[str]:
+    """What is wrong with a file, in sentences: every page and every number is looked at."""
+    said = [f"SQLite: {text}" for (text,) in store.query("PRAGMA integrity_check") if text != "ok"]
+    for cell, digest in store.query("SELECT id, digest FROM cell WHERE status = ? ORDER BY id", DONE):
+        found = store.query("SELECT bytes FROM block WHERE cell = ?", cell)
+        if not found:
+            said.append(f"cell {cell} has no numbers")
+        elif block.digest(found[0][0]) != digest:
+            said.append(f"the numbers of cell {cell} are not those that were written")
+    return said
+
+
+def merge(path: str | os.PathLike[str], others: Iterable[str | os.PathLike[str]]) -> dict[str, int]:
+    """Add what other stores hold to one, which is made if it is not there; how many cells it then has of each status.
+
+    Raises:
+        ValueError: Where two stores hold numbers of one cell, and they differ.
+    """
+    with Store(path, write=True) as store:
+        for other in others:
+            if Path(other).resolve() == Path(path).resolve():
+                raise ValueError(f"'{other}' cannot be merged into itself")
+            Store(other).close()  # what is wrong with it is said of it
+            with store.paused():
+                store.query("ATTACH ? AS other", f"file:{quote(str(Path(other).absolute()))}?mode=ro")
+            different = store.query(
+                "SELECT here.id FROM cell AS here JOIN other.cell AS there USING (key) "
+                "WHERE here.digest != there.digest LIMIT 1"
+            )
+            if not different:
+                store.script(_MERGE)
+            with store.paused():
+                store.query("DETACH other")
+            if different:
+                spec = store.spec(different[0][0])
+                raise ValueError(f"'{path}' and '{other}' hold other numbers of one cell, {spec!r}")
+        store.sign_out()
+    with Store(path) as store:
+        return counts(store)
+
+
+def collect(path: str | os.PathLike[str]) -> int:
+    """Forget cells without numbers, and data that no cell needs; the bytes that the file is smaller by."""
+    before = Path(path).stat().st_size
+    with Store(path, write=True) as store:
+        store.script(_COLLECT)
+        with store.paused():
+            store.query("VACUUM")
+        store.sign_out()
+    return before - Path(path).stat().st_size
