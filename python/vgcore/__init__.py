@@ -22,6 +22,7 @@ from vgcore.measure.clip import Clipped, clip_adaptive, clip_grad_norm, clip_gra
 from vgcore.measure.jacobian import Jacobian, jacobian
 from vgcore.measure.probe import probe
 from vgcore.measure.result import Factor, Probe
+from vgcore.measure.saved import read_sweep
 from vgcore.measure.sweep import Sweep, sweep
 from vgcore.model.gain import calculate_gain
 from vgcore.model.kind import Activation, Init, Loss, Norm, Skip
@@ -67,6 +68,7 @@ __all__ = [
     "jacobian",
     "plot",
     "probe",
+    "read_sweep",
     "reference",
     "release_memory",
     "sweep",
