@@ -32,7 +32,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     ...     path.read_text(encoding="utf-8"), os.listdir(folder)
     ('1 2 3', ['numbers.txt'])
     """
-    with _named(path):
+    with naming(path):
         before = _status(path)
         if before is not None and _only_direct(before):
             yield Path(path)
@@ -55,6 +55,12 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             _synchronize(target.parent, os.O_RDONLY)
 
 
+def save_text(text: str, path: str | os.PathLike[str]) -> None:
+    """Write text, as UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def save_picture(figure: Any, path: str | os.PathLike[str], **options: Any) -> None:
     """Write a figure of matplotlib; the file's ending chooses the format, options are those of `Figure.savefig`."""
     form = Path(path).suffix[1:] or "png"
@@ -68,7 +74,7 @@ def check(path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: As `replacing` does.
     """
-    with _named(path):
+    with naming(path):
         before = _status(path)
         if before is None or not _only_direct(before):
             _allowed(Path(os.path.realpath(path)), before)
@@ -80,12 +86,12 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: As `replacing` does.
     """
-    with _named(path):
+    with naming(path):
         _allowed_in(Path(os.path.realpath(path)))
 
 
 @contextlib.contextmanager
-def _named(path: str | os.PathLike[str]) -> Iterator[None]:
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
     """Say of an error of the system which file it is about."""
     try:
         yield
