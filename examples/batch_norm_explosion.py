@@ -20,7 +20,6 @@ from matplotlib.ticker import NullLocator
 from numpy.typing import NDArray
 
 import vgcore as vg
-from vgcore.measure import files
 
 KINDS = {
     ("relu", "batch"): ("ReLU, batch norm", "#D55E00", "s"),
@@ -79,7 +78,7 @@ def main() -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.6), layout="constrained")
     draw_layers(left, base.replace(depth=50, width=256), 2 if given.small else 8)
     draw_batches(right, base, batches, 3 if given.small else 6)
-    files.save_picture(figure, given.out, dpi=90)
+    figure.savefig(given.out, dpi=90)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,6 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 import vgcore as vg
-from vgcore.measure import files
 
 SIGMA_B = 0.3
 COLORS = {1.1: "#0072B2", 1.6: "#009E73", 2.5: "#D55E00"}  # by sigma_w
@@ -90,7 +89,7 @@ def main() -> None:
         if each.depth_limit and w in {0.9, 1.3, 2.1, 2.9}:
             print(f"sigma_w {w}, depth limit: theory {layers:.1f}, measured {each.depth_limit.value:.0f}")
     draw_correlations(right, spec.replace(depth=30), width, seeds)
-    files.save_picture(figure, given.out, dpi=85)
+    figure.savefig(given.out, dpi=85)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ import numpy as np
 from matplotlib.axes import Axes
 
 import vgcore as vg
-from vgcore.measure import files
 
 COLORS = {0.1: "#0072B2", 0.3: "#D55E00", 0.6: "#009E73"}  # by sigma_b
 
@@ -66,7 +65,7 @@ def main() -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(10.4, 4.8), layout="constrained")
     vg.plot.phase_diagram("tanh", points=over, ax=left)
     draw_correlations(right, deep)
-    files.save_picture(figure, given.out, dpi=85)
+    figure.savefig(given.out, dpi=85)
 
     for cell in deep:
         w, b = sigmas(cell)

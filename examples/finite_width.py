@@ -20,7 +20,6 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 import vgcore as vg
-from vgcore.measure import files
 
 COLORS = {16: "#D55E00", 64: "#0072B2", 256: "#009E73"}  # by width
 SQRT2 = math.sqrt(2)
@@ -73,7 +72,7 @@ def main() -> None:
         ax.legend(frameon=False)
     left.set_title(f"ReLU, He's weights: {nets} nets a width", loc="left", fontsize="medium")
     right.set_title("their mean, and a typical one", loc="left", fontsize="medium")
-    files.save_picture(figure, given.out, dpi=90)
+    figure.savefig(given.out, dpi=90)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullLocator
 
 import vgcore as vg
-from vgcore.measure import files
 
 NETS = {  # with gains that keep the size of signals and gradients
     "linear, Gaussian": ("linear", vg.Init("mean_field", sigma_w=1.0)),
@@ -93,7 +92,7 @@ def main() -> None:
     draw_lyapunov(right, 32 if given.small else 64)
     for ax in (middle, right):
         ax.spines[["top", "right"]].set_visible(False)
-    files.save_picture(figure, given.out, dpi=85)
+    figure.savefig(given.out, dpi=85)
 
 
 if __name__ == "__main__":

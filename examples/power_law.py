@@ -18,7 +18,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 import vgcore as vg
-from vgcore.measure import files
 
 Floats = NDArray[np.float64]
 COLORS = {0.9: "#0072B2", 1.0: "#000000", 1.1: "#D55E00"}  # by sigma_w
@@ -74,7 +73,7 @@ def main() -> None:
         ax.set(xscale="log", yscale="log", ylim=(1e-4, 30), xlabel="layers l")
         ax.spines[["top", "right"]].set_visible(False)
         ax.legend(frameon=False)
-    files.save_picture(figure, given.out, dpi=90)
+    figure.savefig(given.out, dpi=90)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,6 @@ from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
 import vgcore as vg
-from vgcore.measure import files
 
 BLUE, ORANGE = "#0072B2", "#D55E00"
 INPUTS = 32
@@ -68,7 +67,7 @@ def main() -> None:
     right.minorticks_off()
     right.set_title("directions that are left", loc="left", fontsize="medium")
     right.legend(frameon=False)
-    files.save_picture(figure, given.out, dpi=90)
+    figure.savefig(given.out, dpi=90)
 
     print(f"size of z in layer 50: theory 1, measured {np.mean(cell.z_rms[:, -1]) / math.sqrt(2):.3f}")
     for layer in (2, 5, 10, 30):

@@ -26,7 +26,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 import vgcore as vg
-from vgcore.measure import files
 
 
 def plain(depth: int) -> list[float]:
@@ -109,7 +108,7 @@ def main() -> None:
         ax.legend(frameon=False, fontsize="small", loc="best" if ax is left else "lower left")
     left.set_title(f"width {width}, depth {depths[-1]}, {seeds} seeds", loc="left", fontsize="medium")
     right.set_title("in the first layer; colours as on the left", loc="left", fontsize="medium")
-    files.save_picture(figure, given.out, dpi=90)
+    figure.savefig(given.out, dpi=90)
 
 
 if __name__ == "__main__":
