@@ -18,6 +18,7 @@ from typing import Any
 from compare import commit
 
 import vgcore as vg
+from vgcore.measure import files
 from vgcore.shell import bench
 
 SMOKE = os.environ.get("VGCORE_BENCH") == "smoke"  # only start everything
@@ -109,7 +110,7 @@ def main() -> None:
             print(f"  {name}: {value:.3g}" if isinstance(value, float) else f"  {name}: {value}", flush=True)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(record, indent=1) + "\n")
+        files.save_text(json.dumps(record, indent=1) + "\n", args.json)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from vgcore.measure import files
+
 SMOKE = os.environ.get("VGCORE_BENCH") == "smoke"  # only start everything
 RUNS = 1 if SMOKE else 3
 TARGETS = {  # width, batch: floor and aim of the probe, floor and aim of the explicit gradients
@@ -130,7 +132,7 @@ def main() -> None:
     show(runs)
     if args.json:
         args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(source | {"limits": limits, "runs": runs}, indent=1) + "\n")
+        files.save_text(json.dumps(source | {"limits": limits, "runs": runs}, indent=1) + "\n", args.json)
 
 
 if __name__ == "__main__":

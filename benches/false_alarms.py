@@ -47,6 +47,7 @@ from numpy.typing import NDArray
 import vgcore as vg
 from vgcore.judge import foreign
 from vgcore.judge.foreign.seen import see
+from vgcore.measure import files
 from vgcore.model.plan import Plan
 
 Floats = NDArray[np.float64]
@@ -437,7 +438,7 @@ def truths(drawn: Sequence[Case], path: Path | None) -> list[Truth]:
         if str(net) not in known:
             known[str(net)] = dataclasses.astuple(truth(net))
     if path:
-        path.write_text(json.dumps(known, indent=0), encoding="utf-8")
+        files.save_text(json.dumps(known, indent=0), path)
     return [Truth(*known[str(net)]) for net in drawn]
 
 
@@ -540,7 +541,7 @@ def main() -> None:
             "others": beside,
             "errors": errors,
         }
-        arguments.out.write_text(json.dumps(record, indent=1), encoding="utf-8")
+        files.save_text(json.dumps(record, indent=1), arguments.out)
 
 
 if __name__ == "__main__":

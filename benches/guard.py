@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 import vgcore as vg
+from vgcore.measure import files
 
 COUNT = 10 if os.environ.get("VGCORE_BENCH") == "smoke" else 300
 # Kinds that need an argument.
@@ -219,7 +220,7 @@ def main() -> int:
     given = parser.parse_args()
     here = {"isa": vg.build_info()["isa"], "nets": everything()}
     if given.action == "record":
-        given.file.write_text(json.dumps(here, indent=0), encoding="utf-8")
+        files.save_text(json.dumps(here, indent=0), given.file)
         print(f"{sum(map(len, here['nets'].values()))} digests of {len(here['nets'])} nets and cells, {here['isa']}")
         return 0
     then = json.loads(given.file.read_text(encoding="utf-8"))

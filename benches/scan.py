@@ -19,6 +19,7 @@ import numpy as np
 from matplotlib.ticker import LogLocator, NullLocator
 
 import vgcore as vg
+from vgcore.measure import files
 from vgcore.plot.axes import COLORS, QUIET
 
 SMOKE = os.environ.get("VGCORE_BENCH") == "smoke"  # only start everything
@@ -117,7 +118,7 @@ def main() -> None:
     build = vg.build_info()
     title = f"Cost per flop, fastest call: ReLU, float32, depth {DEPTH}, {build['isa']}, threads: {build['threads']}"
     axes[0].set_title(title, loc="left", fontsize="medium")
-    figure.savefig(out, dpi=120)
+    files.save_picture(figure, out, dpi=120)
     print(f"wrote {out}")
 
 

@@ -9,6 +9,7 @@ from vgcore import plot
 from vgcore.judge import foreign
 from vgcore.judge.evidence import Evidence
 from vgcore.judge.rules import RULES
+from vgcore.measure import files
 
 HERE = Path(__file__).parent
 
@@ -147,7 +148,7 @@ def main() -> None:
         start, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         before, _, rest = text.partition(start)
         text = "".join((before, start, "\n\n", value, "\n\n", end, rest.partition(end)[2]))
-    page.write_text(text, encoding="utf-8")
+    files.save_text(text, page)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ from PIL import Image
 
 import vgcore as vg
 from vgcore import reference
+from vgcore.measure import files
 from vgcore.measure.result import Signal
 from vgcore.plot.axes import COLORS, QUIET, REFERENCE
 from vgcore.plot.measured import LABELS
@@ -266,7 +267,9 @@ def save(figure: Figure, path: Path) -> None:
     figure.canvas.draw()
     image = Image.fromarray(np.asarray(figure.canvas.buffer_rgba())).convert("RGB")  # type: ignore[attr-defined]
     # Fewer colours, or ones chosen by area, would change those of thin lines from picture to picture.
-    image.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(path, optimize=True)
+    with files.replacing(path) as temporary:
+        few = image.quantize(128, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+        few.save(temporary, format="png", optimize=True)
     plt.close(figure)
 
 
@@ -341,8 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     size = Size(given.depth, given.width, given.batch, given.seeds)
     folder = given.out / "gallery"
     folder.mkdir(parents=True, exist_ok=True)
-    for old in folder.glob("*.png"):
-        old.unlink()
+    before = {*folder.glob("*.png")}
 
     depths = f"{size.depths()[0]} to {size.depths()[-1]}"
     parts = [PAGE, ACTIVATIONS.format(depths=depths, width=size.width, seeds=size.seeds)]
@@ -352,7 +354,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for title, (text, kinds) in SECTIONS.items():
         parts.append(OTHERS.format(title=title, text=text))
         parts += [other(kind, title, size, folder) for kind in kinds()]
-    (given.out / "gallery.md").write_text("\n".join(parts), encoding="utf-8")
+    text = "\n".join(parts)
+    files.save_text(text, given.out / "gallery.md")
+    for path in before:
+        if f"({folder.name}/{path.name})" not in text:  # of a kind that is no more
+            path.unlink()
     total = sum(path.stat().st_size for path in folder.glob("*.png"))
     print(f"wrote {given.out / 'gallery.md'} and {len(list(folder.glob('*.png')))} pictures, {total / 1e6:.2f} MB")
 

@@ -23,6 +23,7 @@ from vgcore.measure.clip import Clipped, clip_adaptive, clip_grad_norm, clip_gra
 from vgcore.measure.jacobian import Jacobian, jacobian
 from vgcore.measure.probe import probe
 from vgcore.measure.result import Factor, Probe
+from vgcore.measure.saved import read_sweep
 from vgcore.measure.stored import open_sweep
 from vgcore.measure.sweep import sweep
 from vgcore.model.gain import calculate_gain
@@ -70,6 +71,7 @@ __all__ = [
     "open_sweep",
     "plot",
     "probe",
+    "read_sweep",
     "reference",
     "release_memory",
     "sweep",

@@ -12,6 +12,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +27,7 @@ from vgcore.judge.diagnose import diagnose
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.judge.finding import SEVERITIES
 from vgcore.judge.foreign import PRESETS
-from vgcore.measure import table
+from vgcore.measure import files, table
 from vgcore.measure.cells import Sweep
 from vgcore.measure.probe import probe
 from vgcore.measure.result import SIGNALS, Factor, Probe
@@ -40,7 +42,9 @@ app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_
 
 DIVERGED = FOUND = 1
 USAGE, INTERRUPTED = 2, 130
+REFUSALS = (ImportError, MemoryError, OSError, TypeError, ValueError)  # said in one line
 SHAPES = "16x32,64x32,256x32,256x256"  # of bench
+Outputs = dict[Path, Callable[[], None]]  # what writes each file, in order
 
 
 @with_net
@@ -62,15 +66,15 @@ def _measure(
         result, interrupted = interrupt.sweep, True  # type: ignore[attr-defined]
     seconds = time.perf_counter() - started
 
-    written = _write(result, out, pictures)
+    written = _write(_outputs(result, out, pictures))
     if as_json:
         _print_json([_cell(cell, row, columns=single) for cell, row in zip(result, result.table(), strict=True)])
     elif result.cells:
         tables.show(result, request.base, source=request.source, seconds=seconds, layers=single)
-    for path in written:
-        _say(f"wrote {path}")
     if interrupted:
         _say(f"interrupted: {len(result)} of {result.planned} cells were finished")
+    written.tell()
+    if interrupted:
         raise typer.Exit(INTERRUPTED)
     if any((cell.first_nonfinite >= 0).any() for cell in result):
         raise typer.Exit(DIVERGED)
@@ -156,7 +160,7 @@ def _theory(
     draw: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(measured, theory=predicted)}
     if predicted.scales is not None:
         draw["phase_diagram"] = lambda: plot.phase_diagram(spec.activation)  # type: ignore[arg-type]
-    written = _draw(draw, pictures) if pictures is not None else []
+    written = _write(_drawn(draw, pictures) if pictures is not None else {})
     if as_json:
         factors: dict[str, Any] = {signal: vars(measured.factor(signal)) for signal in SIGNALS}
         means = {name: getattr(measured, name).mean(axis=0).tolist() for name in COLUMNS}
@@ -167,8 +171,7 @@ def _theory(
         _print_lines(("text", words.filled(line, console.width)) for line in str(predicted).splitlines())
         console.print(tables.beside(predicted, measured))
         console.print(tables.THEORY)
-    for path in written:
-        _say(f"wrote {path}")
+    written.tell()
     if (measured.first_nonfinite >= 0).any():
         raise typer.Exit(DIVERGED)
 
@@ -244,40 +247,75 @@ def _check_outputs(out: Path | None, folder: Path | None) -> None:
         plot.available()
         if folder.exists() and not folder.is_dir():
             raise ValueError(f"--plot must be a folder, got the file '{folder}'")
+        files.check_folder(folder)
     if out is not None:
         table.writer(out)
-    for path in (out, folder):
-        if path is not None:
-            there = next(p for p in (path, *path.absolute().parents) if p.exists())
-            if (path is out and path.is_dir()) or not os.access(there, os.W_OK):
-                raise ValueError(f"cannot write '{path}'")
+        files.check(out)
 
 
-def _write(result: Sweep, out: Path | None, folder: Path | None) -> list[Path]:
-    """Write the file and the pictures asked for; whatever was finished is kept."""
-    written: list[Path] = []
+def _outputs(result: Sweep, out: Path | None, folder: Path | None) -> Outputs:
+    """The file and the pictures asked for, of whatever was finished."""
+    outputs: Outputs = {}
     if not result.cells:
-        return written
+        return outputs
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        result.save(out)
-        written.append(out)
+        outputs[out] = partial(result.save, out)
     if folder is not None:
         deepest = max(cell.spec.depth for cell in result)
         shown: Any = [cell for cell in result if cell.spec.depth == deepest]
         draw: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(shown[0] if len(shown) == 1 else shown)}
         if len({cell.spec.depth for cell in result}) > 1:
             draw |= {"depths": lambda: plot.depths(result), "heatmap": lambda: plot.heatmap(result)}
-        written += _draw(draw, folder)
-    return written
+        outputs |= _drawn(draw, folder)
+    return outputs
 
 
-def _draw(pictures: dict[str, Callable[[], Any]], folder: Path) -> list[Path]:
+def _drawn(pictures: dict[str, Callable[[], Any]], folder: Path) -> Outputs:
     """Pictures by name, as files in a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = [folder / f"{name}.png" for name in pictures]
-    for path, make in zip(written, pictures.values(), strict=True):
-        make().figure.savefig(path, dpi=120, bbox_inches="tight")
+
+    def draw(path: Path, make: Callable[[], Any]) -> None:
+        files.save_picture(make().figure, path, dpi=120, bbox_inches="tight")
+
+    paths = {folder / f"{name}.png": make for name, make in pictures.items()}
+    return {path: partial(draw, path, make) for path, make in paths.items()}
+
+
+@dataclass
+class _Written:
+    """What became of the files asked for, to be told after all that was to be printed."""
+
+    paths: list[Path] = field(default_factory=list)
+    errors: list[Exception] = field(default_factory=list)
+    interrupted: Path | None = None
+
+    def tell(self) -> None:
+        """Say which files were written and which not; leave where any was not."""
+        for path in self.paths:
+            _say(f"wrote {path}")
+        for error in self.errors:
+            _say(f"error: {error}")
+        if self.interrupted is not None:
+            _say(f"interrupted: '{self.interrupted}' was not written")
+            raise typer.Exit(INTERRUPTED)
+        if self.errors:
+            raise typer.Exit(USAGE)
+
+
+def _write(outputs: Outputs) -> _Written:
+    """Write one file after the other. One that fails stops no other, an interrupt does; all is told later."""
+    written = _Written()
+    for path, output in outputs.items():
+        try:
+            with files.naming(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+            output()
+        except REFUSALS as error:  # noqa: PERF203 (files are few)
+            written.errors.append(error)
+        except KeyboardInterrupt:
+            written.interrupted = path
+            break
+        else:
+            written.paths.append(path)
     return written
 
 
@@ -315,14 +353,31 @@ def _app(
     """Vanishing and exploding gradients in deep MLPs: measured in milliseconds."""
 
 
+def _print_no_more() -> None:
+    """Leave out what could not be printed: the interpreter would try again at its end."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def main() -> None:
     """The command `vgcore`."""
+    # A closed stream is None, which libraries do not expect.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (as long as the process)
     try:
-        app()
+        try:
+            app()
+        finally:
+            print(end="", flush=True)
     except BrokenPipeError:  # the reader has seen enough: `| head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (ImportError, MemoryError, OSError, TypeError, ValueError) as error:
-        _say(f"error: {error}")
+        _print_no_more()
+    except REFUSALS as error:
+        # An error of the system that names no file is about what is printed.
+        if isinstance(error, OSError) and error.filename is None and error.strerror is not None:
+            _print_no_more()
+            _say(f"error: cannot print: {error.strerror}")
+        else:
+            _say(f"error: {error}")
         sys.exit(USAGE)
     except KeyboardInterrupt:
         sys.exit(INTERRUPTED)

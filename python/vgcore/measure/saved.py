@@ -1,0 +1,248 @@
+"""A sweep from a file that `Sweep.save` wrote: `read_sweep`."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vgcore._core import COLUMNS
+from vgcore.measure import table
+from vgcore.measure.cells import Sweep
+from vgcore.measure.result import Probe
+from vgcore.model.kind import Loss
+from vgcore.model.mlp import FIELDS, KINDS, MLP
+
+Columns = dict[str, Any]
+
+_INTEGERS = ("cell", "cells", "seeds", "batch", "layer", "first_nonfinite")
+_NUMBERS = ("gain", *COLUMNS, *(name for name in table.OF_RUN if name not in _INTEGERS))
+_TEXTS = ("cell_id", *FIELDS, "dtype", "loss", "reduction", "data")
+_NAMES = (*_TEXTS, *_INTEGERS, "seed", *_NUMBERS)
+
+
+def read_sweep(path: str | os.PathLike[str], *, x: ArrayLike | None = None, y: ArrayLike | None = None) -> Sweep:
+    """Read back what `Sweep.save` wrote, every number to its last bit; it is drawn and judged as the sweep was.
+
+    Args:
+        path: A `.csv`, `.json` or `.parquet` file (extra `parquet`) with all its rows and columns.
+        x: The samples that it was measured on, where they were given. No file holds them: without them a sweep can be
+            drawn, but not judged.
+        y: The targets, likewise.
+
+    Returns:
+        The cells in the order of the file. `varied` are the fields that differ between them, the one that changes
+        least often first; what was planned beside them, no file knows. A list of one value is read as the value.
+
+    Raises:
+        ValueError: For a file that is no saved sweep, that lacks rows or columns, or has others; for nets with
+            weights of their own, which no file holds; for activations of your own that this process does not know;
+            for x and y that no cell was measured on.
+        OSError: Where the file cannot be read.
+
+    >>> import tempfile, vgcore as vg
+    >>> s = vg.sweep(vg.MLP(depth=1, width=8), depth=[4, 8], activation=["tanh", "relu"], seeds=2)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     s.save(f"{folder}/runs.csv")
+    ...     again = vg.read_sweep(f"{folder}/runs.csv")
+    >>> again
+    Sweep(4 of 4 cells, varied: depth, activation)
+    >>> bool((again[3].log10_delta_rms == s[3].log10_delta_rms).all())
+    True
+    """
+    source = Path(path)
+    reader = _READERS.get(source.suffix.lower())
+    if reader is None:
+        raise ValueError(f"a saved sweep ends in {', '.join(_READERS)}, got '{source.name}'")
+    try:
+        cells = _cells(_typed(reader(source)), x, y)
+    except (csv.Error, ValueError) as error:
+        raise ValueError(f"cannot read '{source}' as a saved sweep: {error}") from error
+    return Sweep(tuple(cells), _varied([cell.spec for cell in cells]), len(cells))
+
+
+# Files
+
+
+def _read_csv(path: Path) -> Columns:
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.reader(file)
+        names = next(reader, [])
+        parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+        for first in itertools.count(2, table.SLICE):
+            if not (rows := list(itertools.islice(reader, table.SLICE))):
+                break
+            if torn := next((i for i, row in enumerate(rows, first) if len(row) != len(names)), None):
+                raise ValueError(f"line {torn} has {len(rows[torn - first])} of {len(names)} columns")
+            for name, values in zip(names, zip(*rows, strict=True), strict=True):
+                parts[name].append(_of_text(name, values))
+    return {name: np.concatenate(found) if found else np.array([]) for name, found in parts.items()}
+
+
+def _of_text(name: str, values: Sequence[str]) -> NDArray[Any]:
+    """A column's values from what a csv file says; what is missing is empty there."""
+    if name in _NUMBERS:
+        return np.array([value or "nan" for value in values], dtype=np.float64)
+    if name in _INTEGERS or name == "seed":
+        return np.array(list(map(int, values)), dtype=np.uint64 if name == "seed" else np.int64)
+    return np.array([sys.intern(value) or None for value in values], dtype=object)
+
+
+def _read_json(path: Path) -> Columns:
+    columns = json.loads(path.read_text(encoding="utf-8"))
+    if not (isinstance(columns, dict) and all(isinstance(values, list) for values in columns.values())):
+        raise ValueError("it is no object of columns")
+    words = columns.pop("infinite", ())
+    for name in _NUMBERS:
+        columns[name] = np.array(columns.get(name, ()), dtype=np.float64)
+    for row, infinite in enumerate(words):
+        for word in infinite.split():
+            columns[word[1:]][row] = float(f"{word[0]}inf")
+    return columns
+
+
+def _read_parquet(path: Path) -> Columns:
+    with path.open("rb") as file:
+        found = table.optional("pyarrow.parquet", "parquet").read_table(file)
+    layout = (found.schema.metadata or {}).get(b"vgcore_layout", b"1").decode()
+    if layout != table.LAYOUT["vgcore_layout"]:
+        raise ValueError(f"its layout is {layout}, and this version of vgcore reads {table.LAYOUT['vgcore_layout']}")
+    return {
+        name: column.to_pylist() if name in _TEXTS else column.to_numpy()
+        for name, column in zip(found.column_names, found.columns, strict=True)
+    }
+
+
+_READERS: dict[str, Callable[[Path], Columns]] = {".csv": _read_csv, ".json": _read_json, ".parquet": _read_parquet}
+
+
+# Cells
+
+
+def _typed(columns: Columns) -> Columns:
+    """All columns, and no others, of equal length, as arrays of their types."""
+    if missing := [name for name in _NAMES if name not in columns]:
+        raise ValueError(f"it has no column {', '.join(missing)}")
+    if unknown := [name for name in columns if name not in _NAMES]:
+        raise ValueError(f"it has unknown columns: {', '.join(unknown)}")
+    if len({len(values) for values in columns.values()}) != 1:
+        raise ValueError("its columns differ in length")
+    typed: Columns = {}
+    for name, values in columns.items():
+        if name in _NUMBERS:
+            typed[name] = np.asarray(values, dtype=np.float64)
+        elif name in _TEXTS:
+            typed[name] = np.array(values, dtype=object)
+        else:
+            if np.asarray(values).dtype.kind not in "iu" and not all(type(value) is int for value in values):
+                raise ValueError(f"{name} is not all whole numbers")
+            typed[name] = np.asarray(values, dtype=np.uint64 if name == "seed" else np.int64)
+    return typed
+
+
+def _cells(columns: Columns, x: ArrayLike | None, y: ArrayLike | None) -> list[Probe]:
+    """The cells, each with all its rows."""
+    index = columns["cell"]
+    borders = [0, *(np.flatnonzero(np.diff(index)) + 1).tolist(), len(index)]
+    count = int(columns["cells"][0]) if len(index) else 0
+    if index[borders[:-1]].tolist() != list(range(count)) or (columns["cells"] != count).any() or not count:
+        raise ValueError(f"it is not whole: it has {len({*index.tolist()})} of {count or 'its'} cells")
+    given = table.data_id(x, y)
+    cells = [
+        _cell(_rows(columns, i, slice(*ends)), i, given, x, y) for i, ends in enumerate(itertools.pairwise(borders))
+    ]
+    if given not in {table.DRAWN, *columns["data"]}:
+        raise ValueError("x and y are not those that it was measured on")
+    return cells
+
+
+def _rows(columns: Columns, cell: int, rows: slice) -> Columns:
+    """The rows of a cell, as many as its net has layers, seed after seed."""
+    part = {name: values[rows] for name, values in columns.items()}
+    seeds, depth = int(part["seeds"][0]), int(part["depth"][0])
+    if len(part["layer"]) != seeds * depth or depth < 1:
+        raise ValueError(f"it is not whole: cell {cell} has {len(part['layer'])} of {seeds * depth} rows")
+    runs = part["seed"].reshape(seeds, depth)
+    once = (*_TEXTS, "gain", "seeds", "batch")
+    if (
+        (part["layer"] != np.tile(np.arange(depth), seeds)).any()
+        or (runs != runs[:, :1]).any()
+        or any(not _equal(part[name], part[name][0]) for name in once)
+        or any(not _equal(part[name].reshape(seeds, depth), part[name][::depth, None]) for name in table.OF_RUN)
+    ):
+        raise ValueError(f"the rows of cell {cell} do not belong together")
+    return part
+
+
+def _equal(values: NDArray[Any], others: Any) -> bool:
+    """Are these the same, nan as well?"""
+    return bool(((values == others) | ((values != values) & (others != others))).all())  # noqa: PLR0124 (nan)
+
+
+def _cell(part: Columns, index: int, given: str, x: ArrayLike | None, y: ArrayLike | None) -> Probe:
+    said = {name: part[name][0] for name in part}
+    if said["init"] == table.OWN:
+        raise ValueError(f"cell {index} has {table.OWN}, which no file holds")
+    try:
+        spec = MLP(**{name: _field(name, said[name]) for name in FIELDS})
+        loss = None if said["loss"] == "none" else str(Loss(said["loss"]))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"cell {index}: {error}") from error
+    shape = (int(said["seeds"]), spec.depth)
+    if (data := said["data"]) not in {table.DRAWN, given}:
+        takes = loss is not None and Loss(loss).takes_targets
+        x, y = table.Unkept("x", data), table.Unkept("y", data) if takes else None
+    elif data == table.DRAWN:
+        x = y = None
+    cell = Probe(
+        spec,
+        seeds=part["seed"][:: spec.depth].copy(),
+        dtype=said["dtype"],
+        batch=int(said["batch"]),
+        loss=loss,
+        **{name: part[name].reshape(shape).copy() for name in COLUMNS},
+        **{name: part[name][:: spec.depth].copy() for name in table.OF_RUN},
+        x=x,
+        y=y,
+    )
+    # What was made of the file must say of itself what the file says, its id first of all.
+    for name, value in table.key_columns(cell, data).items():
+        if str(value) != str(said[name]):
+            raise ValueError(f"cell {index}: {name} is {said[name]} there, but of this net it is {value}")
+    return cell
+
+
+def _field(name: str, value: Any) -> Any:
+    """A field of a spec from what a file says: text, where any cell or the kind of file has text."""
+    if not isinstance(value, str):
+        return value
+    if name in KINDS:
+        parts = re.split(r" (?![^(]*\))", value)  # not within a call
+        return None if value == "none" else value if len(parts) == 1 else parts
+    if name in {"depth", "block", "in_features", "out_features", "width"}:
+        numbers = [int(part) for part in value.split()]
+        return numbers[0] if len(numbers) == 1 else numbers
+    if name == "tied":
+        return {"True": True, "False": False}.get(value, value)
+    return float(value) if name == "branch_scale" and re.fullmatch(r"[-+.\deE]+", value) else value
+
+
+def _varied(specs: Sequence[MLP]) -> tuple[str, ...]:
+    """The fields that differ, slowest first: the fewer changes from cell to cell, the slower."""
+
+    def changes() -> Iterator[tuple[int, str]]:
+        for name in FIELDS:
+            values = [getattr(spec, name) for spec in specs]
+            if count := sum(one != two for one, two in itertools.pairwise(values)):
+                yield count, name
+
+    return tuple(name for _, name in sorted(changes(), key=lambda change: change[0]))
