@@ -11,10 +11,10 @@ import numpy as np
 
 from vgcore._core import COLUMNS
 from vgcore.measure.result import Probe
+from vgcore.measure.table import OF_RUN
 
 #: The columns of a cell, in their order, and the numbers of its runs.
-RUNS = ("first_nonfinite", "log10_total_grad_norm", "log10_output_rms", "loss_value")
-LAYOUT = (*COLUMNS, *RUNS)
+LAYOUT = (*COLUMNS, *OF_RUN)
 #: What else the core says of a cell.
 FACTS = ("dtype", "batch", "loss")
 

@@ -165,14 +165,18 @@ class Sweep:
         return f"Sweep({len(self.cells)} of {self.planned} cells{failed}, varied: {varied})"
 
 
+#: What may stop a sweep: the user, the machine, an executor.
+STOPS = (KeyboardInterrupt, MemoryError, OSError, BrokenExecutor)
+
+
 @contextmanager
-def leaving(so_far: Callable[[], Sweep]) -> Iterator[None]:
-    """What ends a sweep early has the finished cells as its attribute `sweep`."""
+def leaving(so_far: Callable[[], Sweep], *stops: type[BaseException]) -> Iterator[None]:
+    """What stops a sweep, `STOPS` or these, has the finished cells as its attribute `sweep`."""
     try:
         yield
-    except (KeyboardInterrupt, MemoryError, OSError, BrokenExecutor) as error:
+    except stops or STOPS as error:
         if not hasattr(error, "sweep"):
-            error.sweep = so_far()  # type: ignore[union-attr]
+            error.sweep = so_far()  # type: ignore[attr-defined]
         raise
 
 

@@ -8,6 +8,7 @@ none.
 from __future__ import annotations
 
 import errno
+import glob
 import hashlib
 import io
 import json
@@ -19,16 +20,17 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vgcore import _core
-from vgcore.measure import block
+from vgcore.measure import block, table
 from vgcore.measure.measurement import Measurement
 from vgcore.measure.result import Probe
+from vgcore.measure.table import Unkept
 from vgcore.model import custom
 from vgcore.model.kind import Activation, Loss
 from vgcore.model.mlp import MLP
@@ -45,20 +47,21 @@ TABLES = """
 CREATE TABLE layout (columns TEXT NOT NULL, stream INTEGER NOT NULL);
 CREATE TABLE grid (
     id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, varied TEXT NOT NULL, measurement TEXT NOT NULL,
-    x BLOB, y BLOB
+    x TEXT, y TEXT
 );
 CREATE TABLE cell (
     id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, grid INTEGER NOT NULL REFERENCES grid, place INTEGER NOT NULL,
     spec TEXT NOT NULL, status TEXT NOT NULL, message TEXT, seconds REAL, digest BLOB
 );
 CREATE TABLE block (cell INTEGER PRIMARY KEY REFERENCES cell, bytes BLOB NOT NULL);
-CREATE TABLE data (digest BLOB PRIMARY KEY, bytes BLOB NOT NULL);
+CREATE TABLE data (id TEXT PRIMARY KEY, bytes BLOB NOT NULL);
 CREATE TABLE function (text TEXT PRIMARY KEY, definition TEXT NOT NULL);
 CREATE TABLE writer (
     id INTEGER PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL, ended TEXT,
     vgcore TEXT NOT NULL, isa TEXT NOT NULL
 );
 """
+Paths: TypeAlias = str | os.PathLike[str]
 PLANNED, DONE, FAILED = "planned", "done", "failed"
 
 
@@ -91,23 +94,14 @@ def _facts(how: Measurement) -> dict[str, Any]:
     x = None if how.x is None else np.asarray(how.x)
     batch = how.batch if x is None or how.batch is None else min(how.batch, len(x))
     return {
-        "x": None if x is None else _digest(x).hex(),
-        "y": None if how.y is None else _digest(np.asarray(how.y)).hex(),
+        "x": None if x is None else table.data_id(x, None),
+        "y": None if how.y is None else table.data_id(None, how.y),
         "loss": None if how.loss is None else str(Loss(str(how.loss))),
         "batch": (_core.BATCH if x is None else len(x)) if batch is None else int(batch),
         "seeds": int(how.seeds),
         "seed": int(how.seed),
         "dtype": np.dtype(how.dtype).name,
     }
-
-
-def _digest(array: NDArray[Any]) -> bytes:
-    """16 bytes of the values of an array: equal for all dtypes and layouts in which they are equal."""
-    if array.dtype.kind in "biuf":
-        content = array.astype("<f8").tobytes()
-    else:
-        content = json.dumps([str(value) for value in array.ravel().tolist()]).encode()
-    return hashlib.blake2b(repr(array.shape).encode() + content, digest_size=16).digest()
 
 
 class Store:
@@ -124,10 +118,10 @@ class Store:
         ValueError: It is no store, is damaged, or is one of another version.
     """
 
-    def __init__(self, path: str | os.PathLike[str], *, write: bool = False) -> None:
+    def __init__(self, path: Paths, *, write: bool = False) -> None:
         self.path = Path(path)
         self._lock = threading.Lock()
-        self._data: dict[bytes, NDArray[Any]] = {}
+        self._data: dict[str, NDArray[Any] | Unkept] = {}
         new = self._is_new(write=write)
         with self.told():
             # Transactions are begun by name: what the library does by itself differs between versions of Python.
@@ -169,14 +163,13 @@ class Store:
             size = self.path.stat().st_size
         except FileNotFoundError:
             if not write:
-                raise FileNotFoundError(errno.ENOENT, "there is no such store", str(self.path)) from None
+                raise refusal(errno.ENOENT, f"there is no store '{self.path}'") from None
             if not self.path.absolute().parent.is_dir():
-                raise FileNotFoundError(
-                    errno.ENOENT, "there is no such folder", str(self.path.absolute().parent)
-                ) from None
+                folder = self.path.absolute().parent
+                raise refusal(errno.ENOENT, f"'{self.path}' cannot be made: there is no folder '{folder}'") from None
             return True
         if self.path.is_dir():
-            raise IsADirectoryError(errno.EISDIR, "a store is a file, and this is a folder", str(self.path))
+            raise refusal(errno.EISDIR, f"a store is a file, and '{self.path}' is a folder")
         if size == 0 and not write:
             raise ValueError(f"'{self.path}' is empty: it is no store")
         return size == 0
@@ -217,9 +210,8 @@ class Store:
                 query = "SELECT host, pid, started FROM writer WHERE ended IS NULL ORDER BY id DESC"
                 if found := self._db.execute(query).fetchone():
                     who = "host {}, process {}, since {}".format(*found)
-            raise BlockingIOError(
-                f"'{self.path}' is in use by {who}; wait for it, or write a store of your own and open both"
-            ) from None
+            said = f"'{self.path}' is in use by {who}; wait for it, or write a store of your own and open both"
+            raise refusal(errno.EAGAIN, said) from None
 
     def _check(self) -> None:
         """Refuse what is no store, what is torn, and what another version wrote."""
@@ -303,15 +295,15 @@ class Store:
         if block.digest(packed) != digest:
             raise ValueError(f"'{self.path}' is damaged: the numbers of cell {cell} are not those that were written")
         if data is None:
-            data = self._array(x), self._array(y)
+            data = self._array("x", x), self._array("y", y)
         return Probe(MLP.from_json(text), **block.unpack(packed), x=data[0], y=data[1])
 
-    def _array(self, digest: bytes | None) -> NDArray[Any] | None:
-        """Data that the store has kept, if it has."""
-        if digest is not None and digest not in self._data:
-            for (saved,) in self.query("SELECT bytes FROM data WHERE digest = ?", digest):
-                self._data[digest] = np.load(io.BytesIO(saved), allow_pickle=False)
-        return None if digest is None else self._data.get(digest)
+    def _array(self, name: str, data: str | None) -> Any:
+        """Data of an id, if the store has kept them; what tells that it has not, otherwise."""
+        if data is not None and data not in self._data:
+            found = self.query("SELECT bytes FROM data WHERE id = ?", data)
+            self._data[data] = np.load(io.BytesIO(found[0][0]), allow_pickle=False) if found else Unkept(name, data)
+        return None if data is None else self._data[data]
 
     def grids(self) -> list[tuple[bytes, tuple[str, ...]]]:
         """Digest and varied fields of every grid."""
@@ -327,7 +319,7 @@ class Store:
         """
         facts = json.dumps(grid.facts)
         digest = hashlib.blake2b(json.dumps([grid.varied, facts]).encode(), digest_size=16).digest()
-        x, y = (None if grid.facts[name] is None else bytes.fromhex(grid.facts[name]) for name in ("x", "y"))
+        x, y = grid.facts["x"], grid.facts["y"]
         rows: list[tuple[bytes, int, str]] = []
         functions: dict[str, Any] = {}
         for key, place, spec in zip(grid.keys, grid.places, grid.specs, strict=True):
@@ -391,12 +383,35 @@ class Store:
             self._db.execute("COMMIT")
 
 
+def stores(paths: Paths | Iterable[Paths]) -> list[Path]:
+    """The files that paths and patterns name, each once.
+
+    Raises:
+        FileNotFoundError: A pattern fits no file.
+    """
+    files: dict[Path, None] = {}
+    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
+        text = os.fspath(path)
+        several = sorted(glob.glob(text)) if glob.has_magic(text) and not Path(text).exists() else [text]  # noqa: PTH207
+        if not several:
+            raise refusal(errno.ENOENT, f"no file fits '{text}'")
+        files |= dict.fromkeys(map(Path, several))
+    return list(files)
+
+
+def refusal(code: int, message: str) -> OSError:
+    """An error of the system, of the class that belongs to its number, in our words."""
+    error = type(OSError(code, ""))(message)
+    error.errno = code
+    return error
+
+
 def _translated(path: Path, error: sqlite3.Error) -> Exception:
     """What SQLite's words mean for a file."""
     text = str(error)
     for words, code, said in _CAUSES:
         if words in text:
-            return OSError(code, said, str(path))
+            return refusal(code, f"'{path}': {said}")
     if "not a database" in text:
         return ValueError(f"'{path}' is not a store of vgcore: it is no SQLite database")
     return ValueError(f"'{path}' is damaged: {text}; try: vgcore store check")

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import glob
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeAlias
 
 from vgcore.measure.cells import Cells, Sweep, leaving
 from vgcore.measure.progress import progress_bar
 from vgcore.measure.result import Probe
-from vgcore.measure.store import DONE, FAILED, PLANNED, Grid, Store
+from vgcore.measure.store import DONE, FAILED, PLANNED, Grid, Paths, Store, stores
 from vgcore.measure.writer import Row, Writer
 from vgcore.model.mlp import MLP
 
-Paths: TypeAlias = str | os.PathLike[str]
 #: Measures cells, and hands each on with its index.
 Run: TypeAlias = Callable[[Sequence[MLP], Callable[[int, Probe], object]], None]
 
@@ -129,13 +125,15 @@ def open_sweep(paths: Paths | Iterable[Paths]) -> Sweep:
     >>> [cell.spec.depth for cell in vg.open_sweep("runs.vg")]
     [2, 4]
     """
-    stores = [Store(path) for path in _files(paths)]
+    opened = [Store(path) for path in stores(paths)]
+    if not opened:
+        raise ValueError("open_sweep takes a file, a pattern or a list of them, got none")
     grids: dict[bytes, int] = {}
     varied: dict[str, None] = {}
     found: dict[bytes, tuple[int, int, Store, int, bytes | None]] = {}
     failed: dict[bytes, tuple[Store, int]] = {}
     planned: set[bytes] = set()
-    for store in stores:
+    for store in opened:
         for grid, names in store.grids():
             grids.setdefault(grid, len(grids))
             varied |= dict.fromkeys(names)
@@ -157,17 +155,3 @@ def open_sweep(paths: Paths | Iterable[Paths]) -> Sweep:
         len(planned),
         {store.spec(cell): store.message(cell) for key, (store, cell) in failed.items() if key not in found},
     )
-
-
-def _files(paths: Paths | Iterable[Paths]) -> Sequence[Path]:
-    """The files that paths and patterns name, each once."""
-    files: dict[Path, None] = {}
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        text = os.fspath(path)
-        several = sorted(glob.glob(text)) if glob.has_magic(text) and not Path(text).exists() else [text]  # noqa: PTH207
-        if not several:
-            raise FileNotFoundError(f"no file fits '{text}'")
-        files |= dict.fromkeys(map(Path, several))
-    if not files:
-        raise ValueError("open_sweep takes a file, a pattern or a list of them, got none")
-    return list(files)

@@ -53,6 +53,7 @@ def tidy(cells: Sequence[Probe]) -> dict[str, NDArray[Any]]:
 
     Every row says how many cells and how many seeds there are, so that rows which are lost are missed.
     """
+    cells = list(cells)  # those of a store are read each time
     if not cells:
         return {}
     given = {(id(cell.x), id(cell.y)): cell for cell in cells}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
 from vgcore.measure import block
-from vgcore.measure.store import DONE, FAILED, PLANNED, Store
+from vgcore.measure.store import DONE, FAILED, PLANNED, Paths, Store
 
 _MERGE = """
 INSERT OR IGNORE INTO function SELECT * FROM other.function;
@@ -21,6 +20,9 @@ INSERT OR IGNORE INTO cell (key, grid, place, spec, status)
 INSERT OR IGNORE INTO block
     SELECT cell.id, bytes FROM other.block JOIN other.cell AS there ON other.block.cell = there.id
     JOIN cell ON cell.key = there.key;
+INSERT INTO writer (host, pid, started, ended, vgcore, isa)
+    SELECT host, pid, started, coalesce(ended, 'unknown'), vgcore, isa FROM other.writer AS there WHERE NOT EXISTS
+    (SELECT 1 FROM writer WHERE (host, pid, started) = (there.host, there.pid, there.started)) ORDER BY id;
 UPDATE cell SET (status, message, seconds, digest) =
     (SELECT status, message, seconds, digest FROM other.cell AS there WHERE there.key = cell.key)
     WHERE digest IS NULL AND key IN (SELECT key FROM other.cell)
@@ -29,7 +31,7 @@ _COLLECT = """
 DELETE FROM cell WHERE digest IS NULL;
 DELETE FROM block WHERE cell NOT IN (SELECT id FROM cell);
 DELETE FROM grid WHERE id NOT IN (SELECT grid FROM cell);
-DELETE FROM data WHERE digest NOT IN
+DELETE FROM data WHERE id NOT IN
     (SELECT x FROM grid WHERE x IS NOT NULL UNION SELECT y FROM grid WHERE y IS NOT NULL);
 DELETE FROM function WHERE NOT EXISTS (SELECT 1 FROM cell WHERE instr(spec, function.text))
 """
@@ -39,6 +41,11 @@ def counts(store: Store) -> dict[str, int]:
     """How many cells are of each status."""
     found = dict(store.query("SELECT status, count(*) FROM cell GROUP BY status"))
     return {status: found.get(status, 0) for status in (DONE, FAILED, PLANNED)}
+
+
+def writers(store: Store) -> list[tuple[str, int, str, str | None, str, str]]:
+    """Host, process, beginning and end, version and instruction set of those who wrote, the first one first."""
+    return store.query("SELECT host, pid, started, ended, vgcore, isa FROM writer ORDER BY id")
 
 
 def faults(store: Store) -> list[str]:
@@ -53,7 +60,7 @@ def faults(store: Store) -> list[str]:
     return said
 
 
-def merge(path: str | os.PathLike[str], others: Iterable[str | os.PathLike[str]]) -> dict[str, int]:
+def merge(path: Paths, others: Iterable[Paths]) -> dict[str, int]:
     """Add what other stores hold to one, which is made if it is not there; how many cells it then has of each status.
 
     Raises:
@@ -82,7 +89,7 @@ def merge(path: str | os.PathLike[str], others: Iterable[str | os.PathLike[str]]
         return counts(store)
 
 
-def collect(path: str | os.PathLike[str]) -> int:
+def collect(path: Paths) -> int:
     """Forget cells without numbers, and data that no cell needs; the bytes that the file is smaller by."""
     before = Path(path).stat().st_size
     with Store(path, write=True) as store:

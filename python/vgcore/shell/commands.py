@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,13 +32,16 @@ from vgcore.measure.cells import Sweep
 from vgcore.measure.probe import probe
 from vgcore.measure.result import SIGNALS, Factor, Probe
 from vgcore.measure.sweep import sweep
+from vgcore.model.mlp import MLP
 from vgcore.model.names import known
-from vgcore.shell import bench, rivals, tables
+from vgcore.shell import bench, rivals, stores, tables
 from vgcore.shell.options import Request, gather, split, with_net
 from vgcore.show import text as words
 from vgcore.theory import predict
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+app.add_typer(stores.app, name="store")
 
 DIVERGED = FOUND = 1
 USAGE, INTERRUPTED = 2, 130
@@ -47,41 +50,75 @@ SHAPES = "16x32,64x32,256x32,256x256"  # of bench
 Outputs = dict[Path, Callable[[], None]]  # what writes each file, in order
 
 
+Out = Annotated[Path | None, typer.Option(help="Write tidy rows to a .csv, .json or .parquet file.")]
+Pictures = Annotated[Path | None, typer.Option("--plot", help="Draw pictures (.png) into this folder.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+@app.command("probe", help="Measure one net, layer by layer.")
 @with_net
-def _measure(
+def _probe(request: Request, out: Out = None, pictures: Pictures = None, as_json: AsJson = False) -> None:
+    request.one("probe")
+    _measure(request, out, pictures, as_json=as_json, layers=True)
+
+
+@app.command("sweep", help="Measure every combination of the values given.")
+@with_net
+def _sweep(
     request: Request,
-    context: typer.Context,
-    out: Annotated[Path | None, typer.Option(help="Write tidy rows to a .csv, .json or .parquet file.")] = None,
-    pictures: Annotated[Path | None, typer.Option("--plot", help="Draw pictures (.png) into this folder.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    out: Out = None,
+    pictures: Pictures = None,
+    as_json: AsJson = False,
+    store: Annotated[
+        Path | None, typer.Option(help="Keep each cell in this file; the same command again goes on where it stopped.")
+    ] = None,
+    shard: Annotated[str | None, typer.Option(help="0/16 to 15/16: only this part of the cells.")] = None,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try again what has failed.")] = False,
 ) -> None:
-    """Measure how signals pass deep nets at initialisation."""
-    if single := context.info_name == "probe":
-        request.one("probe")
+    kept = {"store": store, "shard": shard, "retry_failed": retry_failed}
+    _measure(request, out, pictures, as_json=as_json, layers=False, **kept)
+
+
+def _measure(
+    request: Request, out: Path | None, pictures: Path | None, *, as_json: bool, layers: bool, **kept: Any
+) -> None:
+    """Measure cells, write and print what is asked for, and leave with the code that says how it went."""
     _check_outputs(out, pictures)
-    started, interrupted = time.perf_counter(), False
+    started, ended = time.perf_counter(), None
     try:
-        result = sweep(request.base, progress=True, **request.measurement, **request.grid)
-    except KeyboardInterrupt as interrupt:
-        result, interrupted = interrupt.sweep, True  # type: ignore[attr-defined]
+        result = sweep(request.base, progress=True, **kept, **request.measurement, **request.grid)
+    except (KeyboardInterrupt, MemoryError, OSError) as error:
+        if not hasattr(error, "sweep"):
+            raise
+        result, ended = error.sweep, error
     seconds = time.perf_counter() - started
 
     written = _write(_outputs(result, out, pictures))
     if as_json:
-        _print_json([_cell(cell, row, columns=single) for cell, row in zip(result, result.table(), strict=True)])
+        _print_json([_cell(cell, row, columns=layers) for cell, row in zip(result, result.table(), strict=True)])
     elif result.cells:
-        tables.show(result, request.base, source=request.source, seconds=seconds, layers=single)
-    if interrupted:
-        _say(f"interrupted: {len(result)} of {result.planned} cells were finished")
+        tables.show(result, request.base, source=request.source, seconds=seconds, layers=layers)
+    for message, specs in _by_message(result.failed).items():
+        _say(f"{len(specs)} of {result.planned} cells failed, such as {specs[0]!r}: {message}")
+    if ended is not None:
+        safe = f", and are safe in '{kept['store']}'" if kept.get("store") else ""
+        word = "interrupted" if isinstance(ended, KeyboardInterrupt) else "stopped"
+        _say(f"{word}: {len(result)} of {result.planned} cells were finished{safe}")
     written.tell()
-    if interrupted:
+    if isinstance(ended, KeyboardInterrupt):
         raise typer.Exit(INTERRUPTED)
-    if any((cell.first_nonfinite >= 0).any() for cell in result):
+    if ended is not None:
+        raise ended
+    if result.failed or any((cell.first_nonfinite >= 0).any() for cell in result):
         raise typer.Exit(DIVERGED)
 
 
-app.command("probe", help="Measure one net, layer by layer.")(_measure)
-app.command("sweep", help="Measure every combination of the values given.")(_measure)
+def _by_message(failed: Mapping[MLP, str]) -> dict[str, list[MLP]]:
+    """The specs of cells that failed, by what went wrong."""
+    found: dict[str, list[MLP]] = {}
+    for spec, message in failed.items():
+        found.setdefault(message, []).append(spec)
+    return found
 
 
 FailOn = Annotated[
