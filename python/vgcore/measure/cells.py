@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Protocol, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 import numpy as np
 
 from vgcore.measure import table
 from vgcore.measure.result import SIGNALS, Probe
 from vgcore.model.mlp import KINDS, MLP, check_names
+
+Stops: TypeAlias = tuple[type[BaseException], ...]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -166,15 +168,15 @@ class Sweep:
 
 
 #: What may stop a sweep: the user, the machine, an executor.
-STOPS = (KeyboardInterrupt, MemoryError, OSError, BrokenExecutor)
+STOPS: Stops = (KeyboardInterrupt, MemoryError, OSError, BrokenExecutor)
 
 
 @contextmanager
-def leaving(so_far: Callable[[], Sweep], *stops: type[BaseException]) -> Iterator[None]:
-    """What stops a sweep, `STOPS` or these, has the finished cells as its attribute `sweep`."""
+def leaving(so_far: Callable[[], Sweep], stops: Stops = STOPS) -> Iterator[None]:
+    """What stops a sweep has the finished cells as its attribute `sweep`."""
     try:
         yield
-    except stops or STOPS as error:
+    except stops as error:
         if not hasattr(error, "sweep"):
             error.sweep = so_far()  # type: ignore[attr-defined]
         raise

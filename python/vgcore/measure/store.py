@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 #: "vgco", by which `file` and other programs know the format, and its version.
 APPLICATION, VERSION = int.from_bytes(b"vgco", "big"), 1
+#: Bytes of a page: a cell takes a few, and each is written by a call.
+PAGE = 16384
 #: Data up to so many bytes are kept with the cells, which are judged by them.
 KEPT = 64 << 20
 
@@ -51,11 +53,18 @@ CREATE TABLE grid (
 );
 CREATE TABLE cell (
     id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, grid INTEGER NOT NULL REFERENCES grid, place INTEGER NOT NULL,
-    spec TEXT NOT NULL, status TEXT NOT NULL, message TEXT, seconds REAL, digest BLOB
+    spec TEXT NOT NULL
 );
-CREATE TABLE block (cell INTEGER PRIMARY KEY REFERENCES cell, bytes BLOB NOT NULL);
+CREATE TABLE result (
+    cell INTEGER PRIMARY KEY REFERENCES cell, seconds REAL NOT NULL, message TEXT, digest BLOB, block INTEGER
+);
+CREATE TABLE block (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
 CREATE TABLE data (id TEXT PRIMARY KEY, bytes BLOB NOT NULL);
 CREATE TABLE function (text TEXT PRIMARY KEY, definition TEXT NOT NULL);
+CREATE VIEW state AS
+    SELECT cell.id, key, grid, place, result.digest, block, message, CASE
+        WHEN result.digest IS NOT NULL THEN 'done' WHEN message IS NOT NULL THEN 'failed' ELSE 'planned' END AS status
+    FROM cell LEFT JOIN result ON cell.id = result.cell;
 CREATE TABLE writer (
     id INTEGER PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL, ended TEXT,
     vgcore TEXT NOT NULL, isa TEXT NOT NULL
@@ -135,6 +144,7 @@ class Store:
         try:
             with self.told():
                 self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute(f"PRAGMA page_size={PAGE}")  # of a new file
                 if not new:
                     self._check()
                 if write:
@@ -266,12 +276,13 @@ class Store:
     def rows(self) -> list[tuple[bytes, bytes, int, int, str, bytes | None]]:
         """Key, digest of its grid, place there, number, status and digest of every cell; no digest if not measured."""
         return self.query(
-            "SELECT key, grid.digest, place, cell.id, status, cell.digest FROM cell JOIN grid ON grid = grid.id"
+            "SELECT key, grid.digest, place, state.id, status, state.digest FROM state JOIN grid ON grid = grid.id"
         )
 
     def numbers(self, keys: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
         """Number and status of the cells that have these keys."""
-        found = {key: self.query("SELECT id, status FROM cell WHERE key = ?", key) for key in keys}
+        text = "SELECT id, status FROM state WHERE key = ?"
+        found = {key: self.query(text, key) for key in keys}
         return {key: rows[0] for key, rows in found.items() if rows}
 
     def spec(self, cell: int) -> MLP:
@@ -280,13 +291,13 @@ class Store:
 
     def message(self, cell: int) -> str:
         """What went wrong with a cell that failed."""
-        return str(self.query("SELECT message FROM cell WHERE id = ?", cell)[0][0])
+        return str(self.query("SELECT message FROM result WHERE cell = ?", cell)[0][0])
 
-    def read(self, cell: int, data: tuple[Any, Any] | None = None) -> Probe:
-        """A measured cell, with the data of its measurement: these, or those that the store has kept."""
+    def read(self, cell: int, known: tuple[MLP, Any, Any] | None = None) -> Probe:
+        """A measured cell, with this spec, x and y, or with those that the store has kept."""
         found = self.query(
-            "SELECT spec, cell.digest, bytes, x, y FROM cell JOIN block ON cell.id = block.cell "
-            "JOIN grid ON cell.grid = grid.id WHERE cell.id = ?",
+            "SELECT spec, result.digest, bytes, x, y FROM cell JOIN grid ON cell.grid = grid.id "
+            "JOIN result ON cell.id = result.cell JOIN block ON block.id = result.block WHERE cell.id = ?",
             cell,
         )
         if not found:
@@ -294,9 +305,8 @@ class Store:
         text, digest, packed, x, y = found[0]
         if block.digest(packed) != digest:
             raise ValueError(f"'{self.path}' is damaged: the numbers of cell {cell} are not those that were written")
-        if data is None:
-            data = self._array("x", x), self._array("y", y)
-        return Probe(MLP.from_json(text), **block.unpack(packed), x=data[0], y=data[1])
+        spec, x, y = known or (MLP.from_json(text), self._array("x", x), self._array("y", y))
+        return Probe(spec, **block.unpack(packed), x=x, y=y)
 
     def _array(self, name: str, data: str | None) -> Any:
         """Data of an id, if the store has kept them; what tells that it has not, otherwise."""
@@ -323,7 +333,7 @@ class Store:
         rows: list[tuple[bytes, int, str]] = []
         functions: dict[str, Any] = {}
         for key, place, spec in zip(grid.keys, grid.places, grid.specs, strict=True):
-            fields = json.loads(spec.to_json())
+            fields = spec.to_dict()
             functions |= fields.pop("tables", {})  # once a store, not once a cell
             rows.append((key, place, json.dumps(fields, separators=(",", ":"))))
         with self._lock, self.told():
@@ -340,19 +350,23 @@ class Store:
                 [(text, json.dumps(definition)) for text, definition in functions.items()],
             )
             self._db.executemany(
-                "INSERT OR IGNORE INTO cell (key, grid, place, spec, status) VALUES (?, ?, ?, ?, ?)",
-                [(key, number, place, text, PLANNED) for key, place, text in rows],
+                "INSERT OR IGNORE INTO cell (key, grid, place, spec) VALUES (?, ?, ?, ?)",
+                [(key, number, place, text) for key, place, text in rows],
             )
 
     def put(self, rows: Sequence[tuple[int, Probe | str, float]]) -> None:
         """Write cells by their numbers, each with what came of it, a probe or words, and its seconds; and commit."""
-        packed = [(cell, block.pack(found), seconds) for cell, found, seconds in rows if isinstance(found, Probe)]
-        failed = [(FAILED, found, seconds, cell) for cell, found, seconds in rows if isinstance(found, str)]
-        done = [(DONE, None, seconds, block.digest(numbers), cell) for cell, numbers, seconds in packed]
         with self._lock, self.told():
-            self._db.executemany("INSERT OR REPLACE INTO block VALUES (?, ?)", [row[:2] for row in packed])
-            self._db.executemany("UPDATE cell SET status = ?, message = ?, seconds = ?, digest = ? WHERE id = ?", done)
-            self._db.executemany("UPDATE cell SET status = ?, message = ?, seconds = ? WHERE id = ?", failed)
+            results: list[tuple[int, float, str | None, bytes | None, int | None]] = []
+            for cell, found, seconds in rows:
+                if isinstance(found, str):
+                    results.append((cell, seconds, found, None, None))
+                    continue
+                packed = block.pack(found)
+                # Blocks go to the end of the file, where no page is there that the journal would have to keep.
+                number = self._db.execute("INSERT INTO block (bytes) VALUES (?)", (packed,)).lastrowid
+                results.append((cell, seconds, None, block.digest(packed), number))
+            self._db.executemany("INSERT OR REPLACE INTO result VALUES (?, ?, ?, ?, ?)", results)
             self.commit()
 
     def commit(self) -> None:

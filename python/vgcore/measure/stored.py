@@ -11,7 +11,7 @@ from vgcore.measure.cells import Cells, Sweep, leaving
 from vgcore.measure.progress import progress_bar
 from vgcore.measure.result import Probe
 from vgcore.measure.store import DONE, FAILED, PLANNED, Grid, Paths, Store, stores
-from vgcore.measure.writer import Row, Writer
+from vgcore.measure.writer import Writer
 from vgcore.model.mlp import MLP
 
 #: Measures cells, and hands each on with its index.
@@ -20,20 +20,26 @@ Run: TypeAlias = Callable[[Sequence[MLP], Callable[[int, Probe], object]], None]
 
 @dataclass(frozen=True)
 class Entry:
-    """A cell of a store, with the data that it was measured on where the caller has them."""
+    """A cell of a store.
+
+    Attributes:
+        store: Where it lies.
+        cell: Its number there.
+        known: Its spec and its data, where the caller has them: a net may be written in several ways.
+    """
 
     store: Store
     cell: int
-    data: tuple[Any, Any] | None = None
+    known: tuple[MLP, Any, Any] | None = None
 
     @property
     def spec(self) -> MLP:
         """What was measured."""
-        return self.store.spec(self.cell)
+        return self.known[0] if self.known else self.store.spec(self.cell)
 
     def read(self) -> Probe:
         """The cell."""
-        return self.store.read(self.cell, self.data)
+        return self.store.read(self.cell, self.known)
 
 
 def keep(run: Run, grid: Grid, path: Paths, *, retry_failed: bool, show: bool) -> Sweep:
@@ -46,13 +52,13 @@ def keep(run: Run, grid: Grid, path: Paths, *, retry_failed: bool, show: bool) -
         retry_failed: Whether those that have failed are measured again.
         show: Whether a bar is wanted.
     """
-    lost: list[Row] = []
+    lost: dict[bytes, Probe] = {}
     with Store(path, write=True) as store, leaving(lambda: _of_grid(path, grid, lost)):
         store.plan(grid)
         known = store.numbers(grid.keys)
         again = (PLANNED, FAILED) if retry_failed else (PLANNED,)
-        specs = zip((known[key] for key in grid.keys), grid.specs, strict=True)
-        todo = {cell: spec for (cell, status), spec in specs if status in again}
+        specs = dict(zip(grid.keys, grid.specs, strict=True))
+        todo = {cell: specs[key] for key, (cell, status) in known.items() if status in again}
         place = {cell: index for index, cell in enumerate(todo)}
         with progress_bar([spec.depth for spec in todo.values()], show=show) as advance:
             writer = Writer(store, lambda cell: advance(place[cell]))
@@ -60,11 +66,12 @@ def keep(run: Run, grid: Grid, path: Paths, *, retry_failed: bool, show: bool) -
                 _measure(run, todo, writer.put)
             finally:
                 writer.close()
-                lost += writer.lost
+                keys = {cell: key for key, (cell, _) in known.items()}
+                lost.update((keys[cell], found) for cell, found, _ in writer.lost if isinstance(found, Probe))
             if writer.error is not None:
                 raise writer.error
         store.sign_out()
-    return _of_grid(path, grid)
+    return _of_grid(path, grid, {})
 
 
 def _measure(run: Run, todo: Mapping[int, MLP], put: Callable[[int, Probe | str], None]) -> None:
@@ -89,19 +96,20 @@ def _measure(run: Run, todo: Mapping[int, MLP], put: Callable[[int, Probe | str]
             _measure(run, dict(half), put)
 
 
-def _of_grid(path: Paths, grid: Grid, lost: Iterable[Row] = ()) -> Sweep:
+def _of_grid(path: Paths, grid: Grid, lost: Mapping[bytes, Probe]) -> Sweep:
     """The finished cells of a grid: those of the store, and those that it could not take."""
-    kept = {cell: found for cell, found, _ in lost if isinstance(found, Probe)}
-    data = grid.how.x, grid.how.y
     store = Store(path)
     known = store.numbers(grid.keys)
     entries: list[Probe | Entry] = []
     failed = {}
-    for cell, status in (known[key] for key in grid.keys if key in known):
-        if cell in kept or status == DONE:
-            entries.append(kept.get(cell) or Entry(store, cell, data))
+    for key, spec in zip(grid.keys, grid.specs, strict=True):
+        cell, status = known.get(key, (0, PLANNED))
+        if key in lost:
+            entries.append(lost[key])
+        elif status == DONE:
+            entries.append(Entry(store, cell, (spec, grid.how.x, grid.how.y)))
         elif status == FAILED:
-            failed[store.spec(cell)] = store.message(cell)
+            failed[spec] = store.message(cell)
     return Sweep(Cells(entries), grid.varied, len(grid.keys), failed)
 
 

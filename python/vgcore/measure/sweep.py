@@ -94,7 +94,7 @@ def sweep(
         executors.pool_of(executor)
         run = partial(executors.run, executor, how=how)
     varied = tuple(grid)
-    with leaving(lambda: Sweep((), varied, count), KeyboardInterrupt):
+    with leaving(lambda: Sweep((), varied, count), (KeyboardInterrupt,)):
         specs = [_cell(spec, dict(zip(grid, values, strict=True))) for values in itertools.product(*axes)]
         if store is None and shard is None:
             return _measured(run, specs, varied, show=progress)

@@ -14,22 +14,26 @@ INSERT OR IGNORE INTO function SELECT * FROM other.function;
 INSERT OR IGNORE INTO data SELECT * FROM other.data;
 INSERT OR IGNORE INTO grid (digest, varied, measurement, x, y)
     SELECT digest, varied, measurement, x, y FROM other.grid ORDER BY id;
-INSERT OR IGNORE INTO cell (key, grid, place, spec, status)
-    SELECT key, grid.id, place, spec, 'planned' FROM other.cell AS there
+INSERT OR IGNORE INTO cell (key, grid, place, spec)
+    SELECT key, grid.id, place, spec FROM other.cell AS there
     JOIN other.grid AS theirs ON there.grid = theirs.id JOIN grid ON grid.digest = theirs.digest ORDER BY there.id;
-INSERT OR IGNORE INTO block
-    SELECT cell.id, bytes FROM other.block JOIN other.cell AS there ON other.block.cell = there.id
-    JOIN cell ON cell.key = there.key;
+CREATE TEMP TABLE taken AS
+    SELECT cell.id AS cell, theirs.seconds, theirs.message, theirs.digest, theirs.block,
+        (SELECT coalesce(max(id), 0) FROM main.block) AS before
+    FROM other.result AS theirs JOIN other.cell AS there ON theirs.cell = there.id
+    JOIN main.cell ON cell.key = there.key
+    LEFT JOIN main.result AS ours ON ours.cell = cell.id WHERE ours.digest IS NULL;
+INSERT INTO main.block SELECT before + id, bytes FROM taken JOIN other.block ON id = taken.block ORDER BY id;
+INSERT OR REPLACE INTO main.result SELECT cell, seconds, message, digest, before + block FROM taken;
+DROP TABLE taken;
 INSERT INTO writer (host, pid, started, ended, vgcore, isa)
     SELECT host, pid, started, coalesce(ended, 'unknown'), vgcore, isa FROM other.writer AS there WHERE NOT EXISTS
-    (SELECT 1 FROM writer WHERE (host, pid, started) = (there.host, there.pid, there.started)) ORDER BY id;
-UPDATE cell SET (status, message, seconds, digest) =
-    (SELECT status, message, seconds, digest FROM other.cell AS there WHERE there.key = cell.key)
-    WHERE digest IS NULL AND key IN (SELECT key FROM other.cell)
+    (SELECT 1 FROM writer WHERE (host, pid, started) = (there.host, there.pid, there.started)) ORDER BY id
 """
 _COLLECT = """
-DELETE FROM cell WHERE digest IS NULL;
-DELETE FROM block WHERE cell NOT IN (SELECT id FROM cell);
+DELETE FROM result WHERE digest IS NULL;
+DELETE FROM cell WHERE id NOT IN (SELECT cell FROM result);
+DELETE FROM block WHERE id NOT IN (SELECT block FROM result);
 DELETE FROM grid WHERE id NOT IN (SELECT grid FROM cell);
 DELETE FROM data WHERE id NOT IN
     (SELECT x FROM grid WHERE x IS NOT NULL UNION SELECT y FROM grid WHERE y IS NOT NULL);
@@ -39,7 +43,7 @@ DELETE FROM function WHERE NOT EXISTS (SELECT 1 FROM cell WHERE instr(spec, func
 
 def counts(store: Store) -> dict[str, int]:
     """How many cells are of each status."""
-    found = dict(store.query("SELECT status, count(*) FROM cell GROUP BY status"))
+    found = dict(store.query("SELECT status, count(*) FROM state GROUP BY status"))
     return {status: found.get(status, 0) for status in (DONE, FAILED, PLANNED)}
 
 
@@ -51,8 +55,8 @@ def writers(store: Store) -> list[tuple[str, int, str, str | None, str, str]]:
 def faults(store: Store) -> list[str]:
     """What is wrong with a file, in sentences: every page and every number is looked at."""
     said = [f"SQLite: {text}" for (text,) in store.query("PRAGMA integrity_check") if text != "ok"]
-    for cell, digest in store.query("SELECT id, digest FROM cell WHERE status = ? ORDER BY id", DONE):
-        found = store.query("SELECT bytes FROM block WHERE cell = ?", cell)
+    for cell, digest, number in store.query("SELECT cell, digest, block FROM result WHERE digest IS NOT NULL"):
+        found = store.query("SELECT bytes FROM block WHERE id = ?", number)
         if not found:
             said.append(f"cell {cell} has no numbers")
         elif block.digest(found[0][0]) != digest:
@@ -74,8 +78,8 @@ def merge(path: Paths, others: Iterable[Paths]) -> dict[str, int]:
             with store.paused():
                 store.query("ATTACH ? AS other", f"file:{quote(str(Path(other).absolute()))}?mode=ro")
             different = store.query(
-                "SELECT here.id FROM cell AS here JOIN other.cell AS there USING (key) "
-                "WHERE here.digest != there.digest LIMIT 1"
+                "SELECT cell.id FROM cell JOIN other.cell AS there USING (key) JOIN result ON result.cell = cell.id "
+                "JOIN other.result AS theirs ON theirs.cell = there.id WHERE result.digest != theirs.digest LIMIT 1"
             )
             if not different:
                 store.script(_MERGE)
