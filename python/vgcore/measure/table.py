@@ -45,7 +45,7 @@ OF_RUN = ("first_nonfinite", "log10_total_grad_norm", "log10_output_rms", "loss_
 #: What these columns are; Parquet files say it, others by the names of their columns.
 LAYOUT = {"vgcore_layout": "1"}
 #: Rows that are written at once: an interrupt waits for no more.
-SLICE = 4096
+SLICE = 1024
 
 
 def tidy(cells: Sequence[Probe]) -> dict[str, NDArray[Any]]:
