@@ -602,6 +602,29 @@ def test_an_interrupt_while_a_file_is_written_loses_nothing_that_was_finished(tm
     assert not (tmp_path / "p").exists()
 
 
+def test_an_interrupt_while_a_picture_is_drawn_keeps_the_file_and_the_old_picture(tmp_path: Path) -> None:
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "depths.png").write_text("old")
+    code = (
+        "import sys; from vgcore import plot; from vgcore.shell.commands import main\n"
+        "def stop(*_, **__): raise KeyboardInterrupt\n"
+        "plot.depths = stop; main()"
+    )
+    arguments = ["sweep", "--depth", "2,4", *SMALL, "--out", "a.csv", "--plot", "p"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == commands.INTERRUPTED
+    assert "2 cells x 2 seeds" in done.stdout
+    assert done.stderr.splitlines() == [
+        *("wrote a.csv", "wrote p/layers.png"),
+        "interrupted: 'p/depths.png' was not written",
+    ]
+    assert len(vg.read_sweep(tmp_path / "a.csv")) == 2
+    assert (tmp_path / "p" / "depths.png").read_text() == "old"
+    assert sorted(path.name for path in (tmp_path / "p").iterdir()) == ["depths.png", "layers.png"]
+
+
 def test_what_cannot_be_printed_is_one_error(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         for printed in ([], ["--json"]):

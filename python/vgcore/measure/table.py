@@ -121,8 +121,10 @@ def data_id(x: ArrayLike | None, y: ArrayLike | None) -> str:
             array = np.asarray(given)
             found.update(f"{array.shape}".encode())
             # Names of classes are text, or objects; numbers count by value, not by dtype.
-            numbers = array.dtype.kind in "biuf"
-            found.update(array.astype("<f8").tobytes() if numbers else "\0".join(map(str, array.ravel())).encode())
+            if array.dtype.kind in "biuf":
+                found.update(np.ascontiguousarray(array, "<f8").data)
+            else:
+                found.update("\0".join(map(str, array.ravel())).encode())
         found.update(b";")
     return found.hexdigest()[:16]
 
