@@ -83,8 +83,8 @@ def key_columns(cell: Probe, data: str) -> dict[str, Any]:
             keys[name] = "none"
         if name == "init":
             # Several inits have no gain in common.
-            gain = Init(value).params.get("gain", math.nan) if isinstance(value, str) else math.nan
-            keys["gain"] = gain
+            inits = [value] if isinstance(value, str) else value
+            keys["gain"] = Init(inits[0]).params.get("gain", math.nan) if len(inits) == 1 else math.nan
     if cell.network is not None:
         keys |= {"init": OWN, "gain": math.nan}
     start = {"loss": cell.loss or "none", "reduction": cell.reduction or "none", "data": data}
