@@ -28,7 +28,7 @@ PYTHON = {dotted(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 RUST = sorted((ROOT / "src").rglob("*.rs"))
 
 # The order of the house: a module imports from its own place and from those on its left.
-PYTHON_ORDER = ["_core", "model", "data", "measure", "show", "judge", "cure", "theory", "plot", "shell"]
+PYTHON_ORDER = ["_core", "model", "data", "measure", "show", "judge", "export", "cure", "theory", "plot", "shell"]
 RUST_ORDER = [
     *({"synonyms"}, {"error"}, {"simd"}, {"kernel", "rng", "signature", "kind", "memory"}),
     {"linalg", "activation", "expectation", "distribution", "gain"},

@@ -1,6 +1,6 @@
 """Vanishing and exploding gradients in deep MLPs: shown, measured, explained, on a laptop CPU, in milliseconds."""
 
-from vgcore import data, plot, reference, testing, theory
+from vgcore import data, export, plot, reference, testing, theory
 from vgcore._core import (
     ACTIVATIONS,
     INITS,
@@ -65,6 +65,7 @@ __all__ = [
     "clip_grad_value",
     "data",
     "diagnose",
+    "export",
     "get_total_norm",
     "gradcheck",
     "jacobian",

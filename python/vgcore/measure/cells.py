@@ -152,12 +152,20 @@ class Sweep:
         """The tidy columns as a polars frame (extra `polars`)."""
         return table.to_polars(self.cells)
 
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The tidy columns as an Arrow stream, for what reads the PyCapsule interface (extra `parquet`)."""
+        return table.to_arrow(self.cells).__arrow_c_stream__(requested_schema)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tidy columns; the file's ending chooses the format.
 
         Args:
-            path: `.csv`, `.json` (an object of columns; values that are not finite are null) or `.parquet` (extra
-                `parquet`).
+            path: `.csv`, `.json` (an object of columns; values that are not finite are null, and a column `infinite`
+                tells which of them are infinities) or `.parquet` (extra `parquet`). The file is written beside and
+                renamed: what stops it leaves an old one whole. `read_sweep` reads it back.
+
+        Raises:
+            OSError: Where it cannot be written, with the path and the system's reason.
         """
         table.save(self.cells, path)
 

@@ -230,6 +230,10 @@ class Probe:
         """The tidy columns as a polars frame (extra `polars`)."""
         return table.to_polars([self])
 
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """The tidy columns as an Arrow stream, for what reads the PyCapsule interface (extra `parquet`)."""
+        return table.to_arrow([self]).__arrow_c_stream__(requested_schema)
+
     def __repr__(self) -> str:
         factors = ", ".join(f"{signal}={self.factor(signal)}" for signal in ("forward", "backward", "weight"))
         spec = repr(self.spec)

@@ -74,6 +74,11 @@ def read_sweep(path: str | os.PathLike[str], *, x: ArrayLike | None = None, y: A
 
 
 def _read_csv(path: Path) -> Columns:
+    with path.open("rb") as file:
+        # A number that lost its last digits is a number still.
+        file.seek(max(path.stat().st_size - 1, 0))
+        if file.read() != b"\n":
+            raise ValueError("it is not whole: its last line has no end")
     with path.open(newline="", encoding="utf-8") as file:
         reader = csv.reader(file)
         names = next(reader, [])
@@ -94,6 +99,8 @@ def _of_text(name: str, values: Sequence[str]) -> NDArray[Any]:
         return np.array([value or "nan" for value in values], dtype=np.float64)
     if name in _INTEGERS or name == "seed":
         return np.array(list(map(int, values)), dtype=np.uint64 if name == "seed" else np.int64)
+    if name == "tied":
+        return np.array([{"true": True, "false": False}.get(value.lower(), value) for value in values], dtype=object)
     return np.array([sys.intern(value) or None for value in values], dtype=object)
 
 
@@ -101,12 +108,15 @@ def _read_json(path: Path) -> Columns:
     columns = json.loads(path.read_text(encoding="utf-8"))
     if not (isinstance(columns, dict) and all(isinstance(values, list) for values in columns.values())):
         raise ValueError("it is no object of columns")
-    words = columns.pop("infinite", ())
+    infinite = columns.pop("infinite", ())
     for name in _NUMBERS:
         columns[name] = np.array(columns.get(name, ()), dtype=np.float64)
-    for row, infinite in enumerate(words):
-        for word in infinite.split():
-            columns[word[1:]][row] = float(f"{word[0]}inf")
+    try:
+        for row, words in enumerate(infinite):
+            for word in words.split():
+                columns[word[1:]][row] = float(f"{word[0]}inf")
+    except (AttributeError, LookupError, TypeError):
+        raise ValueError("its column infinite is no words of signs and columns") from None
     return columns
 
 
@@ -152,10 +162,12 @@ def _typed(columns: Columns) -> Columns:
 def _cells(columns: Columns, x: ArrayLike | None, y: ArrayLike | None) -> list[Probe]:
     """The cells, each with all its rows."""
     index = columns["cell"]
+    if not len(index):
+        raise ValueError("it has no rows")
     borders = [0, *(np.flatnonzero(np.diff(index)) + 1).tolist(), len(index)]
-    count = int(columns["cells"][0]) if len(index) else 0
-    if index[borders[:-1]].tolist() != list(range(count)) or (columns["cells"] != count).any() or not count:
-        raise ValueError(f"it is not whole: it has {len({*index.tolist()})} of {count or 'its'} cells")
+    count = int(columns["cells"][0])
+    if index[borders[:-1]].tolist() != list(range(count)) or (columns["cells"] != count).any():
+        raise ValueError(f"it is not whole: it has {len({*index.tolist()})} of {count} cells, or not in order")
     given = table.data_id(x, y)
     cells = [
         _cell(_rows(columns, i, slice(*ends)), i, given, x, y) for i, ends in enumerate(itertools.pairwise(borders))
@@ -231,8 +243,6 @@ def _field(name: str, value: Any) -> Any:
     if name in {"depth", "block", "in_features", "out_features", "width"}:
         numbers = [int(part) for part in value.split()]
         return numbers[0] if len(numbers) == 1 else numbers
-    if name == "tied":
-        return {"True": True, "False": False}.get(value, value)
     return float(value) if name == "branch_scale" and re.fullmatch(r"[-+.\deE]+", value) else value
 
 

@@ -45,7 +45,7 @@ OF_RUN = ("first_nonfinite", "log10_total_grad_norm", "log10_output_rms", "loss_
 #: What these columns are; Parquet files say it, others by the names of their columns.
 LAYOUT = {"vgcore_layout": "1"}
 #: Rows that are written at once: an interrupt waits for no more.
-SLICE = 4096
+SLICE = 1024
 
 
 def tidy(cells: Sequence[Probe]) -> dict[str, NDArray[Any]]:
@@ -84,8 +84,8 @@ def key_columns(cell: Probe, data: str) -> dict[str, Any]:
             keys[name] = "none"
         if name == "init":
             # Several inits have no gain in common.
-            gain = Init(value).params.get("gain", math.nan) if isinstance(value, str) else math.nan
-            keys["gain"] = gain
+            inits = [value] if isinstance(value, str) else value
+            keys["gain"] = Init(inits[0]).params.get("gain", math.nan) if len(inits) == 1 else math.nan
     if cell.network is not None:
         keys |= {"init": OWN, "gain": math.nan}
     start = {"loss": cell.loss or "none", "reduction": cell.reduction or "none", "data": data}
@@ -122,8 +122,10 @@ def data_id(x: ArrayLike | None, y: ArrayLike | None) -> str:
             array = np.asarray(given)
             found.update(f"{array.shape}".encode())
             # Names of classes are text, or objects; numbers count by value, not by dtype.
-            numbers = array.dtype.kind in "biuf"
-            found.update(array.astype("<f8").tobytes() if numbers else "\0".join(map(str, array.ravel())).encode())
+            if array.dtype.kind in "biuf":
+                found.update(np.ascontiguousarray(array, "<f8").data)
+            else:
+                found.update("\0".join(map(str, array.ravel())).encode())
         found.update(b";")
     return found.hexdigest()[:16]
 

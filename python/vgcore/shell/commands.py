@@ -1,7 +1,7 @@
 """The shell: arguments in, calls, words out.
 
 Exit codes: 0 all runs stayed finite, or nothing that counts was found; 1 some run did not, or something was; 2 wrong
-usage or input; 130 interrupted.
+usage or input, or a file that could not be written; 130 interrupted.
 """
 
 from __future__ import annotations
