@@ -13,7 +13,7 @@ use crate::plan::Plan;
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
 use crate::spec::Spec;
-use crate::stats::{COLUMNS, Columns};
+use crate::stats::Columns;
 use crate::threads::share;
 use crate::weights::Weights;
 use family::{Family, families};
@@ -73,12 +73,14 @@ impl<F: Float> Job<F> {
 /// Bytes of unit normals that a worker keeps from family to family: about its share of the last-level cache.
 const UNITS: usize = 16 << 20;
 
-/// Measure every cell. `finished` gets each cell's columns, one a seed, as soon as its last run ends; cells come in any
-/// order. Results do not depend on the number of threads, nor on which cells are measured together.
+/// Measure every cell. `finished` gets each cell's columns, one a seed, as soon as its last run has them; cells come in
+/// any order. Results do not depend on the number of threads, nor on which cells are measured together.
 pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, Vec<Columns>) + Sync)) -> Result<()> {
+    let results = check_results(job)?;
     let families = families(job)?;
-    let workers = workers(job, &families)?;
-    let cells = job.specs.iter().map(|_| Mutex::new((0, vec![None; job.seeds]))).collect::<Vec<_>>();
+    let workers = workers(job, &families, results)?;
+    // The runs of each cell that have ended, with their seeds.
+    let cells = job.specs.iter().map(|_| Mutex::new(Vec::new())).collect::<Vec<_>>();
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
     let work = || -> Result<()> {
         let mut kept = workspace::<Workspace<F>>();
@@ -93,18 +95,21 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
             };
             bytes = bytes.max(family.bytes);
             if planned.0 != index {
-                let plan = |&cell: &usize| family.plan.clone().unwrap_or_else(|| job.plan(cell));
-                planned = (index, family.cells.iter().map(plan).collect::<Vec<_>>());
+                let plan =
+                    |&cell: &usize| cancel.check().map(|()| family.plan.clone().unwrap_or_else(|| job.plan(cell)));
+                planned = (index, family.cells.iter().map(plan).collect::<Result<Vec<_>>>()?);
             }
-            let all = run(job, &planned.1, family.segment, job.seed + seed as u64, &mut kept.space, cancel)?;
-            for (cell, columns) in family.cells.iter().zip(all) {
-                let mut guard = cells[*cell].lock().unwrap_or_else(PoisonError::into_inner);
-                guard.0 += 1;
-                guard.1[seed] = Some(columns);
-                if guard.0 == job.seeds {
-                    finished(*cell, std::mem::take(&mut guard.1).into_iter().flatten().collect());
+            let done = |place: usize, columns| {
+                let cell = family.cells[place];
+                let mut runs = cells[cell].lock().unwrap_or_else(PoisonError::into_inner);
+                runs.push((seed, columns));
+                if runs.len() == job.seeds {
+                    let mut runs = std::mem::take(&mut *runs);
+                    runs.sort_unstable_by_key(|(seed, _)| *seed);
+                    finished(cell, runs.into_iter().map(|(_, columns)| columns).collect());
                 }
-            }
+            };
+            run(job, &planned.1, family.segment, job.seed + seed as u64, &mut kept.space, cancel, done)?;
         }
     };
     let worker = || {
@@ -152,13 +157,23 @@ pub fn samples<F: Float>(plan: &Plan, seed: u64, batch: usize) -> Vec<F> {
     x
 }
 
-/// As many workers as tasks, threads and memory allow; an error where not even one fits.
-fn workers<F: Float>(job: &Job<F>, families: &[Family]) -> Result<usize> {
+/// What is said where memory does not suffice.
+const HINT: &str = "lower depth, width, batch or seeds";
+
+/// Bytes of all results; an error where not even they fit, before anything of their size is made.
+fn check_results<F>(job: &Job<F>) -> Result<u128> {
+    // Lists that grow are up to twice as long as what they hold.
+    let of_run = |spec: &Spec| Columns::bytes(spec.depth) + size_of::<(usize, Columns)>() as u128;
+    let results = job.specs.iter().map(of_run).sum::<u128>() * job.seeds as u128;
+    check_memory("this probe", results, HINT)?;
+    Ok(results)
+}
+
+/// As many workers as tasks, threads and memory allow; an error where not even one fits beside the results.
+fn workers<F: Float>(job: &Job<F>, families: &[Family], results: u128) -> Result<usize> {
     let one = families.iter().map(|family| family.bytes).max().unwrap_or(0);
-    let results =
-        job.specs.iter().map(|spec| spec.depth as u128).sum::<u128>() * job.seeds as u128 * 8 * COLUMNS.len() as u128;
-    check_memory("this probe", one + results, "lower depth, width, batch or seeds")?;
-    let most = job.threads.min(families.len() * job.seeds).max(1);
+    check_memory("this probe", one + results, HINT)?;
+    let most = job.threads.min(families.len().saturating_mul(job.seeds)).max(1);
     let fits = available_memory(most as u128 * one + results)
         .map_or(usize::MAX, |bytes| (u128::from(bytes).saturating_sub(results) / one.max(1)) as usize);
     Ok(most.min(fits).max(1))
@@ -204,6 +219,15 @@ mod tests {
         let all = Mutex::new(vec![Vec::new(); job.specs.len()]);
         probe(job, &Cancel::default(), &|cell, columns| all.lock().unwrap()[cell] = columns).unwrap();
         all.into_inner().unwrap()
+    }
+
+    /// The columns of one run of a job's cells together, so many layers held at a time.
+    fn run_of(job: &Job<f32>, plans: &[Arc<Plan>], segment: usize) -> Vec<Columns> {
+        let mut all = Vec::new();
+        let (mut space, cancel) = (Workspace::default(), Cancel::default());
+        run(job, plans, segment, 5, &mut space, &cancel, |place, columns| all.push((place, columns))).unwrap();
+        all.sort_unstable_by_key(|(place, _)| *place);
+        all.into_iter().map(|(_, columns)| columns).collect()
     }
 
     /// Nets of the wider model space, that differ in depth alone.
@@ -310,16 +334,16 @@ mod tests {
             depths(&job(specs, batch))
         };
         assert_eq!(of(&[2, 9, 1, 40, 30], 5), [vec![2, 1], vec![40, 30, 9]]);
-        assert_eq!(of(&[7; 130], 5).iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 2]);
-        // 12 x 12 x 5000 x 3 multiply-adds a layer.
-        assert_eq!(of(&[1000; 50], 5000).iter().map(Vec::len).collect::<Vec<_>>(), [23, 23, 4]);
+        assert_eq!(of(&[7; 130], 5).iter().map(Vec::len).collect::<Vec<_>>(), [2, 64, 64]);
+        // 12 x 12 x 5000 x 3 multiply-adds a layer; the first cells of all are to come soon.
+        assert_eq!(of(&[1000; 50], 5000).iter().map(Vec::len).collect::<Vec<_>>(), [1, 3, 23, 23]);
     }
 
     #[test]
     fn a_single_kind_is_dealt_out_to_the_threads() {
         let specs = (1..=7).map(|depth| spec(depth, "relu", false, 1, None)).collect();
         let families = families(&Job { seeds: 1, ..job(specs, 5) }).unwrap();
-        assert_eq!(families.iter().map(|family| family.cells.len()).collect::<Vec<_>>(), [4, 3]);
+        assert_eq!(families.iter().map(|family| family.cells.len()).collect::<Vec<_>>(), [3, 4]);
     }
 
     #[test]
@@ -327,8 +351,7 @@ mod tests {
         for (activation, skip, block) in [("relu", false, 1), ("tanh", true, 2), ("relu", true, 3)] {
             let job = job([12, 6].map(|depth| spec(depth, activation, skip, block, Some(3))).to_vec(), 9);
             let plans = plans(&job);
-            let columns =
-                |segment| vec![run(&job, &plans, segment, 5, &mut Workspace::default(), &Cancel::default()).unwrap()];
+            let columns = |segment| vec![run_of(&job, &plans, segment)];
             let expected = bits(&columns(12));
             // A segment may end within a block: what goes around it is kept too.
             for segment in [2, 3, 5, 9] {
@@ -339,8 +362,7 @@ mod tests {
             let specs = if deep.family() == shallow.family() { vec![deep, shallow] } else { vec![deep] };
             let job = job(specs, 9);
             let plans = plans(&job);
-            let columns =
-                |segment| vec![run(&job, &plans, segment, 5, &mut Workspace::default(), &Cancel::default()).unwrap()];
+            let columns = |segment| vec![run_of(&job, &plans, segment)];
             let expected = bits(&columns(12));
             for segment in [3, 4, 7] {
                 assert_eq!(bits(&columns(segment)), expected, "{} {segment}", job.specs[0].content());
@@ -372,7 +394,7 @@ mod tests {
         }
         let job = job(specs.to_vec(), 9);
         let plans = plans(&job);
-        let columns = |segment| run(&job, &plans, segment, 5, &mut Workspace::default(), &Cancel::default()).unwrap();
+        let columns = |segment| run_of(&job, &plans, segment);
         let whole = columns(160);
         let layer = whole[0].first_nonfinite.unwrap();
         assert!(layer > 40 && layer < 160, "{layer}");
