@@ -2,10 +2,12 @@
 
 use super::Job;
 use super::pass::WAVE;
-use crate::error::Result;
-use crate::plan::{Layer, Plan};
+use crate::error::{Cancel, Result};
+use crate::part::Parameters;
+use crate::plan::{Layer, Placed, Plan};
 use crate::simd::Float;
 use crate::stats::Columns;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -28,7 +30,8 @@ pub(super) struct Family {
 
 impl Family {
     /// The family of some cells of one kind, the deepest first. A batch that says nothing is refused.
-    fn new<F: Float>(job: &Job<F>, cells: Vec<usize>) -> Result<Self> {
+    fn new<F: Float>(job: &Job<F>, cells: Vec<usize>, cancel: &Cancel) -> Result<Self> {
+        cancel.check()?;
         let plan = job.plan(cells[0]);
         plan.check_batch(job.batch)?;
         let depth = plan.depth();
@@ -74,103 +77,118 @@ fn plan_bytes(plan: &Plan) -> u128 {
     (layers + slots + size_of_val(&*plan.values) + size_of_val(&*plan.rows)) as u128
 }
 
-/// The families of a job, each cut into parts that end soon, the shortest part first. A batch that says nothing is
-/// refused.
-pub(super) fn families<F: Float>(job: &Job<F>) -> Result<Vec<Family>> {
+/// Bytes that a plan of so many layers takes at least, each a map and an activation: known before it is made.
+pub(super) fn least_plan_bytes(depth: usize) -> u128 {
+    let of_layer =
+        size_of::<Layer>() + 2 * size_of::<Placed>() + size_of::<Vec<Parameters>>() + size_of::<Parameters>();
+    depth as u128 * of_layer as u128
+}
+
+/// The families of a job, cut into parts that end soon, the shortest first. A batch that says nothing is refused.
+pub(super) fn families<F: Float>(job: &Job<F>, cancel: &Cancel) -> Result<Vec<Family>> {
     let mut groups = Vec::<Vec<usize>>::new();
     let mut of_family = HashMap::new();
     for (index, spec) in job.specs.iter().enumerate() {
+        cancel.check()?;
         let group = *of_family.entry(spec.family()).or_insert(groups.len());
         groups.resize_with(groups.len().max(group + 1), Vec::new);
         groups[group].push(index);
     }
-    let whole = |mut cells: Vec<usize>| {
-        cells.sort_by_key(|&index| std::cmp::Reverse(job.specs[index].depth));
-        Family::new(job, cells)
-    };
-    let mut wholes = groups.into_iter().map(whole).collect::<Result<Vec<_>>>()?;
-    let shortest_first = |families: &mut Vec<Family>| {
-        families.sort_by(|one, two| one.seconds(job).total_cmp(&two.seconds(job)));
-    };
-    let total = |families: &[Family]| families.iter().map(|family| family.seconds(job)).sum::<f64>();
-    shortest_first(&mut wholes);
-    let all = total(&wholes);
-    let mut parts = Vec::with_capacity(wholes.len());
-    for (index, whole) in wholes.into_iter().enumerate() {
-        replace(job, whole, |whole| cut(job, whole, all, index == 0), &mut parts)?;
-    }
-    // A run that would take longer than the threads take for all is dealt out like cards: each hand gets shallow and
+    groups.iter_mut().for_each(|cells| cells.sort_by_key(|&index| Reverse(job.specs[index].depth)));
+    let wholes = groups.into_iter().map(|cells| Family::new(job, cells, cancel)).collect::<Result<Vec<_>>>()?;
+    let wholes = shortest_first(job, wholes);
+    let all = seconds(job, &wholes);
+    let parts = replaced(job, wholes, cancel, |place, family| cut(job, family, all, place == 0))?;
+    // A run that takes longer than the threads need for all of them is dealt out like cards: each hand gets shallow and
     // deep cells.
-    let fair = total(&parts) * job.seeds as f64 / job.threads as f64;
-    let mut hands = Vec::with_capacity(parts.len());
-    for part in parts {
-        let count = ((0.99 * part.seconds(job) / fair).ceil() as usize).clamp(1, part.cells.len());
-        let hand = |part: &Family, hand| part.cells.iter().skip(hand).step_by(count).copied().collect();
-        replace(job, part, |part| (0..count).map(|index| hand(part, index)).collect(), &mut hands)?;
-    }
-    shortest_first(&mut hands);
-    Ok(hands)
+    let fair = seconds(job, &parts) * job.seeds as f64 / job.threads as f64;
+    replaced(job, parts, cancel, |_, family| {
+        // Times that are equal may differ by a rounding.
+        let hands = (0.99 * family.seconds(job) / fair).ceil().clamp(1.0, family.cells.len() as f64) as usize;
+        (0..hands).map(|hand| family.cells.iter().skip(hand).step_by(hands).copied().collect()).collect()
+    })
 }
 
-/// Put the families of some parts in the place of a family.
-fn replace<F: Float>(
+/// About how many seconds a run of each of these takes.
+fn seconds<F>(job: &Job<F>, families: &[Family]) -> f64 {
+    families.iter().map(|family| family.seconds(job)).sum()
+}
+
+fn shortest_first<F>(job: &Job<F>, mut families: Vec<Family>) -> Vec<Family> {
+    families.sort_by(|one, two| one.seconds(job).total_cmp(&two.seconds(job)));
+    families
+}
+
+/// Every family replaced by its parts, the shortest first.
+fn replaced<F: Float>(
     job: &Job<F>,
-    family: Family,
-    cut: impl FnOnce(&Family) -> Vec<Vec<usize>>,
-    families: &mut Vec<Family>,
-) -> Result<()> {
-    let parts = cut(&family);
-    if parts.len() == 1 {
-        families.push(family);
-        return Ok(());
+    families: Vec<Family>,
+    cancel: &Cancel,
+    parts: impl Fn(usize, &Family) -> Vec<Vec<usize>>,
+) -> Result<Vec<Family>> {
+    let mut all = Vec::with_capacity(families.len());
+    for (place, family) in families.into_iter().enumerate() {
+        let parts = parts(place, &family);
+        if parts.len() == 1 {
+            all.push(family);
+            continue;
+        }
+        for cells in parts {
+            all.push(Family::new(job, cells, cancel)?);
+        }
     }
-    parts.into_iter().try_for_each(|cells| Family::new(job, cells).map(|family| families.push(family)))
+    Ok(shortest_first(job, all))
 }
 
-/// Cut the cells of a family, the shallowest first, where a part grows long or the next cell would share little of it.
-/// A part that is cut off runs layers that the others run again, so cuts come where that costs little: in a job that
-/// takes `all` seconds for each seed, the first cells are to come soon, and no part is to keep its cells much longer
-/// than all parts before it together. The `first` family may cost more, for it gives the first cell of all.
+/// The cells of a family in parts. A new part begins where the cells' own passes take long or the next cell would share
+/// little, and wherever it lets cells come sooner and costs little: layers of a part that ends are run again by the next
+/// one. `all` is about how many seconds a run of every family takes; the `first` family gives the first cell of all, and
+/// may pay more for it.
 fn cut<F>(job: &Job<F>, family: &Family, all: f64, first: bool) -> Vec<Vec<usize>> {
     /// Multiply-adds of a part: some tenths of a second.
     const WORK: u128 = 50_000_000_000;
     /// Signals of so many cells share the caches with a layer's weights.
     const CELLS: usize = 64;
-    /// The share of a job that its first part may take: half of what is promised, for times are estimates.
+    /// Seconds of a job that ends soon enough as a whole.
+    const SHORT: f64 = 0.2;
+    /// The share of a job within which its first cells come: half of what is promised, for times are estimates.
     const SOON: f64 = 0.01;
-    /// The share of a family's time that layers run again may take.
-    const AGAIN: f64 = 0.04;
-    /// How many times as long as all parts before it a part may take.
-    const GROWTH: f64 = 4.0;
-    /// Seconds of a job that nobody watches cell by cell.
-    const UNWATCHED: f64 = 0.2;
-    let of_runs = job.seeds as f64 / job.threads as f64;
-    // Where there are more threads than seeds, they do not all work on the first part.
-    let soon = SOON * all * of_runs.min(1.0);
-    let most = AGAIN * family.seconds(job);
-    let mut allowed = if all * of_runs < UNWATCHED { 0.0 } else { most.max(if first { soon } else { 0.0 }) };
-    let mut parts = vec![Vec::new()];
-    let (mut work, mut layers, mut deepest, mut before) = (0_u128, 0, 0, 0.0);
+    /// The share of a job for which cells may wait for each other.
+    const TOGETHER: f64 = 0.05;
+    /// The share of a family's time that may go into layers that are run again, so that they do not.
+    const AGAIN: f64 = 0.05;
+    /// How many times as long as all parts before it a part may take, for the early cells are cheap to cut off.
+    const GROWTH: f64 = 12.0;
+    let (rounds, own) = (job.seeds as f64 / job.threads as f64, family.seconds(job));
+    // Where there are more threads than seeds, the others do not help with the first part.
+    let soon = SOON * all * rounds.min(1.0);
+    let mut allowed = match all * rounds > SHORT {
+        true => f64::max(if own > TOGETHER * all { AGAIN * own } else { 0.0 }, if first { soon } else { 0.0 }),
+        false => 0.0,
+    };
+    let (mut parts, mut part) = (Vec::new(), Vec::new());
+    let (mut work, mut layers, mut deepest, mut before) = (0, 0, 0, 0.0);
     let seconds = |deepest, layers| family.forward * deepest as f64 + family.backward * layers as f64;
     for &index in family.cells.iter().rev() {
         let spec = &job.specs[index];
         let widest = spec.width.values().iter().copied().max().unwrap_or(0);
         let cost = [spec.depth, widest, widest, job.batch].into_iter().map(|n| n as u128).product::<u128>() * 3;
-        let part = parts.len() - 1;
-        let far = spec.depth > 4 * deepest || parts[part].len() >= CELLS || work + cost > WORK;
-        let long = seconds(spec.depth, layers + spec.depth) > soon.max(GROWTH * before);
-        let again = seconds(deepest, 0);
-        if deepest > 0 && (far || long && again <= allowed) {
-            if !far {
-                allowed -= again;
+        if !part.is_empty() {
+            let again = seconds(deepest, 0);
+            let must = spec.depth > 4 * deepest || part.len() >= CELLS || work + cost > WORK;
+            let long = seconds(spec.depth, layers + spec.depth) > soon.max(GROWTH * before);
+            // Behind the next cell a cut would cost more.
+            let may = again <= allowed && (long || seconds(spec.depth, 0) > allowed);
+            if must || may {
+                allowed -= if must { 0.0 } else { again };
+                before += seconds(deepest, layers);
+                (work, layers) = (0, 0);
+                parts.push(std::mem::take(&mut part));
             }
-            before += seconds(deepest, layers);
-            (work, layers) = (0, 0);
-            parts.push(Vec::new());
         }
-        parts.last_mut().unwrap().push(index);
+        part.insert(0, index);
         (work, layers, deepest) = (work + cost, layers + spec.depth, spec.depth);
     }
-    parts.iter_mut().for_each(|part| part.reverse());
+    parts.push(part);
     parts
 }

@@ -94,7 +94,7 @@ impl<F: Float> Source<'_, F> {
 
 /// Cells of a net that is held whole whose backward passes go side by side. Fewer would read the weights and take the
 /// Gram matrix of every value more often; more would come later.
-pub(super) const WAVE: usize = 8;
+pub(super) const WAVE: usize = 16;
 
 /// One run of a family's plans, `segment` layers held at a time: its nets with one seed. The forward pass of the
 /// deepest is that of all; their backward passes go side by side, each from its own output: in waves, the shallowest
