@@ -126,6 +126,12 @@ impl Columns {
         }
     }
 
+    /// Bytes of columns of so many rows, and of what the allocator keeps beside each.
+    pub fn bytes(rows: usize) -> u128 {
+        const BESIDE: u128 = 16;
+        size_of::<Self>() as u128 + COLUMNS.len() as u128 * (8 * rows as u128 + BESIDE)
+    }
+
     /// Rows: one for every map of a layer that counts.
     pub fn rows(&self) -> usize {
         self.values[0].len()

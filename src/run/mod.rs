@@ -13,10 +13,10 @@ use crate::plan::Plan;
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
 use crate::spec::Spec;
-use crate::stats::{COLUMNS, Columns};
+use crate::stats::Columns;
 use crate::threads::share;
 use crate::weights::Weights;
-use family::{Family, families};
+use family::{Family, families, least_plan_bytes};
 use pass::{Workspace, run};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -73,12 +73,14 @@ impl<F: Float> Job<F> {
 /// Bytes of unit normals that a worker keeps from family to family: about its share of the last-level cache.
 const UNITS: usize = 16 << 20;
 
-/// Measure every cell. `finished` gets each cell's columns, one a seed, as soon as its last run ends; cells come in any
-/// order. Results do not depend on the number of threads, nor on which cells are measured together.
+/// Measure every cell. `finished` gets each cell's columns, one a seed, as soon as its last run has them; cells come in
+/// any order. Results do not depend on the number of threads, nor on which cells are measured together.
 pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, Vec<Columns>) + Sync)) -> Result<()> {
-    let families = families(job)?;
-    let workers = workers(job, &families)?;
-    let cells = job.specs.iter().map(|_| Mutex::new((0, vec![None; job.seeds]))).collect::<Vec<_>>();
+    let results = check_results(job)?;
+    let families = families(job, cancel)?;
+    let workers = workers(job, &families, results)?;
+    // The runs of each cell that have ended, with their seeds.
+    let cells = job.specs.iter().map(|_| Mutex::new(Vec::new())).collect::<Vec<_>>();
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
     let work = || -> Result<()> {
         let mut kept = workspace::<Workspace<F>>();
@@ -93,18 +95,21 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
             };
             bytes = bytes.max(family.bytes);
             if planned.0 != index {
-                let plan = |&cell: &usize| family.plan.clone().unwrap_or_else(|| job.plan(cell));
-                planned = (index, family.cells.iter().map(plan).collect::<Vec<_>>());
+                let plan =
+                    |&cell: &usize| cancel.check().map(|()| family.plan.clone().unwrap_or_else(|| job.plan(cell)));
+                planned = (index, family.cells.iter().map(plan).collect::<Result<Vec<_>>>()?);
             }
-            let all = run(job, &planned.1, family.segment, job.seed + seed as u64, &mut kept.space, cancel)?;
-            for (cell, columns) in family.cells.iter().zip(all) {
-                let mut guard = cells[*cell].lock().unwrap_or_else(PoisonError::into_inner);
-                guard.0 += 1;
-                guard.1[seed] = Some(columns);
-                if guard.0 == job.seeds {
-                    finished(*cell, std::mem::take(&mut guard.1).into_iter().flatten().collect());
+            let done = |place: usize, columns| {
+                let cell = family.cells[place];
+                let mut runs = cells[cell].lock().unwrap_or_else(PoisonError::into_inner);
+                runs.push((seed, columns));
+                if runs.len() == job.seeds {
+                    let mut runs = std::mem::take(&mut *runs);
+                    runs.sort_unstable_by_key(|(seed, _)| *seed);
+                    finished(cell, runs.into_iter().map(|(_, columns)| columns).collect());
                 }
-            }
+            };
+            run(job, &planned.1, family.segment, job.seed + seed as u64, &mut kept.space, cancel, done)?;
         }
     };
     let worker = || {
@@ -152,13 +157,25 @@ pub fn samples<F: Float>(plan: &Plan, seed: u64, batch: usize) -> Vec<F> {
     x
 }
 
-/// As many workers as tasks, threads and memory allow; an error where not even one fits.
-fn workers<F: Float>(job: &Job<F>, families: &[Family]) -> Result<usize> {
+/// What is said where memory does not suffice.
+const HINT: &str = "lower depth, width, batch or seeds";
+
+/// Bytes of all results; an error where not even they fit, before anything of their size is made.
+fn check_results<F>(job: &Job<F>) -> Result<u128> {
+    // Lists that grow are up to twice as long as what they hold.
+    let of_run = |spec: &Spec| Columns::bytes(spec.depth) + size_of::<(usize, Columns)>() as u128;
+    let results = job.specs.iter().map(of_run).sum::<u128>() * job.seeds as u128;
+    // A deep net is measured by its plan, which takes much itself: as its spec lowers it, and as it is planned.
+    let plan = 2 * least_plan_bytes(job.specs.iter().map(|spec| spec.depth).max().unwrap_or(0));
+    check_memory("this probe", results + plan, HINT)?;
+    Ok(results)
+}
+
+/// As many workers as tasks, threads and memory allow; an error where not even one fits beside the results.
+fn workers<F: Float>(job: &Job<F>, families: &[Family], results: u128) -> Result<usize> {
     let one = families.iter().map(|family| family.bytes).max().unwrap_or(0);
-    let results =
-        job.specs.iter().map(|spec| spec.depth as u128).sum::<u128>() * job.seeds as u128 * 8 * COLUMNS.len() as u128;
-    check_memory("this probe", one + results, "lower depth, width, batch or seeds")?;
-    let most = job.threads.min(families.len() * job.seeds).max(1);
+    check_memory("this probe", one + results, HINT)?;
+    let most = job.threads.min(families.len().saturating_mul(job.seeds)).max(1);
     let fits = available_memory(most as u128 * one + results)
         .map_or(usize::MAX, |bytes| (u128::from(bytes).saturating_sub(results) / one.max(1)) as usize);
     Ok(most.min(fits).max(1))
@@ -204,6 +221,15 @@ mod tests {
         let all = Mutex::new(vec![Vec::new(); job.specs.len()]);
         probe(job, &Cancel::default(), &|cell, columns| all.lock().unwrap()[cell] = columns).unwrap();
         all.into_inner().unwrap()
+    }
+
+    /// The columns of one run of a job's cells together, so many layers held at a time.
+    fn run_of(job: &Job<f32>, plans: &[Arc<Plan>], segment: usize) -> Vec<Columns> {
+        let mut all = Vec::new();
+        let (mut space, cancel) = (Workspace::default(), Cancel::default());
+        run(job, plans, segment, 5, &mut space, &cancel, |place, columns| all.push((place, columns))).unwrap();
+        all.sort_unstable_by_key(|(place, _)| *place);
+        all.into_iter().map(|(_, columns)| columns).collect()
     }
 
     /// Nets of the wider model space, that differ in depth alone.
@@ -295,12 +321,16 @@ mod tests {
     /// Depths of the cells of each family.
     fn depths(job: &Job<f32>) -> Vec<Vec<usize>> {
         let of_family = |family: Family| family.cells.iter().map(|&cell| job.specs[cell].depth).collect();
-        families(job).unwrap().into_iter().map(of_family).collect()
+        families(job, &Cancel::default()).unwrap().into_iter().map(of_family).collect()
     }
 
     /// The plans of a job's first family.
     fn plans(job: &Job<f32>) -> Vec<Arc<Plan>> {
-        families(job).unwrap()[0].cells.iter().map(|&cell| Arc::new(Plan::new(&job.specs[cell]))).collect()
+        families(job, &Cancel::default()).unwrap()[0]
+            .cells
+            .iter()
+            .map(|&cell| Arc::new(Plan::new(&job.specs[cell])))
+            .collect()
     }
 
     #[test]
@@ -310,16 +340,90 @@ mod tests {
             depths(&job(specs, batch))
         };
         assert_eq!(of(&[2, 9, 1, 40, 30], 5), [vec![2, 1], vec![40, 30, 9]]);
-        assert_eq!(of(&[7; 130], 5).iter().map(Vec::len).collect::<Vec<_>>(), [64, 64, 2]);
-        // 12 x 12 x 5000 x 3 multiply-adds a layer.
-        assert_eq!(of(&[1000; 50], 5000).iter().map(Vec::len).collect::<Vec<_>>(), [23, 23, 4]);
+        assert_eq!(of(&[7; 130], 5).iter().map(Vec::len).collect::<Vec<_>>(), [2, 64, 64]);
+        // 12 x 12 x 5000 x 3 multiply-adds a layer; the first cells of all are to come soon.
+        assert_eq!(of(&[1000; 50], 5000).iter().map(Vec::len).collect::<Vec<_>>(), [1, 3, 23, 23]);
     }
 
     #[test]
     fn a_single_kind_is_dealt_out_to_the_threads() {
         let specs = (1..=7).map(|depth| spec(depth, "relu", false, 1, None)).collect();
-        let families = families(&Job { seeds: 1, ..job(specs, 5) }).unwrap();
-        assert_eq!(families.iter().map(|family| family.cells.len()).collect::<Vec<_>>(), [4, 3]);
+        let families = families(&Job { seeds: 1, ..job(specs, 5) }, &Cancel::default()).unwrap();
+        assert_eq!(families.iter().map(|family| family.cells.len()).collect::<Vec<_>>(), [3, 4]);
+    }
+
+    #[test]
+    fn the_first_cells_of_a_sweep_come_soon_and_few_layers_are_run_again_for_that() {
+        let wide = |depth, activation: &str| {
+            let spec = spec(depth, activation, false, 1, None);
+            Spec { width: PerLayer::All(128), in_features: 128, ..spec }
+        };
+        let kinds = |activation: &&str| (1..=50).map(|n| wide(4 * n, activation)).collect::<Vec<_>>();
+        let sweep = Job { seeds: 8, ..job(["relu", "tanh", "gelu", "silu"].iter().flat_map(kinds).collect(), 128) };
+        // Of each family layers of the forward pass, and of the backward passes.
+        let layers = |depths: Vec<usize>| (depths[0], depths.iter().sum::<usize>());
+        let passes = depths(&sweep).into_iter().map(layers).collect::<Vec<_>>();
+        let total = |passes: &[(usize, usize)]| passes.iter().map(|(forward, back)| forward + back).sum::<usize>();
+        let uncut = total(&[(200, 5100); 4]);
+        assert!(total(&passes[..1]) * 100 <= uncut, "{passes:?}");
+        assert!(passes.iter().all(|family| total(&[*family]) * 5 <= uncut), "{passes:?}");
+        assert!(passes.is_sorted_by_key(|family| total(&[*family])), "{passes:?}");
+        assert!(total(&passes) * 100 <= uncut * 105, "{passes:?}");
+        // A single kind, on more threads than it has seeds.
+        let single = Job { specs: (1..=200).map(|depth| wide(depth, "relu")).collect(), threads: 16, ..sweep };
+        let first = layers(depths(&single).remove(0));
+        assert!(total(&[first]) * 200 <= total(&[(200, 20_100)]), "{first:?}");
+    }
+
+    #[test]
+    fn cells_that_end_in_several_waves_have_the_bits_of_cells_measured_alone_and_the_shallow_come_first() {
+        for (init, activation, out) in [("lsuv", "tanh", Some(3)), ("normal(std=3)", "silu", None)] {
+            let request = |depth| Request {
+                init: PerLayer::All(init.to_owned()),
+                activation: PerLayer::All(activation.to_owned()),
+                out_features: out,
+                ..Request::new(depth, 12)
+            };
+            let specs = (0..40).map(|n| Spec::new(&request(80 - 2 * n)).unwrap()).collect::<Vec<_>>();
+            let together = Job { seeds: 1, seed: 5, ..job(specs.clone(), 9) };
+            let plans = specs.iter().map(|spec| Arc::new(Plan::new(spec))).collect::<Vec<_>>();
+            let mut order = Vec::new();
+            let (mut space, cancel) = (Workspace::default(), Cancel::default());
+            run(&together, &plans, 80, 5, &mut space, &cancel, |place, _| order.push(place)).unwrap();
+            let sound =
+                run_of(&together, &plans, 80).iter().filter(|columns| columns.first_nonfinite.is_none()).count();
+            assert!(sound > pass::WAVE && (init == "lsuv") == (sound == 40), "{sound}");
+            // The last wave may hold fewer.
+            let first = order.iter().take(pass::WAVE).copied().min().unwrap();
+            assert_eq!(first, 40 - pass::WAVE, "{order:?}");
+            let alone = |spec: Spec| measured(&Job { specs: vec![spec], ..together.clone() }).remove(0);
+            let expected = specs.into_iter().map(alone).collect::<Vec<_>>();
+            let found = run_of(&together, &plans, 80).into_iter().map(|columns| vec![columns]).collect::<Vec<_>>();
+            assert_eq!(bits(&found), bits(&expected), "{init}");
+        }
+    }
+
+    #[test]
+    fn a_job_that_is_cancelled_at_its_first_cell_ends_before_the_next_wave() {
+        let specs = (1..=40).map(|depth| spec(depth, "relu", false, 1, None)).collect();
+        let (cancel, count) = (Cancel::default(), AtomicUsize::new(0));
+        let finished = |_, _| {
+            cancel.request();
+            count.fetch_add(1, Ordering::Relaxed);
+        };
+        let job = Job { seeds: 1, threads: 1, ..job(specs, 5) };
+        assert_eq!(probe(&job, &cancel, &finished), Err(crate::error::Error::Cancelled));
+        assert_eq!(count.into_inner(), pass::WAVE);
+    }
+
+    #[test]
+    fn results_that_cannot_fit_are_refused_before_anything_is_planned() {
+        let never = |_, _| unreachable!("nothing was measured");
+        for (depth, seeds) in [(1_000_000, 1 << 40), (1, usize::MAX)] {
+            let job = Job { seeds, ..job(vec![Spec { depth, ..spec(1, "relu", false, 1, None) }; 3], 5) };
+            let error = probe(&job, &Cancel::default(), &never).unwrap_err();
+            assert!(error.to_string().starts_with("this probe needs "), "{error}");
+        }
     }
 
     #[test]
@@ -327,8 +431,7 @@ mod tests {
         for (activation, skip, block) in [("relu", false, 1), ("tanh", true, 2), ("relu", true, 3)] {
             let job = job([12, 6].map(|depth| spec(depth, activation, skip, block, Some(3))).to_vec(), 9);
             let plans = plans(&job);
-            let columns =
-                |segment| vec![run(&job, &plans, segment, 5, &mut Workspace::default(), &Cancel::default()).unwrap()];
+            let columns = |segment| vec![run_of(&job, &plans, segment)];
             let expected = bits(&columns(12));
             // A segment may end within a block: what goes around it is kept too.
             for segment in [2, 3, 5, 9] {
@@ -339,8 +442,7 @@ mod tests {
             let specs = if deep.family() == shallow.family() { vec![deep, shallow] } else { vec![deep] };
             let job = job(specs, 9);
             let plans = plans(&job);
-            let columns =
-                |segment| vec![run(&job, &plans, segment, 5, &mut Workspace::default(), &Cancel::default()).unwrap()];
+            let columns = |segment| vec![run_of(&job, &plans, segment)];
             let expected = bits(&columns(12));
             for segment in [3, 4, 7] {
                 assert_eq!(bits(&columns(segment)), expected, "{} {segment}", job.specs[0].content());
@@ -358,7 +460,8 @@ mod tests {
             assert_eq!(bits(&measured(&given)), bits(&measured(&alone)), "{}", alone.specs[0].content());
             // Weights that are there already are not counted again.
             assert!(
-                families(&given).unwrap()[0].bytes + plan.weight_bytes::<f32>() <= families(&alone).unwrap()[0].bytes
+                families(&given, &Cancel::default()).unwrap()[0].bytes + plan.weight_bytes::<f32>()
+                    <= families(&alone, &Cancel::default()).unwrap()[0].bytes
             );
         }
     }
@@ -372,7 +475,7 @@ mod tests {
         }
         let job = job(specs.to_vec(), 9);
         let plans = plans(&job);
-        let columns = |segment| run(&job, &plans, segment, 5, &mut Workspace::default(), &Cancel::default()).unwrap();
+        let columns = |segment| run_of(&job, &plans, segment);
         let whole = columns(160);
         let layer = whole[0].first_nonfinite.unwrap();
         assert!(layer > 40 && layer < 160, "{layer}");
@@ -419,10 +522,10 @@ mod tests {
         let request = Request { init: PerLayer::All("lsuv".to_owned()), ..Request::new(1000, 256) };
         let spec = Spec::new(&request).unwrap();
         let whole = Plan::new(&spec).weight_bytes::<f32>();
-        assert!(families(&job(vec![spec], 64)).unwrap()[0].bytes > whole);
+        assert!(families(&job(vec![spec], 64), &Cancel::default()).unwrap()[0].bytes > whole);
         let request = Request { tied: true, inputs: "every".to_owned(), ..Request::new(1000, 256) };
         let spec = Spec::new(&request).unwrap();
         // In rows as they are drawn, and in panels.
-        assert!(families(&job(vec![spec], 64)).unwrap()[0].bytes > 2 * 4 * 64 * 1000 * 256);
+        assert!(families(&job(vec![spec], 64), &Cancel::default()).unwrap()[0].bytes > 2 * 4 * 64 * 1000 * 256);
     }
 }

@@ -3,6 +3,7 @@
 use super::Job;
 use crate::backward::layer;
 use crate::calibrate::{calibrated, factor};
+use crate::distribution::Distribution;
 use crate::error::{Cancel, Result};
 use crate::forward::{Checkpoint, Trace, forward};
 use crate::gradients::Start;
@@ -55,9 +56,50 @@ impl<F: Float> Workspace<F> {
     }
 }
 
+/// Where the numbers of a run come from: they are given, or drawn.
+struct Source<'r, F> {
+    job: &'r Job<F>,
+    plan: &'r Plan,
+    seed: u64,
+    /// Where there are several, a segment is drawn ahead. On one thread a layer is drawn just before it is run, which
+    /// finds its weights in the caches.
+    threads: usize,
+    cancel: &'r Cancel,
+}
+
+impl<F: Float> Source<'_, F> {
+    /// Get ready for some layers.
+    fn begin(&self, layers: Range<usize>, drawn: &mut Weights<F>) -> Result<()> {
+        match (&self.job.given, self.threads) {
+            (Some(_), _) => (),
+            (None, 1) => drop(drawn.begin(self.plan, &layers)),
+            (None, threads) => drawn.draw_on(threads, self.plan, layers, self.seed, self.cancel)?,
+        }
+        Ok(())
+    }
+
+    /// The numbers up to one of these layers.
+    fn layer<'w>(
+        &'w self,
+        layer: usize,
+        drawn: &'w mut Weights<F>,
+        units: &mut UnitNormals<F>,
+    ) -> Result<&'w Weights<F>> {
+        if self.job.given.is_none() && self.threads == 1 {
+            drawn.draw(self.plan, layer, self.seed, units, self.cancel)?;
+        }
+        Ok(self.job.numbers(drawn))
+    }
+}
+
+/// Cells of a net that is held whole whose backward passes go side by side. Fewer would read the weights and take the
+/// Gram matrix of every value more often; more would come later.
+pub(super) const WAVE: usize = 16;
+
 /// One run of a family's plans, `segment` layers held at a time: its nets with one seed. The forward pass of the
-/// deepest is that of all; their backward passes go side by side, each from its own output. Columns come in the order
-/// of the cells.
+/// deepest is that of all; their backward passes go side by side, each from its own output: in waves, the shallowest
+/// first, or all in one where layers would have to be run again for every wave. `finished` gets the place of each cell
+/// and its columns when its wave ends.
 pub(super) fn run<F: Float>(
     job: &Job<F>,
     plans: &[Arc<Plan>],
@@ -65,30 +107,19 @@ pub(super) fn run<F: Float>(
     seed: u64,
     space: &mut Workspace<F>,
     cancel: &Cancel,
-) -> Result<Vec<Columns>> {
+    mut finished: impl FnMut(usize, Columns),
+) -> Result<()> {
     let Workspace { threads, units, weights: drawn, trace, checkpoints, signals, head, buffers } = space;
     let mut plan = Cow::Borrowed(&*plans[0]);
-    let start = set_input(job, &plan, seed, trace);
+    let start = set_input(job, &plan, seed, trace, cancel)?;
     if plan.calibrates {
-        let begin = |trace: &mut Trace<F>| drop(set_input(job, &plans[0], seed, trace));
+        // The first layer tells where this was cancelled.
+        let begin = |trace: &mut Trace<F>| drop(set_input(job, &plans[0], seed, trace, cancel));
         plan = Cow::Owned(calibrated(&plans[0], seed, *threads, begin, cancel)?);
     }
     let (plan, depth) = (&*plan, plan.depth());
     let segments = (0..depth).step_by(segment).map(|first| first..(first + segment).min(depth));
-    // On one thread a layer is drawn just before it is run, which finds its weights in the caches.
-    let (ahead, one_by_one) = (job.given.is_none() && *threads > 1, job.given.is_none() && *threads == 1);
-    let begin_segment = |layers: Range<usize>, drawn: &mut Weights<F>| {
-        if ahead {
-            return drawn.draw_on(*threads, plan, layers, seed, cancel);
-        }
-        if one_by_one {
-            drawn.begin(plan, &layers);
-        }
-        Ok(())
-    };
-    let draw = |layer, drawn: &mut Weights<F>, units: &mut UnitNormals<F>| {
-        if one_by_one { drawn.draw(plan, layer, seed, units, cancel) } else { Ok(()) }
-    };
+    let source = Source { job, plan, seed, threads: *threads, cancel };
 
     let mut shared = Columns::new(plan.rows.len());
     let mut broken = None;
@@ -100,10 +131,9 @@ pub(super) fn run<F: Float>(
         if layers.start > 0 {
             trace.resume(plan, layers.start, checkpoint);
         }
-        begin_segment(layers.clone(), drawn)?;
+        source.begin(layers.clone(), drawn)?;
         for layer in layers {
-            draw(layer, drawn, units)?;
-            let weights = job.numbers(drawn);
+            let weights = source.layer(layer, drawn, units)?;
             let gauge = &mut Gauge { columns: &mut shared, plan, weights, buffers };
             let found = forward(plan, weights, trace, layer..layer + 1, gauge, cancel)?;
             broken = broken.or(found);
@@ -113,62 +143,79 @@ pub(super) fn run<F: Float>(
         }
     }
 
-    let mut all = plans.iter().map(|plan| Columns::new(plan.rows.len())).collect::<Vec<Columns>>();
-    signals.resize_with(signals.len().max(all.len()), Signal::default);
-    let reached = broken.map_or(depth, |layer| layer + 1);
-    // Cells that end before anything broke, the deepest first; `begun` of them have begun.
+    // Cells that end before anything broke, the deepest first.
     let sound = |cell: &usize| broken.is_none_or(|layer| plans[*cell].depth() <= layer);
-    let waiting = (0..all.len()).filter(sound).collect::<Vec<_>>();
-    let (mut begun, mut active) = (0, Vec::<usize>::with_capacity(waiting.len()));
-    for (layers, checkpoint) in segments.zip(&*checkpoints).rev().filter(|(layers, _)| layers.start < reached) {
-        let last = layers.end >= reached;
-        if !last {
-            trace.resume(plan, layers.start, checkpoint);
-            begin_segment(layers.clone(), drawn)?;
-            for layer in layers.clone() {
-                draw(layer, drawn, units)?;
-                forward(plan, job.numbers(drawn), trace, layer..layer + 1, &mut (), cancel)?;
-            }
-        }
-        // The end of every other segment has been seen as the start of the next.
-        for level in (layers.start..layers.end.min(reached) + usize::from(last)).rev() {
-            cancel.check()?;
-            let weights = job.numbers(drawn);
-            Gauge { columns: &mut shared, plan, weights, buffers }.input(level, trace.value(plan.value(level)));
-            for &cell in &active {
-                let (columns, plan) = (&mut all[cell], &plans[cell]);
-                let gauge = &mut Gauge { columns, plan, weights, buffers };
-                layer(plan, weights, trace, &mut signals[cell], level, gauge);
-            }
-            while let Some(&cell) = waiting.get(begun).filter(|&&cell| plans[cell].depth() == level) {
-                begun += 1;
-                let (plan, hidden) = (&plans[cell], trace.value(plan.value(level)));
-                if job.given.is_none() {
-                    drawn.draw_readout(plan, seed, units, cancel)?;
-                    if plan.calibrates && plan.has_readout() {
-                        let (out, _) = output(plan, drawn, hidden, head, cancel)?;
-                        let factor = factor(drawn.layer(plan, level)[0].linear(), out);
-                        drawn.scale(plan, level, 0, factor);
-                    }
+    let waiting = (0..plans.len()).filter(sound).collect::<Vec<_>>();
+    let size = if segment < depth { plans.len() } else { WAVE };
+    let mut waves = waiting.rchunks(size).map(|wave| (wave, plans[wave[0]].depth())).collect::<Vec<_>>();
+    // All that was reached is seen once, whether or not a cell ends there.
+    let reached = broken.map_or(depth, |layer| layer + 1);
+    match waves.last_mut() {
+        Some((_, top)) => *top = reached,
+        None => waves.push((&[], reached)),
+    }
+    for (wave, top) in waves {
+        let mut all = wave.iter().map(|&cell| Columns::new(plans[cell].rows.len())).collect::<Vec<Columns>>();
+        signals.resize_with(signals.len().max(all.len()), Signal::default);
+        // So many of the wave's passes have begun; those of nets that broke in the readout end there.
+        let (mut begun, mut active) = (0, Vec::<usize>::with_capacity(wave.len()));
+        for (layers, checkpoint) in segments.clone().zip(&*checkpoints).rev().filter(|(layers, _)| layers.start < top) {
+            let last = layers.end >= top;
+            if !last {
+                trace.resume(plan, layers.start, checkpoint);
+                source.begin(layers.clone(), drawn)?;
+                for layer in layers.clone() {
+                    let weights = source.layer(layer, drawn, units)?;
+                    forward(plan, weights, trace, layer..layer + 1, &mut (), cancel)?;
                 }
+            }
+            // The end of every other segment has been seen as the start of the next.
+            for level in (layers.start..layers.end.min(top) + usize::from(last)).rev() {
+                cancel.check()?;
                 let weights = job.numbers(drawn);
-                let gauge = &mut Gauge { columns: &mut all[cell], plan, weights, buffers };
-                if begin(&start, hidden, head, &mut signals[cell], gauge, cancel)? {
-                    active.push(cell);
-                } else {
-                    all[cell].break_off(plan, level);
+                Gauge { columns: &mut shared, plan, weights, buffers }.input(level, trace.value(plan.value(level)));
+                for &index in &active {
+                    cancel.check()?;
+                    let (columns, plan) = (&mut all[index], &plans[wave[index]]);
+                    let gauge = &mut Gauge { columns, plan, weights, buffers };
+                    layer(plan, weights, trace, &mut signals[index], level, gauge);
+                }
+                while let Some(plan) = wave.get(begun).map(|&cell| &plans[cell]).filter(|plan| plan.depth() == level) {
+                    let hidden = trace.value(plan.value(level));
+                    if job.given.is_none() {
+                        drawn.draw_readout(plan, seed, units, cancel)?;
+                        if plan.calibrates && plan.has_readout() {
+                            let (out, _) = output(plan, drawn, hidden, head, cancel)?;
+                            let factor = factor(drawn.layer(plan, level)[0].linear(), out);
+                            drawn.scale(plan, level, 0, factor);
+                        }
+                    }
+                    let weights = job.numbers(drawn);
+                    let gauge = &mut Gauge { columns: &mut all[begun], plan, weights, buffers };
+                    if begin(&start, hidden, head, &mut signals[begun], gauge, cancel)? {
+                        active.push(begun);
+                    } else {
+                        all[begun].break_off(plan, level);
+                    }
+                    begun += 1;
                 }
             }
         }
-    }
-    active.iter().for_each(|&cell| all[cell].finish());
-    for (columns, plan) in all.iter_mut().zip(plans) {
-        columns.take_forward(&shared);
-        if let Some(layer) = broken.filter(|&layer| plan.depth() > layer) {
-            columns.break_off(plan, layer);
+        active.iter().for_each(|&index| all[index].finish());
+        for (&cell, mut columns) in wave.iter().zip(all) {
+            columns.take_forward(&shared);
+            finished(cell, columns);
         }
     }
-    Ok(all)
+    if let Some(layer) = broken {
+        for (cell, plan) in plans.iter().enumerate().filter(|(_, plan)| plan.depth() > layer) {
+            let mut columns = Columns::new(plan.rows.len());
+            columns.take_forward(&shared);
+            columns.break_off(plan, layer);
+            finished(cell, columns);
+        }
+    }
+    Ok(())
 }
 
 /// What the readout makes of the last hidden output, or that itself without one; and is it finite?
@@ -216,11 +263,11 @@ fn begin<F: Float>(
 }
 
 /// The samples of a run, put where the forward pass begins, and what starts its backward pass.
-fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, trace: &mut Trace<F>) -> Start {
+fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, trace: &mut Trace<F>, cancel: &Cancel) -> Result<Start> {
     let normals = |role, count| {
         let mut all = vec![F::ZERO; count];
-        Stream::new(seed, 0, role).normal(&mut all);
-        all
+        let stream = Stream::new(seed, 0, role);
+        Distribution::Normal(0.0, 1.0).fill(stream, count, 1, &mut all, cancel).map(|()| all)
     };
     let (batch, columns) = (job.batch, plan.columns);
     let rows = if let Some(data) = &job.data {
@@ -230,15 +277,16 @@ fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, trace: &mut Trace<F
         trace.set_input(plan, rows.len(), |sample, feature| data.x[rows[sample] * columns + feature]);
         rows
     } else {
-        let x = normals(Role::Input, batch * columns);
+        let x = normals(Role::Input, batch * columns)?;
         trace.set_input(plan, batch, |sample, feature| x[sample * columns + feature]);
         (0..batch).collect::<Vec<_>>()
     };
+    cancel.check()?;
     if let Some((loss, targets)) = &job.loss {
-        return Start::Loss(*loss, targets.of(&rows));
+        return Ok(Start::Loss(*loss, targets.of(&rows)));
     }
-    let normals = normals(Role::Cotangent, rows.len() * plan.output());
-    random_cotangent(rows.len(), normals.into_iter().map(Float::wide).collect())
+    let normals = normals(Role::Cotangent, rows.len() * plan.output())?;
+    Ok(random_cotangent(rows.len(), normals.into_iter().map(Float::wide).collect()))
 }
 
 /// Standard normals over `sqrt(batch)`.
