@@ -5,7 +5,7 @@ mod mlp;
 pub use mlp::LayerShape;
 
 use crate::activation::Activation;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::init::Init;
 use crate::norm::Norm;
 use crate::signature::Call;
@@ -183,7 +183,7 @@ fn width(name: &str, given: i128) -> Result<usize> {
 
 fn word(name: &str, given: &str, words: [&str; 2]) -> Result<bool> {
     let refused = || {
-        let given = format!("'{given}'{}", hint(given, words.into_iter()));
+        let given = format!("'{}'{}", shown(given), hint(given, words.into_iter()));
         Error::value(name, &format!("'{}' or '{}'", words[0], words[1]), given)
     };
     words.iter().position(|word| *word == given).map(|index| index == 1).ok_or_else(refused)
@@ -431,7 +431,7 @@ fn branch_scale(given: &BranchScale, depth: usize, block: usize) -> Result<f64> 
         BranchScale::Number(scale) if scale.is_finite() => Ok(*scale),
         BranchScale::Number(scale) => Err(Error::value("branch_scale", &allowed, scale)),
         BranchScale::Text(text) if text == INVERSE_SQRT => Ok(1.0 / ((depth / block).max(1) as f64).sqrt()),
-        BranchScale::Text(text) => Err(Error::value("branch_scale", &allowed, format!("'{text}'"))),
+        BranchScale::Text(text) => Err(Error::value("branch_scale", &allowed, format!("'{}'", shown(text)))),
     }
 }
 

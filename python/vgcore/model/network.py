@@ -65,6 +65,9 @@ class Network:
     """
 
     def __init__(self, spec: MLP, weights: _core.Weights) -> None:
+        if not isinstance(weights, _core.Weights):
+            raise TypeError(f"weights must be what the core has drawn or been given, got {type(weights).__name__}")
+        weights.check_spec(spec)
         self._spec = spec
         self._weights = weights
 
@@ -104,10 +107,17 @@ class Network:
 
         Raises:
             ValueError: For a missing, unknown or misshapen entry, or one that is not finite.
+            TypeError: For an entry that is no array of real numbers.
         """
-        arrays = {key: np.asarray(value) for key, value in state.items()}
-        single = all(array.dtype == np.float32 for array in arrays.values())
-        return Network(spec, _core.Weights.given(spec, dict(arrays), "float32" if single else "float64"))
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a mapping from names to arrays, got {type(state).__name__}")
+        # Lists are left to the core, which looks into them before NumPy does.
+        arrays = {
+            key: value if isinstance(value, np.ndarray | list | tuple) else np.asarray(value)
+            for key, value in state.items()
+        }
+        single = all(isinstance(value, np.ndarray) and value.dtype == np.float32 for value in arrays.values())
+        return Network(spec, _core.Weights.given(spec, arrays, "float32" if single else "float64"))
 
     def forward(self, x: ArrayLike, *, threads: int | None = None) -> Array:
         """The output `(batch, out_features)`, or the last hidden output where there is no readout.
