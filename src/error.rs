@@ -53,13 +53,14 @@ impl Error {
     pub fn unknown<'a>(kind: &str, given: &str, choices: impl Iterator<Item = &'a str> + Clone) -> Self {
         let hint = synonyms::hint(given, choices.clone());
         let all = choices.collect::<Vec<_>>().join(", ");
-        Self::Value(format!("unknown {kind} '{}'{hint}; choose from: {}", shown(given), cut(&all, 2000)))
+        Self::Value(format!("unknown {kind} '{}'{hint}; choose from: {}", shown(given), cut(&all, 1000)))
     }
 }
 
-/// A text as messages show it: 80 characters of it at most.
+/// A text as messages show it: on one line, 80 characters of it at most.
 pub fn shown(text: &str) -> String {
-    cut(text, 80)
+    let plain = |c: char| if c.is_control() { c.escape_default().collect() } else { String::from(c) };
+    cut(&text.chars().take(81).map(plain).collect::<String>(), 80)
 }
 
 fn cut(text: &str, most: usize) -> String {
@@ -142,6 +143,7 @@ mod tests {
     #[test]
     fn a_text_is_shown_up_to_80_characters() {
         assert_eq!(shown("näher"), "näher");
+        assert_eq!(shown("a\nb\x1b"), "a\\nb\\u{1b}");
         assert_eq!(shown(&"ä".repeat(80)), "ä".repeat(80));
         assert_eq!(shown(&"ä".repeat(81)), format!("{}...", "ä".repeat(77)));
         let message = Error::unknown("init", &"x".repeat(1 << 20), ["zeros"].into_iter()).to_string();

@@ -13,7 +13,7 @@ use crate::spec::{self, PerLayer, Spec};
 use crate::threads;
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
 use pyo3::exceptions::{
-    PyAttributeError, PyException, PyOverflowError, PyRecursionError, PyTypeError, PyValueError, PyWarning,
+    PyAttributeError, PyOverflowError, PyRecursionError, PyTypeError, PyValueError, PyWarning,
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -78,13 +78,19 @@ pub fn described(given: &Bound<'_, PyAny>) -> PyResult<String> {
         repr.setattr("maxlevel", 3)?;
         Ok(repr.getattr("repr")?.unbind())
     };
-    let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
-    match REPR.get_or_try_init(py, limited)?.bind(py).call1((given,)) {
-        Ok(text) => Ok(format!("{} ({kind})", error::shown(&text.to_string().replace('\n', " ")))),
-        // A value that cannot say what it is.
-        Err(error) if error.is_instance_of::<PyException>(py) => Ok(kind),
-        Err(error) => Err(error),
-    }
+    let kind = given.get_type();
+    let name = kind.name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+    // Those of Python's own kinds may be long; what others say is theirs.
+    let own = kind.getattr("__module__").is_ok_and(|module| module.eq("builtins").unwrap_or(false));
+    let text = if own { REPR.get_or_try_init(py, limited)?.bind(py).call1((given,)) } else { given.repr().map(Bound::into_any) };
+    // A value may be unable to say what it is.
+    Ok(match unless_refused(py, text)? {
+        Some(text) => {
+            let words = text.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            format!("{} ({name})", error::shown(&words))
+        }
+        None => name,
+    })
 }
 
 /// Is it a truth value, of Python or of `NumPy`?
@@ -92,13 +98,16 @@ pub fn is_bool(given: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(given.is_instance_of::<PyBool>() || kind_of(given)? == Some('b'))
 }
 
-/// The letter of the dtype of a scalar or an array of `NumPy`.
+/// The letter of the dtype of a scalar or an array of `NumPy`; `m` where something is masked.
 fn kind_of(given: &Bound<'_, PyAny>) -> PyResult<Option<char>> {
     let py = given.py();
     if given.is_exact_instance_of::<PyInt>() || given.is_exact_instance_of::<PyFloat>() {
         return Ok(None);
     }
     let numpy = py.import(intern!(py, "numpy"))?;
+    if is_masked(given)? {
+        return Ok(Some('m'));
+    }
     for class in ["generic", "ndarray"] {
         if given.is_instance(&numpy.getattr(class)?)? {
             return Ok(Some(given.getattr("dtype")?.getattr("kind")?.extract::<char>()?));
@@ -150,7 +159,7 @@ pub fn number(name: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyResult<f
 }
 
 pub fn truth(name: &str, given: &Bound<'_, PyAny>) -> PyResult<bool> {
-    if is_bool(given)? { given.is_truthy() } else { Err(type_error(name, "True or False", given)) }
+    if is_bool(given)? { given.is_truthy() } else { Err(type_error(name, "a bool", given)) }
 }
 
 pub fn text(name: &str, given: &Bound<'_, PyAny>) -> PyResult<String> {
@@ -238,12 +247,14 @@ pub fn argument(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Argument> {
     number(name, "a number or a word", given).map(Argument::Number)
 }
 
-/// The class of arrays of `NumPy` of which some entries count as missing.
+/// Is it an array of `NumPy` of which some entries count as missing?
 fn is_masked(given: &Bound<'_, PyAny>) -> PyResult<bool> {
     static MASKED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = given.py();
-    let masked = MASKED.import(py, "numpy.ma", "MaskedArray")?;
-    given.is_instance(masked)
+    if !given.is_instance(MASKED.import(py, "numpy.ma", "MaskedArray")?)? {
+        return Ok(false);
+    }
+    py.import("numpy.ma")?.call_method1("is_masked", (given,))?.extract()
 }
 
 /// Refuse what `NumPy` would make an array of by losing what it means: masks and bytes, in lists too.
@@ -256,8 +267,8 @@ fn check_plain(name: &str, given: &Bound<'_, PyAny>, depth: usize) -> PyResult<(
     } else if given.is_instance_of::<PyByteArray>() {
         return Err(type_error(name, "an array of numbers", given));
     } else if is_masked(given)? {
-        let what = "a masked array, whose masked entries would count as numbers; give the rows without any, or fill them";
-        return Err(Error::Type(format!("{name} must be a plain array, got {what}")).into());
+        let what = "is a masked array, and what is masked would count as numbers; fill it, or leave those rows out";
+        return Err(Error::Value(format!("{name} {what}")).into());
     } else {
         return Ok(());
     };
@@ -280,6 +291,8 @@ fn check_plain(name: &str, given: &Bound<'_, PyAny>, depth: usize) -> PyResult<(
 pub fn as_array<'py>(name: &str, allowed: &str, given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = given.py();
     check_plain(name, given, 0)?;
+    let listed = listed(name, given)?;
+    let given = listed.as_ref().unwrap_or(given);
     if let Some(array) = joined(given)? {
         return Ok(array);
     }
@@ -288,6 +301,38 @@ pub fn as_array<'py>(name: &str, allowed: &str, given: &Bound<'py, PyAny>) -> Py
         let said = error::shown(&error.value(py).str().map_or_else(|_| String::new(), |said| said.to_string()));
         refused(py, error, || Error::Value(format!("{name} must be {allowed}: {said}")).into())
     })
+}
+
+/// The items of a sequence that is neither a list nor an array of some sort: as many as it says it has, for `NumPy` would
+/// go on as long as it gives any.
+fn listed<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = given.py();
+    let array = |given: &Bound<'py, PyAny>| -> PyResult<bool> {
+        for protocol in ["__array__", "__array_interface__", "__array_struct__"] {
+            if given.hasattr(protocol)? {
+                return Ok(true);
+            }
+        }
+        Ok(PyMemoryView::from(given).is_ok())
+    };
+    let plain = given.is_instance_of::<PyList>() || given.is_instance_of::<PyTuple>();
+    if plain || given.is_instance_of::<PyString>() || given.is_instance_of::<PyBytes>() || array(given)? {
+        return Ok(None);
+    }
+    if has_no_order(given)? || !given.hasattr("__len__")? || !given.hasattr("__getitem__")? {
+        return Ok(None);
+    }
+    let refusal = || type_error(name, "an array of numbers", given);
+    let count = given.len().map_err(|error| refused(py, error, refusal))?;
+    check_memory(&format!("a copy of {name}"), 48 * count as u128, "give fewer samples")?;
+    let items = PyList::empty(py);
+    for (i, item) in given.try_iter().map_err(|error| refused(py, error, refusal))?.take(count).enumerate() {
+        if i % PART == PART - 1 {
+            pause(py)?;
+        }
+        items.append(item.map_err(|error| refused(py, error, refusal))?)?;
+    }
+    Ok(Some(items.into_any()))
 }
 
 /// The array of a long list, made of parts, for `NumPy` does not listen to Ctrl-C while it reads one. None of a list
@@ -391,6 +436,20 @@ fn copied<T: Float + Element, F: Float>(
         Ok(())
     })?;
     Ok(Reals { values, shape: array.shape().to_vec(), bad })
+}
+
+/// Python's own way to these: the number that an argument of this name is.
+#[pyfunction]
+pub fn as_number(name: &str, given: &Bound<'_, PyAny>) -> PyResult<f64> {
+    number(name, "a number", given)
+}
+
+/// The list of numbers that an argument of this name is.
+#[pyfunction]
+pub fn as_numbers<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let values = numbers(name, given)?;
+    let count = values.len();
+    array(given.py(), values, &[count])
 }
 
 /// A list of numbers.

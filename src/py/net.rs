@@ -231,8 +231,8 @@ impl Net {
 
 /// The tensors of a plan, which has many names where the net is deep.
 fn named_tensors(py: Python<'_>, plan: &Arc<Plan>) -> PyResult<Vec<plan::Tensor>> {
-    /// Bytes of a name and a shape.
-    const NAME: u128 = 250;
+    /// Bytes of a name and a shape, and of the array of Python that they go to.
+    const NAME: u128 = 700;
     let ours = Arc::clone(plan);
     check_memory("the names of these weights", 2 * NAME * plan.slots.len() as u128, "lower depth")?;
     detached(py, NAMED * plan.slots.len() as f64, move |_| Ok(ours.tensors()))

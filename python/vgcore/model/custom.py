@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -57,7 +57,7 @@ def register(table: Table) -> Known:
     known = Known(held.text)
     known.table, known.held = table, held
     # One that is known already keeps its place: others may go by it.
-    return KNOWN.setdefault(known, known)
+    return KNOWN.setdefault(held.text, known)
 
 
 def definition(text: str) -> dict[str, Any]:
@@ -88,13 +88,13 @@ def _unpacked(text: str) -> Array:
 
 def of_samples(name: str, z: npt.ArrayLike, values: npt.ArrayLike, slopes: npt.ArrayLike | None) -> Table:
     """The table through samples on an even grid."""
-    z, values = np.asarray(z, np.float64), np.asarray(values, np.float64)
-    if z.ndim != 1 or z.shape != values.shape or len(z) < 2:
+    z, values = _core.as_numbers("z", z), _core.as_numbers("values", values)
+    if z.shape != values.shape or len(z) < 2:
         raise ValueError(f"z and values must be two lists of one length, 2 or more, got {z.shape} and {values.shape}")
     step = (z[-1] - z[0]) / (len(z) - 1)
     if not (step > 0 and np.abs(np.diff(z) - step).max() <= 1e-6 * step):
         raise ValueError("z must ascend in even steps")
-    given = _differences(values, step) if slopes is None else np.asarray(slopes, np.float64)
+    given = _differences(values, step) if slopes is None else _core.as_numbers("slopes", slopes)
     if given.shape != z.shape:
         raise ValueError(f"slopes must be as many as values, {len(z)}, got shape {given.shape}")
     zero = int(np.abs(z).argmin())
@@ -110,7 +110,10 @@ def of_function(
     name: str, f: Function, df: Function | None, *, low: float, high: float, tolerance: float, kinks: Iterable[float]
 ) -> Table:
     """The table of a function, each piece between kinks as fine as the tolerance asks for."""
-    low, high, bends = float(low), float(high), sorted({float(kink) for kink in kinks})
+    low, high, tolerance = (
+        _core.as_number(name, given) for name, given in (("low", low), ("high", high), ("tolerance", tolerance))
+    )
+    bends = sorted({*_core.as_numbers("kinks", list(islice(kinks, MOST))).tolist()})
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"low must be below high, both finite, got {low} and {high}")
     if not tolerance > 0:
