@@ -66,8 +66,8 @@ def rows(dtype: str = "float32", columns: int = 16) -> np.ndarray[Any, Any]:
 
 CASES["MLP: widths"] = lambda: (widths := [1] * DEEP) and (lambda: deep(width=widths))
 CASES["MLP: activations"] = lambda: (names := ["relu", "tanh"] * (DEEP // 2)) and (lambda: deep(activation=names))
-CASES["MLP: inits"] = lambda: (names := ["critical", "zeros"] * (DEEP // 2)) and (
-    lambda: deep(init=names, activation="tanh")
+CASES["MLP: inits"] = lambda: (
+    (names := ["critical", "zeros"] * (DEEP // 2)) and (lambda: deep(init=names, activation="tanh"))
 )
 CASES["MLP: widths of an array"] = lambda: (widths := np.ones(DEEP, int)) is not None and (lambda: deep(width=widths))
 CASES["MLP: residual"] = lambda: lambda: [deep(skip="residual") for _ in range(50)]
@@ -103,8 +103,8 @@ for _name, _fields in {
     "spectral_norm": {"depth": 2, "width": 4096, "weight_transform": "spectral_norm"},
     "weight_standardization": {"depth": 2, "width": WIDE, "weight_transform": "weight_standardization"},
 }.items():
-    CASES[f"init: {_name}"] = lambda fields=_fields: (spec := vg.MLP(**fields)) and (
-        lambda: [spec.init(dtype="float64") for _ in range(9)]
+    CASES[f"init: {_name}"] = lambda fields=_fields: (
+        (spec := vg.MLP(**fields)) and (lambda: [spec.init(dtype="float64") for _ in range(9)])
     )
 
 
@@ -113,11 +113,13 @@ for _name, _fields in {
 
 CASES["state_dict: deep"] = lambda: (net := deep().init()) and (lambda: net.state_dict())
 CASES["state_dict: wide"] = lambda: (net := wide().init()) and (lambda: [net.state_dict() for _ in range(99)])
-CASES["from_state_dict: deep"] = lambda: (net := deep().init()) and (state := net.state_dict()) and (
-    lambda: vg.Network.from_state_dict(net.spec, state)
+CASES["from_state_dict: deep"] = lambda: (
+    (net := deep().init()) and (state := net.state_dict()) and (lambda: vg.Network.from_state_dict(net.spec, state))
 )
-CASES["from_state_dict: wide"] = lambda: (net := wide().init()) and (state := net.state_dict()) and (
-    lambda: [vg.Network.from_state_dict(net.spec, state) for _ in range(99)]
+CASES["from_state_dict: wide"] = lambda: (
+    (net := wide().init())
+    and (state := net.state_dict())
+    and (lambda: [vg.Network.from_state_dict(net.spec, state) for _ in range(99)])
 )
 
 
@@ -129,13 +131,13 @@ def _() -> Call:
 
 
 CASES["from_state_dict: spectral_norm"] = lambda: (
-    net := vg.MLP(depth=2, width=4096, weight_transform="weight_standardization").init()
-) and (state := net.state_dict()) and (
-    lambda: vg.Network.from_state_dict(net.spec.replace(weight_transform="spectral_norm"), state)
+    (net := vg.MLP(depth=2, width=4096, weight_transform="weight_standardization").init())
+    and (state := net.state_dict())
+    and (lambda: vg.Network.from_state_dict(net.spec.replace(weight_transform="spectral_norm"), state))
 )
 CASES["Network: pickled, deep"] = lambda: (net := deep(depth=DEEP // 4).init()) and (lambda: pickle.dumps(net))
-CASES["Network: unpickled, deep"] = lambda: (data := pickle.dumps(deep(depth=DEEP // 4).init())) and (
-    lambda: pickle.loads(data)
+CASES["Network: unpickled, deep"] = lambda: (
+    (data := pickle.dumps(deep(depth=DEEP // 4).init())) and (lambda: pickle.loads(data))
 )
 
 # Passes
@@ -149,8 +151,8 @@ for _name, _made in {
     "a strided view": lambda: rows(columns=32)[:, ::2],
     "a list": lambda: [[1.0] * 16] * (ROWS // 4),
 }.items():
-    CASES[f"forward: {_name}"] = lambda made=_made: (net := narrow()) and (x := [made()]) and (
-        lambda: [net.forward(x[0]) for _ in range(9)]
+    CASES[f"forward: {_name}"] = lambda made=_made: (
+        (net := narrow()) and (x := [made()]) and (lambda: [net.forward(x[0]) for _ in range(9)])
     )
 for _name, _fields in {
     "wide": {"depth": 4, "width": WIDE},
@@ -172,8 +174,10 @@ for _name, _fields in {
 
     for _of in ("forward", "backward"):
         CASES[f"{_of}: {_name}"] = lambda of=_of, fields=_fields: _pass(of, fields)
-CASES["signals"] = lambda: (net := narrow(width=256)) and (x := [np.ones((200_000, 256), "float32")]) and (
-    lambda: [net._weights.signals(x[0]) for _ in range(20)]
+CASES["signals"] = lambda: (
+    (net := narrow(width=256))
+    and (x := [np.ones((200_000, 256), "float32")])
+    and (lambda: [net._weights.signals(x[0]) for _ in range(20)])
 )
 CASES["gradients: deep"] = lambda: (net := deep().init()) and (lambda: net.gradients([[1.0]], loss="output_sum"))
 
@@ -188,11 +192,11 @@ for _name, _targets in {
     "numbers as objects": lambda: np.array([0, 1] * (ROWS // 8), object),
     "whole floats": lambda: np.zeros(ROWS // 2),
 }.items():
-    CASES[f"targets: {_name}"] = lambda made=_targets: (y := [made()]) and (
-        lambda: [_core.targets("cross_entropy", y[0], len(y[0]), 4) for _ in range(99)]
+    CASES[f"targets: {_name}"] = lambda made=_targets: (
+        (y := [made()]) and (lambda: [_core.targets("cross_entropy", y[0], len(y[0]), 4) for _ in range(99)])
     )
-CASES["loss_gradient"] = lambda: (y := [np.ones((ROWS, 4))]) and (
-    lambda: [_core.loss_gradient("mse", y[0], y[0]) for _ in range(9)]
+CASES["loss_gradient"] = lambda: (
+    (y := [np.ones((ROWS, 4))]) and (lambda: [_core.loss_gradient("mse", y[0], y[0]) for _ in range(9)])
 )
 
 # Measurements
@@ -203,8 +207,8 @@ CASES["probe: deep"] = lambda: (spec := deep()) and (lambda: vg.probe(spec, seed
 CASES["probe: many seeds"] = lambda: lambda: vg.probe(vg.MLP(depth=50, width=64), seeds=10_000)
 CASES["probe: a large batch"] = lambda: lambda: vg.probe(vg.MLP(depth=20, width=256), seeds=1, batch=100_000)
 CASES["sweep"] = lambda: lambda: vg.sweep(vg.MLP(depth=20, width=64), depth=list(range(1, 400)), seeds=20)
-CASES["jacobian: wide"] = lambda: (net := vg.MLP(depth=20, width=1024).init(dtype="float64")) and (
-    lambda: vg.jacobian(net)
+CASES["jacobian: wide"] = lambda: (
+    (net := vg.MLP(depth=20, width=1024).init(dtype="float64")) and (lambda: vg.jacobian(net))
 )
 CASES["jacobian: deep"] = lambda: lambda: vg.jacobian(vg.MLP(depth=20_000, width=32, activation="tanh"))
 CASES["gradcheck: wide"] = lambda: lambda: vg.gradcheck(vg.MLP(depth=10, width=1024))
@@ -218,8 +222,9 @@ CASES["theory: hermite"] = lambda: lambda: _core.hermite("tanh", np.linspace(0.1
 CASES["theory: moments"] = lambda: lambda: _core.moments("gelu", np.linspace(0.1, 2, 1_000_000))
 CASES["theory: pair_moments"] = lambda: lambda: _core.pair_moments("gelu", np.ones(100_000), np.linspace(0, 1, 100_000))
 CASES["theory: activate"] = lambda: lambda: [_core.activate("gelu", np.ones(4_000_000)) for _ in range(9)]
-CASES["Activation.from_samples"] = lambda: (z := np.linspace(-3, 3, 1_000_001)) is not None and (
-    lambda: [vg.Activation.from_samples("mine", z, z + i) for i in range(99)]
+CASES["Activation.from_samples"] = lambda: (
+    (z := np.linspace(-3, 3, 1_000_001)) is not None
+    and (lambda: [vg.Activation.from_samples("mine", z, z + i) for i in range(99)])
 )
 
 

@@ -62,8 +62,9 @@ pub fn classes(ids: &[i128], batch: usize) -> Result<Vec<usize>> {
             format!("({},)", ids.len()),
         ));
     }
-    let id = |(i, &id): (usize, &i128)| integer(&format!("y[{i}]"), id, 0, MAX_WIDTH as u64).map(|id| id as usize);
-    ids.iter().enumerate().map(id).collect()
+    let bad = ids.iter().position(|id| !(0..=MAX_WIDTH as i128).contains(id));
+    bad.map_or(Ok(0), |i| integer(&format!("y[{i}]"), ids[i], 0, MAX_WIDTH as u64))?;
+    Ok(ids.iter().map(|&id| id as usize).collect())
 }
 
 /// The class ids that numbers are, if all are whole.

@@ -116,6 +116,11 @@ impl Cancel {
         work()
     }
 
+    /// An error once somebody has asked to stop the job of this thread.
+    pub fn heed() -> Result<()> {
+        if Self::requested() { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
     /// Has somebody asked to stop the job of this thread?
     pub fn requested() -> bool {
         JOB.with_borrow(|job| job.as_ref().is_some_and(|job| job.check().is_err()))

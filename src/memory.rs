@@ -115,7 +115,11 @@ fn left_by_groups(mount: &Path, own: &str) -> Option<u64> {
         };
         // In a container the path may be that of the host: then only the root is there.
         let inner = root.join(path.trim_start_matches('/'));
-        inner.ancestors().take_while(|level| level.starts_with(&root)).filter_map(|level| left_by_group(level, files)).min()
+        inner
+            .ancestors()
+            .take_while(|level| level.starts_with(&root))
+            .filter_map(|level| left_by_group(level, files))
+            .min()
     };
     own.lines().filter_map(levels).min()
 }

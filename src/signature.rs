@@ -108,8 +108,13 @@ pub struct Call {
 impl Call {
     /// Parse `name`, `name(0.1)` or `name(key=value, ...)`.
     pub fn parse(kind: &str, text: &str) -> Result<Self> {
-        let malformed =
-            || Error::value(kind, "a name or a call such as 'name(0.1)' or 'name(key=value)'", format!("'{}'", shown(text)));
+        let malformed = || {
+            Error::value(
+                kind,
+                "a name or a call such as 'name(0.1)' or 'name(key=value)'",
+                format!("'{}'", shown(text)),
+            )
+        };
         let Some((name, rest)) = text.split_once('(') else {
             return Ok(Self { name: text.trim().to_owned(), arguments: Vec::new() });
         };

@@ -68,7 +68,11 @@ pub struct Table {
 /// The row of all custom activations. Its parameter is the name of a table with the hash of its samples, kept as the
 /// number of the table.
 pub(super) static ROW: Row = Row {
-    signature: Signature { name: NAME, aliases: &[], params: &[Param::required("table", Domain::Known { number, word })] },
+    signature: Signature {
+        name: NAME,
+        aliases: &[],
+        params: &[Param::required("table", Domain::Known { number, word })],
+    },
     traits: PLAIN,
     function: Function::Custom,
 };
@@ -183,7 +187,8 @@ pub fn register(name: &str, samples: Samples) -> Result<Arc<Held>> {
     let (table, samples) = (Arc::new(Table::new(&samples)), Arc::new(samples));
     let mut all = known_mut();
     // One that somebody lets go of at this moment counts no more.
-    let same = all.tables.values().filter(|known| known.word == word).find_map(|known| Some((known.held.upgrade()?, known)));
+    let same =
+        all.tables.values().filter(|known| known.word == word).find_map(|known| Some((known.held.upgrade()?, known)));
     let outcome = match same {
         Some((held, known)) => Ok((held, known.samples == samples)),
         None => Err(all.last + 1),

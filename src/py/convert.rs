@@ -12,14 +12,12 @@ use crate::simd::Float;
 use crate::spec::{self, PerLayer, Spec};
 use crate::threads;
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
-use pyo3::exceptions::{
-    PyAttributeError, PyOverflowError, PyRecursionError, PyTypeError, PyValueError, PyWarning,
-};
+use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyRecursionError, PyTypeError, PyValueError, PyWarning};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyMemoryView, PySet, PyString,
-    PyTuple, PyType,
+    PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyMemoryView, PySet,
+    PyString, PyTuple, PyType,
 };
 use pyo3::{IntoPyObjectExt, intern};
 
@@ -82,7 +80,11 @@ pub fn described(given: &Bound<'_, PyAny>) -> PyResult<String> {
     let name = kind.name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
     // Those of Python's own kinds may be long; what others say is theirs.
     let own = kind.getattr("__module__").is_ok_and(|module| module.eq("builtins").unwrap_or(false));
-    let text = if own { REPR.get_or_try_init(py, limited)?.bind(py).call1((given,)) } else { given.repr().map(Bound::into_any) };
+    let text = if own {
+        REPR.get_or_try_init(py, limited)?.bind(py).call1((given,))
+    } else {
+        given.repr().map(Bound::into_any)
+    };
     // A value may be unable to say what it is.
     Ok(match unless_refused(py, text)? {
         Some(text) => {
@@ -164,11 +166,13 @@ pub fn truth(name: &str, given: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 pub fn text(name: &str, given: &Bound<'_, PyAny>) -> PyResult<String> {
     let Ok(word) = given.cast::<PyString>() else { return Err(type_error(name, "a string", given)) };
-    let described = |allowed| described(given).map_or_else(|error| error, |given| Error::value(name, allowed, given).into());
+    let described =
+        |allowed| described(given).map_or_else(|error| error, |given| Error::value(name, allowed, given).into());
     if word.len()? > LONGEST {
         return Err(described("a string of 1000 letters at most"));
     }
-    let letters = word.to_str().map_err(|error| refused(given.py(), error, || described("a string of whole letters")))?;
+    let letters =
+        word.to_str().map_err(|error| refused(given.py(), error, || described("a string of whole letters")))?;
     Ok(letters.to_owned())
 }
 
@@ -196,7 +200,9 @@ pub fn per_layer<T>(
     let items = match given.try_iter() {
         Ok(items) => items,
         Err(error) if error.is_instance_of::<PyTypeError>(py) => return convert(name, given).map(PerLayer::All),
-        Err(error) => return Err(refused(py, error, || type_error(name, "one value, or a list of one a layer", given))),
+        Err(error) => {
+            return Err(refused(py, error, || type_error(name, "one value, or a list of one a layer", given)));
+        }
     };
     let mut each = Vec::new();
     // One more than any depth: enough to refuse an endless iterable.
@@ -274,7 +280,8 @@ fn check_plain(name: &str, given: &Bound<'_, PyAny>, depth: usize) -> PyResult<(
     };
     /// Lists within lists that are looked into: `NumPy` knows no more axes.
     const DEEPEST: usize = 64;
-    let plain = |item: &Bound<'_, PyAny>| item.is_exact_instance_of::<PyFloat>() || item.is_exact_instance_of::<PyInt>();
+    let plain =
+        |item: &Bound<'_, PyAny>| item.is_exact_instance_of::<PyFloat>() || item.is_exact_instance_of::<PyInt>();
     for (i, item) in items.try_iter()?.enumerate() {
         if i % (1 << 14) == (1 << 14) - 1 {
             pause(py)?;

@@ -7,7 +7,7 @@ use super::convert::{
 use super::spec::{Checked, checked_of};
 use super::targets::{loss_of, targets_of};
 use crate::data::Expected;
-use crate::error::Error;
+use crate::error::{Cancel, Error};
 use crate::gradients::{self, Gradients, Start};
 use crate::kernel::Tensor;
 use crate::memory::check_memory;
@@ -17,7 +17,7 @@ use crate::simd::Float;
 use crate::spec::Spec;
 use crate::threads;
 use crate::weights::Weights;
-use numpy::Element;
+use numpy::{Element, PyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 use std::collections::HashSet;
@@ -58,10 +58,6 @@ impl Net {
     }
 }
 
-/// Seconds that a tensor takes to be named, and a number to be copied.
-const NAMED: f64 = 5e-7;
-const COPIED: f64 = 1e-9;
-
 /// Tensors that are handed over between two looks at Ctrl-C.
 const AT_ONCE: usize = 1 << 10;
 
@@ -87,7 +83,11 @@ fn draw<F: Float>(
     Ok(Arc::new(detached(py, seconds, move |cancel| run::drawn(&plan, seed, samples, BATCH, threads, cancel))?))
 }
 
-fn given<F: Float>(plan: &Arc<Plan>, tensors: Vec<plan::Tensor>, state: &Bound<'_, PyDict>) -> PyResult<Arc<Weights<F>>> {
+fn given<F: Float>(
+    plan: &Arc<Plan>,
+    tensors: Vec<plan::Tensor>,
+    state: &Bound<'_, PyDict>,
+) -> PyResult<Arc<Weights<F>>> {
     check_memory("these weights", 2 * plan.weight_bytes::<F>(), "lower depth or width")?;
     let (py, mut flat) = (state.py(), Vec::with_capacity(tensors.len()));
     for (i, (_, name, shape)) in tensors.into_iter().enumerate() {
@@ -137,27 +137,31 @@ impl Net {
         Ok(Self { checked: checked.unbind(), plan, handle })
     }
 
-    /// Take a net's weights from a state dict.
+    /// Take a net's weights from a state dict: in float32 if all of it is.
     #[staticmethod]
-    fn given(spec: &Bound<'_, PyAny>, state: &Bound<'_, PyDict>, dtype: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let (py, checked, double) = (dtype.py(), checked_of(spec)?, double(dtype)?);
+    fn given(spec: &Bound<'_, PyAny>, state: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let (py, checked) = (state.py(), checked_of(spec)?);
         let plan = checked.get().plan(py)?;
         let tensors = named_tensors(py, &plan)?;
         let names = tensors.iter().map(|(_, name, _)| name.as_str()).collect::<HashSet<_>>();
-        for (i, key) in state.keys().iter().enumerate() {
+        let (arrays, mut single) = (PyDict::new(py), true);
+        for (i, (key, value)) in state.iter().enumerate() {
             if i % AT_ONCE == AT_ONCE - 1 {
                 pause(py)?;
             }
-            let key = text("a key of state_dict", &key)?;
-            if !names.contains(key.as_str()) {
+            let name = text("a key of state_dict", &key)?;
+            if !names.contains(name.as_str()) {
                 let choices = tensors.iter().take(AT_ONCE).map(|(_, name, _)| name.as_str());
-                return Err(Error::unknown("key of state_dict", &key, choices).into());
+                return Err(Error::unknown("key of state_dict", &name, choices).into());
             }
+            let array = as_array(&name, "an array of numbers", &value)?;
+            single &= array.cast::<PyArrayDyn<f32>>().is_ok();
+            arrays.set_item(key, array)?;
         }
-        let handle = if double {
-            Handle::Double(given(&plan, tensors, state)?)
+        let handle = if single {
+            Handle::Single(given(&plan, tensors, &arrays)?)
         } else {
-            Handle::Single(given(&plan, tensors, state)?)
+            Handle::Double(given(&plan, tensors, &arrays)?)
         };
         Ok(Self { checked: checked.unbind(), plan, handle })
     }
@@ -183,6 +187,20 @@ impl Net {
     /// Copies of all tensors by name.
     fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         either!(&self.handle, weights => state_dict(py, &self.plan, weights))
+    }
+
+    /// All numbers in the order of the state dict, in parts of one length, the last one shorter.
+    fn parts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        either!(&self.handle, weights => parts(py, &self.plan, weights))
+    }
+
+    /// Take a net's weights from the parts of another's.
+    #[staticmethod]
+    fn joined(spec: &Bound<'_, PyAny>, parts: &Bound<'_, PyList>, dtype: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let (py, checked, double) = (dtype.py(), checked_of(spec)?, double(dtype)?);
+        let plan = checked.get().plan(py)?;
+        let handle = if double { Handle::Double(joined(&plan, parts)?) } else { Handle::Single(joined(&plan, parts)?) };
+        Ok(Self { checked: checked.unbind(), plan, handle })
     }
 
     /// The output on a batch.
@@ -235,7 +253,7 @@ fn named_tensors(py: Python<'_>, plan: &Arc<Plan>) -> PyResult<Vec<plan::Tensor>
     const NAME: u128 = 700;
     let ours = Arc::clone(plan);
     check_memory("the names of these weights", 2 * NAME * plan.slots.len() as u128, "lower depth")?;
-    detached(py, NAMED * plan.slots.len() as f64, move |_| Ok(ours.tensors()))
+    detached(py, plan.copy_seconds(), move |_| Ok(ours.tensors()))
 }
 
 fn state_dict<'py, F: Float + Element>(
@@ -245,10 +263,68 @@ fn state_dict<'py, F: Float + Element>(
 ) -> PyResult<Bound<'py, PyDict>> {
     check_memory("a copy of the weights", plan.weight_bytes::<F>(), "lower depth or width")?;
     let names = named_tensors(py, plan)?;
-    let seconds = COPIED * plan.weight_entries() as f64 + NAMED * plan.slots.len() as f64;
-    let (ours, weights) = (Arc::clone(plan), Arc::clone(weights));
+    let (ours, weights, seconds) = (Arc::clone(plan), Arc::clone(weights), plan.copy_seconds());
     let tensors = detached(py, seconds, move |cancel| weights.tensors(&ours, cancel))?;
     by_name(py, names.into_iter().zip(tensors))
+}
+
+/// Numbers of a part of a pickled net.
+const PART: usize = 1 << 22;
+
+fn parts<'py, F: Float + Element>(
+    py: Python<'py>,
+    plan: &Arc<Plan>,
+    weights: &Arc<Weights<F>>,
+) -> PyResult<Bound<'py, PyList>> {
+    check_memory("a copy of the weights", 2 * plan.weight_bytes::<F>(), "lower depth or width")?;
+    let (ours, weights, seconds) = (Arc::clone(plan), Arc::clone(weights), plan.copy_seconds());
+    let parts = detached(py, seconds, move |cancel| {
+        let (mut parts, mut part) = (Vec::new(), Vec::new());
+        for tensor in weights.tensors(&ours, cancel)? {
+            let mut rest = &tensor[..];
+            while !rest.is_empty() {
+                cancel.check()?;
+                let (now, later) = rest.split_at(rest.len().min(PART - part.len()));
+                part.extend_from_slice(now);
+                rest = later;
+                if part.len() == PART {
+                    parts.push(std::mem::take(&mut part));
+                }
+            }
+        }
+        parts.push(part);
+        Ok(parts)
+    })?;
+    let list = PyList::empty(py);
+    for part in parts {
+        let count = part.len();
+        list.append(array(py, part, &[count])?)?;
+    }
+    Ok(list)
+}
+
+fn joined<F: Float>(plan: &Arc<Plan>, parts: &Bound<'_, PyList>) -> PyResult<Arc<Weights<F>>> {
+    check_memory("these weights", 2 * plan.weight_bytes::<F>(), "lower depth or width")?;
+    let mut given = Vec::with_capacity(parts.len());
+    for part in parts {
+        match reals::<F>("a part of the weights", &part)? {
+            Reals { values, bad: None, .. } => given.push(values),
+            _ => return Err(Error::Value("a part of the weights must be finite".to_owned()).into()),
+        }
+    }
+    let (plan, seconds) = (Arc::clone(plan), plan.copy_seconds() + plan.draw_seconds());
+    let taken = move |cancel: &Cancel| {
+        let sizes = plan.tensors().into_iter().map(|(_, _, shape)| shape.iter().product::<usize>());
+        let (sizes, there) = (sizes.collect::<Vec<_>>(), given.iter().map(Vec::len).sum::<usize>());
+        if sizes.iter().sum::<usize>() != there {
+            return Err(Error::value("the parts of the weights", "as many numbers as the net has", there));
+        }
+        let mut all = given.into_iter().flatten();
+        let tensor = |size: usize| cancel.check().map(|()| all.by_ref().take(size).collect());
+        let tensors = sizes.into_iter().map(tensor).collect::<crate::error::Result<Vec<_>>>()?;
+        Weights::given(&plan, tensors, cancel)
+    };
+    Ok(Arc::new(detached(parts.py(), seconds, taken)?))
 }
 
 /// Tensors as arrays by name.
@@ -345,7 +421,8 @@ fn all_gradients<'py, F: Float + Element>(
     })?;
     let (py, (Gradients { tensors, preactivations, input, loss }, names)) = (x.py(), all);
     let result = PyDict::new(py);
-    result.set_item("parameters", by_name(py, names.into_iter().zip(tensors.into_iter().map(|tensor| tensor.values)))?)?;
+    result
+        .set_item("parameters", by_name(py, names.into_iter().zip(tensors.into_iter().map(|tensor| tensor.values)))?)?;
     let by_row = PyList::empty(py);
     for (i, (z, width)) in preactivations.into_iter().zip(&plan.rows).enumerate() {
         if i % AT_ONCE == AT_ONCE - 1 {

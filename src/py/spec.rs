@@ -46,7 +46,7 @@ impl Checked {
         }
         let (spec, depth) = (self.spec.clone(), self.spec.depth);
         check_memory("the plan of this net", PLANNED * depth as u128, "lower depth")?;
-        detached(py, SECONDS * depth as f64, move |_| Ok(Arc::new(Plan::new(&spec))))
+        detached(py, SECONDS * depth as f64, move |_| Ok(Arc::new(Plan::of_job(&spec)?)))
     }
 
     /// The plan of a shallow net, which is kept from the first time on. Beside the work of a deep net its plan costs
@@ -164,7 +164,8 @@ impl Checked {
 
     /// The text that an id is hashed from.
     fn content(&self, py: Python<'_>) -> PyResult<String> {
-        let listed = [self.spec.width.values().len(), self.spec.activation.values().len(), self.spec.init.values().len()];
+        let listed =
+            [self.spec.width.values().len(), self.spec.activation.values().len(), self.spec.init.values().len()];
         let (spec, longest) = (self.spec.clone(), listed.into_iter().max().unwrap_or(0));
         check_memory("the id of this spec", 200 * longest as u128, "lower depth")?;
         detached(py, SECONDS * longest as f64, move |_| Ok(spec.content()))

@@ -158,7 +158,9 @@ fn named(y: &Bound<'_, PyAny>, array: &Bound<'_, PyAny>, outputs: usize) -> PyRe
     let names = ranks.keys();
     names.sort().map_err(|error| {
         let given = "strings and bytes among each other".to_owned();
-        refused(py, error, || Error::type_of("y", "an array of integer class ids, or of names of one type", given).into())
+        refused(py, error, || {
+            Error::type_of("y", "an array of integer class ids, or of names of one type", given).into()
+        })
     })?;
     in_parts(py, names.len(), PART, |part| part.into_iter().try_for_each(|i| ranks.set_item(names.get_item(i)?, i)))?;
     check_memory("the classes of y", 16 * words.len() as u128, "give fewer samples")?;
@@ -182,7 +184,8 @@ pub fn targets<'py>(
     batch: &Bound<'py, PyAny>,
     outputs: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let count = |name, given| -> PyResult<usize> { Ok(spec::integer(name, integer(name, given)?, 1, 1 << 40)? as usize) };
+    let count =
+        |name, given| -> PyResult<usize> { Ok(spec::integer(name, integer(name, given)?, 1, 1 << 40)? as usize) };
     let (batch, outputs) = (count("batch", batch)?, count("outputs", outputs)?);
     match targets_of(Loss::parse(&text("loss", loss)?)?, y, batch, outputs)? {
         Targets::Classes(ids) => array(y.py(), ids.into_iter().map(|id| id as i64).collect(), &[batch]).map(Some),

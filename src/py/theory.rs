@@ -68,8 +68,7 @@ pub fn moments<'py>(activation: &Bound<'py, PyAny>, q: &Bound<'py, PyAny>) -> Py
 #[pyfunction]
 pub fn critical_point(activation: &Bound<'_, PyAny>, sigma_b: &Bound<'_, PyAny>) -> PyResult<(f64, f64)> {
     let (given, sigma_b) = (activation_of(activation)?, number("sigma_b", "a number", sigma_b)?);
-    let gain::Critical { sigma_w, q } =
-        detached(activation.py(), UNKNOWN, move |_| gain::critical(&given, sigma_b))?;
+    let gain::Critical { sigma_w, q } = detached(activation.py(), UNKNOWN, move |_| gain::critical(&given, sigma_b))?;
     Ok((sigma_w, q))
 }
 

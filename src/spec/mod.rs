@@ -5,7 +5,7 @@ mod mlp;
 pub use mlp::LayerShape;
 
 use crate::activation::Activation;
-use crate::error::{Error, Result, shown};
+use crate::error::{Cancel, Error, Result, shown};
 use crate::init::Init;
 use crate::norm::Norm;
 use crate::signature::Call;
@@ -47,7 +47,10 @@ impl<T> PerLayer<T> {
         match self {
             Self::All(value) => Ok(PerLayer::All(f(name.to_owned(), value)?)),
             Self::Each(values) if values.len() == depth => {
-                let each = values.iter().enumerate().map(|(i, value)| f(format!("{name}[{i}]"), value));
+                let each = values.iter().enumerate().map(|(i, value)| {
+                    Cancel::heed()?;
+                    f(format!("{name}[{i}]"), value)
+                });
                 Ok(PerLayer::Each(each.collect::<Result<_>>()?))
             }
             Self::Each(values) => Err(Error::value(
@@ -325,7 +328,10 @@ impl Spec {
     fn check_inits(&self, layers: &[LayerShape]) -> Result<()> {
         let readout = self.out_features.map(|_| None);
         let every = (0..self.depth).map(Some).chain(readout);
-        every.into_iter().try_for_each(|layer| self.init_of(layer).check(&self.place(layers, layer)))?;
+        every.into_iter().try_for_each(|layer| {
+            Cancel::heed()?;
+            self.init_of(layer).check(&self.place(layers, layer))
+        })?;
         let equal = |layer: &usize| self.init_of(Some(*layer)).weight(&self.place(layers, Some(*layer))).is_isometry();
         if let (Some(transform), Some(layer)) =
             (self.transform.filter(Transform::by_singular_value), (0..self.depth).find(equal))
