@@ -27,8 +27,9 @@ pub struct Expected<'r> {
 }
 
 impl Expected<'_> {
-    /// Refuse an empty batch, a wrong shape, and values that are not finite in the dtype they were rounded to.
-    pub fn check(&self, given: (usize, usize), dtype: &str, mut finite: impl Iterator<Item = bool>) -> Result<()> {
+    /// Refuse an empty batch, a wrong shape, and values of which one, the first `bad`, is not finite in the dtype they
+    /// were rounded to.
+    pub fn check(&self, given: (usize, usize), dtype: &str, bad: Option<usize>) -> Result<()> {
         let Self { name, axis, columns, rows } = *self;
         if given.1 != columns || rows.is_some_and(|rows| rows != given.0) {
             let batch = rows.map_or("batch".to_owned(), |rows| rows.to_string());
@@ -41,7 +42,7 @@ impl Expected<'_> {
         if given.0 == 0 {
             return Err(Error::value(name, "a batch of at least one sample", format!("shape {given:?}")));
         }
-        match finite.position(|finite| !finite) {
+        match bad {
             None => Ok(()),
             Some(i) => Err(Error::Value(format!(
                 "{name} must be finite in {dtype}, but {name}[{}, {}] is nan, infinite or beyond its range",
@@ -61,8 +62,9 @@ pub fn classes(ids: &[i128], batch: usize) -> Result<Vec<usize>> {
             format!("({},)", ids.len()),
         ));
     }
-    let id = |(i, &id): (usize, &i128)| integer(&format!("y[{i}]"), id, 0, MAX_WIDTH as u64).map(|id| id as usize);
-    ids.iter().enumerate().map(id).collect()
+    let bad = ids.iter().position(|id| !(0..=MAX_WIDTH as i128).contains(id));
+    bad.map_or(Ok(0), |i| integer(&format!("y[{i}]"), ids[i], 0, MAX_WIDTH as u64))?;
+    Ok(ids.iter().map(|&id| id as usize).collect())
 }
 
 /// The class ids that numbers are, if all are whole.

@@ -50,7 +50,9 @@ impl<R: Row> Copy for Kind<R> {}
 
 impl<R: Row> PartialEq for Kind<R> {
     fn eq(&self, other: &Self) -> bool {
-        self.text() == other.text()
+        let same = |(one, other): (&f64, &f64)| one.to_bits() == other.to_bits();
+        let alike = std::ptr::eq(self.row, other.row) && self.values.iter().zip(&other.values).all(same);
+        alike || self.text() == other.text()
     }
 }
 

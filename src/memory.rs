@@ -3,43 +3,132 @@
 
 use crate::error::{Error, Result};
 use std::any::Any;
+use std::path::Path;
 use std::sync::{Mutex, Once, PoisonError, TryLockError};
 
-/// Bytes that nobody is asked about: a machine that has less than this left is in trouble whatever is done here, and the
-/// answer, from files of the kernel, takes longer than a small net.
+/// Bytes below which the kernel is not asked: a machine that has less than this left is in trouble whatever is done
+/// here, and the answer, from several files, takes longer than a small net.
 const UNASKED: u128 = 64 << 20;
 
-/// Refuse a job that needs more memory than the machine can give.
+/// Bytes below which the limit of this process is not asked for either; they are tried instead.
+const LITTLE: u128 = 1 << 20;
+
+/// Bytes that the small things of a call take: messages, names, lists of a few numbers, objects of Python.
+const SMALL: usize = 2 << 20;
+
+/// Addresses that a thread takes: its stack, and the arena that the GNU allocator reserves for it.
+const THREAD: u64 = 66 << 20;
+
+/// Addresses that a thread needs to start.
+const START: u64 = 8 << 20;
+
+/// Refuse a job that needs more memory than the machine can give. An allocation that fails ends the process: what
+/// grows with what a caller gives is asked for here first.
 pub fn check_memory(what: &str, needed: u128, hint: &'static str) -> Result<()> {
-    match available_memory(needed) {
-        Some(available) if needed > u128::from(available) => {
-            Err(Error::Memory { what: what.to_owned(), needed, available, hint })
-        }
-        _ => Ok(()),
+    let refused = || {
+        let available = match available_memory(needed) {
+            Some(available) if needed > u128::from(available) => available,
+            _ if fits(needed.min(LITTLE) as usize + SMALL) => return None,
+            _ => left_by_limits().unwrap_or(0),
+        };
+        Some(Error::Memory { what: what.to_owned(), needed, available, hint })
+    };
+    match refused() {
+        // What earlier calls have left may be what is missing.
+        Some(_) if release_workspaces() > 0 => refused().map_or(Ok(()), Err),
+        Some(error) => Err(error),
+        None => Ok(()),
     }
 }
 
-/// Bytes that can be allocated without swapping: the least of what the kernel calls available and what the control
-/// group has left. `None` where the system does not say (there, an allocation that fails is the limit), and where so
-/// little is needed that it is not asked.
+/// Can so many bytes be allocated? They are not touched.
+fn fits(bytes: usize) -> bool {
+    std::hint::black_box(Vec::<u8>::new()).try_reserve_exact(bytes).is_ok()
+}
+
+/// Bytes that can be allocated without swapping: the least of what the kernel calls available, what the control groups
+/// have left, and what the limits of this process leave. `None` where nobody says (there, an allocation that fails is
+/// the limit), and where so little is needed that nobody is asked.
 pub fn available_memory(needed: u128) -> Option<u64> {
-    if needed < UNASKED {
+    if needed < LITTLE {
         return None;
     }
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
-    let kernel = read("/proc/meminfo")?
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:")?.trim().strip_suffix("kB")?.trim().parse::<u64>().ok())
-        .map(|kib| kib * 1024)?;
-    // The page cache counts as used there, but the kernel gives it up when asked.
-    let cache = || {
-        let stat = read("/sys/fs/cgroup/memory.stat")?;
-        stat.lines().find_map(|line| line.strip_prefix("inactive_file ")?.parse::<u64>().ok())
+    // A thread that the job starts takes addresses before it takes numbers.
+    let limits = left_by_limits().map(|left| left.saturating_sub(THREAD));
+    let asked = || {
+        let groups = read("/proc/self/cgroup").and_then(|own| left_by_groups(Path::new("/sys/fs/cgroup"), &own));
+        [available_to_all(), groups].into_iter().flatten().min()
     };
-    let used = || number("/sys/fs/cgroup/memory.current").unwrap_or(0).saturating_sub(cache().unwrap_or(0));
-    let group = number("/sys/fs/cgroup/memory.max").map(|max| max.saturating_sub(used()));
-    Some(group.map_or(kernel, |group| group.min(kernel)))
+    let machine = if needed < UNASKED { None } else { asked() };
+    [limits, machine].into_iter().flatten().min()
+}
+
+/// The most threads that there are addresses for, of which half are kept for numbers.
+pub fn threads_that_fit() -> usize {
+    left_by_limits().map_or(usize::MAX, |left| (left / (2 * THREAD)).max(1) as usize)
+}
+
+/// Are there addresses for one more thread? One that runs out of them while it starts would end the process.
+pub fn thread_fits() -> bool {
+    left_by_limits().is_none_or(|left| left >= START)
+}
+
+fn read(path: impl AsRef<Path>) -> Option<String> {
+    std::fs::read_to_string(path).ok()
+}
+
+/// The number in the line of a text that begins with a name, in the unit of the line.
+fn number_of(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.split_whitespace().next()?.parse().ok())
+}
+
+/// What the kernel calls available.
+fn available_to_all() -> Option<u64> {
+    number_of(&read("/proc/meminfo")?, "MemAvailable:").map(|kib| kib * 1024)
+}
+
+/// What the limits on addresses and on data (`ulimit -v`, `ulimit -d`) leave to this process, where there are any.
+fn left_by_limits() -> Option<u64> {
+    let limits = read("/proc/self/limits")?;
+    let limits = [("Max address space", "VmSize:"), ("Max data size", "VmData:")]
+        .map(|(limit, used)| number_of(&limits, limit).map(|limit| (limit, used)));
+    if limits == [None, None] {
+        return None;
+    }
+    let status = read("/proc/self/status")?;
+    let left = |(limit, used): (u64, &str)| Some(limit.saturating_sub(1024 * number_of(&status, used)?));
+    limits.into_iter().flatten().filter_map(left).min()
+}
+
+/// What the control groups of a process leave, given where they are mounted and the lines of `/proc/self/cgroup`: the
+/// least of all levels, for a group has no more than those around it. Both versions of the interface may be there.
+fn left_by_groups(mount: &Path, own: &str) -> Option<u64> {
+    let levels = |line: &str| -> Option<u64> {
+        let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+        let (root, files) = match controllers {
+            "" => (mount.to_owned(), ["memory.max", "memory.current", "inactive_file "]),
+            _ if controllers.split(',').any(|controller| controller == "memory") => {
+                let files = ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file "];
+                (mount.join("memory"), files)
+            }
+            _ => return None,
+        };
+        // In a container the path may be that of the host: then only the root is there.
+        let inner = root.join(path.trim_start_matches('/'));
+        inner
+            .ancestors()
+            .take_while(|level| level.starts_with(&root))
+            .filter_map(|level| left_by_group(level, files))
+            .min()
+    };
+    own.lines().filter_map(levels).min()
+}
+
+/// What one control group leaves. The page cache counts as used, but the kernel gives it up when asked.
+fn left_by_group(group: &Path, [limit, used, cache]: [&str; 3]) -> Option<u64> {
+    let number = |file: &str| read(group.join(file))?.trim().parse::<u64>().ok();
+    let cache = || read(group.join("memory.stat")).and_then(|stat| number_of(&stat, cache)).unwrap_or(0);
+    Some(number(limit)?.saturating_sub(number(used).unwrap_or(0).saturating_sub(cache())))
 }
 
 /// Let the allocator keep what jobs free, up to some tens of megabytes, for the next job.
@@ -133,12 +222,37 @@ mod tests {
     }
 
     #[test]
-    fn little_memory_is_not_asked_for_and_more_than_there_is_is_refused() {
-        assert_eq!(available_memory(UNASKED - 1), None);
+    fn little_memory_is_tried_and_more_than_there_is_is_refused() {
+        assert_eq!(available_memory(LITTLE - 1), None);
         check_memory("a small net", UNASKED - 1, "").unwrap();
         if available_memory(UNASKED).is_some() {
             let error = check_memory("a large net", u128::MAX, "lower depth").unwrap_err();
             assert!(error.to_string().starts_with("a large net needs 3402823"), "{error}");
         }
+        assert!(fits(SMALL) && !fits(isize::MAX as usize));
+    }
+
+    #[test]
+    fn a_control_group_has_no_more_than_those_around_it() {
+        let mount = std::env::temp_dir().join(format!("vgcore-groups-{}", std::process::id()));
+        let write = |path: &str, text: &str| {
+            let path = mount.join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("a/memory.max", "1000\n");
+        write("a/memory.current", "700\n");
+        write("a/memory.stat", "anon 500\ninactive_file 200\n");
+        write("a/b/memory.max", "max\n");
+        write("a/b/memory.current", "650\n");
+        let left = |own: &str| left_by_groups(&mount, own);
+        assert_eq!(left("0::/a/b\n"), Some(500));
+        assert_eq!(left("0::/elsewhere\n"), None);
+        write("memory/job/memory.limit_in_bytes", "300\n");
+        write("memory/job/memory.usage_in_bytes", "100\n");
+        write("memory/job/memory.stat", "inactive_file 1\ntotal_inactive_file 40\n");
+        write("memory/memory.limit_in_bytes", "9223372036854771712\n");
+        assert_eq!(left("5:cpu:/x\n4:hugetlb,memory:/job\n0::/a\n"), Some(240));
+        std::fs::remove_dir_all(mount).unwrap();
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! A kind, such as an activation or an init, is a row of a table; the [`Signature`] of the row says how it is written.
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::synonyms::hint;
 
 /// The most parameters that a kind may have.
@@ -12,7 +12,7 @@ pub const MAX_PARAMS: usize = 5;
 pub type Values = [f64; MAX_PARAMS];
 
 /// The values that a parameter may have.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub enum Domain {
     /// Any finite number.
     Finite,
@@ -24,6 +24,13 @@ pub enum Domain {
     Share,
     /// One of these words, stored as its index.
     Word(&'static [&'static str]),
+    /// One of the words that are known when it is read, stored as a number.
+    Known {
+        /// The number of a word, or the refusal of what is no such word.
+        number: fn(&Argument) -> Result<f64>,
+        /// The word of a number.
+        word: fn(f64) -> String,
+    },
 }
 
 /// The value of a parameter that is not given.
@@ -38,7 +45,7 @@ pub enum Default {
 }
 
 /// One parameter of a kind.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Param {
     /// The keyword.
     pub name: &'static str,
@@ -61,7 +68,7 @@ impl Param {
 }
 
 /// The name and the parameters of a kind.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy)]
 pub struct Signature {
     /// The canonical name.
     pub name: &'static str,
@@ -84,7 +91,7 @@ impl std::fmt::Display for Argument {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Number(value) => write!(f, "{value}"),
-            Self::Word(word) => write!(f, "'{word}'"),
+            Self::Word(word) => write!(f, "'{}'", shown(word)),
         }
     }
 }
@@ -101,8 +108,13 @@ pub struct Call {
 impl Call {
     /// Parse `name`, `name(0.1)` or `name(key=value, ...)`.
     pub fn parse(kind: &str, text: &str) -> Result<Self> {
-        let malformed =
-            || Error::value(kind, "a name or a call such as 'name(0.1)' or 'name(key=value)'", format!("'{text}'"));
+        let malformed = || {
+            Error::value(
+                kind,
+                "a name or a call such as 'name(0.1)' or 'name(key=value)'",
+                format!("'{}'", shown(text)),
+            )
+        };
         let Some((name, rest)) = text.split_once('(') else {
             return Ok(Self { name: text.trim().to_owned(), arguments: Vec::new() });
         };
@@ -183,6 +195,7 @@ impl Signature {
             (Domain::Word(words), Argument::Word(word)) if words.contains(&word.as_str()) => {
                 return Ok(words.iter().position(|w| w == word).unwrap_or_default() as f64);
             }
+            (Domain::Known { number, .. }, _) => return number(argument),
             (Domain::Finite, _) => "a finite number".to_owned(),
             (Domain::NonNegative, _) => "a finite number, 0 or more".to_owned(),
             (Domain::Positive, _) => "a finite number above 0".to_owned(),
@@ -202,7 +215,7 @@ impl Signature {
 
     fn unknown_parameter(&self, kind: &str, given: &str) -> Error {
         if self.params.is_empty() {
-            return Error::Value(format!("{kind} {} takes no parameters, got '{given}'", self.name));
+            return Error::Value(format!("{kind} {} takes no parameters, got '{}'", self.name, shown(given)));
         }
         Error::unknown(&format!("parameter of {kind} {}", self.name), given, self.params.iter().map(|p| p.name))
     }
@@ -211,6 +224,7 @@ impl Signature {
     pub fn arguments(&self, values: &Values) -> Vec<(&'static str, Argument)> {
         let argument = |param: &Param, value: f64| match param.domain {
             Domain::Word(words) => Argument::Word(words[value as usize].to_owned()),
+            Domain::Known { word, .. } => Argument::Word(word(value)),
             _ => Argument::Number(value),
         };
         self.params.iter().zip(values).filter(|(_, v)| !v.is_nan()).map(|(p, &v)| (p.name, argument(p, v))).collect()

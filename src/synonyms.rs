@@ -282,7 +282,9 @@ fn meant<'a>(given: &str, choices: impl Iterator<Item = &'a str> + Clone) -> (Ve
 
 /// What a name may stand for, as ` (did you mean 'relu'?)`; empty where nothing is near.
 pub fn hint<'a>(given: &str, choices: impl Iterator<Item = &'a str> + Clone) -> String {
-    let (answers, note) = meant(given, choices);
+    /// Bytes beyond which a text is no misspelt name: to compare takes as long as both texts multiplied.
+    const LONGEST: usize = 100;
+    let (answers, note) = if given.len() > LONGEST { (Vec::new(), "") } else { meant(given, choices) };
     let quoted = answers.iter().map(|answer| format!("'{answer}'")).collect::<Vec<_>>();
     let note = if note.is_empty() { String::new() } else { format!(" {note}") };
     match quoted.as_slice() {

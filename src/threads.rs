@@ -5,7 +5,7 @@
 //! few milliseconds a thread takes too long to start (40 us until it runs): their helpers wait, parked, for a second.
 
 use crate::error::{Cancel, Error, Result};
-use crate::memory::keep_what_is_freed;
+use crate::memory::{keep_what_is_freed, thread_fits, threads_that_fit};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -22,8 +22,10 @@ pub fn threads(given: Option<i128>) -> Result<usize> {
 
 /// The number of threads that are worth their start, for work of about so many seconds.
 pub fn worthwhile(limit: Option<usize>, seconds: f64) -> usize {
-    let worth = (seconds / WORTH_A_THREAD).max(1.0) as usize;
-    limit.unwrap_or_else(|| if worth == 1 { 1 } else { offered() }).min(worth)
+    match (seconds / WORTH_A_THREAD).max(1.0) as usize {
+        1 => 1,
+        worth => limit.unwrap_or_else(offered).min(worth).min(threads_that_fit()),
+    }
 }
 
 /// The number of threads that the machine offers this process, as it was within the last second: it is read from files
@@ -59,10 +61,13 @@ pub fn limit(given: Option<i128>) -> Result<Option<usize>> {
 /// Do `first` on this thread while `count - 1` more do `other`; wait for all.
 pub fn share(count: usize, first: impl FnOnce(), other: impl Fn() + Sync) {
     keep_what_is_freed();
+    let job = Cancel::of_thread();
+    let other = || job.watch(&other);
     std::thread::scope(|scope| {
         for _ in 1..count {
+            let thread = || std::thread::Builder::new().name("vgcore".to_owned()).spawn_scoped(scope, other);
             // Where the system gives no further thread, those there are do the work.
-            if std::thread::Builder::new().name("vgcore".to_owned()).spawn_scoped(scope, &other).is_err() {
+            if !thread_fits() || thread().is_err() {
                 break;
             }
         }
@@ -71,7 +76,7 @@ pub fn share(count: usize, first: impl FnOnce(), other: impl Fn() + Sync) {
 }
 
 /// Work for a parked helper: gives what announces that it is done.
-type Errand = Box<dyn FnOnce() -> Announcement + Send>;
+pub type Errand = Box<dyn FnOnce() -> Announcement + Send>;
 
 /// Tells the one who waits for an errand.
 pub type Announcement = Box<dyn FnOnce() + Send>;
@@ -97,20 +102,23 @@ fn parked<T>(act: impl FnOnce(&mut Vec<Sender<Errand>>) -> T) -> Option<T> {
     Some(act(&mut parked.helpers))
 }
 
-/// Give an errand to a parked helper, or else to a new one. False where the system gives no further thread.
-pub fn send(errand: impl FnOnce() -> Announcement + Send + 'static) -> bool {
+/// Give an errand to a parked helper, or else to a new one. It comes back where the system gives no further thread.
+pub fn send(errand: impl FnOnce() -> Announcement + Send + 'static) -> std::result::Result<(), Errand> {
     let mut errand: Errand = Box::new(errand);
     // The channel of a helper whose time was up is closed, and the errand comes back.
     while let Some(helper) = parked(Vec::pop).flatten() {
         match helper.send(errand) {
-            Ok(()) => return true,
+            Ok(()) => return Ok(()),
             Err(back) => errand = back.0,
         }
     }
     let (sender, errands) = channel();
     let own = sender.clone();
     let helper = move || help(&own, &errands);
-    std::thread::Builder::new().name("vgcore".to_owned()).spawn(helper).is_ok() && sender.send(errand).is_ok()
+    if !thread_fits() || std::thread::Builder::new().name("vgcore".to_owned()).spawn(helper).is_err() {
+        return Err(errand);
+    }
+    sender.send(errand).map_err(|back| back.0)
 }
 
 /// Run errands until none has come for a second.
@@ -135,16 +143,16 @@ pub fn together<T: Send + Sync + 'static>(count: usize, job: T, work: fn(&T, usi
         work(&job, 0);
         return job;
     }
-    let (job, (outcome, outcomes)) = (Arc::new(job), channel());
+    let (job, (outcome, outcomes), cancel) = (Arc::new(job), channel(), Cancel::of_thread());
     for index in 1..count {
-        let (theirs, outcome) = (Arc::clone(&job), outcome.clone());
+        let (theirs, outcome, cancel) = (Arc::clone(&job), outcome.clone(), cancel.clone());
         let errand = move || -> Announcement {
-            let done = catch_unwind(AssertUnwindSafe(|| work(&theirs, index)));
+            let done = catch_unwind(AssertUnwindSafe(|| cancel.watch(|| work(&theirs, index))));
             // The job is let go before the outcome is known.
             drop(theirs);
             Box::new(move || drop(outcome.send(done)))
         };
-        if !send(errand) {
+        if send(errand).is_err() {
             break;
         }
     }
@@ -191,22 +199,22 @@ impl Ends {
 pub fn each<T: Send>(count: usize, threads: usize, cancel: &Cancel, f: impl Fn(usize) -> T + Sync) -> Result<Vec<T>> {
     /// The number of indices that a thread takes at a time.
     const CHUNK: usize = 16;
-    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count)));
+    let (next, found) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(count.div_ceil(CHUNK))));
     let work = || {
         loop {
             let start = next.fetch_add(CHUNK, Ordering::Relaxed);
             if start >= count || cancel.check().is_err() {
                 return;
             }
-            let values = (start..count.min(start + CHUNK)).map(|i| (i, f(i))).collect::<Vec<_>>();
-            found.lock().unwrap_or_else(PoisonError::into_inner).extend(values);
+            let values = (start..count.min(start + CHUNK)).map(&f).collect::<Vec<_>>();
+            found.lock().unwrap_or_else(PoisonError::into_inner).push((start, values));
         }
     };
     share(threads.min(count.div_ceil(CHUNK)).max(1), work, work);
     cancel.check()?;
     let mut found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    found.sort_unstable_by_key(|&(i, _)| i);
-    Ok(found.into_iter().map(|(_, value)| value).collect())
+    found.sort_unstable_by_key(|&(start, _)| start);
+    Ok(found.into_iter().flat_map(|(_, values)| values).collect())
 }
 
 #[cfg(test)]

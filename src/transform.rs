@@ -164,10 +164,16 @@ fn singular(weights: &[f64], columns: usize, cancel: &Cancel) -> Result<(f64, Ve
         }
         length
     };
-    let times = |v: &[f64]| weights.chunks_exact(columns).map(|row| dot(row, v)).collect::<Vec<f64>>();
+    // Large matrices take a second each time.
+    let each_row = || weights.chunks_exact(columns).take_while(|_| cancel.check().is_ok());
+    let times = |v: &[f64]| {
+        let mut out = vec![0.0; rows];
+        out.iter_mut().zip(each_row()).for_each(|(out, row)| *out = dot(row, v));
+        out
+    };
     let transposed_times = |u: &[f64]| {
         let mut out = vec![0.0; columns];
-        for (row, u) in weights.chunks_exact(columns).zip(u) {
+        for (row, u) in each_row().zip(u) {
             out.iter_mut().zip(row).for_each(|(out, w)| *out += u * w);
         }
         out

@@ -2,7 +2,7 @@
 
 use crate::error::{Cancel, Result};
 use crate::part::{Linear, LinearPlan, Numbers, Owner, Parameters, UnitNormals, Which};
-use crate::plan::Plan;
+use crate::plan::{Plan, Tensor};
 use crate::simd::Float;
 use crate::threads::share;
 use std::ops::Range;
@@ -123,6 +123,7 @@ impl<F: Float> Weights<F> {
         let mut weights = Self::default();
         let mut slots = plan.slots.iter().map(|slot| vec![Numbers::default(); slot.len()]).collect::<Vec<_>>();
         for ((id, _, _), values) in plan.tensors().into_iter().zip(tensors) {
+            cancel.check()?;
             weights.unbiased &= id.which == Which::Weight || values.iter().all(|b| *b == F::ZERO);
             slots[id.slot][id.index].set(&plan.slots[id.slot][id.index], id.which, values, cancel)?;
         }
@@ -133,10 +134,13 @@ impl<F: Float> Weights<F> {
     }
 
     /// Every tensor of the plan, in its order.
-    pub fn tensors(&self, plan: &Plan) -> Vec<Vec<F>> {
+    pub fn tensors(&self, plan: &Plan, cancel: &Cancel) -> Result<Vec<Vec<F>>> {
         let numbers = |slot: usize| self.slots.get(slot).filter(|_| slot < hidden_slots(plan)).unwrap_or(&self.readout);
-        let tensors = plan.tensors().into_iter();
-        tensors.map(|(id, _, _)| numbers(id.slot)[id.index].get(&plan.slots[id.slot][id.index], id.which)).collect()
+        let tensor = |(id, _, _): Tensor| {
+            cancel.check()?;
+            Ok(numbers(id.slot)[id.index].get(&plan.slots[id.slot][id.index], id.which))
+        };
+        plan.tensors().into_iter().map(tensor).collect()
     }
 
     /// Multiply the weights of a layer's map.

@@ -2,16 +2,20 @@
 //!
 //! A table joins the samples of a function and of its slope by cubics (Hermite), piece by piece between the places
 //! where it bends, on an even grid in each piece: an element costs an index and two polynomials. Beyond the ends it
-//! goes on as a line. A table lives as long as the process, so that an activation stays a plain value.
+//! goes on as a line.
+//!
+//! An activation is a plain value and holds no table but its number. A table is known as long as somebody has hold of it
+//! ([`Held`]): the object of Python that stands for the activation, and every spec that names it. Only a job that was
+//! given up can still ask for one that is gone, and finds NaN.
 
 #![allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 
-use super::{Function, PLAIN, Row};
-use crate::error::{Error, Result};
-use crate::kind::Row as _;
-use crate::signature::{Call, Domain, Param, Signature};
+use super::{Activation, Function, PLAIN, Row};
+use crate::error::{Error, Result, shown};
+use crate::signature::{Argument, Domain, Param, Signature};
 use crate::simd::{self, Float, Set, Task};
-use std::sync::{PoisonError, RwLock};
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 /// The name that tables answer to.
 pub const NAME: &str = "custom";
@@ -61,16 +65,54 @@ pub struct Table {
     at_zero: Option<[f64; 2]>,
 }
 
+/// The row of all custom activations. Its parameter is the name of a table with the hash of its samples, kept as the
+/// number of the table.
+pub(super) static ROW: Row = Row {
+    signature: Signature {
+        name: NAME,
+        aliases: &[],
+        params: &[Param::required("table", Domain::Known { number, word })],
+    },
+    traits: PLAIN,
+    function: Function::Custom,
+};
+
+/// Has hold of a table, by its number. The last to let go forgets the table.
+#[derive(Debug)]
+pub struct Held(u64);
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let forgotten = known_mut().tables.remove(&self.0);
+        // Freed when nobody waits for the lock.
+        drop(forgotten);
+    }
+}
+
 /// A table that this process knows.
 struct Known {
     /// The name with the hash of the samples.
-    word: &'static str,
-    samples: Samples,
-    row: &'static Row,
+    word: String,
+    samples: Arc<Samples>,
+    table: Arc<Table>,
+    held: Weak<Held>,
 }
 
-/// All tables of this process.
-static TABLES: RwLock<Vec<Known>> = RwLock::new(Vec::new());
+/// The tables of this process by their numbers, which are never given twice.
+struct Tables {
+    last: u64,
+    tables: BTreeMap<u64, Known>,
+}
+
+static TABLES: RwLock<Tables> = RwLock::new(Tables { last: 0, tables: BTreeMap::new() });
+
+fn known() -> RwLockReadGuard<'static, Tables> {
+    TABLES.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn known_mut() -> RwLockWriteGuard<'static, Tables> {
+    TABLES.write().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Samples {
     /// Refuse samples that are no table, with the first thing that is wrong with them.
@@ -132,46 +174,79 @@ fn joined(powers: [f64; 4], t: f64, beyond: f64) -> (f64, f64) {
     (if beyond == 0.0 || slope == 0.0 { value } else { value + slope * beyond }, slope)
 }
 
-/// Make the table of these samples known. Gives the text of the activation, `custom(table=name_x...)`.
-pub fn register(name: &str, samples: Samples) -> Result<String> {
+/// Make the table of these samples known, as long as what is given is held.
+pub fn register(name: &str, samples: Samples) -> Result<Arc<Held>> {
     const LONGEST: usize = 40;
     let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if !(name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(letters) && name.len() <= LONGEST) {
         let allowed = format!("1 to {LONGEST} letters, digits and underscores, a letter first");
-        return Err(Error::value("custom: name", &allowed, format!("'{name}'")));
+        return Err(Error::value("custom: name", &allowed, format!("'{}'", shown(name))));
     }
     samples.check()?;
     let word = format!("{name}_x{:016x}", samples.hash());
-    let text = format!("{NAME}(table={word})");
-    let mut tables = TABLES.write().unwrap_or_else(PoisonError::into_inner);
-    match tables.iter().find(|known| known.word == word) {
-        Some(known) if known.samples == samples => {}
-        Some(_) => {
-            return Err(Error::Value(format!("custom: another table is known as '{word}'; choose another name")));
-        }
-        None => {
-            // Leaked, for a kind is a plain value whose row lives forever.
-            let word: &'static str = word.leak();
-            let words: &'static [&'static str] = Box::leak(Box::new([word]));
-            let params = Box::leak(Box::new([Param::required("table", Domain::Word(words))]));
-            let signature = Signature { name: NAME, aliases: &[], params };
-            let function = Function::Custom(Table::new(&samples));
-            tables.push(Known { word, samples, row: Box::leak(Box::new(Row { signature, traits: PLAIN, function })) });
-        }
+    let (table, samples) = (Arc::new(Table::new(&samples)), Arc::new(samples));
+    let mut all = known_mut();
+    // One that somebody lets go of at this moment counts no more.
+    let same =
+        all.tables.values().filter(|known| known.word == word).find_map(|known| Some((known.held.upgrade()?, known)));
+    let outcome = match same {
+        Some((held, known)) => Ok((held, known.samples == samples)),
+        None => Err(all.last + 1),
+    };
+    let (held, equal) = outcome.unwrap_or_else(|number| {
+        let held = Arc::new(Held(number));
+        all.last = number;
+        all.tables.insert(number, Known { word: word.clone(), samples, table, held: Arc::downgrade(&held) });
+        (held, true)
+    });
+    // To let go of a table takes the lock.
+    drop(all);
+    if equal {
+        Ok(held)
+    } else {
+        Err(Error::Value(format!("custom: another table is known as '{word}'; choose another name")))
     }
-    Ok(text)
 }
 
-/// The row of the table that a call names.
-pub fn find(call: &Call) -> Result<&'static Row> {
-    let tables = TABLES.read().unwrap_or_else(PoisonError::into_inner);
-    let known = || tables.iter().map(|known| known.word).collect::<Vec<_>>().join(", ");
-    let named = |known: &&Known| known.row.signature.values(Row::NOUN, call).is_ok();
-    tables.iter().find(named).map(|known| known.row).ok_or_else(|| {
-        let given = call.arguments.first().map_or_else(|| "nothing".to_owned(), |(_, given)| given.to_string());
-        let known = if tables.is_empty() { "none".to_owned() } else { known() };
+/// The text of the activation of a table: `custom(table=name_x...)`.
+pub fn text(held: &Held) -> String {
+    ROW.signature.text(&[held.0 as f64; crate::signature::MAX_PARAMS])
+}
+
+/// Hold of the tables of those activations that have one.
+pub fn held(activations: &[Activation]) -> Vec<Arc<Held>> {
+    let mut numbers = activations.iter().filter(|one| std::ptr::eq(one.row, &ROW)).map(|one| one.values[0] as u64);
+    let Some(first) = numbers.next() else { return Vec::new() };
+    let numbers = std::iter::once(first).chain(numbers).collect::<std::collections::BTreeSet<_>>();
+    // Let go of only after the lock.
+    let all = known();
+    let held = numbers.iter().filter_map(|number| all.tables.get(number)?.held.upgrade()).collect();
+    drop(all);
+    held
+}
+
+/// The table of a number, if somebody still has hold of it.
+pub(super) fn table(number: f64) -> Option<Arc<Table>> {
+    known().tables.get(&(number as u64)).map(|known| Arc::clone(&known.table))
+}
+
+/// The word of a number.
+fn word(number: f64) -> String {
+    known().tables.get(&(number as u64)).map_or_else(|| "none".to_owned(), |known| known.word.clone())
+}
+
+/// The number of a table by its word.
+fn number(given: &Argument) -> Result<f64> {
+    let all = known();
+    let there = || all.tables.iter().filter(|(_, known)| known.held.strong_count() > 0);
+    let named = |known: &Known| matches!(given, Argument::Word(word) if *word == known.word);
+    there().find(|(_, known)| named(known)).map(|(number, _)| *number as f64).ok_or_else(|| {
+        /// Words that a message lists.
+        const LISTED: usize = 10;
+        let words = there().take(LISTED).map(|(_, known)| known.word.as_str()).collect::<Vec<_>>().join(", ");
+        let words = if words.is_empty() { "none".to_owned() } else { words };
         Error::Value(format!(
-            "activation {NAME} has no table {given} in this process (known: {known}); make it with \
+            "activation {NAME} has no table {given} in this process (known: {words}); make it with \
              vg.Activation.custom(name, f) or vg.Activation.from_samples(name, z, values), or load the spec by \
              vg.MLP.from_json or pickle, which bring it along"
         ))
@@ -350,16 +425,16 @@ mod tests {
         Samples { borders: borders.to_vec(), cells: vec![cells; borders.len() - 1], values, slopes, kinks }
     }
 
-    fn known(name: &str, samples: Samples) -> Activation {
-        let text = register(name, samples).unwrap();
-        let activation = Activation::parse(&text).unwrap();
-        assert_eq!(activation.text(), text);
-        activation
+    fn known(name: &str, samples: Samples) -> (Activation, Arc<Held>) {
+        let held = register(name, samples).unwrap();
+        let activation = Activation::parse(&text(&held)).unwrap();
+        assert_eq!(activation.text(), text(&held));
+        (activation, held)
     }
 
     #[test]
     fn a_table_follows_its_function_through_0_and_goes_on_as_a_line() {
-        let table = known("soft", sampled(&[-8.0, 0.0, 8.0], 4000, |z| (z.tanh(), 1.0 / z.cosh().powi(2))));
+        let (table, _held) = known("soft", sampled(&[-8.0, 0.0, 8.0], 4000, |z| (z.tanh(), 1.0 / z.cosh().powi(2))));
         let z = (-9000..=9000).map(|i| f64::from(i) * 1e-3 + 1e-4).chain([0.0, -1e-20, 1e-20]).collect::<Vec<_>>();
         let (mut a, mut slope) = (vec![0.0; z.len()], vec![0.0; z.len()]);
         table.apply(&z, &mut a, &mut slope);
@@ -383,7 +458,7 @@ mod tests {
         let ramp = |z: f64| (z.clamp(0.0, 1.0), f64::from(u8::from(z > 0.0 && z < 1.0)));
         let mut samples = sampled(&[-1.0, 0.0, 1.0, 2.0], 3, ramp);
         samples.kinks = vec![0.0, 1.0];
-        let table = known("ramp", samples);
+        let (table, _held) = known("ramp", samples);
         assert_eq!(table.both(0.0), (0.0, 0.0));
         assert!((table.both(1.0).1 - 1.0).abs() < 1e-14);
         assert_eq!(table.both(f64::INFINITY), (1.0, 0.0));
@@ -395,18 +470,53 @@ mod tests {
     #[test]
     fn a_table_is_found_by_its_content() {
         let samples = sampled(&[-1.0, 1.0], 2, |z| (z * z, 2.0 * z));
-        let text = register("square", samples.clone()).unwrap();
-        assert_eq!(register("square", samples.clone()).unwrap(), text);
+        let held = register("square", samples.clone()).unwrap();
+        assert!(Arc::ptr_eq(&register("square", samples.clone()).unwrap(), &held));
         let mut other = samples.clone();
         other.values[1] += 1e-9;
-        assert_ne!(register("square", other).unwrap(), text);
+        assert_ne!(text(&register("square", other).unwrap()), text(&held));
         // z^2 is no line at 0.
-        assert_eq!(known("square", samples).at_zero(), None);
+        assert_eq!(known("square", samples).0.at_zero(), None);
         let message = Activation::parse("custom(square_x0000000000000000)").unwrap_err().to_string();
         assert!(
             message.contains("has no table 'square_x0000000000000000'") && message.contains("from_json"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_table_is_forgotten_when_the_last_lets_go_and_its_number_never_comes_again() {
+        let samples = || sampled(&[-1.0, 1.0], 2, |z| (3.0 * z, 3.0));
+        let (activation, first) = known("gone", samples());
+        let second = held(&[activation, Activation::linear(), activation]);
+        assert_eq!(second.len(), 1);
+        let number = activation.values[0];
+        drop(first);
+        assert_eq!(activation.both(0.5), (1.5, 3.0));
+        drop(second);
+        assert!(table(number).is_none() && activation.both(0.5).0.is_nan());
+        let (mut a, mut slope) = ([0.0_f32], [0.0_f32]);
+        activation.apply(&[1.0], &mut a, &mut slope);
+        assert!(a[0].is_nan() && held(&[activation]).is_empty());
+        let (again, _held) = known("gone", samples());
+        assert!(again.values[0] > number);
+        assert_ne!(again, activation);
+    }
+
+    #[test]
+    fn threads_that_make_and_drop_one_table_leave_none() {
+        let samples = || sampled(&[-1.0, 1.0], 2, |z| (5.0 * z, 5.0));
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    for _ in 0..200 {
+                        let (activation, _held) = known("shared", samples());
+                        assert_eq!(activation.both(0.5), (2.5, 5.0));
+                    }
+                });
+            }
+        });
+        assert!(!known_mut().tables.values().any(|known| known.word.starts_with("shared")));
     }
 
     #[test]

@@ -4,7 +4,7 @@ pub mod custom;
 mod map;
 mod table;
 
-use crate::error::{Error, Result};
+use crate::error::{Cancel, Error, Result};
 use crate::kind::{self, Kind};
 use crate::signature::{Call, MAX_PARAMS, Signature, Values};
 use crate::simd::Float;
@@ -39,8 +39,8 @@ enum Function {
         single: fn(&Values, &[f32], &mut [f32], &mut [f32]),
         double: fn(&Values, &[f64], &mut [f64], &mut [f64]),
     },
-    /// Cubics through samples of a user's own function.
-    Custom(custom::Table),
+    /// Cubics through samples of a user's own function, in the table whose number is the only parameter.
+    Custom,
 }
 
 /// The properties of a formula that code elsewhere relies on. A table of a user's own works out three of them itself,
@@ -88,7 +88,7 @@ impl kind::Row for Row {
     }
 
     fn unlisted(call: &Call) -> Result<Option<&'static Self>> {
-        if call.name == custom::NAME { custom::find(call).map(Some) } else { Ok(None) }
+        Ok((call.name == custom::NAME).then_some(&custom::ROW))
     }
 
     fn check(&self, values: &Values) -> Result<()> {
@@ -119,7 +119,7 @@ impl Kind<Row> {
     pub fn at_zero(&self) -> Option<[f64; 2]> {
         match &self.row.function {
             Function::Formula { .. } => (self.row.traits.at_zero)(&self.values),
-            Function::Custom(table) => table.at_zero(),
+            Function::Custom => custom::table(self.values[0]).and_then(|table| table.at_zero()),
         }
     }
 
@@ -132,7 +132,7 @@ impl Kind<Row> {
     pub fn kinks(&self) -> Vec<f64> {
         match &self.row.function {
             Function::Formula { .. } => (self.row.traits.kinks)(&self.values),
-            Function::Custom(table) => table.kinks().to_vec(),
+            Function::Custom => custom::table(self.values[0]).map_or_else(Vec::new, |table| table.kinks().to_vec()),
         }
     }
 
@@ -140,7 +140,7 @@ impl Kind<Row> {
     pub fn steepest(&self) -> f64 {
         match &self.row.function {
             Function::Formula { .. } => (self.row.traits.steepest)(&self.values),
-            Function::Custom(table) => table.steepest(),
+            Function::Custom => custom::table(self.values[0]).map_or(f64::NAN, |table| table.steepest()),
         }
     }
 
@@ -175,15 +175,23 @@ impl Kind<Row> {
     pub fn both(&self, z: f64) -> (f64, f64) {
         match &self.row.function {
             Function::Formula { both, .. } => both(z, &self.values),
-            Function::Custom(table) => table.both(z),
+            Function::Custom => custom::table(self.values[0]).map_or((f64::NAN, f64::NAN), |table| table.both(z)),
         }
     }
 
     /// Outputs and slopes of a slice of pre-activations; all three of one length.
     pub fn apply<F: Float>(&self, z: &[F], a: &mut [F], slope: &mut [F]) {
-        match &self.row.function {
-            Function::Formula { single, double, .. } => F::pick(*single, *double)(&self.values, z, a, slope),
-            Function::Custom(table) => table.apply(z, a, slope),
+        /// Elements between two looks at the request to stop.
+        const PART: usize = 1 << 20;
+        let parts = z.chunks(PART).zip(a.chunks_mut(PART)).zip(slope.chunks_mut(PART));
+        for ((z, a), slope) in parts.take_while(|_| z.len() <= PART || !Cancel::requested()) {
+            match &self.row.function {
+                Function::Formula { single, double, .. } => F::pick(*single, *double)(&self.values, z, a, slope),
+                Function::Custom => match custom::table(self.values[0]) {
+                    Some(table) => table.apply(z, a, slope),
+                    None => a.fill(F::of(f64::NAN)),
+                },
+            }
         }
     }
 }

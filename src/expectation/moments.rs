@@ -2,6 +2,7 @@
 
 use super::quadrature::{END, FINE, ends, over};
 use crate::activation::{Activation, Shape};
+use crate::error::Cancel;
 
 /// Expectations of an activation over a normal pre-activation `z` of variance `q`. A gated activation is
 /// `phi = value g(gate)` with independent normals of variance `q` for both halves of `z`.
@@ -132,16 +133,22 @@ impl Moments {
 ///
 /// For two signals of correlation `c` they give `E phi(u) phi(v) = sum a_k^2 c^k` (Mehler's formula).
 pub fn hermite(activation: &Activation, q: f64, count: usize) -> Vec<f64> {
+    /// Coefficients between two looks at the request to stop.
+    const PART: usize = 1 << 16;
     let scale = q.sqrt();
     let ends = pieces(activation, scale);
-    let roots = (0..=count).map(|k| (k as f64).sqrt()).collect::<Vec<_>>();
-    let mut sums = vec![0.0; count];
+    let (mut roots, mut sums) = (vec![0.0; count + 1], vec![0.0; count]);
+    for (part, roots) in roots.chunks_mut(PART).enumerate().take_while(|_| !Cancel::requested()) {
+        roots.iter_mut().enumerate().for_each(|(k, root)| *root = ((part * PART + k) as f64).sqrt());
+    }
     over(&FINE, &ends, |z, weight| {
         let share = weight * activation.both(scale * z).0;
         let (mut before, mut now) = (0.0, 1.0);
-        for (k, sum) in sums.iter_mut().enumerate() {
-            *sum += share * now;
-            (before, now) = (now, (z * now - roots[k] * before) / roots[k + 1]);
+        for (part, sums) in sums.chunks_mut(PART).enumerate().take_while(|_| !Cancel::requested()) {
+            for (sum, roots) in sums.iter_mut().zip(roots[part * PART..].windows(2)) {
+                *sum += share * now;
+                (before, now) = (now, (z * now - roots[0] * before) / roots[1]);
+            }
         }
     });
     sums

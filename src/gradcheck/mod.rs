@@ -93,7 +93,8 @@ pub fn gradcheck(
     let all = gradients(&plan, &weights, &x, &start, 1, |_| (), cancel)?;
 
     let tensors = plan.tensors();
-    let state = tensors.iter().map(|(_, name, _)| name.clone()).zip(weights.tensors(&plan)).collect::<Tensors>();
+    let state =
+        tensors.iter().map(|(_, name, _)| name.clone()).zip(weights.tensors(&plan, cancel)?).collect::<Tensors>();
     let x = rows(&x, plan.columns);
     let net = Net { plan: &plan, state: &state };
     let pass = stages(&net, &weights, &x, cancel)?;

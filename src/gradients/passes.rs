@@ -128,7 +128,7 @@ impl<F: Float> Passes<F> {
         let (mut space, samples) = (workspace::<Space<F>>(), groups::<F>(plan, batch));
         let count = samples.len();
         space.space.groups.resize_with(count, Group::default);
-        for (group, samples) in space.space.groups.iter_mut().zip(samples) {
+        for (group, samples) in space.space.groups.iter_mut().zip(samples).take_while(|_| cancel.check().is_ok()) {
             let value = |sample: usize, feature: usize| x[(samples.start + sample) * columns + feature];
             write(&group.trace).set_input(plan, samples.len(), value);
             group.samples = samples;

@@ -6,6 +6,7 @@
 use super::buffer::Buffer;
 use super::panels::{Panel, Panels};
 use super::tiles::{Product, Segment, Start, room};
+use crate::error::Cancel;
 use crate::simd::{self, Eight, Float, Set, Task, Vector, sum_of_eight};
 use std::mem::MaybeUninit;
 
@@ -29,6 +30,9 @@ const ACROSS: usize = 96;
 
 /// So many rows are taken in one go: in halves, each tile would load its few sums twice.
 const SHORT: usize = 128;
+
+/// Panels of one block between two looks at the request to stop: some milliseconds.
+const PANELS: usize = 16;
 
 /// Cut `0..total` into even parts of at most `most`; gives (start, length) of each.
 fn blocks(total: usize, most: usize) -> impl Iterator<Item = (usize, usize)> + Clone {
@@ -70,7 +74,8 @@ impl<F: Float> Matrix<F> {
     pub fn fill<T>(&mut self, rows: usize, columns: usize, fill: impl FnOnce(&mut [F]) -> T) -> T {
         self.reshape(rows, columns);
         let filled = fill(&mut self.data[..rows * columns]);
-        for row in (1..rows).rev().filter(|_| self.stride != columns) {
+        let spread = (1..rows).rev().filter(|_| self.stride != columns);
+        for row in spread.take_while(|_| !Cancel::requested()) {
             self.data.copy_within(row * columns..(row + 1) * columns, row * self.stride);
         }
         filled
@@ -95,7 +100,10 @@ impl<F: Float> Matrix<F> {
 
     /// A copy of the entries in C order.
     pub fn to_rows(&self) -> Vec<F> {
-        self.each_row().collect::<Vec<_>>().concat()
+        let mut all = vec![F::ZERO; self.rows * self.columns];
+        let rows = all.chunks_exact_mut(self.columns.max(1)).zip(self.each_row());
+        rows.take_while(|_| !Cancel::requested()).for_each(|(to, row)| to.copy_from_slice(row));
+        all
     }
 
     /// The number of rows.
@@ -143,7 +151,11 @@ fn broadcast<F: Float>(left: Segment<'_, F>, rows: usize, x: &Panels<F>, bias: &
     for (row, rows) in blocks(rows, ROWS.min(BLOCK / most.min(left.inner.max(1)))) {
         for (k, inner) in blocks(left.inner, most) {
             let left = Segment { values: &left.values[row * left.row + k * left.step..], inner, ..left };
-            for (x, out) in x.panels().zip(out.panels_mut()) {
+            for (index, (x, out)) in x.panels().zip(out.panels_mut()).enumerate() {
+                // The first block of the first panels is all that a small layer has.
+                if (row + k > 0 || index >= PANELS) && index.is_multiple_of(PANELS) && Cancel::requested() {
+                    return;
+                }
                 simd::run(Product {
                     left: &[left],
                     first_row: 0,
@@ -210,6 +222,9 @@ fn outer_into<F: Float>(terms: &[Term<'_, F>], out: &mut [MaybeUninit<F>], strid
             (count, samples) = (count + 1, samples + panel.valid);
         }
         for (row, rows) in blocks(features, ROWS) {
+            if row + first > 0 && Cancel::requested() {
+                return;
+            }
             simd::run(Product {
                 left: &all[..count],
                 first_row: row,
@@ -236,6 +251,9 @@ pub fn gram<F: Float>(x: &Panels<F>, out: &mut Matrix<F>) {
     for (k, inner) in blocks(x.features(), SAMPLES / 2) {
         let start = if k == 0 { Start::Zero } else { Start::Output };
         for left in x.panels() {
+            if k + left.first > 0 && Cancel::requested() {
+                return;
+            }
             // The right half of the upper rows of a block on the diagonal lies above it.
             let mut block = |right: Panel<&[F]>, row: usize, rows: usize, columns: usize| {
                 simd::run(Product {

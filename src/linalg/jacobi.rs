@@ -15,6 +15,9 @@ const SUMS: usize = 8;
 /// Sweeps over all pairs at most; 5 to 10 are usual.
 const SWEEPS: usize = 60;
 
+/// Rows between two looks at the request to stop.
+const LOOKS: usize = 256;
+
 /// `log2` of the singular values of `diag(2^exponents) rows`, as many as rows, in no order; `-inf` for a row of zeros.
 ///
 /// `rows` are in C order, no more of them than columns, and their entries near 1 in size. It goes fastest where they
@@ -58,6 +61,9 @@ impl Task for Turn<'_> {
         let (norm, norms) = self.norms.split_at_mut(1);
         let (one_norm, mut turned) = (&mut norm[0], false);
         for (i, other) in others.chunks_exact_mut(one.len()).enumerate() {
+            if i % LOOKS == LOOKS - 1 && Cancel::requested() {
+                return turned;
+            }
             let other_norm = &mut norms[i];
             let cosine = dot(one, other) / (*one_norm * *other_norm);
             if cosine.abs() > self.tolerance {

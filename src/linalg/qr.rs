@@ -64,12 +64,13 @@ impl Columns {
     /// Write every entry, changed by a function, in C order of the matrix or of its transpose.
     pub fn write<F>(&self, transposed: bool, change: impl Fn(f64) -> F, to: &mut [F]) {
         if transposed {
-            for (row, column) in to.chunks_exact_mut(self.rows).zip(self.data.chunks_exact(self.stride)) {
+            let columns = to.chunks_exact_mut(self.rows).zip(self.data.chunks_exact(self.stride));
+            for (row, column) in columns.take_while(|_| !Cancel::requested()) {
                 row.iter_mut().zip(column).for_each(|(to, &from)| *to = change(from));
             }
         } else {
             let columns = self.data.len() / self.stride;
-            for (i, rows) in to.chunks_mut(SUMS * columns).enumerate() {
+            for (i, rows) in to.chunks_mut(SUMS * columns).enumerate().take_while(|_| !Cancel::requested()) {
                 for (j, column) in self.data.chunks_exact(self.stride).enumerate() {
                     for (to, &from) in rows[j..].iter_mut().step_by(columns).zip(&column[i * SUMS..]) {
                         *to = change(from);
@@ -185,7 +186,8 @@ impl Block {
         self.factor.fill(width, width, transposed);
         self.rows.backward(&self.factor, &mut self.scaled);
         // As many columns at once as there are reflectors: what is copied for a product stays in the cache.
-        for part in to.data[column * to.stride..].chunks_mut(BLOCK * to.stride) {
+        let parts = to.data[column * to.stride..].chunks_mut(BLOCK * to.stride);
+        for part in parts.take_while(|_| !Cancel::requested()) {
             let count = part.len() / to.stride;
             self.others.fill(count, height, |others| {
                 for (other, column) in others.chunks_exact_mut(height).zip(part.chunks_exact(to.stride)) {

@@ -55,9 +55,12 @@ impl LinearPlan {
         self.fan_out * self.fan_in
     }
 
-    /// Bytes of weights and biases, and of the weights before a transform.
+    /// Bytes of weights and biases, of the weights before a transform, and of what goes with them.
     pub fn bytes<F: Float>(&self) -> u128 {
-        Matrix::<F>::bytes(self.fan_out, self.fan_in + 1) * if self.transform.is_some() { 2 } else { 1 }
+        /// Bytes beside the numbers: how they are laid out, and what allocators add to three blocks.
+        const BESIDE: u128 = 200;
+        let matrices = if self.transform.is_some() { 2 } else { 1 };
+        (Matrix::<F>::bytes(self.fan_out, self.fan_in + 1) + size_of::<Linear<F>>() as u128 + BESIDE) * matrices
     }
 
     /// Can a bias be other than zero?

@@ -5,6 +5,9 @@ use crate::kernel::{Matrix, Panels};
 use crate::part::LinearPlan;
 use crate::simd::Float;
 
+/// Bytes of a layer on a pass beside its numbers: how they are laid out, and what allocators add to some blocks.
+const BESIDE: u128 = 600;
+
 impl Plan {
     /// Bytes of the weights.
     pub fn weight_bytes<F: Float>(&self) -> u128 {
@@ -22,7 +25,7 @@ impl Plan {
         let values = (self.layers[layer].input + 1..=self.layers[layer].output).map(|value| self.values[value]);
         let kept = |placed: &Placed| placed.part.kept_features(placed.features.0, placed.features.1);
         let kept = self.layers[layer].parts.iter().map(kept).sum::<usize>();
-        Panels::<F>::bytes(values.sum::<usize>() + kept + self.fed.unwrap_or(0), batch)
+        BESIDE + Panels::<F>::bytes(values.sum::<usize>() + kept + self.fed.unwrap_or(0), batch)
     }
 
     /// Bytes of what a pass keeps of no layer for another.

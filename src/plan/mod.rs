@@ -6,7 +6,7 @@
 mod memory;
 mod seconds;
 
-use crate::error::{Error, Result};
+use crate::error::{Cancel, Error, Result};
 use crate::part::{LinearPlan, Net, Owner, Parameters, Part, TensorId, Work};
 use crate::spec::Spec;
 
@@ -96,11 +96,28 @@ pub struct Plan {
 impl Plan {
     /// The plan of a spec.
     pub fn new(spec: &Spec) -> Self {
-        Self::of(spec.lower())
+        Self::whole(|| Self::of_job(spec))
     }
 
     /// The plan of layers of parts.
     pub fn of(net: Net) -> Self {
+        Self::whole(|| Self::placed(net))
+    }
+
+    /// A plan that is made whatever becomes of the job of this thread.
+    fn whole(make: impl FnOnce() -> Result<Self>) -> Self {
+        match Cancel::default().watch(make) {
+            Ok(plan) => plan,
+            Err(error) => unreachable!("a valid spec has a plan: {error}"),
+        }
+    }
+
+    /// The plan of a spec, unless the job of this thread is given up.
+    pub fn of_job(spec: &Spec) -> Result<Self> {
+        Self::placed(spec.lower()?)
+    }
+
+    fn placed(net: Net) -> Result<Self> {
         let Net { depth, columns, fed, input, streams, layers, slots } = net;
         let linear = || slots.iter().flatten().filter_map(Parameters::as_linear);
         let parts = || layers.iter().flat_map(|layer| &layer.parts);
@@ -118,12 +135,13 @@ impl Plan {
         };
         let (mut open, mut ahead) = (Vec::new(), parts());
         for (index, layer) in layers.iter().enumerate() {
+            Cancel::heed()?;
             let placed = plan.place(&layer.parts, &slots[layer.slot], &mut open, &mut ahead, index >= depth);
             let on_stream = streams && open.is_empty() && index < depth;
             plan.layers.push(Layer { slot: layer.slot, on_stream, ..placed });
         }
         plan.slots = slots;
-        plan
+        Ok(plan)
     }
 
     /// Give the parts of the next layer their places; a readout has no row. `open` has the streams that go around, each

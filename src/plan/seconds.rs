@@ -17,7 +17,16 @@ const DRAWN: f64 = 5e-9;
 /// Of one number of an orthogonal matrix, for each column of its shorter side.
 const ROTATED: f64 = 0.8e-9;
 
+/// Of one number that is copied, and of what its tensor takes whatever its size.
+const COPIED: f64 = 1e-9;
+const NAMED: f64 = 0.5e-6;
+
 impl Plan {
+    /// Seconds in which the numbers of a net are copied, tensor by tensor.
+    pub fn copy_seconds(&self) -> f64 {
+        COPIED * self.weight_entries() as f64 + NAMED * self.slots.len() as f64
+    }
+
     /// Seconds of a forward pass. A backward pass takes about twice as long.
     pub fn pass_seconds(&self, batch: usize) -> f64 {
         let products = self.layers.iter().flat_map(|layer| &self.slots[layer.slot]);

@@ -1,10 +1,13 @@
 //! Work on a thread of its own, while the calling one waits in slices short enough for Ctrl-C; short work at once.
 
 use crate::error::{Cancel, Result};
+use crate::memory::check_memory;
 use crate::simd;
 use crate::threads::{self, Announcement, WORTH_A_THREAD};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
@@ -24,6 +27,31 @@ enum Message<M, T> {
     Done(Done<T>),
 }
 
+/// Let Python do what waits to be done on this thread: the handlers of signals, and an exception that another thread has
+/// set for this one (`PyThreadState_SetAsyncExc`). Both are looked at where a Python function begins, so one is called.
+pub fn pause(py: Python<'_>) -> PyResult<()> {
+    static NOTHING: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let nothing = NOTHING.get_or_try_init(py, || py.eval(c"lambda: None", None, None).map(Bound::unbind))?;
+    nothing.call0(py).map(|_| ())
+}
+
+/// Do work on the calling thread, with the GIL, in parts of a range that are short enough for Ctrl-C; what takes more
+/// than a few nanoseconds an index has a smaller `part`.
+pub fn in_parts(
+    py: Python<'_>,
+    count: usize,
+    part: usize,
+    mut work: impl FnMut(Range<usize>) -> PyResult<()>,
+) -> PyResult<()> {
+    for start in (0..count).step_by(part) {
+        if start > 0 {
+            pause(py)?;
+        }
+        work(start..count.min(start + part))?;
+    }
+    Ok(())
+}
+
 /// Run `work` of about so many seconds on a thread of its own. Its items reach `report` on the calling thread; a signal
 /// or an error there cancels the work and returns at once, without waiting for the workers, who own all that they use.
 ///
@@ -35,6 +63,7 @@ pub fn in_background<M: Send + 'static, T: Send + 'static>(
     mut report: impl FnMut(M) -> PyResult<()>,
 ) -> PyResult<T> {
     simd::isa()?;
+    check_memory("this call", 0, "free some memory")?;
     if seconds < WORTH_A_THREAD {
         return at_once(py, work, report);
     }
@@ -43,11 +72,13 @@ pub fn in_background<M: Send + 'static, T: Send + 'static>(
     let job = move || -> Announcement {
         // A receiver that is gone has cancelled: nobody waits for what is sent.
         let send = |sender: &Sender<_>, message| drop(sender.send(message));
-        let done = catch_unwind(AssertUnwindSafe(|| work(&theirs, &|item| send(&sender, Message::Item(item)))));
+        let job = || theirs.watch(|| work(&theirs, &|item| send(&sender, Message::Item(item))));
+        let done = catch_unwind(AssertUnwindSafe(job));
         Box::new(move || send(&sender, Message::Done(done)))
     };
-    if !threads::send(job) {
-        return Err(PyRuntimeError::new_err("cannot start a thread"));
+    if let Err(job) = threads::send(job) {
+        // Without a thread to do it, it is done here, and Ctrl-C waits.
+        py.detach(|| job()());
     }
     let receiver = Mutex::new(receiver);
     let mut step = || loop {
@@ -55,7 +86,7 @@ pub fn in_background<M: Send + 'static, T: Send + 'static>(
             Ok(Message::Item(item)) => report(item)?,
             Ok(Message::Done(done)) => return finished(done),
             Err(RecvTimeoutError::Disconnected) => return Err(panicked()),
-            Err(RecvTimeoutError::Timeout) => py.check_signals()?,
+            Err(RecvTimeoutError::Timeout) => pause(py)?,
         }
     };
     step().inspect_err(|_| cancel.request())

@@ -1,50 +1,179 @@
 //! Values of Python to values of Rust and back, with an error that names what was given.
+//!
+//! The code of callers runs in here: `__array__`, `__index__`, iterators. What Python or NumPy says of a value that it
+//! cannot convert is said again, with the name of the argument, by [`refused`]; all else that is raised passes.
 
+use super::background::{in_parts, pause};
 use crate::data::Expected;
-use crate::error::Error;
+use crate::error::{self, Error};
 use crate::memory::check_memory;
 use crate::signature::Argument;
 use crate::simd::Float;
 use crate::spec::{self, PerLayer, Spec};
 use crate::threads;
 use numpy::{Element, PyArray1, PyArrayDyn, PyArrayMethods, PyReadonlyArrayDyn, PyUntypedArrayMethods};
-use pyo3::IntoPyObjectExt;
-use pyo3::exceptions::PyOverflowError;
+use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyRecursionError, PyTypeError, PyValueError, PyWarning};
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyInt, PyString, PyTuple};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{
+    PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyMemoryView, PySet,
+    PyString, PyTuple, PyType,
+};
+use pyo3::{IntoPyObjectExt, intern};
 
-pub fn type_error(name: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
-    Error::type_of(name, allowed, described(given)).into()
+/// Numbers that are converted at once on the calling thread: a millisecond or two.
+const PART: usize = 1 << 20;
+
+/// The letters of the longest text that is read: a name with its parameters has fewer by far.
+const LONGEST: usize = 1000;
+
+/// The error for a value that could not be converted: the refusal, if `error` is how Python or `NumPy` says so, with
+/// the error as its cause. Anything else, such as `KeyboardInterrupt` or `OSError`, is the caller's own, and passes.
+pub fn refused(py: Python<'_>, error: PyErr, refusal: impl FnOnce() -> PyErr) -> PyErr {
+    if !says_no(py, &error) {
+        return error;
+    }
+    let refusal = refusal();
+    refusal.set_cause(py, Some(error));
+    refusal
 }
 
-/// What was given, if that is short, and its type.
-pub fn described(given: &Bound<'_, PyAny>) -> String {
-    let kind = given.get_type().name().map_or_else(|_| "object".to_owned(), |n| n.to_string());
-    let shown = given.repr().map_or_else(|_| String::new(), |r| r.to_string());
-    let shown = if shown.chars().count() > 60 { String::new() } else { format!("{shown} ") };
-    format!("{shown}({kind})")
+/// Is it how Python or `NumPy` says that a value cannot be converted?
+fn says_no(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyTypeError>(py)
+        || error.is_instance_of::<PyValueError>(py)
+        || error.is_instance_of::<PyAttributeError>(py)
+        || error.is_instance_of::<PyOverflowError>(py)
+        || error.is_instance_of::<PyRecursionError>(py)
+        || error.is_instance_of::<PyWarning>(py)
+}
+
+/// None of what could not be converted; what [`refused`] lets pass is an error here too.
+fn unless_refused<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if says_no(py, &error) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+pub fn type_error(name: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
+    described(given).map_or_else(|error| error, |given| Error::type_of(name, allowed, given).into())
+}
+
+/// What was given, cut to 80 characters, and its type. Of a container a few items are looked at.
+pub fn described(given: &Bound<'_, PyAny>) -> PyResult<String> {
+    static REPR: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = given.py();
+    let limited = || -> PyResult<Py<PyAny>> {
+        let repr = py.import("reprlib")?.call_method0("Repr")?;
+        for most in ["maxlist", "maxtuple", "maxset", "maxfrozenset", "maxdict", "maxarray"] {
+            repr.setattr(most, 20)?;
+        }
+        for most in ["maxstring", "maxlong", "maxother"] {
+            repr.setattr(most, 80)?;
+        }
+        repr.setattr("maxlevel", 3)?;
+        Ok(repr.getattr("repr")?.unbind())
+    };
+    let kind = given.get_type();
+    let name = kind.name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+    // Those of Python's own kinds may be long; what others say is theirs.
+    let own = kind.getattr("__module__").is_ok_and(|module| module.eq("builtins").unwrap_or(false));
+    let text = if own {
+        REPR.get_or_try_init(py, limited)?.bind(py).call1((given,))
+    } else {
+        given.repr().map(Bound::into_any)
+    };
+    // A value may be unable to say what it is.
+    Ok(match unless_refused(py, text)? {
+        Some(text) => {
+            let words = text.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            format!("{} ({name})", error::shown(&words))
+        }
+        None => name,
+    })
+}
+
+/// Is it a truth value, of Python or of `NumPy`?
+pub fn is_bool(given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    Ok(given.is_instance_of::<PyBool>() || kind_of(given)? == Some('b'))
+}
+
+/// The letter of the dtype of a scalar or an array of `NumPy`; `m` where something is masked.
+fn kind_of(given: &Bound<'_, PyAny>) -> PyResult<Option<char>> {
+    let py = given.py();
+    if given.is_exact_instance_of::<PyInt>() || given.is_exact_instance_of::<PyFloat>() {
+        return Ok(None);
+    }
+    let numpy = py.import(intern!(py, "numpy"))?;
+    if is_masked(given)? {
+        return Ok(Some('m'));
+    }
+    for class in ["generic", "ndarray"] {
+        if given.is_instance(&numpy.getattr(class)?)? {
+            return Ok(Some(given.getattr("dtype")?.getattr("kind")?.extract::<char>()?));
+        }
+    }
+    Ok(None)
 }
 
 pub fn integer(name: &str, given: &Bound<'_, PyAny>) -> PyResult<i128> {
+    let py = given.py();
+    let refusal = || type_error(name, "an integer", given);
     if given.is_instance_of::<PyBool>() {
-        return Err(type_error(name, "an integer", given));
+        return Err(refusal());
     }
     // All that fits 64 bits, in short.
     if let Some(Ok(given)) = given.cast::<PyInt>().ok().map(|given| given.extract::<i64>()) {
         return Ok(given.into());
     }
-    let index = given.call_method0("__index__").map_err(|_| type_error(name, "an integer", given))?;
+    // Durations of NumPy count as integers there.
+    if !matches!(kind_of(given)?, None | Some('i' | 'u')) {
+        return Err(refusal());
+    }
+    let index = given.call_method0("__index__").map_err(|error| refused(py, error, refusal))?;
     match index.extract::<i128>() {
         // Beyond 128 bits any bound has been passed; the sign is all that matters.
-        Err(error) if error.is_instance_of::<PyOverflowError>(given.py()) => {
+        Err(error) if error.is_instance_of::<PyOverflowError>(py) => {
             Ok(if index.lt(0)? { i128::MIN } else { i128::MAX })
         }
-        other => Ok(other?),
+        other => other.map_err(|error| refused(py, error, refusal)),
     }
 }
 
+/// A number; one beyond the range of `f64` is infinite.
+pub fn number(name: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyResult<f64> {
+    if let Ok(number) = given.cast_exact::<PyFloat>() {
+        return Ok(number.value());
+    }
+    let refusal = || type_error(name, allowed, given);
+    let real = matches!(kind_of(given)?, None | Some('i' | 'u' | 'f'));
+    if !real || given.is_instance_of::<PyBool>() || given.is_instance_of::<PyComplex>() {
+        return Err(refusal());
+    }
+    match given.extract::<f64>() {
+        Err(error) if given.is_instance_of::<PyInt>() && error.is_instance_of::<PyOverflowError>(given.py()) => {
+            Ok(if given.lt(0)? { f64::NEG_INFINITY } else { f64::INFINITY })
+        }
+        other => other.map_err(|error| refused(given.py(), error, refusal)),
+    }
+}
+
+pub fn truth(name: &str, given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if is_bool(given)? { given.is_truthy() } else { Err(type_error(name, "a bool", given)) }
+}
+
 pub fn text(name: &str, given: &Bound<'_, PyAny>) -> PyResult<String> {
-    given.extract().map_err(|_| type_error(name, "a string", given))
+    let Ok(word) = given.cast::<PyString>() else { return Err(type_error(name, "a string", given)) };
+    let described =
+        |allowed| described(given).map_or_else(|error| error, |given| Error::value(name, allowed, given).into());
+    if word.len()? > LONGEST {
+        return Err(described("a string of 1000 letters at most"));
+    }
+    let letters =
+        word.to_str().map_err(|error| refused(given.py(), error, || described("a string of whole letters")))?;
+    Ok(letters.to_owned())
 }
 
 pub fn optional<T>(
@@ -59,40 +188,224 @@ pub fn per_layer<T>(
     given: &Bound<'_, PyAny>,
     convert: impl Fn(&str, &Bound<'_, PyAny>) -> PyResult<T>,
 ) -> PyResult<PerLayer<T>> {
+    /// Values that are read at once.
+    const AT_ONCE: usize = 1 << 12;
     if given.is_instance_of::<PyString>() || given.is_instance_of::<PyInt>() {
         return convert(name, given).map(PerLayer::All);
     }
-    let Ok(items) = given.try_iter() else { return convert(name, given).map(PerLayer::All) };
+    let py = given.py();
+    if has_no_order(given)? {
+        return Err(type_error(name, "one value, or a list of one a layer", given));
+    }
+    let items = match given.try_iter() {
+        Ok(items) => items,
+        Err(error) if error.is_instance_of::<PyTypeError>(py) => return convert(name, given).map(PerLayer::All),
+        Err(error) => {
+            return Err(refused(py, error, || type_error(name, "one value, or a list of one a layer", given)));
+        }
+    };
+    let mut each = Vec::new();
     // One more than any depth: enough to refuse an endless iterable.
-    let each = items.take(spec::MAX_DEPTH + 1).enumerate().map(|(i, item)| convert(&format!("{name}[{i}]"), &item?));
-    Ok(PerLayer::Each(each.collect::<PyResult<_>>()?))
+    for (i, item) in items.take(spec::MAX_DEPTH + 1).enumerate() {
+        if each.len() == each.capacity() {
+            let bytes = 3 * (each.len() + AT_ONCE) * (size_of::<T>() + size_of::<usize>());
+            check_memory(&format!("the list {name}"), bytes as u128, "give fewer values")?;
+            each.reserve(AT_ONCE);
+        }
+        if i % AT_ONCE == AT_ONCE - 1 {
+            pause(py)?;
+        }
+        let place = format!("{name}[{i}]");
+        let item = item.map_err(|error| refused(py, error, || type_error(&place, "a value", given)))?;
+        each.push(convert(&place, &item)?);
+    }
+    Ok(PerLayer::Each(each))
+}
+
+/// Is it something that can be walked through but is no list of values: bytes, or what has no order?
+fn has_no_order(given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static CLASSES: PyOnceLock<[Py<PyAny>; 2]> = PyOnceLock::new();
+    let py = given.py();
+    if given.is_exact_instance_of::<PyList>() || given.is_exact_instance_of::<PyTuple>() {
+        return Ok(false);
+    }
+    if given.is_instance_of::<PyBytes>()
+        || given.is_instance_of::<PyByteArray>()
+        || given.is_instance_of::<PyMemoryView>()
+        || given.is_instance_of::<PySet>()
+        || given.is_instance_of::<PyFrozenSet>()
+        || given.is_instance_of::<PyDict>()
+        || is_masked(given)?
+    {
+        return Ok(true);
+    }
+    let classes = CLASSES.get_or_try_init(py, || -> PyResult<_> {
+        let abc = py.import("collections.abc")?;
+        Ok([abc.getattr("Set")?.unbind(), abc.getattr("Mapping")?.unbind()])
+    })?;
+    Ok(given.is_instance(classes[0].bind(py))? || given.is_instance(classes[1].bind(py))?)
 }
 
 pub fn argument(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Argument> {
-    if let Ok(word) = given.cast::<PyString>() {
-        return Ok(Argument::Word(word.extract()?));
+    if given.is_instance_of::<PyString>() {
+        return text(name, given).map(Argument::Word);
     }
-    if given.is_instance_of::<PyBool>() {
-        return Err(type_error(name, "a number or a word", given));
+    number(name, "a number or a word", given).map(Argument::Number)
+}
+
+/// Is it an array of `NumPy` of which some entries count as missing?
+fn is_masked(given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static MASKED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = given.py();
+    if !given.is_instance(MASKED.import(py, "numpy.ma", "MaskedArray")?)? {
+        return Ok(false);
     }
-    given.extract().map(Argument::Number).map_err(|_| type_error(name, "a number or a word", given))
+    py.import("numpy.ma")?.call_method1("is_masked", (given,))?.extract()
+}
+
+/// Refuse what `NumPy` would make an array of by losing what it means: masks and bytes, in lists too.
+fn check_plain(name: &str, given: &Bound<'_, PyAny>, depth: usize) -> PyResult<()> {
+    let py = given.py();
+    let items = if let Ok(list) = given.cast_exact::<PyList>() {
+        list.clone().into_any()
+    } else if let Ok(tuple) = given.cast_exact::<PyTuple>() {
+        tuple.clone().into_any()
+    } else if given.is_instance_of::<PyByteArray>() {
+        return Err(type_error(name, "an array of numbers", given));
+    } else if is_masked(given)? {
+        let what = "is a masked array, and what is masked would count as numbers; fill it, or leave those rows out";
+        return Err(Error::Value(format!("{name} {what}")).into());
+    } else {
+        return Ok(());
+    };
+    /// Lists within lists that are looked into: `NumPy` knows no more axes.
+    const DEEPEST: usize = 64;
+    let plain =
+        |item: &Bound<'_, PyAny>| item.is_exact_instance_of::<PyFloat>() || item.is_exact_instance_of::<PyInt>();
+    for (i, item) in items.try_iter()?.enumerate() {
+        if i % (1 << 14) == (1 << 14) - 1 {
+            pause(py)?;
+        }
+        let item = item?;
+        if depth < DEEPEST && !plain(&item) {
+            check_plain(name, &item, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// What `NumPy` makes an array of.
+pub fn as_array<'py>(name: &str, allowed: &str, given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = given.py();
+    check_plain(name, given, 0)?;
+    let listed = listed(name, given)?;
+    let given = listed.as_ref().unwrap_or(given);
+    if let Some(array) = joined(given)? {
+        return Ok(array);
+    }
+    let array = py.import(intern!(py, "numpy"))?.call_method1(intern!(py, "asarray"), (given,));
+    array.map_err(|error| {
+        let said = error::shown(&error.value(py).str().map_or_else(|_| String::new(), |said| said.to_string()));
+        refused(py, error, || Error::Value(format!("{name} must be {allowed}: {said}")).into())
+    })
+}
+
+/// The items of a sequence that is neither a list nor an array of some sort: as many as it says it has, for `NumPy` would
+/// go on as long as it gives any.
+fn listed<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = given.py();
+    let array = |given: &Bound<'py, PyAny>| -> PyResult<bool> {
+        for protocol in ["__array__", "__array_interface__", "__array_struct__"] {
+            if given.hasattr(protocol)? {
+                return Ok(true);
+            }
+        }
+        Ok(PyMemoryView::from(given).is_ok())
+    };
+    let plain = given.is_instance_of::<PyList>() || given.is_instance_of::<PyTuple>();
+    if plain || given.is_instance_of::<PyString>() || given.is_instance_of::<PyBytes>() || array(given)? {
+        return Ok(None);
+    }
+    if has_no_order(given)? || !given.hasattr("__len__")? || !given.hasattr("__getitem__")? {
+        return Ok(None);
+    }
+    let refusal = || type_error(name, "an array of numbers", given);
+    let count = given.len().map_err(|error| refused(py, error, refusal))?;
+    check_memory(&format!("a copy of {name}"), 48 * count as u128, "give fewer samples")?;
+    let items = PyList::empty(py);
+    for (i, item) in given.try_iter().map_err(|error| refused(py, error, refusal))?.take(count).enumerate() {
+        if i % PART == PART - 1 {
+            pause(py)?;
+        }
+        items.append(item.map_err(|error| refused(py, error, refusal))?)?;
+    }
+    Ok(Some(items.into_any()))
+}
+
+/// The array of a long list, made of parts, for `NumPy` does not listen to Ctrl-C while it reads one. None of a list
+/// whose parts are not alike, which is left to `NumPy`.
+fn joined<'py>(given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    /// Items that are read at once.
+    const AT_ONCE: usize = 1 << 17;
+    let py = given.py();
+    let Ok(list) = given.cast_exact::<PyList>() else { return Ok(None) };
+    let Some(first) = list.iter().next() else { return Ok(None) };
+    let each = if first.is_exact_instance_of::<PyList>() { first.len()?.max(1) } else { 1 };
+    if list.len() * each <= AT_ONCE {
+        return Ok(None);
+    }
+    let (numpy, parts) = (py.import("numpy")?, PyList::empty(py));
+    let mut alike = true;
+    in_parts(py, list.len(), (AT_ONCE / each).max(1), |part| {
+        let part = list.get_slice(part.start, part.end);
+        if !alike {
+            return Ok(());
+        }
+        let Some(array) = unless_refused(py, numpy.call_method1("asarray", (part,)))? else {
+            alike = false;
+            return Ok(());
+        };
+        let first = parts.get_item(0).unwrap_or_else(|_| array.clone());
+        let dtype = array.getattr("dtype")?;
+        alike = "biuf".contains(dtype.getattr("kind")?.extract::<char>()?)
+            && dtype.eq(first.getattr("dtype")?)?
+            && array.getattr("ndim")?.eq(first.getattr("ndim")?)?;
+        parts.append(array)
+    })?;
+    // Of unlike shapes they cannot be joined, and NumPy says best why.
+    if alike { unless_refused(py, numpy.call_method1("concatenate", (parts,))) } else { Ok(None) }
 }
 
 /// An array of real numbers as `f64`, in C order whatever its layout, byte order or flags were.
 pub fn real_array<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArrayDyn<'py, f64>> {
-    let numpy = given.py().import("numpy")?;
-    let array = numpy
-        .call_method1("asarray", (given,))
-        .map_err(|error| Error::Value(format!("{name} must be an array of numbers: {error}")))?;
+    let array = as_array(name, "an array of numbers", given)?;
     check_numbers(name, &array)?;
+    let size = array.getattr("size")?.extract::<usize>()?;
     // The copy and what is made of it.
-    let bytes = 16 * array.getattr("size")?.extract::<u128>()?;
-    check_memory(&format!("a copy of {name}"), bytes, "give fewer samples")?;
-    array.call_method1("astype", ("=f8", "C"))?.extract()
+    check_memory(&format!("a copy of {name}"), 16 * size as u128, "give fewer samples")?;
+    if size <= PART {
+        return Ok(array.call_method1("astype", ("=f8", "C"))?.extract()?);
+    }
+    let py = given.py();
+    let copy = py.import("numpy")?.call_method1("empty", (array.getattr("shape")?, "=f8"))?;
+    let rows = array.len()?;
+    in_parts(py, rows, (PART / (size / rows).max(1)).max(1), |part| {
+        let part = pyo3::types::PySlice::new(py, part.start as isize, part.end as isize, 1);
+        copy.set_item(&part, array.get_item(&part)?)
+    })?;
+    Ok(copy.extract()?)
 }
 
-/// An array of real numbers in the dtype of the computation, in C order, and its shape.
-pub fn reals<F: Float>(name: &str, given: &Bound<'_, PyAny>) -> PyResult<(Vec<F>, Vec<usize>)> {
+/// Numbers of an array in the dtype of the computation, in C order.
+pub struct Reals<F> {
+    pub values: Vec<F>,
+    pub shape: Vec<usize>,
+    /// The first that is not finite, if any.
+    pub bad: Option<usize>,
+}
+
+/// An array of real numbers in the dtype of the computation.
+pub fn reals<F: Float>(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Reals<F>> {
     // An array as it should be is read where it lies: to ask NumPy by name for one takes longer than a small net.
     if let Some(found) = rounded::<f32, F>(name, given)? {
         return Ok(found);
@@ -100,20 +413,59 @@ pub fn reals<F: Float>(name: &str, given: &Bound<'_, PyAny>) -> PyResult<(Vec<F>
     if let Some(found) = rounded::<f64, F>(name, given)? {
         return Ok(found);
     }
-    let array = real_array(name, given)?;
-    Ok((array.as_slice()?.iter().map(|&v| F::of(v)).collect(), array.shape().to_vec()))
+    copied(given.py(), name, &real_array(name, given)?)
 }
 
-/// The numbers and the shape of what is an array of this dtype already, and lies in C order.
-fn rounded<T: Float + Element, F: Float>(
-    name: &str,
-    given: &Bound<'_, PyAny>,
-) -> PyResult<Option<(Vec<F>, Vec<usize>)>> {
+/// The numbers of what is an array of this dtype already, and lies in C order.
+fn rounded<T: Float + Element, F: Float>(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Option<Reals<F>>> {
     let Ok(array) = given.cast::<PyArrayDyn<T>>() else { return Ok(None) };
     let Some(array) = array.try_readonly().ok().filter(|array| array.is_c_contiguous()) else { return Ok(None) };
-    let Ok(values) = array.as_slice() else { return Ok(None) };
-    check_memory(&format!("a copy of {name}"), size_of::<F>() as u128 * values.len() as u128, "give fewer samples")?;
-    Ok(Some((values.iter().map(|&v| F::of(v.wide())).collect(), array.shape().to_vec())))
+    if array.as_slice().is_err() || is_masked(given)? {
+        return Ok(None);
+    }
+    copied(given.py(), name, &array).map(Some)
+}
+
+/// The numbers of an array that lies in C order.
+fn copied<T: Float + Element, F: Float>(
+    py: Python<'_>,
+    name: &str,
+    array: &PyReadonlyArrayDyn<'_, T>,
+) -> PyResult<Reals<F>> {
+    let (count, mut bad) = (array.len(), None);
+    check_memory(&format!("a copy of {name}"), size_of::<F>() as u128 * count as u128, "give fewer samples")?;
+    let mut values = Vec::with_capacity(count);
+    in_parts(py, count, PART, |part| {
+        let first = part.start;
+        values.extend(array.as_slice()?[part].iter().map(|&v| F::of(v.wide())));
+        let new = &values[first..];
+        bad = bad.or_else(|| new.iter().position(|v: &F| !v.finite()).map(|at| first + at));
+        Ok(())
+    })?;
+    Ok(Reals { values, shape: array.shape().to_vec(), bad })
+}
+
+/// Python's own way to these: the number that an argument of this name is.
+#[pyfunction]
+pub fn as_number(name: &str, given: &Bound<'_, PyAny>) -> PyResult<f64> {
+    number(name, "a number", given)
+}
+
+/// The list of numbers that an argument of this name is.
+#[pyfunction]
+pub fn as_numbers<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let values = numbers(name, given)?;
+    let count = values.len();
+    array(given.py(), values, &[count])
+}
+
+/// A list of numbers.
+pub fn numbers(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
+    let Reals { values, shape, .. } = reals(name, given)?;
+    match *shape {
+        [_] => Ok(values),
+        _ => Err(Error::value(name, "a list of numbers", shape_text(&shape)).into()),
+    }
 }
 
 /// A shape as Python writes it.
@@ -142,17 +494,19 @@ pub fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Expected<'_>) -> PyResul
 }
 
 /// Numbers of this shape as a checked matrix, and its number of rows.
-pub fn shaped<F: Float>((values, shape): (Vec<F>, Vec<usize>), rows: Expected<'_>) -> PyResult<(Vec<F>, usize)> {
+pub fn shaped<F: Float>(Reals { values, shape, bad }: Reals<F>, rows: Expected<'_>) -> PyResult<(Vec<F>, usize)> {
     let [count, columns] = *shape else {
         let allowed = format!("of shape (batch, {})", rows.axis);
         return Err(Error::value(rows.name, &allowed, shape_text(&shape)).into());
     };
-    rows.check((count, columns), F::NAME, values.iter().map(|v| v.finite()))?;
+    rows.check((count, columns), F::NAME, bad)?;
     Ok((values, count))
 }
 
 /// An array of a shape that takes over the memory of its values. To copy small ones was tried: it is no faster.
 pub fn array<'py, T: Element>(py: Python<'py>, values: Vec<T>, shape: &[usize]) -> PyResult<Bound<'py, PyAny>> {
+    // The few bytes of an array that does not own its memory: where they are not to be had, it would be a panic.
+    check_memory("an array", 0, "free some memory")?;
     Ok(PyArray1::from_vec(py, values).reshape(shape.to_vec())?.into_any())
 }
 
@@ -163,26 +517,33 @@ pub fn per_layer_object<'py, T, O: IntoPyObject<'py>>(
 ) -> PyResult<Bound<'py, PyAny>> {
     match values {
         PerLayer::All(value) => object(value).into_bound_py_any(py),
-        PerLayer::Each(values) => Ok(PyTuple::new(py, values.iter().map(object))?.into_any()),
+        PerLayer::Each(values) => {
+            let mut objects = Vec::with_capacity(values.len());
+            in_parts(py, values.len(), 1 << 14, |part| {
+                values[part].iter().try_for_each(|value| Ok(objects.push(object(value).into_bound_py_any(py)?)))
+            })?;
+            Ok(PyTuple::new(py, objects)?.into_any())
+        }
     }
 }
 
 /// Is the dtype double precision?
 pub fn double(dtype: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let name: String = match dtype.extract() {
-        Ok(name) => name,
-        Err(_) if dtype.is_none() => String::new(),
-        Err(_) => dtype
-            .py()
-            .import("numpy")?
-            .call_method1("dtype", (dtype,))
-            .and_then(|d| d.getattr("name")?.extract())
-            .unwrap_or_default(),
+    let py = dtype.py();
+    let refusal = || {
+        let given = described(dtype);
+        given.map_or_else(|error| error, |given| Error::value("dtype", "'float32' or 'float64'", given).into())
     };
-    match name.as_str() {
-        "float32" => Ok(false),
-        "float64" => Ok(true),
-        _ => Err(Error::value("dtype", "'float32' or 'float64'", dtype.repr()?).into()),
+    let name = if dtype.is_none() || dtype.is_instance_of::<PyString>() {
+        dtype.clone()
+    } else {
+        let dtype = py.import("numpy")?.call_method1("dtype", (dtype,));
+        dtype.and_then(|dtype| dtype.getattr("name")).map_err(|error| refused(py, error, refusal))?
+    };
+    match name.extract::<&str>() {
+        Ok("float32") => Ok(false),
+        Ok("float64") => Ok(true),
+        _ => Err(refusal()),
     }
 }
 

@@ -1,18 +1,20 @@
 //! Kinds: their names, parameters and canonical texts, and the facts that Python asks of activations and losses.
 
-use super::convert::{argument, array, described, real_array, shape_text};
+use super::background::{UNKNOWN, detached};
+use super::convert::{argument, array, described, is_bool, numbers, reals, shape_text, text};
 use super::targets::targets_of;
 use crate::activation::custom::{self, Samples};
 use crate::activation::{self, Activation};
-use crate::error::{Error, Result};
+use crate::error::{Cancel, Error, Result};
 use crate::kind::{Kind, Row};
 use crate::loss::{self, Loss};
+use crate::memory::check_memory;
 use crate::signature::{Argument, Call};
 use crate::synonyms;
 use crate::{init, norm, skip, transform};
-use numpy::PyUntypedArrayMethods;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyString};
+use std::sync::Arc;
 
 /// A sort of kind, as Python knows it.
 pub struct Sort {
@@ -42,13 +44,12 @@ pub static SORTS: [Sort; 6] = [
 
 /// The text of a kind of this sort that a caller gives for the field of this name, or what to write instead.
 pub fn kind_text(sort: &str, name: &str, given: &Bound<'_, PyAny>) -> PyResult<String> {
-    if let Ok(text) = given.extract() {
-        return Ok(text);
+    if given.is_instance_of::<PyString>() {
+        return text(name, given);
     }
     let names = SORTS.iter().find(|row| row.noun == sort).map_or_else(Vec::new, |row| (row.names)());
     let may_be_none = !["activation", "init", "loss"].contains(&name.split('[').next().unwrap_or_default());
-    // Of Python or of NumPy.
-    let truth = given.get_type().name()?.to_str()?.starts_with("bool").then(|| given.is_truthy()).transpose()?;
+    let truth = is_bool(given)?.then(|| given.is_truthy()).transpose()?;
     let advice = match truth {
         _ if sort == "activation" && (given.is_none() || truth == Some(false)) => {
             "; write 'linear' for none".to_owned()
@@ -61,21 +62,22 @@ pub fn kind_text(sort: &str, name: &str, given: &Bound<'_, PyAny>) -> PyResult<S
         Some(true) => format!("; choose from: {}", names.join(", ")),
         // A function or a class of another library.
         _ if given.is_callable() => {
-            let called = given.getattr("__name__").or_else(|_| given.get_type().getattr("__name__"))?;
-            let hint = synonyms::hint(&called.extract::<String>()?, names.iter().copied());
+            let called = given.getattr_opt("__name__")?.filter(|name| name.is_instance_of::<PyString>());
+            let called = called.map_or_else(|| given.get_type().name().map(Bound::into_any), Ok)?;
+            let hint = synonyms::hint(&text("a name", &called)?, names.iter().copied());
             let own = if sort == "activation" { ", or vgcore.Activation.custom(name, f)" } else { "" };
             format!("; write its name{hint}{own}")
         }
         _ => String::new(),
     };
     let allowed = if may_be_none { "None or a string" } else { "a string" };
-    Err(Error::type_of(name, allowed, format!("{}{advice}", described(given))).into())
+    Err(Error::type_of(name, allowed, format!("{}{advice}", described(given)?)).into())
 }
 
 /// What a name may stand for among some choices, as ` (did you mean 'relu'?)`; empty where nothing is near.
 #[pyfunction]
-pub fn hint(given: &str, choices: &Bound<'_, PyAny>) -> PyResult<String> {
-    Ok(synonyms::hint(given, choices.extract::<Vec<String>>()?.iter().map(String::as_str)))
+pub fn hint(given: &Bound<'_, PyString>, choices: Vec<String>) -> String {
+    synonyms::hint(&given.to_string_lossy(), choices.iter().map(String::as_str))
 }
 
 /// `(name, parameters, canonical text)` of a kind.
@@ -83,12 +85,12 @@ pub fn hint(given: &str, choices: &Bound<'_, PyAny>) -> PyResult<String> {
 pub fn resolve<'py>(
     py: Python<'py>,
     kind: &str,
-    name: &str,
+    name: &Bound<'py, PyAny>,
     params: &Bound<'py, PyDict>,
 ) -> PyResult<(&'static str, Bound<'py, PyDict>, String)> {
-    let mut call = Call::parse(kind, name)?;
+    let mut call = Call::parse(kind, &text(kind, name)?)?;
     for (key, value) in params.iter().filter(|(_, value)| !value.is_none()) {
-        let key = key.extract::<String>()?;
+        let key = text("a parameter", &key)?;
         let value = argument(&key, &value)?;
         call.arguments.push((Some(key), value));
     }
@@ -108,47 +110,76 @@ pub fn resolve<'py>(
 /// Make a table of samples known, and give the text of its activation. The arguments are the fields of [`Samples`].
 #[pyfunction]
 pub fn custom_activation(
-    name: &str,
-    borders: Vec<f64>,
+    name: &Bound<'_, PyAny>,
+    borders: &Bound<'_, PyAny>,
     cells: Vec<usize>,
-    values: Vec<f64>,
-    slopes: Vec<f64>,
-    kinks: Vec<f64>,
-) -> PyResult<String> {
-    Ok(custom::register(name, Samples { borders, cells, values, slopes, kinks })?)
+    values: &Bound<'_, PyAny>,
+    slopes: &Bound<'_, PyAny>,
+    kinks: &Bound<'_, PyAny>,
+) -> PyResult<Table> {
+    let samples = Samples {
+        borders: numbers("borders", borders)?,
+        cells,
+        values: numbers("values", values)?,
+        slopes: numbers("slopes", slopes)?,
+        kinks: numbers("kinks", kinks)?,
+    };
+    let name = text("name", name)?;
+    let bytes = 64 * (samples.values.len() + samples.borders.len()) as u128;
+    check_memory("the table of this activation", bytes, "sample fewer points")?;
+    let held = detached(values.py(), UNKNOWN, move |_| custom::register(&name, samples))?;
+    Ok(Table { held })
+}
+
+/// A table of a custom activation, which the core knows as long as there is such an object, or a spec that names it.
+#[pyclass(frozen, module = "vgcore._core")]
+pub struct Table {
+    held: Arc<custom::Held>,
+}
+
+#[pymethods]
+impl Table {
+    /// The text of the activation.
+    #[getter]
+    fn text(&self) -> String {
+        custom::text(&self.held)
+    }
 }
 
 /// The arguments at which an activation, its slope or the slope of its slope jumps.
 #[pyfunction]
-pub fn kinks(activation: &str) -> PyResult<Vec<f64>> {
-    Ok(Activation::parse(activation)?.kinks())
+pub fn kinks(activation: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
+    Ok(Activation::parse(&text("activation", activation)?)?.kinks())
 }
 
 /// The number of features that an activation gives for each of z: 1, or 1/2 if it is gated, or 2 if it doubles.
 #[pyfunction]
-pub fn activation_outputs(activation: &str) -> PyResult<f64> {
-    Ok(Activation::parse(activation)?.outputs(2) as f64 / 2.0)
+pub fn activation_outputs(activation: &Bound<'_, PyAny>) -> PyResult<f64> {
+    Ok(Activation::parse(&text("activation", activation)?)?.outputs(2) as f64 / 2.0)
 }
 
 /// Three facts of a loss: whether it takes targets, whether these are class ids, and its reduction in words.
 #[pyfunction]
-pub fn loss_facts(loss: &str) -> PyResult<(bool, bool, String)> {
-    let loss = Loss::parse(loss)?;
+pub fn loss_facts(loss: &Bound<'_, PyAny>) -> PyResult<(bool, bool, String)> {
+    let loss = Loss::parse(&text("loss", loss)?)?;
     Ok((loss.takes_targets(), loss.takes_classes(), loss.reduction()))
 }
 
 /// A loss of outputs `(batch, outputs)` on its targets, and its gradient by them.
 #[pyfunction]
 pub fn loss_gradient<'py>(
-    loss: &str,
+    loss: &Bound<'py, PyAny>,
     outputs: &Bound<'py, PyAny>,
     y: &Bound<'py, PyAny>,
 ) -> PyResult<(f64, Bound<'py, PyAny>)> {
-    let loss = Loss::parse(loss)?;
-    let given = real_array("outputs", outputs)?;
-    let &[batch, columns] = given.shape() else {
-        return Err(Error::value("outputs", "of shape (batch, outputs)", shape_text(given.shape())).into());
+    let loss = Loss::parse(&text("loss", loss)?)?;
+    let given = reals::<f64>("outputs", outputs)?;
+    let [batch, columns] = *given.shape else {
+        return Err(Error::value("outputs", "of shape (batch, outputs)", shape_text(&given.shape)).into());
     };
-    let (value, gradient) = loss.evaluate(given.as_slice()?, columns, &targets_of(loss, y, batch, columns)?);
+    let targets = targets_of(loss, y, batch, columns)?;
+    check_memory("this loss", 16 * given.values.len() as u128, "give fewer samples")?;
+    let evaluate = move |_: &Cancel| Ok(loss.evaluate(&given.values, columns, &targets));
+    let (value, gradient) = detached(outputs.py(), 1e-8 * (batch * columns) as f64, evaluate)?;
     Ok((value, array(outputs.py(), gradient, &[batch, columns])?))
 }

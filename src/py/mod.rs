@@ -69,7 +69,9 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pymodule]
 mod _core {
     #[pymodule_export]
-    use super::kinds::{activation_outputs, custom_activation, hint, kinks, loss_facts, loss_gradient, resolve};
+    use super::convert::{as_number, as_numbers};
+    #[pymodule_export]
+    use super::kinds::{Table, activation_outputs, custom_activation, hint, kinks, loss_facts, loss_gradient, resolve};
     #[pymodule_export]
     use super::net::{Net, jacobian};
     #[pymodule_export]

@@ -1,25 +1,26 @@
 //! Nets with weights: drawn or given, their output and their gradients.
 
-use super::background::{UNKNOWN, detached};
+use super::background::{UNKNOWN, detached, pause};
 use super::convert::{
-    array, as_matrix, double, matrix, real_array, reals, seed_of, shape_text, steps, text, thread_limit,
+    Reals, array, as_array, as_matrix, double, matrix, reals, seed_of, shape_text, steps, text, thread_limit,
 };
-use super::spec::checked_of;
+use super::spec::{Checked, checked_of};
 use super::targets::{loss_of, targets_of};
 use crate::data::Expected;
-use crate::error::Error;
+use crate::error::{Cancel, Error};
 use crate::gradients::{self, Gradients, Start};
 use crate::kernel::Tensor;
 use crate::memory::check_memory;
-use crate::plan::Plan;
+use crate::plan::{self, Plan};
 use crate::run;
 use crate::simd::Float;
 use crate::spec::Spec;
 use crate::threads;
 use crate::weights::Weights;
-use numpy::Element;
+use numpy::{Element, PyArrayDyn};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// The number of random samples where no data are given.
@@ -46,10 +47,19 @@ pub(super) use either;
 /// A net with weights, which Python calls `Weights`.
 #[pyclass(frozen, name = "Weights", module = "vgcore._core")]
 pub struct Net {
-    pub spec: Spec,
+    checked: Py<Checked>,
     pub plan: Arc<Plan>,
     pub handle: Handle,
 }
+
+impl Net {
+    pub fn spec(&self) -> &Spec {
+        &self.checked.get().spec
+    }
+}
+
+/// Tensors that are handed over between two looks at Ctrl-C.
+const AT_ONCE: usize = 1 << 10;
 
 fn draw<F: Float>(
     py: Python<'_>,
@@ -73,19 +83,27 @@ fn draw<F: Float>(
     Ok(Arc::new(detached(py, seconds, move |cancel| run::drawn(&plan, seed, samples, BATCH, threads, cancel))?))
 }
 
-fn given<F: Float>(plan: &Arc<Plan>, state: &Bound<'_, PyDict>) -> PyResult<Arc<Weights<F>>> {
-    let mut flat = Vec::new();
-    for (_, name, shape) in plan.tensors() {
+fn given<F: Float>(
+    plan: &Arc<Plan>,
+    tensors: Vec<plan::Tensor>,
+    state: &Bound<'_, PyDict>,
+) -> PyResult<Arc<Weights<F>>> {
+    check_memory("these weights", 2 * plan.weight_bytes::<F>(), "lower depth or width")?;
+    let (py, mut flat) = (state.py(), Vec::with_capacity(tensors.len()));
+    for (i, (_, name, shape)) in tensors.into_iter().enumerate() {
+        if i % AT_ONCE == AT_ONCE - 1 {
+            pause(py)?;
+        }
         let value = state
             .get_item(&name)?
             .ok_or_else(|| Error::Value(format!("state_dict lacks '{name}' of {}", shape_text(&shape))))?;
-        let (values, found) = reals::<F>(&name, &value)?;
+        let Reals { values, shape: found, bad } = reals::<F>(&name, &value)?;
         if found != shape {
             let given = shape_text(&found);
             let given = given.trim_start_matches("shape ");
             return Err(Error::value(&name, &format!("of {}", shape_text(&shape)), given).into());
         }
-        if let Some(at) = values.iter().position(|v| !v.finite()) {
+        if let Some(at) = bad {
             return Err(Error::Value(format!(
                 "{name} must be finite in {}, but entry {at} in C order is not",
                 F::NAME
@@ -95,7 +113,7 @@ fn given<F: Float>(plan: &Arc<Plan>, state: &Bound<'_, PyDict>) -> PyResult<Arc<
         flat.push(values);
     }
     let (plan, seconds) = (Arc::clone(plan), plan.draw_seconds());
-    Ok(Arc::new(detached(state.py(), seconds, move |cancel| Weights::given(&plan, flat, cancel))?))
+    Ok(Arc::new(detached(py, seconds, move |cancel| Weights::given(&plan, flat, cancel))?))
 }
 
 #[pymethods]
@@ -109,31 +127,52 @@ impl Net {
         dtype: &Bound<'_, PyAny>,
         x: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let (checked, seed) = (checked_of(spec)?, seed_of(seed, 0)?);
-        let (spec, plan) = (checked.get().spec.clone(), checked.get().plan());
-        let handle = if double(dtype)? {
-            Handle::Double(draw(dtype.py(), &spec, &plan, seed, x)?)
+        let (py, checked, seed, double) = (dtype.py(), checked_of(spec)?, seed_of(seed, 0)?, double(dtype)?);
+        let (spec, plan) = (&checked.get().spec, checked.get().plan(py)?);
+        let handle = if double {
+            Handle::Double(draw(py, spec, &plan, seed, x)?)
         } else {
-            Handle::Single(draw(dtype.py(), &spec, &plan, seed, x)?)
+            Handle::Single(draw(py, spec, &plan, seed, x)?)
         };
-        Ok(Self { spec, plan, handle })
+        Ok(Self { checked: checked.unbind(), plan, handle })
     }
 
-    /// Take a net's weights from a state dict.
+    /// Take a net's weights from a state dict: in float32 if all of it is.
     #[staticmethod]
-    fn given(spec: &Bound<'_, PyAny>, state: &Bound<'_, PyDict>, dtype: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let checked = checked_of(spec)?;
-        let (spec, plan) = (checked.get().spec.clone(), checked.get().plan());
-        let names = plan.tensors().into_iter().map(|(_, name, _)| name).collect::<Vec<_>>();
-        for key in state.keys() {
-            let key = text("a key of state_dict", &key)?;
-            if !names.contains(&key) {
-                return Err(Error::unknown("key of state_dict", &key, names.iter().map(String::as_str)).into());
+    fn given(spec: &Bound<'_, PyAny>, state: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let (py, checked) = (state.py(), checked_of(spec)?);
+        let plan = checked.get().plan(py)?;
+        let tensors = named_tensors(py, &plan)?;
+        let names = tensors.iter().map(|(_, name, _)| name.as_str()).collect::<HashSet<_>>();
+        let (arrays, mut single) = (PyDict::new(py), true);
+        for (i, (key, value)) in state.iter().enumerate() {
+            if i % AT_ONCE == AT_ONCE - 1 {
+                pause(py)?;
             }
+            let name = text("a key of state_dict", &key)?;
+            if !names.contains(name.as_str()) {
+                let choices = tensors.iter().take(AT_ONCE).map(|(_, name, _)| name.as_str());
+                return Err(Error::unknown("key of state_dict", &name, choices).into());
+            }
+            let array = as_array(&name, "an array of numbers", &value)?;
+            single &= array.cast::<PyArrayDyn<f32>>().is_ok();
+            arrays.set_item(key, array)?;
         }
-        let handle =
-            if double(dtype)? { Handle::Double(given(&plan, state)?) } else { Handle::Single(given(&plan, state)?) };
-        Ok(Self { spec, plan, handle })
+        let handle = if single {
+            Handle::Single(given(&plan, tensors, &arrays)?)
+        } else {
+            Handle::Double(given(&plan, tensors, &arrays)?)
+        };
+        Ok(Self { checked: checked.unbind(), plan, handle })
+    }
+
+    /// Refuse a spec that these are not the weights of.
+    fn check_spec(&self, spec: &Bound<'_, PyAny>) -> PyResult<()> {
+        let checked = checked_of(spec)?;
+        if self.checked.is(&checked) || checked.get().spec == *self.spec() {
+            return Ok(());
+        }
+        Err(Error::Value("weights must be those of the spec, got the weights of another".to_owned()).into())
     }
 
     /// The name of the dtype.
@@ -147,24 +186,32 @@ impl Net {
 
     /// Copies of all tensors by name.
     fn state_dict<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let state = PyDict::new(py);
-        either!(&self.handle, weights => {
-            for ((_, name, shape), values) in self.plan.tensors().into_iter().zip(weights.tensors(&self.plan)) {
-                state.set_item(name, array(py, values, &shape)?)?;
-            }
-        });
-        Ok(state)
+        either!(&self.handle, weights => state_dict(py, &self.plan, weights))
+    }
+
+    /// All numbers in the order of the state dict, in parts of one length, the last one shorter.
+    fn parts<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        either!(&self.handle, weights => parts(py, &self.plan, weights))
+    }
+
+    /// Take a net's weights from the parts of another's.
+    #[staticmethod]
+    fn joined(spec: &Bound<'_, PyAny>, parts: &Bound<'_, PyList>, dtype: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let (py, checked, double) = (dtype.py(), checked_of(spec)?, double(dtype)?);
+        let plan = checked.get().plan(py)?;
+        let handle = if double { Handle::Double(joined(&plan, parts)?) } else { Handle::Single(joined(&plan, parts)?) };
+        Ok(Self { checked: checked.unbind(), plan, handle })
     }
 
     /// The output on a batch.
     #[pyo3(signature = (x, threads))]
     fn forward<'py>(&self, x: &Bound<'py, PyAny>, threads: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
-        either!(&self.handle, weights => forward(&self.plan, steps(&self.spec), weights, x, thread_limit(threads)?))
+        either!(&self.handle, weights => forward(&self.plan, steps(self.spec()), weights, x, thread_limit(threads)?))
     }
 
     /// The `z` of every hidden layer, the input of its activation and the output, `(batch, features)` each.
     fn signals<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
-        either!(&self.handle, weights => signals(&self.plan, steps(&self.spec), weights, x))
+        either!(&self.handle, weights => signals(&self.plan, steps(self.spec()), weights, x))
     }
 
     /// All gradients from a cotangent.
@@ -180,7 +227,7 @@ impl Net {
             Ok(Start::Cotangent(matrix::<f64>(cotangent, rows)?.0))
         };
         let threads = thread_limit(threads)?;
-        either!(&self.handle, weights => all_gradients(&self.plan, steps(&self.spec), weights, x, start, threads))
+        either!(&self.handle, weights => all_gradients(&self.plan, steps(self.spec()), weights, x, start, threads))
     }
 
     /// All gradients from a loss.
@@ -196,8 +243,103 @@ impl Net {
         let loss = loss_of(loss, Some(y).filter(|y| !y.is_none()))?
             .ok_or_else(|| Error::Value("gradients start from a loss: give y, or loss='output_sum'".to_owned()))?;
         let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
-        either!(&self.handle, weights => all_gradients(&self.plan, steps(&self.spec), weights, x, start, threads))
+        either!(&self.handle, weights => all_gradients(&self.plan, steps(self.spec()), weights, x, start, threads))
     }
+}
+
+/// The tensors of a plan, which has many names where the net is deep.
+fn named_tensors(py: Python<'_>, plan: &Arc<Plan>) -> PyResult<Vec<plan::Tensor>> {
+    /// Bytes of a name and a shape, and of the array of Python that they go to.
+    const NAME: u128 = 700;
+    let ours = Arc::clone(plan);
+    check_memory("the names of these weights", 2 * NAME * plan.slots.len() as u128, "lower depth")?;
+    detached(py, plan.copy_seconds(), move |_| Ok(ours.tensors()))
+}
+
+fn state_dict<'py, F: Float + Element>(
+    py: Python<'py>,
+    plan: &Arc<Plan>,
+    weights: &Arc<Weights<F>>,
+) -> PyResult<Bound<'py, PyDict>> {
+    check_memory("a copy of the weights", plan.weight_bytes::<F>(), "lower depth or width")?;
+    let names = named_tensors(py, plan)?;
+    let (ours, weights, seconds) = (Arc::clone(plan), Arc::clone(weights), plan.copy_seconds());
+    let tensors = detached(py, seconds, move |cancel| weights.tensors(&ours, cancel))?;
+    by_name(py, names.into_iter().zip(tensors))
+}
+
+/// Numbers of a part of a pickled net.
+const PART: usize = 1 << 22;
+
+fn parts<'py, F: Float + Element>(
+    py: Python<'py>,
+    plan: &Arc<Plan>,
+    weights: &Arc<Weights<F>>,
+) -> PyResult<Bound<'py, PyList>> {
+    check_memory("a copy of the weights", 2 * plan.weight_bytes::<F>(), "lower depth or width")?;
+    let (ours, weights, seconds) = (Arc::clone(plan), Arc::clone(weights), plan.copy_seconds());
+    let parts = detached(py, seconds, move |cancel| {
+        let (mut parts, mut part) = (Vec::new(), Vec::new());
+        for tensor in weights.tensors(&ours, cancel)? {
+            let mut rest = &tensor[..];
+            while !rest.is_empty() {
+                cancel.check()?;
+                let (now, later) = rest.split_at(rest.len().min(PART - part.len()));
+                part.extend_from_slice(now);
+                rest = later;
+                if part.len() == PART {
+                    parts.push(std::mem::take(&mut part));
+                }
+            }
+        }
+        parts.push(part);
+        Ok(parts)
+    })?;
+    let list = PyList::empty(py);
+    for part in parts {
+        let count = part.len();
+        list.append(array(py, part, &[count])?)?;
+    }
+    Ok(list)
+}
+
+fn joined<F: Float>(plan: &Arc<Plan>, parts: &Bound<'_, PyList>) -> PyResult<Arc<Weights<F>>> {
+    check_memory("these weights", 2 * plan.weight_bytes::<F>(), "lower depth or width")?;
+    let mut given = Vec::with_capacity(parts.len());
+    for part in parts {
+        match reals::<F>("a part of the weights", &part)? {
+            Reals { values, bad: None, .. } => given.push(values),
+            _ => return Err(Error::Value("a part of the weights must be finite".to_owned()).into()),
+        }
+    }
+    let (plan, seconds) = (Arc::clone(plan), plan.copy_seconds() + plan.draw_seconds());
+    let taken = move |cancel: &Cancel| {
+        let sizes = plan.tensors().into_iter().map(|(_, _, shape)| shape.iter().product::<usize>());
+        let (sizes, there) = (sizes.collect::<Vec<_>>(), given.iter().map(Vec::len).sum::<usize>());
+        if sizes.iter().sum::<usize>() != there {
+            return Err(Error::value("the parts of the weights", "as many numbers as the net has", there));
+        }
+        let mut all = given.into_iter().flatten();
+        let tensor = |size: usize| cancel.check().map(|()| all.by_ref().take(size).collect());
+        let tensors = sizes.into_iter().map(tensor).collect::<crate::error::Result<Vec<_>>>()?;
+        Weights::given(&plan, tensors, cancel)
+    };
+    Ok(Arc::new(detached(parts.py(), seconds, taken)?))
+}
+
+/// Tensors as arrays by name.
+fn by_name<'py, F: Element>(
+    py: Python<'py>,
+    tensors: impl Iterator<Item = (plan::Tensor, Vec<F>)>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let named = PyDict::new(py);
+    for (i, ((_, name, shape), values)) in tensors.enumerate() {
+        if i % AT_ONCE == AT_ONCE - 1 {
+            pause(py)?;
+        }
+        named.set_item(name, array(py, values, &shape)?)?;
+    }
+    Ok(named)
 }
 
 /// The caller's samples, and a refusal if a pass over them does not fit into memory.
@@ -224,8 +366,11 @@ fn forward<'py, F: Float + Element>(
     let (x_values, batch) = samples(plan, steps, x, 0)?;
     let seconds = plan.pass_seconds(batch);
     let (ours, weights, threads) = (Arc::clone(plan), Arc::clone(weights), threads::worthwhile(limit, seconds));
-    let y = detached(x.py(), seconds, move |cancel| gradients::output(&ours, &weights, &x_values, threads, cancel))?;
-    array(x.py(), y.into_iter().map(F::of).collect(), &[batch, plan.output()])
+    let y = detached(x.py(), seconds, move |cancel| {
+        let y = gradients::output(&ours, &weights, &x_values, threads, cancel)?;
+        Ok(y.into_iter().map(F::of).collect())
+    })?;
+    array::<F>(x.py(), y, &[batch, plan.output()])
 }
 
 fn signals<'py, F: Float + Element>(
@@ -237,12 +382,23 @@ fn signals<'py, F: Float + Element>(
     let (x_values, batch) = samples(plan, steps, x, 1)?;
     let (py, ours, weights) = (x.py(), Arc::clone(plan), Arc::clone(weights));
     let seconds = plan.pass_seconds(batch);
-    let found = detached(py, seconds, move |cancel| gradients::signals(&ours, &weights, &x_values, cancel))?;
-    let layers = found.into_iter().map(|layer| {
-        let shaped = layer.map(|signal| array(py, signal.spelled_out::<F>(), &[batch, signal.values.len() / batch]));
-        shaped.into_iter().collect::<PyResult<Vec<_>>>()
-    });
-    PyList::new(py, layers.collect::<PyResult<Vec<_>>>()?)
+    let found = detached(py, seconds, move |cancel| {
+        let mut layers = gradients::signals(&ours, &weights, &x_values, cancel)?;
+        layers.iter_mut().flatten().try_for_each(|signal| cancel.check().map(|()| signal.spell_out()))?;
+        Ok(layers)
+    })?;
+    let layers = PyList::empty(py);
+    for (i, layer) in found.into_iter().enumerate() {
+        if i % AT_ONCE == AT_ONCE - 1 {
+            pause(py)?;
+        }
+        let shaped = layer.map(|Tensor { values, .. }| {
+            let columns = values.len() / batch;
+            array(py, values, &[batch, columns])
+        });
+        layers.append(shaped.into_iter().collect::<PyResult<Vec<_>>>()?)?;
+    }
+    Ok(layers)
 }
 
 fn all_gradients<'py, F: Float + Element>(
@@ -258,20 +414,25 @@ fn all_gradients<'py, F: Float + Element>(
     let seconds = 3.0 * plan.pass_seconds(batch);
     let (ours, weights, threads) = (Arc::clone(plan), Arc::clone(weights), threads::worthwhile(limit, seconds));
     let all = detached(x.py(), seconds, move |cancel| {
-        gradients::gradients(&ours, &weights, &x_values, &start, threads, Tensor::spell_out, cancel)
+        let spell = Tensor::spell_out;
+        let mut all = gradients::gradients(&ours, &weights, &x_values, &start, threads, spell, cancel)?;
+        all.input.spell_out();
+        Ok((all, ours.tensors()))
     })?;
-    let (py, Gradients { tensors, preactivations, input, loss }) = (x.py(), all);
+    let (py, (Gradients { tensors, preactivations, input, loss }, names)) = (x.py(), all);
     let result = PyDict::new(py);
-    let parameters = PyDict::new(py);
-    for (tensor, (_, name, shape)) in tensors.into_iter().zip(plan.tensors()) {
-        parameters.set_item(name, array(py, tensor.values, &shape)?)?;
+    result
+        .set_item("parameters", by_name(py, names.into_iter().zip(tensors.into_iter().map(|tensor| tensor.values)))?)?;
+    let by_row = PyList::empty(py);
+    for (i, (z, width)) in preactivations.into_iter().zip(&plan.rows).enumerate() {
+        if i % AT_ONCE == AT_ONCE - 1 {
+            pause(py)?;
+        }
+        by_row.append(array(py, z.values, &[batch, *width])?)?;
     }
-    result.set_item("parameters", parameters)?;
-    let shaped = preactivations.into_iter().zip(&plan.rows);
-    let shaped = shaped.map(|(z, width)| array(py, z.values, &[batch, *width]));
-    result.set_item("preactivations", PyList::new(py, shaped.collect::<PyResult<Vec<_>>>()?)?)?;
+    result.set_item("preactivations", by_row)?;
     let shape = steps.map_or(vec![batch, plan.columns], |[count, columns]| vec![batch, count, columns]);
-    result.set_item("input", array::<F>(py, input.spelled_out(), &shape)?)?;
+    result.set_item("input", array(py, input.values, &shape)?)?;
     result.set_item("loss", loss)?;
     Ok(result)
 }
@@ -284,7 +445,7 @@ pub fn jacobian<'py>(
     seed: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let (py, net, seed) = (net.py(), net.get(), seed_of(seed, 0)?);
-    let x = x.map(|x| sample(&net.spec, x)).transpose()?;
+    let x = x.map(|x| sample(net.spec(), x)).transpose()?;
     let (plan, handle) = (Arc::clone(&net.plan), net.handle.clone());
     let copy = if matches!(handle, Handle::Single(_)) { 2 * plan.weight_bytes::<f64>() } else { 0 };
     check_memory("this Jacobian", crate::jacobian::bytes(&plan) + copy, "lower depth or width")?;
@@ -293,7 +454,7 @@ pub fn jacobian<'py>(
             Handle::Double(weights) => weights,
             Handle::Single(weights) => {
                 let wide = |values: Vec<f32>| values.into_iter().map(f64::from).collect();
-                let tensors = weights.tensors(&plan).into_iter().map(wide).collect();
+                let tensors = weights.tensors(&plan, cancel)?.into_iter().map(wide).collect();
                 Arc::new(Weights::given(&plan, tensors, cancel)?)
             }
         };
@@ -306,7 +467,7 @@ pub fn jacobian<'py>(
 
 /// One input of a net.
 fn sample(spec: &Spec, x: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
-    let array = x.py().import("numpy")?.call_method1("asarray", (x,))?;
+    let array = as_array("x", "real numbers", x)?;
     let (axes, shape) = match steps(spec) {
         Some(steps) => ("(depth, in_features)", steps.to_vec()),
         None => ("(in_features,)", vec![spec.in_features]),
@@ -317,10 +478,8 @@ fn sample(spec: &Spec, x: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
         let allowed = format!("real numbers of shape {axes} = {wanted}");
         return Err(Error::value("x", &allowed, format!("{dtype} {given}")).into());
     }
-    let values = real_array("x", &array)?.as_slice()?.to_vec();
-    if values.iter().all(|v| v.is_finite()) {
-        Ok(values)
-    } else {
-        Err(Error::Value("x must be finite".to_owned()).into())
+    match reals("x", &array)? {
+        Reals { values, bad: None, .. } => Ok(values),
+        _ => Err(Error::Value("x must be finite".to_owned()).into()),
     }
 }

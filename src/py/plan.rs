@@ -1,5 +1,6 @@
 //! The layers that a spec comes to, and the laws that their maps are drawn from.
 
+use super::background::in_parts;
 use super::spec::checked_of;
 use crate::distribution::Distribution;
 use crate::init::Init;
@@ -13,12 +14,15 @@ use pyo3::types::{PyDict, PyList};
 #[pyfunction]
 pub fn plan<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let (py, checked) = (spec.py(), checked_of(spec)?);
-    let (spec, plan) = (&checked.get().spec, checked.get().plan());
+    let (spec, plan) = (&checked.get().spec, checked.get().plan(py)?);
     let (hidden, readout) = plan.layers.split_at(plan.depth());
-    let layers = hidden.iter().map(|layer| layer_of(py, &plan, layer)).collect::<PyResult<Vec<_>>>()?;
+    let layers = PyList::empty(py);
+    in_parts(py, hidden.len(), 1 << 10, |part| {
+        hidden[part].iter().try_for_each(|layer| layers.append(layer_of(py, &plan, layer)?))
+    })?;
     let readout = readout.first().map(|layer| map_of(py, plan.slots[layer.slot][0].linear()));
     let result = PyDict::new(py);
-    result.set_item("layers", PyList::new(py, layers)?)?;
+    result.set_item("layers", layers)?;
     result.set_item("readout", readout.transpose()?)?;
     result.set_item("columns", plan.columns)?;
     result.set_item("outputs", plan.output())?;

@@ -1,13 +1,14 @@
 //! Measurements: a probe of many cells, the problem that it draws, and the gradient check.
 
-use super::background::{UNKNOWN, detached, in_background};
-use super::convert::{array, as_matrix, double, integer, matrix, seed_of, steps, thread_limit};
+use super::background::{UNKNOWN, detached, in_background, pause};
+use super::convert::{array, as_matrix, described, double, integer, matrix, seed_of, steps, thread_limit};
 use super::kinds::kind_text;
 use super::net::{BATCH, Handle, Net, either};
 use super::spec::{checked_of, spec_of};
 use super::targets::{loss_of, targets_of};
 use crate::data::{Data, Expected};
-use crate::error::Error;
+use crate::distribution::Distribution;
+use crate::error::{Cancel, Error, Result};
 use crate::loss::{Loss, Targets};
 use crate::memory::check_memory;
 use crate::plan::Plan;
@@ -30,13 +31,15 @@ fn cell<'py, F: Float>(
     batch: usize,
     loss: Option<Loss>,
 ) -> PyResult<Bound<'py, PyDict>> {
+    let depth = runs.first().map_or(0, |run| run.values[0].len());
+    check_memory("these columns", 8 * (COLUMNS.len() * depth * runs.len()) as u128, "lower depth or seeds")?;
     let result = PyDict::new(py);
     result.set_item("seeds", array(py, (0..runs.len()).map(|run| seed + run as u64).collect(), &[runs.len()])?)?;
     result.set_item("dtype", F::NAME)?;
     result.set_item("batch", batch)?;
     result.set_item("loss", loss.map(|loss| loss.text()))?;
-    let depth = runs.first().map_or(0, |run| run.values[0].len());
     for (i, name) in COLUMNS.into_iter().enumerate() {
+        pause(py)?;
         let values = runs.iter().flat_map(|run| run.values[i].iter().copied()).collect();
         result.set_item(name, array::<f64>(py, values, &[runs.len(), depth])?)?;
     }
@@ -128,14 +131,13 @@ pub fn probe(
     dtype: &Bound<'_, PyAny>,
     threads: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
-    const MOST: u64 = 1_000_000;
     let seeds = spec::integer("seeds", integer("seeds", seeds)?, 1, MOST)?;
     if x.is_none() && y.is_some() {
         return Err(Error::Value("y is given without x; give both, or neither".to_owned()).into());
     }
     let net = cells.cast::<Net>().ok().map(Bound::get);
     let (specs, plan) = match net {
-        Some(net) => (vec![net.spec.clone()], Some(Arc::clone(&net.plan))),
+        Some(net) => (vec![net.spec().clone()], Some(Arc::clone(&net.plan))),
         None => specs_of(cells)?,
     };
     let request = Measurement {
@@ -144,9 +146,7 @@ pub fn probe(
         x,
         y,
         loss: loss_of(loss, y)?,
-        batch: batch
-            .map(|b| PyResult::Ok(spec::integer("batch", integer("batch", b)?, 1, MOST)? as usize))
-            .transpose()?,
+        batch: batch.map(batch_of).transpose()?,
         seed: seed_of(seed, seeds - 1)?,
         seeds: seeds as usize,
         threads: thread_limit(threads)?,
@@ -157,7 +157,7 @@ pub fn probe(
         Some(net) if double != matches!(net.handle, Handle::Double(_)) => Err(Error::Value(format!(
             "dtype must be the network's, '{}', got {}; leave it out, or make the network anew in the dtype you want",
             net.dtype(),
-            dtype.repr()?
+            described(dtype)?
         ))
         .into()),
         Some(net) => either!(&net.handle, weights => measure(py, request, Some(Arc::clone(weights)))),
@@ -175,9 +175,9 @@ pub fn gradcheck<'py>(
     loss: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let (py, checked, seed) = (spec.py(), checked_of(spec)?, seed_of(seed, 0)?);
-    let batch = spec::integer("batch", integer("batch", batch)?, 1, 1_000_000)? as usize;
+    let batch = batch_of(batch)?;
     let loss = loss.map(|loss| PyResult::Ok(Loss::parse(&kind_text("loss", "loss", loss)?)?)).transpose()?;
-    let plan = checked.get().plan();
+    let plan = checked.get().plan(py)?;
     // The naive twin keeps a second copy of everything, in vectors of vectors.
     let bytes = 4 * (plan.weight_bytes::<f64>() + plan.pass_bytes::<f64>(batch));
     check_memory("this gradient check", bytes, "lower depth, width or batch")?;
@@ -194,39 +194,48 @@ pub fn gradcheck<'py>(
 #[pyfunction]
 pub fn samples<'py>(
     spec: &Bound<'py, PyAny>,
-    seed: u64,
-    batch: usize,
+    seed: &Bound<'py, PyAny>,
+    batch: &Bound<'py, PyAny>,
     dtype: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    normals(dtype, seed, Role::Input, [batch, spec_of(spec)?.columns()], 1.0)
+    normals(dtype, seed, Role::Input, [batch_of(batch)?, spec_of(spec)?.columns()], 1.0)
 }
 
 /// The dL/dy that a run of this seed draws where there is no loss, `(batch, outputs)`.
 #[pyfunction]
 pub fn cotangent<'py>(
     spec: &Bound<'py, PyAny>,
-    seed: u64,
-    batch: usize,
+    seed: &Bound<'py, PyAny>,
+    batch: &Bound<'py, PyAny>,
     dtype: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let batch = batch_of(batch)?;
     normals(dtype, seed, Role::Cotangent, [batch, spec_of(spec)?.output()], 1.0 / (batch as f64).sqrt())
 }
 
 /// Standard normals of a stream, drawn in a dtype, times a factor.
 fn normals<'py>(
     dtype: &Bound<'py, PyAny>,
-    seed: u64,
+    seed: &Bound<'py, PyAny>,
     role: Role,
     shape: [usize; 2],
     factor: f64,
 ) -> PyResult<Bound<'py, PyAny>> {
-    fn drawn<F: Float>(stream: Stream, count: usize) -> Vec<f64> {
+    fn drawn<F: Float>(stream: Stream, count: usize, factor: f64, cancel: &Cancel) -> Result<Vec<f64>> {
         let mut all = vec![F::ZERO; count];
-        stream.normal(&mut all);
-        all.into_iter().map(Float::wide).collect()
+        Distribution::Normal(0.0, 1.0).fill(stream, count, 1, &mut all, cancel)?;
+        Ok(all.into_iter().map(|normal| factor * normal.wide()).collect())
     }
-    let (stream, count) = (Stream::new(seed, 0, role), shape.iter().product());
-    let mut values = if double(dtype)? { drawn::<f64>(stream, count) } else { drawn::<f32>(stream, count) };
-    values.iter_mut().for_each(|value| *value *= factor);
+    let (stream, count) = (Stream::new(seed_of(seed, 0)?, 0, role), shape.iter().product());
+    check_memory("these samples", 16 * count as u128, "lower batch or width")?;
+    let draw = if double(dtype)? { drawn::<f64> } else { drawn::<f32> };
+    let values = detached(dtype.py(), 1e-8 * count as f64, move |cancel| draw(stream, count, factor, cancel))?;
     array(dtype.py(), values, &shape)
+}
+
+/// The most samples and seeds.
+const MOST: u64 = 1_000_000;
+
+fn batch_of(given: &Bound<'_, PyAny>) -> PyResult<usize> {
+    Ok(spec::integer("batch", integer("batch", given)?, 1, MOST)? as usize)
 }

@@ -1,16 +1,21 @@
 //! Specs: fields come in, the checked spec is kept, and the canonical fields go out.
 
-use super::convert::{argument, integer, optional, per_layer, per_layer_object, text, type_error};
+use super::background::detached;
+use super::convert::{
+    argument, integer, is_bool, optional, per_layer, per_layer_object, refused, text, truth, type_error,
+};
 use super::kinds::kind_text;
 use crate::activation::Activation;
+use crate::activation::custom::{self, Held};
 use crate::error::Error;
 use crate::init::Init;
+use crate::memory::check_memory;
 use crate::plan::Plan;
 use crate::signature::Argument;
-use crate::spec::{BranchScale, PerLayer, Request, Spec};
+use crate::spec::{BranchScale, MAX_DEPTH, PerLayer, Request, Spec};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyString};
+use pyo3::types::{PyDict, PyString};
 use std::sync::{Arc, OnceLock};
 
 /// A spec that has been checked once, and that the Python object which it belongs to keeps.
@@ -19,12 +24,29 @@ pub struct Checked {
     request: Request,
     pub spec: Spec,
     plan: OnceLock<Arc<Plan>>,
+    /// Keeps the tables of custom activations.
+    #[allow(dead_code)] // Held, not read.
+    tables: Vec<Arc<Held>>,
 }
+
+/// Bytes of a layer while a spec is checked: its shape, and texts, kinds and widths where each has its own.
+const CHECKED: u128 = 600;
+
+/// Bytes of a layer of a plan: parts, parameters, and the shapes that they are made from.
+const PLANNED: u128 = 2000;
+
+/// Seconds that a layer takes to be checked, or to be planned.
+const SECONDS: f64 = 1e-6;
 
 impl Checked {
     /// The plan.
-    pub fn plan(&self) -> Arc<Plan> {
-        self.small_plan().unwrap_or_else(|| Arc::new(Plan::new(&self.spec)))
+    pub fn plan(&self, py: Python<'_>) -> PyResult<Arc<Plan>> {
+        if let Some(plan) = self.small_plan() {
+            return Ok(plan);
+        }
+        let (spec, depth) = (self.spec.clone(), self.spec.depth);
+        check_memory("the plan of this net", PLANNED * depth as u128, "lower depth")?;
+        detached(py, SECONDS * depth as f64, move |_| Ok(Arc::new(Plan::of_job(&spec)?)))
     }
 
     /// The plan of a shallow net, which is kept from the first time on. Beside the work of a deep net its plan costs
@@ -38,8 +60,9 @@ impl Checked {
 
 /// The checked spec of an `MLP`.
 pub fn checked_of<'py>(mlp: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Checked>> {
-    let checked = mlp.getattr(intern!(mlp.py(), "_checked")).map_err(|_| type_error("spec", "an MLP", mlp))?;
-    checked.cast_into::<Checked>().map_err(|_| type_error("spec", "an MLP", mlp))
+    let refusal = || type_error("spec", "an MLP", mlp);
+    let checked = mlp.getattr(intern!(mlp.py(), "_checked")).map_err(|error| refused(mlp.py(), error, refusal))?;
+    checked.cast_into::<Checked>().map_err(|_| refusal())
 }
 
 pub fn spec_of(mlp: &Bound<'_, PyAny>) -> PyResult<Spec> {
@@ -54,7 +77,7 @@ fn request_of(fields: &Bound<'_, PyDict>) -> PyResult<Request> {
         let kind = |sort: &str| optional(&value, |v| kind_text(sort, name, v));
         let kinds = || per_layer(name, &value, |place, v| kind_text(name, place, v));
         let number = || {
-            let truth = value.is_instance_of::<PyBool>().then(|| type_error(name, "None or an integer", &value));
+            let truth = is_bool(&value)?.then(|| type_error(name, "None or an integer", &value));
             truth.map_or_else(|| optional(&value, |v| integer(name, v)), Err)
         };
         match name {
@@ -76,7 +99,7 @@ fn request_of(fields: &Bound<'_, PyDict>) -> PyResult<Request> {
             }
             "block" => request.block = integer(name, &value)?,
             "weight_transform" => request.weight_transform = kind(name)?,
-            "tied" => request.tied = value.extract().map_err(|_| type_error(name, "a bool", &value))?,
+            "tied" => request.tied = truth(name, &value)?,
             "inputs" => request.inputs = text(name, &value)?,
             _ => return Err(Error::Value(format!("unknown field '{name}'")).into()),
         }
@@ -89,8 +112,19 @@ impl Checked {
     /// Check fields, given by name; those that are missing have their default.
     #[new]
     fn new(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let request = request_of(fields)?;
-        Ok(Self { spec: Spec::new(&request)?, request, plan: OnceLock::new() })
+        /// Layers that are checked in less time than a thread takes to start.
+        const FEW: i128 = 300;
+        let (py, request) = (fields.py(), request_of(fields)?);
+        let (request, spec) = if request.depth < FEW {
+            let spec = Spec::new(&request)?;
+            (request, spec)
+        } else {
+            let depth = request.depth.min(MAX_DEPTH as i128);
+            check_memory("this spec", CHECKED * depth as u128, "lower depth")?;
+            detached(py, SECONDS * depth as f64, move |_| Spec::new(&request).map(|spec| (request, spec)))?
+        };
+        let tables = custom::held(spec.activation.values());
+        Ok(Self { spec, request, plan: OnceLock::new(), tables })
     }
 
     /// All fields by name, kinds in canonical spelling.
@@ -129,7 +163,11 @@ impl Checked {
     }
 
     /// The text that an id is hashed from.
-    fn content(&self) -> String {
-        self.spec.content()
+    fn content(&self, py: Python<'_>) -> PyResult<String> {
+        let listed =
+            [self.spec.width.values().len(), self.spec.activation.values().len(), self.spec.init.values().len()];
+        let (spec, longest) = (self.spec.clone(), listed.into_iter().max().unwrap_or(0));
+        check_memory("the id of this spec", 200 * longest as u128, "lower depth")?;
+        detached(py, SECONDS * longest as f64, move |_| Ok(spec.content()))
     }
 }

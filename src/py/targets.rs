@@ -1,31 +1,50 @@
 //! Targets of a caller: class ids, names of classes, one-hot rows or numbers, and the loss that they are for.
 
-use super::convert::{array, reals, shape_text, shaped};
+use super::background::{in_parts, pause};
+use super::convert::{array, as_array, described, integer, reals, refused, shape_text, shaped, text};
 use super::kinds::kind_text;
 use crate::data::{self, Expected};
 use crate::error::Error;
 use crate::loss::{Loss, Targets};
+use crate::memory::check_memory;
+use crate::spec;
+use numpy::{Element, PyReadonlyArray1};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
+
+/// Items that are looked at between two pauses.
+const PART: usize = 1 << 15;
 
 /// `y` as an array of `NumPy`, with the kind of its dtype and its shape. Words that `NumPy` would make of numbers among
 /// words stay the objects they are.
 fn read<'py>(y: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyAny>, char, Vec<usize>)> {
-    let numpy = y.py().import("numpy")?;
-    let as_array = |y: &Bound<'py, PyAny>| {
-        numpy.call_method1("asarray", (y,)).map_err(|error| Error::Value(format!("y must be an array: {error}")))
-    };
+    let allowed = "an array";
     let kind = |array: &Bound<'py, PyAny>| array.getattr("dtype")?.getattr("kind")?.extract::<char>();
-    let mut array = as_array(y)?;
+    let mut array = as_array("y", allowed, y)?;
     if "UST".contains(kind(&array)?) && !y.hasattr("dtype")? {
-        array = numpy.call_method1("asarray", (y, "O"))?;
+        array = y.py().import("numpy")?.call_method1("asarray", (y, "O"))?;
     }
     // Numbers in the clothes of objects, such as those of a table with gaps filled.
-    if kind(&array)? == 'O' && !items(&array)?.iter().any(|item| is_word(&item)) {
-        array = as_array(&array.call_method0("tolist")?)?;
+    if kind(&array)? == 'O' && first_item(&array, is_word)?.is_none() {
+        array = as_array("y", allowed, &array.call_method0("tolist")?)?;
     }
     let (kind, shape) = (kind(&array)?, array.getattr("shape")?.extract()?);
     Ok((array, kind, shape))
+}
+
+/// The place of the first item of an array that a test holds for.
+fn first_item(array: &Bound<'_, PyAny>, holds: impl Fn(&Bound<'_, PyAny>) -> bool) -> PyResult<Option<usize>> {
+    let (items, mut found) = (items(array)?, None);
+    for (i, item) in items.iter().enumerate() {
+        if i % PART == PART - 1 {
+            pause(array.py())?;
+        }
+        if holds(&item) {
+            found = Some(i);
+            break;
+        }
+    }
+    Ok(found)
 }
 
 fn items<'py>(array: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
@@ -37,7 +56,7 @@ fn is_word(item: &Bound<'_, PyAny>) -> bool {
 }
 
 fn numbers(array: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
-    Ok(reals::<f64>("y", array)?.0)
+    Ok(reals::<f64>("y", array)?.values)
 }
 
 /// The loss that a caller names, or the one that the targets are for: cross-entropy of class ids, of names and of
@@ -71,14 +90,14 @@ pub fn targets_of(loss: Loss, y: &Bound<'_, PyAny>, batch: usize, outputs: usize
     if loss.takes_classes() {
         return Ok(Targets::Classes(class_ids(y, batch, outputs)?));
     }
-    let (values, mut shape) = reals::<f64>("y", y)?;
-    match *shape {
-        [_] if outputs == 1 => shape.push(1),
+    let mut given = reals::<f64>("y", y)?;
+    match *given.shape {
+        [_] if outputs == 1 => given.shape.push(1),
         [count] if count == batch => return Err(data::one_number_a_sample(loss, batch, outputs).into()),
         _ => (),
     }
     let rows = Expected { name: "y", axis: "outputs", columns: outputs, rows: Some(batch) };
-    let (values, _) = shaped((values, shape), rows)?;
+    let (values, _) = shaped(given, rows)?;
     data::target_range(loss, &values, outputs)?;
     Ok(Targets::Values(values, outputs))
 }
@@ -100,38 +119,75 @@ fn class_ids(y: &Bound<'_, PyAny>, batch: usize, outputs: usize) -> PyResult<Vec
         }
     }
     let ids = match kind {
-        'b' | 'i' | 'u' => data::classes(&items(&array)?.extract::<Vec<i128>>()?, batch)?,
+        'b' | 'i' => data::classes(&integers::<i64>(&array, "=i8")?, batch)?,
+        'u' => data::classes(&integers::<u64>(&array, "=u8")?, batch)?,
         'f' => data::classes(&data::whole(&numbers(&array)?)?, batch)?,
-        _ => {
-            let words = items(&array)?;
-            if let Some((i, item)) = words.iter().enumerate().find(|(_, item)| !is_word(item)) {
-                // The dtype that NumPy makes of the mixture.
-                let dtype = y.py().import("numpy")?.call_method1("asarray", (y,))?.getattr("dtype")?;
-                let given = format!("dtype {dtype}; classes by name must all be words, but y[{i}] is {}", item.repr()?);
-                return Err(Error::type_of("y", "an array of integer class ids", given).into());
-            }
-            let (names, ids) = y
-                .py()
-                .import("numpy")?
-                .call_method1("unique", (words, false, true))?
-                .extract::<(Bound<'_, PyAny>, Vec<i128>)>()?;
-            data::enough_outputs(names.len()?, outputs)?;
-            data::classes(&ids, batch)?
-        }
+        _ => data::classes(&named(y, &array, outputs)?, batch)?,
     };
     data::class_range(&ids, outputs)?;
+    Ok(ids)
+}
+
+/// The integers of an array, read as this dtype.
+fn integers<T: Element + Copy + Into<i128>>(array: &Bound<'_, PyAny>, dtype: &str) -> PyResult<Vec<i128>> {
+    let py = array.py();
+    let flat: PyReadonlyArray1<'_, T> = array.call_method0("ravel")?.call_method1("astype", (dtype,))?.extract()?;
+    let count = flat.as_slice()?.len();
+    check_memory("a copy of y", 16 * count as u128, "give fewer samples")?;
+    let mut all = Vec::with_capacity(count);
+    in_parts(py, count, 1 << 20, |part| {
+        all.extend(flat.as_slice()?[part].iter().map(|&id| id.into()));
+        Ok(())
+    })?;
+    Ok(all)
+}
+
+/// The class ids of names: their places among all names, sorted.
+fn named(y: &Bound<'_, PyAny>, array: &Bound<'_, PyAny>, outputs: usize) -> PyResult<Vec<i128>> {
+    let (py, words) = (y.py(), items(array)?);
+    if let Some(i) = first_item(array, |item| !is_word(item))? {
+        // The dtype that NumPy makes of the mixture.
+        let dtype = py.import("numpy")?.call_method1("asarray", (y,))?.getattr("dtype")?;
+        let item = described(&words.get_item(i)?)?;
+        let given = format!("dtype {dtype}; classes by name must all be words, but y[{i}] is {item}");
+        return Err(Error::type_of("y", "an array of integer class ids", given).into());
+    }
+    let (ranks, mut ids) = (PyDict::new(py), Vec::new());
+    in_parts(py, words.len(), PART, |part| part.into_iter().try_for_each(|i| ranks.set_item(words.get_item(i)?, 0)))?;
+    data::enough_outputs(ranks.len(), outputs)?;
+    let names = ranks.keys();
+    names.sort().map_err(|error| {
+        let given = "strings and bytes among each other".to_owned();
+        refused(py, error, || {
+            Error::type_of("y", "an array of integer class ids, or of names of one type", given).into()
+        })
+    })?;
+    in_parts(py, names.len(), PART, |part| part.into_iter().try_for_each(|i| ranks.set_item(names.get_item(i)?, i)))?;
+    check_memory("the classes of y", 16 * words.len() as u128, "give fewer samples")?;
+    ids.reserve(words.len());
+    in_parts(py, words.len(), PART, |part| {
+        for i in part {
+            if let Some(rank) = ranks.get_item(words.get_item(i)?)? {
+                ids.push(rank.extract::<i64>()?.into());
+            }
+        }
+        Ok(())
+    })?;
     Ok(ids)
 }
 
 /// Targets as a loss takes them: class ids `(batch,)`, numbers `(batch, outputs)`, or None.
 #[pyfunction]
 pub fn targets<'py>(
-    loss: &str,
+    loss: &Bound<'py, PyAny>,
     y: &Bound<'py, PyAny>,
-    batch: usize,
-    outputs: usize,
+    batch: &Bound<'py, PyAny>,
+    outputs: &Bound<'py, PyAny>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
-    match targets_of(Loss::parse(loss)?, y, batch, outputs)? {
+    let count =
+        |name, given| -> PyResult<usize> { Ok(spec::integer(name, integer(name, given)?, 1, 1 << 40)? as usize) };
+    let (batch, outputs) = (count("batch", batch)?, count("outputs", outputs)?);
+    match targets_of(Loss::parse(&text("loss", loss)?)?, y, batch, outputs)? {
         Targets::Classes(ids) => array(y.py(), ids.into_iter().map(|id| id as i64).collect(), &[batch]).map(Some),
         Targets::Values(values, columns) => array(y.py(), values, &[batch, columns]).map(Some),
         Targets::Absent => Ok(None),

@@ -2,7 +2,7 @@
 
 use super::{PerLayer, Spec};
 use crate::activation::{Activation, Shape};
-use crate::error::{Error, Result};
+use crate::error::{Cancel, Error, Result};
 use crate::init::{Distribution, Init, Place};
 use crate::norm::Norm;
 use crate::part::{Activate, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part};
@@ -82,6 +82,7 @@ impl Spec {
 
     /// One layer by itself; a block that ends here begins at `from`.
     fn layer(&self, index: usize, input: usize, order: Order, from: Option<usize>) -> Result<LayerShape> {
+        Cancel::heed()?;
         let width = *self.width.at(index);
         // The last layer of a block of this order has no activation, and one in the middle of a block stands as ever.
         let (activation, order) = match (order, from) {
@@ -128,23 +129,26 @@ impl Spec {
         }
     }
 
-    /// The net as layers of parts, the readout last.
-    pub fn lower(&self) -> Net {
-        // A valid spec has layers.
-        let shapes = self.layers().unwrap_or_default();
+    /// The net as layers of parts, the readout last. A valid spec has them, unless the job of this thread is given up.
+    pub fn lower(&self) -> Result<Net> {
+        let shapes = self.layers()?;
         let lowering = Lowering { spec: self, shapes: &shapes };
         let slots = if self.tied { 1 } else { self.depth };
-        let mut slots = (0..slots).map(|layer| lowering.slot(layer)).collect::<Vec<_>>();
+        let slot = |layer| Cancel::heed().map(|()| lowering.slot(layer));
+        let mut slots = (0..slots).map(slot).collect::<Result<Vec<_>>>()?;
         let slot = |layer| if self.tied { 0 } else { layer };
-        let layer = |layer| Layer { parts: lowering.parts(layer, &slots[slot(layer)]), slot: slot(layer) };
-        let mut layers = (0..self.depth).map(layer).collect::<Vec<_>>();
+        let layer = |layer| {
+            Cancel::heed()?;
+            Ok(Layer { parts: lowering.parts(layer, &slots[slot(layer)]), slot: slot(layer) })
+        };
+        let mut layers = (0..self.depth).map(layer).collect::<Result<Vec<_>>>()?;
         if self.out_features.is_some() {
             let plan = lowering.linear(None, self.place(&shapes, None), (Role::ReadoutWeight, Role::ReadoutBias));
             layers
                 .push(Layer { parts: vec![Part::Map(Map { own: 0, fed: None, rescales: false })], slot: slots.len() });
             slots.push(vec![Parameters::linear_of(Module::Readout, plan)]);
         }
-        Net {
+        Ok(Net {
             depth: self.depth,
             columns: self.columns(),
             fed: self.fed.then_some(self.in_features),
@@ -152,7 +156,7 @@ impl Spec {
             streams: self.skip.is_some(),
             layers,
             slots,
-        }
+        })
     }
 }
 

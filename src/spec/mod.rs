@@ -5,7 +5,7 @@ mod mlp;
 pub use mlp::LayerShape;
 
 use crate::activation::Activation;
-use crate::error::{Error, Result};
+use crate::error::{Cancel, Error, Result, shown};
 use crate::init::Init;
 use crate::norm::Norm;
 use crate::signature::Call;
@@ -47,7 +47,10 @@ impl<T> PerLayer<T> {
         match self {
             Self::All(value) => Ok(PerLayer::All(f(name.to_owned(), value)?)),
             Self::Each(values) if values.len() == depth => {
-                let each = values.iter().enumerate().map(|(i, value)| f(format!("{name}[{i}]"), value));
+                let each = values.iter().enumerate().map(|(i, value)| {
+                    Cancel::heed()?;
+                    f(format!("{name}[{i}]"), value)
+                });
                 Ok(PerLayer::Each(each.collect::<Result<_>>()?))
             }
             Self::Each(values) => Err(Error::value(
@@ -183,7 +186,7 @@ fn width(name: &str, given: i128) -> Result<usize> {
 
 fn word(name: &str, given: &str, words: [&str; 2]) -> Result<bool> {
     let refused = || {
-        let given = format!("'{given}'{}", hint(given, words.into_iter()));
+        let given = format!("'{}'{}", shown(given), hint(given, words.into_iter()));
         Error::value(name, &format!("'{}' or '{}'", words[0], words[1]), given)
     };
     words.iter().position(|word| *word == given).map(|index| index == 1).ok_or_else(refused)
@@ -325,7 +328,10 @@ impl Spec {
     fn check_inits(&self, layers: &[LayerShape]) -> Result<()> {
         let readout = self.out_features.map(|_| None);
         let every = (0..self.depth).map(Some).chain(readout);
-        every.into_iter().try_for_each(|layer| self.init_of(layer).check(&self.place(layers, layer)))?;
+        every.into_iter().try_for_each(|layer| {
+            Cancel::heed()?;
+            self.init_of(layer).check(&self.place(layers, layer))
+        })?;
         let equal = |layer: &usize| self.init_of(Some(*layer)).weight(&self.place(layers, Some(*layer))).is_isometry();
         if let (Some(transform), Some(layer)) =
             (self.transform.filter(Transform::by_singular_value), (0..self.depth).find(equal))
@@ -431,7 +437,7 @@ fn branch_scale(given: &BranchScale, depth: usize, block: usize) -> Result<f64> 
         BranchScale::Number(scale) if scale.is_finite() => Ok(*scale),
         BranchScale::Number(scale) => Err(Error::value("branch_scale", &allowed, scale)),
         BranchScale::Text(text) if text == INVERSE_SQRT => Ok(1.0 / ((depth / block).max(1) as f64).sqrt()),
-        BranchScale::Text(text) => Err(Error::value("branch_scale", &allowed, format!("'{text}'"))),
+        BranchScale::Text(text) => Err(Error::value("branch_scale", &allowed, format!("'{}'", shown(text)))),
     }
 }
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 import base64
 import math
 from collections.abc import Callable, Iterable, Sequence
-from itertools import pairwise
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields
+from fractions import Fraction
+from itertools import islice, pairwise
+from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +27,8 @@ Function = Callable[..., Any]
 FEWEST, MOST = 16, 2**17
 
 
-class Table(NamedTuple):
+@dataclass(eq=False)
+class Table:
     """Samples of a function and of its slope in pieces, ascending; two at a border, where they may differ."""
 
     name: str
@@ -36,34 +40,42 @@ class Table(NamedTuple):
     error_bound: tuple[float, float] | None
 
 
+class Known(str):  # noqa: SLOT000 (it keeps its table)
+    """The text of an activation whose table is known, here and to the core, as long as there is this object."""
+
+    table: Table
+    held: _core.Table
+
+
 #: The tables of this process by the text of their activation.
-KNOWN: dict[str, Table] = {}
+KNOWN: WeakValueDictionary[str, Known] = WeakValueDictionary()
 
 
-def register(table: Table) -> str:
-    """Make a table known to the core; the text of its activation."""
-    values, slopes = table.values.tolist(), table.slopes.tolist()
-    text = _core.custom_activation(table.name, table.borders, table.cells, values, slopes, table.kinks)
-    KNOWN[text] = table
-    return text
+def register(table: Table) -> Known:
+    """Make a table known to the core as long as the text of its activation is kept."""
+    held = _core.custom_activation(table.name, table.borders, table.cells, table.values, table.slopes, table.kinks)
+    known = Known(held.text)
+    known.table, known.held = table, held
+    # One that is known already keeps its place: others may go by it.
+    return KNOWN.setdefault(held.text, known)
 
 
 def definition(text: str) -> dict[str, Any]:
     """A table as JSON can hold it."""
-    table = KNOWN[text]._asdict()
+    table = vars(KNOWN[text].table)
     return {key: _packed(value) if isinstance(value, np.ndarray) else value for key, value in table.items()}
 
 
-def restore(definition: dict[str, Any]) -> str:
-    """The text of the table that `definition` gave, known here from now on."""
+def restore(definition: dict[str, Any]) -> Known:
+    """The text of the table that `definition` gave, known here as long as it is kept."""
     try:
-        fields = {key: definition[key] for key in Table._fields}
-        fields["values"], fields["slopes"] = _unpacked(fields["values"]), _unpacked(fields["slopes"])
+        given = {field.name: definition[field.name] for field in fields(Table)}
+        given["values"], given["slopes"] = _unpacked(given["values"]), _unpacked(given["slopes"])
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"this is no table of a custom activation: {error!r}") from None
-    if fields["error_bound"] is not None:
-        fields["error_bound"] = tuple(fields["error_bound"])
-    return register(Table(**fields))
+    if given["error_bound"] is not None:
+        given["error_bound"] = tuple(given["error_bound"])
+    return register(Table(**given))
 
 
 def _packed(numbers: Array) -> str:
@@ -76,13 +88,13 @@ def _unpacked(text: str) -> Array:
 
 def of_samples(name: str, z: npt.ArrayLike, values: npt.ArrayLike, slopes: npt.ArrayLike | None) -> Table:
     """The table through samples on an even grid."""
-    z, values = np.asarray(z, np.float64), np.asarray(values, np.float64)
-    if z.ndim != 1 or z.shape != values.shape or len(z) < 2:
+    z, values = _core.as_numbers("z", z), _core.as_numbers("values", values)
+    if z.shape != values.shape or len(z) < 2:
         raise ValueError(f"z and values must be two lists of one length, 2 or more, got {z.shape} and {values.shape}")
     step = (z[-1] - z[0]) / (len(z) - 1)
     if not (step > 0 and np.abs(np.diff(z) - step).max() <= 1e-6 * step):
         raise ValueError("z must ascend in even steps")
-    given = _differences(values, step) if slopes is None else np.asarray(slopes, np.float64)
+    given = _differences(values, step) if slopes is None else _core.as_numbers("slopes", slopes)
     if given.shape != z.shape:
         raise ValueError(f"slopes must be as many as values, {len(z)}, got shape {given.shape}")
     zero = int(np.abs(z).argmin())
@@ -98,7 +110,10 @@ def of_function(
     name: str, f: Function, df: Function | None, *, low: float, high: float, tolerance: float, kinks: Iterable[float]
 ) -> Table:
     """The table of a function, each piece between kinks as fine as the tolerance asks for."""
-    low, high, bends = float(low), float(high), sorted({float(kink) for kink in kinks})
+    low, high, tolerance = (
+        _core.as_number(name, given) for name, given in (("low", low), ("high", high), ("tolerance", tolerance))
+    )
+    bends = sorted({*_core.as_numbers("kinks", list(islice(kinks, MOST))).tolist()})
     if not (math.isfinite(low) and math.isfinite(high) and low < high):
         raise ValueError(f"low must be below high, both finite, got {low} and {high}")
     if not tolerance > 0:
@@ -158,20 +173,36 @@ def _piece(
     return values, slopes, (value_error, slope_error)
 
 
+def _weights(points: int, place: int) -> list[float]:
+    """Weights of values at 0, 1, ... whose sum is the slope at one of them, right for every polynomial through them.
+
+    They are the slopes of Lagrange's polynomials, as fractions: a solver would round, and not everywhere alike, and the
+    name of a table is a hash of its bits.
+    """
+
+    def weight(k: int) -> Fraction:
+        others = [i for i in range(points) if i != k]
+        if k == place:
+            return sum((Fraction(1, place - i) for i in others), Fraction(0))
+        parts = (Fraction(place - i, k - i) for i in others if i != place)
+        return math.prod(parts, start=Fraction(1, k - place))
+
+    return [float(weight(k)) for k in range(points)]
+
+
 def _differences(values: Array, step: float) -> Array:
     """Slopes on an even grid by differences of sixth order, of lower order where there are fewer than seven values."""
     points = min(7, len(values))
     slopes = np.empty_like(values)
-    for place in range(points):
-        # Weights that are right for every polynomial through the points.
-        powers = np.vander(np.arange(points) - place, increasing=True).T
-        weights = np.linalg.solve(powers, np.eye(points)[1]) / step
-        if place == points // 2:
-            slopes[place : len(values) - points + place + 1] = np.correlate(values, weights, "valid")
-        elif place < points // 2:
-            slopes[place] = weights @ values[:points]
-        else:
-            slopes[len(values) - points + place] = weights @ values[-points:]
+    for place, weights in enumerate(_weights(points, place) for place in range(points)):
+        inner = place == points // 2
+        start = 0 if place <= points // 2 else len(values) - points
+        count = len(values) - points + 1 if inner else 1
+        # One sum after the other, the same on every machine.
+        sums = np.zeros(count)
+        for k, weight in enumerate(weights):
+            sums += weight * values[start + k : start + k + count]
+        slopes[start + place : start + place + count] = sums / step
     return slopes
 
 

@@ -72,6 +72,22 @@ class Activation(Kind):
     """
 
     _kind = "activation"
+    _known: custom.Known | None = None
+
+    def __new__(cls, name: str, **params: float | str | None) -> Self:
+        """The activation of a name or call, with further parameters."""
+        return super().__new__(cls, name, **params)._with_table()
+
+    @classmethod
+    def of_field(cls, text: str) -> Self:
+        """The activation that a checked spec holds."""
+        return super().of_field(text)._with_table()
+
+    def _with_table(self) -> Self:
+        """This activation, which keeps its table if it is one of your own."""
+        if self.startswith("custom("):
+            self._known = custom.KNOWN.get(str(self))
+        return self
 
     @classmethod
     def custom(
@@ -127,8 +143,7 @@ class Activation(Kind):
     @property
     def error_bound(self) -> tuple[float, float] | None:
         """The largest measured errors of value and slope of a function of your own; None for all others."""
-        table = custom.KNOWN.get(str(self))
-        return table and table.error_bound
+        return self._known and self._known.table.error_bound
 
     def __repr__(self) -> str:
         bound = self.error_bound
@@ -146,9 +161,10 @@ def tables_of(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def _restored(text: str, tables: Mapping[str, Any]) -> Activation:
-    for table in tables.values():
-        custom.restore(table)
-    return Activation(text)
+    known = [custom.restore(table) for table in tables.values()]
+    activation = Activation(text)
+    del known  # which the activation keeps from here on
+    return activation
 
 
 class Draws:

@@ -166,11 +166,12 @@ class MLP:
         check_names(fields)
         if not isinstance(tables, dict):
             raise ValueError(f"tables must be a JSON object, got {type(tables).__name__}")
-        for table in tables.values():
-            custom.restore(table)
+        known = [custom.restore(table) for table in tables.values()]
         if missing := [name for name in ("depth", "width") if name not in fields]:
             raise ValueError(f"a spec needs {' and '.join(missing)}")
-        return MLP(**fields)
+        spec = MLP(**fields)
+        del known  # which the spec keeps from here on
+        return spec
 
     @property
     def sizes(self) -> str:

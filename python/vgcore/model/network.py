@@ -65,6 +65,9 @@ class Network:
     """
 
     def __init__(self, spec: MLP, weights: _core.Weights) -> None:
+        if not isinstance(weights, _core.Weights):
+            raise TypeError(f"weights must be what the core has drawn or been given, got {type(weights).__name__}")
+        weights.check_spec(spec)
         self._spec = spec
         self._weights = weights
 
@@ -82,7 +85,7 @@ class Network:
         return f"Network({self._spec!r}, dtype={self.dtype!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Network.from_state_dict, (self._spec, self.state_dict())
+        return _joined, (self._spec, self.dtype, [_Part(numbers) for numbers in self._weights.parts()])
 
     def state_dict(self) -> dict[str, Array]:
         """Copies of all numbers: `layers.0.weight` `(out, in)`, `layers.0.bias` ..., and the `readout`'s.
@@ -104,10 +107,11 @@ class Network:
 
         Raises:
             ValueError: For a missing, unknown or misshapen entry, or one that is not finite.
+            TypeError: For an entry that is no array of real numbers.
         """
-        arrays = {key: np.asarray(value) for key, value in state.items()}
-        single = all(array.dtype == np.float32 for array in arrays.values())
-        return Network(spec, _core.Weights.given(spec, dict(arrays), "float32" if single else "float64"))
+        if not isinstance(state, Mapping):
+            raise TypeError(f"state must be a mapping from names to arrays, got {type(state).__name__}")
+        return Network(spec, _core.Weights.given(spec, dict(state)))
 
     def forward(self, x: ArrayLike, *, threads: int | None = None) -> Array:
         """The output `(batch, out_features)`, or the last hidden output where there is no readout.
@@ -149,6 +153,21 @@ class Network:
         0.026071503814
         """
         return Gradients(**self._weights.gradients(x, y, loss, threads))
+
+
+class _Part:
+    """Some numbers of a pickled net. Python code runs before and after each, where Ctrl-C is heard."""
+
+    def __init__(self, numbers: Array) -> None:
+        self.numbers = numbers
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Part, (self.numbers,)
+
+
+def _joined(spec: MLP, dtype: str, parts: list[_Part]) -> Network:
+    """The net that was pickled in these parts."""
+    return Network(spec, _core.Weights.joined(spec, [part.numbers for part in parts], dtype))
 
 
 def gradcheck(spec: MLP, *, seed: int = 0, batch: int = 4, loss: str | Loss | None = None) -> dict[str, float]:

@@ -161,7 +161,8 @@ def custom(z: Array, table: str) -> Pair:
     # The samples are the user's, and all that the twin asks of the rest of the package.
     from vgcore.model.custom import KNOWN
 
-    _, borders, cells, values, slopes, *_ = KNOWN[f"custom(table={table})"]
+    known = KNOWN[f"custom(table={table})"].table
+    borders, cells, values, slopes = known.borders, known.cells, known.values, known.slopes
     inside = np.clip(z, borders[0], borders[-1])
     value, slope = np.full_like(z, math.nan), np.full_like(z, math.nan)
     for low, high, n in zip(borders, borders[1:], cells, strict=False):
