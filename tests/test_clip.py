@@ -257,11 +257,11 @@ def test_what_is_left_alone_is_the_callers_choice() -> None:
 @pytest.mark.parametrize("limit", [-1.0, math.nan, -math.inf])
 def test_a_bad_limit_is_refused(limit: float) -> None:
     g = [np.ones(2)]
-    with pytest.raises(ValueError, match=r"max_norm must be a number, 0 or more, or inf, got (-|nan)"):
+    with pytest.raises(ValueError, match=r"max_norm must be a number of 0 or more, or inf, got (-|nan)"):
         vg.clip_grad_norm(g, limit)
-    with pytest.raises(ValueError, match="clip_value must be a number, 0 or more"):
+    with pytest.raises(ValueError, match="clip_value must be a number of 0 or more"):
         vg.clip_grad_value(g, limit)
-    with pytest.raises(ValueError, match="clipping must be a number, 0 or more"):
+    with pytest.raises(ValueError, match="clipping must be a number of 0 or more"):
         vg.clip_adaptive(g, g, limit)
     with pytest.raises(ValueError, match="eps must be a number above 0"):
         vg.clip_adaptive(g, g, 0.01, limit)
@@ -276,9 +276,9 @@ def test_a_bad_limit_is_refused(limit: float) -> None:
         (
             lambda: vg.get_total_norm(cast("Any", np.ones(3))),
             TypeError,
-            "must be a Gradients, a dict or a list.*got ndarray",
+            r"must be a Gradients, a dict or a list.*\(ndarray\)",
         ),
-        (lambda: vg.get_total_norm([np.array(["a"])]), TypeError, "'0' must be an array of real numbers.*<U1"),
+        (lambda: vg.get_total_norm([np.array(["a"])]), TypeError, "'0' must be a number or an array of numbers.*<U1"),
         (lambda: vg.clip_adaptive([np.ones(2)], []), ValueError, r"hold '0' of shape \(2,\), got only nothing"),
         (lambda: vg.clip_adaptive([np.ones(2)], [np.ones(3)]), ValueError, r"shape \(2,\), got shape \(3,\)"),
         (lambda: vg.clip_adaptive(gradients(), {}, skip=["readuot"]), ValueError, "skip names readuot, .*readout"),
@@ -319,7 +319,7 @@ def test_no_norm_is_too_large_or_small_for_its_coefficient() -> None:
 
 def test_a_norm_that_is_not_finite_has_no_coefficient() -> None:
     assert np.isnan(log10_coef(np.array([math.nan, math.inf]), 1.0)).all()
-    with pytest.raises(ValueError, match="max_norm must be a number, 0 or more"):
+    with pytest.raises(ValueError, match="max_norm must be a number of 0 or more"):
         log10_coef(np.zeros(1), -1.0)
 
 

@@ -137,7 +137,7 @@ def test_a_spectrum_says_where_it_is_zero_or_diverged() -> None:
 
 def test_only_jacobians_have_a_spectrum(probe: vg.Probe) -> None:
     for wrong in (probe, {"tanh": probe}, [vg.jacobian(NET)]):
-        with pytest.raises(TypeError, match="expected a Jacobian or a mapping of labels to Jacobians, got "):
+        with pytest.raises(TypeError, match="must be a Jacobian or a mapping of labels to Jacobians, got "):
             plot.spectrum(wrong)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="nothing to draw: no Jacobian is given"):
         plot.spectrum({})
@@ -537,7 +537,7 @@ def test_unknown_columns_are_refused_and_the_known_listed(probe: vg.Probe) -> No
 
 @pytest.mark.parametrize("wrong", [NET, None, "tanh", 3], ids=str)
 def test_columns_are_those_of_a_probe(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=f"expected a Probe, got {type(wrong).__name__}"):
+    with pytest.raises(TypeError, match=rf"probe must be a Probe, got .*\({type(wrong).__name__}\)"):
         plot.columns(wrong, ["correlation"])
 
 
@@ -616,7 +616,7 @@ def test_nothing_measured_is_nothing_to_draw(draw: Callable[..., Axes], empty: A
 @each_picture
 @pytest.mark.parametrize("wrong", [NET, [NET], "tanh", None, 3], ids=str)
 def test_other_things_than_probes_are_refused(draw: Callable[..., Axes], wrong: Any) -> None:
-    with pytest.raises(TypeError, match="expected a Probe, a Sweep or a list of Probes, got "):
+    with pytest.raises(TypeError, match="must be a Probe, a Sweep or a list of Probes, got "):
         draw(wrong)
 
 

@@ -841,17 +841,31 @@ def test_conditions_follow_the_thresholds() -> None:
         ({"saturatoin": 1}, r"unknown rule 'saturatoin' \(did you mean 'saturation'\?\); choose from: backward_"),
         ({"saturation": {"warnin": 1}}, r"unknown severity 'warnin' \(did you mean 'warning'\?\); choose from: info"),
         *(
-            ({"saturation": wrong}, "a threshold of saturation must be a positive number, got ")
-            for wrong in (-1, 0, 0.0, math.nan, math.inf, -math.inf, None, "0.5", [1], {}, {"warning": -1})
+            ({"saturation": wrong}, "a threshold of saturation must be a number above 0, and finite, got ")
+            for wrong in (
+                -1,
+                0,
+                0.0,
+                math.nan,
+                math.inf,
+                -math.inf,
+                None,
+                "0.5",
+                [1],
+                {},
+                {"warning": -1},
+                True,
+                np.True_,
+            )
         ),
-        ({"dead_units": {"warning": math.nan}}, "a threshold of dead_units must be a positive number, got "),
-        ({"dead_units": {"warning": None}}, "a threshold of dead_units must be a positive number, got "),
+        ({"dead_units": {"warning": math.nan}}, "a threshold of dead_units must be a number above 0, and finite, got "),
+        ({"dead_units": {"warning": None}}, "a threshold of dead_units must be a number above 0, and finite, got "),
         ([1], r"thresholds must be given by rule, such as \{'saturation': 0.7\}, got \[1\]"),
         ("saturation", "thresholds must be given by rule"),
     ],
 )
 def test_thresholds_that_are_none_are_refused(thresholds: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         vg.diagnose(net(depth=2), thresholds=thresholds)
 
 

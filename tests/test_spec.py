@@ -359,9 +359,9 @@ def test_a_kind_refuses_bad_parameters_by_name(make: Any, parts: list[str]) -> N
 
 def test_a_kind_must_be_a_name() -> None:
     not_a_name: Any = 3
-    with pytest.raises(TypeError, match="activation must be a name, got 3"):
+    with pytest.raises(TypeError, match="activation must be a string, got 3"):
         vg.Activation(not_a_name)
-    with pytest.raises(TypeError, match="init must be a name, got 3"):
+    with pytest.raises(TypeError, match="init must be a string, got 3"):
         vg.Init(not_a_name)
 
 
@@ -382,7 +382,7 @@ def test_replace_and_json_refuse_unknown_fields_and_name_the_nearest() -> None:
         ("{}", "needs depth and width"),
         ('{"depth": 3}', "needs width"),
         ("{", "Expecting"),
-        ('{"depth": 3, "width": 4, "branch_scale": NaN}', "branch_scale must be a finite number"),
+        ('{"depth": 3, "width": 4, "branch_scale": NaN}', "finite numbers, got NaN"),
     ],
 )
 def test_json_that_is_no_spec_is_refused(text: str, message: str) -> None:

@@ -161,7 +161,7 @@ def test_nobody_imports_the_shell_but_the_command() -> None:
     assert {folder(module) for module in users} == {"shell", "__main__"}
 
 
-@pytest.mark.parametrize("module", ["model.names", "measure.files", "measure.progress"])
+@pytest.mark.parametrize("module", ["model.given", "model.versioned", "measure.files", "measure.progress"])
 def test_some_modules_stand_alone(module: str) -> None:
     assert ours(imports(module, functions=True, types=False)) == set()
 

@@ -119,7 +119,7 @@ def test_one_sick_cell_fails_a_sweep() -> None:
 
 @pytest.mark.parametrize("wrong", ["relu", None, 3])
 def test_other_things_are_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="diagnose takes a Probe, a Sweep, an MLP or a Network, got "):
+    with pytest.raises(TypeError, match="subject must be a Probe, a Sweep, an MLP or a Network, got "):
         assert_trainable(wrong)
 
 

@@ -10,8 +10,8 @@ import sys
 from typing import Any
 
 from vgcore.judge.verdict import SAMENESS, VERDICTS
-from vgcore.measure.result import SIGNALS, Factor, Probe
 from vgcore.measure.cells import Sweep
+from vgcore.measure.result import SIGNALS, Factor, Probe
 
 Row = dict[str, Any]
 

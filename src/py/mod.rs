@@ -50,6 +50,12 @@ fn release_memory() -> u128 {
     memory::release_workspaces()
 }
 
+/// Refuse what needs more memory than the machine can give, before it is allocated; what it is, and its bytes.
+#[pyfunction]
+fn check_memory(what: &str, needed: u128) -> PyResult<()> {
+    Ok(memory::check_memory(what, needed, "ask for less at a time")?)
+}
+
 /// The name tables and the version.
 fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
@@ -85,7 +91,7 @@ mod _core {
     #[pymodule_export]
     use super::theory::{activate, batch_moments, calculate_gain, critical_point, hermite, moments, pair_moments};
     #[pymodule_export]
-    use super::{build_info, release_memory};
+    use super::{build_info, check_memory, release_memory};
 
     #[pymodule_init]
     fn init(module: &super::Bound<'_, super::PyModule>) -> super::PyResult<()> {

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.model.mlp import MLP
+from vgcore.model.versioned import Versioned
 from vgcore.show import html, text
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Advice:
+class Advice(Versioned):
     """One change, with the measurement before and after it.
 
     Attributes:
@@ -62,7 +63,7 @@ class Advice:
 
 
 @dataclass(frozen=True, eq=False)
-class Advised(Sequence[Advice]):
+class Advised(Versioned, Sequence[Advice]):
     """Changes, the best first; empty where nothing that counts was found or nothing helped.
 
     Attributes:

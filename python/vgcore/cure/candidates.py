@@ -13,7 +13,6 @@ from vgcore.cure.scaling import Data, scaled
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.measure.result import Probe
 from vgcore.model.mlp import FIELDS, MLP
-from vgcore.model.names import known
 
 #: What can be kept as it is.
 KEPT = (*FIELDS, "x", "y", "readout")
@@ -69,8 +68,6 @@ class Candidates:
     """
 
     def __init__(self, cell: Probe, keep: Collection[str]) -> None:
-        for name in keep:
-            known("name to keep", name, KEPT)
         self.cell = cell
         self.spec = cell.spec
         self.data = Data(cell.x, cell.y)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vgcore.cure.advice import Advice, Advised
-from vgcore.cure.candidates import Candidate, Candidates
+from vgcore.cure.candidates import KEPT, Candidate, Candidates
 from vgcore.cure.remedies import FAR
 from vgcore.judge.blind import blind_guess
 from vgcore.judge.diagnose import judge
@@ -22,8 +22,10 @@ from vgcore.judge.margin import ratios
 from vgcore.measure.measurement import Measurement
 from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe
+from vgcore.model.given import integer, items, wrong_type
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP
+from vgcore.model.names import known
 from vgcore.model.network import Network
 from vgcore.model.plan import Plan
 
@@ -229,10 +231,10 @@ def advise(
     >>> a[0].change, float(a[0].x.max())
     ('x=x / 255', 1.0)
     """
-    if not isinstance(budget, int):
-        raise TypeError(f"budget must be an integer, got {budget!r} ({type(budget).__name__})")
-    if budget < 1:
-        raise ValueError(f"budget must be 1 or more nets, got {budget}")
+    budget = integer("budget", budget, least=1)
+    kept = [keep] if isinstance(keep, str) else items("keep", keep, "a name or a list of names", ordered=False)
+    for name in kept:
+        known("name to keep", name, KEPT)
     if data is not None:
         if x is not None or y is not None:
             raise ValueError("data stand for x, or for x and y: give them or data, not both")
@@ -241,7 +243,7 @@ def advise(
         x, y = data if isinstance(data, tuple) else (data, None)
     options = {"x": x, "y": y, "loss": loss, "batch": batch, "seeds": seeds, "seed": seed, "dtype": dtype}
     cell = _measured(subject, {name: value for name, value in options.items() if value is not None}, threads)
-    candidates = Candidates(cell, (keep,) if isinstance(keep, str) else keep)
+    candidates = Candidates(cell, kept)
     bench = _Bench(cell, threads)
     before = bench.before
     if before.well:
@@ -268,8 +270,8 @@ def advise(
         screen(candidates.pairs([candidate for candidate, _ in left[:TWICE]]))
 
     confirmed = sorted(bench.run(_best(trials)), key=_rank)
-    items = tuple(_advice(trial, before.d) for trial in confirmed if trial[1].helps)
-    return Advised(before.d, items, 1 + len(trials), before.first_loss)
+    helpful = tuple(_advice(trial, before.d) for trial in confirmed if trial[1].helps)
+    return Advised(before.d, helpful, 1 + len(trials), before.first_loss)
 
 
 def _measured(subject: Any, options: dict[str, Any], threads: int | None) -> Probe:
@@ -277,7 +279,7 @@ def _measured(subject: Any, options: dict[str, Any], threads: int | None) -> Pro
     if isinstance(subject, MLP | Network):
         return probe(subject, **options, threads=threads)
     if not isinstance(subject, Probe | Diagnosis):
-        raise TypeError(f"advise takes an MLP, a Network, a Probe or a Diagnosis, got {type(subject).__name__}")
+        raise wrong_type("subject", "an MLP, a Network, a Probe or a Diagnosis", subject)
     if options:
         raise ValueError(f"{', '.join(options)}: this is measured already; give them to probe or diagnose, or a spec")
     if isinstance(subject, Probe):

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from vgcore.model.given import boolean
+
 
 def digits(*, standardize: bool = True) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return 1797 handwritten digits, images of 8 x 8 pixels, bundled with the package.
@@ -27,6 +29,7 @@ def digits(*, standardize: bool = True) -> tuple[NDArray[np.float64], NDArray[np
         >>> y[:10].tolist()
         [0, 1, 2, 3, 4, 5, 6, 7, 8, 9]
     """
+    standardize = boolean("standardize", standardize)
     with np.load(Path(__file__).with_name("digits.npz"), allow_pickle=False) as archive:
         x = archive["x"].astype(np.float64)
         y = archive["y"].astype(np.int64)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import io
+import math
 import os
+import struct
 import sys
+import tokenize
 import zipfile
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.data.table import Features, Targets, classes_or_values, missing, read_csv
+from vgcore import _core
+from vgcore.data.table import Features, Targets, class_ids, classes_or_values, missing, read_csv
+from vgcore.model.given import shown, wrong_type
 
 #: The path of standard input.
 STDIN = "-"
@@ -51,7 +56,11 @@ def read(path: str | os.PathLike[str], *, target: str | int | None = None) -> tu
         >>> x.tolist(), y.tolist()
         ([[1.5, 60.0], [1.75, 70.5]], [1, 0])
     """
+    if not isinstance(path, str | os.PathLike):
+        raise wrong_type("path", "the path of a file", path)
     if path == STDIN:
+        if sys.stdin is None:
+            raise ValueError("there is no standard input to read from; give the path of a file")
         # What stands in for standard input may be text alone.
         piped = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
         lines = io.TextIOWrapper(io.BytesIO(piped), encoding="utf-8-sig", newline="")
@@ -64,17 +73,27 @@ def read(path: str | os.PathLike[str], *, target: str | int | None = None) -> tu
         case ".npz":
             return _read_npz(path, target)
         case suffix:
-            raise ValueError(f"{path}: unknown extension {suffix!r}; choose from: .csv, .tsv, .npz")
+            said = f"{shown(str(path))}: unknown extension {shown(suffix)}"
+            raise ValueError(f"{said}; choose from: .csv, .tsv, .npz")
+
+
+#: How NumPy packs arrays.
+PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+#: What a damaged archive makes of the libraries that read it: they trust its numbers and its headers.
+DAMAGES = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, struct.error, tokenize.TokenError, SyntaxError),
+    *(TypeError, LookupError, AttributeError, OverflowError),
+)
 
 
 def _read_npz(path: Path, target: str | int | None) -> tuple[Features, Targets]:
     name = "y" if target is None else target
     if not isinstance(name, str):
-        raise ValueError(f"{path}: target must be the name of an array, got {name!r}")
+        raise ValueError(f"{path}: target must be the name of an array, got {shown(name)}")
     try:
         with zipfile.ZipFile(path) as archive:
             x, y = _array(path, archive, "x", "biuf"), _array(path, archive, name, "biufUS")
-    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+    except DAMAGES as error:
         raise ValueError(f"{path} is not a sound .npz archive: {error}") from error
     if x.ndim != 2 or x.size == 0:
         raise ValueError(f"{path}: x must have the shape (n, features), got {x.shape}")
@@ -82,31 +101,53 @@ def _read_npz(path: Path, target: str | int | None) -> tuple[Features, Targets]:
         raise ValueError(
             f"{path}: {name} must have the shape ({len(x)},) or ({len(x)}, k) as x has {len(x)} rows, got {y.shape}"
         )
+    words = y.dtype.kind in "US"
     if y.size == len(y):
-        return x, classes_or_values(y.ravel())
-    if y.dtype.kind in "US":
+        return x, class_ids(y.ravel().tolist()) if words else classes_or_values(y.ravel())
+    if words:
         raise ValueError(f"{path}: {name} must have one name of a class a row, got {y.shape}")
     return x, y
 
 
 def _array(path: Path, archive: zipfile.ZipFile, name: str, kinds: str) -> NDArray[Any]:
     """Read one array of finite numbers, or of words where their kinds of dtype are allowed."""
-    members = archive.namelist()
-    names = [member.removesuffix(".npy") for member in members if member.endswith(".npy")]
+    members = {member.filename: member for member in archive.infolist() if member.filename.endswith(".npy")}
+    names = [member.removesuffix(".npy") for member in members]
     if name not in names:
         raise ValueError(missing(str(path), "array", name, names))
-    with archive.open(f"{name}.npy") as file:
-        try:
-            stored = np.lib.format.read_array(file, allow_pickle=False)
-        except ValueError as error:
-            raise ValueError(f"{path}, array {name!r}: {error}") from error
-    if stored.dtype.kind not in kinds:
+    member = members[f"{name}.npy"]
+    if member.compress_type not in PACKED:
+        raise zipfile.BadZipFile("it is not packed as NumPy packs")
+    where = f"{path}, array {shown(name)}"
+    try:
+        with archive.open(member) as file:
+            shape, dtype = _header(file)
+            there = member.file_size - file.tell()
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error
+    if dtype.kind not in kinds:
         allowed = "real numbers or names" if "U" in kinds else "real numbers"
-        raise ValueError(f"{path}, array {name!r}: expected {allowed}, got {stored.dtype}")
+        raise ValueError(f"{where}: expected {allowed}, got {dtype}")
+    # Zeros are packed a thousand to one: what there is no memory for is refused before it is unpacked.
+    count = math.prod(shape)
+    if min(shape, default=0) < 0 or count * dtype.itemsize > there:
+        raise ValueError(f"{where}: {count * dtype.itemsize} bytes of shape {shape} are not in the {there} it has")
+    _core.check_memory(f"array {shown(name)} of {path}", count * (dtype.itemsize + 8))
+    with archive.open(member) as file:
+        stored = np.lib.format.read_array(file, allow_pickle=False)
     if stored.dtype.kind in "US":
         return stored
-    values = np.asarray(stored, dtype=np.float64, order="C")
+    with np.errstate(over="ignore"):  # a longer float may be beyond the range of float64
+        values = np.asarray(stored, dtype=np.float64, order="C")
     if not np.isfinite(values).all():
-        where = np.argwhere(~np.isfinite(values))[0].tolist()
-        raise ValueError(f"{path}, array {name!r}, index {where}: {values[tuple(where)]} is not a finite number")
+        at = np.argwhere(~np.isfinite(values))[0].tolist()
+        raise ValueError(f"{where}, index {at}: {values[tuple(at)]} is not a finite number")
     return values
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], np.dtype[Any]]:
+    """Shape and dtype of a stored array, of which nothing else is read."""
+    version = np.lib.format.read_magic(file)
+    read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read(file)
+    return shape, dtype

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-import operator
 import re
 import reprlib
 from array import array
@@ -15,7 +14,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.model.names import hint
+from vgcore.model.given import integer, shown
+from vgcore.model.names import hint, listing
 
 Features: TypeAlias = NDArray[np.float64]
 Targets: TypeAlias = NDArray[np.int64] | NDArray[np.float64]
@@ -65,27 +65,30 @@ def read_csv(source: str, lines: Iterable[str], target: str | int | None) -> tup
         cells = array("d", [float(cell) for i, cell in enumerate(first) if i != column]) + cells
     if not labels:
         raise ValueError(f"{source} has a header and no data")
-    return np.array(cells, dtype=np.float64).reshape(len(labels), -1), classes_or_values(np.array(labels))
+    classes = [label for label in labels if isinstance(label, str)]
+    targets = class_ids(classes) if classes else classes_or_values(np.array(labels, dtype=np.float64))
+    return np.array(cells, dtype=np.float64).reshape(len(labels), -1), targets
 
 
 def _rows(source: str, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield line number and cells of every line that is not blank."""
     remaining = iter(lines)
-    head: list[str] = []
+    head, told = list[str](), list[str]()
+    at = 1
     try:
         for line in remaining:
             head.append(line)
-            if len(told := [line for line in head if line.strip()]) == 2:
+            told += [line] * bool(line.strip())
+            if len(told) == 2:
                 break
-        else:
-            told = [line for line in head if line.strip()]
         reader = csv.reader(itertools.chain(head, remaining), strict=True, delimiter=_separator(told))
-        try:
-            for row in reader:
-                if len(row) > 1 or "".join(row).strip():
-                    yield reader.line_num, row
-        except csv.Error as error:
-            raise ValueError(f"{source}, line {reader.line_num}: {error}") from error
+        for row in reader:
+            at = reader.line_num
+            if len(row) > 1 or "".join(row).strip():
+                yield at, row
+            at += 1
+    except csv.Error as error:
+        raise ValueError(f"{source}, line {at}: {error}") from error
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise ValueError(f"{source} is not UTF-8 text: byte 0x{byte:02x}, {error.reason}") from error
@@ -124,25 +127,26 @@ def _column(source: str, names: Sequence[str | int], target: str | int | None) -
         if isinstance(names, range):
             raise ValueError(
                 f"{source} has no header, its first line holds numbers only: "
-                f"target must be a column index, got {target!r}"
+                f"target must be a column index, got {shown(target)}"
             )
         if target not in names:
             raise ValueError(missing(source, "column", target, names))
         if names.count(target) > 1:
-            raise ValueError(f"{source} has {names.count(target)} columns {target!r}: give the index of one")
+            raise ValueError(f"{source} has {names.count(target)} columns {shown(target)}: give the index of one")
         return names.index(target)
-    index = -1 if target is None else operator.index(target)
-    if not -len(names) <= index < len(names):
-        raise ValueError(f"{source}: target {index} is out of range, there are {len(names)} columns")
-    return index % len(names)
+    columns = len(names)
+    index = -1 if target is None else integer(f"{source}: target", target, least=-columns, most=columns - 1)
+    return index % columns
 
 
-def classes_or_values(target: NDArray[np.float64] | NDArray[np.str_]) -> Targets:
-    """Class ids (n,) of names, in sorted order, and of whole numbers that float64 holds exactly; else values (n, 1)."""
-    if target.dtype.kind in "US":
-        ids: NDArray[np.int64] = np.unique(target, return_inverse=True)[1].astype(np.int64)
-        return ids
-    values = target.astype(np.float64, copy=False)
+def class_ids(names: Sequence[str] | Sequence[bytes]) -> NDArray[np.int64]:
+    """The places of names in their sorted order, `(n,)`."""
+    ids = {name: i for i, name in enumerate(sorted({*names}))}
+    return np.array([ids[name] for name in names], dtype=np.int64)
+
+
+def classes_or_values(values: NDArray[np.float64]) -> Targets:
+    """Class ids (n,) where all are whole numbers that float64 holds exactly; else values (n, 1)."""
     if np.all((values == np.rint(values)) & (np.abs(values) < 2**53)):
         return values.astype(np.int64)
     return np.ascontiguousarray(values)[:, np.newaxis]
@@ -151,5 +155,4 @@ def classes_or_values(target: NDArray[np.float64] | NDArray[np.str_]) -> Targets
 def missing(source: str, kind: str, given: str, names: Sequence[object]) -> str:
     """The error of a name that is not there, with the nearest one."""
     choices = [str(name) for name in names]
-    listed = ", ".join(choices[:20]) + (", ..." if len(choices) > 20 else "")
-    return f"{source} has no {kind} {given!r}{hint(given, choices)}; it has: {listed}"
+    return f"{source} has no {kind} {shown(given)}{hint(given, choices)}; it has: {listing(choices, 20)}"

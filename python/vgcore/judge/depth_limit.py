@@ -14,13 +14,14 @@ from vgcore.judge.rule import Rule
 from vgcore.judge.rules import of_change
 from vgcore.judge.rules.numbers import FINITE_WIDTH
 from vgcore.measure.result import student
-from vgcore.model.mlp import LONGEST
+from vgcore.model.given import LONGEST
 from vgcore.model.plan import Plan
+from vgcore.model.versioned import Versioned
 from vgcore.show.words import count
 
 
 @dataclass(frozen=True)
-class DepthLimit:
+class DepthLimit(Versioned):
     """How many layers a recipe can have before dL/dz has changed by a factor from end to end.
 
     Attributes:

@@ -23,6 +23,7 @@ from vgcore.judge.verdict import SAMENESS, VERDICTS, Verdict, findings, verdict
 from vgcore.measure.cells import Sweep
 from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe, Signal
+from vgcore.model.given import boolean, wrong_type
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP
 from vgcore.model.names import known
@@ -84,7 +85,8 @@ def diagnose(
     options |= {"dtype": dtype, "threads": threads}
     options = {name: value for name, value in options.items() if value is not None}
     if not isinstance(subject, Probe | Sweep | MLP | Network):
-        raise TypeError(f"diagnose takes a Probe, a Sweep, an MLP or a Network, got {type(subject).__name__}")
+        raise wrong_type("subject", "a Probe, a Sweep, an MLP or a Network", subject)
+    explain = boolean("explain", explain)
     if known("rule set", rules, ("vgcore", *foreign.PRESETS)) != "vgcore":
         if isinstance(subject, Probe | Sweep):
             raise ValueError(f"{rules} looks at single gradients, which a probe does not keep: give the spec")

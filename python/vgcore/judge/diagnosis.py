@@ -11,14 +11,15 @@ from vgcore.judge.depth_limit import DepthLimit
 from vgcore.judge.evidence import Change, Evidence
 from vgcore.judge.finding import SEVERITIES, Finding
 from vgcore.judge.verdict import Verdict
-from vgcore.measure.result import Probe, Signal
+from vgcore.measure.result import SIGNALS, Probe, Signal
 from vgcore.model.mlp import MLP
 from vgcore.model.names import known
+from vgcore.model.versioned import Versioned
 from vgcore.show import html, text
 
 
 @dataclass(frozen=True, eq=False)
-class Diagnosis:
+class Diagnosis(Versioned):
     """A verdict with its evidence.
 
     Attributes:
@@ -74,6 +75,7 @@ class Diagnosis:
 
     def told(self, signal: Signal) -> Change | None:
         """The change of a signal as the summary tells it; None where another tool's rules judged."""
+        known("signal", signal, SIGNALS)
         if self.evidence is None:
             return None
         change: Change = getattr(self.evidence, signal)

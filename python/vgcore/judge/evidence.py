@@ -16,6 +16,7 @@ from vgcore.judge.inputs import Inputs
 from vgcore.judge.replay import twins
 from vgcore.measure.result import SIGNALS, Probe, Signal, student
 from vgcore.model.plan import Map, Plan
+from vgcore.model.versioned import Versioned
 
 Floats = NDArray[np.float64]
 
@@ -23,7 +24,7 @@ LN10 = math.log(10)
 
 
 @dataclass(frozen=True)
-class Change:
+class Change(Versioned):
     """What happens to a signal from end to end, in its direction of travel, in powers of ten.
 
     Attributes:

@@ -6,12 +6,14 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
+from vgcore.model.versioned import Versioned
+
 #: From what is worth knowing to what stops training.
 SEVERITIES = ("info", "warning", "critical")
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Versioned):
     """What one rule found in one net.
 
     Attributes:

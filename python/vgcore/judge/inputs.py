@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -55,9 +56,13 @@ class Inputs:
         """
         rows = np.asarray(x)
         some = rows[np.linspace(0, len(rows) - 1, min(len(rows), MOST)).astype(int)].astype(np.float64)
+        # By a power of two, which changes no bit of a ratio: squares of what is left stay within the range of floats.
+        top = float(np.abs(some).max(initial=0.0))
+        by = 0 if 1e-100 < top < 1e100 else -math.frexp(top)[1]
+        some = np.ldexp(some, by)
         correlation, alignment = _pairs(some)
         with np.errstate(divide="ignore"):
-            size = float(np.log10(np.sqrt(np.mean(some**2))))
+            size = float(np.log10(np.sqrt(np.mean(some**2)))) - by * math.log10(2)
         return cls(correlation, alignment, size, tuple(_remarks(rows, some, correlation, size)))
 
 

@@ -14,20 +14,26 @@ from typing import Any, Generic, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vgcore.model.given import Bounds, array, boolean, items, number, shown, text, wrong_type
+from vgcore.model.names import listing
 from vgcore.model.network import Array, Gradients, Network
+from vgcore.model.versioned import Versioned
 
 Floats = NDArray[np.float64]
 Grads = TypeVar("Grads", bound=Gradients | Mapping[str, Any] | Sequence[Any])
 
 #: torch adds this to a norm before it divides by it.
 EPS = 1e-6
+AT_LEAST_ZERO, POSITIVE = Bounds(least=0, finite=False), Bounds(above=0, finite=False)
 #: Up to this p a number from 1/2 to 1 has a p-th power in float64's normal range.
 _POWERS = 500
 
 
 @dataclass(frozen=True, eq=False)
-class Clipped(Generic[Grads]):
+class Clipped(Versioned, Generic[Grads]):
     """Gradients after clipping, and what it did; unpacks as `grads, total`.
+
+    The gradients are the caller's own to write to, as those that were given.
 
     Attributes:
         grads: The clipped gradients.
@@ -61,7 +67,8 @@ def get_total_norm(grads: Gradients | Mapping[str, Any] | Sequence[Any], norm_ty
     >>> get_total_norm([np.array([3e-200, 4e-200]), np.array([12e-200])])
     1.3e-199
     """
-    return _total(_norms(_named(grads), _positive("norm_type", norm_type)), norm_type)
+    norm_type = number("norm_type", norm_type, POSITIVE)
+    return _total(_norms(_named(grads), norm_type), norm_type)
 
 
 def clip_grad_norm(
@@ -89,9 +96,10 @@ def clip_grad_norm(
     >>> total, get_total_norm(clipped) < 1.3
     (13.0, True)
     """
-    _at_least_zero("max_norm", max_norm)
+    max_norm, norm_type = number("max_norm", max_norm, AT_LEAST_ZERO), number("norm_type", norm_type, POSITIVE)
+    per_layer, error_if_nonfinite = boolean("per_layer", per_layer), boolean("error_if_nonfinite", error_if_nonfinite)
     arrays = _named(grads)
-    norms = _norms(arrays, _positive("norm_type", norm_type))
+    norms = _norms(arrays, norm_type)
     total = _total(norms, norm_type)
     groups = {name: _layer(name) if per_layer else "" for name in arrays}
     totals = {
@@ -122,10 +130,10 @@ def clip_grad_value(grads: Grads, clip_value: float) -> Clipped[Grads]:
     >>> clip_grad_value([np.array([-3.0, 0.5])], 1).fraction
     0.5
     """
-    _at_least_zero("clip_value", clip_value)
+    clip_value = number("clip_value", clip_value, AT_LEAST_ZERO)
     arrays = _named(grads)
     norms = _norms(arrays, 2.0)
-    beyond = sum(int(np.count_nonzero(np.abs(array) > clip_value)) for array in arrays.values())
+    beyond = sum(int(np.count_nonzero(np.abs(_wide(array)) > clip_value)) for array in arrays.values())
     return Clipped(
         _like(grads, {name: _cast(np.clip(_wide(g), -clip_value, clip_value), g) for name, g in arrays.items()}),
         _total(norms, 2.0),
@@ -161,29 +169,32 @@ def clip_adaptive(
     >>> g.round(12).tolist()
     [[0.006, 0.008], [0.0, 0.01]]
     """
-    _at_least_zero("clipping", clipping)
-    _positive("eps", eps)
+    clipping, eps = number("clipping", clipping, AT_LEAST_ZERO), number("eps", eps, POSITIVE)
     arrays = _named(grads)
     given = _named(params.state_dict() if isinstance(params, Network) else params)
-    skip = (skip,) if isinstance(skip, str) else skip
+    skipped = (
+        {skip}
+        if isinstance(skip, str)
+        else {text("skip", name) for name in items("skip", skip, "a name or a list of names", ordered=False)}
+    )
     known = {*arrays, *map(_layer, arrays), "readout"}
-    if unknown := [name for name in skip if name not in known]:
-        raise ValueError(f"skip names {', '.join(unknown)}, but there are only: {', '.join(sorted(known))}")
+    if unknown := sorted(skipped - known):
+        raise ValueError(f"skip names {listing(unknown)}, but there are only: {listing(sorted(known))}")
     norms = _norms(arrays, 2.0)
     clipped: dict[str, Array] = {}
     coefs: list[Floats] = [np.ones(0)]
-    for name, array in arrays.items():
-        if name not in given or given[name].shape != array.shape:
-            found = f"shape {given[name].shape}" if name in given else f"only {', '.join(given) or 'nothing'}"
-            raise ValueError(f"params must hold '{name}' of shape {array.shape}, got {found}")
-        if name in skip or _layer(name) in skip:
-            clipped[name] = array.copy()
+    for name, grad in arrays.items():
+        if name not in given or given[name].shape != grad.shape:
+            found = f"shape {given[name].shape}" if name in given else f"only {listing(given) or 'nothing'}"
+            raise ValueError(f"params must hold {shown(name)} of shape {grad.shape}, got {found}")
+        if name in skipped or _layer(name) in skipped:
+            clipped[name] = grad.copy()
             continue
-        unit, limit = (_norm(_units(tensor), 2.0, axis=1) for tensor in (array, given[name]))
+        unit, limit = (_norm(_units(tensor), 2.0, axis=1) for tensor in (grad, given[name]))
         limit = clipping * np.maximum(limit, eps)
         over = np.isfinite(unit) & (unit > limit)
         coef = np.where(over, limit / np.where(over, unit, 1.0), 1.0)
-        clipped[name] = _scaled(array, coef.reshape(-1, *[1] * (array.ndim - 1)))
+        clipped[name] = _scaled(grad, coef.reshape(-1, *[1] * (grad.ndim - 1)))
         coefs.append(coef)
     every = np.concatenate(coefs)
     return Clipped(
@@ -198,7 +209,8 @@ def clip_adaptive(
 
 def log10_coef(log10_total: Floats, max_norm: float) -> Floats:
     """log10 of `min(1, max_norm / (total + 1e-6))` for norms of any size; nan for one that is not finite."""
-    if _at_least_zero("max_norm", max_norm) == math.inf:
+    max_norm = number("max_norm", max_norm, AT_LEAST_ZERO)
+    if max_norm == math.inf:
         return np.zeros_like(log10_total)
     with np.errstate(divide="ignore", invalid="ignore"):
         below = np.logaddexp(log10_total * math.log(10), math.log(EPS)) / math.log(10)
@@ -220,10 +232,11 @@ def _named(grads: Any) -> dict[str, Array]:
     if isinstance(grads, Gradients):
         return grads.parameters
     if isinstance(grads, Mapping):
-        return {str(name): _array(str(name), value) for name, value in grads.items()}
+        pairs = items("gradients", grads.items(), "arrays by name", ordered=False)
+        return {text("the name of a gradient", name): _array(shown(name), value) for name, value in pairs}
     if isinstance(grads, list | tuple):
-        return {str(i): _array(str(i), value) for i, value in enumerate(grads)}
-    raise TypeError(f"gradients must be a Gradients, a dict or a list of arrays, got {type(grads).__name__}")
+        return {str(i): _array(f"'{i}'", value) for i, value in enumerate(grads)}
+    raise wrong_type("gradients", "a Gradients, a dict or a list of arrays", grads)
 
 
 def _like(grads: Any, arrays: dict[str, Array]) -> Any:
@@ -235,10 +248,8 @@ def _like(grads: Any, arrays: dict[str, Array]) -> Any:
 
 
 def _array(name: str, value: ArrayLike) -> Array:
-    array = np.asarray(value)
-    if array.dtype.kind not in "biuf":
-        raise TypeError(f"'{name}' must be an array of real numbers, got dtype {array.dtype}")
-    return array if array.dtype.kind == "f" else array.astype(np.float64)
+    found = array(name, value, kinds="biuf")
+    return found if found.dtype.kind == "f" else found.astype(np.float64)
 
 
 def _layer(name: str) -> str:
@@ -299,15 +310,3 @@ def _total(norms: dict[str, float], p: float) -> float:
 
 def _share(part: int, whole: int) -> float:
     return part / whole if whole else 0.0
-
-
-def _at_least_zero(name: str, value: float) -> float:
-    if not value >= 0:
-        raise ValueError(f"{name} must be a number, 0 or more, or inf, got {value}")
-    return value
-
-
-def _positive(name: str, value: float) -> float:
-    if not value > 0:
-        raise ValueError(f"{name} must be a number above 0, or inf, got {value}")
-    return value

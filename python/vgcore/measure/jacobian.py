@@ -12,14 +12,16 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
+from vgcore.model.given import integer, wrong_type
 from vgcore.model.mlp import MLP
 from vgcore.model.network import Network
+from vgcore.model.versioned import Versioned
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Jacobian:
+class Jacobian(Versioned):
     """The spectrum of the input-output Jacobian J = dy/dx of one net at one input.
 
     Attributes:
@@ -64,14 +66,14 @@ class Jacobian:
             k: 1 or more.
 
         Returns:
-            1 to n^(k-1) for n singular values; nan if all are 0.
+            1 to n^(k-1) for n singular values, inf where float64 ends; nan if all are 0.
         """
-        if not k >= 1:
-            raise ValueError(f"k must be 1 or more, got {k!r}")
+        k = integer("k", k, least=1)
         if self.log10_norm == -math.inf:
             return math.nan
         squares = 100.0 ** (self.log10_singular_values - self.log10_norm)
-        return float(np.mean(squares**k) / np.mean(squares) ** k)
+        with np.errstate(divide="ignore"):
+            return float(np.mean(squares**k) / np.mean(squares) ** k)
 
     def __repr__(self) -> str:
         first, last = self.log10_norm, self.log10_singular_values[-1]
@@ -106,10 +108,11 @@ def jacobian(subject: MLP | Network, x: ArrayLike | None = None, *, seed: int = 
     >>> vg.jacobian(vg.MLP(depth=100, width=32, activation="linear", init="orthogonal")).log10_condition < 1e-12
     True
     """
+    seed = integer("seed", seed, least=0, most=2**64 - 1)
     if isinstance(subject, MLP):
         net = subject.init(seed=seed, dtype="float64")
     elif isinstance(subject, Network):
         net = subject
     else:
-        raise TypeError(f"expected an MLP or a Network, got {type(subject).__name__}")
+        raise wrong_type("subject", "an MLP or a Network", subject)
     return Jacobian(net.spec, _core.jacobian(net._weights, x, seed))  # noqa: SLF001 (its handle for the core)

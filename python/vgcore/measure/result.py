@@ -5,14 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore.measure import clip, table
+from vgcore.model.given import boolean
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP
+from vgcore.model.names import known
+from vgcore.model.versioned import Versioned
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,7 +35,7 @@ SIGNALS: dict[Signal, tuple[str, bool]] = {
 
 
 @dataclass(frozen=True)
-class Factor:
+class Factor(Versioned):
     """A geometric multiplier per layer in a signal's direction of travel; 1 is preserved.
 
     Attributes:
@@ -50,13 +53,16 @@ class Factor:
 
 
 @dataclass(frozen=True, eq=False)
-class Probe:
+class Probe(Versioned):
     """What was measured of one spec over its seeds. Columns are float64 `(seeds, depth)`, layer 0 at the input.
 
     Norms are log10, whose range no depth leaves. Slopes phi'(z) and activations are of the dtype: where all units of a
     layer are so flat that they end there (sigmoid beyond |z| of 88 in float32, 708 in float64), they read as 0.
     The linear views of the norms are `z_rms`, `a_rms`, `delta_rms`, `wgrad_norm`, `bgrad_norm` and
     `sample_wgrad_rms`: 0 or inf where float64 ends. After a value that is not finite, columns are nan.
+
+    Its arrays are read-only: it is a record. What was given, `x` and `y`, is kept as it is and stays the caller's own:
+    who writes to it changes what the record says.
 
     Attributes:
         spec: What was measured.
@@ -129,6 +135,8 @@ class Probe:
     x: ArrayLike | None = None
     y: ArrayLike | None = None
 
+    _given: ClassVar[frozenset[str]] = frozenset({"x", "y"})
+
     @property
     def reduction(self) -> str | None:
         """How the loss makes one number of all, and over what: `"mean over all elements"`; None without a loss."""
@@ -166,8 +174,7 @@ class Probe:
 
     def end_to_end(self, signal: Signal) -> Floats:
         """log10 of the change of a signal over all layers in its direction of travel, one a seed."""
-        if signal not in SIGNALS:
-            raise ValueError(f"signal must be one of {', '.join(SIGNALS)}, got {signal!r}")
+        known("signal", signal, SIGNALS)
         column, toward_input = SIGNALS[signal]
         values: Floats = getattr(self, column)
         first, last = values[:, 0], values[:, -1]
@@ -210,7 +217,7 @@ class Probe:
         Returns:
             `(seeds,)`, or `(seeds, depth)` per layer, at most 0; nan where a norm is not finite.
         """
-        if per_layer:
+        if boolean("per_layer", per_layer):
             return clip.log10_coef(clip.log10_hypot(self.log10_wgrad_norm, self.log10_bgrad_norm), max_norm)
         return clip.log10_coef(self.log10_total_grad_norm, max_norm)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vgcore import _core
 from vgcore.model import custom
+from vgcore.model.given import text
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -30,16 +31,14 @@ class Kind(str):  # noqa: SLOT000 (a kind keeps its name and parameters)
 
     def __new__(cls, name: str, **params: float | str | None) -> Self:
         """The kind of a name or call, with further parameters."""
-        if not isinstance(name, str):
-            raise TypeError(f"{cls._kind} must be a name, got {name!r}")
-        kind = super().__new__(cls, _core.resolve(cls._kind, name, params)[2])
+        kind = super().__new__(cls, _core.resolve(cls._kind, text(cls._kind, name), params)[2])
         kind._called = True
         return kind
 
     @classmethod
-    def of_field(cls, text: str) -> Self:
+    def of_field(cls, name: str) -> Self:
         """The kind that a checked spec holds, in canonical spelling; as its representation a string's suffices."""
-        return super().__new__(cls, text)
+        return super().__new__(cls, name)
 
     @cached_property
     def _resolved(self) -> tuple[str, dict[str, float | str], str]:
@@ -160,9 +159,9 @@ def tables_of(texts: Iterable[str]) -> dict[str, Any]:
     return {str(text): custom.definition(text) for text in dict.fromkeys(texts) if text in custom.KNOWN}
 
 
-def _restored(text: str, tables: Mapping[str, Any]) -> Activation:
+def _restored(name: str, tables: Mapping[str, Any]) -> Activation:
     known = [custom.restore(table) for table in tables.values()]
-    activation = Activation(text)
+    activation = Activation(name)
     del known  # which the activation keeps from here on
     return activation
 

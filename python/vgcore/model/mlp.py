@@ -9,16 +9,21 @@ import dataclasses
 import hashlib
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from vgcore import _core
 from vgcore.model import custom
+from vgcore.model.given import LONGEST as LONGEST  # noqa: PLC0414 (of what lists values of fields)
+from vgcore.model.given import shown, text
 from vgcore.model.kind import Activation, Init, Inits, Kind, Norm, Skip, Transform, tables_of
+from vgcore.model.names import LONG
+from vgcore.model.versioned import FORMAT, check_format
 
-#: The most values that one argument may list.
-LONGEST = 1_000_000
+#: The newest format of the JSON of a spec.
+NEWEST = 1
 #: The fields that a net need not name, as the core has them.
 DEFAULTS = _core.Spec({}).fields()
 
@@ -153,15 +158,19 @@ class MLP:
         return MLP.from_json, (self.to_json(),)
 
     def to_json(self) -> str:
-        """The fields as a JSON object, from which `from_json` makes an equal spec."""
-        return json.dumps(self.to_dict())
+        """The fields as a JSON object, from which `from_json` makes an equal spec; its format is `vgcore_format`."""
+        return json.dumps({FORMAT: NEWEST} | self.to_dict())
 
     @staticmethod
     def from_json(text: str) -> MLP:
-        """The spec that `to_json` wrote. Unknown fields are refused."""
-        fields = json.loads(text)
-        if not isinstance(fields, dict):
-            raise ValueError(f"a spec must be a JSON object, got {type(fields).__name__}")
+        """The spec that `to_json` wrote.
+
+        Raises:
+            ValueError: For what is no JSON, of a format that this version does not know, or has unknown fields, a field
+                given twice, or a number that is not finite.
+        """
+        fields = _object(text)
+        check_format("document", fields.pop(FORMAT, 1), NEWEST)
         tables = fields.pop("tables", {})
         check_names(fields)
         if not isinstance(tables, dict):
@@ -215,5 +224,31 @@ def check_names(fields: Mapping[str, object]) -> None:
     """Refuse what is no field of `MLP`."""
     for name in fields:
         if name not in FIELDS:
-            hint = _core.hint(name, FIELDS)
-            raise ValueError(f"unknown field '{name}'{hint}; choose from: {', '.join(FIELDS)}")
+            hint = _core.hint(text("a field", name), FIELDS) if len(name) <= LONG else ""
+            raise ValueError(f"unknown field {shown(name)}{hint}; choose from: {', '.join(FIELDS)}")
+
+
+def _object(document: str) -> dict[str, Any]:
+    """The JSON object that a document holds."""
+    try:
+        found = json.loads(text("text", document), object_pairs_hook=_once, parse_constant=_no_constant)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"text must be the JSON of a spec, got {shown(document)}: {error}") from None
+    except RecursionError:
+        raise ValueError(f"text must be the JSON of a spec, got {shown(document)}, whose nesting has no end") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"a spec must be a JSON object, got {type(found).__name__}")
+    return found
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """An object of JSON, whose keys stand in it once."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"the JSON of a spec must have each field once, got {shown(twice)} twice or more")
+    return found
+
+
+def _no_constant(word: str) -> Any:
+    raise ValueError(f"the JSON of a spec must have finite numbers, got {word}")

@@ -13,12 +13,13 @@ from numpy.typing import ArrayLike, NDArray
 from vgcore import _core
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP
+from vgcore.model.versioned import Versioned
 
 Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Gradients:
+class Gradients(Versioned):
     """Every gradient of one backward pass, as true values: 0 or infinite where the dtype ends.
 
     Entries of dL/dz below 2^-100 of the batch's largest (2^-500 in float64) are flushed to 0, and so is what follows

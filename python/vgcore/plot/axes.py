@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vgcore.measure import table
 from vgcore.measure.result import Floats
+from vgcore.model.given import wrong_type
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,6 +31,8 @@ def new_axes(ax: Axes | None, width: float, height: float) -> Axes:
     """The axes given, or those of a new figure of so many inches; open at the top and on the right."""
     if ax is None:
         ax = table.optional("matplotlib.pyplot", "plot").subplots(figsize=(width, height), layout="constrained")[1]
+    elif not isinstance(ax, table.optional("matplotlib.axes", "plot").Axes) or ax.name != "rectilinear":
+        raise wrong_type("ax", "plain matplotlib Axes with an x and a y, as of plt.subplots()", ax)
     ax.spines[["top", "right"]].set_visible(False)
     return ax
 
@@ -115,6 +118,8 @@ def room(ax: Axes) -> float:
 def legend(ax: Axes) -> None:
     """Under the axes where it is low or wide, beside them otherwise: never over the data."""
     labels = ax.get_legend_handles_labels()[1]
+    if not labels:  # those that begin with an underscore are not shown
+        return
     longest = longest_line(labels) + 6
     columns = min(max(1, int(1.4 * room(ax) / longest)), len(labels))
     if len(labels) > 4 * columns and longest < 0.75 * room(ax):

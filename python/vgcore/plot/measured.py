@@ -11,6 +11,7 @@ import io
 import itertools
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -21,6 +22,7 @@ from vgcore.measure import table
 from vgcore.measure.cells import Sweep
 from vgcore.measure.jacobian import Jacobian
 from vgcore.measure.result import SIGNALS, Floats, Probe, Signal
+from vgcore.model.given import integer, items, text, wrong_type
 from vgcore.model.mlp import FIELDS, MLP
 from vgcore.model.names import known
 from vgcore.plot.axes import (
@@ -68,6 +70,7 @@ FLOAT32 = {
 GAPS = {"diverged": "diverged: a value of a run is not finite", "dead": "dead: the signal of a run is exactly 0"}
 HATCHES = {"diverged": "////", "dead": "...."}
 TITLE = ("activation", "init", "depth", "width")
+PROBES = "a Probe, a Sweep or a list of Probes"
 LABEL = 60  # characters of a line of a label
 CENTRED: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": 8}
 
@@ -108,11 +111,11 @@ def layers(
     cells = _cells(probes)
     words = _varied(cells)
     if len(cells) == 1:
-        shown = [_signal(signal)] if signal else list(SIGNALS)
+        shown = list(SIGNALS) if signal is None else [_signal(signal)]
         lines = [(cells[0], each, LABELS[each]) for each in shown]
         looks = looks_of([{"signal": each} for each in shown])
     else:
-        shown = [_signal(signal or "backward")]
+        shown = ["backward" if signal is None else _signal(signal)]
         lines = [(cell, shown[0], _label(words[i]) or f"probe {i + 1}") for i, cell in enumerate(cells)]
         looks = looks_of(words)
     predictions = _predictions(theory, cells, shown)
@@ -143,9 +146,9 @@ def _predictions(
     """One a cell, each of its cell."""
     if theory is None:
         return []
-    found = [theory] if isinstance(theory, Prediction) else list(theory)
+    found = [theory] if isinstance(theory, Prediction) else items("theory", theory, "a Prediction or a list of them")
     if not all(isinstance(each, Prediction) for each in found):
-        raise TypeError(f"theory must be a Prediction or a list of them, got {type(theory).__name__}")
+        raise wrong_type("theory", "a Prediction or a list of them", theory)
     if len(found) != len(cells):
         raise ValueError(f"expected a prediction for each of {len(cells)} cells, got {len(found)}")
     for cell, prediction in zip(cells, found, strict=False):
@@ -188,8 +191,11 @@ def columns(probe: Probe, names: Sequence[str], *, layers: Sequence[int] = (), a
     >>> ax = columns(d.probe, d.findings[0].picture, layers=d.findings[0].layers)
     """
     if not isinstance(probe, Probe):
-        raise TypeError(f"expected a Probe, got {type(probe).__name__}")
-    names = [known("column", name, COLUMNS) for name in names]
+        raise wrong_type("probe", "a Probe", probe)
+    names = [known("column", name, COLUMNS) for name in items("names", names, "a list of columns")]
+    shaded = [
+        integer("a layer", l, least=0, most=probe.spec.depth - 1) for l in items("layers", layers, "a list of indices")
+    ]
     if not names:
         raise ValueError("there is nothing to draw: no column is named")
     ax = new_axes(ax, 8, 3.6)
@@ -201,7 +207,7 @@ def columns(probe: Probe, names: Sequence[str], *, layers: Sequence[int] = (), a
     layer_axis(ax)
     if all(name.startswith("log10_") for name in names):
         power_axis(ax)
-    for first, last in _stretches(layers):
+    for first, last in _stretches({*shaded}):
         ax.axvspan(first + 0.5, last + 1.5, color="0.93", linewidth=0, zorder=0)
     ax.set_ylabel(COLUMN_LABELS.get(names[0], names[0]) if len(names) == 1 else "size")
     _title(ax, [probe], "mean ± 1 std over")
@@ -324,26 +330,25 @@ def spectrum(jacobians: Jacobian | Mapping[str, Jacobian], *, ax: Axes | None = 
 
 
 def _cells(probes: object) -> list[Probe]:
-    cells = [probes] if isinstance(probes, Probe) else probes
-    if not isinstance(cells, Sweep | Sequence) or not all(isinstance(cell, Probe) for cell in cells):
-        raise TypeError(f"expected a Probe, a Sweep or a list of Probes, got {type(probes).__name__}")
-    if not len(cells):
+    cells = [probes] if isinstance(probes, Probe) else items("what to draw", probes, PROBES)
+    if not all(isinstance(cell, Probe) for cell in cells):
+        raise wrong_type("what to draw", PROBES, probes)
+    if not cells:
         raise ValueError("there is nothing to draw: no cell was measured")
-    return list(cells)
+    return cells
 
 
 def _by_label(jacobians: object) -> dict[str, Jacobian]:
     given = {"Jacobian": jacobians} if isinstance(jacobians, Jacobian) else jacobians
     if not isinstance(given, Mapping) or not all(isinstance(each, Jacobian) for each in given.values()):
-        raise TypeError(f"expected a Jacobian or a mapping of labels to Jacobians, got {type(jacobians).__name__}")
+        raise wrong_type("jacobians", "a Jacobian or a mapping of labels to Jacobians", jacobians)
     if not given:
         raise ValueError("there is nothing to draw: no Jacobian is given")
-    return {str(label): each for label, each in given.items()}
+    return {text("a label", label): each for label, each in given.items()}
 
 
 def _signal(name: Signal) -> Signal:
-    if name not in SIGNALS:
-        raise ValueError(f"unknown signal {name!r}; choose from: {', '.join(SIGNALS)}")
+    known("signal", name, SIGNALS)
     return name
 
 
@@ -429,10 +434,10 @@ def _height(labels: Iterable[str]) -> float:
 # Axes
 
 
-def _stretches(layers: Sequence[int]) -> list[tuple[int, int]]:
+def _stretches(layers: AbstractSet[int]) -> list[tuple[int, int]]:
     """Layers that follow each other, as first and last."""
-    starts = [layer for layer in layers if layer - 1 not in layers]
-    ends = [layer for layer in layers if layer + 1 not in layers]
+    starts = sorted(layer for layer in layers if layer - 1 not in layers)
+    ends = sorted(layer for layer in layers if layer + 1 not in layers)
     return list(zip(starts, ends, strict=True))
 
 

@@ -13,13 +13,14 @@ from vgcore.judge.diagnosis import Diagnosis
 from vgcore.judge.rules.signals import BACKWARD_VANISHING
 from vgcore.measure import table
 from vgcore.measure.result import Probe
+from vgcore.model.given import items, number, text, wrong_type
 from vgcore.model.kind import Activation, Init
 from vgcore.model.mlp import MLP
 from vgcore.plot.axes import COLORS, QUIET, new_axes
 from vgcore.theory import PhaseDiagram, critical_line, depth_scales
 from vgcore.theory import phase_diagram as scan
 from vgcore.theory.fixed import ascending
-from vgcore.theory.maps import number
+from vgcore.theory.maps import SCALE
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,7 +68,8 @@ def phase_diagram(
     'sigma_w'
     """
     diagram = activation if isinstance(activation, PhaseDiagram) else scan(activation)
-    measured = [(*_point(probe, diagram.activation), probe) for probe in points]
+    probes = items("points", points, "a list of Probes", ordered=False)
+    measured = [(*_point(probe, diagram.activation), probe) for probe in probes]
     if min(len(diagram.sigma_w), len(diagram.sigma_b)) < 2:
         raise ValueError("a phase diagram needs two sigma_w and two sigma_b or more")
     ax = new_axes(ax, 7, 5)
@@ -144,15 +146,15 @@ def depth_limit(
     >>> ax.get_yscale()
     'log'
     """
-    grid = ascending("sigma_w", np.linspace(0.5, 3, 241) if sigma_w is None else sigma_w)
-    sigma_b = number("sigma_b", sigma_b)
+    grid = ascending("sigma_w", np.linspace(0.5, 3, 241) if sigma_w is None else sigma_w, SCALE)
+    sigma_b = number("sigma_b", sigma_b, SCALE)
     measured = []
-    for judged in points:
+    for judged in items("points", points, "a list of Diagnoses", ordered=False):
         if not isinstance(judged, Diagnosis):
-            raise TypeError(f"points must be Diagnoses, got {type(judged).__name__}")
+            raise wrong_type("points", "Diagnoses", judged)
         if judged.probe is None or judged.depth_limit is None:
             raise ValueError(f"{judged!r} has no measured depth limit")
-        at, biases = _point(judged.probe, str(activation))
+        at, biases = _point(judged.probe, text("activation", activation))
         if not math.isclose(biases, sigma_b):
             raise ValueError(f"expected sigma_b={sigma_b:g}, got a net with {biases:g}")
         measured.append((at, judged.depth_limit))
@@ -192,7 +194,7 @@ def depth_limit(
 def _point(probe: Probe, activation: str) -> tuple[float, float]:
     """sigma_w and sigma_b of a measured net, which must be one that the picture is of."""
     if not isinstance(probe, Probe):
-        raise TypeError(f"points must be Probes, got {type(probe).__name__}")
+        raise wrong_type("points", "Probes", probe)
     spec = probe.spec
     plain = MLP(depth=spec.depth, width=spec.width, in_features=spec.in_features, out_features=spec.out_features)
     expected = plain.replace(activation=activation, init=spec.init)

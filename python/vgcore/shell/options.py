@@ -15,15 +15,25 @@ import typer
 from vgcore import data as datasets
 from vgcore._core import LOSSES
 from vgcore.data.read import STDIN
+from vgcore.model.given import LONGEST, shown
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import LONGEST, MLP
+from vgcore.model.mlp import MLP
 
 
 def split(text: str) -> list[str]:
     """The parts between commas, except those within parentheses: `relu,leaky_relu(0.1)`."""
-    if text.count("(") != text.count(")"):
-        raise ValueError(f"the parentheses of '{text}' do not match")
-    return [part.strip() for part in re.split(r",(?![^(]*\))", text) if part.strip()]
+    parts, depth = [""], 0
+    for piece in re.split(r"([(),])", text):
+        depth += (piece == "(") - (piece == ")")
+        if depth < 0:
+            break
+        if piece == "," and not depth:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    if depth:
+        raise ValueError(f"the parentheses of {shown(text)} do not match")
+    return [part.strip() for part in parts if part.strip()]
 
 
 def integers(text: str) -> list[int]:
@@ -31,16 +41,15 @@ def integers(text: str) -> list[int]:
     numbers: list[int] = []
     for part in split(text):
         if (match := re.fullmatch(r"(-?\d+)(?::(-?\d+)(?::(-?\d+))?)?", part)) is None:
-            raise ValueError(f"'{part}' is neither a number nor a range such as 2:128:2")
-        start, stop, step = match[1], match[2] or match[1], match[3] or "1"
-        if int(step) < 1:
-            raise ValueError(f"the step of '{part}' must be 1 or more")
-        if int(stop) < int(start):
-            raise ValueError(f"the range '{part}' is empty")
-        several = range(int(start), int(stop) + 1, int(step))
-        if len(several) > LONGEST:
-            raise ValueError(f"the range '{part}' has more than {LONGEST} numbers")
-        numbers += several
+            raise ValueError(f"{shown(part)} is neither a number nor a range such as 2:128:2")
+        start, stop, step = (int(number) for number in (match[1], match[2] or match[1], match[3] or "1"))
+        if step < 1:
+            raise ValueError(f"the step of {shown(part)} must be 1 or more")
+        if stop < start:
+            raise ValueError(f"the range {shown(part)} is empty")
+        if len(numbers) + (stop - start) // step >= LONGEST:
+            raise ValueError(f"{shown(text)} has more than {LONGEST} numbers")
+        numbers += range(start, stop + 1, step)
     return numbers
 
 

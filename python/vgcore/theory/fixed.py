@@ -15,13 +15,29 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
+from vgcore.model.given import Bounds, number, numbers, out_of_bounds, text
 from vgcore.model.kind import Activation
-from vgcore.theory.maps import Floats, hermite, moments, multiplies, number, numbers, pair_moments
+from vgcore.model.versioned import Versioned
+from vgcore.theory.maps import (
+    SCALE,
+    VARIANCE,
+    Floats,
+    broadcast,
+    hermite,
+    moments,
+    multiplies,
+    pair_moments,
+    ranging,
+)
 
 #: Where variances are looked for: beyond, every activation is a line, a constant or a power.
 LEAST, MOST = 1e-14, 1e14
 #: Rows of a search at a time, which fit the second-level cache.
 ROWS = 512
+#: Points that are worked out at a time, so that Ctrl-C is heard in between.
+POINTS = 2**16
+#: Bytes of a point: what is given, what is found, and what of it is held twice on the way.
+BYTES = 8 * 16
 #: Hermite coefficients that a series of correlations has.
 TERMS = 64
 
@@ -66,8 +82,8 @@ _table = lru_cache(maxsize=64)(_Table)
 
 def squares(sigma_w: ArrayLike, sigma_b: ArrayLike) -> tuple[Floats, Floats]:
     """Both variances, broadcast."""
-    w, b = (numbers(*each, most=1e100) for each in (("sigma_w", sigma_w), ("sigma_b", sigma_b)))
-    w, b = np.broadcast_arrays(w, b)
+    w, b = broadcast(sigma_w=numbers("sigma_w", sigma_w, SCALE), sigma_b=numbers("sigma_b", sigma_b, SCALE))
+    _core.check_memory(f"theory of {w.size} points", BYTES * w.size)
     return w**2, b**2
 
 
@@ -81,7 +97,16 @@ def q_star(activation: str | Activation, *, sigma_w: ArrayLike, sigma_b: ArrayLi
     >>> [round(float(q), 9) for q in q_star("tanh", sigma_w=[1.0, 2**0.5, 5 / 3])]
     [0.0, 0.61796477, 1.17848049]
     """
-    return _variance(str(activation), *squares(sigma_w, sigma_b), exact=True)
+    name = text("activation", activation)
+    with ranging():
+        return _shared(lambda ww, bb: (_variance(name, ww, bb, exact=True),), *squares(sigma_w, sigma_b))[0]
+
+
+def _shared(work: Callable[[Floats, Floats], tuple[Floats, ...]], ww: Floats, bb: Floats) -> tuple[Floats, ...]:
+    """What work makes of many points, a share of them at a time."""
+    shape, ww, bb = ww.shape, ww.ravel(), bb.ravel()
+    parts = [work(ww[i : i + POINTS], bb[i : i + POINTS]) for i in range(0, max(len(ww), 1), POINTS)]
+    return tuple(np.concatenate(each).reshape(shape) for each in zip(*parts, strict=True))
 
 
 def _variance(name: str, ww: Floats, bb: Floats, *, exact: bool) -> Floats:
@@ -220,7 +245,7 @@ def _correlation(name: str, ww: Floats, bb: Floats, q: Floats, *, exact: bool) -
 
 
 @dataclass(frozen=True, eq=False)
-class DepthScales:
+class DepthScales(Versioned):
     """Where a net's signals go, and within how many layers; arrays of one shape, nan where there is no fixed variance.
 
     Attributes:
@@ -259,10 +284,16 @@ def depth_scales(activation: str | Activation, *, sigma_w: ArrayLike, sigma_b: A
     >>> round(float(d.chi_1), 6), round(float(d.xi_c), 4) == round(-float(d.xi_grad), 4)
     (0.870011, True)
     """
-    return _scales(str(activation), *squares(sigma_w, sigma_b), exact=True)
+    return _scales(text("activation", activation), *squares(sigma_w, sigma_b), exact=True)
 
 
 def _scales(name: str, ww: Floats, bb: Floats, *, exact: bool) -> DepthScales:
+    with ranging():
+        return DepthScales(*_shared(lambda w, b: _some_scales(name, w, b, exact=exact), ww, bb))
+
+
+def _some_scales(name: str, ww: Floats, bb: Floats, *, exact: bool) -> tuple[Floats, ...]:
+    """The fields of `DepthScales`."""
     q = _variance(name, ww, bb, exact=exact)
     kept = (q > 0) & np.isfinite(q)
     m = moments(name, np.where(kept, q, 1.0))
@@ -274,17 +305,16 @@ def _scales(name: str, ww: Floats, bb: Floats, *, exact: bool) -> DepthScales:
         c[chaos], slope[chaos] = _correlation(name, ww[chaos], bb[chaos], q[chaos], exact=exact)
     gradient = _e_fold(chi_1)
     xi_grad = np.asarray(np.where(np.isinf(gradient), np.inf, -gradient))
-    return DepthScales(q, c, chi_1, _e_fold(growth), _e_fold(slope), xi_grad)
+    return q, c, chi_1, _e_fold(growth), _e_fold(slope), xi_grad
 
 
 def _e_fold(factor: Floats) -> Floats:
     """Layers in which a product of factors shrinks e-fold; inf at 1, and within rounding of it."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(np.where(np.abs(factor - 1) < 1e-12, np.inf, -1 / np.log(np.abs(factor))))
+    return np.asarray(np.where(np.abs(factor - 1) < 1e-12, np.inf, -1 / np.log(np.abs(factor))))
 
 
 @dataclass(frozen=True, eq=False)
-class PhaseDiagram:
+class PhaseDiagram(Versioned):
     """What `depth_scales` says on a grid: rows are sigma_b, columns sigma_w.
 
     Attributes:
@@ -326,22 +356,22 @@ def phase_diagram(
     >>> diagram.phase.tolist()
     [['vanishing', 'chaotic'], ['ordered', 'chaotic']]
     """
-    columns = ascending("sigma_w", np.linspace(0.5, 3, 100) if sigma_w is None else sigma_w)
-    rows = ascending("sigma_b", np.linspace(0, 1, 100) if sigma_b is None else sigma_b)
-    ww, bb = squares(columns[None, :], rows[:, None])
-    return PhaseDiagram(str(activation), columns, rows, _scales(str(activation), ww, bb, exact=False))
+    name = text("activation", activation)
+    columns = ascending("sigma_w", np.linspace(0.5, 3, 100) if sigma_w is None else sigma_w, SCALE)
+    rows = ascending("sigma_b", np.linspace(0, 1, 100) if sigma_b is None else sigma_b, SCALE)
+    return PhaseDiagram(name, columns, rows, _scales(name, *squares(columns[None, :], rows[:, None]), exact=False))
 
 
-def ascending(name: str, value: ArrayLike) -> Floats:
+def ascending(name: str, value: ArrayLike, bounds: Bounds) -> Floats:
     """An argument that is a grid."""
-    grid = np.atleast_1d(numbers(name, value))
+    grid = np.atleast_1d(numbers(name, value, bounds))
     if grid.ndim != 1 or not len(grid) or (np.diff(grid) <= 0).any():
-        raise ValueError(f"{name} must be numbers in ascending order, got {value!r}")
+        raise out_of_bounds(name, "numbers in ascending order", value)
     return grid
 
 
 @dataclass(frozen=True, eq=False)
-class CriticalLine:
+class CriticalLine(Versioned):
     """Weights and biases on the edge of chaos, `chi_1 = 1`, by the variance at which they hold it.
 
     Attributes:
@@ -368,9 +398,9 @@ def critical_line(activation: str | Activation, *, q: ArrayLike | None = None) -
     >>> round(float(line.sigma_w[0] ** 2), 8), round(float(line.sigma_b[0] ** 2), 8)
     (1.76095464, 0.05)
     """
-    grid = np.geomspace(1e-4, 1e2, 241) if q is None else ascending("q", q)
+    grid = np.geomspace(1e-4, 1e2, 241) if q is None else ascending("q", q, VARIANCE)
     m = moments(activation, grid)
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with ranging():
         ww = 1 / m["slope"]
         bb = grid - ww * m["value"]
         # Rounding leaves a homogeneous activation, whose biases are exactly 0, on either side.
@@ -379,7 +409,7 @@ def critical_line(activation: str | Activation, *, q: ArrayLike | None = None) -
 
 
 @dataclass(frozen=True)
-class CriticalPoint:
+class CriticalPoint(Versioned):
     """A point of the edge of chaos.
 
     Attributes:
@@ -402,8 +432,8 @@ def critical_point(activation: str | Activation, *, sigma_b: float = 0.0) -> Cri
     >>> round(critical_point("tanh", sigma_b=0.2**0.5).sigma_w ** 2, 8)
     2.28515247
     """
-    b = number("sigma_b", sigma_b)
-    sigma_w, q = _core.critical_point(str(activation), b)
+    b = number("sigma_b", sigma_b, SCALE)
+    sigma_w, q = _core.critical_point(text("activation", activation), b)
     return CriticalPoint(sigma_w, b, q)
 
 
@@ -416,7 +446,7 @@ def half_stable_points(activation: str | Activation) -> list[CriticalPoint]:
     >>> [(round(p.sigma_w**2, 8), round(p.q_star, 6)) for p in half_stable_points("silu")]
     [(1.98800468, 14.320174)]
     """
-    name = str(activation)
+    name = text("activation", activation)
 
     def excess(q: Floats) -> Floats:
         m = moments(name, q)

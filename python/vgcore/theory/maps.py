@@ -13,57 +13,55 @@ their tables. All arguments but the activation may be arrays: they broadcast.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
+from vgcore.model.given import Bounds, integer, number, numbers, shown, text
 from vgcore.model.kind import Activation
 from vgcore.model.names import known
 
 Floats = NDArray[np.float64]
 
 
-def numbers(name: str, value: ArrayLike, *, least: float = 0.0, most: float = math.inf) -> Floats:
-    """An argument as an array, within bounds and finite; a ValueError names it."""
-    try:
-        given = np.asarray(value)
-    except ValueError:  # lists of different lengths
-        given = np.asarray("")
-    if given.size and given.dtype.kind not in "iuf":
-        raise ValueError(f"{name} must be a number or an array of numbers, got {value!r}")
-    array = given.astype(np.float64)
-    if not ((array >= least) & (array <= most) & np.isfinite(array)).all():
-        bound = f"{least:g} to {most:g}" if most < math.inf else f"{least:g} or more, and finite"
-        raise ValueError(f"{name} must be {bound}, got {value!r}")
-    return array
+#: Variances, and scales of weights and biases, whose squares must stay within the range of floats.
+VARIANCE, SCALE = Bounds(least=0), Bounds(least=0, most=1e100)
+#: What leaves the range of floats is inf, and what is then not defined nan: results like others.
+ranging = partial(np.errstate, over="ignore", under="ignore", divide="ignore", invalid="ignore")
+#: Numbers that the core gives at a time: Ctrl-C is heard in between, and lists of them take little memory.
+CHUNK = 2**20
 
 
-def number(name: str, value: ArrayLike, *, least: float = 0.0) -> float:
-    """An argument that is one number."""
-    array = numbers(name, value, least=least)
-    if array.ndim:
-        raise ValueError(f"{name} must be one number, got {value!r}")
-    return float(array)
-
-
-def _listed(q: Floats) -> list[float]:
+def _above_zero(q: Floats) -> Floats:
     """Variances for the core, where 0 becomes the least number above it: expectations divide by q."""
-    return list(np.maximum(q, 5e-324).ravel().tolist())
+    return np.maximum(q, 5e-324)
 
 
-def whole(name: str, value: object, *, least: int, most: int = 10**6) -> int:
-    """An argument that counts something; a ValueError names it."""
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not least <= value <= most:
-        raise ValueError(f"{name} must be a whole number from {least} to {most}, got {value!r}")
-    return int(value)
+def rows(core: Callable[..., Floats], activation: str | Activation, *columns: Floats, width: int) -> Floats:
+    """What the core makes of each entry of columns of one shape: their shape, and an axis of `width`."""
+    name, count = text("activation", activation), columns[0].size
+    _core.check_memory(f"theory of {count} points", 8 * width * count)
+    flat, step = [column.ravel() for column in columns], max(1, CHUNK // width)
+    found = [core(name, *(each[i : i + step].tolist() for each in flat)) for i in range(0, max(count, 1), step)]
+    return (found[0] if len(found) == 1 else np.concatenate(found)).reshape(*columns[0].shape, width)
+
+
+def broadcast(**given: Floats) -> list[Floats]:
+    """Arguments as arrays of one shape; a ValueError names those that have none in common."""
+    try:
+        return list(np.broadcast_arrays(*given.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in given.items())
+        raise ValueError(f"{' and '.join(given)} must have shapes that broadcast, got {shapes}") from None
 
 
 def multiplies(activation: str | Activation) -> bool:
     """Whether it is gated: a product of two signals, half as wide as z."""
-    return _core.activation_outputs(str(activation)) < 1
+    return _core.activation_outputs(text("activation", activation)) < 1
 
 
 def moments(activation: str | Activation, q: ArrayLike) -> dict[str, Floats]:
@@ -86,9 +84,8 @@ def moments(activation: str | Activation, q: ArrayLike) -> dict[str, Floats]:
     >>> round(float(moments("tanh", 1.0)["slope"]), 10)
     0.4644029024
     """
-    variances = numbers("q", q)
-    found = _core.moments(str(activation), _listed(variances))
-    return {name: found[:, i].reshape(variances.shape) for i, name in enumerate(_core.MOMENTS)}
+    found = rows(_core.moments, activation, _above_zero(numbers("q", q, VARIANCE)), width=len(_core.MOMENTS))
+    return {name: found[..., i] for i, name in enumerate(_core.MOMENTS)}
 
 
 def q_map(activation: str | Activation, *, q: ArrayLike, sigma_w: ArrayLike, sigma_b: ArrayLike = 0.0) -> Floats:
@@ -97,8 +94,11 @@ def q_map(activation: str | Activation, *, q: ArrayLike, sigma_w: ArrayLike, sig
     >>> round(float(q_map("relu", q=3.0, sigma_w=2**0.5)), 12)
     3.0
     """
-    w, b = numbers("sigma_w", sigma_w), numbers("sigma_b", sigma_b)
-    result: Floats = w**2 * moments(activation, q)["value"] + b**2
+    w, b = numbers("sigma_w", sigma_w, SCALE), numbers("sigma_b", sigma_b, SCALE)
+    value = moments(activation, q)["value"]
+    w, b, value = broadcast(sigma_w=w, sigma_b=b, q=value)
+    with ranging():
+        result: Floats = w**2 * value + b**2
     return result
 
 
@@ -108,7 +108,9 @@ def chi(activation: str | Activation, *, q: ArrayLike, sigma_w: ArrayLike) -> Fl
     >>> round(float(chi("sigmoid", q=0.264686875182, sigma_w=1.0)), 10)
     0.0557207068
     """
-    result: Floats = numbers("sigma_w", sigma_w) ** 2 * moments(activation, q)["slope"]
+    slope, w = broadcast(q=moments(activation, q)["slope"], sigma_w=numbers("sigma_w", sigma_w, SCALE))
+    with ranging():
+        result: Floats = w**2 * slope
     return result
 
 
@@ -118,9 +120,9 @@ def pair_moments(activation: str | Activation, *, q: ArrayLike, c: ArrayLike) ->
     >>> [round(float(value), 10) for value in pair_moments("relu", q=1.0, c=0.0)]  # 1 / (2 pi) and 1 / 4
     [0.1591549431, 0.25]
     """
-    variances, correlations = np.broadcast_arrays(numbers("q", q), numbers("c", c, least=-1, most=1))
-    found = _core.pair_moments(str(activation), _listed(variances), correlations.ravel().tolist())
-    return found[:, 0].reshape(variances.shape), found[:, 1].reshape(variances.shape)
+    variances, correlations = broadcast(q=numbers("q", q, VARIANCE), c=numbers("c", c, Bounds(least=-1, most=1)))
+    found = rows(_core.pair_moments, activation, _above_zero(variances), correlations, width=2)
+    return found[..., 0], found[..., 1]
 
 
 def c_map(
@@ -133,10 +135,11 @@ def c_map(
     >>> round(float(c_map("relu", c=0.0, q=1.0, sigma_w=2**0.5)), 10)
     0.3183098862
     """
-    w, b = numbers("sigma_w", sigma_w), numbers("sigma_b", sigma_b)
-    together, _ = pair_moments(activation, q=q, c=c)
-    with np.errstate(invalid="ignore"):  # nan where q maps to 0
-        result = (w**2 * together + b**2) / q_map(activation, q=q, sigma_w=w, sigma_b=b)
+    w, b = numbers("sigma_w", sigma_w, SCALE), numbers("sigma_b", sigma_b, SCALE)
+    alone = q_map(activation, q=q, sigma_w=w, sigma_b=b)
+    together, w, b, alone = broadcast(c=pair_moments(activation, q=q, c=c)[0], sigma_w=w, sigma_b=b, q=alone)
+    with ranging():
+        result = (w**2 * together + b**2) / alone  # nan where q maps to 0
     return np.asarray(np.clip(result, -1, 1))  # rounding may leave the range by an ulp
 
 
@@ -149,12 +152,14 @@ def hermite(activation: str | Activation, *, q: ArrayLike, count: int = 64) -> F
     >>> hermite("relu", q=1.0, count=4).round(6).tolist()
     [0.398942, 0.5, 0.282095, 0.0]
     """
-    variances = numbers("q", q)
-    whole("count", count, least=1, most=10_000)
+    variances, count = numbers("q", q, VARIANCE), integer("count", count, least=1, most=10_000)
     if multiplies(activation):
         raise ValueError(f"{activation} multiplies two signals; its coefficients would be those of the gate alone")
-    found = _core.hermite(str(activation), _listed(variances), count)
-    return found.reshape(*variances.shape, count)
+
+    def coefficients(name: str, q: list[float]) -> Floats:
+        return _core.hermite(name, q, count)
+
+    return rows(coefficients, activation, _above_zero(variances), width=count)
 
 
 #: Below, means of 1 / variance over batches do not exist, or are carried by rare nets.
@@ -182,14 +187,15 @@ def norm_chi(activation: str | Activation, norm: str, *, batch: float = math.inf
     """
     if multiplies(activation):
         raise ValueError(f"norm_chi takes element-wise activations, not {activation}, which multiplies two signals")
-    if known("norm", norm, _core.NORMS) != "batch":
-        m = moments(activation, 1.0)
-        return float(m["slope"] / m["value"])
-    if math.isinf(batch):
-        m = moments(activation, 1.0)
-        return float(m["slope"] / (m["value"] - m["mean"] ** 2))
-    rates = BatchRates.of(activation, batch)
-    return rates.back(1.0, -1 / (batch - 1)) / (rates.value - rates.together)
+    samples = number("batch", batch, Bounds(least=1, finite=False))
+    if known("norm", norm, _core.NORMS) == "batch" and samples < math.inf:
+        rates = BatchRates.of(activation, samples)
+        kept, left = rates.back(1.0, -1 / (samples - 1)), rates.value - rates.together
+    else:
+        m = {name: float(value) for name, value in moments(activation, 1.0).items()}
+        kept, left = m["slope"], m["value"] - (m["mean"] ** 2 if norm == "batch" else 0.0)
+    with ranging():
+        return float(np.divide(kept, left))
 
 
 class BatchRates(NamedTuple):
@@ -213,12 +219,13 @@ class BatchRates(NamedTuple):
     @classmethod
     def of(cls, activation: str | Activation, batch: float) -> BatchRates:
         """The rates of a batch of so many samples."""
-        if not batch >= LEAST_BATCH or batch != batch // 1:
+        count = number("batch", batch, Bounds(least=1, most=2**31))
+        if count < LEAST_BATCH or count != count // 1:
             raise ValueError(
-                f"batch must be a whole number of {LEAST_BATCH} or more under batch norm, got {batch!r}: in smaller "
-                "ones the mean of 1 / variance is carried by rare nets, or does not exist"
+                f"batch must be a whole number of {LEAST_BATCH} or more under batch norm, got {shown(batch)}: in "
+                "smaller ones the mean of 1 / variance is carried by rare nets, or does not exist"
             )
-        return cls._known(str(activation), int(batch))
+        return cls._known(text("activation", activation), int(count))
 
     @classmethod
     @lru_cache(maxsize=256)

@@ -15,10 +15,12 @@ import numpy as np
 
 from vgcore import _core
 from vgcore.measure.result import SIGNALS, Signal
+from vgcore.model.given import integer, wrong_type
 from vgcore.model.mlp import MLP
 from vgcore.model.names import known
+from vgcore.model.versioned import Versioned
 from vgcore.theory.fixed import DepthScales, depth_scales
-from vgcore.theory.maps import Floats, whole
+from vgcore.theory.maps import Floats, ranging
 from vgcore.theory.parts import Net
 from vgcore.theory.wave import Back, Split, Wave, refuse
 from vgcore.theory.width import MOST_CURVED, Layer, aligned, log_gradient
@@ -33,7 +35,7 @@ PHASES = {
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction:
+class Prediction(Versioned):
     """Columns of a probe as mean field has them: log10 of root mean squares over many wide nets, each `(depth,)`.
 
     Attributes:
@@ -73,15 +75,14 @@ class Prediction:
         >>> round(p.factor("backward"), 4)
         0.7071
         """
-        if signal not in SIGNALS:
-            known("signal", signal, SIGNALS)
+        known("signal", signal, SIGNALS)
         column, backward = SIGNALS[signal]
         values = getattr(self, column)
         if len(values) < 2:
             return math.nan
-        with np.errstate(invalid="ignore"):
+        with ranging():
             change = (values[0] - values[-1]) if backward else (values[-1] - values[0])
-        return float(10 ** (change / (len(values) - 1)))
+            return float(10 ** (change / (len(values) - 1)))
 
     @property
     def scales(self) -> DepthScales | None:
@@ -157,11 +158,11 @@ def predict(spec: MLP, *, depth: int | None = None, batch: int = _core.BATCH) ->
     0.2361
     """
     if not isinstance(spec, MLP):
-        raise TypeError(f"expected an MLP, got {type(spec).__name__}")
-    whole("batch", batch, least=1, most=2**31)
+        raise wrong_type("spec", "an MLP", spec)
+    batch = integer("batch", batch, least=1, most=2**31)
     try:
         net = Net(spec if depth is None else spec.replace(depth=depth), batch)
-        with np.errstate(divide="ignore", invalid="ignore"):
+        with ranging():
             return _propagate(net)
     except OverflowError:
         raise refuse("weights or biases whose squares leave the range of numbers") from None

@@ -6,8 +6,9 @@ import math
 
 import numpy as np
 
+from vgcore.model.given import Bounds, boolean, integer, number
 from vgcore.model.kind import Activation
-from vgcore.theory.maps import Floats, moments, number, whole
+from vgcore.theory.maps import VARIANCE, Floats, moments, ranging
 from vgcore.theory.width import digamma
 
 
@@ -24,9 +25,8 @@ def lyapunov_exponents(width: int, *, sigma_w: float = 1.0) -> Floats:
     >>> spectrum.shape, bool(spectrum[0] > spectrum[-1])
     ((64,), True)
     """
-    whole("width", width, least=1)
-    if not number("sigma_w", sigma_w) > 0:
-        raise ValueError("sigma_w must be above 0: weights of 0 leave nothing to grow")
+    width = integer("width", width, least=1)
+    sigma_w = number("sigma_w", sigma_w, Bounds(above=0))  # weights of 0 leave nothing to grow
     return np.array([math.log(sigma_w) + (digamma((width - i) / 2) + math.log(2 / width)) / 2 for i in range(width)])
 
 
@@ -38,8 +38,7 @@ def fuss_catalan(k: int, depth: int) -> float:
     >>> [fuss_catalan(k, 2) for k in (1, 2, 3, 4)]
     [1.0, 3.0, 12.0, 55.0]
     """
-    whole("k", k, least=1, most=100)
-    whole("depth", depth, least=1, most=100)
+    k, depth = integer("k", k, least=1, most=100), integer("depth", depth, least=1, most=100)
     return math.comb((depth + 1) * k, k) / (depth * k + 1)
 
 
@@ -49,7 +48,7 @@ def spectrum_edge(depth: int) -> float:
     >>> spectrum_edge(1), spectrum_edge(2)
     (4.0, 6.75)
     """
-    whole("depth", depth, least=1)
+    depth = integer("depth", depth, least=1)
     return (depth + 1) * (1 + 1 / depth) ** depth
 
 
@@ -62,6 +61,7 @@ def jacobian_variance(activation: str | Activation, *, q: float, depth: int, ort
     >>> [round(jacobian_variance("relu", q=1.0, depth=10, orthogonal=flag), 9) for flag in (False, True)]
     [20.0, 10.0]
     """
-    whole("depth", depth, least=1)
-    m = moments(activation, number("q", q))
-    return depth * (float(m["slope_fourth"] / m["slope"] ** 2) - 1 + (0 if orthogonal else 1))
+    depth, free = integer("depth", depth, least=1), not boolean("orthogonal", orthogonal)
+    m = moments(activation, number("q", q, VARIANCE))
+    with ranging():
+        return depth * (float(m["slope_fourth"] / m["slope"] ** 2) - 1 + free)

@@ -19,9 +19,10 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike
 
+from vgcore.model.given import LONGEST, Bounds, integer, number, numbers, out_of_bounds, text
 from vgcore.model.kind import Activation
 from vgcore.theory.fixed import q_star
-from vgcore.theory.maps import Floats, moments, number, numbers, whole
+from vgcore.theory.maps import SCALE, Floats, moments, ranging
 
 
 @dataclass(frozen=True)
@@ -189,11 +190,11 @@ def gradient_noise(
     >>> [round(float(v), 5) for v in gradient_noise("sigmoid", sigma_w=1.0, sigma_b=0.1, width=64)]
     [-0.01934, 0.03237]
     """
-    widths, name = numbers("width", width, least=1), str(activation)
-    sigma_w, sigma_b = number("sigma_w", sigma_w), number("sigma_b", sigma_b)
-    whole("depth", depth, least=2)
+    widths, name = numbers("width", width, Bounds(least=1, most=LONGEST)), text("activation", activation)
+    sigma_w, sigma_b = number("sigma_w", sigma_w, SCALE), number("sigma_b", sigma_b, SCALE)
+    depth = integer("depth", depth, least=2)
     if (widths != widths.round()).any() or not widths.size:
-        raise ValueError(f"width must be whole numbers, got {width!r}")
+        raise out_of_bounds("width", "whole numbers", width)
     if name in {"relu", "linear"} and sigma_b == 0:
         pairs = [chi_squared(int(n), thinned=name == "relu") for n in widths.ravel()]
         drift, variance = (np.array(each).reshape(widths.shape) for each in zip(*pairs, strict=True))
@@ -202,9 +203,10 @@ def gradient_noise(
     if not 0 < q < math.inf:
         return np.full(widths.shape, math.nan), np.full(widths.shape, math.nan)
     layer = Layer.of(name, ww=sigma_w**2, bb=sigma_b**2, q=q, width=1)
-    drift, spread, most = log_gradient([layer] * depth)
-    widths = np.where(most / widths > MOST_CURVED, math.nan, widths * (depth - 1))
-    return drift[0] / widths, spread[0] / widths
+    with ranging():
+        drift, spread, most = log_gradient([layer] * depth)
+        widths = np.where(most / widths > MOST_CURVED, math.nan, widths * (depth - 1))
+        return drift[0] / widths, spread[0] / widths
 
 
 @lru_cache(maxsize=256)

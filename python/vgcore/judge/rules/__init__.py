@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
-
-import numpy as np
 
 from vgcore.judge.finding import SEVERITIES
 from vgcore.judge.rule import Rule
 from vgcore.judge.rules import ends, numbers, samples, signals, units
 from vgcore.measure.result import Signal
+from vgcore.model.given import Bounds, items, number, wrong_type
 from vgcore.model.names import known
 
 #: All rules, in the order in which they speak.
@@ -45,7 +43,7 @@ def of_change(rules: Iterable[Rule], signal: Signal, sign: int) -> Rule:
     return next(rule for rule in rules if (rule.signal, rule.sign) == (signal, sign))
 
 
-NUMBERS = int | float | np.integer | np.floating
+THRESHOLD = Bounds(above=0)
 
 
 def with_thresholds(thresholds: Mapping[str, float | Mapping[str, float]] | None) -> tuple[Rule, ...]:
@@ -59,16 +57,21 @@ def with_thresholds(thresholds: Mapping[str, float | Mapping[str, float]] | None
         ValueError: For an unknown rule or severity, or a threshold that is no positive number.
     """
     if not isinstance(thresholds, Mapping | None):
-        raise ValueError(f"thresholds must be given by rule, such as {{'saturation': 0.7}}, got {thresholds!r}")
+        raise wrong_type("thresholds", "given by rule, such as {'saturation': 0.7}", thresholds)
     chosen = {rule.id: rule for rule in RULES}
-    for name, value in (thresholds or {}).items():
+    for name, value in _pairs("thresholds", thresholds or {}):
         rule = chosen[known("rule", name, chosen)]
-        given: Mapping[str, Any] = value if isinstance(value, Mapping) else {"warning": value}
-        if not given or not all(isinstance(v, NUMBERS) and 0 < v < math.inf for v in given.values()):
-            raise ValueError(f"a threshold of {name} must be a positive number, got {value!r}")
-        if isinstance(value, Mapping):
-            levels = {known("severity", s, SEVERITIES): float(v) for s, v in value.items()}
+        said = f"a threshold of {name}"
+        if not isinstance(value, Mapping):
+            decisive = number(said, value, THRESHOLD)
+            levels = {s: float(v) * decisive / rule.decisive for s, v in rule.thresholds.items()}
+        elif not value:
+            raise ValueError(f"{said} must be a number{THRESHOLD}, got none")
         else:
-            levels = {s: float(v) * float(value) / rule.decisive for s, v in rule.thresholds.items()}
+            levels = {known("severity", s, SEVERITIES): number(said, v, THRESHOLD) for s, v in _pairs(said, value)}
         chosen[name] = dataclasses.replace(rule, thresholds=levels)
     return tuple(chosen.values())
+
+
+def _pairs(name: str, given: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    return items(name, given.items(), "numbers by name", ordered=False)
