@@ -178,8 +178,8 @@ def _judged(call: Call, outcome: Outcome, *, alone: bool = True) -> Fault | None
     allowed = next((kinds for key, kinds in BESIDES.items() if key in call.name), ())
     if type(error) not in EXACTLY and not isinstance(error, (*DERIVED, *allowed)):
         return _fault(call, f"raises {type(error).__name__}", error, _said(error))
-    # The words of a key are the key; those of `index` are Python's, which has none.
-    if isinstance(error, (KeyError, AssertionError)) or call.name == "vg.Advised.index":
+    # The words of a key are the key; those of an assertion are a whole diagnosis.
+    if isinstance(error, (KeyError, AssertionError)):
         return None
     return _of_message(call, error)
 

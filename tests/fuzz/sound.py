@@ -122,7 +122,6 @@ VALUES: dict[str, tuple[str, ...]] = {
     "signal": SIGNALS,
     "severity": ("'warning'", "'critical'", "'info'"),
     "k": ("1", "2", "5"),
-    "index": ("0", "-1", "slice(None)"),
     "changes": ("depth=3", "activation='tanh', skip=None", "norm='batch'"),
     "grid": ("depth=[2, 4]", "activation=['tanh', 'relu'], norm=[None, 'layer']", "skip=(None, 'residual')"),
     "options": ("seeds=2, batch=8", "seed=1, seeds=2"),
@@ -172,10 +171,6 @@ VALUES: dict[str, tuple[str, ...]] = {
     "probes": (*PROBES, SWEEPS[0]),
     "theory": ("None", *PREDICTIONS),
     "jacobians": (*JACOBIANS, f"{{'a': {JACOBIANS[0]}}}"),
-    "Advised.index.value": ("advised()[0]",),
-    "Advised.count.value": ("advised()[0]",),
-    "start": ("0", "1"),
-    "stop": ("None", "1"),
     # Of sweeps that are kept in a store or run elsewhere.
     "store": ("None",),
     "shard": ("None",),

@@ -101,7 +101,9 @@ def _of_class(path: str, cls: type) -> Iterator[Entry]:
     yield _entry(path, path, (), _parameters(cls))
     for name in dir(cls):
         held = inspect.getattr_static(cls, name)
-        if name.startswith("_") or (short in KINDS and name in dir(str)) or not subjects:
+        # What a class has of `str` or of `Sequence` is Python's.
+        ours = getattr(held, "__module__", "vgcore").startswith("vgcore")
+        if name.startswith("_") or (short in KINDS and name in dir(str)) or not ours or not subjects:
             continue
         where = f"{path}.{name}"
         if isinstance(held, staticmethod | classmethod):

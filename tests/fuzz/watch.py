@@ -83,7 +83,7 @@ class Worker:
             stdin=subprocess.DEVNULL,
             env=env,
         )
-        self.heard, self.rest = time.monotonic(), b""
+        self.heard, self.late, self.rest, self.words = time.monotonic(), False, b"", ""
 
     def fileno(self) -> int:
         """Of its reports, for `select`."""
@@ -143,6 +143,7 @@ def watch(
             ready, _, _ = select.select(running, [], [], 1.0)
             for worker in running:
                 if worker not in ready and time.monotonic() - worker.heard > patience:
+                    worker.late = True
                     worker.process.kill()
             for worker in ready:
                 lines = worker.read()
@@ -155,8 +156,7 @@ def watch(
                     running.remove(worker)
                     if kind := worker.end():
                         called, source = name(worker.index)
-                        late = time.monotonic() - worker.heard > patience
-                        kind = f"gives no answer in {patience:g} s" if late else kind
+                        kind = f"gives no answer in {patience:g} s" if worker.late else kind
                         where = re.search(r'vgcore/(\S+)", line (\d+)', worker.words)
                         place = ":".join(where.groups()) if where else ""
                         words = worker.words.strip()[-1500:]
