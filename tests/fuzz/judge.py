@@ -121,19 +121,8 @@ def run(call: Call) -> Fault | None:
     before = [(array, array.tobytes()) for value in getattr(made, "values", ()) for array in arrays(value)]
     files = {*Path().iterdir()}
     del odd.RAISED[:]
-    if call.way == "threads":
-        outcomes: list[Outcome] = []
-        others = [threading.Thread(target=lambda: outcomes.append(attempt(made))) for _ in range(2)]
-        for other in others:
-            other.start()
-        for other in others:
-            other.join()
-        # What the odd argument raised in one thread is no business of the other.
-        found = next((fault for o in outcomes if (fault := _judged(call, o, alone=False))), None)
-    elif call.way == "fork":
-        found = _judged(call, attempt(lambda: odd.forked(made)))
-    else:
-        found = _judged(call, attempt(made))
+    outcomes = attempt(lambda: odd.forked(made) if call.way == "fork" else made(), threads=1 + (call.way == "threads"))
+    found = next((fault for outcome in outcomes if (fault := _judged(call, outcome, alone=len(outcomes) == 1))), None)
     if found is None and any(array.tobytes() != bytes_ for array, bytes_ in before):
         found = _fault(call, "writes to its argument", None, "")
     left = {*Path().iterdir()} - files
@@ -142,31 +131,41 @@ def run(call: Call) -> Fault | None:
     return found
 
 
-def attempt(made: Callable[[], Any]) -> Outcome:
-    """The outcome of a call, its warnings and what was raised where nobody could catch it."""
-    outcome, unraisable = Outcome(), list[str]()
+def attempt(made: Callable[[], Any], *, threads: int = 1) -> list[Outcome]:
+    """The outcome of a call, or of several at once, its warnings and what was raised where nobody could catch it."""
+    outcomes, unraisable = [Outcome() for _ in range(threads)], list[str]()
+
+    def run(outcome: Outcome) -> None:
+        try:
+            outcome.result = made()
+        except BaseException as error:  # noqa: BLE001 (that is what is judged)
+            outcome.error = error
+
     hook, sys.unraisablehook = sys.unraisablehook, lambda args: unraisable.append(repr(args.exc_value))
     try:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            try:
-                outcome.result = made()
-            except BaseException as error:  # noqa: BLE001 (that is what is judged)
-                outcome.error = error
-        told = [w for w in caught if "fork" not in str(w.message) and w.category is not ResourceWarning]
-        outcome.caught = tuple(f"{w.category.__name__}: {w.message} ({Path(w.filename).name}:{w.lineno})" for w in told)
-        outcome.caught += tuple(f"unraisable {text}" for text in unraisable)
+            others = [threading.Thread(target=run, args=(outcome,)) for outcome in outcomes[1:]]
+            for other in others:
+                other.start()
+            run(outcomes[0])
+            for other in others:
+                other.join()
     finally:
         sys.unraisablehook = hook
-    return outcome
+    told = [w for w in caught if "fork" not in str(w.message) and w.category is not ResourceWarning]
+    said = tuple(f"{w.category.__name__}: {w.message} ({Path(w.filename).name}:{w.lineno})" for w in told)
+    for outcome in outcomes:
+        outcome.caught = said + tuple(f"unraisable {text}" for text in unraisable)
+    return outcomes
 
 
 def _judged(call: Call, outcome: Outcome, *, alone: bool = True) -> Fault | None:
-    error, raised = outcome.error, list(odd.RAISED) if alone else []
-    own = [e for _, e in odd.RAISED]
-    if error is not None and any(error is e for e in own):
+    error = outcome.error
+    if any(error is e for _, e in odd.RAISED):
         return None
-    for method, e in raised:
+    # What the argument raised in one thread is no business of the other.
+    for method, e in odd.RAISED if alone else ():
         grave = isinstance(e, KeyboardInterrupt | MemoryError) or method not in MINOR
         if grave:
             became = "no error" if error is None else type(error).__name__
@@ -236,7 +235,7 @@ def _place(error: BaseException) -> str:
 def explain(call: Call) -> None:
     """Run a call for a reader: what it gives, or its traceback."""
     made = evaluate(call)
-    outcome = attempt(made if call.way != "fork" else lambda: odd.forked(made))
+    outcome = attempt(lambda: odd.forked(made) if call.way == "fork" else made())[0]
     for text in outcome.caught:
         sys.stdout.write(f"{text}\n")
     if outcome.error is None:

@@ -102,7 +102,7 @@ def _of_class(path: str, cls: type) -> Iterator[Entry]:
     for name in dir(cls):
         held = inspect.getattr_static(cls, name)
         # What a class has of `str` or of `Sequence` is Python's.
-        ours = getattr(held, "__module__", "vgcore").startswith("vgcore")
+        ours = (getattr(held, "__module__", None) or "vgcore").startswith("vgcore")
         if name.startswith("_") or (short in KINDS and name in dir(str)) or not ours or not subjects:
             continue
         where = f"{path}.{name}"
