@@ -107,7 +107,7 @@ def _spoiled(rng: random.Random, name: str, before: str | None) -> str:
     """An odd value in the place of a sound one, or within it."""
     if name == "text" and before is not None and rng.random() < 0.9:
         return _json(rng, before)
-    if name == "path" and before is not None and before.startswith(("file", "npz")) and rng.random() < 0.8:
+    if name == "path" and before is not None and before.startswith(("file", "npz", "saved")) and rng.random() < 0.8:
         return _file(rng, before)
     if name == "state" and before is not None and rng.random() < 0.8:
         key = rng.choice(["layers__0__weight", "layers__1__bias", "layers__9__weight", "readout__weight", "x"])

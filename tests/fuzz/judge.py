@@ -28,10 +28,10 @@ BESIDES: dict[str, tuple[type[BaseException], ...]] = {
     "{s}[{odd}]": (IndexError, KeyError),
 }
 LONGEST = 600
-#: An error in how an object shows or compares itself may become the caller's own.
+#: An error in how an object shows or compares itself may give way to what was to be said of it; Ctrl-C never does.
 MINOR = {"__repr__", "__str__", "__eq__", "__hash__", "__format__", "__lt__", "__getattr__", "__contains__", "__bool__"}
 #: What may write files.
-WRITERS = ("vg.Sweep.save", "shell", "vg.export", "vg.store")
+WRITERS = ("vg.Sweep.save", "shell")
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,7 @@ def _judged(call: Call, outcome: Outcome, *, alone: bool = True) -> Fault | None
         return None
     # What the argument raised in one thread is no business of the other.
     for method, e in odd.RAISED if alone else ():
-        grave = isinstance(e, KeyboardInterrupt | MemoryError) or method not in MINOR
-        if grave:
+        if isinstance(e, KeyboardInterrupt) or method not in MINOR:
             became = "no error" if error is None else type(error).__name__
             return _fault(call, f"{type(e).__name__} of the argument's {method} becomes {became}", error, _said(error))
     if outcome.caught:

@@ -44,6 +44,7 @@ __all__ = [
     "pickle",
     "raising",
     "rebuilt",
+    "saved",
     "shell",
     "spoiled",
     "state",
@@ -193,6 +194,12 @@ def npz(name: str, **arrays: Any) -> str:
     """An archive of arrays in the folder at hand; its path."""
     np.savez(name, **arrays)
     return name
+
+
+def saved(sweep: Any, path: str) -> str:
+    """A file that a sweep was saved to; its path."""
+    sweep.save(path)
+    return path
 
 
 def spoiled(path: str, where: float, byte: int) -> str:

@@ -171,6 +171,12 @@ VALUES: dict[str, tuple[str, ...]] = {
     "probes": (*PROBES, SWEEPS[0]),
     "theory": ("None", *PREDICTIONS),
     "jacobians": (*JACOBIANS, f"{{'a': {JACOBIANS[0]}}}"),
+    "read_sweep.path": tuple(f"saved({SWEEPS[0]}, 't{ending}')" for ending in (".csv", ".json")),
+    "s": (*SWEEPS, PROBES[0]),
+    "run": ("lying(log=None)", "'0123456789abcdef'"),
+    "writer": ("lying(add_scalar=None, add_text=None)",),
+    "step": ("None", "3"),
+    "requested_schema": ("None",),
     # Of sweeps that are kept in a store or run elsewhere.
     "store": ("None",),
     "shard": ("None",),

@@ -13,7 +13,11 @@ import vgcore as vg
 from fuzz import sound
 
 #: Where public names are; the twin is the tests' own.
-MODULES = {"vg": vg, "vg.theory": vg.theory, "vg.plot": vg.plot, "vg.data": vg.data, "vg.testing": vg.testing}
+MODULES = {"vg": vg} | {
+    f"vg.{name}": getattr(vg, name)
+    for name in vg.__all__
+    if isinstance(getattr(vg, name), ModuleType) and name != "reference"
+}
 #: What takes long is called less often than the rest.
 WEIGHTS = {"vg.plot.": 0.1, "vg.advise": 0.1, "vg.theory.gradient_noise": 0.3, "Advised": 0.3, "Finding": 0.3}
 #: Inputs of which more can be wrong than of others.
