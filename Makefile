@@ -24,12 +24,16 @@ PYTEST = OPENBLAS_NUM_THREADS=1 HYPOTHESIS_PROFILE=$(PROFILE) $(TEST)/pytest --n
 # The core beside its twin, gradients of every kind, fields of a spec, the judge: what fails first when something breaks.
 QUICK := $(addprefix tests/test_,parity.py spec.py plan.py init.py gradients_matrix.py rules.py network.py)
 
+# How much `make fuzz` does, and from which seed; the tests run 5,000 calls of seed 0.
+CALLS = 50000
+SEED = 1
+
 # The tests must see the installed wheel, whatever the shell has set.
 unexport PYTHONPATH
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo quick test check wheel lint smoke bench gallery diagnosis examples clean
+.PHONY: help demo quick test check wheel lint smoke audit fuzz bench gallery diagnosis examples clean
 
 define say
 @printf '\n== %s\n' '$(1)'
@@ -73,13 +77,21 @@ test: lint ## Lint, Rust tests, then the wheel's tests in a clean .venv-test
 	$(TEST)/python -m mypy.stubtest vgcore._core
 	$(PYTEST)
 
-check: test smoke demo ## All that CI runs, properties on 200 examples where `make test` takes 30
+check: test smoke demo audit ## All that CI runs, properties on 200 examples where `make test` takes 30
 
 smoke: .venv-test/.installed ## Compile and start every bench, in seconds
 	$(call say,smoke: every bench)
 	VGCORE_BENCH=smoke cargo bench --locked --profile quick --quiet
 	for script in compare.py claims.py kinds.py 'scan.py --out target/smoke.png' 'false_alarms.py --nets 2' \
 		'guard.py record target/smoke.json'; do VGCORE_BENCH=smoke $(TEST)/python benches/$$script || exit 1; done
+
+audit: ## Licences, sources and known faults of dependencies, as far as tools and databases are at hand
+	$(call say,audit)
+	.ci/audit.sh "$$(echo .venv/lib/python3*/site-packages)"
+
+fuzz: .venv-test/.installed ## Call everything with odd values: make fuzz CALLS=200000 SEED=7, or REPLAY=7:1234 for one call
+	$(call say,fuzz)
+	PYTHONPATH=tests $(TEST)/python -m fuzz $(if $(REPLAY),--replay $(REPLAY),--calls $(CALLS) --seed $(SEED))
 
 wheel: target/wheels/.built ## Build the release wheel into target/wheels
 
