@@ -32,6 +32,7 @@ from vgcore.measure.measurement import Measurement
 from vgcore.measure.result import Probe
 from vgcore.measure.table import Unkept
 from vgcore.model import custom
+from vgcore.model.given import items, out_of_bounds, text, wrong_type
 from vgcore.model.kind import Activation, Loss
 from vgcore.model.mlp import MLP
 
@@ -128,7 +129,7 @@ class Store:
     """
 
     def __init__(self, path: Paths, *, write: bool = False) -> None:
-        self.path = Path(path)
+        self.path = as_path(path)
         self._lock = threading.Lock()
         self._data: dict[str, NDArray[Any] | Unkept] = {}
         new = self._is_new(write=write)
@@ -268,10 +269,10 @@ class Store:
 
     # Reading
 
-    def query(self, text: str, *values: Any) -> list[Any]:
+    def query(self, statement: str, *values: Any) -> list[Any]:
         """All rows that SQLite finds."""
         with self._lock, self.told():
-            return self._db.execute(text, values).fetchall()
+            return self._db.execute(statement, values).fetchall()
 
     def rows(self) -> list[tuple[bytes, bytes, int, int, str, bytes | None]]:
         """Key, digest of its grid, place there, number, status and digest of every cell; no digest if not measured."""
@@ -281,8 +282,8 @@ class Store:
 
     def numbers(self, keys: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
         """Number and status of the cells that have these keys."""
-        text = "SELECT id, status FROM state WHERE key = ?"
-        found = {key: self.query(text, key) for key in keys}
+        statement = "SELECT id, status FROM state WHERE key = ?"
+        found = {key: self.query(statement, key) for key in keys}
         return {key: rows[0] for key, rows in found.items() if rows}
 
     def spec(self, cell: int) -> MLP:
@@ -302,10 +303,10 @@ class Store:
         )
         if not found:
             raise ValueError(f"'{self.path}' has lost the numbers of cell {cell}; try: vgcore store check")
-        text, digest, packed, x, y = found[0]
+        document, digest, packed, x, y = found[0]
         if block.digest(packed) != digest:
             raise ValueError(f"'{self.path}' is damaged: the numbers of cell {cell} are not those that were written")
-        spec, x, y = known or (MLP.from_json(text), self._array("x", x), self._array("y", y))
+        spec, x, y = known or (MLP.from_json(document), self._array("x", x), self._array("y", y))
         return Probe(spec, **block.unpack(packed), x=x, y=y)
 
     def _array(self, name: str, data: str | None) -> Any:
@@ -347,11 +348,11 @@ class Store:
                     self._db.execute("INSERT OR IGNORE INTO data VALUES (?, ?)", (name, packed))
             self._db.executemany(
                 "INSERT OR IGNORE INTO function VALUES (?, ?)",
-                [(text, json.dumps(definition)) for text, definition in functions.items()],
+                [(name, json.dumps(definition)) for name, definition in functions.items()],
             )
             self._db.executemany(
                 "INSERT OR IGNORE INTO cell (key, grid, place, spec) VALUES (?, ?, ?, ?)",
-                [(key, number, place, text) for key, place, text in rows],
+                [(key, number, place, document) for key, place, document in rows],
             )
 
     def put(self, rows: Sequence[tuple[int, Probe | str, float]]) -> None:
@@ -404,13 +405,24 @@ def stores(paths: Paths | Iterable[Paths]) -> list[Path]:
         FileNotFoundError: A pattern fits no file.
     """
     files: dict[Path, None] = {}
-    for path in [paths] if isinstance(paths, str | os.PathLike) else paths:
-        text = os.fspath(path)
-        several = sorted(glob.glob(text)) if glob.has_magic(text) and not Path(text).exists() else [text]  # noqa: PTH207
-        if not several:
-            raise refusal(errno.ENOENT, f"no file fits '{text}'")
-        files |= dict.fromkeys(map(Path, several))
+    several = [paths] if isinstance(paths, str | os.PathLike) else items("paths", paths, "a file, a pattern or a list")
+    for path in several:
+        one = str(as_path(path))
+        found = sorted(glob.glob(one)) if glob.has_magic(one) and not Path(one).exists() else [one]  # noqa: PTH207
+        if not found:
+            raise refusal(errno.ENOENT, f"no file fits '{one}'")
+        files |= dict.fromkeys(map(Path, found))
     return list(files)
+
+
+def as_path(given: Any) -> Path:
+    """The path of a store, as text or as an object that stands for one."""
+    path = os.fspath(given) if isinstance(given, os.PathLike) else given
+    if not isinstance(path, str):
+        raise wrong_type("a store", "the path of a file", given)
+    if "\0" in path or not path:
+        raise out_of_bounds("a store", "the path of a file", given)
+    return Path(text("a store", path))
 
 
 def refusal(code: int, message: str) -> OSError:
@@ -422,13 +434,13 @@ def refusal(code: int, message: str) -> OSError:
 
 def _translated(path: Path, error: sqlite3.Error) -> Exception:
     """What SQLite's words mean for a file."""
-    text = str(error)
+    sqlite = str(error)
     for words, code, said in _CAUSES:
-        if words in text:
+        if words in sqlite:
             return refusal(code, f"'{path}': {said}")
-    if "not a database" in text:
+    if "not a database" in sqlite:
         return ValueError(f"'{path}' is not a store of vgcore: it is no SQLite database")
-    return ValueError(f"'{path}' is damaged: {text}; try: vgcore store check")
+    return ValueError(f"'{path}' is damaged: {sqlite}; try: vgcore store check")
 
 
 _CAUSES = (

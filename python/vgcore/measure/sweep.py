@@ -6,7 +6,7 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -20,7 +20,8 @@ from vgcore.measure.result import Probe
 from vgcore.measure.store import planned
 from vgcore.measure.stored import Run, keep
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import LONGEST, MLP, check_names
+from vgcore.model.given import LONGEST, boolean, items, out_of_bounds, shown, wrong_type
+from vgcore.model.mlp import MLP, check_names
 
 
 def sweep(
@@ -80,12 +81,13 @@ def sweep(
     [(4, 'tanh'), (4, 'relu'), (8, 'tanh'), (8, 'relu')]
     """
     if not isinstance(spec, MLP):
-        raise TypeError(f"spec must be an MLP, got {spec!r}")
+        raise wrong_type("spec", "an MLP", spec)
     check_names(grid)
     axes = [_axis(name, values) for name, values in grid.items()]
     if (count := math.prod(map(len, axes))) > LONGEST:
         raise ValueError(f"a sweep has at most {LONGEST} cells, got {count}")
-    if retry_failed and store is None:
+    show = boolean("progress", progress)
+    if boolean("retry_failed", retry_failed) and store is None:
         raise ValueError("retry_failed is given without a store, which keeps what has failed")
     part = _shard(shard)
     how = Measurement(x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
@@ -97,11 +99,11 @@ def sweep(
     with leaving(lambda: Sweep((), varied, count), (KeyboardInterrupt,)):
         specs = [_cell(spec, dict(zip(grid, values, strict=True))) for values in itertools.product(*axes)]
         if store is None and shard is None:
-            return _measured(run, specs, varied, show=progress)
+            return _measured(run, specs, varied, show=show)
         cells = planned(specs, varied, how, part)
         if store is None:
-            return _measured(run, cells.specs, varied, show=progress)
-        return keep(run, cells, store, retry_failed=retry_failed, show=progress)
+            return _measured(run, cells.specs, varied, show=show)
+        return keep(run, cells, store, retry_failed=retry_failed, show=show)
 
 
 def _measured(run: Run, specs: Sequence[MLP], varied: tuple[str, ...], *, show: bool) -> Sweep:
@@ -127,17 +129,12 @@ def _shard(text: object) -> tuple[int, int]:
         return 0, 1
     match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text) if isinstance(text, str) else None
     if match is None or not int(match[1]) < int(match[2]):
-        raise ValueError(f"shard must be a part of all, such as '0/16' to '15/16', got {text!r}")
+        raise out_of_bounds("shard", "a part of all, such as '0/16' to '15/16'", text)
     return int(match[1]), int(match[2])
 
 
 def _axis(name: str, values: Any) -> list[Any]:
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise TypeError(f"{name} must be a list of values to try, got {values!r}; use spec.replace for a single one")
-    # Ranges are not listed before their length is known to be sane; endless iterables not at all.
-    axis = list(itertools.islice(values, LONGEST + 1))
-    if len(axis) > LONGEST:
-        raise ValueError(f"{name} has more than {LONGEST} values to try")
+    axis = items(name, values, "a list of values to try; use spec.replace for a single one")
     if not axis:
         raise ValueError(f"{name} must have at least one value to try, got none")
     return axis
@@ -147,4 +144,4 @@ def _cell(spec: MLP, fields: dict[str, Any]) -> MLP:
     try:
         return spec.replace(**fields)
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{error} (in the cell {', '.join(f'{k}={v!r}' for k, v in fields.items())})") from None
+        raise type(error)(f"{error} (in the cell {', '.join(f'{k}={shown(v)}' for k, v in fields.items())})") from None
