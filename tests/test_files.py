@@ -579,6 +579,20 @@ def test_a_file_that_fails_stops_no_picture(tmp_path: Path) -> None:
     assert done.stderr.splitlines() == [*words, "error: cannot write 'full.csv': No space left on device"]
 
 
+def test_a_file_that_fails_is_told_though_no_one_reads_what_is_printed(tmp_path: Path) -> None:
+    (tmp_path / "full.csv").symlink_to("/dev/full")
+    arguments = ["probe", "--depth", "2000", *SMALL, "--json", "--out", "full.csv"]
+    with subprocess.Popen([*COMMAND, *arguments], cwd=tmp_path, stdout=-1, stderr=-1, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdout.close()
+        err = process.stderr.read()
+    assert (process.returncode, err) == (
+        commands.USAGE,
+        "error: cannot write 'full.csv': No space left on device\n",
+    )
+
+
 def test_theory_is_printed_though_its_pictures_could_not_be_saved(tmp_path: Path) -> None:
     done = command("theory", "--depth", "3", *SMALL, "--plot", "p", cwd=tmp_path, preexec_fn=limited)
     assert done.returncode == commands.USAGE
@@ -629,5 +643,6 @@ def test_what_cannot_be_printed_is_one_error(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         for printed in ([], ["--json"]):
             done = command("probe", "--depth", "2", *SMALL, *printed, "--out", "a.csv", cwd=tmp_path, stdout=full)
-            assert (done.returncode, done.stderr) == (2, "error: cannot print: No space left on device\n")
+            assert done.returncode == commands.USAGE
+            assert done.stderr == "wrote a.csv\nerror: cannot print: No space left on device\n"
             assert len(vg.read_sweep(tmp_path / "a.csv")) == 1

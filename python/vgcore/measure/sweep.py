@@ -19,8 +19,8 @@ from vgcore.measure.progress import progress_bar
 from vgcore.measure.result import Probe
 from vgcore.measure.store import planned
 from vgcore.measure.stored import Run, keep
-from vgcore.model.kind import Loss
 from vgcore.model.given import LONGEST, boolean, items, out_of_bounds, shown, wrong_type
+from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP, check_names
 
 

@@ -11,8 +11,8 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
@@ -93,18 +93,17 @@ def _measure(
         result, ended = error.sweep, error
     seconds = time.perf_counter() - started
 
-    written = _write(_outputs(result, out, pictures))
-    if as_json:
-        _print_json([_cell(cell, row, columns=layers) for cell, row in zip(result, result.table(), strict=True)])
-    elif result.cells:
-        tables.show(result, request.base, source=request.source, seconds=seconds, layers=layers)
-    for message, specs in _by_message(result.failed).items():
-        _say(f"{len(specs)} of {result.planned} cells failed, such as {specs[0]!r}: {message}")
-    if ended is not None:
-        safe = f", and are safe in '{kept['store']}'" if kept.get("store") else ""
-        word = "interrupted" if isinstance(ended, KeyboardInterrupt) else "stopped"
-        _say(f"{word}: {len(result)} of {result.planned} cells were finished{safe}")
-    written.tell()
+    with _writing(_outputs(result, out, pictures)):
+        if as_json:
+            _print_json([_cell(cell, row, columns=layers) for cell, row in zip(result, result.table(), strict=True)])
+        elif result.cells:
+            tables.show(result, request.base, source=request.source, seconds=seconds, layers=layers)
+        for message, specs in _by_message(result.failed).items():
+            _say(f"{len(specs)} of {result.planned} cells failed, such as {specs[0]!r}: {message}")
+        if ended is not None:
+            safe = f", and are safe in '{kept['store']}'" if kept.get("store") else ""
+            word = "interrupted" if isinstance(ended, KeyboardInterrupt) else "stopped"
+            _say(f"{word}: {len(result)} of {result.planned} cells were finished{safe}")
     if isinstance(ended, KeyboardInterrupt):
         raise typer.Exit(INTERRUPTED)
     if ended is not None:
@@ -197,18 +196,17 @@ def _theory(
     draw: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(measured, theory=predicted)}
     if predicted.scales is not None:
         draw["phase_diagram"] = lambda: plot.phase_diagram(spec.activation)  # type: ignore[arg-type]
-    written = _write(_drawn(draw, pictures) if pictures is not None else {})
-    if as_json:
-        factors: dict[str, Any] = {signal: vars(measured.factor(signal)) for signal in SIGNALS}
-        means = {name: getattr(measured, name).mean(axis=0).tolist() for name in COLUMNS}
-        _print_json({"theory": predicted.to_dict(), "measured": {"factors": factors} | means})
-    else:
-        console = tables.terminal()
-        console.print(", ".join(tables.fixed(spec, ())))
-        _print_lines(("text", words.filled(line, console.width)) for line in str(predicted).splitlines())
-        console.print(tables.beside(predicted, measured))
-        console.print(tables.THEORY)
-    written.tell()
+    with _writing(_drawn(draw, pictures) if pictures is not None else {}):
+        if as_json:
+            factors: dict[str, Any] = {signal: vars(measured.factor(signal)) for signal in SIGNALS}
+            means = {name: getattr(measured, name).mean(axis=0).tolist() for name in COLUMNS}
+            _print_json({"theory": predicted.to_dict(), "measured": {"factors": factors} | means})
+        else:
+            console = tables.terminal()
+            console.print(", ".join(tables.fixed(spec, ())))
+            _print_lines(("text", words.filled(line, console.width)) for line in str(predicted).splitlines())
+            console.print(tables.beside(predicted, measured))
+            console.print(tables.THEORY)
     if (measured.first_nonfinite >= 0).any():
         raise typer.Exit(DIVERGED)
 
@@ -317,43 +315,39 @@ def _drawn(pictures: dict[str, Callable[[], Any]], folder: Path) -> Outputs:
     return {path: partial(draw, path, make) for path, make in paths.items()}
 
 
-@dataclass
-class _Written:
-    """What became of the files asked for, to be told after all that was to be printed."""
+@contextmanager
+def _writing(outputs: Outputs) -> Iterator[None]:
+    """Write one file after the other, let the block print, then say what became of them, and leave where any failed.
 
-    paths: list[Path] = field(default_factory=list)
-    errors: list[Exception] = field(default_factory=list)
+    A file that fails stops no other, an interrupt does; neither stops what is printed.
+    """
+    written: list[Path] = []
+    errors: list[Exception] = []
     interrupted: Path | None = None
-
-    def tell(self) -> None:
-        """Say which files were written and which not; leave where any was not."""
-        for path in self.paths:
-            _say(f"wrote {path}")
-        for error in self.errors:
-            _say(f"error: {error}")
-        if self.interrupted is not None:
-            _say(f"interrupted: '{self.interrupted}' was not written")
-            raise typer.Exit(INTERRUPTED)
-        if self.errors:
-            raise typer.Exit(USAGE)
-
-
-def _write(outputs: Outputs) -> _Written:
-    """Write one file after the other. One that fails stops no other, an interrupt does; all is told later."""
-    written = _Written()
     for path, output in outputs.items():
         try:
             with files.naming(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
             output()
         except REFUSALS as error:  # noqa: PERF203 (files are few)
-            written.errors.append(error)
+            errors.append(error)
         except KeyboardInterrupt:
-            written.interrupted = path
+            interrupted = path
             break
         else:
-            written.paths.append(path)
-    return written
+            written.append(path)
+    try:
+        yield
+    finally:  # Also where no one reads what is printed any more.
+        for path in written:
+            _say(f"wrote {path}")
+        for failed in errors:
+            _say(f"error: {failed}")
+        if interrupted is not None:
+            _say(f"interrupted: '{interrupted}' was not written")
+            raise typer.Exit(INTERRUPTED)
+        if errors:
+            raise typer.Exit(USAGE)
 
 
 def _cell(cell: Probe, row: dict[str, Any], *, columns: bool) -> dict[str, Any]:
@@ -406,8 +400,10 @@ def main() -> None:
             app()
         finally:
             print(end="", flush=True)
-    except BrokenPipeError:  # the reader has seen enough: `| head`
+    except BrokenPipeError as error:  # the reader has seen enough: `| head`
         _print_no_more()
+        if isinstance(ended := error.__context__, SystemExit):
+            raise ended from None
     except REFUSALS as error:
         # An error of the system that names no file is about what is printed.
         if isinstance(error, OSError) and error.filename is None and error.strerror is not None:
