@@ -39,8 +39,8 @@ RUST_ORDER = [
 # Imports within functions, each for a reason: a value that draws its net, a verdict in a table, pictures in a page.
 LATE = {
     ("model.kind", "model.network"),
-    ("measure.sweep", "judge.evidence"),
-    ("measure.sweep", "judge.verdict"),
+    ("measure.cells", "judge.evidence"),
+    ("measure.cells", "judge.verdict"),
     ("show.html", "plot"),
     ("reference.activation", "model.custom"),  # the samples of a user's own activation
 }
@@ -169,13 +169,13 @@ def test_some_modules_stand_alone(module: str) -> None:
 # Who may need a library other than NumPy, be it in a function or for annotations.
 LIBRARIES = {
     "matplotlib": {"plot.axes", "plot.measured", "plot.theory"},
-    "pandas": {"measure.table", "measure.result", "measure.sweep"},
-    "polars": {"measure.table", "measure.result", "measure.sweep"},
+    "pandas": {"measure.table", "measure.result", "measure.cells"},
+    "polars": {"measure.table", "measure.result", "measure.cells"},
     "pyarrow": {"measure.saved", "measure.table"},
     "jax": {"shell.rivals"},
     "torch": {"shell.bench", "shell.rivals"},
     "rich": {"measure.progress", "shell.commands", "shell.tables"},
-    "typer": {"shell.commands", "shell.options"},
+    "typer": {"shell.commands", "shell.options", "shell.stores"},
 }
 
 

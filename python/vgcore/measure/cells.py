@@ -14,6 +14,7 @@ import numpy as np
 from vgcore.measure import table
 from vgcore.measure.result import SIGNALS, Probe
 from vgcore.model.mlp import KINDS, MLP, check_names
+from vgcore.model.versioned import Versioned
 
 Stops: TypeAlias = tuple[type[BaseException], ...]
 
@@ -65,7 +66,7 @@ def _entries(cells: Sequence[Probe]) -> Sequence[Probe | Stored]:
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep:
+class Sweep(Versioned):
     """The finished cells of a sweep, in the order of the grid.
 
     `s[3]` is a cell, `s[10:20]` a sweep of some, `s + t` one of both, and `s.select(depth=8)` one of those that it

@@ -28,6 +28,8 @@ SLICE = 0.05
 
 Batch = list[int]
 Columns = dict[str, Any]
+#: What a worker sends back: its seconds, and the columns of each cell.
+Landed = tuple[float, list[Columns]]
 
 
 def run(executor: Any, specs: Sequence[MLP], finished: Callable[[int, Probe], object], *, how: Measurement) -> None:
@@ -44,56 +46,78 @@ def run(executor: Any, specs: Sequence[MLP], finished: Callable[[int, Probe], ob
         BrokenExecutor: A pool that broke twice.
     """
     pool = pool_of(executor)
-    most = 2 * _workers(executor, pool)
-    sent = replace(how, threads=how.threads or 1, x=None if how.x is None else np.asarray(how.x))
-    costs = [_cost(spec, how) for spec in specs]
-    waiting, broken = deque(_together(specs)), deque[Batch]()
-    flying: dict[Future[tuple[float, list[Columns]]], tuple[Batch, bool]] = {}
-    landed: queue.SimpleQueue[Future[tuple[float, list[Columns]]]] = queue.SimpleQueue()
-    done, spent, left = GUESS * USUAL, USUAL, sum(costs)
-
-    def take(future: Future[tuple[float, list[Columns]]]) -> float:
-        batch, _ = flying.pop(future)
-        seconds, results = future.result()
-        for index, columns in zip(batch, results, strict=True):
-            finished(index, Probe(specs[index], **columns, x=how.x, y=how.y))
-        return seconds
-
+    flight = _Flight(pool, 2 * _workers(executor, pool), specs, how, finished)
     try:
-        while waiting or broken or flying:
-            while (waiting or broken) and len(flying) < most:
-                again = bool(broken)
-                # The last ones are shared out.
-                worth = max(LEAST * done / spent, min(USUAL * done / spent, left / most))
-                batch = broken.popleft() if again else _batch(waiting, costs, worth)
-                left -= sum(costs[i] for i in batch)
-                future = pool.submit(measured, [specs[i] for i in batch], sent)
-                flying[future] = batch, again
-                future.add_done_callback(landed.put)
-            try:
-                future = landed.get(timeout=SLICE)
-            except queue.Empty:
-                continue
-            batch, again = flying[future]
-            try:
-                seconds = take(future)
-            except BrokenExecutor:
-                if again:
-                    raise
-                broken.append(batch)
-            else:
-                done, spent = done + sum(costs[i] for i in batch), spent + seconds
+        flight.run()
     except BaseException:
-        for future in flying:
-            future.cancel()
-        # What came in the meantime is kept.
-        for future in [future for future in flying if future.done() and not future.cancelled()]:
-            with contextlib.suppress(Exception):
-                take(future)
+        flight.cancel()
         raise
 
 
-def measured(specs: Sequence[MLP], how: Measurement) -> tuple[float, list[Columns]]:
+class _Flight:
+    """Batches on their way to the workers and back, so many at a time."""
+
+    def __init__(
+        self, pool: Any, most: int, specs: Sequence[MLP], how: Measurement, finished: Callable[[int, Probe], object]
+    ) -> None:
+        self._pool, self._most, self._specs, self._how, self._finished = pool, most, specs, how, finished
+        self._sent = replace(how, threads=how.threads or 1, x=None if how.x is None else np.asarray(how.x))
+        self._costs = [_cost(spec, how) for spec in specs]
+        self._waiting, self._broken = deque(_together(specs)), deque[Batch]()
+        #: Each with its batch, and whether it is there for the second time.
+        self._flying: dict[Future[Landed], tuple[Batch, bool]] = {}
+        self._landed: queue.SimpleQueue[Future[Landed]] = queue.SimpleQueue()
+        self._taken: set[int] = set()
+        self._done, self._spent, self._left = GUESS * USUAL, USUAL, sum(self._costs)
+
+    def run(self) -> None:
+        """Measure all cells."""
+        while self._waiting or self._broken or self._flying:
+            while (self._waiting or self._broken) and len(self._flying) < self._most:
+                self._send()
+            with contextlib.suppress(queue.Empty):
+                self._land(self._landed.get(timeout=SLICE))
+
+    def cancel(self) -> None:
+        """Let no batch begin that has not, and keep what came in the meantime."""
+        for future in self._flying:
+            future.cancel()
+        for future, (batch, _) in self._flying.items():
+            if future.done() and not future.cancelled() and future.exception() is None:
+                self._take(batch, future.result())
+
+    def _send(self) -> None:
+        again = bool(self._broken)
+        second = self._done / self._spent
+        # The last ones are shared out.
+        worth = max(LEAST * second, min(USUAL * second, self._left / self._most))
+        batch = self._broken.popleft() if again else _batch(self._waiting, self._costs, worth)
+        self._left -= sum(self._costs[i] for i in batch)
+        future = self._pool.submit(measured, [self._specs[i] for i in batch], self._sent)
+        self._flying[future] = batch, again
+        future.add_done_callback(self._landed.put)
+
+    def _land(self, future: Future[Landed]) -> None:
+        batch, again = self._flying[future]
+        try:
+            landed = future.result()
+        except BrokenExecutor:
+            if again:
+                raise
+            self._broken.append(batch)
+        else:
+            self._done, self._spent = self._done + sum(self._costs[i] for i in batch), self._spent + landed[0]
+            self._take(batch, landed)
+        del self._flying[future]
+
+    def _take(self, batch: Batch, landed: Landed) -> None:
+        for index, columns in zip(batch, landed[1], strict=True):
+            if index not in self._taken:
+                self._taken.add(index)
+                self._finished(index, Probe(self._specs[index], **columns, x=self._how.x, y=self._how.y))
+
+
+def measured(specs: Sequence[MLP], how: Measurement) -> Landed:
     """In the worker: the seconds that it took, and the columns of each cell."""
     started, found = time.perf_counter(), dict[int, Columns]()
     how.columns(specs, found.__setitem__)
@@ -143,10 +167,10 @@ def _together(specs: Sequence[MLP]) -> Iterator[int]:
 
 
 def _batch(waiting: deque[int], costs: Sequence[float], worth: float) -> Batch:
-    """The next cells that are worth so much."""
+    """The next cells that are worth so much together, or a little more."""
     batch: Batch = []
     total = 0.0
-    while waiting and (not batch or total + costs[waiting[0]] <= worth):
+    while waiting and total < worth:
         batch.append(waiting.popleft())
         total += costs[batch[-1]]
     return batch

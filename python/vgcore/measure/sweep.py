@@ -134,7 +134,7 @@ def _shard(text: object) -> tuple[int, int]:
 
 
 def _axis(name: str, values: Any) -> list[Any]:
-    axis = items(name, values, "a list of values to try; use spec.replace for a single one")
+    axis = items(name, values, "a list of values to try")
     if not axis:
         raise ValueError(f"{name} must have at least one value to try, got none")
     return axis
