@@ -313,8 +313,9 @@ def test_docstring_examples_are_true(module: str, monkeypatch: pytest.MonkeyPatc
     assert result.attempted > 0 or ">>>" not in PYTHON[module].read_text(encoding="utf-8")
 
 
-def test_the_readmes_python_runs(tmp_path: Path) -> None:
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", ["README.md", "docs/cluster.md"])
+def test_the_python_of_pages_runs(page: str, tmp_path: Path) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE)
     # One after the other, as a reader would type them; prompts and their output are checked as docstrings are.
     script = tmp_path / "readme.py"
