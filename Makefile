@@ -78,7 +78,7 @@ check: test smoke demo ## All that CI runs, properties on 200 examples where `ma
 smoke: .venv-test/.installed ## Compile and start every bench, in seconds
 	$(call say,smoke: every bench)
 	VGCORE_BENCH=smoke cargo bench --locked --profile quick --quiet
-	for script in compare.py claims.py kinds.py 'scan.py --out target/smoke.png' 'false_alarms.py --nets 2' \
+	for script in compare.py claims.py kinds.py arrivals.py 'scan.py --out target/smoke.png' 'false_alarms.py --nets 2' \
 		'guard.py record target/smoke.json'; do VGCORE_BENCH=smoke $(TEST)/python benches/$$script || exit 1; done
 
 wheel: target/wheels/.built ## Build the release wheel into target/wheels

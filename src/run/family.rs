@@ -162,10 +162,11 @@ fn cut<F>(job: &Job<F>, family: &Family, all: f64, first: bool) -> Vec<Vec<usize
     let (rounds, own) = (job.seeds as f64 / job.threads as f64, family.seconds(job));
     // Where there are more threads than seeds, the others do not help with the first part.
     let soon = SOON * all * rounds.min(1.0);
-    let mut allowed = match all * rounds > SHORT {
-        true => f64::max(if own > TOGETHER * all { AGAIN * own } else { 0.0 }, if first { soon } else { 0.0 }),
-        false => 0.0,
-    };
+    let mut allowed = 0.0;
+    if all * rounds > SHORT {
+        let (waits, pays) = (own > TOGETHER * all, if first { soon } else { 0.0 });
+        allowed = if waits { f64::max(AGAIN * own, pays) } else { pays };
+    }
     let (mut parts, mut part) = (Vec::new(), Vec::new());
     let (mut work, mut layers, mut deepest, mut before) = (0, 0, 0, 0.0);
     let seconds = |deepest, layers| family.forward * deepest as f64 + family.backward * layers as f64;
