@@ -157,31 +157,31 @@ fn cut<F>(job: &Job<F>, family: &Family, all: f64, first: bool) -> Vec<Vec<usize
     const TOGETHER: f64 = 0.05;
     /// The share of a family's time that may go into layers that are run again, so that they do not.
     const AGAIN: f64 = 0.05;
-    /// How many times as long as all parts before it a part may take, for the early cells are cheap to cut off.
-    const GROWTH: f64 = 12.0;
     let (rounds, own) = (job.seeds as f64 / job.threads as f64, family.seconds(job));
     // Where there are more threads than seeds, the others do not help with the first part.
     let soon = SOON * all * rounds.min(1.0);
-    let mut allowed = match all * rounds > SHORT {
-        true => f64::max(if own > TOGETHER * all { AGAIN * own } else { 0.0 }, if first { soon } else { 0.0 }),
-        false => 0.0,
-    };
+    let mut allowed = 0.0;
+    if all * rounds > SHORT {
+        let (waits, pays) = (own > TOGETHER * all, if first { soon } else { 0.0 });
+        allowed = if waits { f64::max(AGAIN * own, pays) } else { pays };
+    }
+    // Parts that take equally long end at the roots of 1/k, 2/k, ... of the depth: 2/3 k - 0.6 depths are run again.
+    let again = |depth: usize| family.forward * depth as f64;
+    let even = own / (1.5 * (allowed / again(job.specs[family.cells[0]].depth) + 0.6)).max(1.0);
     let (mut parts, mut part) = (Vec::new(), Vec::new());
-    let (mut work, mut layers, mut deepest, mut before) = (0, 0, 0, 0.0);
-    let seconds = |deepest, layers| family.forward * deepest as f64 + family.backward * layers as f64;
+    let (mut work, mut layers, mut deepest) = (0, 0, 0);
     for &index in family.cells.iter().rev() {
         let spec = &job.specs[index];
         let widest = spec.width.values().iter().copied().max().unwrap_or(0);
         let cost = [spec.depth, widest, widest, job.batch].into_iter().map(|n| n as u128).product::<u128>() * 3;
         if !part.is_empty() {
-            let again = seconds(deepest, 0);
             let must = spec.depth > 4 * deepest || part.len() >= CELLS || work + cost > WORK;
-            let long = seconds(spec.depth, layers + spec.depth) > soon.max(GROWTH * before);
+            let seconds = again(spec.depth) + family.backward * (layers + spec.depth) as f64;
+            let long = seconds > if parts.is_empty() { soon } else { soon.max(even) };
             // Behind the next cell a cut would cost more.
-            let may = again <= allowed && (long || seconds(spec.depth, 0) > allowed);
+            let may = again(deepest) <= allowed && (long || again(spec.depth) > allowed);
             if must || may {
-                allowed -= if must { 0.0 } else { again };
-                before += seconds(deepest, layers);
+                allowed -= if must { 0.0 } else { again(deepest) };
                 (work, layers) = (0, 0);
                 parts.push(std::mem::take(&mut part));
             }
