@@ -23,7 +23,8 @@ def hint(name: str, choices: Iterable[str]) -> str:
 
 def listing(choices: Iterable[object], most: int = LISTED) -> str:
     """The choices in a row, as many as a reader can take in."""
-    words = [str(choice) if len(str(choice)) <= LONG else shown(choice) for choice in choices]
+    texts = map(str, choices)
+    words = [choice if len(choice) <= LONG and choice.isprintable() else shown(choice) for choice in texts]
     return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
 
 
