@@ -40,8 +40,16 @@ def shown(value: object) -> str:
         text = _REPR.repr(value)
     except Exception:  # noqa: BLE001 (the error is about the value, not about its repr)
         text = f"<{type(value).__name__}>"
-    # What a repr of the caller's own holds need not be text that can be written.
-    line = " ".join(text[: 4 * SHOWN].split()).encode("utf-8", "backslashreplace").decode()
+    return printable(" ".join(text[: 4 * SHOWN].split()))
+
+
+def printable(text: str) -> str:
+    r"""Text in one line of at most 80 characters, each of which can be printed.
+
+    >>> printable("a\tb")
+    'a\\tb'
+    """
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: SHOWN + 1])
     return line if len(line) <= SHOWN else f"{line[: SHOWN - 4]} ..."
 
 
