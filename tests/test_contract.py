@@ -323,6 +323,27 @@ def test_a_limit_beyond_the_dtype_clips_nothing() -> None:
     assert (clipped.fraction, clipped.grads[0].tolist()) == (0.0, [-3.0, 3.0])
 
 
+def test_large_gradients_are_clipped_as_small_ones_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    grads = [rng.standard_normal(shape).astype(np.float32) for shape in ((), (7,), (5, 4), (3, 2, 4))]
+    grads[1][2] = math.nan
+    calls: list[Callable[[], vg.Clipped[Any]]] = [
+        lambda: vg.clip_grad_norm(grads[2:], 1.0),
+        lambda: vg.clip_grad_norm(grads, 1.0, per_layer=True),
+        lambda: vg.clip_grad_value(grads, 0.5),
+        lambda: vg.clip_adaptive(grads, grads, 0.5),
+    ]
+    whole = [call() for call in calls]
+    monkeypatch.setattr("vgcore.measure.clip.BLOCK", 3)
+    for call, before in zip(calls, whole, strict=True):
+        after = call()
+        assert after.total == pytest.approx(before.total, rel=1e-14, nan_ok=True)
+        assert (after.fraction, after.nonfinite) == (before.fraction, before.nonfinite)
+        for one, two in zip(before.grads, after.grads, strict=True):
+            assert one.dtype == two.dtype
+            np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
 MASKED = np.ma.masked_array([3.0, 4.0], [True, False])
 
 
@@ -381,6 +402,20 @@ def test_numbers_of_other_libraries_are_numbers() -> None:
     for half in (Fraction(1, 2), Decimal("0.5"), np.float16(0.5), np.array(0.5), np.longdouble(0.5)):
         value: Any = half
         assert vg.clip_grad_norm(GRADS, value).coef == vg.clip_grad_norm(GRADS, 0.5).coef
+
+
+def test_theory_of_many_points_is_that_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    sigma_w, sigma_b = np.linspace(0.5, 3, 7)[:, None], np.linspace(0, 1, 3)
+    calls: list[Callable[[], Any]] = [
+        lambda: theory.q_star("tanh", sigma_w=sigma_w, sigma_b=sigma_b),
+        lambda: theory.c_map("tanh", c=0.5, q=sigma_w, sigma_w=1.0, sigma_b=sigma_b),
+        lambda: theory.hermite("tanh", q=sigma_w, count=4),
+    ]
+    whole = [call() for call in calls]
+    monkeypatch.setattr("vgcore.theory.maps.CHUNK", 8)
+    monkeypatch.setattr("vgcore.theory.fixed.POINTS", 2)
+    for call, before in zip(calls, whole, strict=True):
+        np.testing.assert_allclose(call(), before, rtol=1e-13)
 
 
 # What a caller's own object raises
