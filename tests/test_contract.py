@@ -596,6 +596,13 @@ def test_a_pickle_of_another_version_is_read_or_refused(result: Any) -> None:
             object.__new__(type(result)).__setstate__(fields)
 
 
+def test_what_an_older_pickle_had_worked_out_is_worked_out_again() -> None:
+    older = object.__new__(vg.Diagnosis)
+    older.__setstate__(JUDGED.__getstate__() | {"evidence": "of an older version"})
+    assert older.evidence is not None
+    assert older.evidence.backward.rms == JUDGED.told("backward").rms  # type: ignore[union-attr]
+
+
 def test_a_field_that_an_older_pickle_lacks_has_its_default() -> None:
     state = JUDGED.__getstate__()
     for name in ("cells", "rules", "typical"):
