@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from vgcore import _core
 from vgcore.data.table import Features, Targets, class_ids, classes_or_values, missing, read_csv
-from vgcore.model.given import shown, wrong_type
+from vgcore.model.given import printable, shown, wrong_type
 
 #: The path of standard input.
 STDIN = "-"
@@ -82,7 +82,7 @@ PACKED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 #: What a damaged archive makes of the libraries that read it: they trust its numbers and its headers.
 DAMAGES = (
     *(zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, struct.error, tokenize.TokenError, SyntaxError),
-    *(TypeError, LookupError, AttributeError, OverflowError),
+    *(TypeError, LookupError, AttributeError, OverflowError, UnicodeError),
 )
 
 
@@ -94,7 +94,7 @@ def _read_npz(path: Path, target: str | int | None) -> tuple[Features, Targets]:
         with zipfile.ZipFile(path) as archive:
             x, y = _array(path, archive, "x", "biuf"), _array(path, archive, name, "biufUS")
     except DAMAGES as error:
-        raise ValueError(f"{path} is not a sound .npz archive: {error}") from error
+        raise ValueError(f"{path} is not a sound .npz archive: {printable(str(error))}") from error
     if x.ndim != 2 or x.size == 0:
         raise ValueError(f"{path}: x must have the shape (n, features), got {x.shape}")
     if y.ndim not in {1, 2} or y.size == 0 or len(y) != len(x):
@@ -124,7 +124,7 @@ def _array(path: Path, archive: zipfile.ZipFile, name: str, kinds: str) -> NDArr
             shape, dtype = _header(file)
             there = member.file_size - file.tell()
     except ValueError as error:
-        raise ValueError(f"{where}: {error}") from error
+        raise ValueError(f"{where}: {printable(str(error))}") from error
     if dtype.kind not in kinds:
         allowed = "real numbers or names" if "U" in kinds else "real numbers"
         raise ValueError(f"{where}: expected {allowed}, got {dtype}")
@@ -134,7 +134,7 @@ def _array(path: Path, archive: zipfile.ZipFile, name: str, kinds: str) -> NDArr
         raise ValueError(f"{where}: {count * dtype.itemsize} bytes of shape {shape} are not in the {there} it has")
     _core.check_memory(f"array {shown(name)} of {path}", count * (dtype.itemsize + 8))
     with archive.open(member) as file:
-        stored = np.lib.format.read_array(file, allow_pickle=False)
+        stored: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     if stored.dtype.kind in "US":
         return stored
     with np.errstate(over="ignore"):  # a longer float may be beyond the range of float64

@@ -14,7 +14,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.model.given import integer, shown
+from vgcore.model.given import integer, printable, shown
 from vgcore.model.names import hint, listing
 
 Features: TypeAlias = NDArray[np.float64]
@@ -88,7 +88,7 @@ def _rows(source: str, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
                 yield at, row
             at += 1
     except csv.Error as error:
-        raise ValueError(f"{source}, line {at}: {error}") from error
+        raise ValueError(f"{source}, line {at}: {printable(str(error))}") from error
     except UnicodeDecodeError as error:
         byte = error.object[error.start]
         raise ValueError(f"{source} is not UTF-8 text: byte 0x{byte:02x}, {error.reason}") from error

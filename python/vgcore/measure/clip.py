@@ -7,7 +7,7 @@ same kind comes back. Arithmetic is in float64, the arrays keep their dtype.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
@@ -25,6 +25,8 @@ Grads = TypeVar("Grads", bound=Gradients | Mapping[str, Any] | Sequence[Any])
 #: torch adds this to a norm before it divides by it.
 EPS = 1e-6
 AT_LEAST_ZERO, POSITIVE = Bounds(least=0, finite=False), Bounds(above=0, finite=False)
+#: Numbers that NumPy works on at a time.
+BLOCK = 2**20
 #: Up to this p a number from 1/2 to 1 has a p-th power in float64's normal range.
 _POWERS = 500
 
@@ -133,9 +135,9 @@ def clip_grad_value(grads: Grads, clip_value: float) -> Clipped[Grads]:
     clip_value = number("clip_value", clip_value, AT_LEAST_ZERO)
     arrays = _named(grads)
     norms = _norms(arrays, 2.0)
-    beyond = sum(int(np.count_nonzero(np.abs(_wide(array)) > clip_value)) for array in arrays.values())
+    beyond = sum(_beyond(array, clip_value) for array in arrays.values())
     return Clipped(
-        _like(grads, {name: _cast(np.clip(_wide(g), -clip_value, clip_value), g) for name, g in arrays.items()}),
+        _like(grads, {name: _clamped(array, clip_value) for name, array in arrays.items()}),
         _total(norms, 2.0),
         coef=math.nan,
         fraction=_share(beyond, sum(array.size for array in arrays.values())),
@@ -190,7 +192,7 @@ def clip_adaptive(
         if name in skipped or _layer(name) in skipped:
             clipped[name] = grad.copy()
             continue
-        unit, limit = (_norm(_units(tensor), 2.0, axis=1) for tensor in (grad, given[name]))
+        unit, limit = (_by_rows(_of_units, _units(tensor)) for tensor in (grad, given[name]))
         limit = clipping * np.maximum(limit, eps)
         over = np.isfinite(unit) & (unit > limit)
         coef = np.where(over, limit / np.where(over, unit, 1.0), 1.0)
@@ -273,14 +275,40 @@ def _cast(wide: Floats, like: Array) -> Array:
     return wide.astype(like.dtype).reshape(like.shape)
 
 
-def _scaled(array: Array, coef: Any) -> Array:
-    # In float64: a factor below float32's range may still leave entries within it.
-    with np.errstate(invalid="ignore"):
-        return _cast(_wide(array) * coef, array)
+def _by_rows(work: Callable[..., Array], array: Array, *columns: Array) -> Array:
+    """What work makes of an array and of columns beside it, some rows at a time, so that Ctrl-C is heard in between."""
+    if array.size <= BLOCK:
+        return work(array, *columns)
+    rows = max(1, BLOCK * len(array) // array.size)
+    blocks = [slice(i, i + rows) for i in range(0, len(array), rows)]
+    beside = [[each if len(each) == 1 else each[block] for each in columns] for block in blocks]
+    return np.concatenate([work(array[block], *some) for block, some in zip(blocks, beside, strict=True)])
+
+
+def _scaled(array: Array, coef: float | Floats) -> Array:
+    def scaled(some: Array, by: float | Floats = coef) -> Array:
+        # In float64: a factor below float32's range may still leave entries within it.
+        with np.errstate(invalid="ignore"):
+            return _cast(_wide(some) * by, some)
+
+    return _by_rows(scaled, array, *([coef] if isinstance(coef, np.ndarray) else []))
+
+
+def _clamped(array: Array, limit: float) -> Array:
+    return _by_rows(lambda some: _cast(np.clip(_wide(some), -limit, limit), some), array)
+
+
+def _beyond(array: Array, limit: float) -> int:
+    """How many entries are larger than a limit."""
+    blocks = range(0, array.size, BLOCK)
+    return sum(int(np.count_nonzero(np.abs(_wide(array.flat[i : i + BLOCK])) > limit)) for i in blocks)
 
 
 def _norm(array: Array, p: float, axis: int | None = None) -> Floats:
     """The p-norm, all of it or along an axis; inf or nan where an entry is."""
+    if axis is None and array.size > BLOCK:  # A norm of norms is the norm of all.
+        blocks = range(0, array.size, BLOCK)
+        return _norm(np.array([float(_norm(array.flat[i : i + BLOCK], p)) for i in blocks]), p)
     wide = np.abs(_wide(array))
     largest = wide.max(axis=axis, keepdims=True, initial=0.0)
     norm: Floats = largest
@@ -297,6 +325,10 @@ def _norm(array: Array, p: float, axis: int | None = None) -> Floats:
         powers = np.ldexp(wide, -exponent) ** p
         norm = np.ldexp(powers.sum(axis=axis, keepdims=True) ** (1 / p), exponent)
     return norm.squeeze(axis)
+
+
+def _of_units(rows: Array) -> Floats:
+    return _norm(rows, 2.0, axis=1)
 
 
 def _norms(arrays: dict[str, Array], p: float) -> dict[str, float]:

@@ -14,6 +14,7 @@ import operator
 import reprlib
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
+from numbers import Number
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,16 @@ def shown(value: object) -> str:
         text = _REPR.repr(value)
     except Exception:  # noqa: BLE001 (the error is about the value, not about its repr)
         text = f"<{type(value).__name__}>"
-    # What a repr of the caller's own holds need not be text that can be written.
-    line = " ".join(text[: 4 * SHOWN].split()).encode("utf-8", "backslashreplace").decode()
+    return printable(" ".join(text[: 4 * SHOWN].split()))
+
+
+def printable(text: str) -> str:
+    r"""Text in one line of at most 80 characters, each of which can be printed.
+
+    >>> printable("a\tb")
+    'a\\tb'
+    """
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: SHOWN + 1])
     return line if len(line) <= SHOWN else f"{line[: SHOWN - 4]} ..."
 
 
@@ -143,7 +152,9 @@ def number(name: str, value: Any, bounds: Bounds) -> float:
         raise wrong_type(name, allowed, value)
     try:
         found = float(value)
-    except OverflowError:  # an integer or a fraction beyond the range of floats
+    except (OverflowError, ValueError):  # of a number that no float is: 10**400, or a nan that signals
+        if not isinstance(value, Number):
+            raise  # of the caller's own
         raise out_of_bounds(name, allowed, value) from None
     # What other types can hold and a float cannot is infinite as a float.
     if not bounds.hold(found) or (math.isinf(found) and not value == found):
@@ -160,30 +171,58 @@ def array(name: str, value: Any, *, kinds: str = "iuf") -> NDArray[Any]:
         kinds: The kinds of dtype allowed.
     """
     allowed = "a number or an array of numbers"
+    plain = _plain(name, value, 0)
     try:
-        found = np.asarray(value)
+        found = np.asarray(plain)
     except ValueError as error:
-        if not isinstance(value, list | tuple):
+        if not isinstance(plain, list):
             raise  # of the caller's own
         raise ValueError(f"{name} must be {allowed}, whose rows have one length, got {shown(value)}") from error
-    if _has_mask(value, found.ndim):
-        raise TypeError(f"{name} must be an array without a mask: {MASKED}; got {shown(value)}")
+    if found.ndim > AXES:
+        raise out_of_bounds(name, f"an array of at most {AXES} axes", value)
     if found.size and found.dtype.kind not in kinds:
         raise TypeError(f"{name} must be {allowed}, got dtype {found.dtype}: {shown(value)}")
     return found
 
 
-def _has_mask(value: object, levels: int) -> bool:
-    """Whether a value is a masked array, or a list that holds one so many levels down or before."""
-    if isinstance(value, list | tuple) and levels:
-        return any(_has_mask(item, levels - 1) for item in value)
-    return isinstance(value, np.ma.MaskedArray)
+#: The most axes of an array: NumPy takes no more than twice as many, and results may have one more than what is given.
+AXES = 16
+#: What an array of any library has.
+ARRAY = ("__array__", "__array_interface__", "__array_struct__")
+
+
+def _plain(name: str, value: Any, level: int) -> Any:
+    """Sequences of any sort as lists of what they hold.
+
+    Of what is raised while NumPy reads one it makes another error or none, it reads one without end to no end, and it
+    drops masks.
+    """
+    if type(value) in {float, int}:
+        return value
+    if isinstance(value, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be an array without a mask: {MASKED}; got {shown(value)}")
+    sort = type(value)
+    if isinstance(value, float):
+        return float(value)
+    if any(hasattr(sort, each) for each in ARRAY):
+        return np.asarray(value)
+    if isinstance(value, str | bytes | bytearray | Mapping):
+        return value
+    if not (hasattr(sort, "__getitem__") and hasattr(sort, "__len__")):
+        return value
+    count = len(value)
+    if level == AXES:
+        raise out_of_bounds(name, f"an array, or at most {AXES} lists within lists", value)
+    if count > LONGEST and not isinstance(value, list | tuple):  # a range, say, whose numbers are not there yet
+        raise out_of_bounds(name, f"an array, or a sequence of at most {LONGEST} numbers", value)
+    return [_plain(name, item, level + 1) for item in itertools.islice(value, count)]
 
 
 def numbers(name: str, value: Any, bounds: Bounds) -> NDArray[np.float64]:
     """An array of real numbers, each within bounds, as a float64 copy."""
     found = array(name, value)
-    wide = found.astype(np.float64)
+    with np.errstate(over="ignore"):  # of longer floats, which are infinite then
+        wide = found.astype(np.float64)
     inside = np.asarray(bounds.hold(wide))
     if not inside.all():
         first = found[~inside][0] if found.ndim else found[()]
@@ -201,8 +240,9 @@ def items(name: str, value: Any, allowed: str, *, ordered: bool = True, most: in
         ordered: Whether the order counts, so that a set will not do.
         most: The most values allowed.
     """
-    barred = (str, bytes, bytearray, memoryview, Mapping) + (AbstractSet,) * ordered
-    if isinstance(value, barred) or not isinstance(value, Iterable):
+    barred = (str, bytes, bytearray, memoryview, np.ma.MaskedArray, Mapping) + (AbstractSet,) * ordered
+    single = isinstance(value, np.ndarray) and value.ndim == 0
+    if single or isinstance(value, barred) or not isinstance(value, Iterable):
         raise wrong_type(name, allowed, value)
     found = list(itertools.islice(value, most + 1))
     if len(found) > most:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from vgcore import _core
 from vgcore.model import custom
-from vgcore.model.given import text
+from vgcore.model.given import text, wrong_type
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -38,7 +38,7 @@ class Kind(str):  # noqa: SLOT000 (a kind keeps its name and parameters)
     @classmethod
     def of_field(cls, name: str) -> Self:
         """The kind that a checked spec holds, in canonical spelling; as its representation a string's suffices."""
-        return super().__new__(cls, name)
+        return super().__new__(cls, text(cls._kind, name))
 
     @cached_property
     def _resolved(self) -> tuple[str, dict[str, float | str], str]:
@@ -160,6 +160,8 @@ def tables_of(texts: Iterable[str]) -> dict[str, Any]:
 
 
 def _restored(name: str, tables: Mapping[str, Any]) -> Activation:
+    if not isinstance(tables, Mapping):
+        raise wrong_type("tables", "tables of activations by name", tables)
     known = [custom.restore(table) for table in tables.values()]
     activation = Activation(name)
     del known  # which the activation keeps from here on

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
-from vgcore.model.given import shown, text
+from vgcore.model.given import printable, shown, text
 
 #: Characters of the longest name that anything is near to: the time to compare two grows as their product.
 LONG = 100
@@ -23,7 +23,7 @@ def hint(name: str, choices: Iterable[str]) -> str:
 
 def listing(choices: Iterable[object], most: int = LISTED) -> str:
     """The choices in a row, as many as a reader can take in."""
-    words = [str(choice) if len(str(choice)) <= LONG else shown(choice) for choice in choices]
+    words = [printable(str(choice)) for choice in choices]
     return ", ".join(words[:most]) + (", ..." if len(words) > most else "")
 
 

@@ -29,6 +29,8 @@ def check_format(what: str, given: object, newest: int) -> None:
 class Versioned:
     """What a frozen dataclass of results has: read-only arrays, and a format in its pickles.
 
+    An array that a result is made of is handed over: it is not copied, and is read-only from then on.
+
     A field that a later version adds has its default where an older pickle lacks it; what a pickle holds that is no
     field here is refused, as is a newer format. Raise `_newest` where a field changes its meaning.
     """

@@ -13,7 +13,7 @@ from vgcore.judge.diagnosis import Diagnosis
 from vgcore.judge.rules.signals import BACKWARD_VANISHING
 from vgcore.measure import table
 from vgcore.measure.result import Probe
-from vgcore.model.given import items, number, text, wrong_type
+from vgcore.model.given import items, number, shown, text, wrong_type
 from vgcore.model.kind import Activation, Init
 from vgcore.model.mlp import MLP
 from vgcore.plot.axes import COLORS, QUIET, new_axes
@@ -147,6 +147,8 @@ def depth_limit(
     'log'
     """
     grid = ascending("sigma_w", np.linspace(0.5, 3, 241) if sigma_w is None else sigma_w, SCALE)
+    if len(grid) < 2:
+        raise ValueError(f"a picture of depth limits needs two sigma_w or more, got {shown(sigma_w)}")
     sigma_b = number("sigma_b", sigma_b, SCALE)
     measured = []
     for judged in items("points", points, "a list of Diagnoses", ordered=False):
@@ -180,8 +182,8 @@ def depth_limit(
         ax.errorbar(
             x, values, yerr=spread, fmt="o", color="k", markersize=4, capsize=2, label=f"measured: {fold}, 95 %"
         )
+    ax.set_ylim(1, 1e4)  # before the scale, which looks for values above 0 where there is no limit
     ax.set_yscale("log")
-    ax.set_ylim(1, 1e4)
     ax.set_xlim(grid[0], grid[-1])
     ax.set_xlabel("sigma_w")
     ax.set_ylabel("depth (hidden layers)")

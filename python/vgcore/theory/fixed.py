@@ -81,10 +81,11 @@ _table = lru_cache(maxsize=64)(_Table)
 
 
 def squares(sigma_w: ArrayLike, sigma_b: ArrayLike) -> tuple[Floats, Floats]:
-    """Both variances, broadcast."""
-    w, b = broadcast(sigma_w=numbers("sigma_w", sigma_w, SCALE), sigma_b=numbers("sigma_b", sigma_b, SCALE))
+    """Both variances, broadcast: views, as there may be many points of few numbers."""
+    ww, bb = numbers("sigma_w", sigma_w, SCALE) ** 2, numbers("sigma_b", sigma_b, SCALE) ** 2
+    w, b = broadcast(sigma_w=ww, sigma_b=bb)
     _core.check_memory(f"theory of {w.size} points", BYTES * w.size)
-    return w**2, b**2
+    return w, b
 
 
 def q_star(activation: str | Activation, *, sigma_w: ArrayLike, sigma_b: ArrayLike = 0.0) -> Floats:
@@ -104,9 +105,9 @@ def q_star(activation: str | Activation, *, sigma_w: ArrayLike, sigma_b: ArrayLi
 
 def _shared(work: Callable[[Floats, Floats], tuple[Floats, ...]], ww: Floats, bb: Floats) -> tuple[Floats, ...]:
     """What work makes of many points, a share of them at a time."""
-    shape, ww, bb = ww.shape, ww.ravel(), bb.ravel()
-    parts = [work(ww[i : i + POINTS], bb[i : i + POINTS]) for i in range(0, max(len(ww), 1), POINTS)]
-    return tuple(np.concatenate(each).reshape(shape) for each in zip(*parts, strict=True))
+    shares = [slice(i, i + POINTS) for i in range(0, max(ww.size, 1), POINTS)]
+    parts = [work(ww.flat[share], bb.flat[share]) for share in shares]
+    return tuple(np.concatenate(each).reshape(ww.shape) for each in zip(*parts, strict=True))
 
 
 def _variance(name: str, ww: Floats, bb: Floats, *, exact: bool) -> Floats:

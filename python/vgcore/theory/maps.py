@@ -44,7 +44,7 @@ def _above_zero(q: Floats) -> Floats:
 def rows(core: Callable[..., Floats], activation: str | Activation, *columns: Floats, width: int) -> Floats:
     """What the core makes of each entry of columns of one shape: their shape, and an axis of `width`."""
     name, count = text("activation", activation), columns[0].size
-    _core.check_memory(f"theory of {count} points", 8 * width * count)
+    _core.check_memory(f"theory of {count} points", 16 * width * count)  # in parts, and as a whole
     flat, step = [column.ravel() for column in columns], max(1, CHUNK // width)
     found = [core(name, *(each[i : i + step].tolist() for each in flat)) for i in range(0, max(count, 1), step)]
     return (found[0] if len(found) == 1 else np.concatenate(found)).reshape(*columns[0].shape, width)
