@@ -68,6 +68,8 @@ def _broken(way: str, given: Any = None) -> Any:
         warnings.warn("careful", RuntimeWarning, stacklevel=1)
     if way == "writes":
         given[0] = 7
+    if way == "locks":
+        given.setflags(write=False)
     if way == "leaves":
         Path("left").touch()
     if way == "replaces":
@@ -93,9 +95,10 @@ def _broken(way: str, given: Any = None) -> Any:
     ("way", "given", "kind"),
     [
         ("warns", "None", "emits RuntimeWarning"),
-        ("writes", "np.zeros(3)", "writes to its argument"),
-        ("writes", "(7, np.zeros(3))[1]", "writes to its argument"),
+        ("writes", "np.zeros(3)", "changes its argument"),
+        ("writes", "(7, np.zeros(3))[1]", "changes its argument"),
         ("writes", "[0.0]", None),
+        ("locks", "np.zeros(3)", "changes its argument"),
         ("leaves", "None", "leaves files behind"),
         ("replaces", "raising('__float__', OSError)", "OSError of the argument's __float__ becomes ValueError"),
         ("replaces", "raising('__float__', MemoryError)", None),

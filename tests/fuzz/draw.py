@@ -62,7 +62,7 @@ def _call(rng: random.Random, entry: surface.Entry) -> Call:
 def _fields(entry: surface.Entry) -> list[str]:
     cls = entry.name.partition(":")[0].rpartition(".")[2]
     held = getattr(vg, cls, None) or getattr(vg.theory, cls)
-    return [*getattr(held, "__dataclass_fields__", ["text"]), "format", "version"]
+    return [*getattr(held, "__dataclass_fields__", ["text"]), "vgcore_format", "unknown"]
 
 
 def _arguments(rng: random.Random, entry: surface.Entry) -> list[tuple[str | None, str]]:

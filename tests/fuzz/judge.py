@@ -98,13 +98,18 @@ def arrays(value: Any, depth: int = 3) -> Iterator[np.ndarray[Any, Any]]:
     """The arrays of numbers within a value that are small enough to be compared."""
     if isinstance(value, np.ndarray):
         if value.nbytes < 10**6 and not value.dtype.hasobject:
-            yield value.view(np.ndarray)
+            yield value
     elif type(value) in {list, tuple} and depth and len(value) < 100:
         for each in value:
             yield from arrays(each, depth - 1)
     elif type(value) is dict and depth:
         for each in value.values():
             yield from arrays(each, depth - 1)
+
+
+def _state(array: np.ndarray[Any, Any]) -> tuple[bytes, bool]:
+    """What an array holds, and whether its owner may write to it."""
+    return array.view(np.ndarray).tobytes(), array.flags.writeable
 
 
 def run(call: Call) -> Fault | None:
@@ -118,13 +123,13 @@ def run(call: Call) -> Fault | None:
             made = evaluate(call)
     except BaseException:  # noqa: BLE001 (a value that cannot be made is no call)
         return None
-    before = [(array, array.tobytes()) for value in getattr(made, "values", ()) for array in arrays(value)]
+    before = [(array, _state(array)) for value in getattr(made, "values", ()) for array in arrays(value)]
     files = {*Path().iterdir()}
     del odd.RAISED[:]
     outcomes = attempt(lambda: odd.forked(made) if call.way == "fork" else made(), threads=1 + (call.way == "threads"))
     found = next((fault for outcome in outcomes if (fault := _judged(call, outcome, alone=len(outcomes) == 1))), None)
-    if found is None and any(array.tobytes() != bytes_ for array, bytes_ in before):
-        found = _fault(call, "writes to its argument", None, "")
+    if found is None and any(_state(array) != held for array, held in before):
+        found = _fault(call, "changes its argument", None, "")
     left = {*Path().iterdir()} - files
     if found is None and left and not call.name.startswith(WRITERS):
         found = _fault(call, "leaves files behind", None, ", ".join(sorted(map(str, left))))

@@ -91,7 +91,8 @@ def _entries() -> Iterator[Entry]:
 def names(module: ModuleType) -> list[str]:
     """The public names of a module."""
     declared = getattr(module, "__all__", None)
-    return list(declared or [n for n, v in vars(module).items() if getattr(v, "__module__", "") == module.__name__])
+    own = (name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__)
+    return list(declared or (name for name in own if not name.startswith("_")))
 
 
 def classes() -> set[str]:

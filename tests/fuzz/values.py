@@ -171,17 +171,29 @@ KEYWORDS = (
     *("bias", "norm", "inputs", "tied", "branch_scale", "reduction", "std", "ｗidth"),
 )
 #: What stands in the JSON of a spec, and what may come in its place.
-JSON_OLD = ('"depth": 2', '"width": 4', '"relu"', "null", "false", "1.0", '"block": 1', '"tables": {', "{", "}")
+JSON_OLD = (
+    '"vgcore_format": 1',
+    '"depth": 2',
+    '"width": 4',
+    '"relu"',
+    "null",
+    "false",
+    "1.0",
+    '"block": 1',
+    '"tables": {',
+    "{",
+    "}",
+)
 JSON_NEW = (
     *('"depth": 2, "depth": 3', "NaN", "1e400", "-1", '"a"', "null", "[]", "{}", "true", "9" * 400, "2.0", '"\\ud800"'),
     *(
         '"depth": null',
         '"wdith": 4',
         '"tables": []',
-        '"version": 99, "depth": 2',
+        '"vgcore_format": 99, "depth": 2',
         '"depth": [2]',
         "[" * 50,
-        '"format": 99',
+        '"vgcore_format": "a"',
     ),
 )
 NO_JSON = ("'[' * 100_000", "'{\"a\":' * 100_000", "''", "'null'", "'[]'", "'{}'", "'1'", "'\\ufeff{}'", "b'{}'")
