@@ -181,7 +181,7 @@ for _name, _fields in {
 CASES["signals"] = lambda: (
     (net := narrow(width=256))
     and (x := [np.ones((200_000, 256), "float32")])
-    and (lambda: [net._weights.signals(x[0]) for _ in range(20)])
+    and (lambda: [net._weights.signals(x[0]) for _ in range(20)])  # noqa: SLF001 (no public call gives them)
 )
 CASES["gradients: deep"] = lambda: (net := deep().init()) and (lambda: net.gradients([[1.0]], loss="output_sum"))
 

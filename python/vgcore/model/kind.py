@@ -84,7 +84,7 @@ class Activation(Kind):
     def of_field(cls, text: str) -> Self:
         """The activation that a checked spec holds."""
         activation = super().of_field(text)
-        activation._known = custom.known(text)
+        activation._known = custom.known(text)  # noqa: SLF001 (of its own class)
         return activation
 
     @classmethod
