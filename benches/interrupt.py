@@ -7,6 +7,7 @@ after that. Slowest first. A call that ends by itself before the signal is marke
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 import signal
@@ -42,22 +43,27 @@ def case(name: str) -> Callable[[Callable[[], Call]], Callable[[], Call]]:
 
 
 def deep(**fields: Any) -> vg.MLP:
+    """A net of a million layers."""
     return vg.MLP(**{"depth": DEEP, "width": 1} | fields)
 
 
 def wide(**fields: Any) -> vg.MLP:
+    """A net of wide layers."""
     return vg.MLP(**{"depth": 2, "width": WIDE} | fields)
 
 
 def listed() -> vg.MLP:
+    """A net whose layers are listed."""
     return deep(width=[1] * DEEP, activation=["relu", "tanh"] * (DEEP // 2))
 
 
 def narrow(**fields: Any) -> vg.Network:
+    """A small net with its numbers."""
     return vg.MLP(**{"depth": 4, "width": 16, "out_features": 4} | fields).init()
 
 
 def rows(dtype: str = "float32", columns: int = 16) -> np.ndarray[Any, Any]:
+    """Many samples."""
     return np.ones((ROWS, columns), dtype)
 
 
@@ -81,10 +87,8 @@ CASES["Plan.of"] = lambda: (spec := deep()) and (lambda: Plan.of(spec))
 
 
 def _try(make: Any, name: str) -> None:
-    try:
+    with contextlib.suppress(ValueError):
         make(depth=2, width=2, activation=name)
-    except ValueError:
-        pass
 
 
 # Draws
@@ -111,7 +115,7 @@ for _name, _fields in {
 # State
 
 
-CASES["state_dict: deep"] = lambda: (net := deep().init()) and (lambda: net.state_dict())
+CASES["state_dict: deep"] = lambda: (net := deep().init()) and (net.state_dict)
 CASES["state_dict: wide"] = lambda: (net := wide().init()) and (lambda: [net.state_dict() for _ in range(99)])
 CASES["from_state_dict: deep"] = lambda: (
     (net := deep().init()) and (state := net.state_dict()) and (lambda: vg.Network.from_state_dict(net.spec, state))
@@ -144,7 +148,7 @@ CASES["Network: unpickled, deep"] = lambda: (
 
 
 for _name, _made in {
-    "float32": lambda: rows(),
+    "float32": rows,
     "float64": lambda: rows("float64"),
     "Fortran order": lambda: np.asfortranarray(rows()),
     "integers": lambda: rows("int16"),
@@ -177,7 +181,7 @@ for _name, _fields in {
 CASES["signals"] = lambda: (
     (net := narrow(width=256))
     and (x := [np.ones((200_000, 256), "float32")])
-    and (lambda: [net._weights.signals(x[0]) for _ in range(20)])
+    and (lambda: [net._weights.signals(x[0]) for _ in range(20)])  # noqa: SLF001 (no public call gives them)
 )
 CASES["gradients: deep"] = lambda: (net := deep().init()) and (lambda: net.gradients([[1.0]], loss="output_sum"))
 
@@ -229,16 +233,17 @@ CASES["Activation.from_samples"] = lambda: (
 
 
 def measure(call: Call) -> tuple[float, float] | None:
-    """Milliseconds until `KeyboardInterrupt` was here, and of processor time after it; None if the call ended before."""
+    """Milliseconds until `KeyboardInterrupt` was here, and of processor time after it; None if the call has ended."""
     before = signal.signal(signal.SIGALRM, signal.default_int_handler)
     due = time.perf_counter() + AFTER
     signal.setitimer(signal.ITIMER_REAL, AFTER)
     try:
         call()
         signal.setitimer(signal.ITIMER_REAL, 0)
-        return None
     except KeyboardInterrupt:
         late, used = time.perf_counter() - due, time.process_time()
+    else:
+        return None
     finally:
         signal.signal(signal.SIGALRM, before)
     time.sleep(PATIENCE)
@@ -258,7 +263,7 @@ def main() -> None:
         except Exception as error:  # noqa: BLE001 (a case that fails is to be seen, not to end the table)
             print(f"{name}: {error!r}", file=sys.stderr)
         del call
-        vg._core.release_memory()
+        _core.release_memory()
     known = sorted(((name, times) for name, times in found if times), key=lambda row: -row[1][0])
     print(f"{'call':<34}{'ms until it is back':>20}{'ms used after':>16}")
     for name, (late, used) in known:

@@ -254,7 +254,7 @@ impl<F: Float> Twins<F> {
         let weights = drawn::<F>(&plan, seed, None, batch, 2, &Cancel::default()).unwrap();
         let wide = |values: Vec<F>| values.into_iter().map(Float::wide).collect::<Vec<_>>();
         let names = plan.tensors().into_iter().map(|(_, name, _)| name);
-        let state = names.zip(weights.tensors(&plan).into_iter().map(wide)).collect();
+        let state = names.zip(weights.tensors(&plan, &Cancel::default()).unwrap().into_iter().map(wide)).collect();
         Self { plan: Arc::new(plan), weights: Arc::new(weights), state }
     }
 

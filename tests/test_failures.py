@@ -1,4 +1,4 @@
-"""Failures are honest: memory that is not there, Ctrl-C, what a caller's own code raises, and values that say nothing."""
+"""Failures are honest: memory that is not there, Ctrl-C, what a caller's own code raises, values that say nothing."""
 
 from __future__ import annotations
 
@@ -167,7 +167,7 @@ def test_ctrl_c_comes_back_soon_and_the_workers_stop(name: str) -> None:
 
 
 def test_a_call_on_another_thread_is_ended_by_an_exception_that_is_set_for_it() -> None:
-    class Stop(Exception):
+    class StopError(Exception):
         pass
 
     began, ended = threading.Event(), []
@@ -176,13 +176,15 @@ def test_a_call_on_another_thread_is_ended_by_an_exception_that_is_set_for_it() 
         began.set()
         try:
             _core.moments("gelu", np.linspace(0.1, 2, 50_000_000))
-        except Stop:
+        except StopError:
             ended.append("stopped")
 
     thread = threading.Thread(target=work)
     thread.start()
     began.wait()
-    assert ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(Stop)) == 1
+    assert (
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(StopError)) == 1
+    )
     thread.join(60)
     assert ended == ["stopped"]
 
@@ -190,7 +192,7 @@ def test_a_call_on_another_thread_is_ended_by_an_exception_that_is_set_for_it() 
 # What a caller's own code raises
 
 
-class Own(Exception):
+class OwnError(Exception):
     """An exception of a caller's."""
 
 
@@ -225,7 +227,7 @@ CALLS: dict[str, Callable[[Any], object]] = {
     "branch_scale": lambda v: vg.MLP(depth=2, width=4, skip="residual", branch_scale=v),
     "negative_slope": lambda v: vg.Activation("leaky_relu", negative_slope=v),
     "seed": lambda v: SPEC.init(seed=v),
-    "x": lambda v: NET.forward(v),
+    "x": NET.forward,
     "cotangent": lambda v: NET.backward(X, v),
     "y": lambda v: NET.gradients(X, v, loss="mse"),
     "threads": lambda v: NET.forward(X, threads=v),
@@ -239,7 +241,13 @@ CALLS: dict[str, Callable[[Any], object]] = {
 }
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError("mine"), OSError("mine"), Own("mine")])
+class OwnValueError(ValueError):
+    """An exception of a caller's that is a ValueError."""
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), MemoryError("mine"), OSError("mine"), OwnError("mine"), OwnValueError()]
+)
 @pytest.mark.parametrize("name", CALLS)
 def test_what_a_value_raises_while_it_is_read_passes_as_it_is(name: str, error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
@@ -247,7 +255,7 @@ def test_what_a_value_raises_while_it_is_read_passes_as_it_is(name: str, error: 
     assert caught.value is error
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError("mine"), OSError("mine"), Own("mine")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError("mine"), OSError("mine"), OwnError("mine")])
 def test_what_an_iterator_raises_passes_as_it_is(error: BaseException) -> None:
     with pytest.raises(type(error)) as caught:
         vg.MLP(depth=3, width=Late(error))  # type: ignore[arg-type]
@@ -263,7 +271,7 @@ def test_how_python_says_that_a_value_cannot_be_read_is_said_again_by_name(name:
     with pytest.raises((TypeError, ValueError)) as caught:
         CALLS[name](Raises(error))
     assert name in str(caught.value)
-    assert caught.value is error or caught.value.__cause__ is error or name == "layers.0.weight"
+    assert caught.value.__cause__ is error
 
 
 def test_a_value_that_cannot_be_shown_is_named_by_its_type() -> None:
@@ -271,14 +279,14 @@ def test_a_value_that_cannot_be_shown_is_named_by_its_type() -> None:
         def __repr__(self) -> str:
             raise ValueError("no")
 
-    with pytest.raises(TypeError, match="depth must be an integer, got Odd$"):
+    with pytest.raises(TypeError, match=r"depth must be an integer, got Odd$"):
         vg.MLP(depth=Odd(), width=4)  # type: ignore[arg-type]
 
 
 # Values that would be taken for something else
 
 
-MASKED = np.ma.masked_array(np.ones((3, 4)), np.eye(3, 4))
+MASKED = np.ma.masked_array(np.ones((3, 4)), np.eye(3, 4, dtype=bool))
 
 
 @pytest.mark.parametrize(
@@ -304,9 +312,11 @@ def test_an_array_that_could_have_a_mask_but_hides_nothing_is_an_array() -> None
 
 @pytest.mark.parametrize(
     "given",
-    [b"\x04\x04", bytearray(b"\x04\x04"), memoryview(b"\x04\x04"), {4, 5}, frozenset({4, 5}), {4: 1, 5: 1}]
-    + [{4: 1, 5: 1}.keys(), "4", "44", True, np.True_, 4.0, 4j, np.timedelta64(4), np.array([4.0, 4.0]), None]
-    + [np.ma.masked_array([4, 4], [False, True]), np.datetime64("2020-01-01"), [4, True], object()],
+    [
+        *(b"\x04\x04", bytearray(b"\x04\x04"), memoryview(b"\x04\x04"), {4, 5}, frozenset({4, 5}), {4: 1, 5: 1}),
+        *({4: 1, 5: 1}.keys(), "4", "44", True, np.True_, 4.0, 4j, np.timedelta64(4), np.array([4.0, 4.0]), None),
+        *(np.ma.masked_array([4, 4], [False, True]), np.datetime64("2020-01-01"), [4, True], object()),
+    ],
 )
 def test_a_width_is_an_integer_or_a_list_of_them(given: Any) -> None:
     with pytest.raises(TypeError, match=r"width(\[\d\])? must be"):
@@ -431,10 +441,15 @@ def test_a_name_that_is_none_is_refused_in_one_short_line(name: str) -> None:
         lambda: vg.MLP(depth=2, width=4, inputs=name),
         lambda: NET.gradients(X, X, loss=name),
     ):
-        with pytest.raises(ValueError) as caught:
+        with pytest.raises(ValueError, match=r"must be|unknown|needs") as caught:
             call()
         assert len(str(caught.value)) < 1400
         assert str(caught.value).isprintable()
+
+
+def test_what_is_beyond_the_range_is_refused_without_a_warning() -> None:
+    with pytest.raises(ValueError, match="x must be finite"):
+        NET.forward(np.full((1, 4), np.longdouble("1e400")))
 
 
 def test_a_sequence_is_listed_as_far_as_it_says_it_goes() -> None:
@@ -517,7 +532,7 @@ def test_threads_that_make_the_same_table_get_the_same_and_none_is_left() -> Non
 def test_weights_of_differences_are_right_for_every_polynomial_through_the_points(points: int) -> None:
     z = np.arange(points) * 0.5 - 1
     for power in range(points):
-        slopes = custom._differences(z**power, 0.5)
+        slopes = custom._differences(np.asarray(z**power, np.float64), 0.5)
         np.testing.assert_allclose(slopes, power * z ** max(power - 1, 0), rtol=1e-13, atol=1e-12)
 
 

@@ -215,7 +215,8 @@ pub fn text(held: &Held) -> String {
 
 /// Hold of the tables of those activations that have one.
 pub fn held(activations: &[Activation]) -> Vec<Arc<Held>> {
-    let mut numbers = activations.iter().filter(|one| std::ptr::eq(one.row, &ROW)).map(|one| one.values[0] as u64);
+    let mut numbers =
+        activations.iter().filter(|one| std::ptr::eq(one.row, &raw const ROW)).map(|one| one.values[0] as u64);
     let Some(first) = numbers.next() else { return Vec::new() };
     let numbers = std::iter::once(first).chain(numbers).collect::<std::collections::BTreeSet<_>>();
     // Let go of only after the lock.

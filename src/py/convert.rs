@@ -1,7 +1,7 @@
 //! Values of Python to values of Rust and back, with an error that names what was given.
 //!
-//! The code of callers runs in here: `__array__`, `__index__`, iterators. What Python or NumPy says of a value that it
-//! cannot convert is said again, with the name of the argument, by [`refused`]; all else that is raised passes.
+//! The code of callers runs in here: `__array__`, `__index__`, iterators. What Python or `NumPy` says of a value
+//! that it cannot convert is said again, with the name of the argument, by [`refused`]; all else that is raised passes.
 
 use super::background::{in_parts, pause};
 use crate::data::Expected;
@@ -16,8 +16,8 @@ use pyo3::exceptions::{PyAttributeError, PyOverflowError, PyRecursionError, PyTy
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
-    PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyMemoryView, PySet,
-    PyString, PyTuple, PyType,
+    IntoPyDict, PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyMemoryView,
+    PySet, PySlice, PyString, PyTuple, PyType,
 };
 use pyo3::{IntoPyObjectExt, intern};
 
@@ -38,14 +38,16 @@ pub fn refused(py: Python<'_>, error: PyErr, refusal: impl FnOnce() -> PyErr) ->
     refusal
 }
 
-/// Is it how Python or `NumPy` says that a value cannot be converted?
+/// Is it how Python or `NumPy` says that a value cannot be converted? A class of somebody else's is not.
 fn says_no(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyTypeError>(py)
+    let converts = error.is_instance_of::<PyTypeError>(py)
         || error.is_instance_of::<PyValueError>(py)
         || error.is_instance_of::<PyAttributeError>(py)
         || error.is_instance_of::<PyOverflowError>(py)
         || error.is_instance_of::<PyRecursionError>(py)
-        || error.is_instance_of::<PyWarning>(py)
+        || error.is_instance_of::<PyWarning>(py);
+    let module = error.get_type(py).getattr(intern!(py, "__module__")).and_then(|module| module.extract::<String>());
+    converts && module.is_ok_and(|module| module == "builtins" || module.starts_with("numpy"))
 }
 
 /// None of what could not be converted; what [`refused`] lets pass is an error here too.
@@ -265,6 +267,8 @@ fn is_masked(given: &Bound<'_, PyAny>) -> PyResult<bool> {
 
 /// Refuse what `NumPy` would make an array of by losing what it means: masks and bytes, in lists too.
 fn check_plain(name: &str, given: &Bound<'_, PyAny>, depth: usize) -> PyResult<()> {
+    /// Lists within lists that are looked into: `NumPy` knows no more axes.
+    const DEEPEST: usize = 64;
     let py = given.py();
     let items = if let Ok(list) = given.cast_exact::<PyList>() {
         list.clone().into_any()
@@ -278,8 +282,6 @@ fn check_plain(name: &str, given: &Bound<'_, PyAny>, depth: usize) -> PyResult<(
     } else {
         return Ok(());
     };
-    /// Lists within lists that are looked into: `NumPy` knows no more axes.
-    const DEEPEST: usize = 64;
     let plain =
         |item: &Bound<'_, PyAny>| item.is_exact_instance_of::<PyFloat>() || item.is_exact_instance_of::<PyInt>();
     for (i, item) in items.try_iter()?.enumerate() {
@@ -380,20 +382,30 @@ fn joined<'py>(given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>>
 pub fn real_array<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<PyReadonlyArrayDyn<'py, f64>> {
     let array = as_array(name, "an array of numbers", given)?;
     check_numbers(name, &array)?;
-    let size = array.getattr("size")?.extract::<usize>()?;
+    let (py, size) = (given.py(), array.getattr("size")?.extract::<usize>()?);
     // The copy and what is made of it.
     check_memory(&format!("a copy of {name}"), 16 * size as u128, "give fewer samples")?;
+    // What is beyond the range of f64 is infinite, and refused as that.
+    let quiet = py.import("numpy")?.call_method("errstate", (), Some(&[("over", "ignore")].into_py_dict(py)?))?;
+    quiet.call_method0("__enter__")?;
+    let copy = in_c_order(&array, size);
+    quiet.call_method1("__exit__", (py.None(), py.None(), py.None()))?;
+    copy?.extract()
+}
+
+/// A copy as `f64`, made in parts.
+fn in_c_order<'py>(array: &Bound<'py, PyAny>, size: usize) -> PyResult<Bound<'py, PyAny>> {
     if size <= PART {
-        return Ok(array.call_method1("astype", ("=f8", "C"))?.extract()?);
+        return array.call_method1("astype", ("=f8", "C"));
     }
-    let py = given.py();
+    let py = array.py();
     let copy = py.import("numpy")?.call_method1("empty", (array.getattr("shape")?, "=f8"))?;
     let rows = array.len()?;
     in_parts(py, rows, (PART / (size / rows).max(1)).max(1), |part| {
-        let part = pyo3::types::PySlice::new(py, part.start as isize, part.end as isize, 1);
+        let part = PySlice::new(py, part.start as isize, part.end as isize, 1);
         copy.set_item(&part, array.get_item(&part)?)
     })?;
-    Ok(copy.extract()?)
+    Ok(copy)
 }
 
 /// Numbers of an array in the dtype of the computation, in C order.
@@ -520,7 +532,10 @@ pub fn per_layer_object<'py, T, O: IntoPyObject<'py>>(
         PerLayer::Each(values) => {
             let mut objects = Vec::with_capacity(values.len());
             in_parts(py, values.len(), 1 << 14, |part| {
-                values[part].iter().try_for_each(|value| Ok(objects.push(object(value).into_bound_py_any(py)?)))
+                for value in &values[part] {
+                    objects.push(object(value).into_bound_py_any(py)?);
+                }
+                Ok(())
             })?;
             Ok(PyTuple::new(py, objects)?.into_any())
         }

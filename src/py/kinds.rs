@@ -62,7 +62,7 @@ pub fn kind_text(sort: &str, name: &str, given: &Bound<'_, PyAny>) -> PyResult<S
         Some(true) => format!("; choose from: {}", names.join(", ")),
         // A function or a class of another library.
         _ if given.is_callable() => {
-            let called = given.getattr_opt("__name__")?.filter(|name| name.is_instance_of::<PyString>());
+            let called = given.getattr_opt("__name__")?.filter(PyAnyMethods::is_instance_of::<PyString>);
             let called = called.map_or_else(|| given.get_type().name().map(Bound::into_any), Ok)?;
             let hint = synonyms::hint(&text("a name", &called)?, names.iter().copied());
             let own = if sort == "activation" { ", or vgcore.Activation.custom(name, f)" } else { "" };
@@ -76,8 +76,9 @@ pub fn kind_text(sort: &str, name: &str, given: &Bound<'_, PyAny>) -> PyResult<S
 
 /// What a name may stand for among some choices, as ` (did you mean 'relu'?)`; empty where nothing is near.
 #[pyfunction]
-pub fn hint(given: &Bound<'_, PyString>, choices: Vec<String>) -> String {
-    synonyms::hint(&given.to_string_lossy(), choices.iter().map(String::as_str))
+pub fn hint(given: &Bound<'_, PyString>, choices: &Bound<'_, PyAny>) -> PyResult<String> {
+    let choices = choices.extract::<Vec<String>>()?;
+    Ok(synonyms::hint(&given.to_string_lossy(), choices.iter().map(String::as_str)))
 }
 
 /// `(name, parameters, canonical text)` of a kind.

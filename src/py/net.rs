@@ -328,10 +328,10 @@ fn joined<F: Float>(plan: &Arc<Plan>, parts: &Bound<'_, PyList>) -> PyResult<Arc
 }
 
 /// Tensors as arrays by name.
-fn by_name<'py, F: Element>(
-    py: Python<'py>,
+fn by_name<F: Element>(
+    py: Python<'_>,
     tensors: impl Iterator<Item = (plan::Tensor, Vec<F>)>,
-) -> PyResult<Bound<'py, PyDict>> {
+) -> PyResult<Bound<'_, PyDict>> {
     let named = PyDict::new(py);
     for (i, ((_, name, shape), values)) in tensors.enumerate() {
         if i % AT_ONCE == AT_ONCE - 1 {

@@ -1,7 +1,7 @@
 //! Measurements: a probe of many cells, the problem that it draws, and the gradient check.
 
 use super::background::{UNKNOWN, detached, in_background, pause};
-use super::convert::{array, as_matrix, described, double, integer, matrix, seed_of, steps, thread_limit};
+use super::convert::{array, as_matrix, double, integer, matrix, seed_of, steps, thread_limit};
 use super::kinds::kind_text;
 use super::net::{BATCH, Handle, Net, either};
 use super::spec::{checked_of, spec_of};
@@ -155,9 +155,9 @@ pub fn probe(
     let (py, double) = (report.py(), double(dtype)?);
     match net {
         Some(net) if double != matches!(net.handle, Handle::Double(_)) => Err(Error::Value(format!(
-            "dtype must be the network's, '{}', got {}; leave it out, or make the network anew in the dtype you want",
+            "dtype must be the network's, '{}', got '{}'; leave it out, or make the network anew in the dtype you want",
             net.dtype(),
-            described(dtype)?
+            if double { f64::NAME } else { f32::NAME }
         ))
         .into()),
         Some(net) => either!(&net.handle, weights => measure(py, request, Some(Arc::clone(weights)))),

@@ -60,6 +60,11 @@ def register(table: Table) -> Known:
     return KNOWN.setdefault(held.text, known)
 
 
+def known(text: str) -> Known | None:
+    """What keeps the table of an activation, if it is one of a user's own."""
+    return KNOWN.get(str(text)) if text.startswith("custom(") else None
+
+
 def definition(text: str) -> dict[str, Any]:
     """A table as JSON can hold it."""
     table = vars(KNOWN[text].table)
@@ -118,8 +123,8 @@ def of_function(
         raise ValueError(f"low must be below high, both finite, got {low} and {high}")
     if not tolerance > 0:
         raise ValueError(f"tolerance must be above 0, got {tolerance}")
-    if not all(low < kink < high for kink in bends):
-        raise ValueError(f"kinks must lie between low and high, got {bends}")
+    if outside := [kink for kink in bends if not low < kink < high]:
+        raise ValueError(f"kinks must lie between low and high, got {outside[0]}")
     phi, slope = _over_arrays(f), None if df is None else _over_arrays(df)
     # A signal too small for phi to bend must find 0 itself, where phi goes through it.
     through_zero = low < 0 < high and phi(np.zeros(1))[0] == 0

@@ -75,18 +75,16 @@ class Activation(Kind):
 
     def __new__(cls, name: str, **params: float | str | None) -> Self:
         """The activation of a name or call, with further parameters."""
-        return super().__new__(cls, name, **params)._with_table()
+        activation = super().__new__(cls, name, **params)
+        activation._known = custom.known(activation)
+        return activation
 
     @classmethod
     def of_field(cls, text: str) -> Self:
         """The activation that a checked spec holds."""
-        return super().of_field(text)._with_table()
-
-    def _with_table(self) -> Self:
-        """This activation, which keeps its table if it is one of your own."""
-        if self.startswith("custom("):
-            self._known = custom.KNOWN.get(str(self))
-        return self
+        activation = super().of_field(text)
+        activation._known = custom.known(text)  # noqa: SLF001 (of its own class)
+        return activation
 
     @classmethod
     def custom(
@@ -142,7 +140,7 @@ class Activation(Kind):
     @property
     def error_bound(self) -> tuple[float, float] | None:
         """The largest measured errors of value and slope of a function of your own; None for all others."""
-        return self._known and self._known.table.error_bound
+        return self._known.table.error_bound if self._known else None
 
     def __repr__(self) -> str:
         bound = self.error_bound
