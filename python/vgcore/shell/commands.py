@@ -101,8 +101,9 @@ def _measure(
         for message, specs in _by_message(result.failed).items():
             _say(f"{len(specs)} of {result.planned} cells failed, such as {specs[0]!r}: {message}")
         if ended is not None:
-            safe = f", and are safe in '{kept['store']}'" if kept.get("store") else ""
-            word = "interrupted" if isinstance(ended, KeyboardInterrupt) else "stopped"
+            interrupted = isinstance(ended, KeyboardInterrupt)
+            safe = f", and are safe in '{kept['store']}'" if interrupted and kept.get("store") else ""
+            word = "interrupted" if interrupted else "stopped"
             _say(f"{word}: {len(result)} of {result.planned} cells were finished{safe}")
     if isinstance(ended, KeyboardInterrupt):
         raise typer.Exit(INTERRUPTED)
