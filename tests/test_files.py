@@ -452,7 +452,7 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "a column is lost": (lambda rows: [row.pop() for row in rows], "no column loss_value"),
     "a column is new": (
         lambda rows: rows.__setitem__(slice(None), [[*row, "1"] for row in rows]),
-        "unknown columns: 1",
+        "unknown columns: '1",
     ),
     "a row is short": (lambda rows: rows[4].pop(), "line 5 has"),
     "a number is none": (in_row_2("dead", "half"), "half"),

@@ -362,7 +362,11 @@ def test_an_error_of_the_store_gives_the_cells_that_it_did_not_take(
 def test_what_the_core_refuses_is_an_error_and_no_failed_cell(path: Path) -> None:
     with pytest.raises(ValueError, match="x must be"):
         small(store=path, x=np.ones((4, 3)))
+    assert list(path.parent.iterdir()) == []
     assert small(store=path).failed == {}
+    with pytest.raises(ValueError, match="x must be"):
+        small(store=path, x=np.ones((4, 3)))
+    assert len(vg.open_sweep(path)) == 10
 
 
 def test_cells_that_cannot_be_measured_are_rows_and_are_tried_again_when_asked(

@@ -245,7 +245,7 @@ def test_frames_hold_the_tidy_table() -> None:
 
 def test_an_unknown_ending_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     for name in ("runs.txt", "runs", "runs.csv.gz"):
-        with pytest.raises(ValueError, match=rf"must end in \.csv, \.json, \.parquet, got '{name}'"):
+        with pytest.raises(ValueError, match=rf"ends in \.csv, \.json, \.parquet, got '{name}'"):
             small().save(tmp_path / name)
     assert not list(tmp_path.iterdir())
 

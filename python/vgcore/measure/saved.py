@@ -19,6 +19,8 @@ from vgcore._core import COLUMNS
 from vgcore.measure import table
 from vgcore.measure.cells import Sweep
 from vgcore.measure.result import Probe
+from vgcore.model.given import out_of_bounds, shown
+from vgcore.model.given import path as as_path
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import FIELDS, KINDS, MLP
 
@@ -59,12 +61,13 @@ def read_sweep(path: str | os.PathLike[str], *, x: ArrayLike | None = None, y: A
     >>> bool((again[3].log10_delta_rms == s[3].log10_delta_rms).all())
     True
     """
-    source = Path(path)
+    source = as_path("a saved sweep", path)
     reader = _READERS.get(source.suffix.lower())
     if reader is None:
-        raise ValueError(f"a saved sweep ends in {', '.join(_READERS)}, got '{source.name}'")
+        raise out_of_bounds("a saved sweep", f"a file that ends in {', '.join(_READERS)}", source.name)
+    given = table.data_id(x, y)
     try:
-        cells = _cells(_typed(reader(source)), x, y)
+        cells = _cells(_typed(reader(source)), given, x, y)
     except (csv.Error, ValueError) as error:
         raise ValueError(f"cannot read '{source}' as a saved sweep: {error}") from error
     return Sweep(tuple(cells), _varied([cell.spec for cell in cells]), len(cells))
@@ -141,9 +144,9 @@ _READERS: dict[str, Callable[[Path], Columns]] = {".csv": _read_csv, ".json": _r
 def _typed(columns: Columns) -> Columns:
     """All columns, and no others, of equal length, as arrays of their types."""
     if missing := [name for name in _NAMES if name not in columns]:
-        raise ValueError(f"it has no column {', '.join(missing)}")
+        raise ValueError(f"it has no column {_some(missing)}")
     if unknown := [name for name in columns if name not in _NAMES]:
-        raise ValueError(f"it has unknown columns: {', '.join(unknown)}")
+        raise ValueError(f"it has unknown columns: {_some(list(map(shown, unknown)))}")
     if len({len(values) for values in columns.values()}) != 1:
         raise ValueError("its columns differ in length")
     typed: Columns = {}
@@ -159,7 +162,12 @@ def _typed(columns: Columns) -> Columns:
     return typed
 
 
-def _cells(columns: Columns, x: ArrayLike | None, y: ArrayLike | None) -> list[Probe]:
+def _some(names: Sequence[str]) -> str:
+    """The first names of a list, which may be long."""
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _cells(columns: Columns, given: str, x: ArrayLike | None, y: ArrayLike | None) -> list[Probe]:
     """The cells, each with all its rows."""
     index = columns["cell"]
     if not len(index):
@@ -168,7 +176,6 @@ def _cells(columns: Columns, x: ArrayLike | None, y: ArrayLike | None) -> list[P
     count = int(columns["cells"][0])
     if index[borders[:-1]].tolist() != list(range(count)) or (columns["cells"] != count).any():
         raise ValueError(f"it is not whole: it has {len({*index.tolist()})} of {count} cells, or not in order")
-    given = table.data_id(x, y)
     cells = [
         _cell(_rows(columns, i, slice(*ends)), i, given, x, y) for i, ends in enumerate(itertools.pairwise(borders))
     ]

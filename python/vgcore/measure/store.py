@@ -32,7 +32,8 @@ from vgcore.measure.measurement import Measurement
 from vgcore.measure.result import Probe
 from vgcore.measure.table import Unkept
 from vgcore.model import custom
-from vgcore.model.given import items, out_of_bounds, text, wrong_type
+from vgcore.model.given import items
+from vgcore.model.given import path as as_path
 from vgcore.model.kind import Activation, Loss
 from vgcore.model.mlp import MLP
 
@@ -129,14 +130,14 @@ class Store:
     """
 
     def __init__(self, path: Paths, *, write: bool = False) -> None:
-        self.path = as_path(path)
+        self.path = as_path("a store", path)
         self._lock = threading.Lock()
         self._data: dict[str, NDArray[Any] | Unkept] = {}
-        new = self._is_new(write=write)
+        self._new = self._is_new(write=write)
         with self.told():
             # Transactions are begun by name: what the library does by itself differs between versions of Python.
             self._db = sqlite3.connect(
-                f"file:{quote(str(self.path.absolute()))}?mode={'rwc' if new else 'rw'}",
+                f"file:{quote(str(self.path.absolute()))}?mode={'rwc' if self._new else 'rw'}",
                 uri=True,
                 timeout=1.0,
                 isolation_level=None,
@@ -146,7 +147,7 @@ class Store:
             with self.told():
                 self._db.execute("PRAGMA synchronous=FULL")
                 self._db.execute(f"PRAGMA page_size={PAGE}")  # of a new file
-                if not new:
+                if not self._new:
                     self._check()
                 if write:
                     self._hold()
@@ -391,6 +392,12 @@ class Store:
         for statement in statements.split(";"):
             self.query(statement)
 
+    def discard(self) -> None:
+        """Remove the file, if this process has made it and no cell has come of it."""
+        if self._new and not self.query("SELECT 1 FROM result LIMIT 1"):
+            self.close()  # which takes back what is not committed
+            self.path.unlink()
+
     def sign_out(self) -> None:
         """Say that this process writes no longer."""
         with self._lock, self.told():
@@ -407,22 +414,12 @@ def stores(paths: Paths | Iterable[Paths]) -> list[Path]:
     files: dict[Path, None] = {}
     several = [paths] if isinstance(paths, str | os.PathLike) else items("paths", paths, "a file, a pattern or a list")
     for path in several:
-        one = str(as_path(path))
+        one = str(as_path("a store", path))
         found = sorted(glob.glob(one)) if glob.has_magic(one) and not Path(one).exists() else [one]  # noqa: PTH207
         if not found:
             raise refusal(errno.ENOENT, f"no file fits '{one}'")
         files |= dict.fromkeys(map(Path, found))
     return list(files)
-
-
-def as_path(given: Any) -> Path:
-    """The path of a store, as text or as an object that stands for one."""
-    path = os.fspath(given) if isinstance(given, os.PathLike) else given
-    if not isinstance(path, str):
-        raise wrong_type("a store", "the path of a file", given)
-    if "\0" in path or not path:
-        raise out_of_bounds("a store", "the path of a file", given)
-    return Path(text("a store", path))
 
 
 def refusal(code: int, message: str) -> OSError:

@@ -60,16 +60,20 @@ def keep(run: Run, grid: Grid, path: Paths, *, retry_failed: bool, show: bool) -
         specs = dict(zip(grid.keys, grid.specs, strict=True))
         todo = {cell: specs[key] for key, (cell, status) in known.items() if status in again}
         place = {cell: index for index, cell in enumerate(todo)}
-        with progress_bar([spec.depth for spec in todo.values()], show=show) as advance:
-            writer = Writer(store, lambda cell: advance(place[cell]))
-            try:
-                _measure(run, todo, writer.put)
-            finally:
-                writer.close()
-                keys = {cell: key for key, (cell, _) in known.items()}
-                lost.update((keys[cell], found) for cell, found, _ in writer.lost if isinstance(found, Probe))
-            if writer.error is not None:
-                raise writer.error
+        try:
+            with progress_bar([spec.depth for spec in todo.values()], show=show) as advance:
+                writer = Writer(store, lambda cell: advance(place[cell]))
+                try:
+                    _measure(run, todo, writer.put)
+                finally:
+                    writer.close()
+                    keys = {cell: key for key, (cell, _) in known.items()}
+                    lost.update((keys[cell], found) for cell, found, _ in writer.lost if isinstance(found, Probe))
+                if writer.error is not None:
+                    raise writer.error
+        except (TypeError, ValueError):  # the core refuses what it was given
+            store.discard()
+            raise
         store.sign_out()
     return _of_grid(path, grid, {})
 

@@ -17,6 +17,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from vgcore._core import COLUMNS
 from vgcore.measure import files
+from vgcore.model.given import array as as_array
+from vgcore.model.given import out_of_bounds
+from vgcore.model.given import path as as_path
 from vgcore.model.kind import Init
 from vgcore.model.mlp import KINDS
 
@@ -117,13 +120,14 @@ def data_id(x: ArrayLike | None, y: ArrayLike | None) -> str:
         if isinstance(given, Unkept):
             return given.data
     found = hashlib.sha256()
-    for given in (x, y):
+    for name, given in (("x", x), ("y", y)):
         if given is not None:
-            array = np.asarray(given)
+            array = as_array(name, given, kinds="biufUSTO")
             found.update(f"{array.shape}".encode())
             # Names of classes are text, or objects; numbers count by value, not by dtype.
             if array.dtype.kind in "biuf":
-                found.update(np.ascontiguousarray(array, "<f8").data)
+                with np.errstate(over="ignore"):  # The core says what is not finite.
+                    found.update(np.ascontiguousarray(array, "<f8").data)
             else:
                 found.update("\0".join(map(str, array.ravel())).encode())
         found.update(b";")
@@ -177,9 +181,9 @@ def _arrow_table(columns: dict[str, NDArray[Any]]) -> Any:
 
 def writer(path: str | os.PathLike[str]) -> Callable[[Path, dict[str, NDArray[Any]]], None]:
     """What writes a file of this ending; an error before any work where nothing does."""
-    target = Path(path)
+    target = as_path("the output file", path)
     if target.suffix.lower() not in _WRITERS:
-        raise ValueError(f"the output file must end in {', '.join(_WRITERS)}, got '{target.name}'")
+        raise out_of_bounds("the output file", f"one that ends in {', '.join(_WRITERS)}", target.name)
     if target.suffix.lower() == ".parquet":
         optional("pyarrow", "parquet")
     return _WRITERS[target.suffix.lower()]

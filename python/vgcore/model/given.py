@@ -11,10 +11,12 @@ from __future__ import annotations
 import itertools
 import math
 import operator
+import os
 import reprlib
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from numbers import Number
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,6 +82,20 @@ def text(name: str, value: object) -> str:
         except UnicodeEncodeError:
             raise out_of_bounds(name, "text without lone surrogates", value) from None
     return value
+
+
+def path(name: str, value: Any) -> Path:
+    """The path of a file, as text or as an object that stands for one.
+
+    >>> path("out", "runs.csv").suffix
+    '.csv'
+    """
+    found = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(found, str):
+        raise wrong_type(name, "the path of a file", value)
+    if not found or "\0" in found:
+        raise out_of_bounds(name, "the path of a file", value)
+    return Path(text(name, found))
 
 
 def _is_number(value: object, kinds: str, method: str) -> bool:
