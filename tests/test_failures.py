@@ -456,6 +456,23 @@ def test_a_sequence_is_listed_as_far_as_it_says_it_goes() -> None:
     np.testing.assert_array_equal(NET.forward(Endless()), NET.forward(X))  # type: ignore[arg-type]
 
 
+def test_a_row_that_goes_on_beyond_its_length_is_refused() -> None:
+    with pytest.raises(TypeError, match="x must be an array of numbers, whose rows are as long as they say"):
+        NET.forward([Endless()])  # type: ignore[arg-type]
+    np.testing.assert_array_equal(NET.forward([range(4)]), NET.forward([[0, 1, 2, 3]]))
+
+
+def test_what_numpy_replaces_passes_as_it_was() -> None:
+    class Number(float):
+        def __float__(self) -> float:
+            raise OSError("mine")
+
+    with pytest.raises(OSError, match="mine"):
+        NET.forward(np.array([[Number(1)] * 4], object).tolist())
+    with pytest.raises(OSError, match="mine"):
+        _core.as_number("q", Number(1)), _core.as_numbers("q", [Number(1)])
+
+
 def test_a_long_list_is_read_in_parts_with_the_bits_of_the_whole() -> None:
     rows = np.random.default_rng(0).normal(size=(40_000, 4))
     np.testing.assert_array_equal(NET.forward(rows.tolist()), NET.forward(rows))

@@ -30,16 +30,17 @@ const LONGEST: usize = 1000;
 /// The error for a value that could not be converted: the refusal, if `error` is how Python or `NumPy` says so, with
 /// the error as its cause. Anything else, such as `KeyboardInterrupt` or `OSError`, is the caller's own, and passes.
 pub fn refused(py: Python<'_>, error: PyErr, refusal: impl FnOnce() -> PyErr) -> PyErr {
-    if !says_no(py, &error) {
-        return error;
+    if let Some(own) = own(py, &error) {
+        return own;
     }
     let refusal = refusal();
     refusal.set_cause(py, Some(error));
     refusal
 }
 
-/// Is it how Python or `NumPy` says that a value cannot be converted? A class of somebody else's is not.
-fn says_no(py: Python<'_>, error: &PyErr) -> bool {
+/// The caller's own error that this is, or that it comes from: `NumPy` says "setting an array element with a sequence"
+/// of whatever a value raises. None where Python or `NumPy` says that a value cannot be converted.
+fn own(py: Python<'_>, error: &PyErr) -> Option<PyErr> {
     let converts = error.is_instance_of::<PyTypeError>(py)
         || error.is_instance_of::<PyValueError>(py)
         || error.is_instance_of::<PyAttributeError>(py)
@@ -47,16 +48,17 @@ fn says_no(py: Python<'_>, error: &PyErr) -> bool {
         || error.is_instance_of::<PyRecursionError>(py)
         || error.is_instance_of::<PyWarning>(py);
     let module = error.get_type(py).getattr(intern!(py, "__module__")).and_then(|module| module.extract::<String>());
-    converts && module.is_ok_and(|module| module == "builtins" || module.starts_with("numpy"))
+    // A class of somebody else's is not how they say it.
+    if converts && module.is_ok_and(|module| module == "builtins" || module.starts_with("numpy")) {
+        error.cause(py).and_then(|cause| own(py, &cause))
+    } else {
+        Some(error.clone_ref(py))
+    }
 }
 
 /// None of what could not be converted; what [`refused`] lets pass is an error here too.
 fn unless_refused<T>(py: Python<'_>, result: PyResult<T>) -> PyResult<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(error) if says_no(py, &error) => Ok(None),
-        Err(error) => Err(error),
-    }
+    result.map_or_else(|error| own(py, &error).map_or(Ok(None), Err), |value| Ok(Some(value)))
 }
 
 pub fn type_error(name: &str, allowed: &str, given: &Bound<'_, PyAny>) -> PyErr {
@@ -279,6 +281,12 @@ fn check_plain(name: &str, given: &Bound<'_, PyAny>, depth: usize) -> PyResult<(
     } else if is_masked(given)? {
         let what = "is a masked array, and what is masked would count as numbers; fill it, or leave those rows out";
         return Err(Error::Value(format!("{name} {what}")).into());
+    } else if depth > 0 && is_sequence(given)? {
+        // NumPy would go on as long as it gives any.
+        let refusal = || type_error(name, "an array of numbers, whose rows are as long as they say", given);
+        let count = given.len().map_err(|error| refused(py, error, refusal))?;
+        let items = given.try_iter().map_err(|error| refused(py, error, refusal))?;
+        return if items.take(count.saturating_add(1)).count() > count { Err(refusal()) } else { Ok(()) };
     } else {
         return Ok(());
     };
@@ -294,6 +302,23 @@ fn check_plain(name: &str, given: &Bound<'_, PyAny>, depth: usize) -> PyResult<(
         }
     }
     Ok(())
+}
+
+/// Is it a sequence that is neither a list nor a text nor an array of some sort?
+fn is_sequence(given: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let plain = given.is_instance_of::<PyList>() || given.is_instance_of::<PyTuple>();
+    if plain || given.is_instance_of::<PyString>() || given.is_instance_of::<PyBytes>() {
+        return Ok(false);
+    }
+    for protocol in ["__array__", "__array_interface__", "__array_struct__"] {
+        if given.hasattr(protocol)? {
+            return Ok(false);
+        }
+    }
+    if PyMemoryView::from(given).is_ok() || has_no_order(given)? {
+        return Ok(false);
+    }
+    Ok(given.hasattr("__len__")? && given.hasattr("__getitem__")?)
 }
 
 /// What `NumPy` makes an array of.
@@ -316,19 +341,7 @@ pub fn as_array<'py>(name: &str, allowed: &str, given: &Bound<'py, PyAny>) -> Py
 /// go on as long as it gives any.
 fn listed<'py>(name: &str, given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = given.py();
-    let array = |given: &Bound<'py, PyAny>| -> PyResult<bool> {
-        for protocol in ["__array__", "__array_interface__", "__array_struct__"] {
-            if given.hasattr(protocol)? {
-                return Ok(true);
-            }
-        }
-        Ok(PyMemoryView::from(given).is_ok())
-    };
-    let plain = given.is_instance_of::<PyList>() || given.is_instance_of::<PyTuple>();
-    if plain || given.is_instance_of::<PyString>() || given.is_instance_of::<PyBytes>() || array(given)? {
-        return Ok(None);
-    }
-    if has_no_order(given)? || !given.hasattr("__len__")? || !given.hasattr("__getitem__")? {
+    if !is_sequence(given)? {
         return Ok(None);
     }
     let refusal = || type_error(name, "an array of numbers", given);

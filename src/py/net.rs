@@ -143,20 +143,19 @@ impl Net {
         let (py, checked) = (state.py(), checked_of(spec)?);
         let plan = checked.get().plan(py)?;
         let tensors = named_tensors(py, &plan)?;
-        let names = tensors.iter().map(|(_, name, _)| name.as_str()).collect::<HashSet<_>>();
         let (arrays, mut single) = (PyDict::new(py), true);
-        for (i, (key, value)) in state.iter().enumerate() {
+        for (i, (_, name, _)) in tensors.iter().enumerate() {
             if i % AT_ONCE == AT_ONCE - 1 {
                 pause(py)?;
             }
-            let name = text("a key of state_dict", &key)?;
-            if !names.contains(name.as_str()) {
-                let choices = tensors.iter().take(AT_ONCE).map(|(_, name, _)| name.as_str());
-                return Err(Error::unknown("key of state_dict", &name, choices).into());
+            if let Some(value) = state.get_item(name)? {
+                let array = as_array(name, "an array of numbers", &value)?;
+                single &= array.cast::<PyArrayDyn<f32>>().is_ok();
+                arrays.set_item(name, array)?;
             }
-            let array = as_array(&name, "an array of numbers", &value)?;
-            single &= array.cast::<PyArrayDyn<f32>>().is_ok();
-            arrays.set_item(key, array)?;
+        }
+        if arrays.len() < state.len() {
+            return Err(unknown_key(&tensors, state)?);
         }
         let handle = if single {
             Handle::Single(given(&plan, tensors, &arrays)?)
@@ -245,6 +244,19 @@ impl Net {
         let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
         either!(&self.handle, weights => all_gradients(&self.plan, steps(self.spec()), weights, x, start, threads))
     }
+}
+
+/// The refusal of a state dict that has a key too many.
+fn unknown_key(tensors: &[plan::Tensor], state: &Bound<'_, PyDict>) -> PyResult<PyErr> {
+    let names = tensors.iter().map(|(_, name, _)| name.as_str()).collect::<HashSet<_>>();
+    for key in state.keys() {
+        let key = text("a key of state_dict", &key)?;
+        if !names.contains(key.as_str()) {
+            let choices = tensors.iter().take(AT_ONCE).map(|(_, name, _)| name.as_str());
+            return Ok(Error::unknown("key of state_dict", &key, choices).into());
+        }
+    }
+    Ok(Error::Value("state_dict has a key twice".to_owned()).into())
 }
 
 /// The tensors of a plan, which has many names where the net is deep.

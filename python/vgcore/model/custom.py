@@ -115,6 +115,8 @@ def of_function(
     name: str, f: Function, df: Function | None, *, low: float, high: float, tolerance: float, kinks: Iterable[float]
 ) -> Table:
     """The table of a function, each piece between kinks as fine as the tolerance asks for."""
+    if not isinstance(name, str):
+        raise TypeError(f"name must be a string, got {type(name).__name__}")
     low, high, tolerance = (
         _core.as_number(name, given) for name, given in (("low", low), ("high", high), ("tolerance", tolerance))
     )
@@ -139,8 +141,8 @@ def of_function(
             if 2 * cells > MOST:
                 value, steepness = part[2]
                 raise ValueError(
-                    f"custom activation '{name}': between {ends[0]:g} and {ends[1]:g} {cells} cells reach an error of "
-                    f"{value:.1e} in values and {steepness:.1e} in slopes, above the tolerance of {tolerance:g}; name "
+                    f"custom activation {name[:80]!r}: between {ends[0]:g} and {ends[1]:g} {cells} cells reach an error "
+                    f"of {value:.1e} in values and {steepness:.1e} in slopes, above the tolerance of {tolerance:g}; name "
                     "the places where it bends or jumps in kinks, or raise the tolerance"
                 )
             cells *= 2
