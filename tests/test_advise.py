@@ -299,13 +299,13 @@ def test_where_nothing_helps_it_says_so() -> None:
 
 @pytest.mark.parametrize("budget", [0, -1])
 def test_a_budget_of_nothing_is_refused(budget: int) -> None:
-    with pytest.raises(ValueError, match=f"budget must be 1 or more nets, got {budget}"):
+    with pytest.raises(ValueError, match=f"budget must be an integer from 1 to 1000000, got {budget}"):
         vg.advise(FADING, budget=budget)
 
 
 @pytest.mark.parametrize("budget", [1.5, "3", None])
 def test_a_budget_is_a_whole_number(budget: Any) -> None:
-    with pytest.raises(TypeError, match="budget must be an integer, got "):
+    with pytest.raises(TypeError, match="budget must be an integer from 1 to 1000000, got "):
         vg.advise(FADING, budget=budget)
 
 
@@ -705,7 +705,7 @@ def test_a_network_whose_weights_are_at_fault_is_drawn_anew_first() -> None:
 
 @pytest.mark.parametrize("other", [vg.sweep(vg.MLP(depth=2, width=4), seeds=1), "relu", None])
 def test_only_a_net_can_be_changed(other: Any) -> None:
-    words = f"advise takes an MLP, a Network, a Probe or a Diagnosis, got {type(other).__name__}"
+    words = rf"subject must be an MLP, a Network, a Probe or a Diagnosis, got .*\({type(other).__name__}\)"
     with pytest.raises(TypeError, match=words):
         vg.advise(other)
 

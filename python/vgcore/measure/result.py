@@ -135,7 +135,7 @@ class Probe(Versioned):
     x: ArrayLike | None = None
     y: ArrayLike | None = None
 
-    _given: ClassVar[frozenset[str]] = frozenset({"x", "y"})
+    _callers: ClassVar[frozenset[str]] = frozenset({"x", "y"})
 
     @property
     def reduction(self) -> str | None:

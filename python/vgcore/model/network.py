@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -37,6 +37,8 @@ class Gradients(Versioned):
     preactivations: list[Array]
     input: Array
     loss: float | None
+
+    _callers: ClassVar[frozenset[str]] = frozenset({"input"})
 
     @property
     def weights(self) -> list[Array]:

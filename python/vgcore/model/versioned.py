@@ -36,12 +36,12 @@ class Versioned:
     """
 
     _newest: ClassVar[int] = 1
-    #: Fields that hold what a caller gave: their arrays are the caller's, who may go on writing to them.
-    _given: ClassVar[frozenset[str]] = frozenset()
+    #: Fields whose arrays are the caller's, who may write to them: what was given, or was asked for to be changed.
+    _callers: ClassVar[frozenset[str]] = frozenset()
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            if type(value) is np.ndarray and name not in self._given:
+            if type(value) is np.ndarray and name not in self._callers:
                 # By place, which takes a third of the time: a probe has twenty arrays.
                 value.setflags(False)  # type: ignore[call-arg]  # of the stubs of NumPy
 
