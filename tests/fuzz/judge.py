@@ -31,7 +31,7 @@ LONGEST = 600
 #: An error in how an object shows or compares itself may give way to what was to be said of it; Ctrl-C never does.
 MINOR = {"__repr__", "__str__", "__eq__", "__hash__", "__format__", "__lt__", "__getattr__", "__contains__", "__bool__"}
 #: What may write files.
-WRITERS = ("vg.Sweep.save", "shell")
+WRITERS = ("vg.Sweep.save", "vg.sweep", "shell")
 
 
 @dataclass(frozen=True)

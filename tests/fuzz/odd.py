@@ -48,6 +48,7 @@ __all__ = [
     "shell",
     "spoiled",
     "state",
+    "stored",
     "text",
     "types",
     "vg",
@@ -199,6 +200,12 @@ def npz(name: str, **arrays: Any) -> str:
 def saved(sweep: Any, path: str) -> str:
     """A file that a sweep was saved to; its path."""
     sweep.save(path)
+    return path
+
+
+def stored(path: str) -> str:
+    """A store of some cells; its path."""
+    vg.sweep(vg.MLP(depth=2, width=4), depth=[2, 4], seeds=1, batch=4, store=path)
     return path
 
 

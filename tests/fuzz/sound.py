@@ -178,10 +178,12 @@ VALUES: dict[str, tuple[str, ...]] = {
     "step": ("None", "3"),
     "requested_schema": ("None",),
     # Of sweeps that are kept in a store or run elsewhere.
-    "store": ("None",),
-    "shard": ("None",),
+    "store": ("None", "'runs.vg'", "stored('runs.vg')"),
+    "shard": ("None", "'1/3'"),
     "executor": ("None",),
     "retry_failed": FLAGS,
+    "paths": ("stored('runs.vg')", "[stored('runs.vg')]", "spoiled(stored('runs.vg'), 0.6, 1)"),
+    "fields": ("2", "[2, 4]", "'tanh'"),
 }
 
 #: Objects of a class, whose methods and operators are called.
