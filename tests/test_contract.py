@@ -115,6 +115,7 @@ ODD: dict[str, Callable[[], Any]] = {
     "a huge Decimal": lambda: Decimal("1e4000"),
     "Fraction": lambda: Fraction(3, 2),
     "a huge Fraction": lambda: Fraction(10**400, 3),
+    "a huge index": type("Huge", (), {"__index__": lambda _: 10**400}),
     "complex": lambda: 1 + 0j,
     "np.complex64": lambda: np.complex64(1),
     "an empty list": list,
@@ -571,6 +572,13 @@ def test_explicit_gradients_are_the_callers_own_to_write_to() -> None:
     clipped = vg.clip_grad_norm(grads, 1e-3).grads
     for array in (grads.input, *grads.weights, *clipped.weights, *net.state_dict().values()):
         array[...] = 0.5 * array  # as a step of gradient descent does
+
+
+def test_an_array_that_a_result_is_made_of_stays_writeable() -> None:
+    sigma_w = np.array([1.0, 1.5])
+    line = dataclasses.replace(theory.critical_line("tanh", q=[0.5, 1.0]), sigma_w=sigma_w)
+    assert sigma_w.flags.writeable
+    assert not line.sigma_w.flags.writeable
 
 
 def test_what_was_given_to_a_probe_stays_writeable() -> None:

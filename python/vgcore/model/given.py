@@ -166,6 +166,8 @@ def number(name: str, value: Any, bounds: Bounds) -> float:
     allowed = f"a number{bounds}"
     if not _is_number(value, "iuf", "__float__"):
         raise wrong_type(name, allowed, value)
+    if not hasattr(type(value), "__float__"):
+        value = operator.index(value)
     try:
         found = float(value)
     except (OverflowError, ValueError):  # of a number that no float is: 10**400, or a nan that signals
