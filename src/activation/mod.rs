@@ -173,9 +173,16 @@ impl Kind<Row> {
 
     /// `(phi(z), phi'(z))`.
     pub fn both(&self, z: f64) -> (f64, f64) {
-        match &self.row.function {
-            Function::Formula { both, .. } => both(z, &self.values),
-            Function::Custom => custom::table(self.values[0]).map_or((f64::NAN, f64::NAN), |table| table.both(z)),
+        self.function()(z)
+    }
+
+    /// The function of [`Self::both`], for many arguments: a table is looked for once.
+    pub fn function(&self) -> impl Fn(f64) -> (f64, f64) + use<'_> {
+        let table = if matches!(self.row.function, Function::Custom) { custom::table(self.values[0]) } else { None };
+        move |z| match (&self.row.function, &table) {
+            (Function::Formula { both, .. }, _) => both(z, &self.values),
+            (Function::Custom, Some(table)) => table.both(z),
+            (Function::Custom, None) => (f64::NAN, f64::NAN),
         }
     }
 

@@ -33,13 +33,13 @@ impl Batch {
     pub fn of(activation: &Activation, samples: usize) -> Self {
         let dimensions = samples as f64 - 1.0;
         let (length, c) = (dimensions.sqrt(), -1.0 / dimensions);
-        let kinks = activation.kinks();
+        let (kinks, both) = (activation.kinks(), activation.function());
         let direction = Direction::new(dimensions);
         let ends = direction.ends(kinks.iter().map(|kink| kink / length));
         let (mut mean, mut value, mut slope, mut tilt) = (0.0, 0.0, 0.0, 0.0);
         direction.over(&FINE, &ends, |t, weight| {
             let y = length * t;
-            let (phi, derivative) = activation.both(y);
+            let (phi, derivative) = both(y);
             mean += weight * phi;
             value += weight * phi * phi;
             slope += weight * derivative * derivative;
@@ -49,14 +49,14 @@ impl Batch {
         let other = Direction::new(dimensions - 1.0);
         direction.over(&COARSE, &ends, |t, weight| {
             let y = length * t;
-            let (phi, derivative) = activation.both(y);
+            let (phi, derivative) = both(y);
             // Given t, the other sample is c t plus a direction across it.
             let rest = ((1.0 - c * c) * (1.0 - t) * (1.0 + t)).max(0.0).sqrt();
             let (mut inner, mut steep, mut tilted) = (0.0, 0.0, 0.0);
             let ends = other.ends(kinks.iter().map(|kink| (kink / length - c * t) / rest).chain([-c * t / rest]));
             other.over(&COARSE, &ends, |s, weight| {
                 let x = length * (c * t + rest * s);
-                let (phi, derivative) = activation.both(x);
+                let (phi, derivative) = both(x);
                 inner += weight * phi;
                 steep += weight * derivative;
                 tilted += weight * x * derivative;

@@ -53,10 +53,10 @@ impl Moments {
     /// The moments of an activation at one variance.
     pub fn of(activation: &Activation, q: f64) -> Self {
         let scale = q.sqrt();
-        let ends = pieces(activation, scale);
+        let (ends, both) = (pieces(activation, scale), activation.function());
         let mut sums = [0.0; 11];
         over(&FINE, &ends, |z, weight| {
-            let (phi, derivative) = activation.both(scale * z);
+            let (phi, derivative) = both(scale * z);
             let (square, steep) = (phi * phi, derivative * derivative);
             let zz = z * z;
             let (once, twice) = (zz - 1.0, zz * (zz - 6.0) + 3.0);
@@ -136,13 +136,13 @@ pub fn hermite(activation: &Activation, q: f64, count: usize) -> Vec<f64> {
     /// Coefficients between two looks at the request to stop.
     const PART: usize = 1 << 16;
     let scale = q.sqrt();
-    let ends = pieces(activation, scale);
+    let (ends, both) = (pieces(activation, scale), activation.function());
     let (mut roots, mut sums) = (vec![0.0; count + 1], vec![0.0; count]);
     for (part, roots) in roots.chunks_mut(PART).enumerate().take_while(|_| !Cancel::requested()) {
         roots.iter_mut().enumerate().for_each(|(k, root)| *root = ((part * PART + k) as f64).sqrt());
     }
     over(&FINE, &ends, |z, weight| {
-        let share = weight * activation.both(scale * z).0;
+        let share = weight * both(scale * z).0;
         let (mut before, mut now) = (0.0, 1.0);
         for (part, sums) in sums.chunks_mut(PART).enumerate().take_while(|_| !Cancel::requested()) {
             for (sum, roots) in sums.iter_mut().zip(roots[part * PART..].windows(2)) {

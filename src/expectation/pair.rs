@@ -33,10 +33,10 @@ impl Pair {
     /// To first order in `c`, for samples that hardly correlate: all start so, and odd activations without biases keep
     /// them so at every depth.
     fn of_strangers(activation: &Activation, q: f64, c: f64) -> Self {
-        let scale = q.sqrt();
+        let (scale, both) = (q.sqrt(), activation.function());
         let (mut value, mut slope) = (0.0, 0.0);
         over(&FINE, &ends(activation.kinks().into_iter().map(|kink| kink / scale)), |x, weight| {
-            let (phi, derivative) = activation.both(scale * x);
+            let (phi, derivative) = both(scale * x);
             value += weight * phi;
             slope += weight * derivative;
         });
@@ -46,18 +46,19 @@ impl Pair {
     /// By an integral over `u` of an integral over `v`, for any activation.
     fn of_integral(activation: &Activation, q: f64, c: f64) -> Self {
         let (scale, rest) = (q.sqrt(), ((1.0 - c) * (1.0 + c)).max(0.0).sqrt());
+        let both = activation.function();
         let kinks = activation.kinks().into_iter().map(|kink| kink / scale).collect::<Vec<_>>();
         let (mut value, mut slope) = (0.0, 0.0);
         over(&COARSE, &ends(kinks.iter().copied()), |x, weight| {
-            let (phi, derivative) = activation.both(scale * x);
+            let (phi, derivative) = both(scale * x);
             let (mut inner, mut bend) = (0.0, 0.0);
             // Given u, v is normal about c u with the standard deviation `rest`.
             if rest < 1e-7 {
-                (inner, bend) = activation.both(scale * c * x);
+                (inner, bend) = both(scale * c * x);
             } else {
                 let ends = ends(kinks.iter().map(|kink| (kink - c * x) / rest).chain([-c * x / rest]));
                 over(&COARSE, &ends, |y, weight| {
-                    let (phi, derivative) = activation.both(scale * (c * x + rest * y));
+                    let (phi, derivative) = both(scale * (c * x + rest * y));
                     inner += weight * phi;
                     bend += weight * derivative;
                 });

@@ -77,8 +77,9 @@ fn request_of(fields: &Bound<'_, PyDict>) -> PyResult<Request> {
         let kind = |sort: &str| optional(&value, |v| kind_text(sort, name, v));
         let kinds = || per_layer(name, &value, |place, v| kind_text(name, place, v));
         let number = || {
-            let truth = is_bool(&value)?.then(|| type_error(name, "None or an integer", &value));
-            truth.map_or_else(|| optional(&value, |v| integer(name, v)), Err)
+            optional(&value, |v| {
+                if is_bool(v)? { Err(type_error(name, "None or an integer", v)) } else { integer(name, v) }
+            })
         };
         match name {
             "depth" => request.depth = integer(name, &value)?,

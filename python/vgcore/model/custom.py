@@ -60,11 +60,6 @@ def register(table: Table) -> Known:
     return KNOWN.setdefault(held.text, known)
 
 
-def known(text: str) -> Known | None:
-    """What keeps the table of an activation, if it is one of a user's own."""
-    return KNOWN.get(str(text)) if text.startswith("custom(") else None
-
-
 def definition(text: str) -> dict[str, Any]:
     """A table as JSON can hold it."""
     table = vars(KNOWN[text].table)
@@ -141,9 +136,9 @@ def of_function(
             if 2 * cells > MOST:
                 value, steepness = part[2]
                 raise ValueError(
-                    f"custom activation {name[:80]!r}: between {ends[0]:g} and {ends[1]:g} {cells} cells reach an error "
-                    f"of {value:.1e} in values and {steepness:.1e} in slopes, above the tolerance of {tolerance:g}; name "
-                    "the places where it bends or jumps in kinks, or raise the tolerance"
+                    f"custom activation {name[:80]!r}: between {ends[0]:g} and {ends[1]:g} {cells} cells reach an "
+                    f"error of {value:.1e} in values and {steepness:.1e} in slopes, above the tolerance of "
+                    f"{tolerance:g}; name the places where it bends or jumps in kinks, or raise the tolerance"
                 )
             cells *= 2
         parts.append((cells, *part))

@@ -76,14 +76,15 @@ class Activation(Kind):
     def __new__(cls, name: str, **params: float | str | None) -> Self:
         """The activation of a name or call, with further parameters."""
         activation = super().__new__(cls, name, **params)
-        activation._known = custom.known(activation)
+        activation._known = custom.KNOWN.get(str(activation))
         return activation
 
     @classmethod
     def of_field(cls, text: str) -> Self:
         """The activation that a checked spec holds."""
-        activation = super().of_field(text)
-        activation._known = custom.known(text)  # noqa: SLF001 (of its own class)
+        activation = str.__new__(cls, text)
+        if text.startswith("custom("):
+            activation._known = custom.KNOWN.get(str(text))  # noqa: SLF001 (of its own class)
         return activation
 
     @classmethod
