@@ -13,6 +13,7 @@ import numpy as np
 
 from vgcore.measure import table
 from vgcore.measure.result import SIGNALS, Probe
+from vgcore.model.given import wrong_type
 from vgcore.model.mlp import KINDS, MLP, check_names
 from vgcore.model.versioned import Versioned
 
@@ -217,4 +218,8 @@ def _values(name: str, given: Any) -> list[Any]:
 def _held(name: str, value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(_held(name, each) for each in value)
-    return KINDS[name].kind(value) if name in KINDS and value is not None else value
+    if name in KINDS and value is not None:
+        return KINDS[name].kind(value)
+    if not (value is None or isinstance(value, bool | int | float | str | np.number)):
+        raise wrong_type(name, "a value of the field, or a list of them", value)
+    return value

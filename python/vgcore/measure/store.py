@@ -32,6 +32,7 @@ from vgcore.measure.measurement import Measurement
 from vgcore.measure.result import Probe
 from vgcore.measure.table import Unkept
 from vgcore.model import custom
+from vgcore.model.given import array as as_array
 from vgcore.model.given import items
 from vgcore.model.given import path as as_path
 from vgcore.model.kind import Activation, Loss
@@ -92,6 +93,7 @@ def planned(specs: Sequence[MLP], varied: tuple[str, ...], how: Measurement, sha
 
     A cell is of shard i of n where its key, as a number, leaves i when divided by n.
     """
+    how.columns([], lambda *_: None)  # The core says what is wrong with it.
     facts = _facts(how)
     salt = json.dumps([facts, list(block.LAYOUT), _core.build_info()["stream_version"]]).encode()
     keys = [hashlib.sha256(salt + spec.id.encode()).digest() for spec in specs]
@@ -102,7 +104,7 @@ def planned(specs: Sequence[MLP], varied: tuple[str, ...], how: Measurement, sha
 
 def _facts(how: Measurement) -> dict[str, Any]:
     """What a measurement says of the numbers of a cell, so not its threads."""
-    x = None if how.x is None else np.asarray(how.x)
+    x = None if how.x is None else as_array("x", how.x)
     batch = how.batch if x is None or how.batch is None else min(how.batch, len(x))
     return {
         "x": None if x is None else table.data_id(x, None),
