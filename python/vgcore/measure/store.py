@@ -33,7 +33,7 @@ from vgcore.measure.result import Probe
 from vgcore.measure.table import Unkept
 from vgcore.model import custom
 from vgcore.model.given import array as as_array
-from vgcore.model.given import items
+from vgcore.model.given import items, printable
 from vgcore.model.given import path as as_path
 from vgcore.model.kind import Activation, Loss
 from vgcore.model.mlp import MLP
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 APPLICATION, VERSION = int.from_bytes(b"vgco", "big"), 1
 #: Bytes of a page: a cell takes a few, and each is written by a call.
 PAGE = 16384
+#: Characters of a path that an error shows.
+LONG = 240
 #: Data up to so many bytes are kept with the cells, which are judged by them.
 KEPT = 64 << 20
 
@@ -158,6 +160,9 @@ class Store:
             self._db.close()
             raise
 
+    def __str__(self) -> str:
+        return f"'{printable(str(self.path), LONG)}'"
+
     def close(self) -> None:
         """Give the file back."""
         with self._lock:
@@ -177,15 +182,17 @@ class Store:
             size = self.path.stat().st_size
         except FileNotFoundError:
             if not write:
-                raise refusal(errno.ENOENT, f"there is no store '{self.path}'") from None
+                raise refusal(errno.ENOENT, f"there is no store {self}") from None
             if not self.path.absolute().parent.is_dir():
                 folder = self.path.absolute().parent
-                raise refusal(errno.ENOENT, f"'{self.path}' cannot be made: there is no folder '{folder}'") from None
+                raise refusal(
+                    errno.ENOENT, f"{self} cannot be made: there is no folder '{printable(str(folder), LONG)}'"
+                ) from None
             return True
         if self.path.is_dir():
-            raise refusal(errno.EISDIR, f"a store is a file, and '{self.path}' is a folder")
+            raise refusal(errno.EISDIR, f"a store is a file, and {self} is a folder")
         if size == 0 and not write:
-            raise ValueError(f"'{self.path}' is empty: it is no store")
+            raise ValueError(f"{self} is empty: it is no store")
         return size == 0
 
     def _hold(self) -> None:
@@ -224,7 +231,7 @@ class Store:
                 query = "SELECT host, pid, started FROM writer WHERE ended IS NULL ORDER BY id DESC"
                 if found := self._db.execute(query).fetchone():
                     who = "host {}, process {}, since {}".format(*found)
-            said = f"'{self.path}' is in use by {who}; wait for it, or write a store of your own and open both"
+            said = f"{self} is in use by {who}; wait for it, or write a store of your own and open both"
             raise refusal(errno.EAGAIN, said) from None
 
     def _check(self) -> None:
@@ -233,25 +240,25 @@ class Store:
             self._db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version")
         )
         if application != APPLICATION:
-            raise ValueError(f"'{self.path}' is a database of another program, not a store of vgcore")
+            raise ValueError(f"{self} is a database of another program, not a store of vgcore")
         if version > VERSION:
             raise ValueError(
-                f"'{self.path}' has format {version}, and this vgcore reads up to {VERSION}; it needs a newer vgcore"
+                f"{self} has format {version}, and this vgcore reads up to {VERSION}; it needs a newer vgcore"
             )
         pages, size = (self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         if (found := self.path.stat().st_size) < pages * size:
-            raise ValueError(f"'{self.path}' is torn: {found} bytes of {pages * size} are there")
+            raise ValueError(f"{self} is torn: {found} bytes of {pages * size} are there")
         columns, stream = self._db.execute("SELECT columns, stream FROM layout").fetchone()
         theirs, ours = json.loads(columns), list(block.LAYOUT)
         if theirs != ours:
             lacks, has = sorted({*ours} - {*theirs}), sorted({*theirs} - {*ours})
             raise ValueError(
-                f"'{self.path}' holds the columns of another vgcore (it lacks {', '.join(lacks) or 'none'}, "
+                f"{self} holds the columns of another vgcore (it lacks {', '.join(lacks) or 'none'}, "
                 f"and has {', '.join(has) or 'none'} beside); begin a new store"
             )
         if stream != (mine := _core.build_info()["stream_version"]):
             raise ValueError(
-                f"'{self.path}' holds random numbers of version {stream}, and this vgcore draws version {mine}; "
+                f"{self} holds random numbers of version {stream}, and this vgcore draws version {mine}; "
                 "begin a new store"
             )
 
@@ -268,7 +275,7 @@ class Store:
         except sqlite3.Error as error:
             with suppress(sqlite3.Error, AttributeError):  # Readers would wait for what is half written.
                 self._db.execute("ROLLBACK")
-            raise _translated(self.path, error) from error
+            raise _translated(str(self), error) from error
 
     # Reading
 
@@ -305,10 +312,10 @@ class Store:
             cell,
         )
         if not found:
-            raise ValueError(f"'{self.path}' has lost the numbers of cell {cell}; try: vgcore store check")
+            raise ValueError(f"{self} has lost the numbers of cell {cell}; try: vgcore store check")
         document, digest, packed, x, y = found[0]
         if block.digest(packed) != digest:
-            raise ValueError(f"'{self.path}' is damaged: the numbers of cell {cell} are not those that were written")
+            raise ValueError(f"{self} is damaged: the numbers of cell {cell} are not those that were written")
         spec, x, y = known or (MLP.from_json(document), self._array("x", x), self._array("y", y))
         return Probe(spec, **block.unpack(packed), x=x, y=y)
 
@@ -419,7 +426,7 @@ def stores(paths: Paths | Iterable[Paths]) -> list[Path]:
         one = str(as_path("a store", path))
         found = sorted(glob.glob(one)) if glob.has_magic(one) and not Path(one).exists() else [one]  # noqa: PTH207
         if not found:
-            raise refusal(errno.ENOENT, f"no file fits '{one}'")
+            raise refusal(errno.ENOENT, f"no file fits '{printable(one, LONG)}'")
         files |= dict.fromkeys(map(Path, found))
     return list(files)
 
@@ -431,15 +438,17 @@ def refusal(code: int, message: str) -> OSError:
     return error
 
 
-def _translated(path: Path, error: sqlite3.Error) -> Exception:
+def _translated(shown: str, error: sqlite3.Error) -> Exception:
     """What SQLite's words mean for a file."""
     sqlite = str(error)
     for words, code, said in _CAUSES:
         if words in sqlite:
-            return refusal(code, f"'{path}': {said}")
+            return refusal(code, f"{shown}: {said}")
     if "not a database" in sqlite:
-        return ValueError(f"'{path}' is not a store of vgcore: it is no SQLite database")
-    return ValueError(f"'{path}' is damaged: {sqlite}; try: vgcore store check")
+        return ValueError(f"{shown} is not a store of vgcore: it is no SQLite database")
+    if "malformed" in sqlite:
+        return ValueError(f"{shown} is damaged: {sqlite}; try: vgcore store check")
+    return ValueError(f"{shown} cannot be used as a store: {sqlite}")
 
 
 _CAUSES = (

@@ -156,9 +156,7 @@ def open_sweep(paths: Paths | Iterable[Paths]) -> Sweep:
             if digest is None:
                 continue
             if (known := found.get(key)) is not None and known[4] != digest:
-                raise ValueError(
-                    f"'{known[2].path}' and '{store.path}' hold other numbers of one cell, {store.spec(cell)!r}"
-                )
+                raise ValueError(f"{known[2]} and {store} hold other numbers of one cell, {store.spec(cell)!r}")
             found.setdefault(key, (grids[grid], place, store, cell, digest))
     entries = sorted(found.values(), key=lambda row: row[:2])
     return Sweep(

@@ -73,8 +73,9 @@ def merge(path: Paths, others: Iterable[Paths]) -> dict[str, int]:
     with Store(path, write=True) as store:
         for other in others:
             if Path(other).resolve() == Path(path).resolve():
-                raise ValueError(f"'{other}' cannot be merged into itself")
-            Store(other).close()  # what is wrong with it is said of it
+                raise ValueError(f"{store} cannot be merged into itself")
+            with Store(other) as there:  # What is wrong with it is said of it.
+                named = str(there)
             with store.paused():
                 store.query("ATTACH ? AS other", f"file:{quote(str(Path(other).absolute()))}?mode=ro")
             different = store.query(
@@ -87,7 +88,7 @@ def merge(path: Paths, others: Iterable[Paths]) -> dict[str, int]:
                 store.query("DETACH other")
             if different:
                 spec = store.spec(different[0][0])
-                raise ValueError(f"'{path}' and '{other}' hold other numbers of one cell, {spec!r}")
+                raise ValueError(f"{store} and {named} hold other numbers of one cell, {spec!r}")
         store.sign_out()
     with Store(path) as store:
         return counts(store)

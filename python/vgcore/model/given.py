@@ -45,14 +45,14 @@ def shown(value: object) -> str:
     return printable(" ".join(text[: 4 * SHOWN].split()))
 
 
-def printable(text: str) -> str:
-    r"""Text in one line of at most 80 characters, each of which can be printed.
+def printable(text: str, most: int = SHOWN) -> str:
+    r"""Text in one line of at most so many characters, each of which can be printed.
 
     >>> printable("a\tb")
     'a\\tb'
     """
-    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: SHOWN + 1])
-    return line if len(line) <= SHOWN else f"{line[: SHOWN - 4]} ..."
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text[: most + 1])
+    return line if len(line) <= most else f"{line[: most - 4]} ..."
 
 
 def wrong_type(name: str, allowed: str, value: object) -> TypeError:

@@ -83,8 +83,8 @@ class Activation(Kind):
     def of_field(cls, text: str) -> Self:
         """The activation that a checked spec holds."""
         activation = str.__new__(cls, text)
-        if text.startswith("custom("):
-            activation._known = custom.KNOWN.get(str(text))  # noqa: SLF001 (of its own class)
+        if activation.startswith("custom("):
+            activation._known = custom.KNOWN.get(str(activation))  # noqa: SLF001 (of its own class)
         return activation
 
     @classmethod
