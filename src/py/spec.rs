@@ -13,7 +13,7 @@ use crate::memory::check_memory;
 use crate::plan::Plan;
 use crate::signature::Argument;
 use crate::spec::{BranchScale, MAX_DEPTH, PerLayer, Request, Spec};
-use pyo3::exceptions::PyKeyError;
+use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -63,8 +63,8 @@ impl Checked {
 pub fn checked_of<'py>(mlp: &Bound<'py, PyAny>) -> PyResult<Bound<'py, Checked>> {
     let refusal = || type_error("spec", "an MLP", mlp);
     let checked = mlp.getattr(intern!(mlp.py(), "_checked")).map_err(|error| {
-        // A record of NumPy says of a name that it lacks that there is no such key.
-        if error.is_instance_of::<PyKeyError>(mlp.py()) { refusal() } else { refused(mlp.py(), error, refusal) }
+        // Whatever a lack of attributes comes from: a record of NumPy looks for a key.
+        if error.is_instance_of::<PyAttributeError>(mlp.py()) { refusal() } else { refused(mlp.py(), error, refusal) }
     })?;
     checked.cast_into::<Checked>().map_err(|_| refusal())
 }
