@@ -3,7 +3,7 @@
 //! `z` is standard normal throughout.
 
 use crate::activation::{Activation, Shape};
-use crate::error::{Error, Result};
+use crate::error::{self, Error, Result};
 use crate::expectation::Moments;
 use std::collections::HashMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -38,7 +38,9 @@ pub fn gain(activation: &Activation, mode: Option<&str>) -> Result<f64> {
         }
         Some("forward") => Moments::of(activation, 1.0).value,
         Some("backward") => Moments::of(activation, 1.0).slope,
-        Some(other) => return Err(Error::value("mode", "None, 'forward' or 'backward'", format!("'{other}'"))),
+        Some(other) => {
+            return Err(Error::value("mode", "None, 'forward' or 'backward'", format!("'{}'", error::shown(other))));
+        }
     };
     if second > 0.0 {
         return Ok((1.0 / second).sqrt());

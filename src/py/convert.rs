@@ -285,8 +285,16 @@ fn check_plain(name: &str, given: &Bound<'_, PyAny>, depth: usize) -> PyResult<(
         // NumPy would go on as long as it gives any.
         let refusal = || type_error(name, "an array of numbers, whose rows are as long as they say", given);
         let count = given.len().map_err(|error| refused(py, error, refusal))?;
-        let items = given.try_iter().map_err(|error| refused(py, error, refusal))?;
-        return if items.take(count.saturating_add(1)).count() > count { Err(refusal()) } else { Ok(()) };
+        check_memory(&format!("a copy of {name}"), 48 * count as u128, "give fewer samples")?;
+        for (i, _) in given.try_iter().map_err(|error| refused(py, error, refusal))?.enumerate() {
+            if i == count {
+                return Err(refusal());
+            }
+            if i % PART == PART - 1 {
+                pause(py)?;
+            }
+        }
+        return Ok(());
     } else {
         return Ok(());
     };

@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import InvalidOperation
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,6 @@ DERIVED = (MemoryError, ImportError, OSError)
 BESIDES: dict[str, tuple[type[BaseException], ...]] = {
     "vg.testing.assert_trainable": (AssertionError,),
     "{s}[{odd}]": (IndexError, KeyError),
-    "{odd} in {s}": (InvalidOperation,),  # of a signalling NaN, which compares with nothing
 }
 LONGEST = 600
 #: An error in how an object shows or compares itself may give way to what was to be said of it; Ctrl-C never does.

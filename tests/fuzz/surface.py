@@ -44,7 +44,6 @@ OPERATORS = {
     "list({s})": "__iter__",
     "{s} == {odd}": "__eq__",
     "{s}[{odd}]": "__getitem__",
-    "{odd} in {s}": "__iter__",
     "{s} + {odd}": "__add__",
     "{s}._repr_html_()": "_repr_html_",
     "copy.copy({s})": "__class__",

@@ -77,7 +77,7 @@ TEXTS = (
 CONTAINERS = (
     *("[]", "()", "{}", "set()", "[None]", "[[]]", "[[1], [2, 3]]", "nested(5)", "nested(2000)", "nested(100_000)"),
     *("circle()", "circular_dict()", "range(3)", "range(10**12)", "iter([1, 2])", "(i for i in [1.0])", "zip()"),
-    *("itertools.count()", "itertools.repeat(1.0)", "endless()", "endless('relu')", "[1] * 100_000", "{1: 2}"),
+    *("itertools.count()", "itertools.repeat(1.0)", "endless()", "endless('relu')", "[1] * 20_000", "{1: 2}"),
     *(
         "{'a': 1}",
         "{'a': {'b': [1]}}",

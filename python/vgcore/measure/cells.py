@@ -210,14 +210,15 @@ def _row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _values(name: str, given: Any) -> list[Any]:
-    """The values that a field may have, as a checked spec holds them."""
+    """The values that a field may have, as a checked spec holds them: one, or one a layer."""
     several = given if isinstance(given, list | range | np.ndarray) else [given]
-    return [_held(name, value) for value in several]
+    return [
+        tuple(_held(name, each) for each in value) if isinstance(value, list | tuple) else _held(name, value)
+        for value in several
+    ]
 
 
 def _held(name: str, value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return tuple(_held(name, each) for each in value)
     if name in KINDS and value is not None:
         return KINDS[name].kind(value)
     if not (value is None or isinstance(value, bool | int | float | str | np.number)):

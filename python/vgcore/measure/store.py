@@ -189,6 +189,8 @@ class Store:
                     errno.ENOENT, f"{self} cannot be made: there is no folder '{printable(str(folder), LONG)}'"
                 ) from None
             return True
+        except OSError as error:  # a name that is too long, a folder that may not be read
+            raise refusal(error.errno or errno.EIO, f"{self} cannot be opened: {error.strerror}") from None
         if self.path.is_dir():
             raise refusal(errno.EISDIR, f"a store is a file, and {self} is a folder")
         if size == 0 and not write:

@@ -170,8 +170,8 @@ def number(name: str, value: Any, bounds: Bounds) -> float:
         value = operator.index(value)
     try:
         found = float(value)
-    except (OverflowError, ValueError):  # of a number that no float is: 10**400, or a nan that signals
-        if not isinstance(value, Number):
+    except (OverflowError, ValueError) as error:  # of a number that no float is: 10**400, or a nan that signals
+        if not isinstance(value, Number) or type(error) not in {OverflowError, ValueError}:
             raise  # of the caller's own
         raise out_of_bounds(name, allowed, value) from None
     # What other types can hold and a float cannot is infinite as a float.
