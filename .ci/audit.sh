@@ -33,7 +33,7 @@ if ! command -v pip-audit > /dev/null; then
 	skip 'distributions' 'pip-audit is not installed (pipx install pip-audit)'
 elif [[ ! -d ${1:-} ]]; then
 	skip 'distributions' "no folder '${1:-}' (make .venv/.installed)"
-elif ! curl --silent --fail --head --max-time 3 --output /dev/null https://pypi.org/simple/pip/; then
+elif ! python3 -m pip --timeout 3 --retries 0 index versions pip > /dev/null 2>&1; then
 	skip 'distributions' 'the package index does not answer'
 else
 	run pip-audit --progress-spinner off --path "$1"
