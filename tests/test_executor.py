@@ -221,6 +221,39 @@ def test_an_error_of_a_worker_is_that_of_the_sweep() -> None:
         small(executor=Immediate(lambda _: ZeroDivisionError()))
 
 
+def test_an_executor_that_was_shut_down_fails_the_sweep_and_no_cell(tmp_path: Path) -> None:
+    pool = ThreadPoolExecutor(1)
+    pool.shutdown()
+    with pytest.raises(RuntimeError, match="shutdown"):
+        small(executor=pool, store=tmp_path / "runs.vg")
+    assert small(store=tmp_path / "runs.vg").failed == {}
+
+
+def test_what_is_no_future_or_no_answer_of_ours_is_refused() -> None:
+    class Nothing(Immediate):
+        def submit(self, *_: Any) -> Any:
+            return None
+
+    class Other(Immediate):
+        def submit(self, *_: Any) -> Any:
+            future: Future[Any] = Future()
+            future.set_result(7)
+            return future
+
+    class Cancelling(Immediate):
+        def submit(self, *_: Any) -> Any:
+            future: Future[Any] = Future()
+            future.cancel()
+            return future
+
+    with pytest.raises(TypeError, match=r"what executor\.submit\(\) gives must be a future, got None"):
+        small(executor=Nothing())
+    with pytest.raises(TypeError, match="what a future of executor gives must be what its work gave, got 7"):
+        small(executor=Other())
+    with pytest.raises(BrokenExecutor, match="cancelled a batch twice"):
+        small(executor=Cancelling())
+
+
 def test_what_is_no_executor_is_refused_before_anything_runs() -> None:
     class InterpreterPoolExecutor(ThreadPoolExecutor):
         pass

@@ -314,6 +314,50 @@ def test_a_changed_byte_is_never_read_as_a_number(path: Path) -> None:
     assert len(expected) == 10
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(b'"depth":2', b'"depth":4'), (b'"relu"', b'"selu"'), (b'"skip"', b'"qkip"')],
+)
+def test_a_changed_spec_is_never_taken_for_what_was_measured(path: Path, old: bytes, new: bytes) -> None:
+    small(store=path, depth=[1, 2, 3])
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(ValueError, match=rf"'{re.escape(str(path))}' is damaged: cell \d+ cannot be read"):
+        list(vg.open_sweep(path))
+    with Store(path) as opened:
+        assert any("cannot be read" in fault for fault in upkeep.faults(opened))
+    with pytest.raises(ValueError, match="is damaged"):
+        upkeep.merge(path.with_name("all.vg"), [path])
+    assert not path.with_name("all.vg").exists()
+
+
+def test_changed_data_are_never_taken_for_those_that_were_measured_on(path: Path) -> None:
+    x = np.random.default_rng(0).normal(size=(20, 8))
+    small(store=path, x=x)
+    held = bytearray(path.read_bytes())
+    held[held.index(x.tobytes())] ^= 1
+    path.write_bytes(held)
+    with pytest.raises(ValueError, match="is damaged: x cannot be read: it is not what was written"):
+        list(vg.open_sweep(path))
+
+
+def test_no_changed_byte_loses_a_cell_or_changes_a_number(path: Path) -> None:
+    s = small(store=path, depth=[1, 2, 3])
+    expected, whole, rng = bits(s), path.read_bytes(), random.Random(5)
+    refused = 0
+    for _ in range(300):
+        held = bytearray(whole)
+        held[rng.randrange(len(held))] ^= 1 << rng.randrange(8)
+        path.write_bytes(held)
+        try:
+            found = bits(vg.open_sweep(path))
+        except (ValueError, OSError) as error:
+            assert str(path) in str(error)  # noqa: PT017 (not every change is one that matters)
+            refused += 1
+        else:
+            assert found == expected
+    assert refused > 5
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits of file sizes")
 def test_a_full_disk_is_one_sentence_and_loses_nothing(path: Path) -> None:
     small(store=path, depth=[1])
@@ -471,7 +515,11 @@ def test_stores_that_disagree_are_not_merged(path: Path) -> None:
     small(store=path)
     small(store=other)
     with sqlite3.connect(other) as changed:
-        changed.execute("UPDATE result SET digest = x'00' WHERE cell = 2")
+        query = "SELECT block, bytes FROM result JOIN block ON block = id WHERE cell = 2"
+        number, packed = changed.execute(query).fetchone()
+        packed = packed[:-8] + np.array([0.5]).tobytes()
+        changed.execute("UPDATE block SET bytes = ? WHERE id = ?", (packed, number))
+        changed.execute("UPDATE result SET digest = ? WHERE cell = 2", (block.digest(packed),))
     changed.close()
     for together in (lambda: upkeep.merge(path, [other]), lambda: vg.open_sweep([path, other])):
         with pytest.raises(ValueError, match="other numbers of one cell"):
@@ -479,6 +527,9 @@ def test_stores_that_disagree_are_not_merged(path: Path) -> None:
     assert len(vg.open_sweep(path)) == 10
     with pytest.raises(ValueError, match="into itself"):
         upkeep.merge(path, [path])
+    with pytest.raises(FileNotFoundError, match="no store"):
+        upkeep.merge(path.with_name("new.vg"), [path, path.with_name("missing.vg")])
+    assert not path.with_name("new.vg").exists()
 
 
 def test_a_merge_takes_numbers_over_failures_and_plans(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -536,6 +587,40 @@ def test_cells_are_selected_by_their_fields_in_any_spelling(path: Path) -> None:
             s.select(activaton="relu")
         with pytest.raises(ValueError, match="did you mean"):
             s.select(activation="leaky_rule")
+
+
+@pytest.mark.parametrize("fields", [{"depth": "3"}, {"tied": "no"}, {"depth": True}, {"depth": None}, {"block": 1.0}])
+def test_what_a_field_can_never_be_is_refused_where_cells_are_selected(fields: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match=f"{next(iter(fields))} must be"):
+        small(depth=[1]).select(**fields)
+
+
+def test_a_table_takes_the_place_of_no_store_and_no_cells_make_none(path: Path) -> None:
+    store_as_csv = path.with_suffix(".csv")
+    s = small(store=store_as_csv)
+    with pytest.raises(ValueError, match="is a store"):
+        s.save(store_as_csv)
+    assert bits(vg.open_sweep(store_as_csv)) == bits(small())
+    for ending in (".csv", ".json", ".parquet"):
+        with pytest.raises(ValueError, match="no cell to save"):
+            s.select(depth=99).save(path.with_name(f"none{ending}"))
+
+
+def test_a_store_that_is_removed_while_it_is_written_is_an_error_with_what_is_known(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = measurement.Measurement.columns
+
+    def removing(self: Any, cells: Any, report: Any) -> None:
+        if cells:
+            path.unlink()
+            raise KeyboardInterrupt
+        columns(self, cells, report)
+
+    monkeypatch.setattr(measurement.Measurement, "columns", removing)
+    with pytest.raises(KeyboardInterrupt) as caught:
+        small(store=path)
+    assert len(caught.value.sweep) == 0  # type: ignore[attr-defined]
 
 
 def test_a_sweep_of_a_store_is_pickled_whole(path: Path) -> None:
@@ -617,7 +702,17 @@ def test_the_shell_keeps_shards_and_makes_one_of_them(tmp_path: Path) -> None:
     assert "bytes smaller" in shell("store", "gc", "all.vg", cwd=tmp_path).stdout
     torn = tmp_path / "torn.vg"
     torn.write_bytes((tmp_path / "all.vg").read_bytes()[:-100])
-    for command in (["store", "check", "torn.vg"], [*net, "--store", "torn.vg"]):
-        refused = shell(*command, cwd=tmp_path)
-        assert (refused.returncode, refused.stdout) == (2, "")
-        assert re.fullmatch(r"error: 'torn\.vg' is torn: \d+ bytes of \d+ are there\n", refused.stderr)
+    refused = shell(*net, "--store", "torn.vg", cwd=tmp_path)
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert re.fullmatch(r"error: 'torn\.vg' is torn: \d+ bytes of \d+ are there\n", refused.stderr)
+    (tmp_path / "foreign.vg").write_text("depth,width\n" * 1000)
+    checked = shell("store", "check", "*.vg", cwd=tmp_path)
+    assert checked.returncode == 1
+    assert [line.split(":")[0] for line in checked.stdout.splitlines() if line[0] != " "] == [
+        *("all.vg", "foreign.vg", *(f"part-{part}.vg" for part in range(3)), "torn.vg")
+    ]
+    refused = shell(*net, "--store", "new.csv", "--out", "new.csv", cwd=tmp_path)
+    assert (refused.returncode, refused.stderr) == (
+        2,
+        "error: --store and --out must be two files, got 'new.csv' for both\n",
+    )

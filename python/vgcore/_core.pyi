@@ -59,6 +59,8 @@ COLUMNS: tuple[str, ...]
 MOMENTS: tuple[str, ...]
 BATCH: int
 
+class InternalError(RuntimeError): ...
+
 @final
 class Spec:
     def __new__(cls, fields: dict[str, Any]) -> Spec: ...

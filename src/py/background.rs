@@ -13,6 +13,8 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+pyo3::create_exception!(_core, InternalError, PyRuntimeError, "A worker panicked: a fault of vgcore.");
+
 /// How long the calling thread sleeps before it looks for Ctrl-C again.
 const SLICE: Duration = Duration::from_millis(20);
 
@@ -110,7 +112,7 @@ fn finished<T>(done: Done<T>) -> PyResult<T> {
 }
 
 fn panicked() -> PyErr {
-    PyRuntimeError::new_err("internal error in vgcore: a worker panicked; please report it")
+    InternalError::new_err("internal error in vgcore: a worker panicked; please report it")
 }
 
 /// Run work that reports nothing, as [`in_background`] does.

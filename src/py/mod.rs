@@ -68,6 +68,7 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("COLUMNS", names(COLUMNS.to_vec())?)?;
     module.add("MOMENTS", names(Moments::NAMES.to_vec())?)?;
     module.add("BATCH", net::BATCH)?;
+    module.add("InternalError", py.get_type::<background::InternalError>())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))
 }
 

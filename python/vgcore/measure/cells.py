@@ -6,14 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
 
 import numpy as np
 
 from vgcore.measure import table
 from vgcore.measure.result import SIGNALS, Probe
-from vgcore.model.given import wrong_type
+from vgcore.model.given import Bounds, boolean, integer, number, text
 from vgcore.model.mlp import KINDS, MLP, check_names
 from vgcore.model.versioned import Versioned
 
@@ -22,6 +22,10 @@ Stops: TypeAlias = tuple[type[BaseException], ...]
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
+
+
+#: The annotation of each field of a spec.
+TYPES = {field.name: str(field.type) for field in fields(MLP)}
 
 
 class Stored(Protocol):
@@ -219,8 +223,14 @@ def _values(name: str, given: Any) -> list[Any]:
 
 
 def _held(name: str, value: Any) -> Any:
-    if name in KINDS and value is not None:
+    """A value as a spec holds it, by the type of the field."""
+    kind = TYPES[name]
+    if value is None and "None" in kind:
+        return None
+    if name in KINDS:
         return KINDS[name].kind(value)
-    if not (value is None or isinstance(value, bool | int | float | str | np.number)):
-        raise wrong_type(name, "a value of the field, or a list of them", value)
-    return value
+    if kind.startswith("int"):
+        return integer(name, value, least=1)
+    if kind.startswith("bool"):
+        return boolean(name, value)
+    return text(name, value) if isinstance(value, str) or "float" not in kind else number(name, value, Bounds())

@@ -9,7 +9,7 @@ import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import BrokenExecutor, CancelledError, Future
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy as np
 
 from vgcore.measure.measurement import Measurement
 from vgcore.measure.result import Probe
+from vgcore.model.given import shown, wrong_type
 from vgcore.model.mlp import MLP
 
 #: What a batch is worth, in seconds: less would be spent on the way to a worker and back.
@@ -94,6 +95,8 @@ class _Flight:
         batch = self._broken.popleft() if again else _batch(self._waiting, self._costs, worth)
         self._left -= sum(self._costs[i] for i in batch)
         future = self._pool.submit(measured, [self._specs[i] for i in batch], self._sent)
+        if not callable(getattr(future, "add_done_callback", None)):
+            raise wrong_type("what executor.submit() gives", "a future", future)
         self._flying[future] = batch, again
         future.add_done_callback(self._landed.put)
 
@@ -101,16 +104,19 @@ class _Flight:
         batch, again = self._flying[future]
         try:
             landed = future.result()
-        except BrokenExecutor:
+        except (BrokenExecutor, CancelledError) as error:
             if again:
-                raise
+                said = str(error) or "the executor cancelled a batch twice"
+                raise error if isinstance(error, BrokenExecutor) else BrokenExecutor(said) from error
             self._broken.append(batch)
         else:
-            self._done, self._spent = self._done + sum(self._costs[i] for i in batch), self._spent + landed[0]
             self._take(batch, landed)
+            self._done, self._spent = self._done + sum(self._costs[i] for i in batch), self._spent + landed[0]
         del self._flying[future]
 
-    def _take(self, batch: Batch, landed: Landed) -> None:
+    def _take(self, batch: Batch, landed: Any) -> None:
+        if not (isinstance(landed, tuple) and len(landed) == 2 and len(landed[1]) == len(batch)):
+            raise wrong_type("what a future of executor gives", "what its work gave", landed)
         for index, columns in zip(batch, landed[1], strict=True):
             if index not in self._taken:
                 self._taken.add(index)
@@ -135,7 +141,7 @@ def pool_of(executor: Any) -> Any:
     if not callable(getattr(pool, "submit", None)) or isinstance(executor, type):
         raise TypeError(
             "executor must have submit(), as those of concurrent.futures do, or get_executor(), as a Dask Client does, "
-            f"got {type(executor).__name__}"
+            f"got {shown(executor)} ({type(executor).__name__})"
         )
     return pool
 

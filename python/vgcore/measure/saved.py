@@ -19,7 +19,7 @@ from vgcore._core import COLUMNS
 from vgcore.measure import table
 from vgcore.measure.cells import Sweep
 from vgcore.measure.result import Probe
-from vgcore.model.given import out_of_bounds, shown
+from vgcore.model.given import out_of_bounds, printable, shown
 from vgcore.model.given import path as as_path
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import FIELDS, KINDS, MLP
@@ -82,8 +82,8 @@ def _read_csv(path: Path) -> Columns:
         file.seek(max(path.stat().st_size - 1, 0))
         if file.read() != b"\n":
             raise ValueError("it is not whole: its last line has no end")
-    with path.open(newline="", encoding="utf-8") as file:
-        reader = csv.reader(file)
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = (row for row in csv.reader(file) if row)  # An editor may have left an empty line.
         names = next(reader, [])
         parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
         for first in itertools.count(2, table.SLICE):
@@ -124,8 +124,12 @@ def _read_json(path: Path) -> Columns:
 
 
 def _read_parquet(path: Path) -> Columns:
+    parquet = table.optional("pyarrow.parquet", "parquet")
     with path.open("rb") as file:
-        found = table.optional("pyarrow.parquet", "parquet").read_table(file)
+        try:
+            found = parquet.read_table(file)
+        except OSError as error:  # of pages that are damaged, and names no file
+            raise ValueError(printable(str(error), 240)) from error
     layout = (found.schema.metadata or {}).get(b"vgcore_layout", b"1").decode()
     if layout != table.LAYOUT["vgcore_layout"]:
         raise ValueError(f"its layout is {layout}, and this version of vgcore reads {table.LAYOUT['vgcore_layout']}")
@@ -219,7 +223,8 @@ def _cell(part: Columns, index: int, given: str, x: ArrayLike | None, y: ArrayLi
     shape = (int(said["seeds"]), spec.depth)
     if (data := said["data"]) not in {table.DRAWN, given}:
         takes = loss is not None and Loss(loss).takes_targets
-        x, y = table.Unkept("x", data), table.Unkept("y", data) if takes else None
+        why = "no saved sweep holds them; give them, as in vg.read_sweep(path, x=x, y=y)"
+        x, y = table.Unkept("x", data, why), table.Unkept("y", data, why) if takes else None
     elif data == table.DRAWN:
         x = y = None
     cell = Probe(

@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from urllib.parse import quote
@@ -51,29 +52,49 @@ LONG = 240
 KEPT = 64 << 20
 
 TABLES = """
-CREATE TABLE layout (columns TEXT NOT NULL, stream INTEGER NOT NULL);
+CREATE TABLE layout (columns TEXT NOT NULL, stream INTEGER NOT NULL)
+
 CREATE TABLE grid (
     id INTEGER PRIMARY KEY, digest BLOB NOT NULL UNIQUE, varied TEXT NOT NULL, measurement TEXT NOT NULL,
     x TEXT, y TEXT
-);
+)
+
 CREATE TABLE cell (
     id INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, grid INTEGER NOT NULL REFERENCES grid, place INTEGER NOT NULL,
     spec TEXT NOT NULL
-);
+)
+
 CREATE TABLE result (
     cell INTEGER PRIMARY KEY REFERENCES cell, seconds REAL NOT NULL, message TEXT, digest BLOB, block INTEGER
-);
-CREATE TABLE block (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL);
-CREATE TABLE data (id TEXT PRIMARY KEY, bytes BLOB NOT NULL);
-CREATE TABLE function (text TEXT PRIMARY KEY, definition TEXT NOT NULL);
+)
+
+CREATE TABLE block (id INTEGER PRIMARY KEY, bytes BLOB NOT NULL)
+
+CREATE TABLE data (id TEXT PRIMARY KEY, bytes BLOB NOT NULL)
+
+CREATE TABLE function (text TEXT PRIMARY KEY, definition TEXT NOT NULL)
+
 CREATE VIEW state AS
     SELECT cell.id, key, grid, place, result.digest, block, message, CASE
         WHEN result.digest IS NOT NULL THEN 'done' WHEN message IS NOT NULL THEN 'failed' ELSE 'planned' END AS status
-    FROM cell LEFT JOIN result ON cell.id = result.cell;
+    FROM cell LEFT JOIN result ON cell.id = result.cell
+
 CREATE TABLE writer (
     id INTEGER PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, started TEXT NOT NULL, ended TEXT,
     vgcore TEXT NOT NULL, isa TEXT NOT NULL
-);
+)
+
+CREATE TABLE held (cells INTEGER NOT NULL, results INTEGER NOT NULL)
+
+INSERT INTO held VALUES (0, 0)
+
+CREATE TRIGGER cell_made AFTER INSERT ON cell BEGIN UPDATE held SET cells = cells + 1; END
+
+CREATE TRIGGER cell_gone AFTER DELETE ON cell BEGIN UPDATE held SET cells = cells - 1; END
+
+CREATE TRIGGER result_made AFTER INSERT ON result BEGIN UPDATE held SET results = results + 1; END
+
+CREATE TRIGGER result_gone AFTER DELETE ON result BEGIN UPDATE held SET results = results - 1; END
 """
 Paths: TypeAlias = str | os.PathLike[str]
 PLANNED, DONE, FAILED = "planned", "done", "failed"
@@ -97,11 +118,21 @@ def planned(specs: Sequence[MLP], varied: tuple[str, ...], how: Measurement, sha
     """
     how.columns([], lambda *_: None)  # The core says what is wrong with it.
     facts = _facts(how)
-    salt = json.dumps([facts, list(block.LAYOUT), _core.build_info()["stream_version"]]).encode()
-    keys = [hashlib.sha256(salt + spec.id.encode()).digest() for spec in specs]
+    salt = _salt(json.dumps(facts))
+    keys = [_key(salt, spec) for spec in specs]
     index, count = shard
     places = [place for place, key in enumerate(keys) if int.from_bytes(key, "big") % count == index]
     return Grid(varied, [specs[i] for i in places], places, [keys[i] for i in places], how, facts)
+
+
+@lru_cache(maxsize=64)
+def _salt(measurement: str) -> bytes:
+    """What the keys of a grid have in common: its measurement, what is kept of a cell, and the random stream."""
+    return json.dumps([json.loads(measurement), list(block.LAYOUT), _core.build_info()["stream_version"]]).encode()
+
+
+def _key(salt: bytes, spec: MLP) -> bytes:
+    return hashlib.sha256(salt + spec.id.encode()).digest()
 
 
 def _facts(how: Measurement) -> dict[str, Any]:
@@ -150,6 +181,7 @@ class Store:
         try:
             with self.told():
                 self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute("PRAGMA recursive_triggers=ON")  # What is replaced counts as gone.
                 self._db.execute(f"PRAGMA page_size={PAGE}")  # of a new file
                 if not self._new:
                     self._check()
@@ -203,7 +235,7 @@ class Store:
         if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
             self._db.execute(f"PRAGMA application_id={APPLICATION}")
             self._db.execute(f"PRAGMA user_version={VERSION}")
-            for statement in TABLES.split(";"):
+            for statement in TABLES.split("\n\n"):
                 self._db.execute(statement)
             self._db.execute(
                 "INSERT INTO layout VALUES (?, ?)",
@@ -250,8 +282,9 @@ class Store:
         pages, size = (self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         if (found := self.path.stat().st_size) < pages * size:
             raise ValueError(f"{self} is torn: {found} bytes of {pages * size} are there")
-        columns, stream = self._db.execute("SELECT columns, stream FROM layout").fetchone()
-        theirs, ours = json.loads(columns), list(block.LAYOUT)
+        with self._sound("its layout"):
+            columns, stream = self._db.execute("SELECT columns, stream FROM layout").fetchone()
+            theirs, ours = [str(name) for name in json.loads(columns)], list(block.LAYOUT)
         if theirs != ours:
             lacks, has = sorted({*ours} - {*theirs}), sorted({*theirs} - {*ours})
             raise ValueError(
@@ -266,8 +299,22 @@ class Store:
 
     def _known_functions(self) -> list[Activation]:
         """Activations of a user's own, known to this process while the store is."""
-        rows = self._db.execute("SELECT definition FROM function").fetchall()
-        return [Activation(custom.restore(json.loads(definition))) for (definition,) in rows]
+        known = []
+        for name, definition in self._db.execute("SELECT text, definition FROM function").fetchall():
+            with self._sound("an activation"):
+                # Its name has a hash of its samples.
+                if (restored := custom.restore(json.loads(definition))) != name:
+                    raise ValueError(f"{name} is another one")
+                known.append(Activation(restored))
+        return known
+
+    @contextmanager
+    def _sound(self, what: str) -> Iterator[None]:
+        """Say of what cannot be read that the file is damaged."""
+        try:
+            yield
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise ValueError(f"{self} is damaged: {what} cannot be read: {printable(str(error))}") from error
 
     @contextmanager
     def told(self) -> Iterator[None]:
@@ -288,9 +335,13 @@ class Store:
 
     def rows(self) -> list[tuple[bytes, bytes, int, int, str, bytes | None]]:
         """Key, digest of its grid, place there, number, status and digest of every cell; no digest if not measured."""
-        return self.query(
+        found = self.query(
             "SELECT key, grid.digest, place, state.id, status, state.digest FROM state JOIN grid ON grid = grid.id"
         )
+        ((cells, results),) = self.query("SELECT cells, results FROM held") or [(0, 0)]
+        if (len(found), sum(row[4] != PLANNED for row in found)) != (cells, results):
+            raise ValueError(f"{self} is damaged: it has {len(found)} of {cells} cells; try: vgcore store check")
+        return found
 
     def numbers(self, keys: Iterable[bytes]) -> dict[bytes, tuple[int, str]]:
         """Number and status of the cells that have these keys."""
@@ -300,38 +351,57 @@ class Store:
 
     def spec(self, cell: int) -> MLP:
         """What a cell is of."""
-        return MLP.from_json(self.query("SELECT spec FROM cell WHERE id = ?", cell)[0][0])
+        text = "SELECT spec, key, measurement FROM cell JOIN grid ON grid = grid.id WHERE cell.id = ?"
+        return self._spec(cell, *self._one(text, cell))
+
+    def _spec(self, cell: int, document: str, key: bytes, measurement: str) -> MLP:
+        """The spec of a document, which is the one whose measurement has this key."""
+        with self._sound(f"cell {cell}"):
+            spec = MLP.from_json(document)
+            if _key(_salt(measurement), spec) != key:
+                raise ValueError("it is another net, or was measured otherwise")
+            return spec
+
+    def _one(self, text: str, cell: int) -> Any:
+        """The only row there is of a cell."""
+        for row in self.query(text, cell):
+            return row
+        raise ValueError(f"{self} is damaged: it has lost cell {cell}; try: vgcore store check")
 
     def message(self, cell: int) -> str:
         """What went wrong with a cell that failed."""
-        return str(self.query("SELECT message FROM result WHERE cell = ?", cell)[0][0])
+        return str(self._one("SELECT message FROM result WHERE cell = ?", cell)[0])
 
     def read(self, cell: int, known: tuple[MLP, Any, Any] | None = None) -> Probe:
         """A measured cell, with this spec, x and y, or with those that the store has kept."""
-        found = self.query(
-            "SELECT spec, result.digest, bytes, x, y FROM cell JOIN grid ON cell.grid = grid.id "
+        document, key, measurement, digest, packed, x, y = self._one(
+            "SELECT spec, key, measurement, result.digest, bytes, x, y FROM cell JOIN grid ON cell.grid = grid.id "
             "JOIN result ON cell.id = result.cell JOIN block ON block.id = result.block WHERE cell.id = ?",
             cell,
         )
-        if not found:
-            raise ValueError(f"{self} has lost the numbers of cell {cell}; try: vgcore store check")
-        document, digest, packed, x, y = found[0]
         if block.digest(packed) != digest:
             raise ValueError(f"{self} is damaged: the numbers of cell {cell} are not those that were written")
-        spec, x, y = known or (MLP.from_json(document), self._array("x", x), self._array("y", y))
-        return Probe(spec, **block.unpack(packed), x=x, y=y)
+        if known is None:
+            known = self._spec(cell, document, key, measurement), self._array("x", x), self._array("y", y)
+        return Probe(known[0], **block.unpack(packed), x=known[1], y=known[2])
 
     def _array(self, name: str, data: str | None) -> Any:
         """Data of an id, if the store has kept them; what tells that it has not, otherwise."""
         if data is not None and data not in self._data:
-            found = self.query("SELECT bytes FROM data WHERE id = ?", data)
-            self._data[data] = np.load(io.BytesIO(found[0][0]), allow_pickle=False) if found else Unkept(name, data)
+            self._data[data] = Unkept(name, data, f"a store keeps up to {KEPT >> 20} MB of data, and these are larger")
+            for (saved,) in self.query("SELECT bytes FROM data WHERE id = ?", data):
+                with self._sound(name):
+                    array = np.load(io.BytesIO(saved), allow_pickle=False)
+                    if table.data_id(*((array, None) if name == "x" else (None, array))) != data:
+                        raise ValueError("it is not what was written")
+                    self._data[data] = array
         return None if data is None else self._data[data]
 
     def grids(self) -> list[tuple[bytes, tuple[str, ...]]]:
         """Digest and varied fields of every grid."""
         rows = self.query("SELECT digest, varied FROM grid ORDER BY id")
-        return [(digest, tuple(json.loads(varied))) for digest, varied in rows]
+        with self._sound("a grid"):
+            return [(digest, tuple(map(str, json.loads(varied)))) for digest, varied in rows]
 
     # Writing, all of it by one thread at a time
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import BrokenExecutor
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from vgcore import _core
 from vgcore.measure.cells import Cells, Sweep, leaving
 from vgcore.measure.progress import progress_bar
 from vgcore.measure.result import Probe
@@ -53,7 +53,7 @@ def keep(run: Run, grid: Grid, path: Paths, *, retry_failed: bool, show: bool) -
         show: Whether a bar is wanted.
     """
     lost: dict[bytes, Probe] = {}
-    with Store(path, write=True) as store, leaving(lambda: _of_grid(path, grid, lost)):
+    with Store(path, write=True) as store, leaving(lambda: _so_far(path, grid, lost)):
         store.plan(grid)
         known = store.numbers(grid.keys)
         again = (PLANNED, FAILED) if retry_failed else (PLANNED,)
@@ -88,8 +88,8 @@ def _measure(run: Run, todo: Mapping[int, MLP], put: Callable[[int, Probe | str]
 
     try:
         run(list(todo.values()), finished)
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, BrokenExecutor) or not left:
+    except (MemoryError, _core.InternalError) as error:
+        if not left:
             raise
         if len(todo) == 1:
             put(numbers[0], str(error))
@@ -98,6 +98,14 @@ def _measure(run: Run, todo: Mapping[int, MLP], put: Callable[[int, Probe | str]
         middle = len(cells) // 2
         for half in filter(None, (cells[:middle], cells[middle:])):
             _measure(run, dict(half), put)
+
+
+def _so_far(path: Paths, grid: Grid, lost: Mapping[bytes, Probe]) -> Sweep:
+    """The finished cells of a grid, where the store itself may be what stopped it."""
+    try:
+        return _of_grid(path, grid, lost)
+    except (OSError, ValueError):
+        return Sweep(tuple(lost.values()), grid.varied, len(grid.keys))
 
 
 def _of_grid(path: Paths, grid: Grid, lost: Mapping[bytes, Probe]) -> Sweep:

@@ -127,7 +127,7 @@ def _shard(text: object) -> tuple[int, int]:
     """Which of how many parts."""
     if text is None:
         return 0, 1
-    match = re.fullmatch(r"(\d{1,9})/(\d{1,9})", text) if isinstance(text, str) else None
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text) if isinstance(text, str) else None
     if match is None or not int(match[1]) < int(match[2]):
         raise out_of_bounds("shard", "a part of all, such as '0/16' to '15/16'", text)
     return int(match[1]), int(match[2])

@@ -98,14 +98,11 @@ def key_columns(cell: Probe, data: str) -> dict[str, Any]:
 class Unkept:
     """Samples or targets of a sweep that was read back without them: their id is known, their numbers are not."""
 
-    def __init__(self, name: str, data: str) -> None:
-        self.name, self.data = name, data
+    def __init__(self, name: str, data: str, why: str) -> None:
+        self.name, self.data, self.why = name, data, why
 
     def __array__(self, *_: object, **__: object) -> NDArray[Any]:
-        raise ValueError(
-            f"this needs {self.name}, which no saved sweep holds: give the data it was measured on (id {self.data}), "
-            "as in vg.read_sweep(path, x=x, y=y)"
-        )
+        raise ValueError(f"this needs {self.name}, the data that it was measured on (id {self.data}): {self.why}")
 
 
 def data_id(x: ArrayLike | None, y: ArrayLike | None) -> str:
@@ -192,6 +189,13 @@ def writer(path: str | os.PathLike[str]) -> Callable[[Path, dict[str, NDArray[An
 def save(cells: Sequence[Probe], path: str | os.PathLike[str]) -> None:
     """Write the tidy columns as csv, json or parquet, chosen by the ending."""
     write = writer(path)
+    if not cells:
+        raise ValueError("there is no cell to save")
+    target = Path(path)
+    if target.is_file():
+        with files.naming(path), target.open("rb") as file:
+            if file.read(16) == b"SQLite format 3\0":
+                raise ValueError(f"'{target}' is a store, which a table would take the place of; choose another name")
     columns = tidy(cells)
     with files.replacing(path) as temporary:
         write(temporary, columns)

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from vgcore.measure import block
 from vgcore.measure.store import DONE, FAILED, PLANNED, Paths, Store
 
 _MERGE = """
@@ -53,45 +52,61 @@ def writers(store: Store) -> list[tuple[str, int, str, str | None, str, str]]:
 
 
 def faults(store: Store) -> list[str]:
-    """What is wrong with a file, in sentences: every page and every number is looked at."""
+    """What is wrong with a file, in sentences: every page, every number and all that says what it is are looked at."""
     said = [f"SQLite: {text}" for (text,) in store.query("PRAGMA integrity_check") if text != "ok"]
-    for cell, digest, number in store.query("SELECT cell, digest, block FROM result WHERE digest IS NOT NULL"):
-        found = store.query("SELECT bytes FROM block WHERE id = ?", number)
-        if not found:
-            said.append(f"cell {cell} has no numbers")
-        elif block.digest(found[0][0]) != digest:
-            said.append(f"the numbers of cell {cell} are not those that were written")
+    try:
+        cells = [(cell, status) for _, _, _, cell, status, _ in store.rows()]
+    except ValueError as error:
+        return [*said, str(error)]
+    for cell, status in cells:
+        try:
+            _ = store.read(cell) if status == DONE else store.spec(cell)
+        except ValueError as error:  # noqa: PERF203 (each is told)
+            said.append(str(error))
     return said
 
 
-def merge(path: Paths, others: Iterable[Paths]) -> dict[str, int]:
+def merge(path: Paths, others: Iterable[Path]) -> dict[str, int]:
     """Add what other stores hold to one, which is made if it is not there; how many cells it then has of each status.
 
     Raises:
-        ValueError: Where two stores hold numbers of one cell, and they differ.
+        ValueError: Where two stores hold numbers of one cell, and they differ, or where one is damaged.
     """
+    target = Path(path)
+    # A pattern may fit the target too, and links may lead to it.
+    sources = [source for source in others if not (target.exists() and source.exists() and source.samefile(target))]
+    if not sources:
+        raise ValueError(f"'{target}' cannot be merged into itself; name other stores")
+    for source in sources:
+        with Store(source) as there:
+            if found := faults(there):
+                raise ValueError(found[0])
     with Store(path, write=True) as store:
-        for other in others:
-            if Path(other).resolve() == Path(path).resolve():
-                raise ValueError(f"{store} cannot be merged into itself")
-            with Store(other) as there:  # What is wrong with it is said of it.
-                named = str(there)
-            with store.paused():
-                store.query("ATTACH ? AS other", f"file:{quote(str(Path(other).absolute()))}?mode=ro")
-            different = store.query(
-                "SELECT cell.id FROM cell JOIN other.cell AS there USING (key) JOIN result ON result.cell = cell.id "
-                "JOIN other.result AS theirs ON theirs.cell = there.id WHERE result.digest != theirs.digest LIMIT 1"
-            )
-            if not different:
-                store.script(_MERGE)
-            with store.paused():
-                store.query("DETACH other")
-            if different:
-                spec = store.spec(different[0][0])
-                raise ValueError(f"{store} and {named} hold other numbers of one cell, {spec!r}")
-        store.sign_out()
+        try:
+            for source in sources:
+                _take(store, source)
+        finally:
+            store.discard()
+            store.sign_out()
     with Store(path) as store:
         return counts(store)
+
+
+def _take(store: Store, source: Path) -> None:
+    """Add what another store holds."""
+    with store.paused():
+        store.query("ATTACH ? AS other", f"file:{quote(str(source.absolute()))}?mode=ro")
+    different = store.query(
+        "SELECT cell.id FROM cell JOIN other.cell AS there USING (key) JOIN result ON result.cell = cell.id "
+        "JOIN other.result AS theirs ON theirs.cell = there.id WHERE result.digest != theirs.digest LIMIT 1"
+    )
+    if not different:
+        store.script(_MERGE)
+    with store.paused():
+        store.query("DETACH other")
+    if different:
+        spec = store.spec(different[0][0])
+        raise ValueError(f"{store} and '{source}' hold other numbers of one cell, {spec!r}")
 
 
 def collect(path: Paths) -> int:

@@ -84,6 +84,8 @@ def _measure(
 ) -> None:
     """Measure cells, write and print what is asked for, and leave with the code that says how it went."""
     _check_outputs(out, pictures)
+    if out is not None and (store := kept.get("store")) is not None and out.absolute() == store.absolute():
+        raise ValueError(f"--store and --out must be two files, got '{out}' for both")
     started, ended = time.perf_counter(), None
     try:
         result = sweep(request.base, progress=True, **kept, **request.measurement, **request.grid)

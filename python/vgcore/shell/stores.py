@@ -23,14 +23,20 @@ FAULTY = 1
 def _check(paths: Stores) -> None:
     faulty = False
     for path in stores(paths):
-        with Store(path) as store:
-            found, writers, faults = upkeep.counts(store), upkeep.writers(store), upkeep.faults(store)
+        try:
+            with Store(path) as store:
+                faults, writers = upkeep.faults(store), upkeep.writers(store)
+                found = upkeep.counts(store)
+        except (OSError, ValueError) as error:  # The others are looked at all the same.
+            print(f"{path}: {error}")
+            faulty = True
+            continue
         print(f"{path}: {found['done']} of {sum(found.values())} cells, {found['failed']} failed")
         for host, pid, started, ended, version, isa in writers:
             left = f"to {ended}" if ended else "and has not signed out"
             print(f"  written by {host}, process {pid}, vgcore {version} ({isa}), from {started} {left}")
         for fault in faults:
-            print(f"  damaged: {fault}")
+            print(f"  {fault}")
         faulty |= bool(faults)
     if faulty:
         raise typer.Exit(FAULTY)
