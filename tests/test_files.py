@@ -609,11 +609,37 @@ def test_an_interrupt_while_a_file_is_written_loses_nothing_that_was_finished(tm
         pipe.open("rb"),  # It is opened when the command writes, which then waits for a reader of all its rows.
     ):
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=100)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said = "interrupted: 'runs.csv' is written first; Ctrl-C again, and its cells are lost\n"
+        assert process.stderr.readline() == said
+        process.send_signal(signal.SIGINT)
+        out, err = process.stdout.read(), process.stderr.read()
     assert process.returncode == commands.INTERRUPTED
     assert "101 cells x 2 seeds" in out
     assert "interrupted: 'runs.csv' was not written\n" in err
     assert not (tmp_path / "p").exists()
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_the_first_interrupt_does_not_stop_the_only_file_that_has_the_cells(tmp_path: Path, kept: bool) -> None:
+    code = (
+        "import sys; from vgcore.measure.cells import Sweep; from vgcore.shell.commands import main\n"
+        "save, calls = Sweep.save, []\n"
+        "def stop(self, path):\n"
+        "    calls.append(1)\n"
+        "    if len(calls) == 1: raise KeyboardInterrupt\n"
+        "    save(self, path)\n"
+        "Sweep.save = stop; main()"
+    )
+    arguments = ["sweep", "--depth", "2,4", *SMALL, "--out", "a.csv", *(["--store", "a.vg"] if kept else [])]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == commands.INTERRUPTED
+    assert "2 cells x 2 seeds" in done.stdout
+    assert (tmp_path / "a.csv").exists() == (not kept)
+    assert len(vg.open_sweep(tmp_path / "a.vg") if kept else vg.read_sweep(tmp_path / "a.csv")) == 2
 
 
 def test_an_interrupt_while_a_picture_is_drawn_keeps_the_file_and_the_old_picture(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def _measure(
         result, ended = error.sweep, error
     seconds = time.perf_counter() - started
 
-    with _writing(_outputs(result, out, pictures)):
+    with _writing(_outputs(result, out, pictures), only=None if kept.get("store") else out):
         if as_json:
             _print_json([_cell(cell, row, columns=layers) for cell, row in zip(result, result.table(), strict=True)])
         elif result.cells:
@@ -319,10 +319,11 @@ def _drawn(pictures: dict[str, Callable[[], Any]], folder: Path) -> Outputs:
 
 
 @contextmanager
-def _writing(outputs: Outputs) -> Iterator[None]:
+def _writing(outputs: Outputs, *, only: Path | None = None) -> Iterator[None]:
     """Write one file after the other, let the block print, then say what became of them, and leave where any failed.
 
-    A file that fails stops no other, an interrupt does; neither stops what is printed.
+    A file that fails stops no other, an interrupt does; neither stops what is printed. The first interrupt does not
+    stop `only`, the file of numbers that are nowhere else.
     """
     written: list[Path] = []
     errors: list[Exception] = []
@@ -331,14 +332,22 @@ def _writing(outputs: Outputs) -> Iterator[None]:
         try:
             with files.naming(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
-            output()
-        except REFUSALS as error:  # noqa: PERF203 (files are few)
+            try:
+                output()
+            except KeyboardInterrupt:
+                interrupted = path
+                if path != only:
+                    break
+                _say(f"interrupted: '{path}' is written first; Ctrl-C again, and its cells are lost")
+                output()
+        except REFUSALS as error:
             errors.append(error)
         except KeyboardInterrupt:
-            interrupted = path
             break
         else:
             written.append(path)
+        if interrupted is not None:
+            break
     try:
         yield
     finally:  # Also where no one reads what is printed any more.
@@ -347,7 +356,8 @@ def _writing(outputs: Outputs) -> Iterator[None]:
         for failed in errors:
             _say(f"error: {failed}")
         if interrupted is not None:
-            _say(f"interrupted: '{interrupted}' was not written")
+            if interrupted not in written:
+                _say(f"interrupted: '{interrupted}' was not written")
             raise typer.Exit(INTERRUPTED)
         if errors:
             raise typer.Exit(USAGE)
