@@ -16,6 +16,7 @@ __all__ = [
     "NORMS",
     "SKIPS",
     "WEIGHT_TRANSFORMS",
+    "InternalError",
     "Spec",
     "Table",
     "Weights",
