@@ -551,9 +551,18 @@ def command(*arguments: str, cwd: Path, **options: Any) -> "subprocess.Completed
     )
 
 
-def limited() -> None:
-    """Let no file of a process grow beyond a few bytes."""
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+#: The command with no file that may grow beyond a few bytes. It sets the limit itself: to do so between fork and exec is
+#: no safe thing for a process with threads, as JAX says.
+LIMITED = (
+    "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200)); "
+    "from vgcore.shell.commands import main; main()"
+)
+
+
+def limited(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", LIMITED, *arguments], cwd=cwd, text=True, check=False, capture_output=True
+    )
 
 
 @pytest.mark.parametrize("printed", [[], ["--json"]])
@@ -561,7 +570,7 @@ def test_all_is_printed_though_nothing_could_be_saved(tmp_path: Path, printed: l
     (tmp_path / "runs.csv").write_text("old")
     arguments = ["sweep", "--depth", "2,4", *SMALL, *printed]
     expected = command(*arguments, cwd=tmp_path)
-    done = command(*arguments, "--out", "runs.csv", "--plot", "p", cwd=tmp_path, preexec_fn=limited)
+    done = limited(*arguments, "--out", "runs.csv", "--plot", "p", cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[2:]) == (commands.USAGE, expected.stdout.splitlines()[2:])
     for name in ("runs.csv", "p/layers.png", "p/depths.png", "p/heatmap.png"):
         assert f"error: cannot write '{name}': File too large\n" in done.stderr
@@ -594,7 +603,7 @@ def test_a_file_that_fails_is_told_though_no_one_reads_what_is_printed(tmp_path:
 
 
 def test_theory_is_printed_though_its_pictures_could_not_be_saved(tmp_path: Path) -> None:
-    done = command("theory", "--depth", "3", *SMALL, "--plot", "p", cwd=tmp_path, preexec_fn=limited)
+    done = limited("theory", "--depth", "3", *SMALL, "--plot", "p", cwd=tmp_path)
     assert done.returncode == commands.USAGE
     assert "depth 3" in done.stdout
     assert "error: cannot write 'p/layers.png': File too large\n" in done.stderr
