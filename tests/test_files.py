@@ -551,8 +551,8 @@ def command(*arguments: str, cwd: Path, **options: Any) -> "subprocess.Completed
     )
 
 
-#: The command with no file that may grow beyond a few bytes. It sets the limit itself: to do so between fork and exec is
-#: no safe thing for a process with threads, as JAX says.
+#: The command with no file that may grow beyond a few bytes. It sets the limit itself: to do so between fork and exec
+#: is not safe in a process with threads, as JAX says.
 LIMITED = (
     "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200)); "
     "from vgcore.shell.commands import main; main()"
