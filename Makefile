@@ -82,8 +82,8 @@ check: test smoke demo audit ## All that CI runs, properties on 200 examples whe
 smoke: .venv-test/.installed ## Compile and start every bench, in seconds
 	$(call say,smoke: every bench)
 	VGCORE_BENCH=smoke cargo bench --locked --profile quick --quiet
-	for script in compare.py claims.py kinds.py arrivals.py 'scan.py --out target/smoke.png' 'false_alarms.py --nets 2' \
-		'guard.py record target/smoke.json'; do VGCORE_BENCH=smoke $(TEST)/python benches/$$script || exit 1; done
+	for script in compare.py claims.py kinds.py arrivals.py store.py 'scan.py --out target/smoke.png' \
+		'false_alarms.py --nets 2' 'guard.py record target/smoke.json'; do VGCORE_BENCH=smoke $(TEST)/python benches/$$script || exit 1; done
 
 audit: ## Licences, sources and known faults of dependencies, as far as tools and databases are at hand
 	$(call say,audit)
