@@ -41,8 +41,8 @@ def main() -> None:
             size = path.stat().st_size / CELLS
             opened, _ = timed(lambda: len(vg.open_sweep(path)))
             print(
-                f"{least[0] / CELLS * 1e3:6.2f} ms and {size / 1e3:5.1f} kB a cell: with a store {ratios[0]:.3f} of the "
-                f"wall time, {ratios[1]:.3f} of the processor time; {CELLS} cells opened in {opened * 1e3:.0f} ms"
+                f"{least[0] / CELLS * 1e3:6.2f} ms and {size / 1e3:5.1f} kB a cell: with a store {ratios[0]:.3f} of "
+                f"the wall time, {ratios[1]:.3f} of the processor time; {CELLS} cells opened in {opened * 1e3:.0f} ms"
             )
 
 
