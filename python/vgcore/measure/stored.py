@@ -58,7 +58,7 @@ def keep(run: Run, grid: Grid, path: Paths, *, retry_failed: bool, show: bool) -
         known = store.numbers(grid.keys)
         again = (PLANNED, FAILED) if retry_failed else (PLANNED,)
         specs = dict(zip(grid.keys, grid.specs, strict=True))
-        todo = {cell: specs[key] for key, (cell, status) in known.items() if status in again}
+        todo = {known[key][0]: spec for key, spec in specs.items() if known[key][1] in again}
         place = {cell: index for index, cell in enumerate(todo)}
         try:
             with progress_bar([spec.depth for spec in todo.values()], show=show) as advance:
