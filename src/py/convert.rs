@@ -286,7 +286,8 @@ fn check_plain(name: &str, given: &Bound<'_, PyAny>, depth: usize) -> PyResult<(
         let refusal = || type_error(name, "an array of numbers, whose rows are as long as they say", given);
         let count = given.len().map_err(|error| refused(py, error, refusal))?;
         check_memory(&format!("a copy of {name}"), 48 * count as u128, "give fewer samples")?;
-        for (i, _) in given.try_iter().map_err(|error| refused(py, error, refusal))?.enumerate() {
+        for (i, item) in given.try_iter().map_err(|error| refused(py, error, refusal))?.enumerate() {
+            item.map_err(|error| refused(py, error, refusal))?;
             if i == count {
                 return Err(refusal());
             }
@@ -333,6 +334,10 @@ fn is_sequence(given: &Bound<'_, PyAny>) -> PyResult<bool> {
 pub fn as_array<'py>(name: &str, allowed: &str, given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let py = given.py();
     check_plain(name, given, 0)?;
+    if given.is_instance_of::<PyList>() || given.is_instance_of::<PyTuple>() {
+        // NumPy takes a list whose length raises for an object, and says nothing of it.
+        given.len().map_err(|error| refused(py, error, || type_error(name, "an array of numbers", given)))?;
+    }
     let listed = listed(name, given)?;
     let given = listed.as_ref().unwrap_or(given);
     if let Some(array) = joined(given)? {

@@ -26,6 +26,7 @@ DERIVED = (MemoryError, ImportError, OSError)
 BESIDES: dict[str, tuple[type[BaseException], ...]] = {
     "vg.testing.assert_trainable": (AssertionError,),
     "{s}[{odd}]": (IndexError, KeyError),
+    "vg.Activation.custom": (ZeroDivisionError,),  # of a function that divides by 0
 }
 LONGEST = 600
 #: An error in how an object shows or compares itself may give way to what was to be said of it; Ctrl-C never does.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, overload
 
 import numpy as np
 
@@ -83,6 +83,9 @@ class Sweep(Versioned):
         planned: Cells that the grid has; more than `cells` after an interrupt.
         failed: What went wrong, by the spec of each cell that could not be measured; in a sweep with a store alone.
     """
+
+    #: An array of NumPy does not take a sweep for a list of numbers in `array + sweep`.
+    __array_ufunc__: ClassVar[None] = None
 
     cells: Sequence[Probe]
     varied: tuple[str, ...]

@@ -268,7 +268,8 @@ def _units(array: Array) -> Array:
 
 
 def _wide(array: Array) -> Floats:
-    return array.astype(np.float64, copy=False)
+    with np.errstate(over="ignore"):  # What a wider type holds and float64 does not is infinite.
+        return array.astype(np.float64, copy=False)
 
 
 def _cast(wide: Floats, like: Array) -> Array:

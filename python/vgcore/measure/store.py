@@ -501,7 +501,7 @@ def stores(paths: Paths | Iterable[Paths]) -> list[Path]:
     several = [paths] if isinstance(paths, str | os.PathLike) else items("paths", paths, "a file, a pattern or a list")
     for path in several:
         one = str(as_path("a store", path))
-        found = sorted(glob.glob(one)) if glob.has_magic(one) and not Path(one).exists() else [one]  # noqa: PTH207
+        found = sorted(glob.glob(one)) if glob.has_magic(one) and not os.path.exists(one) else [one]  # noqa: PTH110, PTH207
         if not found:
             raise refusal(errno.ENOENT, f"no file fits '{printable(one, LONG)}'")
         files |= dict.fromkeys(map(Path, found))

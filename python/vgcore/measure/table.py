@@ -126,7 +126,7 @@ def data_id(x: ArrayLike | None, y: ArrayLike | None) -> str:
                 with np.errstate(over="ignore"):  # The core says what is not finite.
                     found.update(np.ascontiguousarray(array, "<f8").data)
             else:
-                found.update("\0".join(map(str, array.ravel())).encode())
+                found.update("\0".join(map(str, array.ravel())).encode(errors="surrogatepass"))
         found.update(b";")
     return found.hexdigest()[:16]
 

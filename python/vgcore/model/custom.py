@@ -208,14 +208,22 @@ def _differences(values: Array, step: float) -> Array:
     return slopes
 
 
+def _numbers(given: Any) -> Array:
+    """What a function gave; an integer beyond the range of floats is infinite, and refused as that."""
+    try:
+        return np.array(given, np.float64)
+    except OverflowError:
+        return np.array(np.inf)
+
+
 def _over_arrays(f: Function) -> Callable[[Array], Array]:
     """A function of one number or of arrays as one of arrays, whose values are finite."""
 
     def over(z: Array) -> Array:
         try:
-            values = np.array(f(z), np.float64)
+            values = _numbers(f(z))
         except (TypeError, ValueError):  # made for one number
-            values = np.array([f(float(number)) for number in z], np.float64)
+            values = _numbers([f(float(number)) for number in z])
         values = np.broadcast_to(values, z.shape).copy()
         if not np.isfinite(values).all():
             raise ValueError(f"a custom activation must be finite, got {values[~np.isfinite(values)][0]}")
