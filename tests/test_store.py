@@ -256,6 +256,8 @@ def test_ctrl_c_keeps_and_gives_what_was_finished(path: Path) -> None:
         assert "KeyboardInterrupt" in err.read()
     assert "end\n" not in lines
     assert 0 < told(lines) == len(vg.open_sweep(path)) < 240
+    with Store(path) as opened:
+        assert all(writer[3] for writer in upkeep.writers(opened))  # it has signed out
 
 
 def test_a_second_writer_hears_who_writes_and_the_first_goes_on(path: Path) -> None:

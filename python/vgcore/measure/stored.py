@@ -74,6 +74,9 @@ def keep(run: Run, grid: Grid, path: Paths, *, retry_failed: bool, show: bool) -
         except (TypeError, ValueError):  # the core refuses what it was given
             store.discard()
             raise
+        except KeyboardInterrupt:
+            store.sign_out()
+            raise
         store.sign_out()
     return _of_grid(path, grid, {})
 
