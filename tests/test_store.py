@@ -360,6 +360,21 @@ def test_no_changed_byte_loses_a_cell_or_changes_a_number(path: Path) -> None:
     assert refused > 5
 
 
+def test_a_page_that_says_it_holds_fewer_rows_loses_none_in_silence(path: Path) -> None:
+    expected, whole = bits(small(store=path)), path.read_bytes()
+    refused = 0
+    for page in range(1, len(whole) // store.PAGE):
+        held = bytearray(whole)
+        count = page * store.PAGE + 4  # of rows, in the head of a page of a tree
+        held[count] = max(0, held[count] - 1)
+        path.write_bytes(held)
+        try:
+            assert bits(vg.open_sweep(path)) == expected
+        except ValueError:
+            refused += 1
+    assert refused >= 2  # of cells, and of results
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGXFSZ"), reason="needs limits of file sizes")
 def test_a_full_disk_is_one_sentence_and_loses_nothing(path: Path) -> None:
     small(store=path, depth=[1])
@@ -510,6 +525,12 @@ def test_sixteen_shards_together_are_one_run(path: Path) -> None:
         assert upkeep.faults(opened) == []
         assert len(opened.query("SELECT * FROM block")) == 60
     assert bits(small(depth=range(1, 31), store=path)) == bits(whole)
+
+
+def test_which_shard_a_cell_is_of_depends_on_the_cell_alone() -> None:
+    whole = {cell.spec for cell in small(depth=range(1, 21), shard="1/3")}
+    some = {cell.spec for cell in small(depth=range(20, 2, -3), shard="1/3")}
+    assert some == {spec for spec in whole if spec.depth in range(20, 2, -3)} != set()
 
 
 def test_stores_that_disagree_are_not_merged(path: Path) -> None:
