@@ -2,7 +2,7 @@
 
 use crate::error::{Cancel, Result};
 use crate::kernel::Scaled;
-use crate::part::{Here, Kept, Scratch, Watch, Work};
+use crate::part::{Here, Kept, Masks, Scratch, Watch, Work};
 use crate::plan::{Place, Plan, Quantity};
 use crate::simd::Float;
 use crate::weights::Weights;
@@ -25,6 +25,8 @@ pub struct Trace<F> {
     /// The batch that moves from part to part.
     moving: Scaled<F>,
     scratch: Scratch<F>,
+    /// What the masks of dropout are drawn from, in a pass of training.
+    pub masks: Option<Masks>,
 }
 
 impl<F> Default for Trace<F> {
@@ -37,6 +39,7 @@ impl<F> Default for Trace<F> {
             feed: Vec::new(),
             moving: Scaled::default(),
             scratch: Scratch::default(),
+            masks: None,
         }
     }
 }
@@ -92,6 +95,17 @@ impl<F: Float> Trace<F> {
         }
     }
 
+    /// Put rows of samples of a plan where a pass begins.
+    pub fn gather<'r>(&mut self, plan: &Plan, batch: usize, row: impl Fn(usize) -> &'r [F]) {
+        if plan.fed.is_some() {
+            return self.set_input(plan, batch, |sample, feature| row(sample)[feature]);
+        }
+        let input = self.begin(plan, 0);
+        input.exponent = 0;
+        input.panels.gather(plan.columns, batch, row);
+        self.feed.clear();
+    }
+
     /// Keep what lives at the beginning of a layer.
     pub fn save(&self, plan: &Plan, layer: usize, checkpoint: &mut Checkpoint<F>) {
         let (input, live) = (plan.value(layer), plan.layers.get(layer).map_or(&[][..], |layer| &layer.live));
@@ -139,8 +153,8 @@ fn layer<F: Float>(
     index: usize,
     watch: &mut impl Watch<F>,
 ) -> bool {
-    let Trace { first, values, live, kept, feed, moving, scratch } = trace;
-    let (layer, numbers, first) = (&plan.layers[index], weights.layer(plan, index), *first);
+    let Trace { first, values, live, kept, feed, moving, scratch, masks } = trace;
+    let (layer, numbers, first, masks) = (&plan.layers[index], weights.layer(plan, index), *first, *masks);
     let step = feed.get(index..=index).unwrap_or_default();
     let (mut finite, carries) = (true, carries(plan, weights));
     for (placed, kept) in layer.parts.iter().zip(&mut kept[index - first.0]) {
@@ -168,7 +182,7 @@ fn layer<F: Float>(
             _ => (),
         }
         let around = placed.around.map(get);
-        let here = Here { numbers, input, around, step, carries, row: placed.row };
+        let here = Here { numbers, input, around, step, masks, carries, row: placed.row };
         finite &= placed.part.forward(&here, &mut taken, output, kept, scratch, watch);
         // What was added to something keeps its padding.
         if let (Place::Value(_), None) = (placed.to, placed.around) {

@@ -26,12 +26,12 @@ pub fn torch(name: &str, slope: f64) -> Option<f64> {
 /// The gain of an activation by torch's table, or the one that keeps `E phi(z)^2` ("forward") or `E phi'(z)^2`
 /// ("backward") times its square at 1.
 pub fn gain(activation: &Activation, mode: Option<&str>) -> Result<f64> {
-    let name = activation.signature().name;
     let second = match mode {
         None => {
-            return torch(name, activation.values()[0]).ok_or_else(|| {
+            return torch(activation.signature().name, activation.values()[0]).ok_or_else(|| {
                 Error::Value(format!(
-                    "torch has no gain for {name}, only for {}; mode=\"forward\" or mode=\"backward\" derives one",
+                    "torch has no gain for {}, only for {}; mode=\"forward\" or mode=\"backward\" derives one",
+                    activation.text(),
                     TORCH.join(", ")
                 ))
             });

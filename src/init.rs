@@ -10,7 +10,7 @@ use crate::activation::Activation;
 use crate::error::{Error, Result};
 use crate::gain::{self, Critical, critical};
 use crate::kind::{self, Kind};
-use crate::signature::{Call, Default, Domain, Param, Signature, Values};
+use crate::signature::{About, Call, Default, Domain, Param, Signature, Values, about};
 
 use Distribution::{Constant, Eye, Mirrored, Normal, Orthogonal, Sparse, TruncatedNormal, Uniform};
 
@@ -65,15 +65,21 @@ pub struct Row {
 }
 
 /// A row with zero biases and nothing to refuse.
-const fn row(name: &'static str, aliases: &'static [&'static str], params: &'static [Param], weight: Rule) -> Row {
-    let signature = Signature { name, aliases, params };
+const fn row(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    about: About,
+    params: &'static [Param],
+    weight: Rule,
+) -> Row {
+    let signature = Signature { name, aliases, params, about };
     let check = |_: &Values, _: &Place<'_>| Ok(());
     Row { signature, weight, bias: ZEROS, vector: None, check, depends_on_depth: false, calibrates: false }
 }
 
 /// A row that asks for no fans, so that a bias may have this init too.
-const fn plain(name: &'static str, params: &'static [Param], rule: Rule) -> Row {
-    Row { vector: Some(rule), ..row(name, &[], params, rule) }
+const fn plain(name: &'static str, about: About, params: &'static [Param], rule: Rule) -> Row {
+    Row { vector: Some(rule), ..row(name, &[], about, params, rule) }
 }
 
 const ZEROS: Rule = |_, _| Constant(0.0);
@@ -132,7 +138,7 @@ fn variance_scaling(p: &Values, at: &Place<'_>) -> Distribution {
 fn check_bounds(p: &Values, _: &Place<'_>) -> Result<()> {
     /// The number of standard deviations beyond which probabilities leave the range of f64.
     const FAR: f64 = 30.0;
-    let [mean, std, low, high, _] = *p;
+    let [mean, std, low, high, ..] = *p;
     if low >= high {
         return Err(Error::Value(format!("init trunc_normal: a must be below b, got a={low}, b={high}")));
     }
@@ -187,24 +193,39 @@ fn edge(p: &Values, at: &Place<'_>) -> Result<Critical> {
 }
 
 static TABLE: [Row; 27] = [
-    plain("zeros", &[GAIN], ZEROS),
-    plain("constant", &[Param { name: "value", domain: Domain::Finite, default: Default::Required }, GAIN], |p, _| {
-        Constant(p[1] * p[0])
-    }),
-    plain("ones", &[GAIN], |p, _| Constant(p[0])),
-    plain("uniform", &[Param::new("a", Domain::Finite, 0.0), Param::new("b", Domain::Finite, 1.0), GAIN], |p, _| {
-        Uniform(p[2] * p[0], p[2] * p[1])
-    }),
+    plain("zeros", about("W = 0", "all 0: units of a layer stay the same", "torch.nn.init.zeros_"), &[GAIN], ZEROS),
+    plain(
+        "constant",
+        about("W = gain * value", "all the same number", "torch.nn.init.constant_"),
+        &[Param { name: "value", domain: Domain::Finite, default: Default::Required }, GAIN],
+        |p, _| Constant(p[1] * p[0]),
+    ),
+    plain("ones", about("W = gain", "all 1, times gain", "torch.nn.init.ones_"), &[GAIN], |p, _| Constant(p[0])),
+    plain(
+        "uniform",
+        about("W ~ U(gain * a, gain * b)", "uniform between two numbers, whatever the fans", "torch.nn.init.uniform_"),
+        &[Param::new("a", Domain::Finite, 0.0), Param::new("b", Domain::Finite, 1.0), GAIN],
+        |p, _| Uniform(p[2] * p[0], p[2] * p[1]),
+    ),
     plain(
         "normal",
+        about(
+            "W ~ N(gain * mean, (gain * std)**2)",
+            "normal, whatever the fans; the second number is the variance",
+            "torch.nn.init.normal_",
+        ),
         &[Param::new("mean", Domain::Finite, 0.0), Param::new("std", Domain::NonNegative, 1.0), GAIN],
         |p, _| Normal(p[2] * p[0], p[2] * p[1]),
     ),
-    // The bounds are numbers, not multiples of the standard deviation.
     Row {
         check: check_bounds,
         ..plain(
             "trunc_normal",
+            about(
+                "W ~ gain * N(mean, std**2) cut at a and b",
+                "normal between two bounds, which are numbers and no multiples of std",
+                "torch.nn.init.trunc_normal_",
+            ),
             &[
                 Param::new("mean", Domain::Finite, 0.0),
                 Param::new("std", Domain::Positive, 1.0),
@@ -212,7 +233,7 @@ static TABLE: [Row; 27] = [
                 Param::new("b", Domain::Finite, 2.0),
                 GAIN,
             ],
-            |&[mean, std, low, high, gain], _| TruncatedNormal {
+            |&[mean, std, low, high, gain, ..], _| TruncatedNormal {
                 mean: gain * mean,
                 std: gain * std,
                 low: gain * low,
@@ -220,21 +241,111 @@ static TABLE: [Row; 27] = [
             },
         )
     },
-    // Le, Jaitly and Hinton 2015, arXiv:1504.00941, begin recurrent ReLU nets with it.
-    row("eye", &["identity"], &[GAIN], |p, _| Eye(p[0])),
-    row("xavier_uniform", &["glorot_uniform"], &[GAIN], |p, at| uniform(xavier(p, at))),
-    row("xavier_normal", &[], &[GAIN], |p, at| Normal(0.0, xavier(p, at))),
-    row("glorot_normal", &[], &[GAIN], |p, at| truncated(xavier(p, at))),
-    row("kaiming_uniform", &["he_uniform"], &KAIMING, |p, at| uniform(kaiming(p, at))),
-    row("kaiming_normal", &[], &KAIMING, |p, at| Normal(0.0, kaiming(p, at))),
-    row("he_normal", &[], &[GAIN], |p, at| truncated(over_root(p[0] * 2_f64.sqrt(), at.fan_in))),
-    // LeCun et al. 1998, "Efficient BackProp": variance 1 / fan_in. Not truncated, which Keras's is: that one is
-    // `variance_scaling`.
-    row("lecun_uniform", &[], &[GAIN], |p, at| uniform(over_root(p[0], at.fan_in))),
-    row("lecun_normal", &[], &[GAIN], |p, at| Normal(0.0, over_root(p[0], at.fan_in))),
+    row(
+        "eye",
+        &["identity"],
+        about("W = gain * I", "the identity", "Le, Jaitly and Hinton 2015, arXiv:1504.00941; torch.nn.init.eye_"),
+        &[GAIN],
+        |p, _| Eye(p[0]),
+    ),
+    row(
+        "xavier_uniform",
+        &["glorot_uniform"],
+        about(
+            "W ~ U(-r, r), r = gain * sqrt(6 / (fan_in + fan_out))",
+            "uniform: keeps signals of linear nets in both directions, on average",
+            "Glorot and Bengio 2010; torch.nn.init.xavier_uniform_",
+        ),
+        &[GAIN],
+        |p, at| uniform(xavier(p, at)),
+    ),
+    row(
+        "xavier_normal",
+        &[],
+        about(
+            "W ~ N(0, gain**2 * 2 / (fan_in + fan_out))",
+            "normal: keeps signals of linear nets in both directions, on average",
+            "Glorot and Bengio 2010; torch.nn.init.xavier_normal_",
+        ),
+        &[GAIN],
+        |p, at| Normal(0.0, xavier(p, at)),
+    ),
+    row(
+        "glorot_normal",
+        &[],
+        about(
+            "W ~ N cut at 2 of its standard deviations, var(W) = gain**2 * 2 / (fan_in + fan_out)",
+            "Keras's Xavier, truncated",
+            "Glorot and Bengio 2010; keras.initializers.GlorotNormal",
+        ),
+        &[GAIN],
+        |p, at| truncated(xavier(p, at)),
+    ),
+    row(
+        "kaiming_uniform",
+        &["he_uniform"],
+        about(
+            "W ~ U(-r, r), r = gain * sqrt(3 / fan)",
+            "uniform: keeps signals of ReLU nets; fan is the mode's, and gain sqrt(2 / (1 + a**2)) or that of the \
+             nonlinearity",
+            "He et al. 2015, arXiv:1502.01852; torch.nn.init.kaiming_uniform_",
+        ),
+        &KAIMING,
+        |p, at| uniform(kaiming(p, at)),
+    ),
+    row(
+        "kaiming_normal",
+        &[],
+        about(
+            "W ~ N(0, gain**2 / fan)",
+            "normal: keeps signals of ReLU nets; fan is the mode's, and gain sqrt(2 / (1 + a**2)) or that of the \
+             nonlinearity",
+            "He et al. 2015, arXiv:1502.01852; torch.nn.init.kaiming_normal_",
+        ),
+        &KAIMING,
+        |p, at| Normal(0.0, kaiming(p, at)),
+    ),
+    row(
+        "he_normal",
+        &[],
+        about(
+            "W ~ N cut at 2 of its standard deviations, var(W) = gain**2 * 2 / fan_in",
+            "Keras's Kaiming, truncated",
+            "He et al. 2015, arXiv:1502.01852; keras.initializers.HeNormal",
+        ),
+        &[GAIN],
+        |p, at| truncated(over_root(p[0] * 2_f64.sqrt(), at.fan_in)),
+    ),
+    row(
+        "lecun_uniform",
+        &[],
+        about(
+            "W ~ U(-r, r), r = gain * sqrt(3 / fan_in)",
+            "uniform: keeps signals of linear nets on their way forward",
+            "LeCun et al. 1998, \"Efficient BackProp\"; keras.initializers.LecunUniform",
+        ),
+        &[GAIN],
+        |p, at| uniform(over_root(p[0], at.fan_in)),
+    ),
+    row(
+        "lecun_normal",
+        &[],
+        about(
+            "W ~ N(0, gain**2 / fan_in)",
+            "normal: keeps signals of linear nets on their way forward; not truncated, as Keras's is",
+            "LeCun et al. 1998, \"Efficient BackProp\"",
+        ),
+        &[GAIN],
+        |p, at| Normal(0.0, over_root(p[0], at.fan_in)),
+    ),
     row(
         "variance_scaling",
         &[],
+        about(
+            "var(W) = gain**2 * scale / fan",
+            "Keras's family; fan is the mode's, and a truncated normal is cut at 2 of its standard deviations",
+            "keras.initializers.VarianceScaling",
+        ),
         &[
             Param::new("scale", Domain::Positive, 1.0),
             Param::new("mode", Domain::Word(&["fan_in", "fan_out", "fan_avg"]), 0.0),
@@ -243,10 +354,14 @@ static TABLE: [Row; 27] = [
         ],
         variance_scaling,
     ),
-    // Martens 2010, "Deep learning via Hessian-free optimization".
     row(
         "sparse",
         &[],
+        about(
+            "W = 0 for ceil(sparsity * fan_out) entries of each column, W ~ N(0, (gain * std)**2) elsewhere",
+            "few connections for each input",
+            "Martens 2010, \"Deep learning via Hessian-free optimization\"; torch.nn.init.sparse_",
+        ),
         &[
             Param { name: "sparsity", domain: Domain::Share, default: Default::Required },
             Param::new("std", Domain::NonNegative, 0.01),
@@ -254,49 +369,151 @@ static TABLE: [Row; 27] = [
         ],
         |p, at| Sparse { zeros: (p[0] * at.fan_out as f64).ceil() as usize, std: p[2] * p[1] },
     ),
-    // Saxe et al. 2013, arXiv:1312.6120.
-    row("orthogonal", &[], &[GAIN], |p, _| Orthogonal(p[0])),
-    // Martens et al. 2021, arXiv:2110.01765, "parameter distributions": a map to more units keeps the mean square too.
-    row("scaled_uniform_orthogonal", &[], &[GAIN], |p, at| {
-        Orthogonal(p[0] * (at.fan_out as f64 / at.fan_in as f64).sqrt().max(1.0))
-    }),
-    // Balduzzi et al. 2017, arXiv:1702.08591: pairs of units of opposite sign, of which ReLUs pass one and the next
+    row(
+        "orthogonal",
+        &[],
+        about(
+            "W = gain * Q, var(W) = gain**2 / max(fan_in, fan_out)",
+            "Q orthonormal on its shorter side, drawn evenly: all singular values are gain",
+            "Saxe et al. 2013, arXiv:1312.6120; torch.nn.init.orthogonal_",
+        ),
+        &[GAIN],
+        |p, _| Orthogonal(p[0]),
+    ),
+    // As in the paper's "parameter distributions".
+    row(
+        "scaled_uniform_orthogonal",
+        &[],
+        about(
+            "W = gain * max(1, sqrt(fan_out / fan_in)) * Q, var(W) = gain**2 / fan_in",
+            "orthogonal, scaled so that a map to more units keeps the mean square too",
+            "Martens et al. 2021, arXiv:2110.01765",
+        ),
+        &[GAIN],
+        |p, at| Orthogonal(p[0] * (at.fan_out as f64 / at.fan_in as f64).sqrt().max(1.0)),
+    ),
+    // Pairs of units of opposite sign, of which ReLUs pass one and the next
     // layer takes the difference, so that the net is the product of its orthogonal blocks. With leaky ReLUs of slope a
     // it is (1 + a)^depth times that.
-    Row { check: check_pairs, ..row("looks_linear", &[], &[GAIN], mirrored) },
-    // Mishkin and Matas 2015, arXiv:1511.06422.
-    Row { calibrates: true, ..row("lsuv", &[], &[GAIN], |p, _| Orthogonal(p[0])) },
-    // Zhang, Dauphin and Ma 2019, arXiv:1901.09321, rules 1 and 2.
-    Row { depends_on_depth: true, ..row("fixup", &[], &[GAIN], fixup) },
-    // Poole et al. 2016, arXiv:1606.05340: W ~ N(0, sigma_w^2 / fan_in), b ~ N(0, sigma_b^2).
+    Row {
+        check: check_pairs,
+        ..row(
+            "looks_linear",
+            &[],
+            about(
+                "W = gain * [[Q, -Q], [-Q, Q]]",
+                "mirrored orthogonal blocks Q, with which a ReLU net is linear at first; [Q; -Q] in the first layer, \
+                 [Q, -Q] in the readout",
+                "Balduzzi et al. 2017, arXiv:1702.08591",
+            ),
+            &[GAIN],
+            mirrored,
+        )
+    },
+    Row {
+        calibrates: true,
+        ..row(
+            "lsuv",
+            &[],
+            about(
+                "W = c * Q, c such that var(z) = 1",
+                "orthogonal, then scaled layer after layer by what a batch of data makes of it; a gain falls out",
+                "Mishkin and Matas 2015, arXiv:1511.06422",
+            ),
+            &[GAIN],
+            |p, _| Orthogonal(p[0]),
+        )
+    },
+    // Rules 1 and 2 of the paper.
+    Row {
+        depends_on_depth: true,
+        ..row(
+            "fixup",
+            &[],
+            about(
+                "W ~ N(0, gain**2 * 2 / fan_in * L**(-1 / (m - 1)))",
+                "for L residual branches of m layers; 0 in the last layer of each branch and in the readout, He's \
+                 outside of branches",
+                "Zhang, Dauphin and Ma 2019, arXiv:1901.09321",
+            ),
+            &[GAIN],
+            fixup,
+        )
+    },
     Row {
         bias: |p, _| Normal(0.0, p[1]),
         ..row(
             "mean_field",
             &[],
+            about(
+                "W ~ N(0, (gain * sigma_w)**2 / fan_in), b ~ N(0, sigma_b**2)",
+                "normal weights and biases in the units of mean-field theory",
+                "Poole et al. 2016, arXiv:1606.05340",
+            ),
             &[Param::new("sigma_w", Domain::NonNegative, 1.0), Param::new("sigma_b", Domain::NonNegative, 0.0), GAIN],
             |p, at| Normal(0.0, over_root(p[2] * p[0], at.fan_in)),
         )
     },
-    // A mean_field init on the edge of chaos of the layer's activation.
     Row {
         bias: |p, at| Normal(0.0, if at.layer.is_some() { p[0] } else { 0.0 }),
         check: |p, at| edge(p, at).map(|_| ()),
-        ..row("critical", &[], &[Param::new("sigma_b", Domain::NonNegative, 0.0), GAIN], |p, at| {
-            // `check` has refused a place without an edge: it has no weights.
-            Normal(0.0, over_root(p[1] * edge(p, at).map_or(f64::NAN, |edge| edge.sigma_w), at.fan_in))
-        })
+        ..row(
+            "critical",
+            &[],
+            about(
+                "W ~ N(0, (gain * sigma_w)**2 / fan_in), b ~ N(0, sigma_b**2), sigma_w such that chi_1 = 1",
+                "mean_field on the edge of chaos of the layer's activation; a readout has sigma_w 1 and no bias",
+                "Schoenholz et al. 2017, arXiv:1611.01232",
+            ),
+            &[Param::new("sigma_b", Domain::NonNegative, 0.0), GAIN],
+            |p, at| {
+                // `check` has refused a place without an edge: it has no weights.
+                Normal(0.0, over_root(p[1] * edge(p, at).map_or(f64::NAN, |edge| edge.sigma_w), at.fan_in))
+            },
+        )
     },
-    // Yang et al. 2022, arXiv:2203.03466, table 3: variance 1 / fan_in, that of the readout 1 / fan_in^2.
-    row("mup", &[], &[GAIN], |p, at| Normal(0.0, mup(p, at))),
-    // Yang et al. 2023, arXiv:2310.02244, multiplies a branch by 1 / sqrt(L). Here its last weights are, which is the
+    row(
+        "mup",
+        &[],
+        about(
+            "W ~ N(0, gain**2 / fan_in), readout: W ~ N(0, gain**2 / fan_in**2)",
+            "the rule of widths: a rate that is tuned at one width is right at another",
+            "Yang et al. 2022, arXiv:2203.03466, table 3",
+        ),
+        &[GAIN],
+        |p, at| Normal(0.0, mup(p, at)),
+    ),
+    // The paper multiplies a branch by 1 / sqrt(L). Here its last weights are, which is the
     // same for activations that are positively homogeneous; for others say branch_scale="1/sqrt(L)" and mup.
-    Row { depends_on_depth: true, ..row("depth_mup", &[], &[GAIN], |p, at| Normal(0.0, depth_mup(p, at))) },
+    Row {
+        depends_on_depth: true,
+        ..row(
+            "depth_mup",
+            &[],
+            about(
+                "W ~ N(0, gain**2 / fan_in), times 1 / sqrt(L) in the last map of each of L branches",
+                "mup for residual nets of any depth",
+                "Yang et al. 2023, arXiv:2310.02244",
+            ),
+            &[GAIN],
+            |p, at| Normal(0.0, depth_mup(p, at)),
+        )
+    },
     // torch.nn.Linear: kaiming_uniform(a=sqrt(5)), which is a bound of 1 / sqrt(fan_in) for weights and biases.
     Row {
         bias: |_, at| torch_uniform(1.0, at),
         vector: Some(|p, at| torch_uniform(p[0], at)),
-        ..row("torch_default", &[], &[GAIN], |p, at| torch_uniform(p[0], at))
+        ..row(
+            "torch_default",
+            &[],
+            about(
+                "W ~ U(-r, r), r = gain / sqrt(fan_in); b ~ U(-s, s), s = 1 / sqrt(fan_in)",
+                "what torch.nn.Linear draws: of variance 1 / (3 fan_in), too small for deep nets",
+                "torch.nn.Linear",
+            ),
+            &[GAIN],
+            |p, at| torch_uniform(p[0], at),
+        )
     },
 ];
 

@@ -66,7 +66,7 @@ fn back(plan: &Plan, weights: &Weights<f64>, x: &[f64], cancel: &Cancel) -> Resu
         return Ok(None);
     }
     let outputs = plan.output();
-    let (mut product, mut open, mut fed) = (Product::identity(outputs), 0, 0);
+    let (mut product, mut open, mut fed) = (Product::identity(outputs), Vec::new(), 0);
     signal.dh.panels.fill(outputs, outputs, |sample, feature| f64::from(u8::from(sample == feature)));
     for layers in segments(plan) {
         if !product.level(&mut signal.dh) {
@@ -89,13 +89,13 @@ fn back(plan: &Plan, weights: &Weights<f64>, x: &[f64], cancel: &Cancel) -> Resu
             backward::part(plan, weights, &trace, &mut signal, (layer, index), &mut ());
             let part = &plan.layers[layer].parts[index].part;
             match part {
-                Part::Join(_) => open += 1,
-                Part::Keep(_) => open -= 1,
+                Part::Join(join) if !open.contains(&join.stream) => open.push(join.stream),
+                Part::Keep(keep) => open.retain(|stream| *stream != keep.stream),
                 _ => (),
             }
             // Rows that slopes have scaled still are what they are: the next map would mix them, and what is in the
             // small ones be lost. Inside a block, what went around it is yet to come.
-            let renews = matches!(part, Part::Phi(_) | Part::Keep(_)) && open == 0;
+            let renews = matches!(part, Part::Phi(_) | Part::Keep(_)) && open.is_empty();
             if renews && !product.renew(&mut signal.dh, cancel)? {
                 return Ok(None);
             }

@@ -63,9 +63,14 @@ impl<R: Row> std::fmt::Debug for Kind<R> {
 }
 
 impl<R: Row> Kind<R> {
+    /// All names with their parameters and formulas, in the order of the table.
+    pub fn signatures() -> impl Iterator<Item = &'static Signature> + Clone {
+        R::table().iter().map(Row::signature)
+    }
+
     /// The canonical names, in the order of the table.
     pub fn names() -> impl Iterator<Item = &'static str> + Clone {
-        R::table().iter().map(|row| row.signature().name)
+        Self::signatures().map(|signature| signature.name)
     }
 
     /// The kind that a call describes.

@@ -26,6 +26,7 @@ pub mod loss;
 pub mod memory;
 pub mod naive;
 pub mod norm;
+pub mod optimizer;
 pub mod part;
 pub mod plan;
 #[cfg(feature = "python")]
@@ -33,6 +34,7 @@ mod py;
 #[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 pub mod rng;
 pub mod run;
+pub mod schedule;
 pub mod signature;
 #[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 pub mod simd;
@@ -41,5 +43,7 @@ pub mod spec;
 pub mod stats;
 mod synonyms;
 pub mod threads;
+#[allow(clippy::inline_always)] // The same.
+pub mod train;
 pub mod transform;
 pub mod weights;

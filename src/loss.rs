@@ -4,7 +4,8 @@
 //! the smallest size, torch's documented rule: 0 for `mae` at equality and for `hinge` at a margin of exactly 1.
 
 use crate::kind::{self, Kind};
-use crate::signature::{Domain, Param, Signature, Values};
+use crate::signature::{Domain, Param, Signature, Values, about};
+use crate::simd::exponentials;
 
 /// The targets that the output is compared with.
 #[derive(Debug, Clone, PartialEq)]
@@ -41,7 +42,8 @@ enum Rule {
     Element(fn(&Values, f64, f64) -> (f64, f64), Allowed, Kinks),
     /// A function of one output and its target. The mean is over samples only.
     Sample(fn(&Values, f64, f64) -> (f64, f64)),
-    /// A function of all outputs of a sample and its class id, which writes the gradient to the last argument.
+    /// A function of all outputs of a sample and its class id, which turns the exponentials in the last argument, of the
+    /// outputs less their largest, into the gradient.
     Classes(fn(&Values, &[f64], usize, &mut [f64]) -> f64),
     /// A function of one output alone. The mean is over samples only.
     Output(fn(f64) -> (f64, f64)),
@@ -78,37 +80,101 @@ const REDUCTIONS: [&str; 2] = ["mean", "sum"];
 const REDUCTION: Param = Param::new("reduction", Domain::Word(&REDUCTIONS), 0.0);
 
 macro_rules! row {
-    ($name:literal, [$($alias:literal),*], [$($param:expr),*], $rule:expr) => {
+    ($name:literal, [$($alias:literal),*], $about:expr, [$($param:expr),*], $rule:expr) => {
         Row {
-            signature: Signature { name: $name, aliases: &[$($alias),*], params: &[$($param,)* REDUCTION] },
+            signature: Signature {
+                name: $name,
+                aliases: &[$($alias),*],
+                params: &[$($param,)* REDUCTION],
+                about: $about,
+            },
             rule: $rule,
         }
     };
 }
 
 static TABLE: [Row; 8] = [
-    // torch.nn.MSELoss.
-    row!("mse", [], [], Rule::Element(|_, y, t| ((y - t) * (y - t), 2.0 * (y - t)), ANY, SMOOTH)),
-    // Half the sum of squares, the loss of textbooks.
-    row!("half_mse", [], [], Rule::Sample(|_, y, t| (0.5 * (y - t) * (y - t), y - t))),
-    // torch.nn.L1Loss.
-    row!("mae", ["l1"], [], Rule::Element(mae, ANY, |_, t| vec![t])),
-    // torch.nn.HuberLoss; Huber 1964, doi:10.1214/aoms/1177703732.
+    row!(
+        "mse",
+        [],
+        about("(y - t)**2", "the square of the error of each element", "torch.nn.MSELoss"),
+        [],
+        Rule::Element(|_, y, t| ((y - t) * (y - t), 2.0 * (y - t)), ANY, SMOOTH)
+    ),
+    row!(
+        "half_mse",
+        [],
+        about(
+            "sum((y - t)**2) / 2",
+            "half the squared error of a sample, summed over its outputs, as in textbooks",
+            "Rumelhart et al. 1986, doi:10.1038/323533a0"
+        ),
+        [],
+        Rule::Sample(|_, y, t| (0.5 * (y - t) * (y - t), y - t))
+    ),
+    row!(
+        "mae",
+        ["l1"],
+        about("abs(y - t)", "the size of the error of each element", "torch.nn.L1Loss"),
+        [],
+        Rule::Element(mae, ANY, |_, t| vec![t])
+    ),
     row!(
         "huber",
         [],
+        about(
+            "where(abs(y - t) <= delta, (y - t)**2 / 2, delta * (abs(y - t) - delta / 2))",
+            "half the square of a small error, and a line from delta on",
+            "Huber 1964, doi:10.1214/aoms/1177703732; torch.nn.HuberLoss"
+        ),
         [Param::new("delta", Domain::Positive, 1.0)],
         Rule::Element(huber, ANY, |p, t| vec![t - p[0], t + p[0]])
     ),
-    // torch.nn.CrossEntropyLoss on class ids; smoothing of Szegedy et al. 2015, arXiv:1512.00567.
-    row!("cross_entropy", [], [Param::new("label_smoothing", Domain::Share, 0.0)], Rule::Classes(cross_entropy)),
-    // torch.nn.BCEWithLogitsLoss.
-    row!("bce_with_logits", [], [], Rule::Element(bce_with_logits, SHARE, SMOOTH)),
-    // max(0, 1 - t y) for each output on its own (Cortes and Vapnik 1995, doi:10.1007/BF00994018); not torch's
-    // MultiMarginLoss, which compares the outputs of a sample with each other.
-    row!("hinge", [], [], Rule::Element(hinge, SIGN, |_, t| vec![t])),
-    // The outputs themselves, so that every sample has the same dL/dy; reduced by a sum, torch's `y.sum()`.
-    row!("output_sum", [], [], Rule::Output(|y| (y, 1.0))),
+    row!(
+        "cross_entropy",
+        [],
+        about(
+            "log(sum(exp(y))) - (1 - label_smoothing) * y[t] - label_smoothing * mean(y)",
+            "minus the logarithm of the softmax of a sample's class t",
+            "torch.nn.CrossEntropyLoss; smoothing of Szegedy et al. 2015, arXiv:1512.00567"
+        ),
+        [Param::new("label_smoothing", Domain::Share, 0.0)],
+        Rule::Classes(cross_entropy)
+    ),
+    row!(
+        "bce_with_logits",
+        [],
+        about(
+            "log(1 + exp(y)) - t * y",
+            "the cross-entropy of each output as a probability, sigmoid(y), with t from 0 to 1",
+            "torch.nn.BCEWithLogitsLoss"
+        ),
+        [],
+        Rule::Element(bce_with_logits, SHARE, SMOOTH)
+    ),
+    // Not torch's MultiMarginLoss, which compares the outputs of a sample with each other.
+    row!(
+        "hinge",
+        [],
+        about(
+            "max(0, 1 - t * y)",
+            "what each output lacks of a margin of 1, with t = -1 or 1",
+            "Cortes and Vapnik 1995, doi:10.1007/BF00994018"
+        ),
+        [],
+        Rule::Element(hinge, SIGN, |_, t| vec![t])
+    ),
+    row!(
+        "output_sum",
+        [],
+        about(
+            "sum(y)",
+            "the outputs of a sample themselves, which every sample then pulls at alike; no targets",
+            "torch's y.sum().backward()"
+        ),
+        [],
+        Rule::Output(|y| (y, 1.0))
+    ),
 ];
 
 fn mae(_: &Values, y: f64, t: f64) -> (f64, f64) {
@@ -137,11 +203,11 @@ fn hinge(_: &Values, y: f64, t: f64) -> (f64, f64) {
     if short <= 0.0 { (0.0, 0.0) } else { (short, -t) }
 }
 
+/// `gradient` holds `exp(y - largest y)`.
 fn cross_entropy(p: &Values, y: &[f64], class: usize, gradient: &mut [f64]) -> f64 {
     let (smoothing, count) = (p[0], y.len() as f64);
     let largest = y.iter().copied().fold(f64::NEG_INFINITY, f64::max);
     let first = y.iter().position(|&v| v == largest).unwrap_or_default();
-    gradient.iter_mut().zip(y).for_each(|(g, y)| *g = libm::exp(y - largest));
     let but = |gradient: &[f64], one: usize| {
         gradient.iter().enumerate().filter(|&(i, _)| i != one).map(|(_, g)| g).sum::<f64>()
     };
@@ -225,6 +291,12 @@ impl Kind<Row> {
                 each.map(value).sum::<f64>()
             }
             (Rule::Classes(f), Targets::Classes(ids)) => {
+                for (y, g) in y.chunks_exact(width).zip(gradient.chunks_exact_mut(width)) {
+                    let largest = y.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+                    g.iter_mut().zip(y).for_each(|(g, y)| *g = y - largest);
+                }
+                // Of all samples at once: one by one they took a third of a step of a small net.
+                exponentials(&mut gradient);
                 let samples = y.chunks_exact(width).zip(gradient.chunks_exact_mut(width)).zip(ids);
                 samples.map(|((y, g), &id)| f(&self.values, y, id, g)).sum()
             }

@@ -5,7 +5,7 @@
 
 use crate::kernel::Along;
 use crate::kind::{self, Kind};
-use crate::signature::{Domain, Param, Signature};
+use crate::signature::{Domain, Param, Signature, about};
 
 /// A normalisation with its parameters.
 pub type Norm = Kind<Row>;
@@ -22,21 +22,45 @@ pub struct Row {
 const EPS: [Param; 1] = [Param::new("eps", Domain::NonNegative, 1e-5)];
 
 static TABLE: [Row; 3] = [
-    // Ioffe and Szegedy 2015, arXiv:1502.03167: the statistics of the batch at hand, as in training; biased variance.
     Row {
-        signature: Signature { name: "batch", aliases: &["batch_norm"], params: &EPS },
+        signature: Signature {
+            name: "batch",
+            aliases: &["batch_norm"],
+            params: &EPS,
+            about: about(
+                "w * (v - mean(v)) / sqrt(var(v) + eps) + c",
+                "each feature over the samples of the batch at hand, as in training; the variance is the biased one",
+                "Ioffe and Szegedy 2015, arXiv:1502.03167; torch.nn.BatchNorm1d",
+            ),
+        },
         along: Along::Samples,
         centres: true,
     },
-    // Ba et al. 2016, arXiv:1607.06450.
     Row {
-        signature: Signature { name: "layer", aliases: &["layer_norm"], params: &EPS },
+        signature: Signature {
+            name: "layer",
+            aliases: &["layer_norm"],
+            params: &EPS,
+            about: about(
+                "w * (v - mean(v)) / sqrt(var(v) + eps) + c",
+                "each sample over its features; the variance is the biased one",
+                "Ba et al. 2016, arXiv:1607.06450; torch.nn.LayerNorm",
+            ),
+        },
         along: Along::Features,
         centres: true,
     },
-    // Zhang and Sennrich 2019, arXiv:1910.07467: the mean stays, and there is no bias.
     Row {
-        signature: Signature { name: "rms", aliases: &["rms_norm"], params: &EPS },
+        signature: Signature {
+            name: "rms",
+            aliases: &["rms_norm"],
+            params: &EPS,
+            about: about(
+                "w * v / sqrt(mean(v**2) + eps)",
+                "each sample over its features; the mean stays, and there is no bias c",
+                "Zhang and Sennrich 2019, arXiv:1910.07467; torch.nn.RMSNorm",
+            ),
+        },
         along: Along::Features,
         centres: false,
     },

@@ -36,6 +36,16 @@ pub enum Role {
     GateBias = 9,
     /// Weights of the inputs of a recurrent net.
     InputWeight = 10,
+    /// The order of the rows in an epoch of training.
+    Epoch = 11,
+    /// What is added to a gradient in training.
+    Noise = 12,
+    /// Weights of the map of what goes around a branch.
+    ProjectionWeight = 13,
+    /// Biases of the map of what goes around a branch.
+    ProjectionBias = 14,
+    /// Which entries dropout sets to zero.
+    Dropout = 15,
 }
 
 /// Added to a role for the stream that carries the low bits of an `f64`, so that both dtypes draw the same numbers.
@@ -63,6 +73,11 @@ impl Stream {
     /// The stream from a later element on; `elements` is a multiple of four.
     pub fn after(self, elements: usize) -> Self {
         Self { first: self.first + elements as u64 / 4, ..self }
+    }
+
+    /// The part of the stream that belongs to a step of training: each has 2^32 blocks of its own.
+    pub fn of_step(self, step: usize) -> Self {
+        Self { first: (step as u64) << 32, ..self }
     }
 
     /// The stream that goes with this one and says which of its elements count.

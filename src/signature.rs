@@ -6,7 +6,7 @@ use crate::error::{Error, Result, shown};
 use crate::synonyms::hint;
 
 /// The most parameters that a kind may have.
-pub const MAX_PARAMS: usize = 5;
+pub const MAX_PARAMS: usize = 8;
 
 /// The values of a kind's parameters in the order of the signature; a derived one is NaN.
 pub type Values = [f64; MAX_PARAMS];
@@ -31,6 +31,20 @@ pub enum Domain {
         /// The word of a number.
         word: fn(f64) -> String,
     },
+}
+
+impl Domain {
+    /// All values that are allowed, in words.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Finite => "a finite number".to_owned(),
+            Self::NonNegative => "a finite number, 0 or more".to_owned(),
+            Self::Positive => "a finite number above 0".to_owned(),
+            Self::Share => "a number from 0 to 1".to_owned(),
+            Self::Word(words) => format!("one of {}", words.join(", ")),
+            Self::Known { .. } => "a known name".to_owned(),
+        }
+    }
 }
 
 /// The value of a parameter that is not given.
@@ -65,9 +79,41 @@ impl Param {
     pub const fn required(name: &'static str, domain: Domain) -> Self {
         Self { name, domain, default: Default::Required }
     }
+
+    /// The default as a caller writes it; `None` where there is none, or where it follows from other parameters.
+    pub fn fallback(&self) -> Option<Argument> {
+        let Default::Is(value) = self.default else { return None };
+        Some(self.argument(value))
+    }
+
+    /// A value as a caller writes it: words spelled out.
+    fn argument(&self, value: f64) -> Argument {
+        match self.domain {
+            Domain::Word(words) => Argument::Word(words[value as usize].to_owned()),
+            Domain::Known { word, .. } => Argument::Word(word(value)),
+            _ => Argument::Number(value),
+        }
+    }
 }
 
-/// The name and the parameters of a kind.
+/// What a reader is told of a kind beside its name and its parameters.
+#[derive(Debug, Clone, Copy)]
+pub struct About {
+    /// What is computed, in plain text that Python evaluates where it is an expression: z is what an activation gets (v
+    /// and g its halves where it gates), y and t the outputs and targets of a loss, of one element or one sample.
+    pub formula: &'static str,
+    /// What it is, in a few words.
+    pub summary: &'static str,
+    /// The paper or the library that it comes from.
+    pub source: &'static str,
+}
+
+/// A formula, what it is in a few words, and where it comes from.
+pub const fn about(formula: &'static str, summary: &'static str, source: &'static str) -> About {
+    About { formula, summary, source }
+}
+
+/// The name and the parameters of a kind, and what a reader is told of it.
 #[derive(Debug, Clone, Copy)]
 pub struct Signature {
     /// The canonical name.
@@ -76,6 +122,8 @@ pub struct Signature {
     pub aliases: &'static [&'static str],
     /// Parameters, in positional order.
     pub params: &'static [Param],
+    /// Formula, summary and source.
+    pub about: About,
 }
 
 /// A parameter value as a caller wrote it.
@@ -187,7 +235,7 @@ impl Signature {
     }
 
     fn value(&self, kind: &str, param: &Param, argument: &Argument) -> Result<f64> {
-        let allowed = match (param.domain, argument) {
+        match (param.domain, argument) {
             (Domain::Finite, Argument::Number(v)) if v.is_finite() => return Ok(*v + 0.0),
             (Domain::NonNegative, Argument::Number(v)) if v.is_finite() && *v >= 0.0 => return Ok(*v + 0.0),
             (Domain::Positive, Argument::Number(v)) if v.is_finite() && *v > 0.0 => return Ok(*v),
@@ -196,17 +244,14 @@ impl Signature {
                 return Ok(words.iter().position(|w| w == word).unwrap_or_default() as f64);
             }
             (Domain::Known { number, .. }, _) => return number(argument),
-            (Domain::Finite, _) => "a finite number".to_owned(),
-            (Domain::NonNegative, _) => "a finite number, 0 or more".to_owned(),
-            (Domain::Positive, _) => "a finite number above 0".to_owned(),
-            (Domain::Share, _) => "a number from 0 to 1".to_owned(),
-            (Domain::Word(words), _) => format!("one of {}", words.join(", ")),
-        };
+            _ => {}
+        }
         let hint = match (param.domain, argument) {
             (Domain::Word(words), Argument::Word(word)) => hint(word, words.iter().copied()),
             _ => String::new(),
         };
-        Err(Error::value(&format!("{kind} {}: {}", self.name, param.name), &allowed, format!("{argument}{hint}")))
+        let name = format!("{kind} {}: {}", self.name, param.name);
+        Err(Error::value(&name, &param.domain.words(), format!("{argument}{hint}")))
     }
 
     fn parameter_names(&self) -> String {
@@ -222,12 +267,7 @@ impl Signature {
 
     /// The parameters with their values, words spelled out; a derived one is left out.
     pub fn arguments(&self, values: &Values) -> Vec<(&'static str, Argument)> {
-        let argument = |param: &Param, value: f64| match param.domain {
-            Domain::Word(words) => Argument::Word(words[value as usize].to_owned()),
-            Domain::Known { word, .. } => Argument::Word(word(value)),
-            _ => Argument::Number(value),
-        };
-        self.params.iter().zip(values).filter(|(_, v)| !v.is_nan()).map(|(p, &v)| (p.name, argument(p, v))).collect()
+        self.params.iter().zip(values).filter(|(_, v)| !v.is_nan()).map(|(p, &v)| (p.name, p.argument(v))).collect()
     }
 
     /// The canonical spelling: parameters at their default are left out.
@@ -258,6 +298,7 @@ mod tests {
             Param::new("slope", Domain::Finite, 0.01),
             Param::new("mode", Domain::Word(&["fan_in", "fan_out"]), 0.0),
         ],
+        about: about("slope * z", "a line", "none"),
     };
 
     fn canonical(text: &str) -> Result<String> {

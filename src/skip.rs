@@ -1,7 +1,7 @@
 //! Skip connections: one row each. `x` is the input of a block, `F(x)` the output of the layers in it.
 
 use crate::kind::{self, Kind};
-use crate::signature::{Domain, Param, Signature};
+use crate::signature::{Domain, Param, Signature, about};
 
 /// The way in which the input of a block joins the output of the layers in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,21 @@ pub enum Way {
     Gate,
     /// `x` and `F(x)` side by side.
     Concatenate,
+    /// `P x + b_P + branch_scale * F(x)` with a linear map `P`. No skip of the table has it.
+    Project,
+}
+
+impl Way {
+    /// The name, as a part of a list has it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Learned => "rezero",
+            Self::Gate => "gate",
+            Self::Concatenate => "concat",
+            Self::Project => "project",
+        }
+    }
 }
 
 /// The place of the activation of a layer in a net with skips.
@@ -42,28 +57,59 @@ pub struct Row {
 }
 
 static TABLE: [Row; 4] = [
-    // He et al. 2015, arXiv:1512.03385 (order=post), and 2016, arXiv:1603.05027 (order=pre).
-    Row { signature: Signature { name: "residual", aliases: &[], params: &[ORDER] }, way: Way::Add },
-    // Bachlechner et al. 2020, arXiv:2003.04887; De and Smith 2020, arXiv:2002.10444.
+    Row {
+        signature: Signature {
+            name: "residual",
+            aliases: &[],
+            params: &[ORDER],
+            about: about(
+                "x + s * F",
+                "the input x of a block beside its branch F; s is the branch_scale",
+                "He et al. 2015, arXiv:1512.03385 (order=post), and 2016, arXiv:1603.05027 (order=pre)",
+            ),
+        },
+        way: Way::Add,
+    },
     Row {
         signature: Signature {
             name: "rezero",
             aliases: &["skipinit"],
             params: &[ORDER, Param::new("alpha", Domain::Finite, 0.0)],
+            about: about(
+                "x + s * alpha * F",
+                "a residual skip whose branch has a learned factor, one a block, from alpha on",
+                "Bachlechner et al. 2020, arXiv:2003.04887; De and Smith 2020, arXiv:2002.10444",
+            ),
         },
         way: Way::Learned,
     },
-    // Srivastava et al. 2015, arXiv:1505.00387. Gate weights are drawn as the layers' and multiplied by gate_gain.
     Row {
         signature: Signature {
             name: "highway",
             aliases: &[],
             params: &[Param::new("gate_bias", Domain::Finite, -1.0), Param::new("gate_gain", Domain::NonNegative, 1.0)],
+            about: about(
+                "(1 - T) * x + T * F, T = sigmoid(W_T x + b_T)",
+                "a learned gate for each feature between x and F; W_T is drawn as the layer's weights, times \
+                 gate_gain, and b_T starts at gate_bias",
+                "Srivastava et al. 2015, arXiv:1505.00387",
+            ),
         },
         way: Way::Gate,
     },
-    // Huang et al. 2016, arXiv:1608.06993.
-    Row { signature: Signature { name: "dense", aliases: &[], params: &[] }, way: Way::Concatenate },
+    Row {
+        signature: Signature {
+            name: "dense",
+            aliases: &[],
+            params: &[],
+            about: about(
+                "concat(x, F)",
+                "x and F side by side: features grow from block to block",
+                "Huang et al. 2016, arXiv:1608.06993",
+            ),
+        },
+        way: Way::Concatenate,
+    },
 ];
 
 impl kind::Row for Row {

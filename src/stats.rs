@@ -46,7 +46,7 @@ columns! {
     AffineNorm "log10_affine_grad_norm",
     /// log10 of the size of the gradient of a learned slope.
     SlopeNorm "log10_slope_grad_norm",
-    /// log10 of the norm of the gradients of a gate, or of a learned factor.
+    /// log10 of the norm of the gradients of a gate, of a learned factor or of a projection.
     GateNorm "log10_gate_grad_norm",
     /// log10 of the norm of `dL/dW` of this step of a tied net and all later ones together.
     SummedWeightNorm "log10_summed_wgrad_norm",
@@ -453,7 +453,9 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
                 self.columns.total.add(bias, 2 * delta.exponent);
             }
         }
-        let (weight, bias) = (log10_rms(weight, 1, exponent), log10_rms(bias, 1, delta.exponent));
+        let weight = log10_rms(weight, 1, exponent);
+        // Without biases there is no gradient of any.
+        let bias = if biased { log10_rms(bias, 1, delta.exponent) } else { f64::NAN };
         match owner.module {
             Module::Layers => {
                 let Buffers { samples, other, .. } = &mut *self.buffers;
@@ -469,26 +471,34 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
                     ],
                 );
             }
-            Module::Gates => self.set(owner.row, [(Column::GateNorm, log10_hypot(weight, bias))]),
+            // What ends behind the last layer has no row.
+            Module::Gates | Module::Projections if owner.row < self.columns.rows() => {
+                // A row may have several.
+                let so_far = self.columns.values[Column::GateNorm as usize][owner.row];
+                self.set(owner.row, [(Column::GateNorm, log10_hypot(so_far, log10_hypot(bias, weight)))]);
+            }
             _ => (),
         }
     }
 
     fn vector(&mut self, owner: Owner, which: Which, values: &[f64], exponent: i64) {
         let column = match owner.module {
-            Module::Norms => Column::AffineNorm,
-            Module::Activations => Column::SlopeNorm,
-            _ => Column::GateNorm,
+            // Behind the last layer, which has no row.
+            _ if owner.row >= self.columns.rows() => None,
+            Module::Norms => Some(Column::AffineNorm),
+            Module::Activations => Some(Column::SlopeNorm),
+            _ => Some(Column::GateNorm),
         };
         let squares = values.iter().map(|v| v * v).sum::<f64>();
         if !squares.is_finite() {
             self.columns.first_nonfinite.get_or_insert(owner.layer);
         }
-        if self.plan.tied() {
+        if self.plan.tied() && column.is_some() {
             self.columns.sum(owner.tensor(which), values, exponent);
         } else {
             self.columns.total.add(squares, 2 * exponent);
         }
+        let Some(column) = column else { return };
         let norm = log10_hypot(self.columns.values[column as usize][owner.row], log10_rms(squares, 1, exponent));
         self.set(owner.row, [(column, norm)]);
     }

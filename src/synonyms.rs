@@ -103,10 +103,10 @@ static TABLE: &[Row] = &[
     // Skips.
     Row("resnet", &["residual"], ""),
     Row("res", &["residual"], ""),
-    Row("skip", &["residual"], ""),
-    Row("shortcut", &["residual"], ""),
+    Row("skip", &["residual", "add"], ""),
+    Row("shortcut", &["residual", "add"], ""),
     Row("add", &["residual"], ""),
-    Row("sum", &["residual"], ""),
+    Row("sum", &["residual", "add"], ""),
     Row("preact", &["residual(order=pre)", "pre"], ""),
     Row("preactivation", &["residual(order=pre)", "pre"], ""),
     Row("preresnet", &["residual(order=pre)"], ""),
@@ -114,8 +114,8 @@ static TABLE: &[Row] = &[
     Row("skipinit", &["rezero"], ""),
     Row("densenet", &["dense"], ""),
     Row("concat", &["dense"], ""),
-    Row("concatenate", &["dense"], ""),
-    Row("cat", &["dense"], ""),
+    Row("concatenate", &["dense", "concat"], ""),
+    Row("cat", &["dense", "concat"], ""),
     Row("highwaynet", &["highway"], ""),
     Row("highwaynetwork", &["highway"], ""),
     Row("gated", &["highway"], ""),
@@ -243,7 +243,7 @@ static TABLE: &[Row] = &[
     Row("weight", &["init"], ""),
     Row("usebias", &["bias"], ""),
     Row("normalization", &["norm"], ""),
-    Row("residual", &["skip"], ""),
+    Row("residual", &["skip", "add"], ""),
     Row("recurrent", &["tied"], ""),
 ];
 

@@ -3,7 +3,7 @@
 
 use crate::error::{Cancel, Result};
 use crate::kind::{self, Kind};
-use crate::signature::{Domain, Param, Signature};
+use crate::signature::{Domain, Param, Signature, about};
 
 /// A weight transform with its parameters.
 pub type Transform = Kind<Row>;
@@ -21,22 +21,29 @@ enum Rule {
 }
 
 static TABLE: [Row; 2] = [
-    // Brock et al. 2021, arXiv:2101.08692: (w - mean) / (std sqrt(fan_in)) of each row; times gain = sqrt(fan_in) it
-    // is the form of Qiao et al. 2019, arXiv:1903.10520.
     Row {
         signature: Signature {
             name: "weight_standardization",
             aliases: &["standardize"],
             params: &[Param::new("gain", Domain::Positive, 1.0), Param::new("eps", Domain::NonNegative, 0.0)],
+            about: about(
+                "gain * (w - mean(w)) / sqrt((var(w) + eps) * fan_in)",
+                "each row w of W; gain = sqrt(fan_in) is the form of Qiao et al. 2019, arXiv:1903.10520",
+                "Brock et al. 2021, arXiv:2101.08692",
+            ),
         },
         rule: Rule::Standardized,
     },
-    // Miyato et al. 2018, arXiv:1802.05957: w / s with s the largest singular value.
     Row {
         signature: Signature {
             name: "spectral_norm",
             aliases: &["spectral"],
             params: &[Param::new("gain", Domain::Positive, 1.0)],
+            about: about(
+                "gain * W / sigma_max(W)",
+                "W divided by its largest singular value",
+                "Miyato et al. 2018, arXiv:1802.05957",
+            ),
         },
         rule: Rule::Spectral,
     },

@@ -135,12 +135,21 @@ impl<F: Float> Weights<F> {
 
     /// Every tensor of the plan, in its order.
     pub fn tensors(&self, plan: &Plan, cancel: &Cancel) -> Result<Vec<Vec<F>>> {
-        let numbers = |slot: usize| self.slots.get(slot).filter(|_| slot < hidden_slots(plan)).unwrap_or(&self.readout);
         let tensor = |(id, _, _): Tensor| {
             cancel.check()?;
-            Ok(numbers(id.slot)[id.index].get(&plan.slots[id.slot][id.index], id.which))
+            Ok(self.slot(plan, id.slot)[id.index].get(&plan.slots[id.slot][id.index], id.which))
         };
         plan.tensors().into_iter().map(tensor).collect()
+    }
+
+    /// The numbers of a slot of a whole net, to be changed.
+    pub fn slot_mut(&mut self, plan: &Plan, slot: usize) -> &mut [Numbers<F>] {
+        if slot < hidden_slots(plan) { &mut self.slots[slot] } else { &mut self.readout }
+    }
+
+    /// The numbers of a slot of a whole net.
+    pub fn slot(&self, plan: &Plan, slot: usize) -> &[Numbers<F>] {
+        if slot < hidden_slots(plan) { &self.slots[slot] } else { &self.readout }
     }
 
     /// Multiply the weights of a layer's map.

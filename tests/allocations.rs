@@ -3,14 +3,14 @@
 use allocation_counter::measure;
 use vgcore::error::Cancel;
 use vgcore::run::{Job, probe};
-use vgcore::spec::{PerLayer, Request, Spec};
+use vgcore::spec::{Bias, PerLayer, Request, Spec};
 
 fn job(widths: &[i128], depth: usize, request: &Request, seeds: usize) -> Job<f32> {
     let spec = Spec::new(&Request {
         depth: depth as i128,
         width: PerLayer::Each(widths.iter().copied().cycle().take(depth).collect()),
         out_features: Some(5),
-        bias: Some("normal(std=0.1)".to_owned()),
+        bias: PerLayer::All(Bias::Named("normal(std=0.1)".to_owned())),
         ..request.clone()
     });
     // One thread: allocations are counted on the thread that measures.
@@ -31,7 +31,7 @@ fn job(widths: &[i128], depth: usize, request: &Request, seeds: usize) -> Job<f3
 fn further_runs_allocate_as_often_at_any_depth() {
     // A batch of 40 takes Gram matrices at widths from 20 on, and weight gradients below.
     let activation = |name: &str| Request { activation: PerLayer::All(name.to_owned()), ..Request::new(1, 1) };
-    let norm = |name: &str| Request { norm: Some(name.to_owned()), ..activation("tanh") };
+    let norm = |name: &str| Request { norm: PerLayer::All(Some(name.to_owned())), ..activation("tanh") };
     let skip = |name: &str| Request { skip: Some(name.to_owned()), ..norm("layer") };
     let nets: [(&[i128], Request); 11] = [
         (&[24], activation("relu")),

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use vgcore::activation::{Activation, Shape};
@@ -10,15 +10,16 @@ use vgcore::error::Cancel;
 use vgcore::gradcheck::gradcheck;
 use vgcore::gradients::{Gradients, Start, gradients, output};
 use vgcore::init::{Distribution, Init};
+use vgcore::jacobian::log2_singular_values;
 use vgcore::kernel::Tensor;
 use vgcore::naive::{self, Pass, Rows, Tensors, part, rows};
 use vgcore::norm::Norm;
 use vgcore::part::{Activate, Join, Keep, LinearPlan, Module, Net, Normalise, Parameters, Part};
-use vgcore::plan::{Plan, Quantity};
+use vgcore::plan::{Placed, Plan, Quantity};
 use vgcore::rng::{Role, Stream};
 use vgcore::run::{Job, drawn, probe};
 use vgcore::simd::Float;
-use vgcore::spec::{BranchScale, PerLayer, Request, Spec};
+use vgcore::spec::{Bias, BranchScale, Given, PerLayer, Request, Spec};
 use vgcore::stats::{COLUMNS, Columns};
 use vgcore::weights::Weights;
 
@@ -105,27 +106,46 @@ struct Space {
     kinked: bool,
 }
 
+/// Layers of a net with a stem, which a tied one has not.
+fn layers(tied: bool, stem: usize, behind: usize) -> usize {
+    if tied { behind } else { stem + behind }
+}
+
 prop_compose! {
     /// Any request, valid or not: what contradicts each other is put right as far as that is simple.
     fn requests(space: Space)(
         blocks in 1..=space.blocks, block in 1..4_usize,
         skip in optional(SKIPS), norm in optional(NORMS), transform in optional(TRANSFORMS),
-        tied in proptest::bool::weighted(0.3), fed in any::<bool>(), mixed in any::<bool>(), post in any::<bool>(),
+        tied in proptest::bool::weighted(0.3), fed in any::<bool>(), mixed in any::<bool>(),
+        stem in prop_oneof![Just(0_usize), 0..3_usize], final_norm in optional(NORMS),
+        place in proptest::sample::select(&["pre", "post", "input"][..]),
+        // By layer, or by the layers of the stem and of a block.
+        listed in 0..3_usize,
     )(
-        widths in proptest::collection::vec(1..40_i128, blocks * block),
+        norms in proptest::collection::vec(optional(NORMS), layers(tied, stem, blocks * block)),
+        places in proptest::collection::vec(proptest::sample::select(&["pre", "post", "input"][..]), layers(tied, stem, blocks * block)),
+        biases in proptest::collection::vec(
+            prop_oneof![
+                Just(Bias::Brought), Just(Bias::Absent), Just(Bias::Named("normal(std=0.3)".to_owned())),
+                Just(Bias::Named("torch_default".to_owned())),
+            ],
+            layers(tied, stem, blocks * block),
+        ),
+        widths in proptest::collection::vec(1..40_i128, layers(tied, stem, blocks * block)),
         // Beside a skip the number of features must stay the same more often than not.
         activations in if mixed {
-            proptest::collection::vec(activations_of(space.kinked, &[Shape::Each]), blocks * block).boxed()
+            proptest::collection::vec(activations_of(space.kinked, &[Shape::Each]), layers(tied, stem, blocks * block)).boxed()
         } else {
             activations_of(space.kinked, ANY).prop_map(|one| vec![one]).boxed()
         },
-        inits in proptest::collection::vec(inits_of(space.inits), if mixed { blocks * block + 1 } else { 1 }),
+        inits in proptest::collection::vec(inits_of(space.inits), if mixed { layers(tied, stem, blocks * block) + 1 } else { 1 }),
         in_features in proptest::option::of(1..40_i128),
         out_features in proptest::option::of(1..40_i128),
-        bias in optional(&["normal(std=0.3)", "torch_default"]),
         scale in prop_oneof![(-1.5..1.5).prop_map(BranchScale::Number), Just(BranchScale::Text("1/sqrt(L)".to_owned()))],
-        depth in Just(blocks * block), block in Just(block), skip in Just(skip), norm in Just(norm),
-        transform in Just(transform), tied in Just(tied), fed in Just(tied && fed), mixed in Just(mixed), post in Just(post),
+        depth in Just(layers(tied, stem, blocks * block)), stem in Just(if tied { 0 } else { stem }), block in Just(block),
+        skip in Just(skip), norm in Just(norm), transform in Just(transform), tied in Just(tied),
+        fed in Just(tied && fed), mixed in Just(mixed), final_norm in Just(final_norm), place in Just(place),
+        listed in Just(if tied { 0 } else { listed }),
     ) -> Request {
         let same = tied || skip.as_ref().is_some_and(|skip| skip != "dense");
         let gated = activations.iter().any(|name| activation_of(name).shape() == Shape::Gated);
@@ -147,9 +167,12 @@ prop_compose! {
                 _ => PerLayer::All(activations[0].clone()),
             },
             init: if several { PerLayer::Each(inits[..depth + usize::from(out_features.is_some())].to_vec()) } else { PerLayer::All(inits[0].clone()) },
-            bias,
-            norm,
-            norm_position: if post { "post" } else { "pre" }.to_owned(),
+            bias: list(listed, stem + block, biases[0].clone(), &biases),
+            norm: list(listed, stem + block, norm, &norms),
+            norm_position: list(listed, stem + block, place.to_owned(), &places.into_iter().map(str::to_owned).collect::<Vec<_>>()),
+            dropout: PerLayer::All(0.3),
+            stem: stem as i128,
+            final_norm,
             skip,
             branch_scale: if scaled { scale } else { BranchScale::Number(1.0) },
             block: block as i128,
@@ -160,31 +183,89 @@ prop_compose! {
     }
 }
 
+/// One value, one a layer, or one for each of so many layers that repeat.
+fn list<T: Clone>(listed: usize, pattern: usize, one: T, each: &[T]) -> PerLayer<T> {
+    match listed {
+        1 => PerLayer::Each(each.to_vec()),
+        2 if pattern > 1 => PerLayer::Each(each[..pattern].to_vec()),
+        _ => PerLayer::All(one),
+    }
+}
+
 /// Nets that are defined, and far enough from where they are not.
 fn specs(space: Space) -> impl Strategy<Value = Spec> {
     requests(space).prop_filter_map("a net that is refused or ill-conditioned", |request| {
+        let normed = request.final_norm.is_some() || request.norm.values().iter().any(Option::is_some);
         let flat = request.init.values().iter().any(|init| FLAT.iter().any(|name| init.starts_with(name)));
         // All singular values of an orthogonal matrix are its largest: the slope of that is not defined.
         let turned = request.init.values().iter().any(|init| init.contains("orthogonal"));
         let spectral = request.weight_transform.as_ref().is_some_and(|transform| transform.starts_with("spectral"));
         let gated = request.activation.values().iter().any(|name| activation_of(name).shape() == Shape::Gated);
-        let unclear =
-            (gated || request.norm.is_some() || request.weight_transform.is_some()) && flat || spectral && turned;
+        let unclear = (gated || normed || request.weight_transform.is_some()) && flat || spectral && turned;
         // Of one or two features, nothing is left but rounding.
         let narrow = request.width.values().iter().chain(&request.in_features).any(|width| *width < 6);
-        let unclear = unclear || narrow && (request.norm.is_some() || request.weight_transform.is_some());
+        let unclear = unclear || narrow && (normed || request.weight_transform.is_some());
         // Of equal numbers, such as these give where they are flat, a normalisation leaves rounding.
         let levelled = |name: &String| LEVELLED.iter().any(|level| name.starts_with(level));
         let levelled = request.activation.values().iter().any(levelled);
-        let unclear = unclear || levelled && request.norm.is_some() && request.norm_position == "post";
+        let unclear =
+            unclear || levelled && normed && request.norm_position.values().iter().any(|place| place == "post");
         (!unclear).then(|| Spec::new(&request).ok()).flatten().filter(well_conditioned)
+    })
+}
+
+/// Nets as lists of parts: each draw is one part, put right as far as that is simple.
+fn sequentials() -> impl Strategy<Value = Spec> {
+    let part = (0..8_usize, 1..30_usize, activations_of(true, &[Shape::Each, Shape::Doubled]), 0..4_usize);
+    let inputs = (6..20_usize, proptest::collection::vec(part, 3..16), any::<bool>());
+    inputs.prop_filter_map("a list that is refused or ill-conditioned", |(in_features, draws, readout)| {
+        let (mut parts, mut now, mut active) = (Vec::new(), in_features, true);
+        let mut kept = Vec::<(usize, bool)>::new();
+        for (sort, number, activation, which) in draws {
+            let way = if kept.is_empty() { None } else { Some(which % kept.len()) };
+            match (sort, way) {
+                (0 | 1, _) => {
+                    (now, active) = (5 + number, false);
+                    parts.push(format!("linear({now})"));
+                }
+                (2, _) if !active => {
+                    now = activation_of(&activation).outputs(now);
+                    active = true;
+                    parts.push(activation);
+                }
+                (3, _) => parts.push(["layer", "rms", "batch(eps=0.1)", "layer(eps=0.1)"][which].to_owned()),
+                (4, _) => parts.push("dropout(0.4)".to_owned()),
+                (5, _) => {
+                    parts.push(format!("keep(w{})", kept.len()));
+                    kept.push((now, false));
+                }
+                (_, Some(way)) => {
+                    kept[way].1 = true;
+                    let scale = 0.1 * number as f64 - 1.45;
+                    parts.push(match which {
+                        0 => format!("concat(w{way})"),
+                        1 if kept[way].0 == now => format!("rezero(w{way})"),
+                        2 if kept[way].0 == now => format!("add(w{way}, {scale})"),
+                        _ => format!("project(w{way}, {scale})"),
+                    });
+                    now += if which == 0 { kept[way].0 } else { 0 };
+                }
+                _ => (),
+            }
+        }
+        parts.extend(kept.iter().enumerate().filter(|(_, way)| !way.1).map(|(way, _)| format!("project(w{way})")));
+        parts.extend(readout.then(|| "linear(3)".to_owned()));
+        let bias = PerLayer::All(if readout { Bias::Brought } else { Bias::Absent });
+        let init = PerLayer::All("torch_default".to_owned());
+        let given = Given { parts, in_features: in_features as i128, init, bias };
+        Spec::of_parts(&given).ok().filter(well_conditioned)
     })
 }
 
 /// What is measured must be more than rounding: a gated activation multiplies a signal with itself, which soon leaves
 /// every range, and what a normalisation makes of equal numbers is their rounding.
 fn well_conditioned(spec: &Spec) -> bool {
-    if spec.depth > 6 && spec.activation.values().iter().any(|activation| activation.shape() == Shape::Gated) {
+    if spec.depth() > 6 && spec.activations().iter().any(|activation| activation.shape() == Shape::Gated) {
         return false;
     }
     let twins = Twins::<f64>::new(spec, 5, 6);
@@ -193,11 +274,14 @@ fn well_conditioned(spec: &Spec) -> bool {
         let mean = row.iter().sum::<f64>() / row.len() as f64;
         row.iter().all(|v| *v == 0.0) || row.iter().any(|v| (v - mean).abs() > 1e-4 * mean.abs())
     };
-    let of_samples = spec.norm.is_some_and(|norm| norm.needs_samples());
-    (0..spec.depth).all(|layer| {
-        let size = norm(&flat(pass.shown(&twins.plan, layer, Quantity::A)));
+
+    (0..twins.plan.layers.len()).all(|layer| {
+        let hidden = layer < spec.depth();
+        let size = if hidden { norm(&flat(pass.shown(&twins.plan, layer, Quantity::A))) } else { 0.0 };
         let unnormed = pass.got(&twins.plan, layer).filter(|(part, _)| matches!(part, Part::Norm(_)));
-        let mut normed = unnormed.map(|(_, z)| if of_samples { naive::transposed(z) } else { z.clone() });
+        let over =
+            |part: &Part, z: &Rows| if part.needs_samples().is_some() { naive::transposed(z) } else { z.clone() };
+        let mut normed = unnormed.map(|(part, z)| over(part, z));
         (size == 0.0 || (1e-6..1e6).contains(&size)) && normed.all(|z| z.iter().all(differ))
     })
 }
@@ -259,7 +343,7 @@ impl<F: Float> Twins<F> {
     }
 
     fn net(&self) -> naive::Net<'_> {
-        naive::Net { plan: &self.plan, state: &self.state }
+        naive::Net { plan: &self.plan, state: &self.state, masks: None }
     }
 
     fn forward(&self, x: &Rows) -> Pass {
@@ -327,7 +411,7 @@ fn compare<F: Float>(spec: &Spec, batch: usize, tolerance: f64) {
         let gap = distance(&found.spelled_out(), &flat(expected));
         assert!(gap < tolerance, "{name}: {gap:e}");
     };
-    assert_eq!(found.preactivations.len(), spec.depth);
+    assert_eq!(found.preactivations.len(), spec.depth());
     for (layer, (found, expected)) in found.preactivations.iter().zip(&expected.preactivations).enumerate() {
         close(found, expected, &format!("dL/dz {layer}"));
     }
@@ -353,14 +437,17 @@ fn participation_ratio(h: &Rows) -> f64 {
     trace * trace / h.iter().flat_map(|a| h.iter().map(move |b| dot(a, b).powi(2))).sum::<f64>()
 }
 
-/// Does a stream begin with this layer?
-fn opens(plan: &Plan, layer: usize) -> bool {
-    plan.layers[layer].parts.iter().any(|placed| matches!(placed.part, Part::Keep(_)))
-}
-
-/// Does the stream that begins with a layer end up to another?
-fn closed(plan: &Plan, first: usize, last: usize) -> bool {
-    plan.layers[first..=last].iter().flat_map(|l| &l.parts).any(|placed| matches!(placed.part, Part::Join(_)))
+/// Does a stream go around what follows a layer? One does whose next part is a join.
+fn goes_around(plan: &Plan, layer: usize) -> bool {
+    let mut next = BTreeMap::new();
+    for placed in plan.layers[layer + 1..].iter().flat_map(|layer| &layer.parts) {
+        match placed.part {
+            Part::Keep(keep) => drop(next.entry(keep.stream).or_insert(false)),
+            Part::Join(join) => drop(next.entry(join.stream).or_insert(true)),
+            _ => (),
+        }
+    }
+    next.values().any(|joins| *joins)
 }
 
 /// Every column of a probe by its definition, from the oracle on the same samples and cotangent, and the norm of all
@@ -385,6 +472,10 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Ve
         let all = names.iter().flat_map(|name| &tensors[*name]).copied().collect::<Vec<_>>();
         if names.is_empty() { f64::NAN } else { norm(&all).log10() }
     };
+    // A net whose only block changes the number of features has a stream all the same.
+    let joins = |placed: &Placed| matches!(placed.part, Part::Join(_));
+    let streams = spec.as_mlp().is_some_and(|mlp| mlp.skip.is_some())
+        || plan.layers.iter().flat_map(|layer| &layer.parts).any(joins);
     let column = |layer: usize| {
         let (found, parts) = (&all.steps[layer], || pass.got(plan, layer));
         let phi = parts().find_map(|(part, got)| if let Part::Phi(phi) = part { Some((phi, got)) } else { None });
@@ -399,14 +490,12 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Ve
         let shares = map_input.iter().zip(&all.preactivations[layer]).map(|(h, d)| square(h) * square(d));
         let summed = || {
             let mut sum = vec![0.0; found["layers.0.weight"].len()];
-            let later = all.steps[layer..spec.depth].iter().map(|found| &found["layers.0.weight"]);
+            let later = all.steps[layer..spec.depth()].iter().map(|found| &found["layers.0.weight"]);
             later.for_each(|dw| sum.iter_mut().zip(dw).for_each(|(sum, dw)| *sum += dw));
             norm(&sum).log10()
         };
         let h = &pass.values[plan.layers[layer].output];
-        // A stream goes around the layers of a block; behind the last of them, and outside of any, it is all there is.
-        let behind = || layer + 1 == spec.depth || !(0..=layer).any(|l| opens(plan, l) && !closed(plan, l, layer));
-        let stream = |rows: &Rows| if spec.skip.is_some() && behind() { log10_rms(rows) } else { f64::NAN };
+        let stream = |rows: &Rows| if streams && !goes_around(plan, layer) { log10_rms(rows) } else { f64::NAN };
         vec![
             log10_rms(z),
             log10_rms(a),
@@ -420,15 +509,15 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Ve
             0.5 * (shares.sum::<f64>() / batch as f64).log10(),
             log10_norm(found, &["norms"], ""),
             log10_norm(found, &["activations"], ""),
-            log10_norm(found, &["gates", "skips"], ""),
-            if spec.tied && spec.depth > 1 { summed() } else { f64::NAN },
+            log10_norm(found, &["gates", "skips", "projections"], ""),
+            if plan.tied() { summed() } else { f64::NAN },
             mean_cosine(&all.preactivations[layer]),
             stream(h),
             stream(&all.outputs[layer]),
         ]
     };
     let total = norm(&all.tensors.values().flatten().copied().collect::<Vec<_>>()).log10();
-    Some(((0..spec.depth).map(column).collect(), total))
+    Some(((0..spec.depth()).map(column).collect(), total))
 }
 
 fn measured<F: Float>(spec: &Spec, batch: usize, seed: u64, threads: usize) -> Vec<Columns> {
@@ -461,11 +550,40 @@ fn close_norms(a: f64, b: f64, top: f64, tolerance: f64) -> bool {
 
 /// A batch that says something about this net.
 fn enough(spec: &Spec, batch: usize) -> usize {
-    if spec.norm.is_some_and(|norm| norm.needs_samples()) { batch.max(6) } else { batch }
+    if Plan::new(spec).check_batch(1).is_err() { batch.max(6) } else { batch }
+}
+
+/// Every column of a probe against its definition.
+fn compare_columns(spec: &Spec, batch: usize, seed: u64) {
+    let batch = enough(spec, batch);
+    for (run, columns) in measured::<f64>(spec, batch, seed, 2).iter().enumerate() {
+        let Some((expected, total)) = columns_by_definition(spec, batch, seed + run as u64) else { continue };
+        for (layer, expected) in expected.iter().enumerate() {
+            let norms = |column: &usize| (3..=4).contains(column) || (10..=13).contains(column);
+            let top = (0..COLUMNS.len()).filter(norms).map(|column| expected[column]).fold(f64::NEG_INFINITY, f64::max);
+            for (column, name) in COLUMNS.into_iter().enumerate() {
+                let found = columns.values[column][layer];
+                let unknown = name.ends_with("correlation") && expected[column].is_infinite();
+                let same = unknown
+                    || if norms(&column) {
+                        close_norms(found, expected[column], top, 1e-9)
+                    } else {
+                        close(found, expected[column], 1e-9)
+                    };
+                assert!(same, "{name} layer {layer}: {found} {}", expected[column]);
+            }
+        }
+        assert!(close(columns.log10_total, total, 1e-9), "total: {} {total}", columns.log10_total);
+    }
 }
 
 proptest! {
     #![proptest_config(Config { cases: examples(), failure_persistence: None, rng_seed: RngSeed::Fixed(1), ..Config::default() })]
+
+    #[test]
+    fn float64_gradients_of_lists_of_parts_match_the_oracle(spec in sequentials(), batch in 1..70_usize) {
+        compare::<f64>(&spec, enough(&spec, batch), 1e-10);
+    }
 
     #[test]
     fn float64_gradients_match_the_oracle(
@@ -487,7 +605,7 @@ proptest! {
     fn every_net_passes_its_gradient_check(
         spec in specs(Space { blocks: 6, inits: &[], kinked: true }), batch in 1..8_usize, seed in 0..1000_u64,
     ) {
-        for (name, error) in gradcheck(&spec, seed, enough(&spec, batch), None, &Cancel::default()).unwrap() {
+        for (name, error) in gradcheck(&Arc::new(Plan::new(&spec)), seed, enough(&spec, batch), None, &Cancel::default()).unwrap() {
             assert!(error < 1e-6, "{name}: {error:e}");
         }
     }
@@ -496,25 +614,14 @@ proptest! {
     fn every_column_of_a_probe_matches_its_definition(
         spec in specs(Space { blocks: 6, inits: &[], kinked: true }), batch in 1..70_usize, seed in 0..1000_u64,
     ) {
-        let batch = enough(&spec, batch);
-        for (run, columns) in measured::<f64>(&spec, batch, seed, 2).iter().enumerate() {
-            let Some((expected, total)) = columns_by_definition(&spec, batch, seed + run as u64) else { continue };
-            for (layer, expected) in expected.iter().enumerate() {
-                let norms = |column: &usize| (3..=4).contains(column) || (10..=13).contains(column);
-                let top = (0..COLUMNS.len()).filter(norms).map(|column| expected[column]).fold(f64::NEG_INFINITY, f64::max);
-                for (column, name) in COLUMNS.into_iter().enumerate() {
-                    let found = columns.values[column][layer];
-                    let unknown = name.ends_with("correlation") && expected[column].is_infinite();
-                    let same = unknown || if norms(&column) {
-                        close_norms(found, expected[column], top, 1e-9)
-                    } else {
-                        close(found, expected[column], 1e-9)
-                    };
-                    assert!(same, "{name} layer {layer}: {found} {}", expected[column]);
-                }
-            }
-            assert!(close(columns.log10_total, total, 1e-9), "total: {} {total}", columns.log10_total);
-        }
+        compare_columns(&spec, batch, seed);
+    }
+
+    #[test]
+    fn every_column_of_a_list_of_parts_matches_its_definition(
+        spec in sequentials(), batch in 2..70_usize, seed in 0..1000_u64,
+    ) {
+        compare_columns(&spec, batch, seed);
     }
 
     #[test]
@@ -536,21 +643,12 @@ proptest! {
 #[test]
 fn every_width_and_batch_up_to_past_two_panels_matches_the_oracle() {
     let net = |width: i128| Request {
-        depth: 2,
-        width: PerLayer::All(width),
         in_features: Some(width % 7 + 1),
         out_features: Some(width % 5 + 1),
         activation: PerLayer::All("tanh".to_owned()),
         init: PerLayer::All("xavier_normal".to_owned()),
-        bias: Some("normal(std=0.1)".to_owned()),
-        norm: None,
-        norm_position: "pre".to_owned(),
-        skip: None,
-        branch_scale: BranchScale::Number(1.0),
-        block: 1,
-        weight_transform: None,
-        tied: false,
-        inputs: "first".to_owned(),
+        bias: PerLayer::All(Bias::Named("normal(std=0.1)".to_owned())),
+        ..Request::new(2, width)
     };
     for width in 1..=130 {
         let spec = Spec::new(&net(width)).unwrap();
@@ -579,7 +677,7 @@ fn of_parts(parts: &[Part], depth: usize, width: usize, wider: usize) -> Net {
         vec![
             Parameters::linear_of(Module::Layers, linear(layer, width, wider, (Role::Weight, Role::Bias))),
             Parameters::linear_of(Module::Layers, linear(layer, wider, width, (Role::GateWeight, Role::GateBias))),
-            Parameters::affine(width, true),
+            Parameters::affine(Module::Norms, width, true),
         ]
     };
     Net {
@@ -636,6 +734,173 @@ fn streams_join_twice_nest_and_begin_within_a_layer() {
     }
 }
 
+/// A map from so many features to others, drawn by this law and biased by another.
+fn affine(
+    layer: usize,
+    fans: (usize, usize),
+    module: Module,
+    laws: (Distribution, Option<Distribution>),
+) -> Parameters {
+    let roles = match module {
+        Module::Projections => (Role::ProjectionWeight, Role::ProjectionBias),
+        _ => (Role::Weight, Role::Bias),
+    };
+    let plan = LinearPlan {
+        fan_in: fans.0,
+        fan_out: fans.1,
+        weight: laws.0,
+        factor: 1.0,
+        bias: laws.1,
+        transform: None,
+        calibrates: false,
+        layer,
+        roles,
+    };
+    Parameters::linear_of(module, plan)
+}
+
+/// Layers of parts with what they learn, one without a readout behind the others.
+fn net_of(layers: Vec<(Vec<Part>, Vec<Parameters>)>, columns: usize) -> Net {
+    let (layers, slots): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
+    let layers = layers.into_iter().enumerate().map(|(slot, parts)| vgcore::part::Layer { parts, slot });
+    Net { depth: slots.len(), columns, fed: None, input: columns, streams: true, layers: layers.collect(), slots }
+}
+
+fn phi(activation: &str) -> Part {
+    Part::Phi(Activate { activation: Activation::parse(activation).unwrap(), slope: None })
+}
+
+fn project(scale: f64) -> Part {
+    Part::Join(Join { stream: 0, way: vgcore::skip::Way::Project, scale, learned: 1 })
+}
+
+/// A projection goes around the first layer, another around the two others.
+fn projected(activation: &str, bias: Option<Distribution>, scale: f64) -> Net {
+    let of = |layer, fans, module| affine(layer, fans, module, (STANDARD, bias));
+    let (own, around) = (Module::Layers, Module::Projections);
+    let layers = vec![
+        (
+            vec![keep(0), map(0, false), phi(activation), project(scale)],
+            vec![of(0, (5, 7), own), of(0, (5, 7), around)],
+        ),
+        (vec![keep(0), map(0, false), phi(activation)], vec![of(1, (7, 4), own)]),
+        (vec![phi(activation), map(0, true), project(scale)], vec![of(2, (4, 6), own), of(2, (7, 6), around)]),
+    ];
+    net_of(layers, 5)
+}
+
+const STANDARD: Distribution = Distribution::Normal(0.0, 0.5);
+
+#[test]
+fn projections_of_what_goes_around_have_tensors_and_the_gradients_of_the_oracle() {
+    let plan = Plan::of(projected("tanh", Some(STANDARD), 0.7));
+    let names = plan.tensors().into_iter().filter(|(_, name, _)| name.starts_with("projections"));
+    let named = names.map(|(_, name, shape)| (name, shape)).collect::<Vec<_>>();
+    assert_eq!(
+        named,
+        [
+            ("projections.0.weight".to_owned(), vec![7, 5]),
+            ("projections.0.bias".to_owned(), vec![7]),
+            ("projections.2.weight".to_owned(), vec![6, 7]),
+            ("projections.2.bias".to_owned(), vec![6]),
+        ]
+    );
+    assert_eq!(plan.layers.iter().map(|layer| layer.on_stream).collect::<Vec<_>>(), [true, false, true]);
+    follows_the_oracle(plan);
+    for scale in [1.0, -0.3, 0.0] {
+        follows_the_oracle(Plan::of(projected("relu", None, scale)));
+    }
+}
+
+#[test]
+fn projections_pass_the_gradient_check() {
+    for (activation, bias) in [("tanh", Some(STANDARD)), ("gelu", None)] {
+        let plan = Arc::new(Plan::of(projected(activation, bias, 0.7)));
+        let errors = gradcheck(&plan, 3, 5, None, &Cancel::default()).unwrap();
+        assert_eq!(errors.len(), plan.tensors().len() + 1);
+        assert!(errors.iter().all(|(_, error)| *error < 1e-8), "{errors:?}");
+    }
+}
+
+#[test]
+fn a_probe_tells_the_gradients_of_projections_by_row_and_in_the_total() {
+    let twins = Twins::<f64>::of(Plan::of(projected("tanh", Some(STANDARD), 0.7)), 5, 9);
+    let job = Job::<f64> {
+        specs: vec![Spec::new(&Request::new(3, 4)).unwrap()],
+        plan: Some(Arc::clone(&twins.plan)),
+        given: Some(Arc::clone(&twins.weights)),
+        data: None,
+        loss: None,
+        batch: 9,
+        seed: 5,
+        seeds: 1,
+        threads: 1,
+    };
+    let found = std::sync::Mutex::new(Vec::new());
+    probe(&job, &Cancel::default(), &|_, columns| *found.lock().unwrap() = columns).unwrap();
+    let columns = found.into_inner().unwrap().remove(0);
+    let x = rows(&normals(5, Role::Input, 9 * 5), 5);
+    let cotangent = normals(5, Role::Cotangent, 9 * 6).into_iter().map(|n| n / 3.0).collect::<Vec<_>>();
+    let tensors = twins.backward(&x, &twins.forward(&x), &rows(&cotangent, 6)).tensors;
+    let size = |which: &str| {
+        norm(
+            &tensors
+                .iter()
+                .filter(|(name, _)| name.starts_with(which))
+                .flat_map(|(_, g)| g.clone())
+                .collect::<Vec<_>>(),
+        )
+    };
+    let gates = COLUMNS.iter().position(|name| *name == "log10_gate_grad_norm").unwrap();
+    let [first, second, third] = columns.values[gates][..] else { unreachable!() };
+    assert!(close(first, size("projections.0").log10(), 1e-12), "{first}");
+    assert!(second.is_nan());
+    assert!(close(third, size("projections.2").log10(), 1e-12), "{third}");
+    assert!(close(columns.log10_total, size("").log10(), 1e-12));
+}
+
+#[test]
+fn the_jacobian_of_a_net_with_projections_is_that_of_the_oracle() {
+    let twins = Twins::<f64>::of(Plan::of(projected("tanh", Some(STANDARD), 0.7)), 5, 9);
+    let x = normals(5, Role::Input, 5);
+    let samples = rows(&x, 5);
+    let pass = twins.forward(&samples);
+    let row = |output: usize| {
+        let unit = (0..6).map(|i| f64::from(u8::from(i == output))).collect::<Vec<_>>();
+        twins.backward(&samples, &pass, &vec![unit]).input.remove(0)
+    };
+    let jacobian = (0..6).map(row).collect::<Rows>();
+    let found = log2_singular_values(&twins.plan, &twins.weights, &x, &Cancel::default()).unwrap();
+    assert_eq!(found.len(), 5);
+    let squares = found.iter().map(|log2| (2.0 * log2).exp2()).sum::<f64>();
+    assert!(close(squares.sqrt(), norm(&flat(&jacobian)), 1e-12));
+    assert!(close(found[0].exp2(), vgcore::naive::singular(&jacobian).value, 1e-12));
+}
+
+#[test]
+fn projections_carry_exponents_far_outside_a_type() {
+    // Each layer of the second net gives 2^-60 of what that of the first one gives, on each way alike.
+    let found = |power| {
+        let laws = (Distribution::Normal(0.0, 0.5 * 2_f64.powi(power)), None);
+        let layer = |layer| {
+            let learns = [Module::Layers, Module::Projections].map(|module| affine(layer, (6, 6), module, laws));
+            (vec![keep(0), map(0, false), phi("relu"), project(0.7)], learns.to_vec())
+        };
+        let twins = Twins::<f32>::of(Plan::of(net_of((0..5).map(layer).collect(), 6)), 5, 40);
+        let x = normals(5, Role::Input, 40 * 6).into_iter().map(f32::of).collect::<Vec<_>>();
+        let start = Start::Cotangent(normals(5, Role::Cotangent, 40 * 6));
+        gradients(&twins.plan, &twins.weights, &x, &start, 2, |_| (), &Cancel::default()).unwrap()
+    };
+    let (plain, small) = (found(0), found(-60));
+    let scaled = |tensor: &Tensor<f32>, power: i64| {
+        tensor.values.iter().map(|v| v.wide() * 2_f64.powi((tensor.exponent + power) as i32)).collect::<Vec<_>>()
+    };
+    assert!(distance(&scaled(&small.input, 5 * 60), &scaled(&plain.input, 0)) < 1e-6);
+    for (small, plain) in small.tensors.iter().zip(&plain.tensors) {
+        assert!(distance(&scaled(small, 4 * 60), &scaled(plain, 0)) < 1e-6);
+    }
+}
+
 /// Every number of some gradients.
 fn all_bits<F: Float>(found: &Gradients<F>) -> Vec<(i64, Vec<u64>)> {
     let all = found.tensors.iter().chain(&found.preactivations).chain([&found.input]);
@@ -644,8 +909,9 @@ fn all_bits<F: Float>(found: &Gradients<F>) -> Vec<(i64, Vec<u64>)> {
 
 #[test]
 fn gradients_have_one_set_of_bits_for_any_number_of_threads_at_every_size_of_batch() {
-    let norm = |name: &str| Some(name.to_owned());
-    let plain = Request { out_features: Some(3), bias: Some("normal(std=0.1)".to_owned()), ..Request::new(5, 12) };
+    let norm = |name: &str| PerLayer::All(Some(name.to_owned()));
+    let bias = PerLayer::All(Bias::Named("normal(std=0.1)".to_owned()));
+    let plain = Request { out_features: Some(3), bias, ..Request::new(5, 12) };
     let kinds = [
         Request { activation: PerLayer::All("tanh".to_owned()), ..plain.clone() },
         Request { norm: norm("layer"), skip: Some("residual".to_owned()), ..plain.clone() },
@@ -678,7 +944,7 @@ fn groups_of_samples_together_give_the_gradients_of_the_oracle() {
     for (activation, norm) in [("relu", None), ("gelu", Some("rms")), ("prelu", None), ("sigmoid", Some("batch"))] {
         let request = Request {
             activation: PerLayer::All(activation.to_owned()),
-            norm: norm.map(str::to_owned),
+            norm: PerLayer::All(norm.map(str::to_owned)),
             out_features: Some(4),
             ..Request::new(4, 9)
         };
@@ -714,25 +980,25 @@ fn groups_far_apart_in_size_are_aligned_in_a_weight_gradient() {
     }
 }
 
-/// Gradients of a net of width 6 and depth 3 are those of the oracle.
+/// Output and gradients of a net are those of the oracle.
 fn follows_the_oracle(plan: Plan) {
     let twins = Twins::<f64>::of(plan, 5, 9);
-    let x = normals(5, Role::Input, 9 * 6);
-    let cotangent = normals(5, Role::Cotangent, 9 * 6);
-    let pass = twins.forward(&rows(&x, 6));
-    let expected = twins.backward(&rows(&x, 6), &pass, &rows(&cotangent, 6));
     let (plan, weights) = (&twins.plan, &twins.weights);
+    let x = normals(5, Role::Input, 9 * plan.columns);
+    let cotangent = normals(5, Role::Cotangent, 9 * plan.output());
+    let samples = rows(&x, plan.columns);
+    let pass = twins.forward(&samples);
+    let expected = twins.backward(&samples, &pass, &rows(&cotangent, plan.output()));
+    assert!(distance(&output(plan, weights, &x, 2, &Cancel::default()).unwrap(), &flat(pass.y())) < 1e-12);
     let found = gradients(plan, weights, &x, &Start::Cotangent(cotangent), 2, |_| (), &Cancel::default()).unwrap();
-    assert_eq!(found.preactivations.len(), 6);
+    assert_eq!(found.preactivations.len(), plan.rows.len());
     for (found, expected) in found.preactivations.iter().zip(&expected.preactivations) {
         assert!(distance(&found.spelled_out(), &flat(expected)) < 1e-12);
     }
     let names = plan.tensors().into_iter().map(|(_, name, _)| name);
-    let mut count = 0;
     for (name, found) in names.zip(&found.tensors) {
         assert!(distance(&found.spelled_out(), &expected.tensors[&name]) < 1e-12, "{name}");
-        count += 1;
     }
-    assert_eq!(count, 3 * 6);
+    assert_eq!(found.tensors.len(), plan.tensors().len());
     assert!(distance(&found.input.spelled_out(), &flat(&expected.input)) < 1e-12);
 }

@@ -12,7 +12,7 @@
 
 use super::{Activation, Function, PLAIN, Row};
 use crate::error::{Error, Result, shown};
-use crate::signature::{Argument, Domain, Param, Signature};
+use crate::signature::{Argument, Domain, Param, Signature, about};
 use crate::simd::{self, Float, Set, Task};
 use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
@@ -72,6 +72,7 @@ pub(super) static ROW: Row = Row {
         name: NAME,
         aliases: &[],
         params: &[Param::required("table", Domain::Known { number, word })],
+        about: about("f(z)", "cubics through samples of a function of your own", "vgcore.Activation.custom"),
     },
     traits: PLAIN,
     function: Function::Custom,
@@ -154,9 +155,15 @@ impl Samples {
     }
 }
 
-/// The cubic over `(0, step)` with these values and slopes at its ends.
-fn hermite(step: f64, [start, end]: [f64; 2], [slope, end_slope]: [f64; 2]) -> [f64; 4] {
+/// The cubic over `(0, step)` with these values and slopes at its ends; of samples on a line, the line.
+///
+/// What rounding leaves of the square and the cube would make slopes of a line differ from point to point. Values are
+/// rounded as the largest of their piece, `scale`, is: places near 0 are sums of those at its ends.
+fn hermite(step: f64, scale: f64, [start, end]: [f64; 2], [slope, end_slope]: [f64; 2]) -> [f64; 4] {
     let rise = (end - start) / step;
+    if slope.to_bits() == end_slope.to_bits() && ((rise - slope) * step).abs() <= 4.0 * f64::EPSILON * scale {
+        return [start, slope, 0.0, 0.0];
+    }
     [start, slope, (3.0 * rise - 2.0 * slope - end_slope) / step, (slope + end_slope - 2.0 * rise) / (step * step)]
 }
 
@@ -213,6 +220,25 @@ pub fn text(held: &Held) -> String {
     ROW.signature.text(&[held.0 as f64; crate::signature::MAX_PARAMS])
 }
 
+/// A message for people: in it tables are called by the names that their owners gave.
+pub fn named(message: &str) -> String {
+    const OPENING: &str = "custom(table=";
+    const HASH: usize = "_x0123456789abcdef".len();
+    let (mut found, mut rest) = (String::new(), message);
+    while let Some((before, behind)) = rest.split_once(OPENING) {
+        found += before;
+        let spelled = behind.split_once(')').filter(|(word, _)| word.len() > HASH && word.is_ascii());
+        if let Some((word, behind)) = spelled {
+            found += &word[..word.len() - HASH];
+            rest = behind;
+        } else {
+            found += OPENING;
+            rest = behind;
+        }
+    }
+    found + rest
+}
+
 /// Hold of the tables of those activations that have one.
 pub fn held(activations: &[Activation]) -> Vec<Arc<Held>> {
     let mut numbers =
@@ -262,12 +288,13 @@ impl Table {
             let nodes = first..=first + cells;
             let (values, slopes) = (&samples.values[nodes.clone()], &samples.slopes[nodes]);
             let step = (ends[1] - ends[0]) / cells as f64;
+            let scale = values.iter().fold(0.0, |largest: f64, value| largest.max(value.abs()));
             let downward = ends[1] <= 0.0;
             let (from, step) = if downward { (ends[1], -step) } else { (ends[0], step) };
             pieces.push(Piece { from, step, per_step: 1.0 / step, first: cubics.len() as u32, cells: cells as u32 });
             cubics.extend((0..cells).map(|cell| {
                 let [start, end] = if downward { [cells - cell, cells - cell - 1] } else { [cell, cell + 1] };
-                hermite(step, [values[start], values[end]], [slopes[start], slopes[end]])
+                hermite(step, scale, [values[start], values[end]], [slopes[start], slopes[end]])
             }));
             first += cells + 1;
         }
@@ -469,6 +496,20 @@ mod tests {
     }
 
     #[test]
+    fn samples_on_a_line_are_joined_by_that_line() {
+        // Between 0.3 and 1.7 neither the places nor the values of samples are exact.
+        let (table, _held) = known("line", sampled(&[-0.7, 0.3, 1.7], 10, |z| (0.1 * z + 5.0, 0.1)));
+        let (flat, _held) = known("flat", sampled(&[-0.7, 0.3, 1.7], 10, |_| (0.3, 0.0)));
+        for i in -300..=300 {
+            let z = f64::from(i) * 0.01;
+            assert_eq!(table.both(z).1, 0.1, "{z}");
+            assert!((table.both(z).0 - (0.1 * z + 5.0)).abs() < 4e-15, "{z}");
+            assert_eq!(flat.both(z), (0.3, 0.0), "{z}");
+        }
+        assert_eq!(table.steepest(), 0.1);
+    }
+
+    #[test]
     fn a_table_is_found_by_its_content() {
         let samples = sampled(&[-1.0, 1.0], 2, |z| (z * z, 2.0 * z));
         let held = register("square", samples.clone()).unwrap();
@@ -483,6 +524,13 @@ mod tests {
             message.contains("has no table 'square_x0000000000000000'") && message.contains("from_json"),
             "{message}"
         );
+    }
+
+    #[test]
+    fn a_message_calls_a_table_by_the_name_of_its_owner() {
+        let told = |text: &str| named(&format!("{text} lets nothing pass, {text}"));
+        assert_eq!(told("custom(table=square_x0000000000000000)"), "square lets nothing pass, square");
+        assert_eq!(told("custom(table=square"), "custom(table=square lets nothing pass, custom(table=square");
     }
 
     #[test]

@@ -8,7 +8,7 @@
 
 use super::map::{Formula, map};
 use super::{Function, PLAIN, Row, Shape, Traits};
-use crate::signature::{Domain, Param, Signature, Values};
+use crate::signature::{Domain, Param, Signature, Values, about};
 use crate::simd::Real;
 use std::f64::consts::{FRAC_2_SQRT_PI, PI};
 
@@ -20,7 +20,7 @@ fn line_within(reach: f64, slopes: [f64; 2]) -> Option<[f64; 2]> {
 /// A row of the table; its functions are made for each row, so that the formula is inlined into them.
 macro_rules! row {
     (
-        $name:literal, [$($alias:literal),*], [$($param:expr),*], { $($trait:ident: $value:expr),* },
+        $name:literal, [$($alias:literal),*], $about:expr, [$($param:expr),*], { $($trait:ident: $value:expr),* },
         |$z:ident, $p:ident| $both:expr
     ) => {{
         struct This;
@@ -31,7 +31,9 @@ macro_rules! row {
             }
         }
         Row {
-            signature: Signature { name: $name, aliases: &[$($alias),*], params: &[$($param),*] },
+            signature: Signature {
+                name: $name, aliases: &[$($alias),*], params: &[$($param),*], about: $about,
+            },
             traits: Traits { $($trait: $value,)* ..PLAIN },
             function: Function::Formula {
                 both: This::both::<f64>,
@@ -72,11 +74,21 @@ fn threshold_at_zero(p: &Values) -> Option<[f64; 2]> {
 }
 
 pub static TABLE: &[Row] = &[
-    row!("linear", ["identity"], [], { homogeneous: true, at_zero: |_| Some([1.0, 1.0]) }, |z, _p| (z, R::of(1.0))),
-    row!("sigmoid", ["logistic"], [], { steepest: |_| 0.25 }, |z, _p| sigmoid(z)),
-    row!("tanh", [], [], { at_zero: |_| Some([1.0, 1.0]) }, |z, _p| tanh(z)),
     row!(
-        "hardtanh", [], [Param::new("min_val", Domain::Finite, -1.0), Param::new("max_val", Domain::Finite, 1.0)],
+        "linear", ["identity"], about("z", "the identity", "torch.nn.Identity"),
+        [], { homogeneous: true, at_zero: |_| Some([1.0, 1.0]) }, |z, _p| (z, R::of(1.0))
+    ),
+    row!(
+        "sigmoid", ["logistic"], about("1 / (1 + exp(-z))", "the logistic function, from 0 to 1", "torch.nn.Sigmoid"),
+        [], { steepest: |_| 0.25 }, |z, _p| sigmoid(z)
+    ),
+    row!(
+        "tanh", [], about("tanh(z)", "the hyperbolic tangent, from -1 to 1", "torch.nn.Tanh"),
+        [], { at_zero: |_| Some([1.0, 1.0]) }, |z, _p| tanh(z)
+    ),
+    row!(
+        "hardtanh", [], about("min(max(min_val, z), max_val)", "the identity between two bounds", "torch.nn.Hardtanh"),
+        [Param::new("min_val", Domain::Finite, -1.0), Param::new("max_val", Domain::Finite, 1.0)],
         {
             at_zero: |p| clamp_at_zero(p[0], p[1]), kinks: |p| vec![p[0], p[1]],
             wrong: |p| (p[0] >= p[1]).then_some("min_val must be below max_val")
@@ -84,33 +96,50 @@ pub static TABLE: &[Row] = &[
         |z, p| (z.at_least(p[0]).at_most(p[1]), between(z, p[0], p[1], R::of(1.0)))
     ),
     row!(
-        "relu", [], [], { homogeneous: true, at_zero: |_| Some([0.0, 1.0]), kinks: |_| vec![0.0] },
+        "relu", [], about("max(0, z)", "the positive part", "Nair and Hinton 2010; torch.nn.ReLU"),
+        [], { homogeneous: true, at_zero: |_| Some([0.0, 1.0]), kinks: |_| vec![0.0] },
         |z, _p| relu(z)
     ),
     row!(
-        "relu6", [], [], { at_zero: |_| Some([0.0, 1.0]), kinks: |_| vec![0.0, 6.0] },
+        "relu6", [], about("min(max(0, z), 6)", "the positive part, at most 6", "torch.nn.ReLU6"),
+        [], { at_zero: |_| Some([0.0, 1.0]), kinks: |_| vec![0.0, 6.0] },
         |z, _p| (relu(z).0.at_most(6.0), between(z, 0.0, 6.0, R::of(1.0)))
     ),
     row!(
-        "leaky_relu", [], [Param::new("negative_slope", Domain::Finite, 0.01)],
+        "leaky_relu", [],
+        about(
+            "where(z > 0, z, negative_slope * z)",
+            "a ReLU with a small slope below 0",
+            "Maas et al. 2013; torch.nn.LeakyReLU",
+        ),
+        [Param::new("negative_slope", Domain::Finite, 0.01)],
         {
             homogeneous: true, at_zero: |p| Some([p[0], 1.0]), kinks: |_| vec![0.0],
             steepest: |p| p[0].abs().max(1.0)
         },
         |z, p| leaky(z, p[0])
     ),
-    // He et al. 2015, arXiv:1502.01852: one slope a layer, learned.
     row!(
-        "prelu", [], [Param::new("init", Domain::Finite, 0.25)],
+        "prelu", [],
+        about(
+            "where(z > 0, z, init * z)",
+            "a leaky ReLU whose slope is learned, one a layer, from init on",
+            "He et al. 2015, arXiv:1502.01852; torch.nn.PReLU",
+        ),
+        [Param::new("init", Domain::Finite, 0.25)],
         {
             homogeneous: true, at_zero: |p| Some([p[0], 1.0]), kinks: |_| vec![0.0],
             steepest: |p| p[0].abs().max(1.0), learned: |p| Some(p[0])
         },
         |z, p| leaky(z, p[0])
     ),
-    // Xu et al. 2015, arXiv:1505.00853, as it is in evaluation: the mean of the slopes that training draws from.
     row!(
         "rrelu", [],
+        about(
+            "where(z > 0, z, (lower + upper) / 2 * z)",
+            "a leaky ReLU of a random slope, as in evaluation: with the mean of the slopes that training draws from",
+            "Xu et al. 2015, arXiv:1505.00853; torch.nn.RReLU",
+        ),
         [Param::new("lower", Domain::Finite, 1.0 / 8.0), Param::new("upper", Domain::Finite, 1.0 / 3.0)],
         {
             homogeneous: true, at_zero: |p| Some([mean(p), 1.0]), kinks: |_| vec![0.0],
@@ -120,19 +149,35 @@ pub static TABLE: &[Row] = &[
         |z, p| leaky(z, mean(p))
     ),
     row!(
-        "elu", [], [Param::new("alpha", Domain::Finite, 1.0)],
+        "elu", [],
+        about(
+            "where(z > 0, z, alpha * (exp(z) - 1))",
+            "an exponential below 0 that nears -alpha",
+            "Clevert et al. 2015, arXiv:1511.07289; torch.nn.ELU",
+        ),
+        [Param::new("alpha", Domain::Finite, 1.0)],
         { at_zero: |p| Some([p[0], 1.0]), kinks: |_| vec![0.0], steepest: |p| p[0].abs().max(1.0) },
         |z, p| elu(z, z, p[0], p[0])
     ),
-    // Barron 2017, arXiv:1704.07483.
     row!(
-        "celu", [], [Param::new("alpha", Domain::Positive, 1.0)],
+        "celu", [],
+        about(
+            "where(z > 0, z, alpha * (exp(z / alpha) - 1))",
+            "an ELU whose slope has no jump, whatever alpha",
+            "Barron 2017, arXiv:1704.07483; torch.nn.CELU",
+        ),
+        [Param::new("alpha", Domain::Positive, 1.0)],
         { at_zero: |p| line_within(p[0], [1.0, 1.0]), kinks: |_| vec![0.0] },
         |z, p| elu(z, z / R::of(p[0]), p[0], 1.0)
     ),
-    // Klambauer et al. 2017, arXiv:1706.02515.
     row!(
-        "selu", [], [],
+        "selu", [],
+        about(
+            "1.0507009873554805 * where(z > 0, z, 1.6732632423543772 * (exp(z) - 1))",
+            "an ELU scaled so that mean 0 and variance 1 are a fixed point",
+            "Klambauer et al. 2017, arXiv:1706.02515; torch.nn.SELU",
+        ),
+        [],
         { at_zero: |_| Some([LAMBDA * ALPHA, LAMBDA]), kinks: |_| vec![0.0], steepest: |_| LAMBDA * ALPHA },
         |z, _p| {
             let (e, less_one) = z.decay();
@@ -141,12 +186,32 @@ pub static TABLE: &[Row] = &[
             (value, z.above(0.0, R::of(LAMBDA), e * below))
         }
     ),
-    // Hendrycks and Gimpel 2016, arXiv:1606.08415: z N(z), or its tanh approximation.
-    row!("gelu", [], [APPROXIMATE], { at_zero: |_| Some([0.5, 0.5]), steepest: steepest_gelu }, |z, p| gelu(z, p)),
-    row!("silu", ["swish"], [], { at_zero: |_| Some([0.5, 0.5]), steepest: |_| STEEPEST_SILU }, |z, _p| silu(z)),
-    // Misra 2019, arXiv:1908.08681.
     row!(
-        "mish", [], [], { at_zero: |_| Some([0.6, 0.6]), steepest: |_| 1.088_498_161_251_728 },
+        "gelu", [],
+        about(
+            "where(approximate == 'none', z * Phi(z), z / 2 * (1 + tanh(sqrt(2 / pi) * (z + 0.044715 * z**3))))",
+            "z times the probability that a standard normal number lies below it, or near that",
+            "Hendrycks and Gimpel 2016, arXiv:1606.08415; torch.nn.GELU",
+        ),
+        [APPROXIMATE], { at_zero: |_| Some([0.5, 0.5]), steepest: steepest_gelu }, |z, p| gelu(z, p)
+    ),
+    row!(
+        "silu", ["swish"],
+        about(
+            "z * sigmoid(z)",
+            "z times its sigmoid",
+            "Elfwing et al. 2017, arXiv:1702.03118; torch.nn.SiLU",
+        ),
+        [], { at_zero: |_| Some([0.5, 0.5]), steepest: |_| STEEPEST_SILU }, |z, _p| silu(z)
+    ),
+    row!(
+        "mish", [],
+        about(
+            "z * tanh(log(1 + exp(z)))",
+            "z times the tanh of its softplus",
+            "Misra 2019, arXiv:1908.08681; torch.nn.Mish",
+        ),
+        [], { at_zero: |_| Some([0.6, 0.6]), steepest: |_| 1.088_498_161_251_728 },
         |z, _p| {
             // tanh(softplus(z)) = (w^2 + 2w) / (w^2 + 2w + 2) with w = e^z, multiplied out by e^-2z above 0.
             let (e, _) = z.decay();
@@ -159,6 +224,11 @@ pub static TABLE: &[Row] = &[
     ),
     row!(
         "softplus", [],
+        about(
+            "where(beta * z > threshold, z, log(1 + exp(beta * z)) / beta)",
+            "a smooth ReLU, and z itself far above 0",
+            "torch.nn.Softplus",
+        ),
         [Param::new("beta", Domain::Positive, 1.0), Param::new("threshold", Domain::Finite, 20.0)],
         { kinks: |p| vec![p[1] / p[0]] },
         |z, p| {
@@ -169,7 +239,8 @@ pub static TABLE: &[Row] = &[
         }
     ),
     row!(
-        "softsign", [], [], { at_zero: |_| Some([1.0, 1.0]), kinks: |_| vec![0.0] },
+        "softsign", [], about("z / (1 + abs(z))", "a sigmoid that saturates slowly, from -1 to 1", "torch.nn.Softsign"),
+        [], { at_zero: |_| Some([1.0, 1.0]), kinks: |_| vec![0.0] },
         |z, _p| {
             let w = z.abs();
             let rest = R::of(1.0) / (w + 1.0);
@@ -177,20 +248,34 @@ pub static TABLE: &[Row] = &[
         }
     ),
     row!(
-        "hardsigmoid", [], [], { kinks: |_| vec![-3.0, 3.0], steepest: |_| 1.0 / 6.0 },
+        "hardsigmoid", [], about("min(max(0, z + 3), 6) / 6", "a line from (-3, 0) to (3, 1)", "torch.nn.Hardsigmoid"),
+        [], { kinks: |_| vec![-3.0, 3.0], steepest: |_| 1.0 / 6.0 },
         |z, _p| ((z + 3.0).at_least(0.0).at_most(6.0) / R::of(6.0), between(z, -3.0, 3.0, R::of(1.0 / 6.0)))
     ),
-    // Howard et al. 2019, arXiv:1905.02244. The slope nears 3/2 below 3.
+    // The slope nears 3/2 below 3.
     row!(
-        "hardswish", [], [], { at_zero: |_| Some([0.5, 0.5]), kinks: |_| vec![-3.0, 3.0], steepest: |_| 1.5 },
+        "hardswish", [],
+        about(
+            "z * min(max(0, z + 3), 6) / 6",
+            "z times its hardsigmoid",
+            "Howard et al. 2019, arXiv:1905.02244; torch.nn.Hardswish",
+        ),
+        [], { at_zero: |_| Some([0.5, 0.5]), kinks: |_| vec![-3.0, 3.0], steepest: |_| 1.5 },
         |z, _p| {
             let value = z.below(3.0, z.below(-3.0, R::of(0.0), z * (z + 3.0) / R::of(6.0)), z);
             (value, z.below(3.0, z.above(-3.0, (z * 2.0 + 3.0) / R::of(6.0), R::of(0.0)), R::of(1.0)))
         }
     ),
-    row!("logsigmoid", [], [], {}, |z, _p| (z.at_most(0.0) - z.decay().0.log1p(), logistic(z).1)),
+    row!(
+        "logsigmoid",
+        [],
+        about("-log(1 + exp(-z))", "the logarithm of the sigmoid", "torch.nn.LogSigmoid"),
+        [],
+        {},
+        |z, _p| (z.at_most(0.0) - z.decay().0.log1p(), logistic(z).1)
+    ),
     // Slope 0 at 0, but no line there: z^3 / 3.
-    row!("tanhshrink", [], [], {}, |z, _p| {
+    row!("tanhshrink", [], about("z - tanh(z)", "what tanh leaves of z", "torch.nn.Tanhshrink"), [], {}, |z, _p| {
         let (y, _) = tanh(z);
         let w = z.abs();
         let (e, _) = (z * 2.0).decay();
@@ -199,28 +284,42 @@ pub static TABLE: &[Row] = &[
         (w.above(1.0, far.with_sign_of(z), z.tanh_gap()), y * y)
     }),
     row!(
-        "softshrink", [], [LAMBD], { at_zero: shrink_at_zero, kinks: |p| vec![-p[0], p[0]] },
+        "softshrink", [],
+        about(
+            "sign(z) * max(0, abs(z) - lambd)",
+            "z brought nearer to 0 by lambd",
+            "torch.nn.Softshrink",
+        ),
+        [LAMBD], { at_zero: shrink_at_zero, kinks: |p| vec![-p[0], p[0]] },
         |z, p| (
             z.above(p[0], z + -p[0], z.below(-p[0], z + p[0], zero_of(z))),
             outside(z, p[0])
         )
     ),
     row!(
-        "hardshrink", [], [LAMBD], { at_zero: shrink_at_zero, kinks: |p| vec![-p[0], p[0]] },
+        "hardshrink", [], about("where(abs(z) > lambd, z, 0)", "z, but 0 within lambd of 0", "torch.nn.Hardshrink"),
+        [LAMBD], { at_zero: shrink_at_zero, kinks: |p| vec![-p[0], p[0]] },
         |z, p| (z.above(p[0], z, z.below(-p[0], z, zero_of(z))), outside(z, p[0]))
     ),
     row!(
-        "threshold", [], [Param::required("threshold", Domain::Finite), Param::required("value", Domain::Finite)],
+        "threshold", [],
+        about(
+            "where(z > threshold, z, value)",
+            "z above a threshold, a constant up to it",
+            "torch.nn.Threshold",
+        ),
+        [Param::required("threshold", Domain::Finite), Param::required("value", Domain::Finite)],
         { at_zero: threshold_at_zero, kinks: |p| vec![p[0]] },
         |z, p| (z.above(p[0], z, zero_of(z) + p[1]), z.above(p[0], R::of(1.0), R::of(0.0)))
     ),
     row!(
-        "erf", [], [], { at_zero: |_| Some([FRAC_2_SQRT_PI, FRAC_2_SQRT_PI]), steepest: |_| FRAC_2_SQRT_PI },
+        "erf", [], about("erf(z)", "the error function, from -1 to 1", "torch.erf"),
+        [], { at_zero: |_| Some([FRAC_2_SQRT_PI, FRAC_2_SQRT_PI]), steepest: |_| FRAC_2_SQRT_PI },
         |z, _p| z.erf()
     ),
-    // Sitzmann et al. 2020, arXiv:2006.09661.
     row!(
-        "sin", [], [Param::new("omega", Domain::Finite, 1.0)],
+        "sin", [], about("sin(omega * z)", "a sine wave", "Sitzmann et al. 2020, arXiv:2006.09661; torch.sin"),
+        [Param::new("omega", Domain::Finite, 1.0)],
         {
             at_zero: |p| line_within(1.0 / p[0].abs(), [p[0], p[0]]),
             steepest: |p| p[0].abs(),
@@ -232,27 +331,35 @@ pub static TABLE: &[Row] = &[
         }
     ),
     row!(
-        "arctan", [], [], { at_zero: |_| Some([1.0, 1.0]) },
+        "arctan", [], about("arctan(z)", "the inverse tangent, from -pi/2 to pi/2", "torch.atan"),
+        [], { at_zero: |_| Some([1.0, 1.0]) },
         |z, _p| (z.atan(), R::of(1.0) / (z * z + 1.0))
     ),
     row!(
-        "abs", [], [], { homogeneous: true, at_zero: |_| Some([-1.0, 1.0]), kinks: |_| vec![0.0] },
+        "abs", [], about("abs(z)", "the absolute value", "torch.abs"),
+        [], { homogeneous: true, at_zero: |_| Some([-1.0, 1.0]), kinks: |_| vec![0.0] },
         |z, _p| (z.abs(), z.above(0.0, R::of(1.0), z.below(0.0, R::of(-1.0), R::of(0.0))))
     ),
-    // Barron 2021, arXiv:2112.11687: (z + sqrt(z^2 + b)) / 2.
-    row!("squareplus", [], [Param::new("b", Domain::Positive, 4.0)], {}, |z, p| {
-        let root = p[0].sqrt();
-        let t = z.abs() / R::of(root);
-        // Far out the root is t, and the square beyond all numbers.
-        let s = t.above(1e100, t, (t * t + 1.0).sqrt());
-        let sum = s + t;
-        let below = R::of(0.5) / (s * sum);
-        let value = z.above(0.0, sum * (0.5 * root), R::of(0.5 * root) / sum);
-        (value, z.above(0.0, -below + 1.0, below))
-    }),
-    // Ziyin et al. 2020, arXiv:2006.08195.
     row!(
-        "snake", [], [Param::new("alpha", Domain::Positive, 1.0)],
+        "squareplus",
+        [],
+        about("(z + sqrt(z**2 + b)) / 2", "a smooth ReLU without exponentials", "Barron 2021, arXiv:2112.11687"),
+        [Param::new("b", Domain::Positive, 4.0)],
+        {},
+        |z, p| {
+            let root = p[0].sqrt();
+            let t = z.abs() / R::of(root);
+            // Far out the root is t, and the square beyond all numbers.
+            let s = t.above(1e100, t, (t * t + 1.0).sqrt());
+            let sum = s + t;
+            let below = R::of(0.5) / (s * sum);
+            let value = z.above(0.0, sum * (0.5 * root), R::of(0.5 * root) / sum);
+            (value, z.above(0.0, -below + 1.0, below))
+        }
+    ),
+    row!(
+        "snake", [], about("z + sin(alpha * z)**2 / alpha", "a rising wave", "Ziyin et al. 2020, arXiv:2006.08195"),
+        [Param::new("alpha", Domain::Positive, 1.0)],
         { at_zero: |p| line_within(1.0 / p[0], [1.0, 1.0]), steepest: |_| 2.0, frequency: |p| 2.0 * p[0] },
         |z, p| {
             let (sine, cosine) = (z * p[0]).sin_cos();
@@ -260,16 +367,44 @@ pub static TABLE: &[Row] = &[
             (z + sine * sine / R::of(p[0]), (sine + cosine) * (sine + cosine))
         }
     ),
-    // Shang et al. 2016, arXiv:1603.05201.
     row!(
-        "crelu", [], [],
+        "crelu", [],
+        about(
+            "concat(max(0, z), max(0, -z))",
+            "both parts, positive and negative: twice as many features",
+            "Shang et al. 2016, arXiv:1603.05201",
+        ),
+        [],
         { homogeneous: true, at_zero: |_| Some([0.0, 1.0]), kinks: |_| vec![0.0], shape: Shape::Doubled },
         |z, _p| relu(z)
     ),
-    // Dauphin et al. 2016, arXiv:1612.08083; the others Shazeer 2020, arXiv:2002.05202.
-    row!("glu", [], [], { steepest: |_| 0.25, shape: Shape::Gated }, |z, _p| sigmoid(z)),
-    row!("swiglu", [], [], { steepest: |_| STEEPEST_SILU, shape: Shape::Gated }, |z, _p| silu(z)),
-    row!("geglu", [], [APPROXIMATE], { steepest: steepest_gelu, shape: Shape::Gated }, |z, p| gelu(z, p)),
+    row!(
+        "glu", [],
+        about(
+            "v * sigmoid(g)",
+            "half of z gated by the sigmoid of the other half",
+            "Dauphin et al. 2016, arXiv:1612.08083; torch.nn.GLU",
+        ),
+        [], { steepest: |_| 0.25, shape: Shape::Gated }, |z, _p| sigmoid(z)
+    ),
+    row!(
+        "swiglu", [],
+        about(
+            "v * g * sigmoid(g)",
+            "half of z gated by the SiLU of the other half",
+            "Shazeer 2020, arXiv:2002.05202",
+        ),
+        [], { steepest: |_| STEEPEST_SILU, shape: Shape::Gated }, |z, _p| silu(z)
+    ),
+    row!(
+        "geglu", [],
+        about(
+            "v * where(approximate == 'none', g * Phi(g), g / 2 * (1 + tanh(sqrt(2 / pi) * (g + 0.044715 * g**3))))",
+            "half of z gated by the GELU of the other half",
+            "Shazeer 2020, arXiv:2002.05202",
+        ),
+        [APPROXIMATE], { steepest: steepest_gelu, shape: Shape::Gated }, |z, p| gelu(z, p)
+    ),
 ];
 
 /// `yes` strictly between two bounds, 0 elsewhere.

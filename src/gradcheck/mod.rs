@@ -18,7 +18,6 @@ use crate::part::Part;
 use crate::plan::{Placed, Plan};
 use crate::rng::{Role, Stream};
 use crate::skip;
-use crate::spec::Spec;
 use crate::weights::Weights;
 use differences::{bend, slopes_of};
 use std::sync::Arc;
@@ -58,7 +57,7 @@ fn slopes_of_part(net: &Net<'_>, layer: usize, placed: &Placed, got: &Rows, valu
     match &placed.part {
         Part::Phi(phi) => part::slopes(&part::activation(net, layer, phi), got, bend),
         Part::Join(join) if join.way == skip::Way::Gate => {
-            let gate = part::gate_input(net, layer, join, &values[placed.around.unwrap_or_default()]);
+            let gate = part::map_around(net, layer, join, &values[placed.around.unwrap_or_default()]);
             part::slopes(&Activation::sigmoid(), &gate, bend)
         }
         _ => Rows::new(),
@@ -68,14 +67,13 @@ fn slopes_of_part(net: &Net<'_>, layer: usize, placed: &Placed, got: &Rows, valu
 /// Relative error of every tensor's gradient, named as in a state dict, `input` last. A loss takes drawn targets;
 /// without one a drawn cotangent starts the backward pass.
 pub fn gradcheck(
-    spec: &Spec,
+    plan: &Arc<Plan>,
     seed: u64,
     batch: usize,
     loss: Option<Loss>,
     cancel: &Cancel,
 ) -> Result<Vec<(String, f64)>> {
-    let plan = Arc::new(Plan::new(spec));
-    let weights = Arc::new(Weights::<f64>::drawn(&plan, seed, 1, cancel)?);
+    let weights = Arc::new(Weights::<f64>::drawn(plan, seed, 1, cancel)?);
     let normals = |role, layer, count| {
         let mut all = vec![0.0; count];
         Stream::new(seed, layer, role).normal::<f64>(&mut all);
@@ -90,18 +88,19 @@ pub fn gradcheck(
             Start::Loss(loss, loss.targets(&uniform, plan.output()))
         }
     };
-    let all = gradients(&plan, &weights, &x, &start, 1, |_| (), cancel)?;
+    let all = gradients(plan, &weights, &x, &start, 1, |_| (), cancel)?;
 
     let tensors = plan.tensors();
     let state =
-        tensors.iter().map(|(_, name, _)| name.clone()).zip(weights.tensors(&plan, cancel)?).collect::<Tensors>();
+        tensors.iter().map(|(_, name, _)| name.clone()).zip(weights.tensors(plan, cancel)?).collect::<Tensors>();
     let x = rows(&x, plan.columns);
-    let net = Net { plan: &plan, state: &state };
+    let net = Net { plan, state: &state, masks: None };
     let pass = stages(&net, &weights, &x, cancel)?;
-    if let Some(layer) = out_of_range(&plan, &pass) {
+    if let Some(layer) = out_of_range(plan, &pass) {
         return Err(Error::Value(format!(
-            "cannot check this net: its forward pass leaves the range of float64 at layer {layer}, and the plain twin \
-             that it is checked against carries no exponent; use less depth or another gain"
+            "cannot check this net: its forward pass leaves the range of float64 at layer {}, and the plain twin that it \
+             is checked against carries no exponent; use less depth or another gain",
+            layer + 1
         )));
     }
     let cotangent = match &start {
@@ -122,7 +121,7 @@ pub fn gradcheck(
     let in_use = layers().map(|((layer, placed), _)| {
         let of_part = |placed: &Placed| match &placed.part {
             Part::Map(map) => {
-                let back = weights.layer(&plan, layer)[map.own].linear().transformed.as_ref().map(|(_, back)| back);
+                let back = weights.layer(plan, layer)[map.own].linear().transformed.as_ref().map(|(_, back)| back);
                 (part::weight(&net, layer, map), back)
             }
             _ => (Rows::new(), None),

@@ -166,6 +166,8 @@ impl Point<'_> {
                         streams.insert(keep.stream, d.clone());
                         d
                     }
+                    // No pass but those of training drops anything.
+                    Part::Drop(_) => d,
                     Part::Join(join) => {
                         let around = streams.get(&join.stream).cloned();
                         let around = around.unwrap_or_else(|| zeros(placed.around.unwrap_or_default()));
@@ -282,7 +284,7 @@ impl Point<'_> {
                 if moving(Which::Weight).or(moving(Which::Bias)).is_some() {
                     dt = dt.plus(&self.affine(motion, layer, join.learned, x));
                 }
-                let (open, shut) = part::gate(&part::gate_input(&self.net, layer, join, x));
+                let (open, shut) = part::gate(&part::map_around(&self.net, layer, join, x));
                 let slopes = &self.slopes[layer][at.index];
                 let by_gate = map2(&map2(branch, x, |f, x| f - x), slopes, |f, s| f * s);
                 let share = |d: &Tangent, factor: &Rows| d.map(|d| map2(d, factor, |d, f| d * f));
@@ -291,6 +293,14 @@ impl Point<'_> {
             skip::Way::Concatenate => {
                 let (x, d, exponent) = dx.aligned(d);
                 Tangent::new(beside(&x, &d), exponent)
+            }
+            skip::Way::Project => {
+                let weight = rows(self.net.tensor(layer, join.learned, Which::Weight), x[0].len());
+                let sum = dx.map(|d| naive::affine(&weight, None, d)).plus(&times(d, join.scale));
+                if moving(Which::Weight).or(moving(Which::Bias)).is_none() {
+                    return sum;
+                }
+                sum.plus(&self.affine(motion, layer, join.learned, x))
             }
         }
     }

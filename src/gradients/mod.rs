@@ -67,18 +67,50 @@ pub fn output<F: Float>(
     Ok(passes.last_output())
 }
 
-/// Of every row of a probe `z`, what its activation gets and what that gives, on row-major samples.
-pub fn signals<F: Float>(plan: &Plan, weights: &Weights<F>, x: &[F], cancel: &Cancel) -> Result<Vec<[Tensor<F>; 3]>> {
-    let nothing = || std::array::from_fn(|_| Tensor { values: Vec::new(), exponent: 0 });
-    let mut signals = Signals(plan.rows.iter().map(|_| nothing()).collect());
-    let (mut trace, columns) = (Trace::default(), plan.columns);
-    trace.set_input(plan, x.len() / columns, |sample, feature| x[sample * columns + feature]);
-    forward(plan, weights, &mut trace, 0..plan.depth(), &mut signals, cancel)?;
-    Ok(signals.0)
+/// What a forward pass computes of every layer, and the output.
+#[derive(Debug, Clone)]
+pub struct Signals<F> {
+    /// What the map gives.
+    pub z: Vec<Tensor<F>>,
+    /// What the activation gets.
+    pub inputs: Vec<Tensor<F>>,
+    /// What the activation gives.
+    pub outputs: Vec<Tensor<F>>,
+    /// `phi'` at what the activation gets; of a gated or a doubled one, an entry for each feature of the larger side.
+    pub slopes: Vec<Tensor<F>>,
+    /// The activations, normalised where a normalisation comes behind.
+    pub a: Vec<Tensor<F>>,
+    /// What the layer hands on.
+    pub h: Vec<Tensor<F>>,
+    /// The output of the net.
+    pub output: Tensor<F>,
 }
 
-/// Keeps what the forward pass computes of every row.
-struct Signals<F>(Vec<[Tensor<F>; 3]>);
+impl<F: Float> Signals<F> {
+    /// The signals on row-major samples.
+    pub fn of(plan: &Plan, weights: &Weights<F>, x: &[F], cancel: &Cancel) -> Result<Self> {
+        let (mut trace, columns, depth) = (Trace::default(), plan.columns, plan.depth());
+        plan.check_batch(x.len() / columns)?;
+        let none = || Tensor { values: Vec::new(), exponent: 0 };
+        let [z, inputs, outputs, slopes, a] = std::array::from_fn(|_| vec![none(); plan.rows.len()]);
+        let mut signals = Self { z, inputs, outputs, slopes, a, h: Vec::with_capacity(depth), output: none() };
+        trace.set_input(plan, x.len() / columns, |sample, feature| x[sample * columns + feature]);
+        forward(plan, weights, &mut trace, 0..depth, &mut signals, cancel)?;
+        signals.h.extend(plan.layers[..depth].iter().map(|layer| tensor(trace.value(layer.output))));
+        // What stands behind the last layer has no row.
+        forward(plan, weights, &mut trace, depth..plan.layers.len(), &mut (), cancel)?;
+        signals.output = tensor(trace.value(plan.value(plan.layers.len())));
+        Ok(signals)
+    }
+
+    /// Make all values the true ones, 0 or infinite where the type ends.
+    pub fn spell_out(&mut self, cancel: &Cancel) -> Result<()> {
+        let Self { z, inputs, outputs, slopes: _, a, h, output } = self;
+        output.spell_out();
+        let layers = [z, inputs, outputs, a, h].into_iter().flatten();
+        layers.into_iter().try_for_each(|signal| cancel.check().map(|()| signal.spell_out()))
+    }
+}
 
 fn tensor<F: Float>(signal: &Scaled<F>) -> Tensor<F> {
     Tensor { values: signal.panels.to_rows(), exponent: signal.exponent }
@@ -86,14 +118,16 @@ fn tensor<F: Float>(signal: &Scaled<F>) -> Tensor<F> {
 
 impl<F: Float> Watch<F> for Signals<F> {
     fn z(&mut self, row: usize, z: &Scaled<F>) -> bool {
-        self.0[row][0] = tensor(z);
+        self.z[row] = tensor(z);
         true
     }
-    fn phi(&mut self, row: usize, _: &Activation, z: &Scaled<F>, a: &Scaled<F>, _: &Panels<F>) {
-        self.0[row][1] = tensor(z);
-        self.0[row][2] = tensor(a);
+    fn phi(&mut self, row: usize, _: &Activation, z: &Scaled<F>, a: &Scaled<F>, slopes: &Panels<F>) {
+        self.inputs[row] = tensor(z);
+        self.outputs[row] = tensor(a);
+        self.slopes[row] = Tensor { values: slopes.to_rows(), exponent: 0 };
     }
-    fn a(&mut self, _: usize, _: &Scaled<F>) -> bool {
+    fn a(&mut self, row: usize, a: &Scaled<F>) -> bool {
+        self.a[row] = tensor(a);
         true
     }
     fn h(&mut self, _: usize, _: &Scaled<F>) {}

@@ -4,7 +4,7 @@
 //! Nothing is packed: measured against the peak of fused multiply-adds there is no more to gain.
 
 use super::buffer::Buffer;
-use super::panels::{Panel, Panels};
+use super::panels::{Panel, Panels, Transpose};
 use super::tiles::{Product, Segment, Start, room};
 use crate::error::Cancel;
 use crate::simd::{self, Eight, Float, Set, Task, Vector, sum_of_eight};
@@ -93,6 +93,28 @@ impl<F: Float> Matrix<F> {
         self.data.chunks_exact(self.stride.max(1)).map(|row| &row[..self.columns])
     }
 
+    /// The entries in C order, in as few slices as the layout allows; a matrix of this shape has slices as long.
+    pub fn slices(&self) -> impl Iterator<Item = &[F]> {
+        let (step, length) = self.slice();
+        self.data.chunks(step).map(move |slice| &slice[..length])
+    }
+
+    /// The slices that [`Self::slices`] gives, to be written.
+    pub fn slices_mut(&mut self) -> impl Iterator<Item = &mut [F]> {
+        let (step, length) = self.slice();
+        self.data.chunks_mut(step).map(move |slice| &mut slice[..length])
+    }
+
+    /// The distance of two slices, and their length.
+    fn slice(&self) -> (usize, usize) {
+        if self.stride == self.columns {
+            let all = self.rows * self.columns;
+            (all.max(1), all)
+        } else {
+            (self.stride, self.columns)
+        }
+    }
+
     /// Multiply every entry.
     pub fn scale(&mut self, factor: F) {
         self.data.iter_mut().for_each(|entry| *entry *= factor);
@@ -151,27 +173,52 @@ fn broadcast<F: Float>(left: Segment<'_, F>, rows: usize, x: &Panels<F>, bias: &
     for (row, rows) in blocks(rows, ROWS.min(BLOCK / most.min(left.inner.max(1)))) {
         for (k, inner) in blocks(left.inner, most) {
             let left = Segment { values: &left.values[row * left.row + k * left.step..], inner, ..left };
-            for (index, (x, out)) in x.panels().zip(out.panels_mut()).enumerate() {
-                // The first block of the first panels is all that a small layer has.
-                if (row + k > 0 || index >= PANELS) && index.is_multiple_of(PANELS) && Cancel::requested() {
-                    return;
-                }
-                simd::run(Product {
-                    left: &[left],
-                    first_row: 0,
-                    right: &x.values[k * x.lanes..],
-                    right_step: x.lanes,
-                    rows,
-                    columns: x.lanes,
-                    out: room(&mut out.values[row * x.lanes..]),
-                    out_step: x.lanes,
-                    start: match k {
-                        0 if bias.is_empty() => Start::Zero,
-                        0 => Start::Bias(&bias[row..]),
-                        _ => Start::Output,
-                    },
-                });
+            let start = match k {
+                0 if bias.is_empty() => Start::Zero,
+                0 => Start::Bias(&bias[row..]),
+                _ => Start::Output,
+            };
+            let looks = row + k > 0;
+            simd::run(Across { left, row, rows, k, x, out, start, looks });
+        }
+    }
+}
+
+/// One block of a product with a batch: panel after panel.
+struct Across<'v, F> {
+    left: Segment<'v, F>,
+    row: usize,
+    rows: usize,
+    k: usize,
+    x: &'v Panels<F>,
+    out: &'v mut Panels<F>,
+    start: Start<'v, F>,
+    /// Is a request to stop looked for at once? The first block of the first panels is all that a small layer has.
+    looks: bool,
+}
+
+impl<F: Float> Task for Across<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        let Self { left, row, rows, k, x, out, start, looks } = self;
+        for (index, (x, out)) in x.panels().zip(out.panels_mut()).enumerate() {
+            if (looks || index >= PANELS) && index.is_multiple_of(PANELS) && Cancel::requested() {
+                return;
             }
+            let product = Product {
+                left: &[left],
+                first_row: 0,
+                right: &x.values[k * x.lanes..],
+                right_step: x.lanes,
+                rows,
+                columns: x.lanes,
+                out: room(&mut out.values[row * x.lanes..]),
+                out_step: x.lanes,
+                start,
+            };
+            product.run::<S>();
         }
     }
 }
@@ -344,12 +391,31 @@ fn transpose<F: Float>(terms: &[Term<'_, F>], out: &mut Matrix<F>) {
     let features = terms.iter().map(|term| term.input.features()).max().unwrap_or(0);
     // Rows lie an odd number of cache lines apart: at powers of two, the lines of a strip fall into the same few sets.
     out.reshape(samples + F::LANES, features.next_multiple_of(F::LANES) + F::LANES / 2);
-    let (step, mut first) = (out.stride, 0);
-    for Term { input, factor, .. } in terms {
-        for panel in input.panels() {
-            // Lanes past the samples fill rows that the next panel writes again.
-            panel.transpose(panel.lanes, features, *factor, &mut out.data[(first + panel.first) * step..], step);
+    let step = out.stride;
+    simd::run(Turn { terms, features, out: &mut out.data, step });
+}
+
+struct Turn<'v, F> {
+    terms: &'v [Term<'v, F>],
+    features: usize,
+    out: &'v mut [F],
+    step: usize,
+}
+
+impl<F: Float> Task for Turn<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        let Self { terms, features, out, step } = self;
+        let mut first = 0;
+        for Term { input, factor, .. } in terms {
+            for panel in input.panels() {
+                // Lanes past the samples fill rows that the next panel writes again.
+                let out = &mut out[(first + panel.first) * step..];
+                Transpose { panel, lanes: panel.lanes, features, factor: *factor, out, step }.run::<S>();
+            }
+            first += input.batch();
         }
-        first += input.batch();
     }
 }

@@ -3,8 +3,9 @@
 //!
 //! Sums are in `f64`, rounded once, in an order fixed by the shapes.
 
+use super::panels::MOST;
 use super::panels::{Panel, Panels};
-use super::passes::{CHUNK, MOST};
+use super::passes::CHUNK;
 use crate::simd::{self, Eight, Float, Set, Task, Vector, Wide, sum_of_eight};
 
 /// The axis that sums run along.

@@ -8,6 +8,9 @@
 use super::buffer::Buffer;
 use crate::simd::{self, Float, Lanes, Set, Task, Vector};
 
+/// The most lanes of a panel.
+pub(super) const MOST: usize = 32;
+
 /// A batch of samples.
 #[derive(Debug, Clone)]
 pub struct Panels<F> {
@@ -43,20 +46,14 @@ impl<V> Panel<V> {
     }
 }
 
-impl<F: Float> Panel<&[F]> {
-    /// Write the first lanes, times a factor, as rows that begin a step apart.
-    pub fn transpose(&self, lanes: usize, features: usize, factor: F, out: &mut [F], step: usize) {
-        simd::run(Transpose { panel: *self, lanes, features, factor, out, step });
-    }
-}
-
-struct Transpose<'v, F> {
-    panel: Panel<&'v [F]>,
-    lanes: usize,
-    features: usize,
-    factor: F,
-    out: &'v mut [F],
-    step: usize,
+/// Writes the first lanes of a panel, times a factor, as rows that begin a step apart.
+pub(super) struct Transpose<'v, F> {
+    pub panel: Panel<&'v [F]>,
+    pub lanes: usize,
+    pub features: usize,
+    pub factor: F,
+    pub out: &'v mut [F],
+    pub step: usize,
 }
 
 impl<F: Float> Task for Transpose<'_, F> {
@@ -77,6 +74,65 @@ impl<F: Float> Task for Transpose<'_, F> {
         for feature in 0..features {
             for lane in if feature < whole_features { whole_lanes } else { 0 }..lanes {
                 out[lane * step + feature] = values[feature * from_step + lane] * factor;
+            }
+        }
+    }
+}
+
+struct WriteRows<'v, F> {
+    panels: &'v Panels<F>,
+    factor: F,
+    out: &'v mut [F],
+}
+
+impl<F: Float> Task for WriteRows<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        let Self { panels, factor, out } = self;
+        let features = panels.features;
+        for panel in panels.panels() {
+            let out = &mut out[panel.first * features..];
+            Transpose { panel, lanes: panel.valid, features, factor, out, step: features }.run::<S>();
+        }
+    }
+}
+
+struct Gather<'v, F> {
+    rows: &'v [&'v [F]],
+    features: usize,
+    lanes: usize,
+    out: &'v mut [F],
+}
+
+/// Features that are gathered at once: one cache line of each row.
+const TOGETHER: usize = 16;
+
+impl<F: Float> Task for Gather<'_, F> {
+    type Output = ();
+
+    /// Squares of a vector's lanes go through a block on the stack, whose rows lie side by side.
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        let Self { rows, features, lanes, out } = self;
+        let size = Lanes::<F, S>::LANES;
+        let (whole_rows, whole) = (rows.len() / size * size, features / TOGETHER * TOGETHER);
+        let mut block = [F::ZERO; 16 * TOGETHER];
+        for feature in (0..whole).step_by(TOGETHER) {
+            for lane in (0..whole_rows).step_by(size) {
+                for (row, to) in rows[lane..lane + size].iter().zip(block.chunks_exact_mut(TOGETHER)) {
+                    to.copy_from_slice(&row[feature..feature + TOGETHER]);
+                }
+                for column in (0..TOGETHER).step_by(size) {
+                    let to = &mut out[(feature + column) * lanes + lane..];
+                    Lanes::<F, S>::transpose(&block[column..], TOGETHER, F::of(1.0), to, lanes);
+                }
+            }
+        }
+        for (lane, row) in rows.iter().enumerate() {
+            for feature in if lane < whole_rows { whole } else { 0 }..features {
+                out[feature * lanes + lane] = row[feature];
             }
         }
     }
@@ -121,6 +177,22 @@ impl<F: Float> Panels<F> {
             for feature in 0..features {
                 self.data[panel + feature * lanes] = value(sample, feature);
             }
+        }
+    }
+
+    /// Fill from the rows of samples, each of so many features.
+    pub fn gather<'r>(&mut self, features: usize, batch: usize, row: impl Fn(usize) -> &'r [F]) {
+        self.reshape(features, batch);
+        let size = F::LANES * features;
+        for (index, values) in self.data.chunks_mut(size.max(1)).enumerate() {
+            let first = index * F::LANES;
+            let lanes = lanes_at::<F>(first, batch);
+            if first + lanes > batch {
+                values.fill(F::ZERO);
+            }
+            let rows: [&[F]; MOST] =
+                std::array::from_fn(|lane| if first + lane < batch { row(first + lane) } else { &[] });
+            simd::run(Gather { rows: &rows[..lanes.min(batch - first)], features, lanes, out: values });
         }
     }
 
@@ -201,15 +273,7 @@ impl<F: Float> Panels<F> {
 
     /// Write the samples, times a factor, row-major `(batch, features)`.
     pub fn write_rows(&self, factor: F, rows: &mut [F]) {
-        for panel in self.panels() {
-            panel.transpose(
-                panel.valid,
-                self.features,
-                factor,
-                &mut rows[panel.first * self.features..],
-                self.features,
-            );
-        }
+        simd::run(WriteRows { panels: self, factor, out: rows });
     }
 
     /// Zero the lanes past the batch.

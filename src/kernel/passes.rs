@@ -2,19 +2,16 @@
 //!
 //! Sums are in `f64`, in an order fixed by the shapes.
 
-use super::panels::{Panel, Panels};
+use super::panels::{MOST, Panel, Panels};
 use crate::simd::{self, Eight, Float, Set, Task, Vector, Wide, sum_of_eight, times_power_of_two};
 
 /// The number of values that a pass takes at once: every row of a panel is a whole number of them.
 pub(super) const CHUNK: usize = 8;
 
-/// The most lanes of a panel.
-pub(super) const MOST: usize = 32;
-
 impl<F: Float> Panels<F> {
     /// The largest magnitude, padding included; infinite or NaN where a value is.
     pub fn largest(&self) -> f64 {
-        simd::run(Largest(self.values()))
+        largest(self.values())
     }
 
     /// The least magnitude that is not zero, or zero where all are, and the largest, padding included; the latter is
@@ -97,11 +94,7 @@ impl<F: Float> Panels<F> {
     pub fn weighted(&self, weights: &[f64], sums: &mut Vec<f64>) {
         sums.clear();
         sums.resize(self.features(), 0.0);
-        for panel in self.panels() {
-            let mut lanes = [0.0; MOST];
-            lanes[..panel.valid].copy_from_slice(&weights[panel.first..][..panel.valid]);
-            simd::run(Weighted { panel, weights: &lanes, sums });
-        }
+        simd::run(Weighted { panels: self, weights, sums });
     }
 
     /// The number of values of samples whose magnitude is below a limit.
@@ -122,6 +115,11 @@ impl<F: Float> Panels<F> {
         }
         alive.iter().filter(|alive| !**alive).count()
     }
+}
+
+/// The largest magnitude; infinite or NaN where a value is.
+pub fn largest<F: Float>(values: &[F]) -> f64 {
+    simd::run(Largest(values))
 }
 
 /// The sum of squares of `value * scale`.
@@ -363,8 +361,8 @@ impl<F: Float> Task for SquaresAndSums<'_, F> {
 }
 
 struct Weighted<'v, F> {
-    panel: Panel<&'v [F]>,
-    weights: &'v [f64; MOST],
+    panels: &'v Panels<F>,
+    weights: &'v [f64],
     sums: &'v mut [f64],
 }
 
@@ -373,16 +371,20 @@ impl<F: Float> Task for Weighted<'_, F> {
 
     #[inline(always)]
     fn run<S: Set>(self) {
-        let lanes = self.panel.lanes;
-        for (row, sum) in self.panel.values.chunks_exact(lanes).zip(self.sums) {
-            let mut parts: Eight<S> = [S::Double::splat(0.0); 4];
-            for chunk in (0..lanes).step_by(CHUNK) {
-                for (part, lane) in (chunk..chunk + CHUNK).step_by(S::Double::LANES).enumerate() {
-                    let weight = S::Double::load(&self.weights[lane..]);
-                    parts[part] = F::load_wide::<S>(&row[lane..]).multiply_add(weight, parts[part]);
+        let Self { panels, weights, sums } = self;
+        for panel in panels.panels() {
+            let mut of_lanes = [0.0; MOST];
+            of_lanes[..panel.valid].copy_from_slice(&weights[panel.first..][..panel.valid]);
+            for (row, sum) in panel.values.chunks_exact(panel.lanes).zip(&mut *sums) {
+                let mut parts: Eight<S> = [S::Double::splat(0.0); 4];
+                for chunk in (0..panel.lanes).step_by(CHUNK) {
+                    for (part, lane) in (chunk..chunk + CHUNK).step_by(S::Double::LANES).enumerate() {
+                        let weight = S::Double::load(&of_lanes[lane..]);
+                        parts[part] = F::load_wide::<S>(&row[lane..]).multiply_add(weight, parts[part]);
+                    }
                 }
+                *sum += sum_of_eight::<S>(parts);
             }
-            *sum += sum_of_eight::<S>(parts);
         }
     }
 }

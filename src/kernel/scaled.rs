@@ -13,6 +13,9 @@ const FAR_BACK: i64 = 10;
 /// The exponent of a batch of zeros: below every other, so that adding one changes nothing.
 const OF_ZERO: i64 = i64::MIN / 8;
 
+/// Powers of two below this are normal numbers of `f64`, and so are their inverses.
+const NORMAL: i64 = 1000;
+
 /// A batch times a power of two.
 #[derive(Debug, Clone)]
 pub struct Scaled<F> {
@@ -38,9 +41,15 @@ impl<F: Float> Scaled<F> {
             _ => 0,
         };
         let exponent = self.exponent;
-        self.panels.fill(features, batch, |sample, feature| {
-            F::of(times_power_of_two(rows[sample * features + feature], -exponent))
-        });
+        // The power itself is a number wherever the values are no subnormal ones.
+        if exponent.abs() < NORMAL {
+            let unit = times_power_of_two(1.0, -exponent);
+            self.panels.fill(features, batch, |sample, feature| F::of(rows[sample * features + feature] * unit));
+        } else {
+            self.panels.fill(features, batch, |sample, feature| {
+                F::of(times_power_of_two(rows[sample * features + feature], -exponent))
+            });
+        }
     }
 
     /// Become a copy of another batch, keeping the allocation.
@@ -189,7 +198,13 @@ impl<F: Float> Scaled<F> {
 
     /// A copy of the true values, row-major `(batch, features)`: 0 or infinite where `f64` ends.
     pub fn to_rows(&self) -> Vec<f64> {
-        self.panels.to_rows().into_iter().map(|v| times_power_of_two(v.wide(), self.exponent)).collect()
+        let rows = self.panels.to_rows().into_iter().map(Float::wide);
+        if self.exponent.abs() < NORMAL {
+            // A product with a power of two rounds once, as `ldexp` does.
+            let unit = times_power_of_two(1.0, self.exponent);
+            return rows.map(|v| v * unit).collect();
+        }
+        rows.map(|v| times_power_of_two(v, self.exponent)).collect()
     }
 }
 

@@ -5,10 +5,11 @@
 
 pub mod part;
 mod rows;
+pub mod train;
 
 pub use rows::{Rows, Singular, affine, apart, beside, map2, rows, singular, standardise, transposed};
 
-use crate::part::{Part, Which};
+use crate::part::{Masks, Part, Which};
 use crate::plan::{Place, Plan, Quantity};
 use std::collections::BTreeMap;
 
@@ -22,6 +23,8 @@ pub struct Net<'n> {
     pub plan: &'n Plan,
     /// The numbers.
     pub state: &'n Tensors,
+    /// What the masks of dropout are drawn from, in a pass of training.
+    pub masks: Option<Masks>,
 }
 
 impl Net<'_> {

@@ -7,8 +7,9 @@ use super::rows::{
 use super::{Net, Tensors};
 use crate::activation::{Activation, Shape};
 use crate::norm::Norm;
-use crate::part::{Activate, Join, Map, Normalise, Part, Which};
+use crate::part::{Activate, Drop, Join, Map, Normalise, Part, Which};
 use crate::plan::Placed;
+use crate::rng::{Role, Stream};
 use crate::skip;
 use crate::transform::Transform;
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ pub fn forward(at: &At<'_>, got: &Rows) -> Rows {
         Part::Norm(norm) => norm_forward(net, layer, norm, got),
         Part::Phi(phi) => activate(&activation(net, layer, phi), got),
         Part::Keep(_) => got.clone(),
+        Part::Drop(drop) => dropped(net, drop, got),
         Part::Join(join) => join_forward(net, layer, join, at.around(), got),
     }
 }
@@ -73,6 +75,7 @@ pub fn backward(
             streams.insert(join.stream, sum);
             through
         }
+        Part::Drop(drop) => dropped(net, drop, &d),
     }
 }
 
@@ -150,7 +153,7 @@ pub fn step_input(columns: usize, x: &Rows, step: usize) -> Rows {
 
 /// What a map gives; `x` are the samples of the net.
 pub fn map_forward(net: &Net<'_>, layer: usize, map: &Map, h: &Rows, x: &Rows) -> Rows {
-    let z = affine(&weight(net, layer, map), Some(net.tensor(layer, map.own, Which::Bias)), h);
+    let z = affine(&weight(net, layer, map), net.find(layer, map.own, Which::Bias), h);
     let (Some(fed), Some(columns)) = (map.fed, net.plan.fed) else { return z };
     map2(&z, &affine(&fed_weight(net, layer, fed), None, &step_input(columns, x, layer)), |z, u| z + u)
 }
@@ -172,7 +175,9 @@ pub fn map_backward(
         dw = transform_backward(transform, &rows(net.tensor(layer, map.own, Which::Weight), h[0].len()), &dw);
     }
     found.insert(net.name(layer, map.own, Which::Weight), flat(&dw));
-    found.insert(net.name(layer, map.own, Which::Bias), column_sums(delta));
+    if net.find(layer, map.own, Which::Bias).is_some() {
+        found.insert(net.name(layer, map.own, Which::Bias), column_sums(delta));
+    }
     if let (Some(fed), Some(columns)) = (map.fed, net.plan.fed) {
         let here = outer(delta, &step_input(columns, x, layer));
         found.insert(net.name(layer, fed, Which::Weight), flat(&here));
@@ -299,6 +304,17 @@ pub fn activation_backward(
     }
 }
 
+// Dropout
+
+/// Rows times the mask of a pass of training, forward and back; as they are in any other.
+fn dropped(net: &Net<'_>, drop: &Drop, h: &Rows) -> Rows {
+    let Some(masks) = net.masks else { return h.clone() };
+    let mut uniforms = vec![0.0_f32; h.len() * h[0].len()];
+    Stream::new(masks.seed, drop.layer, Role::Dropout).of_step(masks.step).uniform(0.0, 1.0, &mut uniforms);
+    let uniforms = rows(&uniforms.into_iter().map(f64::from).collect::<Vec<_>>(), h[0].len());
+    map2(h, &uniforms, |h, u| if u < drop.p { 0.0 } else { h / (1.0 - drop.p) })
+}
+
 // Join
 
 /// `(T, 1 - T)` with `T = sigmoid(t)`.
@@ -307,10 +323,20 @@ pub fn gate(t: &Rows) -> (Rows, Rows) {
     (map(t, sigmoid), map(t, |t| sigmoid(-t)))
 }
 
-/// What the gate of a join gets: `W_T x + b_T`.
-pub fn gate_input(net: &Net<'_>, layer: usize, join: &Join, x: &Rows) -> Rows {
-    let [weight, bias] = [Which::Weight, Which::Bias].map(|which| net.tensor(layer, join.learned, which));
-    affine(&rows(weight, x[0].len()), Some(bias), x)
+/// What the map of a join gives, a gate's or a projection's, of what went around.
+pub fn map_around(net: &Net<'_>, layer: usize, join: &Join, x: &Rows) -> Rows {
+    let weight = rows(net.tensor(layer, join.learned, Which::Weight), x[0].len());
+    affine(&weight, net.find(layer, join.learned, Which::Bias), x)
+}
+
+/// From the gradient of what the map of a join gave to that of what went around.
+fn map_around_backward(net: &Net<'_>, layer: usize, join: &Join, x: &Rows, d: &Rows, found: &mut Tensors) -> Rows {
+    let name = |which| net.name(layer, join.learned, which);
+    found.insert(name(Which::Weight), flat(&outer(d, x)));
+    if net.find(layer, join.learned, Which::Bias).is_some() {
+        found.insert(name(Which::Bias), column_sums(d));
+    }
+    affine(&transposed(&rows(net.tensor(layer, join.learned, Which::Weight), x[0].len())), None, d)
 }
 
 /// What becomes of what came around a block, and through it.
@@ -322,10 +348,11 @@ pub fn join_forward(net: &Net<'_>, layer: usize, join: &Join, x: &Rows, branch: 
             map2(x, branch, |x, f| x + join.scale * alpha * f)
         }
         skip::Way::Gate => {
-            let (open, shut) = gate(&gate_input(net, layer, join, x));
+            let (open, shut) = gate(&map_around(net, layer, join, x));
             map2(&map2(&shut, x, |s, x| s * x), &map2(&open, branch, |t, f| t * f), |a, b| a + b)
         }
         skip::Way::Concatenate => beside(x, branch),
+        skip::Way::Project => map2(&map_around(net, layer, join, x), branch, |p, f| p + join.scale * f),
     }
 }
 
@@ -338,25 +365,23 @@ pub fn join_backward(
     dh: &Rows,
     found: &mut Tensors,
 ) -> (Rows, Rows) {
-    let name = |which| net.name(layer, join.learned, which);
     match join.way {
         skip::Way::Add => (dh.clone(), map(dh, |d| join.scale * d)),
         skip::Way::Learned => {
             let alpha = net.tensor(layer, join.learned, Which::Weight)[0];
-            found.insert(name(Which::Weight), vec![join.scale * dot(&flat(dh), &flat(branch))]);
+            let name = net.name(layer, join.learned, Which::Weight);
+            found.insert(name, vec![join.scale * dot(&flat(dh), &flat(branch))]);
             (dh.clone(), map(dh, |d| join.scale * alpha * d))
         }
         skip::Way::Gate => {
-            let (open, shut) = gate(&gate_input(net, layer, join, x));
+            let (open, shut) = gate(&map_around(net, layer, join, x));
             let slope = map2(&open, &shut, |t, s| t * s);
             let dt = map2(&map2(branch, x, |f, x| f - x), &map2(dh, &slope, |d, s| d * s), |f, d| f * d);
-            let weight = rows(net.tensor(layer, join.learned, Which::Weight), x[0].len());
-            let through_gate = affine(&transposed(&weight), None, &dt);
-            found.insert(name(Which::Weight), flat(&outer(&dt, x)));
-            found.insert(name(Which::Bias), column_sums(&dt));
+            let through_gate = map_around_backward(net, layer, join, x, &dt, found);
             let around = map2(&map2(dh, &shut, |d, s| d * s), &through_gate, |a, b| a + b);
             (around, map2(dh, &open, |d, t| d * t))
         }
         skip::Way::Concatenate => apart(dh, x[0].len()),
+        skip::Way::Project => (map_around_backward(net, layer, join, x, dh, found), map(dh, |d| join.scale * d)),
     }
 }

@@ -33,7 +33,8 @@ pub struct Join {
     pub way: skip::Way,
     /// The factor of the branch.
     pub scale: f64,
-    /// A learned factor or the gate's map among the parameters of the layer's slot; not read by the other ways.
+    /// A learned factor, or the map of a gate or a projection, among the parameters of the layer's slot; not read by the
+    /// other ways.
     pub learned: usize,
 }
 
@@ -70,9 +71,9 @@ impl Join {
         self.way != skip::Way::Gate
     }
 
-    /// The map of the gate among the parameters of the layer's slot, if there is one.
+    /// The map of a gate or a projection among the parameters of the layer's slot, if there is one.
     pub(super) fn linear(&self) -> Option<usize> {
-        (self.way == skip::Way::Gate).then_some(self.learned)
+        matches!(self.way, skip::Way::Gate | skip::Way::Project).then_some(self.learned)
     }
 
     /// Features that go out, of those that come through the block and those that went around.
@@ -85,7 +86,7 @@ impl Join {
         match self.way {
             skip::Way::Gate => 3 * output,
             skip::Way::Learned => output,
-            skip::Way::Add | skip::Way::Concatenate => 0,
+            skip::Way::Add | skip::Way::Concatenate | skip::Way::Project => 0,
         }
     }
 
@@ -109,6 +110,12 @@ impl Join {
             skip::Way::Concatenate => {
                 spare.copy_from(branch);
                 branch.stack(x, spare);
+            }
+            skip::Way::Project => {
+                let map = here.numbers[self.learned].linear();
+                map.weight.forward(&x.panels, &map.bias, &mut spare.panels);
+                spare.exponent = x.exponent;
+                branch.scale_and_add(self.scale, spare);
             }
         }
         if branch.exponent != 0 && !here.carries {
@@ -157,6 +164,15 @@ impl Join {
                 delta.exponent = dh.exponent;
                 dh.panels.copy_from(&spare.panels);
                 std::mem::swap(spare, delta);
+            }
+            (skip::Way::Project, _) => {
+                // The branch gets the gradient as it is: what is tiny here may be all that it is left with.
+                delta.copy_from(dh);
+                delta.rescale_and_flush();
+                collect.map(owner(self.learned), delta, x, Some(value));
+                numbers[self.learned].linear().weight.backward(&delta.panels, &mut spare.panels);
+                spare.exponent = delta.exponent;
+                dh.times(self.scale);
             }
             _ => {
                 spare.copy_from(dh);

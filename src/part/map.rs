@@ -137,9 +137,30 @@ impl<F: Float> Linear<F> {
         Ok(())
     }
 
+    /// The weights before a transform, to be changed; then [`Self::refresh`] is to be called.
+    pub fn raw_mut(&mut self) -> &mut Matrix<F> {
+        self.transformed.as_mut().map_or(&mut self.weight, |(before, _)| before)
+    }
+
+    /// The weights before a transform.
+    pub fn raw(&self) -> &Matrix<F> {
+        self.transformed.as_ref().map_or(&self.weight, |(before, _)| before)
+    }
+
+    /// Transform the weights anew after those before the transform have changed.
+    pub fn refresh(&mut self, plan: &LinearPlan, cancel: &Cancel) -> Result<()> {
+        match self.transformed.take() {
+            None => Ok(()),
+            Some((before, _)) => {
+                self.weight = before;
+                self.transform(plan, cancel)
+            }
+        }
+    }
+
     /// The weights as a caller knows them, in C order.
     pub fn parameters(&self) -> Vec<F> {
-        self.transformed.as_ref().map_or(&self.weight, |(before, _)| before).to_rows()
+        self.raw().to_rows()
     }
 
     /// From the gradient of the weights in use, in C order, to that of the parameters, in its place.
@@ -229,6 +250,9 @@ impl Map {
         collect.map(owner(self.own), delta, x, Some(value));
         if let (Some(fed), Some(step)) = (self.fed, back.step.first()) {
             collect.map(owner(fed), delta, step, None);
+        }
+        if back.first && !collect.wants_input() {
+            return;
         }
         back.numbers[self.own].linear().weight.backward(&delta.panels, &mut dh.panels);
         dh.exponent = delta.exponent;

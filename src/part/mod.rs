@@ -2,6 +2,7 @@
 //! beside backward, and what the plan asks of it. `README.md` says how parts, streams and exponents fit together.
 
 mod activate;
+mod drop;
 mod join;
 mod map;
 mod normalise;
@@ -9,13 +10,14 @@ mod parameters;
 mod signal;
 
 pub use activate::Activate;
+pub use drop::{Drop, Masks};
 pub use join::{Join, Keep};
 pub use map::{Linear, LinearPlan, Map, UnitNormals};
 pub use normalise::{Affine, Normalise};
 pub use parameters::{Numbers, Owner, Parameters, Shape, TensorId, Which};
 pub use signal::{Collect, Scratch, Signal, Watch};
 
-use crate::kernel::Scaled;
+use crate::kernel::{Panels, Scaled};
 use crate::norm::Norm;
 use crate::simd::Float;
 
@@ -32,6 +34,8 @@ pub enum Part {
     Keep(Keep),
     /// A stream that ends: what went around meets what came through.
     Join(Join),
+    /// Dropout.
+    Drop(Drop),
 }
 
 /// A layer: parts in their order, and the slot of parameters that they name. Layers that name one slot share it.
@@ -85,6 +89,8 @@ pub(crate) struct Here<'h, F> {
     pub around: Option<&'h Scaled<F>>,
     /// The input of the step, alone in the slice, in a net that is fed.
     pub step: &'h [Scaled<F>],
+    /// What the masks of dropout are drawn from, in a pass of training.
+    pub masks: Option<Masks>,
     /// May what goes out carry an exponent?
     pub carries: bool,
     /// The row of a probe.
@@ -101,6 +107,8 @@ pub(crate) struct Back<'b, F> {
     pub value: Option<(&'b Scaled<F>, usize)>,
     /// The input of the step, alone in the slice, in a net that is fed.
     pub step: &'b [Scaled<F>],
+    /// Is this the first part of the net, whose input is that of the net?
+    pub first: bool,
 }
 
 /// The answers of the parts, which the plan folds over a net, and their two ways.
@@ -113,6 +121,7 @@ impl Part {
             Self::Phi(_) => "activation",
             Self::Keep(_) => "keep",
             Self::Join(_) => "join",
+            Self::Drop(_) => "dropout",
         }
     }
 
@@ -121,7 +130,7 @@ impl Part {
         match self {
             Self::Map(_) => Work::Apart,
             Self::Phi(_) => Work::Takes,
-            Self::Norm(_) | Self::Join(_) => Work::InPlace,
+            Self::Norm(_) | Self::Join(_) | Self::Drop(_) => Work::InPlace,
             Self::Keep(_) => Work::Nothing,
         }
     }
@@ -138,7 +147,7 @@ impl Part {
             Self::Map(map) => map.fed.is_none(),
             Self::Norm(_) => false,
             Self::Phi(phi) => phi.activation.at_zero().is_some(),
-            Self::Keep(_) => true,
+            Self::Keep(_) | Self::Drop(_) => true,
             Self::Join(join) => join.proportional(),
         }
     }
@@ -175,7 +184,7 @@ impl Part {
     pub fn kept_features(&self, input: usize, output: usize) -> usize {
         match self {
             Self::Map(_) | Self::Keep(_) => 0,
-            Self::Norm(_) => input,
+            Self::Norm(_) | Self::Drop(_) => input,
             Self::Phi(phi) => phi.kept_features(input),
             Self::Join(join) => join.kept_features(output),
         }
@@ -197,6 +206,9 @@ impl Part {
             (Self::Norm(norm), ..) => norm.forward(here.numbers, &mut output.panels, kept, &mut scratch.sums),
             (Self::Phi(phi), ..) => phi.forward(here, taken, output, kept, &mut scratch.halves, watch),
             (Self::Join(join), _, Some(x)) => return join.forward(here, x, output, kept, &mut scratch.spare),
+            (Self::Drop(drop), ..) => {
+                drop.forward(here, &mut output.panels, kept, (&mut scratch.uniforms, &mut scratch.rows));
+            }
             (Self::Keep(_), ..) => (),
             (Self::Map(_), None, _) | (Self::Join(_), _, None) => unreachable!("the plan gives {self:?} a value"),
         }
@@ -217,13 +229,14 @@ impl Part {
             (Self::Phi(phi), _) => phi.backward(back, signal, owner, collect),
             (Self::Join(join), Some(x)) => join.backward(back, x, signal, owner, collect),
             (Self::Keep(keep), _) => keep.backward(signal),
+            (Self::Drop(_), _) => Drop::backward(back.kept, signal),
             (Self::Map(_) | Self::Join(_), None) => unreachable!("the plan gives {self:?} a value"),
         }
     }
 }
 
 /// The module of a state dict that parameters belong to; in the order of a state dict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Module {
     /// The linear map of a hidden layer.
     Layers,
@@ -235,8 +248,12 @@ pub enum Module {
     Skips,
     /// The map of a gate.
     Gates,
+    /// The map of what goes around a branch.
+    Projections,
     /// The map of every step's input, one for the whole net.
     Inputs,
+    /// Weight and bias of the normalisation behind the last layer.
+    FinalNorm,
     /// The map of the readout.
     Readout,
 }
@@ -250,7 +267,9 @@ impl Module {
             Self::Activations => format!("activations.{slot}"),
             Self::Skips => format!("skips.{slot}"),
             Self::Gates => format!("gates.{slot}"),
+            Self::Projections => format!("projections.{slot}"),
             Self::Inputs => "inputs".to_owned(),
+            Self::FinalNorm => "final_norm".to_owned(),
             Self::Readout => "readout".to_owned(),
         }
     }
@@ -268,4 +287,6 @@ pub enum Kept<F> {
     Norm(normalise::Kept<F>),
     /// Of a join.
     Join(join::Kept<F>),
+    /// The mask of a dropout.
+    Drop(Panels<F>),
 }

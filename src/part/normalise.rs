@@ -21,11 +21,13 @@ pub struct Kept<F> {
     xhat: Panels<F>,
     /// `1 / sqrt(var + eps)` of each feature or sample.
     inverse: Vec<f64>,
+    /// The mean of each feature over the batch, where a norm takes one there.
+    mean: Vec<f64>,
 }
 
 impl<F> Default for Kept<F> {
     fn default() -> Self {
-        Self { xhat: Panels::default(), inverse: Vec::new() }
+        Self { xhat: Panels::default(), inverse: Vec::new(), mean: Vec::new() }
     }
 }
 
@@ -47,11 +49,14 @@ pub struct Affine<F> {
     pub weight: Vec<F>,
     /// The summands; empty where the norm has none.
     pub bias: Vec<F>,
+    /// Mean and `1 / sqrt(var + eps)` of each feature, to be used in place of those of the batch: a batch norm's in
+    /// evaluation.
+    pub fixed: Option<[Vec<f64>; 2]>,
 }
 
 impl<F> Default for Affine<F> {
     fn default() -> Self {
-        Self { weight: Vec::new(), bias: Vec::new() }
+        Self { weight: Vec::new(), bias: Vec::new(), fixed: None }
     }
 }
 
@@ -105,22 +110,32 @@ impl Normalise {
         sums: &mut Sums,
     ) {
         let (along, count, centres) = (self.norm.along(), self.count(z), self.norm.centres());
-        let Kept { xhat, inverse } = kept.norm();
+        let affine = numbers[self.affine].affine();
+        let Kept { xhat, inverse, mean } = kept.norm();
         let Sums { along_xhat: zeros, means, weight: ones, .. } = sums;
         zeros.clear();
         zeros.resize(z.count(along), 0.0);
         means.clone_from(zeros);
-        // The second time over what the rounding of the first mean has left: of equal numbers exactly nothing remains.
-        for _ in 0..if centres { 2 } else { 0 } {
-            z.deviations(along, means, inverse);
-            means.iter_mut().zip(&*inverse).for_each(|(mean, sum)| *mean += sum / count);
+        if let Some([fixed_mean, fixed_inverse]) = &affine.fixed {
+            means.clone_from(fixed_mean);
+            inverse.clone_from(fixed_inverse);
+        } else {
+            // The second time over what the rounding of the first mean has left: of equal numbers exactly nothing
+            // remains.
+            for _ in 0..if centres { 2 } else { 0 } {
+                z.deviations(along, means, inverse);
+                means.iter_mut().zip(&*inverse).for_each(|(mean, sum)| *mean += sum / count);
+            }
+            z.spreads(along, means, inverse);
+            for inverse in &mut *inverse {
+                let root = (*inverse / count + self.norm.eps()).sqrt();
+                *inverse = if root == 0.0 { 0.0 } else { 1.0 / root };
+            }
         }
-        z.spreads(along, means, inverse);
-        for (inverse, mean) in inverse.iter_mut().zip(&mut *means) {
-            let root = (*inverse / count + self.norm.eps()).sqrt();
-            *inverse = if root == 0.0 { 0.0 } else { 1.0 / root };
-            *mean = -*mean;
+        if self.norm.needs_samples() {
+            mean.clone_from(means);
         }
+        means.iter_mut().for_each(|mean| *mean = -*mean);
         xhat.copy_from(z);
         if centres {
             ones.clear();
@@ -129,7 +144,7 @@ impl Normalise {
         }
         xhat.blend(along, z, [inverse, zeros, zeros]);
         z.copy_from(xhat);
-        numbers[self.affine].affine().apply(z);
+        affine.apply(z);
     }
 
     /// From the gradient of the output to that of `z`.
@@ -140,7 +155,7 @@ impl Normalise {
         owner: Owner,
         collect: &mut impl Collect<F>,
     ) {
-        let super::Kept::Norm(Kept { xhat, inverse }) = back.kept else { return };
+        let super::Kept::Norm(Kept { xhat, inverse, .. }) = back.kept else { return };
         let (along, centres, affine) = (self.norm.along(), self.norm.centres(), back.numbers[self.affine].affine());
         let Signal { dh, sums: Sums { weight, bias, along_xhat, means }, .. } = signal;
         dh.rescale();
@@ -171,6 +186,14 @@ impl Normalise {
 }
 
 impl<F> super::Kept<F> {
+    /// Mean of the batch and `1 / sqrt(var + eps)` of each feature, of a norm over samples.
+    pub(crate) fn batch_statistics(&self) -> Option<[&[f64]; 2]> {
+        match self {
+            Self::Norm(kept) if !kept.mean.is_empty() => Some([&kept.mean, &kept.inverse]),
+            _ => None,
+        }
+    }
+
     fn norm(&mut self) -> &mut Kept<F> {
         if !matches!(self, Self::Norm(_)) {
             *self = Self::Norm(Kept::default());

@@ -50,8 +50,8 @@ impl Parameters {
     }
 
     /// Weight and, where the mean is taken away, bias of a normalisation.
-    pub fn affine(features: usize, centres: bool) -> Self {
-        Self { module: Module::Norms, shape: Shape::Affine(features, centres) }
+    pub fn affine(module: Module, features: usize, centres: bool) -> Self {
+        Self { module, shape: Shape::Affine(features, centres) }
     }
 
     /// One number of a module.
@@ -72,6 +72,14 @@ impl Parameters {
         match &self.shape {
             Shape::Linear(plan) => Some(plan),
             _ => None,
+        }
+    }
+
+    /// What one number starts from; what else there is is drawn.
+    pub fn start(&self) -> f64 {
+        match self.shape {
+            Shape::Scalar(start) => start,
+            shape => unreachable!("a number was planned, not {shape:?}"),
         }
     }
 
@@ -171,6 +179,14 @@ impl<F: Float> Numbers<F> {
 
     /// The factors and summands that these are.
     pub fn affine(&self) -> &Affine<F> {
+        match self {
+            Self::Affine(affine) => affine,
+            _ => unreachable!("the plan gave this part a weight and a bias"),
+        }
+    }
+
+    /// The factors and summands that these are, to be changed.
+    pub fn affine_mut(&mut self) -> &mut Affine<F> {
         match self {
             Self::Affine(affine) => affine,
             _ => unreachable!("the plan gave this part a weight and a bias"),

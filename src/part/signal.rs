@@ -42,6 +42,11 @@ pub trait Collect<F> {
 
     /// The whole gradient of the residual stream behind a layer.
     fn dh(&mut self, row: usize, dh: &Scaled<F>);
+
+    /// Is the gradient of the net's input wanted?
+    fn wants_input(&self) -> bool {
+        true
+    }
 }
 
 /// Receives nothing.
@@ -57,11 +62,19 @@ pub struct Scratch<F> {
     pub(super) spare: Scaled<F>,
     pub(super) halves: [Panels<F>; 4],
     pub(super) sums: Sums,
+    pub(super) uniforms: Vec<f32>,
+    pub(super) rows: Vec<F>,
 }
 
 impl<F> Default for Scratch<F> {
     fn default() -> Self {
-        Self { spare: Scaled::default(), halves: std::array::from_fn(|_| Panels::default()), sums: Sums::default() }
+        Self {
+            spare: Scaled::default(),
+            halves: std::array::from_fn(|_| Panels::default()),
+            sums: Sums::default(),
+            uniforms: Vec::new(),
+            rows: Vec::new(),
+        }
     }
 }
 

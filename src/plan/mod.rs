@@ -7,7 +7,7 @@ mod memory;
 mod seconds;
 
 use crate::error::{Cancel, Error, Result};
-use crate::part::{LinearPlan, Net, Owner, Parameters, Part, TensorId, Work};
+use crate::part::{LinearPlan, Module, Net, Owner, Parameters, Part, TensorId, Work};
 use crate::spec::Spec;
 
 /// Where a part reads or writes.
@@ -226,9 +226,14 @@ impl Plan {
         self.depth
     }
 
-    /// Is there a readout?
+    /// Does anything stand behind the last layer that counts, such as a readout?
     pub fn has_readout(&self) -> bool {
         self.layers.len() > self.depth
+    }
+
+    /// The place of the readout's map among what is learned behind the last layer.
+    pub fn readout(&self) -> Option<usize> {
+        self.slots.last()?.iter().position(|parameters| parameters.module == Module::Readout)
     }
 
     /// The value that a layer gets; for the depth, what the last hidden layer hands on.

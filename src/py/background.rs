@@ -4,19 +4,24 @@ use crate::error::{Cancel, Result};
 use crate::memory::check_memory;
 use crate::simd;
 use crate::threads::{self, Announcement, WORTH_A_THREAD};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyRuntimeError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pyo3::create_exception!(_core, InternalError, PyRuntimeError, "A worker panicked: a fault of vgcore.");
 
 /// How long the calling thread sleeps before it looks for Ctrl-C again.
 const SLICE: Duration = Duration::from_millis(20);
+
+/// How long work that was asked to halt may take to do so: a step of a large net, or all steps before it are lost. Who
+/// does not want to wait interrupts again.
+const GRACE: Duration = Duration::from_secs(20);
 
 /// The seconds of work that may be long: it gets a thread of its own.
 pub const UNKNOWN: f64 = f64::INFINITY;
@@ -62,7 +67,19 @@ pub fn in_background<M: Send + 'static, T: Send + 'static>(
     py: Python<'_>,
     seconds: f64,
     work: impl FnOnce(&Cancel, &(dyn Fn(M) + Sync)) -> Result<T> + Send + 'static,
+    report: impl FnMut(M) -> PyResult<()>,
+) -> PyResult<T> {
+    in_background_or_halted(py, seconds, work, report, None)
+}
+
+/// Run work as [`in_background`] does that may be asked to halt: a signal makes it do so, and is passed on once what the
+/// work has done has been reported, or after [`GRACE`].
+pub fn in_background_or_halted<M: Send + 'static, T: Send + 'static>(
+    py: Python<'_>,
+    seconds: f64,
+    work: impl FnOnce(&Cancel, &(dyn Fn(M) + Sync)) -> Result<T> + Send + 'static,
     mut report: impl FnMut(M) -> PyResult<()>,
+    halt: Option<&AtomicBool>,
 ) -> PyResult<T> {
     simd::isa()?;
     check_memory("this call", 0, "free some memory")?;
@@ -83,12 +100,26 @@ pub fn in_background<M: Send + 'static, T: Send + 'static>(
         py.detach(|| job()());
     }
     let receiver = Mutex::new(receiver);
+    let mut halted: Option<(PyErr, Instant)> = None;
     let mut step = || loop {
-        match py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(SLICE)) {
-            Ok(Message::Item(item)) => report(item)?,
-            Ok(Message::Done(done)) => return finished(done),
+        if halted.as_ref().is_some_and(|(_, since)| since.elapsed() > GRACE)
+            && let Some((signal, _)) = halted.take()
+        {
+            return Err(signal);
+        }
+        let heard = match py.detach(|| receiver.lock().unwrap_or_else(PoisonError::into_inner).recv_timeout(SLICE)) {
+            Ok(Message::Item(item)) => report(item),
+            Ok(Message::Done(done)) => return halted.take().map_or_else(|| finished(done), |(signal, _)| Err(signal)),
             Err(RecvTimeoutError::Disconnected) => return Err(panicked()),
-            Err(RecvTimeoutError::Timeout) => pause(py)?,
+            Err(RecvTimeoutError::Timeout) => pause(py),
+        };
+        match (heard, halt) {
+            (Ok(()), _) => (),
+            (Err(signal), Some(halt)) if halted.is_none() && signal.is_instance_of::<PyKeyboardInterrupt>(py) => {
+                halt.store(true, Ordering::Relaxed);
+                halted = Some((signal, Instant::now()));
+            }
+            (Err(error), _) => return Err(error),
         }
     };
     step().inspect_err(|_| cancel.request())

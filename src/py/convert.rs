@@ -17,7 +17,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{
     IntoPyDict, PyBool, PyByteArray, PyBytes, PyComplex, PyDict, PyFloat, PyFrozenSet, PyInt, PyList, PyMemoryView,
-    PySet, PySlice, PyString, PyTuple, PyType,
+    PySet, PySlice, PyString, PyTuple,
 };
 use pyo3::{IntoPyObjectExt, intern};
 
@@ -81,7 +81,7 @@ pub fn described(given: &Bound<'_, PyAny>) -> PyResult<String> {
         Ok(repr.getattr("repr")?.unbind())
     };
     let kind = given.get_type();
-    let name = kind.name().map_or_else(|_| "object".to_owned(), |name| name.to_string());
+    let name = kind.name().map_or_else(|_| "object".to_owned(), |name| name.to_string_lossy().into_owned());
     // Those of Python's own kinds may be long; what others say is theirs.
     let own = kind.getattr("__module__").is_ok_and(|module| module.eq("builtins").unwrap_or(false));
     let text = if own {
@@ -92,7 +92,10 @@ pub fn described(given: &Bound<'_, PyAny>) -> PyResult<String> {
     // A value may be unable to say what it is.
     Ok(match unless_refused(py, text)? {
         Some(text) => {
-            let words = text.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+            // Its letters, without Python: where that formats, it swallows a Ctrl-C that waits.
+            let text =
+                text.cast::<PyString>().map_or_else(|_| String::new(), |text| text.to_string_lossy().into_owned());
+            let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
             format!("{} ({name})", error::shown(&words))
         }
         None => name,
@@ -259,12 +262,14 @@ pub fn argument(name: &str, given: &Bound<'_, PyAny>) -> PyResult<Argument> {
 
 /// Is it an array of `NumPy` of which some entries count as missing?
 fn is_masked(given: &Bound<'_, PyAny>) -> PyResult<bool> {
-    static MASKED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     let py = given.py();
-    if !given.is_instance(MASKED.import(py, "numpy.ma", "MaskedArray")?)? {
-        return Ok(false);
+    // Where nobody has imported it there are no masks, and an import may be what memory has no room for.
+    let modules = py.import(intern!(py, "sys"))?.getattr(intern!(py, "modules"))?;
+    let Some(masks) = modules.cast::<PyDict>()?.get_item(intern!(py, "numpy.ma"))? else { return Ok(false) };
+    match masks.getattr_opt(intern!(py, "MaskedArray"))? {
+        Some(class) if given.is_instance(&class)? => masks.call_method1("is_masked", (given,))?.extract(),
+        _ => Ok(false),
     }
-    py.import("numpy.ma")?.call_method1("is_masked", (given,))?.extract()
 }
 
 /// Refuse what `NumPy` would make an array of by losing what it means: masks and bytes, in lists too.
@@ -555,7 +560,7 @@ pub fn per_layer_object<'py, T, O: IntoPyObject<'py>>(
 ) -> PyResult<Bound<'py, PyAny>> {
     match values {
         PerLayer::All(value) => object(value).into_bound_py_any(py),
-        PerLayer::Each(values) => {
+        PerLayer::Each(values) | PerLayer::Pattern(_, values) => {
             let mut objects = Vec::with_capacity(values.len());
             in_parts(py, values.len(), 1 << 14, |part| {
                 for value in &values[part] {
@@ -599,7 +604,7 @@ pub fn thread_limit(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>>
 
 /// Steps and columns of each step's input, for a net that is fed at every step.
 pub fn steps(spec: &Spec) -> Option<[usize; 2]> {
-    spec.fed.then_some([spec.depth, spec.in_features])
+    spec.fed().then(|| [spec.depth(), spec.in_features()])
 }
 
 /// Samples of a net that is fed, `(batch, steps, in_features)`, as a matrix; others as they are.

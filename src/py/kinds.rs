@@ -2,26 +2,29 @@
 
 use super::background::{UNKNOWN, detached};
 use super::convert::{argument, array, described, is_bool, numbers, reals, shape_text, text};
-use super::targets::targets_of;
+use super::targets::{loss_of, targets_of};
 use crate::activation::custom::{self, Samples};
 use crate::activation::{self, Activation};
 use crate::error::{Cancel, Error, Result};
 use crate::kind::{Kind, Row};
 use crate::loss::{self, Loss};
 use crate::memory::check_memory;
-use crate::signature::{Argument, Call};
+use crate::signature::{Argument, Call, Default, Param, Signature};
 use crate::synonyms;
-use crate::{init, norm, skip, transform};
+use crate::{init, norm, optimizer, schedule, skip, transform};
+use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use std::sync::Arc;
 
 /// A sort of kind, as Python knows it.
 pub struct Sort {
-    noun: &'static str,
+    /// The word for a kind of this sort, and for the field of a spec or the argument that takes one.
+    pub noun: &'static str,
     /// The constant that lists the names.
     pub constant: &'static str,
     pub names: fn() -> Vec<&'static str>,
+    signatures: fn() -> Vec<&'static Signature>,
     resolve: fn(&Call) -> Result<Resolved>,
 }
 
@@ -30,16 +33,19 @@ type Resolved = (&'static str, Vec<(&'static str, Argument)>, String);
 
 const fn sort<R: Row>(constant: &'static str) -> Sort {
     let resolve = |call: &Call| Kind::<R>::new(call).map(|kind| (kind.signature().name, kind.arguments(), kind.text()));
-    Sort { noun: R::NOUN, constant, names: || Kind::<R>::names().collect(), resolve }
+    let signatures = || Kind::<R>::signatures().collect();
+    Sort { noun: R::NOUN, constant, names: || Kind::<R>::names().collect(), signatures, resolve }
 }
 
-pub static SORTS: [Sort; 6] = [
+pub static SORTS: [Sort; 8] = [
     sort::<activation::Row>("ACTIVATIONS"),
     sort::<init::Row>("INITS"),
     sort::<norm::Row>("NORMS"),
     sort::<skip::Row>("SKIPS"),
     sort::<transform::Row>("WEIGHT_TRANSFORMS"),
     sort::<loss::Row>("LOSSES"),
+    sort::<optimizer::Row>("OPTIMIZERS"),
+    sort::<schedule::Row>("SCHEDULES"),
 ];
 
 /// The text of a kind of this sort that a caller gives for the field of this name, or what to write instead.
@@ -55,8 +61,8 @@ pub fn kind_text(sort: &str, name: &str, given: &Bound<'_, PyAny>) -> PyResult<S
             "; write 'linear' for none".to_owned()
         }
         _ if name == "init" && (given.is_none() || truth == Some(false)) => "; leave it out for the default".to_owned(),
-        Some(_) if name == "bias" => {
-            "; write bias=None: every layer has biases, which start as the init has them, most at 0".to_owned()
+        Some(_) if name.starts_with("bias") => {
+            "; write None for biases that start as the init has them, most at 0, or False for none".to_owned()
         }
         Some(false) if may_be_none => format!("; write {name}=None"),
         Some(true) => format!("; choose from: {}", names.join(", ")),
@@ -95,17 +101,46 @@ pub fn resolve<'py>(
         let value = argument(&key, &value)?;
         call.arguments.push((Some(key), value));
     }
-    let sort = SORTS.iter().find(|sort| sort.noun == kind);
-    let sort = sort.ok_or_else(|| Error::unknown("kind", kind, SORTS.iter().map(|sort| sort.noun)))?;
-    let (name, arguments, text) = (sort.resolve)(&call)?;
+    let (name, arguments, text) = (sort_of(kind)?.resolve)(&call)?;
     let known = PyDict::new(py);
     for (key, value) in arguments {
-        match value {
-            Argument::Number(value) => known.set_item(key, value)?,
-            Argument::Word(value) => known.set_item(key, value)?,
-        }
+        known.set_item(key, written(py, value)?)?;
     }
     Ok((name, known, text))
+}
+
+/// The sort of kind of this name.
+fn sort_of(kind: &str) -> Result<&'static Sort> {
+    let sort = SORTS.iter().find(|sort| sort.noun == kind);
+    sort.ok_or_else(|| Error::unknown("kind", kind, SORTS.iter().map(|sort| sort.noun)))
+}
+
+fn written(py: Python<'_>, value: Argument) -> PyResult<Bound<'_, PyAny>> {
+    match value {
+        Argument::Number(value) => value.into_bound_py_any(py),
+        Argument::Word(value) => value.into_bound_py_any(py),
+    }
+}
+
+/// All kinds of a sort, a dictionary each: `name`, `aliases`, `formula`, `summary`, `source`, and `params`, each with its
+/// name, its default (None where it must be given or follows from others), what is allowed, and if it must be given.
+#[pyfunction]
+pub fn kinds<'py>(py: Python<'py>, family: &str) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    let told = |signature: &Signature| {
+        let known = PyDict::new(py);
+        known.set_item("name", signature.name)?;
+        known.set_item("aliases", PyTuple::new(py, signature.aliases)?)?;
+        known.set_item("formula", signature.about.formula)?;
+        known.set_item("summary", signature.about.summary)?;
+        known.set_item("source", signature.about.source)?;
+        let param = |param: &Param| {
+            let fallback = param.fallback().map(|value| written(py, value)).transpose()?;
+            Ok((param.name, fallback, param.domain.words(), param.default == Default::Required))
+        };
+        known.set_item("params", signature.params.iter().map(param).collect::<PyResult<Vec<_>>>()?)?;
+        Ok(known)
+    };
+    (sort_of(family)?.signatures)().into_iter().map(told).collect()
 }
 
 /// Make a table of samples known, and give the text of its activation. The arguments are the fields of [`Samples`].
@@ -153,6 +188,12 @@ pub fn kinks(activation: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
     Ok(Activation::parse(&text("activation", activation)?)?.kinks())
 }
 
+/// The largest `|phi'|` of an activation.
+#[pyfunction]
+pub fn steepest(activation: &Bound<'_, PyAny>) -> PyResult<f64> {
+    Ok(Activation::parse(&text("activation", activation)?)?.steepest())
+}
+
 /// The number of features that an activation gives for each of z: 1, or 1/2 if it is gated, or 2 if it doubles.
 #[pyfunction]
 pub fn activation_outputs(activation: &Bound<'_, PyAny>) -> PyResult<f64> {
@@ -164,6 +205,12 @@ pub fn activation_outputs(activation: &Bound<'_, PyAny>) -> PyResult<f64> {
 pub fn loss_facts(loss: &Bound<'_, PyAny>) -> PyResult<(bool, bool, String)> {
     let loss = Loss::parse(&text("loss", loss)?)?;
     Ok((loss.takes_targets(), loss.takes_classes(), loss.reduction()))
+}
+
+/// The loss that a caller names, or the one that the targets are for, as a text; None where there is neither.
+#[pyfunction]
+pub fn loss_name(loss: Option<&Bound<'_, PyAny>>, y: Option<&Bound<'_, PyAny>>) -> PyResult<Option<String>> {
+    Ok(loss_of(loss, y)?.map(|loss| loss.text()))
 }
 
 /// A loss of outputs `(batch, outputs)` on its targets, and its gradient by them.

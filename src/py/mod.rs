@@ -11,7 +11,9 @@ mod probe;
 mod spec;
 mod targets;
 mod theory;
+mod train;
 
+use crate::activation::custom;
 use crate::error::Error;
 use crate::expectation::Moments;
 use crate::stats::COLUMNS;
@@ -22,7 +24,7 @@ use pyo3::types::{PyDict, PyTuple};
 
 impl From<Error> for PyErr {
     fn from(error: Error) -> Self {
-        let message = error.to_string();
+        let message = custom::named(&error.to_string());
         match error {
             Error::Value(_) => PyValueError::new_err(message),
             Error::Type(_) => PyTypeError::new_err(message),
@@ -65,7 +67,9 @@ fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
     for sort in &kinds::SORTS {
         module.add(sort.constant, names((sort.names)())?)?;
     }
+    module.add("FAMILIES", names(kinds::SORTS.iter().map(|sort| sort.noun).collect())?)?;
     module.add("COLUMNS", names(COLUMNS.to_vec())?)?;
+    module.add("MONITORS", names(crate::train::MONITORS.map(|(name, _)| name).to_vec())?)?;
     module.add("MOMENTS", names(Moments::NAMES.to_vec())?)?;
     module.add("BATCH", net::BATCH)?;
     module.add("InternalError", py.get_type::<background::InternalError>())?;
@@ -78,19 +82,24 @@ mod _core {
     #[pymodule_export]
     use super::convert::{as_number, as_numbers};
     #[pymodule_export]
-    use super::kinds::{Table, activation_outputs, custom_activation, hint, kinks, loss_facts, loss_gradient, resolve};
+    use super::kinds::{
+        Table, activation_outputs, custom_activation, hint, kinds, kinks, loss_facts, loss_gradient, loss_name,
+        resolve, steepest,
+    };
     #[pymodule_export]
-    use super::net::{Net, jacobian};
+    use super::net::{Net, jacobian, tensors};
     #[pymodule_export]
     use super::plan::plan;
     #[pymodule_export]
-    use super::probe::{cotangent, gradcheck, probe, samples};
+    use super::probe::{cost, cotangent, gradcheck, probe, samples};
     #[pymodule_export]
     use super::spec::Checked;
     #[pymodule_export]
     use super::targets::targets;
     #[pymodule_export]
     use super::theory::{activate, batch_moments, calculate_gain, critical_point, hermite, moments, pair_moments};
+    #[pymodule_export]
+    use super::train::{batch_rows, evaluated, train};
     #[pymodule_export]
     use super::{build_info, check_memory, release_memory};
 

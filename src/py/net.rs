@@ -8,7 +8,7 @@ use super::spec::{Checked, checked_of};
 use super::targets::{loss_of, targets_of};
 use crate::data::Expected;
 use crate::error::{Cancel, Error};
-use crate::gradients::{self, Gradients, Start};
+use crate::gradients::{self, Gradients, Signals, Start};
 use crate::kernel::Tensor;
 use crate::memory::check_memory;
 use crate::plan::{self, Plan};
@@ -33,6 +33,32 @@ pub enum Handle {
     Double(Arc<Weights<f64>>),
 }
 
+/// A handle of weights of a type.
+pub trait Held: Float {
+    /// The weights in their handle.
+    fn held(weights: Weights<Self>) -> Handle;
+    /// The weights of a handle, if they are of this type.
+    fn weights(handle: &Handle) -> Option<&Arc<Weights<Self>>>;
+}
+
+impl Held for f32 {
+    fn held(weights: Weights<Self>) -> Handle {
+        Handle::Single(Arc::new(weights))
+    }
+    fn weights(handle: &Handle) -> Option<&Arc<Weights<Self>>> {
+        if let Handle::Single(weights) = handle { Some(weights) } else { None }
+    }
+}
+
+impl Held for f64 {
+    fn held(weights: Weights<Self>) -> Handle {
+        Handle::Double(Arc::new(weights))
+    }
+    fn weights(handle: &Handle) -> Option<&Arc<Weights<Self>>> {
+        if let Handle::Double(weights) = handle { Some(weights) } else { None }
+    }
+}
+
 /// Run a block with the weights of a [`Handle`] under one name, whatever their dtype.
 macro_rules! either {
     ($handle:expr, $weights:ident => $body:expr) => {
@@ -53,6 +79,16 @@ pub struct Net {
 }
 
 impl Net {
+    /// A net of a spec, with weights of its plan.
+    pub fn of(checked: Py<Checked>, plan: Arc<Plan>, handle: Handle) -> Self {
+        Self { checked, plan, handle }
+    }
+
+    /// The spec as Python has it.
+    pub fn checked(&self, py: Python<'_>) -> Py<Checked> {
+        self.checked.clone_ref(py)
+    }
+
     pub fn spec(&self) -> &Spec {
         &self.checked.get().spec
     }
@@ -208,8 +244,8 @@ impl Net {
         either!(&self.handle, weights => forward(&self.plan, steps(self.spec()), weights, x, thread_limit(threads)?))
     }
 
-    /// The `z` of every hidden layer, the input of its activation and the output, `(batch, features)` each.
-    fn signals<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyList>> {
+    /// What a forward pass computes of every layer, lists of `(batch, features)` by name, and the output.
+    fn signals<'py>(&self, x: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
         either!(&self.handle, weights => signals(&self.plan, steps(self.spec()), weights, x))
     }
 
@@ -339,6 +375,14 @@ fn joined<F: Float>(plan: &Arc<Plan>, parts: &Bound<'_, PyList>) -> PyResult<Arc
     Ok(Arc::new(detached(parts.py(), seconds, taken)?))
 }
 
+/// The names of a net's tensors in the order of its state dict, and their numbers of entries.
+#[pyfunction]
+pub fn tensors(spec: &Bound<'_, PyAny>) -> PyResult<Vec<(String, usize)>> {
+    let plan = checked_of(spec)?.get().plan(spec.py())?;
+    let all = named_tensors(spec.py(), &plan)?.into_iter();
+    Ok(all.map(|(_, name, shape)| (name, shape.iter().product())).collect())
+}
+
 /// Tensors as arrays by name.
 fn by_name<F: Element>(
     py: Python<'_>,
@@ -390,27 +434,32 @@ fn signals<'py, F: Float + Element>(
     steps: Option<[usize; 2]>,
     weights: &Arc<Weights<F>>,
     x: &Bound<'py, PyAny>,
-) -> PyResult<Bound<'py, PyList>> {
-    let (x_values, batch) = samples(plan, steps, x, 1)?;
+) -> PyResult<Bound<'py, PyDict>> {
+    let (x_values, batch) = samples(plan, steps, x, 2)?;
     let (py, ours, weights) = (x.py(), Arc::clone(plan), Arc::clone(weights));
-    let seconds = plan.pass_seconds(batch);
-    let found = detached(py, seconds, move |cancel| {
-        let mut layers = gradients::signals(&ours, &weights, &x_values, cancel)?;
-        layers.iter_mut().flatten().try_for_each(|signal| cancel.check().map(|()| signal.spell_out()))?;
-        Ok(layers)
+    let found = detached(py, plan.pass_seconds(batch), move |cancel| {
+        let mut found = Signals::of(&ours, &weights, &x_values, cancel)?;
+        found.spell_out(cancel)?;
+        Ok(found)
     })?;
-    let layers = PyList::empty(py);
-    for (i, layer) in found.into_iter().enumerate() {
-        if i % AT_ONCE == AT_ONCE - 1 {
-            pause(py)?;
+    let Signals { z, inputs, outputs, slopes, a, h, output } = found;
+    let shaped = |signal: Tensor<F>| {
+        let columns = signal.values.len() / batch;
+        array(py, signal.values, &[batch, columns])
+    };
+    let result = PyDict::new(py);
+    for (name, layers) in [("z", z), ("inputs", inputs), ("outputs", outputs), ("slopes", slopes), ("a", a), ("h", h)] {
+        let list = PyList::empty(py);
+        for (i, layer) in layers.into_iter().enumerate() {
+            if i % AT_ONCE == AT_ONCE - 1 {
+                pause(py)?;
+            }
+            list.append(shaped(layer)?)?;
         }
-        let shaped = layer.map(|Tensor { values, .. }| {
-            let columns = values.len() / batch;
-            array(py, values, &[batch, columns])
-        });
-        layers.append(shaped.into_iter().collect::<PyResult<Vec<_>>>()?)?;
+        result.set_item(name, list)?;
     }
-    Ok(layers)
+    result.set_item("output", shaped(output)?)?;
+    Ok(result)
 }
 
 fn all_gradients<'py, F: Float + Element>(
@@ -482,7 +531,7 @@ fn sample(spec: &Spec, x: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
     let array = as_array("x", "real numbers", x)?;
     let (axes, shape) = match steps(spec) {
         Some(steps) => ("(depth, in_features)", steps.to_vec()),
-        None => ("(in_features,)", vec![spec.in_features]),
+        None => ("(in_features,)", vec![spec.in_features()]),
     };
     let (dtype, given) = (array.getattr("dtype")?, array.getattr("shape")?.extract::<Vec<usize>>()?);
     if !"biuf".contains(&dtype.getattr("kind")?.extract::<String>()?) || given != shape {

@@ -3,9 +3,8 @@
 use super::background::in_parts;
 use super::spec::checked_of;
 use crate::distribution::Distribution;
-use crate::init::Init;
 use crate::part::{LinearPlan, Part};
-use crate::plan::{Layer, Plan};
+use crate::plan::{Layer, Placed, Plan};
 use crate::skip;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -15,56 +14,77 @@ use pyo3::types::{PyDict, PyList};
 pub fn plan<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let (py, checked) = (spec.py(), checked_of(spec)?);
     let (spec, plan) = (&checked.get().spec, checked.get().plan(py)?);
-    let (hidden, readout) = plan.layers.split_at(plan.depth());
+    let (hidden, ends) = plan.layers.split_at(plan.depth());
     let layers = PyList::empty(py);
     in_parts(py, hidden.len(), 1 << 10, |part| {
         hidden[part].iter().try_for_each(|layer| layers.append(layer_of(py, &plan, layer)?))
     })?;
-    let readout = readout.first().map(|layer| map_of(py, plan.slots[layer.slot][0].linear()));
     let result = PyDict::new(py);
     result.set_item("layers", layers)?;
-    result.set_item("readout", readout.transpose()?)?;
+    let ends = ends.iter().map(|layer| steps_of(py, &plan, layer));
+    result.set_item("ends", ends.collect::<PyResult<Vec<_>>>()?.concat())?;
     result.set_item("columns", plan.columns)?;
     result.set_item("outputs", plan.output())?;
-    result.set_item("branch_scale", spec.branch_scale)?;
     result.set_item("calibrates", plan.calibrates)?;
-    result.set_item("knows_depth", spec.init.values().iter().any(Init::depends_on_depth))?;
+    result.set_item("knows_depth", spec.knows_depth())?;
     Ok(result)
 }
 
-/// A layer: features, parts in order, and what each of them is.
+/// A layer: features, the layer that its skip begins at, and its parts in order.
 fn layer_of<'py>(py: Python<'py>, plan: &Plan, layer: &Layer) -> PyResult<Bound<'py, PyDict>> {
     let result = PyDict::new(py);
+    // Layers get values in ascending order.
+    let begins = |value: usize| plan.layers.binary_search_by_key(&value, |layer| layer.input).ok();
+    let mut joins = layer.parts.iter().filter(|placed| matches!(placed.part, Part::Join(_)));
     result.set_item("input", plan.values[layer.input])?;
     result.set_item("output", plan.values[layer.output])?;
-    // The beginning of a stream is told by the source of its join.
-    let parts = layer.parts.iter().map(|placed| placed.part.name()).filter(|name| *name != "keep");
-    result.set_item("parts", parts.collect::<Vec<_>>())?;
-    let (mut source, mut gate) = (None, None);
-    for placed in &layer.parts {
-        match &placed.part {
-            Part::Map(map) => {
-                result.set_item("width", placed.features.1)?;
-                result.set_item("map", map_of(py, plan.slots[layer.slot][map.own].linear())?)?;
-            }
-            Part::Phi(phi) => result.set_item("activation", phi.activation.text())?,
-            Part::Join(join) => {
-                // Layers get values in ascending order.
-                let begins = |value: usize| plan.layers.binary_search_by_key(&value, |layer| layer.input).ok();
-                source = placed.around.and_then(begins);
-                if join.way == skip::Way::Gate {
-                    gate = Some(map_of(py, plan.slots[layer.slot][join.learned].linear())?);
-                }
-            }
-            _ => (),
-        }
-    }
-    result.set_item("source", source)?;
-    result.set_item("gate", gate)?;
+    result.set_item("source", joins.next_back().and_then(|placed| placed.around).and_then(begins))?;
+    result.set_item("steps", steps_of(py, plan, layer)?)?;
     Ok(result)
 }
 
-/// A linear map: its fans, and the law of its weights and biases with mean and variance.
+/// The parts of a layer in order.
+fn steps_of<'py>(py: Python<'py>, plan: &Plan, layer: &Layer) -> PyResult<Vec<Bound<'py, PyDict>>> {
+    layer.parts.iter().map(|placed| step_of(py, plan, layer.slot, placed)).collect()
+}
+
+/// A part: its name, features that come in and go out, and what else there is to say of a part of this name.
+fn step_of<'py>(py: Python<'py>, plan: &Plan, slot: usize, placed: &Placed) -> PyResult<Bound<'py, PyDict>> {
+    let result = PyDict::new(py);
+    let key = |index: usize| plan.name(slot, index);
+    result.set_item("part", placed.part.name())?;
+    result.set_item("inputs", placed.features.0)?;
+    result.set_item("outputs", placed.features.1)?;
+    if let Some(index) = placed.part.linear() {
+        result.set_item("key", key(index))?;
+        result.set_item("map", map_of(py, plan.slots[slot][index].linear())?)?;
+    }
+    match &placed.part {
+        Part::Map(map) => result.set_item("fed", map.fed.map(key))?,
+        Part::Norm(norm) => {
+            result.set_item("kind", norm.norm.text())?;
+            result.set_item("key", key(norm.affine))?;
+        }
+        Part::Phi(phi) => {
+            result.set_item("kind", phi.activation.text())?;
+            result.set_item("key", phi.slope.map(key))?;
+        }
+        Part::Drop(drop) => result.set_item("dropped", drop.p)?,
+        Part::Keep(keep) => result.set_item("stream", keep.stream)?,
+        Part::Join(join) => {
+            result.set_item("kind", join.way.name())?;
+            result.set_item("stream", join.stream)?;
+            result.set_item("scale", join.scale)?;
+            if join.way == skip::Way::Learned {
+                result.set_item("key", key(join.learned))?;
+                result.set_item("start", plan.slots[slot][join.learned].start())?;
+            }
+        }
+    }
+    Ok(result)
+}
+
+/// A linear map: its fans, the law of its weights and biases with mean and variance, and what weights go through.
 fn map_of<'py>(py: Python<'py>, map: &LinearPlan) -> PyResult<Bound<'py, PyDict>> {
     let result = PyDict::new(py);
     let bias = map.bias.unwrap_or(Distribution::Constant(0.0));
@@ -77,5 +97,6 @@ fn map_of<'py>(py: Python<'py>, map: &LinearPlan) -> PyResult<Bound<'py, PyDict>
     let [mean, variance] = bias.moments(map.fan_out, 1);
     result.set_item("bias_mean", mean)?;
     result.set_item("bias_variance", variance)?;
+    result.set_item("transform", map.transform.map(|transform| transform.text().clone()))?;
     Ok(result)
 }

@@ -10,7 +10,7 @@ use crate::data::{Data, Expected};
 use crate::distribution::Distribution;
 use crate::error::{Cancel, Error, Result};
 use crate::loss::{Loss, Targets};
-use crate::memory::check_memory;
+use crate::memory::{available_memory, check_memory};
 use crate::plan::Plan;
 use crate::rng::{Role, Stream};
 use crate::run::{self, Job};
@@ -166,6 +166,41 @@ pub fn probe(
     }
 }
 
+/// About how many seconds a probe of specs takes, the bytes that it takes at most, and those that there are, if known.
+#[pyfunction]
+#[pyo3(signature = (cells, *, batch, seeds, dtype, threads))]
+pub fn cost(
+    cells: &Bound<'_, PyAny>,
+    batch: &Bound<'_, PyAny>,
+    seeds: &Bound<'_, PyAny>,
+    dtype: &Bound<'_, PyAny>,
+    threads: Option<&Bound<'_, PyAny>>,
+) -> PyResult<(f64, u128, Option<u64>)> {
+    let (specs, plan) = specs_of(cells)?;
+    let seeds = spec::integer("seeds", integer("seeds", seeds)?, 1, MOST)? as usize;
+    let (batch, threads) = (batch_of(batch)?, thread_limit(threads)?);
+    let (py, double) = (cells.py(), double(dtype)?);
+    if double {
+        cost_of::<f64>(py, specs, plan, batch, seeds, threads)
+    } else {
+        cost_of::<f32>(py, specs, plan, batch, seeds, threads)
+    }
+}
+
+fn cost_of<F: Float>(
+    py: Python<'_>,
+    specs: Vec<Spec>,
+    plan: Option<Arc<Plan>>,
+    batch: usize,
+    seeds: usize,
+    threads: Option<usize>,
+) -> PyResult<(f64, u128, Option<u64>)> {
+    let threads = threads::worthwhile(threads, UNKNOWN);
+    let job = Job::<F> { specs, plan, given: None, data: None, loss: None, batch, seed: 0, seeds, threads };
+    let (seconds, bytes) = detached(py, UNKNOWN, move |cancel| run::cost(&job, cancel))?;
+    Ok((seconds, bytes, available_memory(bytes)))
+}
+
 /// Relative error of every tensor's gradient against chained central differences.
 #[pyfunction]
 pub fn gradcheck<'py>(
@@ -181,8 +216,7 @@ pub fn gradcheck<'py>(
     // The naive twin keeps a second copy of everything, in vectors of vectors.
     let bytes = 4 * (plan.weight_bytes::<f64>() + plan.pass_bytes::<f64>(batch));
     check_memory("this gradient check", bytes, "lower depth, width or batch")?;
-    let valid = checked.get().spec.clone();
-    let errors = detached(py, UNKNOWN, move |cancel| crate::gradcheck::gradcheck(&valid, seed, batch, loss, cancel))?;
+    let errors = detached(py, UNKNOWN, move |cancel| crate::gradcheck::gradcheck(&plan, seed, batch, loss, cancel))?;
     let result = PyDict::new(py);
     for (name, error) in errors {
         result.set_item(name, error)?;

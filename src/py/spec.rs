@@ -2,7 +2,7 @@
 
 use super::background::detached;
 use super::convert::{
-    argument, integer, is_bool, optional, per_layer, per_layer_object, refused, text, truth, type_error,
+    argument, integer, is_bool, number as real, optional, per_layer, per_layer_object, refused, text, truth, type_error,
 };
 use super::kinds::kind_text;
 use crate::activation::Activation;
@@ -12,17 +12,18 @@ use crate::init::Init;
 use crate::memory::check_memory;
 use crate::plan::Plan;
 use crate::signature::Argument;
-use crate::spec::{BranchScale, MAX_DEPTH, PerLayer, Request, Spec};
+use crate::spec::{Bias, BranchScale, Given, MAX_DEPTH, Mlp, PerLayer, Position, Request, Sequential, Spec};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyDict, PyString, PyTuple};
 use std::sync::{Arc, OnceLock};
 
 /// A spec that has been checked once, and that the Python object which it belongs to keeps.
 #[pyclass(frozen, name = "Spec", module = "vgcore._core")]
 pub struct Checked {
-    request: Request,
+    /// The fields of an MLP as they were given.
+    request: Option<Box<Request>>,
     pub spec: Spec,
     plan: OnceLock<Arc<Plan>>,
     /// Keeps the tables of custom activations.
@@ -45,7 +46,7 @@ impl Checked {
         if let Some(plan) = self.small_plan() {
             return Ok(plan);
         }
-        let (spec, depth) = (self.spec.clone(), self.spec.depth);
+        let (spec, depth) = (self.spec.clone(), self.spec.depth());
         check_memory("the plan of this net", PLANNED * depth as u128, "lower depth")?;
         detached(py, SECONDS * depth as f64, move |_| Ok(Arc::new(Plan::of_job(&spec)?)))
     }
@@ -55,7 +56,7 @@ impl Checked {
     pub fn small_plan(&self) -> Option<Arc<Plan>> {
         /// Layers of a plan that is kept, about 1 KB each.
         const KEPT: usize = 64;
-        (self.spec.depth <= KEPT).then(|| Arc::clone(self.plan.get_or_init(|| Arc::new(Plan::new(&self.spec)))))
+        (self.spec.depth() <= KEPT).then(|| Arc::clone(self.plan.get_or_init(|| Arc::new(Plan::new(&self.spec)))))
     }
 }
 
@@ -92,9 +93,12 @@ fn request_of(fields: &Bound<'_, PyDict>) -> PyResult<Request> {
             "out_features" => request.out_features = number()?,
             "activation" => request.activation = kinds()?,
             "init" => request.init = kinds()?,
-            "bias" => request.bias = kind("init")?,
-            "norm" => request.norm = kind(name)?,
-            "norm_position" => request.norm_position = text(name, &value)?,
+            "bias" => request.bias = biases(name, &value)?,
+            "norm" => request.norm = per_layer(name, &value, |place, v| optional(v, |v| kind_text(name, place, v)))?,
+            "norm_position" => request.norm_position = per_layer(name, &value, text)?,
+            "dropout" => request.dropout = per_layer(name, &value, |place, v| real(place, "a number", v))?,
+            "stem" => request.stem = integer(name, &value)?,
+            "final_norm" => request.final_norm = optional(&value, |v| kind_text("norm", name, v))?,
             "skip" => request.skip = kind(name)?,
             "branch_scale" => {
                 request.branch_scale = match argument(name, &value)? {
@@ -110,6 +114,106 @@ fn request_of(fields: &Bound<'_, PyDict>) -> PyResult<Request> {
         }
     }
     Ok(request)
+}
+
+/// Biases: None for what the init brings, False for none at all, or an init.
+fn biases(name: &str, given: &Bound<'_, PyAny>) -> PyResult<PerLayer<Bias<String>>> {
+    per_layer(name, given, |place, value| match value {
+        none if none.is_none() => Ok(Bias::Brought),
+        absent if is_bool(absent)? && !absent.is_truthy()? => Ok(Bias::Absent),
+        named => kind_text("init", place, named).map(Bias::Named),
+    })
+}
+
+/// Reads a list of parts, whose texts may be kinds.
+fn given_of(fields: &Bound<'_, PyDict>) -> PyResult<Given> {
+    let mut given =
+        Given { parts: Vec::new(), in_features: 0, init: Request::new(1, 1).init, bias: PerLayer::All(Bias::Brought) };
+    for (name, value) in fields {
+        let name = name.cast::<PyString>()?.to_str()?;
+        match name {
+            "parts" => {
+                given.parts = match per_layer(name, &value, text)? {
+                    PerLayer::All(_) => return Err(type_error(name, "a list of texts", &value)),
+                    PerLayer::Each(texts) | PerLayer::Pattern(_, texts) => texts,
+                }
+            }
+            "in_features" => given.in_features = integer(name, &value)?,
+            "init" => given.init = per_layer(name, &value, |place, v| kind_text(name, place, v))?,
+            "bias" => given.bias = biases(name, &value)?,
+            _ => return Err(Error::Value(format!("unknown field '{name}'")).into()),
+        }
+    }
+    Ok(given)
+}
+
+/// The values of a field as they were given, and one for the readout where that was too.
+fn with_readout<T: Clone, G>(hidden: &PerLayer<T>, readout: &T, given: &PerLayer<G>) -> PerLayer<T> {
+    if let PerLayer::All(_) = given {
+        return PerLayer::All(readout.clone());
+    }
+    let mut values = hidden.values().to_vec();
+    values.extend((given.values().len() > values.len()).then(|| readout.clone()));
+    PerLayer::Each(values)
+}
+
+/// An object of biases.
+fn bias_object<'py>(py: Python<'py>, biases: &PerLayer<Bias<Init>>) -> PyResult<Bound<'py, PyAny>> {
+    per_layer_object(py, biases, |bias| match bias {
+        Bias::Brought => None,
+        Bias::Absent => Some(BiasObject::Absent(false)),
+        Bias::Named(init) => Some(BiasObject::Named(init.text())),
+    })
+}
+
+#[derive(IntoPyObject)]
+enum BiasObject {
+    Absent(bool),
+    Named(String),
+}
+
+/// The fields of an MLP by name.
+fn fields_of<'py>(py: Python<'py>, request: &Request, spec: &Mlp) -> PyResult<Bound<'py, PyDict>> {
+    let fields = PyDict::new(py);
+    // Names that were made once: as in every dictionary of fields, which then need not compare letters.
+    macro_rules! set {
+        ($name:literal, $value:expr) => {
+            fields.set_item(intern!(py, $name), $value)?
+        };
+    }
+    set!("depth", spec.depth);
+    set!("width", per_layer_object(py, &spec.width, |w| *w)?);
+    set!("in_features", request.in_features);
+    set!("out_features", request.out_features);
+    set!("activation", per_layer_object(py, &spec.activation, Activation::text)?);
+    let inits = with_readout(&spec.init.hidden, &spec.init.readout, &request.init);
+    set!("init", per_layer_object(py, &inits, Init::text)?);
+    set!("bias", bias_object(py, &with_readout(&spec.bias.hidden, &spec.bias.readout, &request.bias))?);
+    set!("norm", per_layer_object(py, &spec.norm, |norm| norm.map(|norm| norm.text()))?);
+    set!("norm_position", per_layer_object(py, &spec.position, |position| Position::name(*position))?);
+    set!("final_norm", spec.final_norm.map(|norm| norm.text()));
+    set!("skip", spec.skip.map(|skip| skip.text()));
+    match &request.branch_scale {
+        BranchScale::Number(scale) => set!("branch_scale", scale),
+        BranchScale::Text(rule) => set!("branch_scale", rule),
+    }
+    set!("block", request.block);
+    set!("stem", request.stem);
+    set!("dropout", per_layer_object(py, &spec.dropout, |share| *share)?);
+    set!("weight_transform", spec.transform.map(|transform| transform.text()));
+    set!("tied", request.tied);
+    set!("inputs", &request.inputs);
+    Ok(fields)
+}
+
+/// The fields of a list of parts by name.
+fn parts_of<'py>(py: Python<'py>, spec: &Sequential) -> PyResult<Bound<'py, PyDict>> {
+    let fields = PyDict::new(py);
+    fields.set_item("parts", PyTuple::new(py, spec.texts())?)?;
+    fields.set_item("in_features", spec.in_features)?;
+    fields.set_item("init", per_layer_object(py, spec.init(), Init::text)?)?;
+    fields.set_item("bias", bias_object(py, spec.biases())?)?;
+    Ok(fields)
 }
 
 #[pymethods]
@@ -128,50 +232,46 @@ impl Checked {
             check_memory("this spec", CHECKED * depth as u128, "lower depth")?;
             detached(py, SECONDS * depth as f64, move |_| Spec::new(&request).map(|spec| (request, spec)))?
         };
-        let tables = custom::held(spec.activation.values());
-        Ok(Self { spec, request, plan: OnceLock::new(), tables })
+        let tables = custom::held(&spec.activations());
+        Ok(Self { spec, request: Some(Box::new(request)), plan: OnceLock::new(), tables })
+    }
+
+    /// Check a list of parts, given by name.
+    #[staticmethod]
+    fn of_parts(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let (py, given) = (fields.py(), given_of(fields)?);
+        // Each map looks at all sums around it.
+        let seconds = 1e-8 * given.parts.len().pow(2) as f64;
+        let spec = detached(py, seconds, move |_| Spec::of_parts(&given))?;
+        let tables = custom::held(&spec.activations());
+        Ok(Self { spec, request: None, plan: OnceLock::new(), tables })
+    }
+
+    /// Units of the hidden layers, input side first.
+    fn widths(&self, py: Python<'_>) -> PyResult<Vec<usize>> {
+        Ok(self.plan(py)?.rows.clone())
+    }
+
+    /// Columns of the readout; None without one.
+    fn readout(&self) -> Option<usize> {
+        match &self.spec {
+            Spec::Mlp(mlp) => mlp.out_features,
+            Spec::Sequential(list) => list.out_features(),
+        }
     }
 
     /// All fields by name, kinds in canonical spelling.
     fn fields<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let (request, spec, fields) = (&self.request, &self.spec, PyDict::new(py));
-        // Names that were made once: as in every dictionary of fields, which then need not compare letters.
-        macro_rules! set {
-            ($name:literal, $value:expr) => {
-                fields.set_item(intern!(py, $name), $value)?
-            };
+        match (&self.request, &self.spec) {
+            (Some(request), Spec::Mlp(mlp)) => fields_of(py, request, mlp),
+            (None, Spec::Sequential(list)) => parts_of(py, list),
+            _ => unreachable!("an MLP has fields, and nothing else"),
         }
-        set!("depth", spec.depth);
-        set!("width", per_layer_object(py, &spec.width, |w| *w)?);
-        set!("in_features", request.in_features);
-        set!("out_features", request.out_features);
-        set!("activation", per_layer_object(py, &spec.activation, Activation::text)?);
-        // As many as were given: one for the readout is added inside.
-        let inits = match &request.init {
-            PerLayer::All(_) => spec.init.clone(),
-            PerLayer::Each(given) => PerLayer::Each(spec.init.values()[..given.len()].to_vec()),
-        };
-        set!("init", per_layer_object(py, &inits, Init::text)?);
-        set!("bias", spec.bias.map(|bias| bias.text()));
-        set!("norm", spec.norm.map(|norm| norm.text()));
-        set!("norm_position", &request.norm_position);
-        set!("skip", spec.skip.map(|skip| skip.text()));
-        match &request.branch_scale {
-            BranchScale::Number(scale) => set!("branch_scale", scale),
-            BranchScale::Text(rule) => set!("branch_scale", rule),
-        }
-        set!("block", request.block);
-        set!("weight_transform", spec.transform.map(|transform| transform.text()));
-        set!("tied", request.tied);
-        set!("inputs", &request.inputs);
-        Ok(fields)
     }
 
     /// The text that an id is hashed from.
     fn content(&self, py: Python<'_>) -> PyResult<String> {
-        let listed =
-            [self.spec.width.values().len(), self.spec.activation.values().len(), self.spec.init.values().len()];
-        let (spec, longest) = (self.spec.clone(), listed.into_iter().max().unwrap_or(0));
+        let (spec, longest) = (self.spec.clone(), self.spec.listed());
         check_memory("the id of this spec", 200 * longest as u128, "lower depth")?;
         detached(py, SECONDS * longest as f64, move |_| Ok(spec.content()))
     }

@@ -64,7 +64,7 @@ impl Family {
 
     /// About how many seconds a run takes.
     fn seconds<F>(&self, job: &Job<F>) -> f64 {
-        let depth = |cell: &usize| job.specs[*cell].depth as f64;
+        let depth = |cell: &usize| job.specs[*cell].depth() as f64;
         self.forward * depth(&self.cells[0]) + self.backward * self.cells.iter().map(depth).sum::<f64>()
     }
 }
@@ -94,7 +94,7 @@ pub(super) fn families<F: Float>(job: &Job<F>, cancel: &Cancel) -> Result<Vec<Fa
         groups.resize_with(groups.len().max(group + 1), Vec::new);
         groups[group].push(index);
     }
-    groups.iter_mut().for_each(|cells| cells.sort_by_key(|&index| Reverse(job.specs[index].depth)));
+    groups.iter_mut().for_each(|cells| cells.sort_by_key(|&index| Reverse(job.specs[index].depth())));
     let wholes = groups.into_iter().map(|cells| Family::new(job, cells, cancel)).collect::<Result<Vec<_>>>()?;
     let wholes = shortest_first(job, wholes);
     let all = seconds(job, &wholes);
@@ -110,7 +110,7 @@ pub(super) fn families<F: Float>(job: &Job<F>, cancel: &Cancel) -> Result<Vec<Fa
 }
 
 /// About how many seconds a run of each of these takes.
-fn seconds<F>(job: &Job<F>, families: &[Family]) -> f64 {
+pub(super) fn seconds<F>(job: &Job<F>, families: &[Family]) -> f64 {
     families.iter().map(|family| family.seconds(job)).sum()
 }
 
@@ -167,19 +167,19 @@ fn cut<F>(job: &Job<F>, family: &Family, all: f64, first: bool) -> Vec<Vec<usize
     }
     // Parts that take equally long end at the roots of 1/k, 2/k, ... of the depth: 2/3 k - 0.6 depths are run again.
     let again = |depth: usize| family.forward * depth as f64;
-    let even = own / (1.5 * (allowed / again(job.specs[family.cells[0]].depth) + 0.6)).max(1.0);
+    let even = own / (1.5 * (allowed / again(job.specs[family.cells[0]].depth()) + 0.6)).max(1.0);
     let (mut parts, mut part) = (Vec::new(), Vec::new());
     let (mut work, mut layers, mut deepest) = (0, 0, 0);
     for &index in family.cells.iter().rev() {
         let spec = &job.specs[index];
-        let widest = spec.width.values().iter().copied().max().unwrap_or(0);
-        let cost = [spec.depth, widest, widest, job.batch].into_iter().map(|n| n as u128).product::<u128>() * 3;
+        let widest = spec.widest();
+        let cost = [spec.depth(), widest, widest, job.batch].into_iter().map(|n| n as u128).product::<u128>() * 3;
         if !part.is_empty() {
-            let must = spec.depth > 4 * deepest || part.len() >= CELLS || work + cost > WORK;
-            let seconds = again(spec.depth) + family.backward * (layers + spec.depth) as f64;
+            let must = spec.depth() > 4 * deepest || part.len() >= CELLS || work + cost > WORK;
+            let seconds = again(spec.depth()) + family.backward * (layers + spec.depth()) as f64;
             let long = seconds > if parts.is_empty() { soon } else { soon.max(even) };
             // Behind the next cell a cut would cost more.
-            let may = again(deepest) <= allowed && (long || again(spec.depth) > allowed);
+            let may = again(deepest) <= allowed && (long || again(spec.depth()) > allowed);
             if must || may {
                 allowed -= if must { 0.0 } else { again(deepest) };
                 (work, layers) = (0, 0);
@@ -187,7 +187,7 @@ fn cut<F>(job: &Job<F>, family: &Family, all: f64, first: bool) -> Vec<Vec<usize
             }
         }
         part.insert(0, index);
-        (work, layers, deepest) = (work + cost, layers + spec.depth, spec.depth);
+        (work, layers, deepest) = (work + cost, layers + spec.depth(), spec.depth());
     }
     parts.push(part);
     parts

@@ -16,7 +16,7 @@ use crate::spec::Spec;
 use crate::stats::Columns;
 use crate::threads::share;
 use crate::weights::Weights;
-use family::{Family, families, least_plan_bytes};
+use family::{Family, families, least_plan_bytes, seconds};
 use pass::{Workspace, run};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -121,6 +121,15 @@ pub fn probe<F: Float>(job: &Job<F>, cancel: &Cancel, finished: &(dyn Fn(usize, 
     failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
+/// About how many seconds a job takes, and the bytes that it takes at most. Refuses what `probe` refuses.
+pub fn cost<F: Float>(job: &Job<F>, cancel: &Cancel) -> Result<(f64, u128)> {
+    let results = check_results(job)?;
+    let families = families(job, cancel)?;
+    let workers = workers(job, &families, results)?;
+    let one = families.iter().map(|family| family.bytes).max().unwrap_or(0);
+    Ok((seconds(job, &families) * job.seeds as f64 / workers as f64, workers as u128 * one + results))
+}
+
 /// A whole net's numbers for a seed. Where weights are scaled by what data make of them, the data are given samples, or
 /// as many standard normal ones as a probe with this seed would draw.
 pub fn drawn<F: Float>(
@@ -140,12 +149,12 @@ pub fn drawn<F: Float>(
     let begin = |trace: &mut Trace<F>| trace.set_input(plan, batch, value);
     let plan = calibrated(plan, seed, threads, begin, cancel)?;
     let mut weights = Weights::drawn(&plan, seed, threads, cancel)?;
-    if plan.has_readout() {
+    if let Some(readout) = plan.readout() {
         let (mut trace, depth) = (Trace::default(), plan.depth());
         trace.set_input(&plan, batch, value);
         forward(&plan, &weights, &mut trace, 0..plan.layers.len(), &mut (), cancel)?;
-        let factor = factor(weights.layer(&plan, depth)[0].linear(), trace.value(plan.value(plan.layers.len())));
-        weights.scale(&plan, depth, 0, factor);
+        let factor = factor(weights.layer(&plan, depth)[readout].linear(), trace.value(plan.value(plan.layers.len())));
+        weights.scale(&plan, depth, readout, factor);
     }
     Ok(weights)
 }
@@ -163,10 +172,10 @@ const HINT: &str = "lower depth, width, batch or seeds";
 /// Bytes of all results; an error where not even they fit, before anything of their size is made.
 fn check_results<F>(job: &Job<F>) -> Result<u128> {
     // Lists that grow are up to twice as long as what they hold.
-    let of_run = |spec: &Spec| Columns::bytes(spec.depth) + size_of::<(usize, Columns)>() as u128;
+    let of_run = |spec: &Spec| Columns::bytes(spec.depth()) + size_of::<(usize, Columns)>() as u128;
     let results = job.specs.iter().map(of_run).sum::<u128>() * job.seeds as u128;
     // A deep net is measured by its plan, which takes much itself: as its spec lowers it, and as it is planned.
-    let plan = 2 * least_plan_bytes(job.specs.iter().map(|spec| spec.depth).max().unwrap_or(0));
+    let plan = 2 * least_plan_bytes(job.specs.iter().map(Spec::depth).max().unwrap_or(0));
     check_memory("this probe", results + plan, HINT)?;
     Ok(results)
 }
@@ -184,20 +193,31 @@ fn workers<F: Float>(job: &Job<F>, families: &[Family], results: u128) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{BranchScale, PerLayer, Request};
+    use crate::spec::{Bias, BranchScale, Mlp, PerLayer, Request};
 
     fn spec(depth: i128, activation: &str, skip: bool, block: i128, out: Option<i128>) -> Spec {
         Spec::new(&Request {
             in_features: Some(7),
             out_features: out,
             activation: PerLayer::All(activation.to_owned()),
-            bias: (activation == "tanh").then(|| "normal(std=0.1)".to_owned()),
+            bias: PerLayer::All(if activation == "tanh" {
+                Bias::Named("normal(std=0.1)".to_owned())
+            } else {
+                Bias::Brought
+            }),
             skip: skip.then(|| "residual".to_owned()),
             branch_scale: BranchScale::Number(0.7),
             block,
             ..Request::new(depth, 12)
         })
         .unwrap()
+    }
+
+    /// Another MLP, whatever a request would be refused for.
+    fn changed(spec: Spec, change: impl Fn(&mut Mlp)) -> Spec {
+        let Spec::Mlp(mut mlp) = spec else { unreachable!("it is an MLP") };
+        change(&mut mlp);
+        Spec::Mlp(mlp)
     }
 
     fn job(specs: Vec<Spec>, batch: usize) -> Job<f32> {
@@ -237,14 +257,23 @@ mod tests {
         let named = |text: &str| Some(text.to_owned());
         let plain = Request { activation: PerLayer::All("gelu".to_owned()), ..Request::new(depth, 12) };
         let all = [
-            Request { norm: named("batch"), out_features: Some(3), ..plain.clone() },
-            Request { norm: named("rms"), skip: named("residual(order=pre)"), block: 2, ..plain.clone() },
+            Request { norm: PerLayer::All(named("batch")), out_features: Some(3), ..plain.clone() },
+            Request {
+                norm: PerLayer::All(named("rms")),
+                skip: named("residual(order=pre)"),
+                block: 2,
+                ..plain.clone()
+            },
             Request { skip: named("highway"), in_features: Some(7), block: 2, ..plain.clone() },
             Request { skip: named("dense"), width: PerLayer::All(3), ..plain.clone() },
             Request { skip: named("rezero(alpha=0.4, order=post)"), ..plain.clone() },
             Request { activation: PerLayer::All("prelu".to_owned()), skip: named("dense"), ..plain.clone() },
             Request { activation: PerLayer::All("crelu".to_owned()), ..plain.clone() },
-            Request { activation: PerLayer::All("swiglu".to_owned()), norm: named("layer"), ..plain.clone() },
+            Request {
+                activation: PerLayer::All("swiglu".to_owned()),
+                norm: PerLayer::All(named("layer")),
+                ..plain.clone()
+            },
             Request { tied: true, out_features: Some(2), ..plain.clone() },
             Request { tied: true, inputs: "every".to_owned(), in_features: Some(5), ..plain.clone() },
             Request { init: PerLayer::All("lsuv".to_owned()), out_features: Some(3), ..plain.clone() },
@@ -320,7 +349,7 @@ mod tests {
 
     /// Depths of the cells of each family.
     fn depths(job: &Job<f32>) -> Vec<Vec<usize>> {
-        let of_family = |family: Family| family.cells.iter().map(|&cell| job.specs[cell].depth).collect();
+        let of_family = |family: Family| family.cells.iter().map(|&cell| job.specs[cell].depth()).collect();
         families(job, &Cancel::default()).unwrap().into_iter().map(of_family).collect()
     }
 
@@ -356,7 +385,7 @@ mod tests {
     fn the_first_cells_of_a_sweep_come_soon_and_few_layers_are_run_again_for_that() {
         let wide = |depth, activation: &str| {
             let spec = spec(depth, activation, false, 1, None);
-            Spec { width: PerLayer::All(128), in_features: 128, ..spec }
+            changed(spec, |mlp| (mlp.width, mlp.in_features) = (PerLayer::All(128), 128))
         };
         let kinds = |activation: &&str| (1..=50).map(|n| wide(4 * n, activation)).collect::<Vec<_>>();
         let sweep = Job { seeds: 8, ..job(["relu", "tanh", "gelu", "silu"].iter().flat_map(kinds).collect(), 128) };
@@ -420,7 +449,8 @@ mod tests {
     fn results_that_cannot_fit_are_refused_before_anything_is_planned() {
         let never = |_, _| unreachable!("nothing was measured");
         for (depth, seeds) in [(1_000_000, 1 << 40), (1, usize::MAX)] {
-            let job = Job { seeds, ..job(vec![Spec { depth, ..spec(1, "relu", false, 1, None) }; 3], 5) };
+            let job =
+                Job { seeds, ..job(vec![changed(spec(1, "relu", false, 1, None), |mlp| mlp.depth = depth); 3], 5) };
             let error = probe(&job, &Cancel::default(), &never).unwrap_err();
             assert!(error.to_string().starts_with("this probe needs "), "{error}");
         }
@@ -471,7 +501,8 @@ mod tests {
         let mut specs = [160, 40].map(|depth| spec(depth, "silu", false, 1, None));
         for spec in &mut specs {
             let call = crate::signature::Call::parse("init", "normal(std=3)").unwrap();
-            spec.init = PerLayer::All(crate::init::Init::new(&call).unwrap());
+            let init = crate::init::Init::new(&call).unwrap();
+            *spec = changed(spec.clone(), |mlp| mlp.init.hidden = PerLayer::All(init));
         }
         let job = job(specs.to_vec(), 9);
         let plans = plans(&job);
@@ -488,10 +519,11 @@ mod tests {
 
     #[test]
     fn signals_whose_products_leave_float32_have_the_norms_of_the_explicit_gradients() {
-        let request = Request { bias: Some("normal(std=0.1)".to_owned()), ..Request::new(4, 12) };
-        let mut spec = Spec::new(&request).unwrap();
+        let bias = PerLayer::All(Bias::Named("normal(std=0.1)".to_owned()));
+        let spec = Spec::new(&Request { bias, ..Request::new(4, 12) }).unwrap();
         let call = crate::signature::Call::parse("init", "normal(std=1e6)").unwrap();
-        spec.init = PerLayer::All(crate::init::Init::new(&call).unwrap());
+        let init = crate::init::Init::new(&call).unwrap();
+        let spec = changed(spec, |mlp| mlp.init.hidden = PerLayer::All(init));
         let single = Job { seeds: 1, ..job(vec![spec], 5) };
         let plan = Arc::new(Plan::new(&single.specs[0]));
         let weights = Arc::new(drawn::<f32>(&plan, single.seed, None, 5, 1, &Cancel::default()).unwrap());
@@ -510,7 +542,8 @@ mod tests {
 
     #[test]
     fn a_net_beyond_the_budget_is_run_in_segments_that_fit() {
-        let spec = |depth| Spec { width: PerLayer::All(256), in_features: 256, ..spec(depth, "relu", false, 1, None) };
+        let wide = |mlp: &mut Mlp| (mlp.width, mlp.in_features) = (PerLayer::All(256), 256);
+        let spec = |depth| changed(spec(depth, "relu", false, 1, None), wide);
         let deep = Plan::new(&spec(10_000));
         let segment = deep.segment::<f32>(64);
         assert!(segment > 1 && segment < 200, "{segment}");

@@ -184,10 +184,10 @@ pub(super) fn run<F: Float>(
                     let hidden = trace.value(plan.value(level));
                     if job.given.is_none() {
                         drawn.draw_readout(plan, seed, units, cancel)?;
-                        if plan.calibrates && plan.has_readout() {
+                        if let Some(readout) = plan.readout().filter(|_| plan.calibrates) {
                             let (out, _) = output(plan, drawn, hidden, head, cancel)?;
-                            let factor = factor(drawn.layer(plan, level)[0].linear(), out);
-                            drawn.scale(plan, level, 0, factor);
+                            let factor = factor(drawn.layer(plan, level)[readout].linear(), out);
+                            drawn.scale(plan, level, readout, factor);
                         }
                     }
                     let weights = job.numbers(drawn);

@@ -1,7 +1,7 @@
 //! The two element types, `f32` and `f64`, behind one trait.
 
 use super::{Law, Philox, Set, Vector, Wide, random};
-use std::ops::{Add, AddAssign, Mul, MulAssign, Neg, Sub};
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 /// An element type: `f32` or `f64`.
 pub trait Float:
@@ -14,6 +14,7 @@ pub trait Float:
     + Add<Output = Self>
     + Sub<Output = Self>
     + Mul<Output = Self>
+    + Div<Output = Self>
     + Neg<Output = Self>
     + AddAssign
     + MulAssign
@@ -40,6 +41,8 @@ pub trait Float:
     fn wide(self) -> f64;
     /// Absolute value.
     fn abs(self) -> Self;
+    /// The square root.
+    fn sqrt(self) -> Self;
     /// The bits of the absolute value: in the order of the values, infinity and NaN last.
     fn magnitude_bits(self) -> Self::Bits;
     /// The number that has these bits.
@@ -91,6 +94,11 @@ macro_rules! float {
             #[allow(clippy::inline_always)]
             fn abs(self) -> Self {
                 self.abs()
+            }
+            #[inline(always)]
+            #[allow(clippy::inline_always)]
+            fn sqrt(self) -> Self {
+                self.sqrt()
             }
             #[inline(always)]
             #[allow(clippy::inline_always)]

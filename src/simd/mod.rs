@@ -24,6 +24,7 @@ pub use float::{Float, exponent_of, times_power_of_two};
 pub use philox::{Philox, Words};
 pub use random::{Law, OfUniform, Truncated};
 pub use real::{Real, Reals};
+pub use smooth::exponentials;
 
 use crate::error::{Error, Result};
 use std::mem::MaybeUninit;

@@ -9,7 +9,7 @@
 //! So the shorter ones are exact at these points, and around them weighted by what the slope makes of their error.
 
 use super::math::{self, WHOLE, turned};
-use super::{Bits, Float, Wide};
+use super::{Bits, Float, Set, Task, Vector, Wide};
 use std::f64::consts::{FRAC_2_PI, FRAC_2_SQRT_PI, FRAC_PI_2, FRAC_PI_4, LN_2, LOG2_E};
 
 /// `1 / sqrt(2 pi)`, the largest density of the standard normal.
@@ -118,6 +118,31 @@ fn exp_of_sum<F: Float, V: Wide>(x: V, rest: V) -> (V, V) {
 pub fn decay<F: Float, V: Wide>(x: V) -> (V, V) {
     let x = V::from_bits(x.to_bits().or(V::Bits::splat(SIGN))).max(V::splat(-end_of_decay::<F>()));
     exp_of_sum::<F, V>(x, V::splat(0.0))
+}
+
+/// `e^x` in place of numbers that are 0 or less.
+pub fn exponentials(values: &mut [f64]) {
+    super::run(Exponentials(values));
+}
+
+struct Exponentials<'v>(&'v mut [f64]);
+
+impl Task for Exponentials<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        let lanes = S::Double::LANES;
+        let mut chunks = self.0.chunks_exact_mut(lanes);
+        for chunk in &mut chunks {
+            decay::<f64, S::Double>(S::Double::load(chunk)).0.store(chunk);
+        }
+        let rest = chunks.into_remainder();
+        let mut last = [0.0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        decay::<f64, S::Double>(S::Double::load(&last)).0.store(&mut last);
+        rest.copy_from_slice(&last[..rest.len()]);
+    }
 }
 
 /// `ln(1 + x)` for `0 <= x <= 1`, to 2 ulp.
