@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from vgcore.convert.source import with_data
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.model.mlp import MLP
+from vgcore.model.shown import Shown
 from vgcore.model.versioned import Versioned
-from vgcore.show import html, text
+from vgcore.show import text
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Advice(Versioned):
+class Advice(Versioned, Shown):
     """One change, with the measurement before and after it.
 
     Attributes:
@@ -36,6 +38,15 @@ class Advice(Versioned):
             every sample; None without targets.
         x: The changed samples, of the shape of those given; None where they stay.
         y: The changed targets; None where they stay.
+        loss_before: The loss that the net as it was reached, the median of its runs; None where nothing was trained.
+        loss_after: The loss that the changed net reached; inf where it did not stay finite. Of targets that are changed
+            it is in their units.
+        data: By `"x"` and `"y"`, what was done to it, as in `change`.
+
+    >>> import vgcore as vg
+    >>> best = vg.advise(vg.MLP(depth=20, width=32, activation="sigmoid"), seeds=2)[0]
+    >>> best.after.verdict, vg.diagnose(best.spec, seeds=2).verdict
+    ('healthy', 'healthy')
     """
 
     spec: MLP
@@ -47,6 +58,42 @@ class Advice(Versioned):
     first_loss: float | None = None
     x: Floats | None = None
     y: Floats | None = None
+    loss_before: float | None = None
+    loss_after: float | None = None
+    data: Mapping[str, str] = field(default_factory=dict)
+
+    def code(self, framework: str) -> str:
+        """The changed net as source, and behind it what is done to the samples `x` and targets `y`.
+
+        Args:
+            framework: `"torch"`, `"keras"` or `"flax"`.
+
+        Returns:
+            At most 25 lines, blank ones apart, that build `model`. Its weights are drawn anew, also where those of a
+            given net stay.
+
+        Raises:
+            ValueError: For what cannot be written in this framework, or not in so many lines.
+
+        >>> import vgcore as vg
+        >>> net = vg.MLP(depth=30, width=32, in_features=8, out_features=2, activation="tanh", init="normal(std=0.05)")
+        >>> print(vg.advise(net)[0].code("torch"))  # doctest: +ELLIPSIS
+        from torch import nn
+        ...
+        model = nn.Sequential(*layers, linear(32, 2))
+        """
+        return with_data(self.spec, framework, [line for name in self.data for line in self._scaled(name, framework)])
+
+    def _scaled(self, name: str, framework: str) -> list[str]:
+        """What is done to samples or targets, in the words of NumPy and torch."""
+        values: Floats | None = getattr(self, name)
+        assert values is not None  # noqa: S101 (what was changed is kept)
+        std = f"{name}.std(0, correction=0)" if framework == "torch" else f"{name}.std(0)"
+        lines = []
+        if "std" in self.data[name] and (np.ptp(values.reshape(len(values), -1), axis=0) == 0).any():
+            lines = [f"std = {std}", "std[std == 0] = 1  # columns that do not vary"]
+            std = "std"
+        return [*lines, f"{name} = " + self.data[name].replace("mean", f"{name}.mean(0)").replace("std", std)]
 
     def to_dict(self) -> dict[str, Any]:
         """The advice as plain values, with the changed spec whole; data are left out."""
@@ -55,15 +102,18 @@ class Advice(Versioned):
             "cures": self.cures,
             "nearness": self.nearness,
             "first_loss": self.first_loss,
+            "loss_before": self.loss_before,
+            "loss_after": self.loss_after,
             "after": self.after.to_dict(),
         }
 
     def __repr__(self) -> str:
-        return f"Advice({self.change!r}, {self.before.word!r} -> {self.after.word!r})"
+        trained = "" if self.loss_after is None else f", loss {self.loss_before:.3g} -> {self.loss_after:.3g}"
+        return f"Advice({self.change!r}, {self.before.word!r} -> {self.after.word!r}{trained})"
 
 
 @dataclass(frozen=True, eq=False)
-class Advised(Versioned, Sequence[Advice]):
+class Advised(Versioned, Shown, Sequence[Advice]):
     """Changes, the best first; empty where nothing that counts was found or nothing helped.
 
     Attributes:
@@ -71,12 +121,19 @@ class Advised(Versioned, Sequence[Advice]):
         items: What was run and helped.
         tried: How many nets were run.
         first_loss: The loss as the net starts over that of a blind guess; None without targets.
+        final_loss: The loss that the net as it is reached; None where nothing was trained.
+
+    >>> import vgcore as vg
+    >>> advised = vg.advise(vg.MLP(depth=20, width=32, activation="sigmoid"), seeds=2)
+    >>> advised.before.verdict, {advice.after.verdict for advice in advised}
+    ('vanishing', {'healthy'})
     """
 
     before: Diagnosis
     items: tuple[Advice, ...]
     tried: int
     first_loss: float | None = None
+    final_loss: float | None = None
 
     @overload
     def __getitem__(self, index: int) -> Advice: ...
@@ -94,14 +151,13 @@ class Advised(Versioned, Sequence[Advice]):
             "before": self.before.to_dict(),
             "tried": self.tried,
             "first_loss": self.first_loss,
+            "final_loss": self.final_loss,
             "advice": [advice.to_dict() for advice in self.items],
         }
 
     def __repr__(self) -> str:
-        return f"Advised({self.before.word!r}, {list(self.items)!r}, {self.tried} nets tried)"
+        best = f", best {self.items[0].change!r} -> {self.items[0].after.word!r}" if self.items else ""
+        return f"Advised({self.before.word!r}, {len(self.items)} changes of {self.tried} nets tried{best})"
 
     def __str__(self) -> str:
         return text.advice(self)
-
-    def _repr_html_(self) -> str:
-        return html.advice(self)

@@ -68,6 +68,7 @@ class Candidates:
     """
 
     def __init__(self, cell: Probe, keep: Collection[str]) -> None:
+        assert isinstance(cell.spec, MLP)  # noqa: S101 (advise takes nothing else)
         self.cell = cell
         self.spec = cell.spec
         self.data = Data(cell.x, cell.y)
@@ -103,6 +104,8 @@ class Candidates:
     def _suited(self, fields: Mapping[str, Any]) -> Fields:
         """Fields to replace, with the input that data have and the readout that must stay."""
         suited = dict(fields)
+        if self.spec.bias is False:
+            suited.pop("bias", None)  # which it is to be without
         if self.cell.x is not None and "width" in fields and self.spec.in_features is None:
             suited["in_features"] = self.spec.width
         if "readout" in self.keep and "init" in fields and self.spec.out_features is not None:
@@ -148,7 +151,8 @@ def _hidden(spec: MLP) -> Any:
     """The init of the hidden layers, or several where they differ."""
     if isinstance(spec.init, str):
         return spec.init
-    several = tuple(spec.init[: spec.depth])
+    pattern = spec.stem + spec.block
+    several = tuple(spec.init[: spec.depth if len(spec.init) >= spec.depth else pattern])
     return several[0] if len(set(several)) == 1 else several
 
 

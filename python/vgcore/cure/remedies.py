@@ -144,10 +144,12 @@ def _widths(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
 def _depths(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
     """A net as deep as the recipe goes."""
     limit = before.depth_limit
-    uniform = all(isinstance(value, str | int) for value in (spec.width, spec.activation, spec.init))
+    fields = (spec.width, spec.activation, spec.init)
+    uniform = all(isinstance(value, str | int) or len(value) < spec.depth for value in fields)
     if limit is not None and uniform and 1 < limit.value < spec.depth:
-        depth = int(limit.value) // spec.block * spec.block
-        yield {"depth": depth}
+        depth = spec.stem + (int(limit.value) - spec.stem) // spec.block * spec.block
+        if depth > spec.stem:
+            yield {"depth": depth}
 
 
 #: Weights drawn from the recipe, in place of those that a net has.

@@ -15,19 +15,22 @@ from numpy.typing import ArrayLike
 from vgcore.cure.advice import Advice, Advised
 from vgcore.cure.candidates import KEPT, Candidate, Candidates
 from vgcore.cure.remedies import FAR
+from vgcore.cure.trained import Reached, Trainer, settings_of
 from vgcore.judge.blind import blind_guess
 from vgcore.judge.diagnose import judge
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.judge.margin import ratios
+from vgcore.measure.brought import brought
 from vgcore.measure.measurement import Measurement
 from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe
-from vgcore.model.given import integer, items, wrong_type
+from vgcore.model.given import integer, items
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP
 from vgcore.model.names import known
 from vgcore.model.network import Network
 from vgcore.model.plan import Plan
+from vgcore.model.spec import Spec
 
 #: Runs and samples of the screening, which orders candidates; what is advised was measured as the net before it.
 SCREEN = {"seeds": 4, "batch": 32}
@@ -125,6 +128,7 @@ class _Bench:
         )
         self.drawn_runs = RUNS if cell.network is not None and runs == 1 else runs
         self.rows = min(SCREEN["batch"], cell.batch)
+        assert isinstance(cell.spec, MLP)  # noqa: S101 (advise takes nothing else)
         self.shape = _shape(cell.spec)
         self.given = 0 if cell.x is None else 2 if cell.y is None else 3  # of the shape, what the data have
         self.before = _Judged.of(cell, self.blind(cell.y, cell.batch))
@@ -132,7 +136,8 @@ class _Bench:
     def suits(self, candidate: Candidate) -> bool:
         """Whether it can be run on what the net was run on."""
         spec = candidate.spec
-        if self.rows == 1 and spec.norm is not None and spec.norm.name == "batch":
+        norms = spec.norm if isinstance(spec.norm, tuple) else (spec.norm,)
+        if self.rows == 1 and any(norm is not None and norm.name == "batch" for norm in (*norms, spec.final_norm)):
             return False
         return not self.given or _shape(spec)[: self.given] == self.shape[: self.given]
 
@@ -169,7 +174,7 @@ def _shape(spec: MLP) -> tuple[Any, ...]:
 
 
 def advise(
-    subject: MLP | Network | Probe | Diagnosis,
+    subject: Any,
     data: ArrayLike | tuple[ArrayLike, ArrayLike] | None = None,
     *,
     x: ArrayLike | None = None,
@@ -182,6 +187,7 @@ def advise(
     threads: int | None = None,
     budget: int = 150,
     keep: str | Collection[str] = (),
+    train: bool | Mapping[str, Any] = False,
 ) -> Advised:
     """Find changes that cure a net, by running each of them.
 
@@ -197,7 +203,7 @@ def advise(
     Args:
         subject: What to change: a spec; a `Network`, whose own weights are the net as it is, and which is drawn anew
             for every change but those of the data; or a `Probe` or a `Diagnosis`, whose samples, targets, loss, batch,
-            seeds and dtype are used again.
+            seeds and dtype are used again; or a model of another library, which is brought in as a `Network`.
         data: Samples, or a pair of samples and targets, in place of `x` and `y`.
         x: Samples `(rows, in_features)`, as in `probe`; so are the next seven.
         y: Targets of `loss`.
@@ -209,6 +215,9 @@ def advise(
         threads: At most this many.
         budget: Most nets to run.
         keep: What must stay: names of fields of `MLP`, `"x"`, `"y"` or `"readout"`, its init; one, or several.
+        train: Train the net and what would be advised, and put what reaches the lowest loss first: True for 300 steps
+            of two runs, else as `train` does it; or keywords of `train` in their place, of `steps`, `optimizer`,
+            `batch`, `schedule`, `clip`, `noise` and `seeds`. What does not get below the net as it is is left out.
 
     Returns:
         At most 6 changes, each measured, that cure the net or halve what is wrong with it. Empty for a net without
@@ -216,7 +225,7 @@ def advise(
 
     Raises:
         ValueError: For data that do not fit the spec, or are given beside what has been measured already; for unknown
-            names to keep, or a budget below 1.
+            names to keep, or a budget below 1; for training without samples or targets.
 
     >>> import vgcore as vg
     >>> a = vg.advise(vg.MLP(depth=30, width=64, activation="relu", init="xavier_normal"))
@@ -230,6 +239,14 @@ def advise(
     >>> a = vg.advise(spec, x=images, keep=("activation", "norm"))
     >>> a[0].change, float(a[0].x.max())
     ('x=x / 255', 1.0)
+
+    A net that does not learn, and what does in its place:
+
+    >>> x, y = vg.data.digits()
+    >>> spec = vg.MLP(depth=8, width=32, in_features=64, out_features=10, activation="sigmoid")
+    >>> a = vg.advise(spec, x=x, y=y, train={"steps": 200, "optimizer": "sgd(lr=0.1)"})
+    >>> a.final_loss > 2 > a[0].loss_after
+    True
     """
     budget = integer("budget", budget, least=1)
     kept = [keep] if isinstance(keep, str) else items("keep", keep, "a name or a list of names", ordered=False)
@@ -241,13 +258,16 @@ def advise(
         if isinstance(data, tuple) and len(data) != 2:
             raise ValueError(f"data must be samples, or a pair of samples and targets, got a tuple of {len(data)}")
         x, y = data if isinstance(data, tuple) else (data, None)
+    settings = settings_of(train)
     options = {"x": x, "y": y, "loss": loss, "batch": batch, "seeds": seeds, "seed": seed, "dtype": dtype}
     cell = _measured(subject, {name: value for name, value in options.items() if value is not None}, threads)
     candidates = Candidates(cell, kept)
     bench = _Bench(cell, threads)
     before = bench.before
+    trainer = None if settings is None else Trainer(cell, settings, threads)
+    reached = None if trainer is None else trainer.before()
     if before.well:
-        return Advised(before.d, (), 1, before.first_loss)
+        return Advised(before.d, (), 1, before.first_loss, None if reached is None else reached.loss)
 
     trials: list[Trial] = []
 
@@ -269,29 +289,56 @@ def advise(
         left = sorted((trial for trial in trials if not trial[1].cured), key=lambda trial: trial[1].wrong)
         screen(candidates.pairs([candidate for candidate, _ in left[:TWICE]]))
 
-    confirmed = sorted(bench.run(_best(trials)), key=_rank)
-    helpful = tuple(_advice(trial, before.d) for trial in confirmed if trial[1].helps)
-    return Advised(before.d, helpful, 1 + len(trials), before.first_loss)
+    shown = SHOWN if trainer is None else TWICE
+    confirmed = sorted(bench.run(_best(trials, shown)), key=_rank)
+    helpful = [(_advice(trial, before.d), trial[0]) for trial in confirmed if trial[1].helps]
+    if trainer is None or reached is None:
+        return Advised(before.d, tuple(advice for advice, _ in helpful), 1 + len(trials), before.first_loss)
+    return Advised(before.d, _by_loss(helpful, trainer, reached), 1 + len(trials), before.first_loss, reached.loss)
 
 
 def _measured(subject: Any, options: dict[str, Any], threads: int | None) -> Probe:
     """The net as it is."""
-    if isinstance(subject, MLP | Network):
+    if not isinstance(subject, Spec | Network | Probe | Diagnosis):
+        subject, _ = brought(subject, options.get("x"), "an MLP, a Network, a Probe or a Diagnosis")
+    if isinstance(subject, Spec | Network):
+        _check_mlp(subject if isinstance(subject, Spec) else subject.spec)
         return probe(subject, **options, threads=threads)
-    if not isinstance(subject, Probe | Diagnosis):
-        raise wrong_type("subject", "an MLP, a Network, a Probe or a Diagnosis", subject)
     if options:
         raise ValueError(f"{', '.join(options)}: this is measured already; give them to probe or diagnose, or a spec")
     if isinstance(subject, Probe):
+        _check_mlp(subject.spec)
         return subject
     if subject.cells:
         raise ValueError("this diagnosis is of a sweep: give one of its cells")
+    if subject.probe is None and subject.spec is None:
+        raise ValueError("this diagnosis is of sizes alone, and no net is known that could be changed: give a model")
     if subject.probe is None:
         raise ValueError(f"a diagnosis by {subject.rules} keeps no probe: give the spec")
-    return subject.probe
+    cell: Probe = subject.probe
+    _check_mlp(cell.spec)
+    return cell
 
 
-def _best(trials: Sequence[Trial]) -> list[Candidate]:
+def _check_mlp(spec: Spec) -> None:
+    """Refuse a net whose layers follow no rule that could be changed as a whole."""
+    if not isinstance(spec, MLP):
+        raise TypeError("advise changes the fields of an MLP, and this is a list of parts: vg.diagnose names remedies")
+
+
+def _by_loss(helpful: Sequence[tuple[Advice, Candidate]], trainer: Trainer, before: Reached) -> tuple[Advice, ...]:
+    """What gets below the net as it is, in the order of the loss that it reaches; equals stay as they are."""
+    found = []
+    for advice, candidate in helpful:
+        after = trainer.after(candidate)
+        if after.relative < before.relative:
+            found.append((after.relative, replace(advice, loss_before=before.loss, loss_after=after.loss)))
+    # Two significant digits: what is nearer together is noise.
+    found.sort(key=lambda pair: float(f"{pair[0]:.2g}"))
+    return tuple(advice for _, advice in found[:SHOWN])
+
+
+def _best(trials: Sequence[Trial], shown: int) -> list[Candidate]:
     """What is worth a full run, the best first."""
     chosen: list[Candidate] = []
     seen: set[tuple[float, ...]] = set()  # of nets that are the same under another name, but for rounding
@@ -300,7 +347,7 @@ def _best(trials: Sequence[Trial]) -> list[Candidate]:
         e = after.d.evidence
         assert e is not None  # noqa: S101 (it has a probe)
         looks = tuple(round(value, 4) for value in (e.backward.rms, e.forward.rms, *after.ratios.values()))
-        if len(chosen) < SHOWN and not rival and looks not in seen and after.helps:
+        if len(chosen) < shown and not rival and looks not in seen and after.helps:
             chosen.append(candidate)
             seen.add(looks)
     return chosen
@@ -310,4 +357,5 @@ def _advice(trial: Trial, before: Diagnosis) -> Advice:
     candidate, after = trial
     changed = {name: getattr(candidate.data, name) for name in candidate.data.changes}
     measured: dict[str, Any] = {"cures": after.cured, "nearness": after.nearness, "first_loss": after.first_loss}
-    return Advice(candidate.spec, candidate.words, before, after.d, **measured, **changed)
+    told = dict(candidate.data.changes)
+    return Advice(candidate.spec, candidate.words, before, after.d, data=told, **measured, **changed)

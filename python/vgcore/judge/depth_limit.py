@@ -15,13 +15,13 @@ from vgcore.judge.rules import of_change
 from vgcore.judge.rules.numbers import FINITE_WIDTH
 from vgcore.measure.result import student
 from vgcore.model.given import LONGEST
-from vgcore.model.plan import Plan
+from vgcore.model.shown import Shown
 from vgcore.model.versioned import Versioned
-from vgcore.show.words import count
+from vgcore.show.words import count, fold
 
 
 @dataclass(frozen=True)
-class DepthLimit(Versioned):
+class DepthLimit(Versioned, Shown):
     """How many layers a recipe can have before dL/dz has changed by a factor from end to end.
 
     Attributes:
@@ -30,6 +30,10 @@ class DepthLimit(Versioned):
         high: Upper end of the interval.
         factor: The change that is allowed, either way.
         measured: Whether the net was that deep; otherwise the change a layer is carried on.
+
+    >>> import vgcore as vg
+    >>> print(vg.diagnose(vg.MLP(depth=20, width=64, activation="sigmoid"), seeds=4).depth_limit)
+    3 layers (3 to 3) keep dL/dz within 32-fold
     """
 
     value: float
@@ -39,11 +43,15 @@ class DepthLimit(Versioned):
     measured: bool
 
     def __str__(self) -> str:
-        interval = "" if math.isnan(self.low) else f" ({count(self.low)} to {count(self.high)})"
-        layers = "" if math.isinf(self.value) else " layer" if self.value == 1 else " layers"
-        how = "" if self.measured or math.isinf(self.value) else ", carried on from the depth measured"
-        keep = "keeps" if self.value == 1 else "keep"
-        return f"{count(self.value)}{layers}{interval} {keep} dL/dz within {self.factor:.0f}-fold{how}"
+        known = math.isfinite(self.low)  # nan for one seed; inf where nothing limits any of them
+        interval = f" ({count(self.low)} to {count(self.high)})" if known else ""
+        if math.isinf(self.value):
+            if math.isinf(self.factor):
+                return "no limit; dL/dz may change by any factor"
+            return f"no limit{interval}; nets of any depth keep dL/dz within {fold(self.factor)}"
+        layers, keep = ("layer", "keeps") if self.value == 1 else ("layers", "keep")
+        how = "" if self.measured else ", carried on from the depth measured"
+        return f"{count(self.value)} {layers}{interval} {keep} dL/dz within {fold(self.factor)}{how}"
 
 
 def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
@@ -54,9 +62,8 @@ def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
     As in the verdict, a net is too deep where the root mean square has changed too much, or where a typical net has
     lost as much and the drift counts.
     """
-    spec = e.probe.spec
-    if spec.branch_scale == "1/sqrt(L)" or Plan.of(spec).knows_depth:
-        return None  # A shallower net is not the beginning of a deeper one.
+    if e.facts is None or e.facts.knows_depth or e.trace.steps:
+        return None  # A shallower net is not the beginning of a deeper one, or is not known to be.
     deltas = e.sizes("backward")
     deltas = deltas[np.isfinite(deltas).all(axis=1)]
     if not e.steps or not len(deltas) or not math.isfinite(e.backward.rms):
@@ -69,7 +76,8 @@ def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
     ways = [_reach(curve, runs, down, up) for curve in (mean + drift, np.minimum(faded, 0))]
     value, low, high = (min(ends) for ends in zip(*ways, strict=True))
     factor = ten_to(up if mean[-1] + drift[-1] > 0 else down)
-    return DepthLimit(value, low, high, factor=factor, measured=value < e.depth)
+    measured = value < e.depth
+    return DepthLimit(value, low, high, factor=factor, measured=measured) if measured or e.facts.goes_on else None
 
 
 def _reach(curve: Floats, runs: Floats, down: float, up: float) -> tuple[float, float, float]:

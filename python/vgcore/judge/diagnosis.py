@@ -12,22 +12,25 @@ from vgcore.judge.evidence import Change, Evidence
 from vgcore.judge.finding import SEVERITIES, Finding
 from vgcore.judge.verdict import Verdict
 from vgcore.measure.result import SIGNALS, Probe, Signal
-from vgcore.model.mlp import MLP
+from vgcore.measure.trace import Trace
 from vgcore.model.names import known
+from vgcore.model.shown import Shown
 from vgcore.model.versioned import Versioned
-from vgcore.show import html, text
+from vgcore.show import text
+from vgcore.show.words import own
 
 
 @dataclass(frozen=True, eq=False)
-class Diagnosis(Versioned):
+class Diagnosis(Versioned, Shown):
     """A verdict with its evidence.
 
     Attributes:
-        spec: What was judged.
-        probe: What was measured; None where another tool's rules judged.
+        spec: What was judged, an `MLP` or a `Sequential`; None where nothing but sizes or weights was known of it.
+        probe: What was measured; None where another tool's rules judged, or where a trace was.
         verdict: `"vanishing"` or `"exploding"`: about dL/dz (dL/dh in a net with skips) if that moves, else about z
             (or h). Where no signal moves, `"symmetric"` (units stay equal) or `"collapsed"` (samples have become one),
-            if that is critical; else `"healthy"`.
+            if that is critical; else `"healthy"`. `"non-finite"` where weights are not finite, or values are not that
+            have not outgrown their range.
         direction: `"forward"`, `"backward"` or `"both"`; None where no signal moves.
         conditions: Those of `"saturated"`, `"dead"`, `"symmetric"`, `"collapsed"`, `"off-scale"` (the first loss
             is far above that of a blind guess, and no signal moves) and `"non-finite"` that hold.
@@ -38,9 +41,17 @@ class Diagnosis(Versioned):
         typical: Whether sizes are told of a typical net, as the root mean square over nets is another.
         rules: Whose rules: `"vgcore"`, or another tool's.
         cells: The diagnosis of every cell of a sweep, whose other attributes are those of the worst cell; else empty.
+        measured: The trace that was judged, where there is no probe.
+        not_judged: The rules that could not judge, each with what it needs.
+        notes: What a reader has to know of how it was measured, or of how the net was brought in.
+
+    >>> import vgcore as vg
+    >>> d = vg.diagnose(vg.MLP(depth=20, width=64, activation="sigmoid"), seeds=4)
+    >>> d.verdict, d.direction, d.depth_limit.value, d.reaches("critical")
+    ('vanishing', 'backward', 3.0, True)
     """
 
-    spec: MLP
+    spec: Any
     probe: Probe | None
     verdict: str
     direction: str | None
@@ -52,6 +63,9 @@ class Diagnosis(Versioned):
     typical: bool = False
     rules: str = "vgcore"
     cells: tuple[Diagnosis, ...] = ()
+    measured: Trace | None = None
+    not_judged: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def severity(self) -> str | None:
@@ -71,7 +85,13 @@ class Diagnosis(Versioned):
     @cached_property
     def evidence(self) -> Evidence | None:
         """What the rules looked at; None where another tool's rules judged."""
-        return None if self.probe is None else Evidence(self.probe)
+        found = self.probe or self.measured
+        return None if found is None else Evidence(found)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The layers by name; empty where they have numbers alone."""
+        return () if self.measured is None else own(self.measured.names)
 
     def told(self, signal: Signal) -> Change | None:
         """The change of a signal as the summary tells it; None where another tool's rules judged."""
@@ -87,10 +107,10 @@ class Diagnosis(Versioned):
         return str(Verdict(self.verdict, self.direction, self.conditions))
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the probe, as plain values."""
+        """All but what was measured, as plain values."""
         limit = self.depth_limit
         plain: dict[str, Any] = {
-            "spec": self.spec.to_dict(),
+            "spec": None if self.spec is None else self.spec.to_dict(),
             "rules": self.rules,
             "verdict": self.verdict,
             "direction": self.direction,
@@ -100,13 +120,16 @@ class Diagnosis(Versioned):
             "findings": [finding.to_dict() for finding in self.findings],
             "summary": self.summary,
         }
+        if self.not_judged:
+            plain["not_judged"] = dict(self.not_judged)
+        if self.notes:
+            plain["notes"] = list(self.notes)
+        if self.names:
+            plain["layers"] = list(self.names)
         return plain | ({"cells": [cell.to_dict() for cell in self.cells]} if self.cells else {})
 
     def __repr__(self) -> str:
-        return f"Diagnosis({self.word!r}, {len(self.findings)} findings, {self.spec!r})"
+        return f"Diagnosis({self.word!r}, {len(self.findings)} findings, {self.spec or self.measured!r})"
 
     def __str__(self) -> str:
         return text.diagnosis(self)
-
-    def _repr_html_(self) -> str:
-        return html.diagnosis(self)

@@ -1,4 +1,4 @@
-"""What the rules look at, worked out of a probe: changes of signals that do not depend on the width.
+"""What the rules look at, worked out of a trace: changes of signals that do not depend on the width.
 
 No absolute size of a gradient is among it: a loss times a constant changes nothing.
 """
@@ -6,7 +6,8 @@ No absolute size of a gradient is among it: a loss times a constant changes noth
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -14,13 +15,17 @@ from numpy.typing import NDArray
 
 from vgcore.judge.inputs import Inputs
 from vgcore.judge.replay import twins
-from vgcore.measure.result import SIGNALS, Probe, Signal, student
+from vgcore.measure.result import Probe, Signal, student
+from vgcore.measure.trace import Trace
 from vgcore.model.plan import Map, Plan
 from vgcore.model.versioned import Versioned
+from vgcore.show.words import own, places
 
 Floats = NDArray[np.float64]
 
 LN10 = math.log(10)
+#: The columns of a trace that are sizes of signals.
+SIZES: dict[Signal, str] = {"forward": "log10_forward", "backward": "log10_backward", "weight": "log10_weight"}
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,7 @@ class Change(Versioned):
     """What happens to a signal from end to end, in its direction of travel, in powers of ten.
 
     Attributes:
-        rms: log10 of the root mean square over nets: what mean field predicts, at any width.
+        rms: log10 of the root mean square over nets: what mean field predicts, at any width. Of one net, its own.
         low: Lower end of its 95 % interval over seeds; nan for one seed.
         high: The upper end.
         typical: Mean over runs of log10: that of a typical net, lower than `rms` in narrow deep nets.
@@ -39,7 +44,7 @@ class Change(Versioned):
     low: float
     high: float
     typical: float
-    runs: Floats
+    runs: Floats = field(repr=False)
 
     @property
     def shown(self) -> float:
@@ -55,14 +60,29 @@ class Change(Versioned):
 
 
 class Evidence:
-    """What the rules look at, worked out of a probe once."""
+    """What the rules look at, worked out once of a trace, and of weights and samples, which a probe alone knows."""
 
-    def __init__(self, cell: Probe) -> None:
-        self.probe = cell
-        self.depth = cell.spec.depth
-        self.steps = cell.spec.depth - 1
-        #: Whether the signals are those of a stream that passes around branches.
-        self.streams = cell.spec.skip is not None
+    def __init__(self, measured: Probe | Trace) -> None:
+        self.trace = measured.trace
+        self.probe = measured if isinstance(measured, Probe) else None
+        self.facts = self.trace.facts
+        self.depth = self.trace.depth
+        self.steps = self.depth - 1
+        self.runs = self.trace.runs
+        #: Of the layers, as they are told; empty where they have numbers alone.
+        self.names = own(self.trace.names)
+        #: Whether the signals are those of what layers hand on, which may pass around branches.
+        self.streams = self.facts is None or self.facts.streams
+        #: The last layer whose backward signal is lost in some run, counted from the input; -1 where none is.
+        self.lost = int(self.trace.lost_below.max())
+
+    def layer(self, index: int) -> str:
+        """A layer by its name, or its number."""
+        return self.names[index] if self.names else f"layer {index + 1}"
+
+    def layers(self, indices: Sequence[int]) -> str:
+        """Some layers by their names or numbers."""
+        return places(indices, self.names)
 
     def name(self, signal: Signal) -> str:
         """What a signal is called."""
@@ -70,9 +90,19 @@ class Evidence:
         streams: dict[Signal, str] = {"forward": "h", "backward": "dL/dh", "weight": "dL/dW"}
         return (streams if self.streams else plain)[signal]
 
+    def values(self, name: str) -> Floats:
+        """A column `(runs, layers)`; nan where the trace lacks it."""
+        found = self.trace.columns.get(name)
+        return np.full((self.runs, self.depth), math.nan) if found is None else found
+
+    @property
+    def reached(self) -> Floats:
+        """Sizes on the way forward, `(runs, layers)`: of z, or of what a layer gives where z is not known."""
+        return self.values("log10_z_rms" if "log10_z_rms" in self.trace.columns else "log10_forward")
+
     def column(self, name: str) -> Floats:
-        """Mean over the seeds that have a value, `(depth,)`; nan where none has."""
-        values: Floats = getattr(self.probe, name)
+        """Mean over the runs that have a value, `(depth,)`; nan where none has."""
+        values = self.values(name)
         there = ~np.isnan(values)
         count = there.sum(axis=0)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -80,39 +110,36 @@ class Evidence:
         return means
 
     def sizes(self, signal: Signal) -> Floats:
-        """log10 sizes of a signal, `(seeds, depth)`.
+        """log10 sizes of a signal, `(runs, layers)`.
 
-        Like is compared with like. In a net with skips the signal is the stream, h and dL/dh: a branch may be scaled
-        down or closed (arXiv:2003.04887), and what is small within it is not lost; a layer within a block counts as
-        the block's end. Forward it is what a unit gets, the root mean square. Backward it is the norm: behind 2 units,
-        4096 share the same norm, which is what a step of gradient descent takes off the loss.
+        Like is compared with like: a layer within a block, or a branch that the loss does not see, counts as what comes
+        next. Forward it is what a unit gets, the root mean square. Backward it is the norm: behind 2 units, 4096 share
+        the same norm, which is what a step of gradient descent takes off the loss. Where it is lost it counts as the
+        last that is known, so that its change is no more than what is sure.
         """
-        column = SIGNALS[signal][0]
-        if self.streams and signal != "weight":
-            column = {"forward": "log10_h_rms", "backward": "log10_dh_rms"}[signal]
-        values: Floats = getattr(self.probe, column)
-        if signal == "backward":
-            values = values + self._spread
+        values = self.values(SIZES[signal])
+        if signal != "forward" and self.lost >= 0:
+            values = values.copy()
+            values[:, : self.lost + 1] = math.nan
         there = np.flatnonzero(~np.isnan(values).all(axis=0))
-        if not self.streams or signal == "weight" or not len(there):
+        # Without a spec, layers behind a value that is not finite are not within a block.
+        passes_by = self.streams and (self.facts is not None or len(self.nonfinite) < self.runs)
+        if signal == "weight" or not (passes_by or (signal == "backward" and self.lost >= 0)) or not len(there):
             return values
         at = np.searchsorted(there, np.arange(self.depth))
         return values[:, there[np.minimum(at, len(there) - 1)]]
 
-    @cached_property
-    def _spread(self) -> Floats:
-        """log10 of what a norm is over the root mean square, layer by layer."""
-        spec = self.probe.spec
-        if isinstance(spec.width, int) and (spec.skip is None or spec.skip.name != "dense"):
-            return np.zeros(self.depth)  # but for a constant
-        widths = [layer.output if self.streams else layer.width for layer in Plan.of(spec).layers]
-        return np.log10(widths) / 2
+    def steps_of(self, signal: Signal) -> int:
+        """Steps from layer to layer over which the change of a signal is known."""
+        return self.steps if signal == "forward" else max(self.steps - (self.lost + 1), 0)
 
     @cached_property
     def inputs(self) -> Inputs:
         """What the samples are like."""
+        if self.probe is None:
+            return Inputs(math.nan, 0.0)
         x, spec = self.probe.x, self.probe.spec
-        if spec.inputs == "every":
+        if getattr(spec, "inputs", "first") == "every":
             return Inputs(math.nan, 0.0)  # Samples are series, which no first layer sees whole.
         return Inputs.drawn(Plan.of(spec).columns) if x is None else Inputs.of(x)
 
@@ -126,51 +153,55 @@ class Evidence:
         def fixed(drawn: Map) -> bool:
             return drawn.weight_variance == 0 and drawn.bias_variance == 0 and drawn.law != "eye"
 
+        assert self.probe is not None  # noqa: S101 (the rule needs weights)
         if self.probe.network is None and not any(fixed(layer.map) for layer in Plan.of(self.probe.spec).layers):
             return np.zeros(self.depth)
         return twins(self.probe)
 
     @cached_property
     def learns(self) -> NDArray[np.bool_]:
-        """Whether any parameter of a hidden layer has a gradient that is not 0, run by run; `(seeds,)`."""
-        p = self.probe
-        norms = (p.log10_wgrad_norm, p.log10_bgrad_norm, p.log10_gate_grad_norm)
-        some: NDArray[np.bool_] = np.any([np.isfinite(norm).any(axis=1) for norm in norms], axis=0)
+        """Whether any parameter of a layer has a gradient that is not 0, or none is known, run by run; `(runs,)`."""
+        norms = np.hstack([self.values(name) for name in ("log10_weight", "log10_bgrad_norm", "log10_gate_grad_norm")])
+        some: NDArray[np.bool_] = np.logical_or(np.isfinite(norms).any(axis=1), np.isnan(norms).all(axis=1))
         return some
 
     @property
     def passes(self) -> bool:
         """Whether a backward signal gets to the first layer in most runs, whatever learns from it."""
-        return 2 * int(np.isfinite(self.sizes("backward")[:, 0]).sum()) > len(self.probe.seeds)
+        return 2 * int(np.isfinite(self.sizes("backward")[:, 0]).sum()) > self.runs
 
     @cached_property
     def zero_layer(self) -> int | None:
         """The first layer whose z is exactly 0 in every run, if its weights have a gradient: one step opens it."""
-        at_zero = np.flatnonzero(np.isneginf(self.probe.log10_z_rms).all(axis=0))
+        at_zero = np.flatnonzero(np.isneginf(self.values("log10_z_rms")).all(axis=0))
         if self.streams or not len(at_zero):
             return None
         first = int(at_zero[0])
-        return first if np.isfinite(self.probe.log10_wgrad_norm[:, first]).all() else None
+        return first if np.isfinite(self.values("log10_weight")[:, first]).all() else None
 
     @cached_property
     def waits(self) -> bool:
         """Whether layers wait for a layer or a readout that starts at exactly 0 (fixup, arXiv:1901.09321).
 
-        It has a gradient, and after one step it hands signals on.
+        It has a gradient, and after one step it hands signals on. Where what stands behind the layers is not known,
+        they wait for it if it gives nothing back to the last of them.
         """
         if self.zero_layer is not None:
             return True
         p = self.probe
+        if p is None or self.facts is None:
+            reached, back = self.sizes("forward"), self.sizes("backward")
+            return bool((np.isfinite(reached[:, -1:]) & np.isneginf(back)).all())
         reached = p.log10_h_rms if self.streams else p.log10_a_rms
         passes = np.isneginf(p.log10_dh_rms[:, -1]) if self.streams else p.saturated[:, -1] < 1
         moves = np.isfinite(p.log10_total_grad_norm) & np.isfinite(reached[:, -1])
-        return p.spec.out_features is not None and bool((moves & passes & ~self.learns).all())
+        return self.facts.readout and bool((moves & passes & ~self.learns).all())
 
     @cached_property
     def closed(self) -> NDArray[np.bool_]:
         """Layers that start at exactly 0 and have a gradient: closed, not dead; `(depth,)`."""
-        at_zero = np.isneginf(self.probe.log10_z_rms).all(axis=0)
-        return np.logical_and(at_zero, np.isfinite(self.probe.log10_wgrad_norm).any(axis=0))
+        at_zero = np.isneginf(self.values("log10_z_rms")).all(axis=0)
+        return np.logical_and(at_zero, np.isfinite(self.values("log10_weight")).any(axis=0))
 
     def profile(self, signal: Signal) -> Floats:
         """log10 of the change of a signal from where it starts, `(seeds, depth)`."""
@@ -182,17 +213,24 @@ class Evidence:
     def change(self, signal: Signal) -> Change:
         """The change of a signal over all layers."""
         values = self.sizes(signal)
-        return _change(values if signal == "forward" else values[:, ::-1])
+        return self._change(values if signal == "forward" else values[:, ::-1])
+
+    def _change(self, sizes: Floats) -> Change:
+        """Of log10 sizes in order of travel; of steps of one net their mean, which says nothing of other nets."""
+        found = _change(sizes)
+        if not self.trace.steps:
+            return found
+        return Change(found.typical, math.nan, math.nan, found.typical, found.runs)
 
     @cached_property
     def backward(self) -> Change:
         """The change of the backward signal from the last layer to the first; unknown where all layers wait."""
         if self.waits:
-            return _unknown(len(self.probe.seeds))
+            return _unknown(self.runs)
         values = self.sizes("backward")[:, ::-1].copy()
         # A signal that nothing learns from does not arrive.
-        values[~self.learns & (self.probe.first_nonfinite < 0)] = -math.inf
-        return _change(values)
+        values[~self.learns & (self.trace.first_nonfinite < 0)] = -math.inf
+        return self._change(values)
 
     @cached_property
     def forward(self) -> Change:
@@ -203,11 +241,11 @@ class Evidence:
         constant factor in full.
         """
         if self.zero_layer is not None:
-            return _unknown(len(self.probe.seeds))
+            return _unknown(self.runs)
         whole = self.change("forward")
         if self.steps < 4:
             return whole
-        half = _change(self.sizes("forward")[:, self.steps // 2 :])
+        half = self._change(self.sizes("forward")[:, self.steps // 2 :])
         bulk = self.steps / (self.steps - self.steps // 2)
         low, high, typical = (bulk * v for v in (half.low, half.high, half.typical))
         steady = Change(bulk * half.rms, low, high, typical, bulk * half.runs)
@@ -223,11 +261,12 @@ class Evidence:
     @cached_property
     def nonfinite(self) -> NDArray[np.int64]:
         """The layers where runs were first not finite, one for each such run."""
-        return self.probe.first_nonfinite[self.probe.first_nonfinite >= 0]
+        return self.trace.first_nonfinite[self.trace.first_nonfinite >= 0]
 
-    def factor(self, change: Change) -> float:
-        """A layer's share of a change."""
-        return ten_to(change.rms / self.steps) if self.steps and math.isfinite(change.rms) else math.nan
+    def factor(self, change: Change, steps: int | None = None) -> float:
+        """A layer's share of a change, over all steps from layer to layer or so many."""
+        steps = self.steps if steps is None else steps
+        return ten_to(change.rms / steps) if steps and math.isfinite(change.rms) else math.nan
 
     def beyond(self, signal: Signal, sign: int, decades: float) -> tuple[int, ...]:
         """The layers at which a signal has moved by more than so many decades, up (sign 1) or down (-1)."""

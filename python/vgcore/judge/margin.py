@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from vgcore.judge.evidence import Evidence
-from vgcore.judge.rule import Rule
+from vgcore.judge.rule import Rule, lacks
 from vgcore.judge.rules import RULES, of_change
 from vgcore.judge.rules.numbers import FINITE_WIDTH
 from vgcore.judge.verdict import MOST
@@ -26,7 +26,8 @@ def ratios(e: Evidence, rules: Sequence[Rule] = RULES) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for rule in rules:
-        if (rule.signal or rule.condition or rule.id == FINITE_WIDTH.id) and (hit := rule.check(e, rule)):
+        counts = (rule.signal or rule.condition or rule.id == FINITE_WIDTH.id) and not lacks(e, rule)
+        if counts and (hit := rule.check(e, rule)):
             found[rule.id] = max(0.0, hit.value / rule.decisive)
     limit = of_change(rules, "backward", -1).decisive
     # A typical net that fades makes a verdict where nets differ, or where most of them fade.

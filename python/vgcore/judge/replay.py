@@ -35,7 +35,7 @@ def twins(cell: Probe) -> NDArray[np.float64]:
     Equal weights and gradients are not enough: a readout that starts at 0 has none to give yet, and what a stream
     carries may part units that are equal in it. Steps are a tenth of each tensor, which keeps equal what is equal.
     """
-    layers = 1 if cell.spec.tied else cell.spec.depth
+    layers = 1 if getattr(cell.spec, "tied", False) else cell.spec.depth
     net, found = replay(cell)
     start = state = net.state_dict()
     weights = [start[f"layers.{layer}.weight"] for layer in range(layers)]
@@ -49,8 +49,8 @@ def twins(cell: Probe) -> NDArray[np.float64]:
         net, found = replay(cell, Network.from_state_dict(cell.spec, state))
     shares = []
     for layer in range(layers):
-        weight, bias = (state[f"layers.{layer}.{name}"] for name in ("weight", "bias"))
-        rows = np.column_stack((weight, bias))
+        weight, bias = state[f"layers.{layer}.weight"], state.get(f"layers.{layer}.bias")
+        rows = weight if bias is None else np.column_stack((weight, bias))
         learns = (weight != weights[layer]).any(axis=1)
         _, index, counts = np.unique(rows[learns], axis=0, return_inverse=True, return_counts=True)
         shares.append(float(np.sum(counts[index.ravel()] > 1)) / len(rows))

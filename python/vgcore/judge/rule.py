@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
 
 from vgcore.judge.evidence import Evidence, Floats
 from vgcore.judge.finding import SEVERITIES
 from vgcore.measure.result import Signal
+
+E = TypeVar("E")
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Hit:
         sentence: What was measured, for the finding.
         working: The rule's formula with this run's numbers.
         cap: The highest severity that it may have here.
+        steps: When, of a run that was trained: first and last step, or the one step.
     """
 
     value: float
@@ -33,11 +35,12 @@ class Hit:
     sentence: str
     working: str
     cap: str = "critical"
+    steps: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
-class Rule:
-    """One row: what is measured, from where on it counts, why, and what helps.
+class RuleOf(Generic[E]):
+    """One row: what is measured in evidence of a kind, from where on it counts, why, and what helps.
 
     Attributes:
         id: The name of the rule.
@@ -48,11 +51,12 @@ class Rule:
         wrong: When it speaks without need, or is silent when it should not be.
         remedy: What helps.
         formula: What is computed, for a student.
-        picture: Columns of the probe that show it.
+        picture: Columns of the probe, or of the run, that show it.
         check: Measures it; None where there is nothing to compare.
         signal: The signal whose change is the quantity, if one is.
         sign: 1 where the rule speaks of growth of the signal, -1 of loss.
         condition: What holds beside a verdict where the rule speaks, in a word; None for nothing.
+        needs: What must be known: columns of a trace, or what else `NEEDS` names.
     """
 
     id: str
@@ -64,10 +68,11 @@ class Rule:
     remedy: str
     formula: str
     picture: tuple[str, ...]
-    check: Callable[[Evidence, Rule], Hit | None]
+    check: Callable[[E, RuleOf[E]], Hit | None]
     signal: Signal | None = None
     sign: int = 0
     condition: str | None = None
+    needs: tuple[str, ...] = ()
 
     @property
     def least(self) -> float:
@@ -81,12 +86,46 @@ class Rule:
 
     def reached(self, value: float) -> list[str]:
         """The severities whose thresholds a value reaches, the highest last."""
-        return [s for s in SEVERITIES if value >= self.thresholds.get(s, math.inf)]
+        return [s for s in SEVERITIES if s in self.thresholds and value >= self.thresholds[s]]
 
     def level(self, value: float) -> float:
         """What a run must reach to show it by itself: what the value reaches, at most the warning."""
         reached = self.reached(value)
         return min(self.thresholds[reached[-1]] if reached else self.least, self.decisive)
+
+
+#: A rule about a net as it starts, or as it stands.
+Rule: TypeAlias = RuleOf[Evidence]
+
+#: What rules need of a net, in words.
+NEEDS = {
+    "log10_forward": "sizes of signals on their way forward",
+    "log10_backward": "sizes of gradients on their way back",
+    "log10_weight": "sizes of the gradients of weights",
+    "nonfinite": "a record of values that are not finite",
+    "saturated": "slopes of the activation",
+    "dead": "units that are 0 for every sample",
+    "correlation": "cosines between samples",
+    "effective_rank": "the Gram matrix of the samples",
+    "spec": "a spec",
+    "weights": "weights and a spec",
+    "samples": "the samples",
+    "targets": "outputs and targets",
+    "nets": "nets of several seeds",
+}
+
+
+def lacks(e: Evidence, rule: Rule) -> tuple[str, ...]:
+    """What a rule needs and evidence lacks, in words; of a probe nothing."""
+    if e.probe is not None:
+        return ()
+    there = {
+        *e.trace.columns,
+        *(["spec"] if e.facts is not None else []),
+        *(["nets"] if e.trace.draws else []),
+        *(["nonfinite"] if len(e.nonfinite) else []),
+    }
+    return tuple(words for need, words in NEEDS.items() if need in rule.needs and need not in there)
 
 
 def share(runs: Floats, shows: Callable[[Floats], Any]) -> float:

@@ -18,7 +18,7 @@ from vgcore.reference.random import COTANGENT, Array, Stream
 from vgcore.reference.scaled import Scaled
 
 if TYPE_CHECKING:
-    from vgcore.model.mlp import MLP
+    from vgcore.model.spec import Spec
 
 
 def correlation(z: Scaled) -> float:
@@ -54,14 +54,9 @@ def log10_together(found: list[Scaled]) -> float:
 
 def log10_summed_norm(trace: Trace, signals: Signals, l: int) -> float:
     """log10 of the norm of dL/dW of this step of a tied net and of all later ones; nan of a net that is not tied."""
-    if not trace.at.spec.tied or trace.at.spec.depth == 1:
+    if not trace.at.plan.tied or trace.at.plan.depth == 1:
         return math.nan
-    return summed(signals.found[l : trace.at.spec.depth])["layers.0.weight"].log10_norm()
-
-
-def on_stream(trace: Trace, l: int) -> bool:
-    """Has the net a residual stream, and is h_{l+1} on it, rather than within a block?"""
-    return trace.at.spec.skip is not None and not trace.at.plan.within_block(l)
+    return summed(signals.found[l : trace.at.plan.depth])["layers.0.weight"].log10_norm()
 
 
 def saturated(trace: Trace, l: int) -> float:
@@ -72,7 +67,7 @@ def saturated(trace: Trace, l: int) -> float:
 FORWARD: dict[str, Callable[[Trace, int], float]] = {
     "log10_z_rms": lambda t, l: t.z[l].log10_rms(),
     "log10_a_rms": lambda t, l: t.a[l].log10_rms(),
-    "log10_h_rms": lambda t, l: t.h[l + 1].log10_rms() if on_stream(t, l) else math.nan,
+    "log10_h_rms": lambda t, l: t.h[l + 1].log10_rms() if t.at.plan.on_stream(l) else math.nan,
     "saturated": saturated,
     "dead": lambda t, l: float((t.a[l].value == 0).all(axis=0).mean()),
     "correlation": lambda t, l: correlation(t.z[l]),
@@ -83,11 +78,11 @@ GRADIENT_NORMS = {  # of which parameters
     "log10_bgrad_norm": r"layers\.\d+\.bias",
     "log10_affine_grad_norm": r"norms\..*",
     "log10_slope_grad_norm": r"activations\..*",
-    "log10_gate_grad_norm": r"(gates|skips)\..*",
+    "log10_gate_grad_norm": r"(gates|projections|skips)\..*",
 }
 BACKWARD: dict[str, Callable[[Trace, Signals, int], float]] = {
     "log10_delta_rms": lambda _, s, l: s.delta[l].log10_rms(),
-    "log10_dh_rms": lambda t, s, l: s.dh[l + 1].log10_rms() if on_stream(t, l) else math.nan,
+    "log10_dh_rms": lambda t, s, l: s.dh[l + 1].log10_rms() if t.at.plan.on_stream(l) else math.nan,
     "gradient_correlation": lambda _, s, l: correlation(s.delta[l]),
     "log10_sample_wgrad_rms": lambda t, s, l: log10_sample_rms(t.map_input[l], s.delta[l]),
     "log10_summed_wgrad_norm": log10_summed_norm,
@@ -97,7 +92,7 @@ COLUMNS = (*FORWARD, *GRADIENT_NORMS, *BACKWARD)
 
 @np.errstate(all="ignore")
 def probe(
-    spec: MLP,
+    spec: Spec,
     *,
     x: Array | None = None,
     y: Array | None = None,

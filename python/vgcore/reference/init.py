@@ -5,21 +5,24 @@ from __future__ import annotations
 import math
 from functools import cache
 from statistics import NormalDist
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from vgcore.reference.activation import activate
 from vgcore.reference.kind import Kind, parse
 from vgcore.reference.net import propagate
-from vgcore.reference.part import LEARNS, State
-from vgcore.reference.plan import Plan
+from vgcore.reference.part import State, learns
+from vgcore.reference.plan import Part, Place, Plan
 from vgcore.reference.random import (
     BIAS,
     COMPANION,
+    GATE_BIAS,
     GATE_WEIGHT,
     INPUT,
     INPUT_WEIGHT,
+    PROJECTION_BIAS,
+    PROJECTION_WEIGHT,
     READOUT_BIAS,
     READOUT_WEIGHT,
     WEIGHT,
@@ -28,32 +31,7 @@ from vgcore.reference.random import (
 )
 
 if TYPE_CHECKING:
-    from vgcore.model.mlp import MLP
-
-
-class Place(NamedTuple):
-    """A linear map's place in a net."""
-
-    fan_in: int
-    fan_out: int
-    layer: int | None  # 0-based; None for the readout
-    activation: str | None  # the one that the map feeds
-    blocks: int  # blocks of the net; its depth without a skip
-    block: int  # layers of the residual branch that the map is in, 0 outside
-    ends_branch: bool
-
-    @classmethod
-    def of(cls, spec: MLP, plan: Plan, layer: int | None) -> Place:
-        """The place of a hidden layer or, for None, of the readout."""
-        scaled = plan.skip[0] in {"residual", "rezero"}
-        blocks = spec.depth // spec.block if scaled else spec.depth
-        if layer is None:
-            return cls(plan.layers[-1].fan_in, plan.layers[-1].width, None, None, blocks, 0, False)
-        end = layer - layer % spec.block + spec.block - 1
-        inside = scaled and plan.layers[end].source is not None
-        here = plan.layers[layer]
-        fans = here.fan_in, here.width
-        return cls(*fans, layer, here.kind, blocks, spec.block if inside else 0, inside and layer == end)
+    from vgcore.model.spec import Spec
 
 
 TORCH_GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 3 / 4}
@@ -203,73 +181,67 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
     return std * stream.normal(shape)
 
 
-def bias_kind(spec: MLP, init: Kind, at: Place) -> Kind:
+def bias_kind(at: Place) -> Kind:
     """The init of biases: the spec's `bias`, else what the weights' init brings, else zeros."""
-    name, p = parse(str(spec.bias)) if spec.bias else init
+    name, p = parse(str(at.bias)) if at.bias else at.init
     if name == "torch_default":
-        bound = (p.get("gain", 1.0) if spec.bias else 1.0) / math.sqrt(at.fan_in)
+        bound = (p.get("gain", 1.0) if at.bias else 1.0) / math.sqrt(at.fan_in)
         return "uniform", {"a": -bound, "b": bound}
     if name == "mean_field" or (name == "critical" and at.layer is not None):
         return "normal", {"std": p.get("sigma_b", 0.0)}
-    return (name, p) if spec.bias else ("zeros", {})
+    return (name, p) if at.bias else ("zeros", {})
 
 
-def init(spec: MLP, seed: int = 0, dtype: str = "float64", x: Array | None = None) -> State:
+ROLES = {
+    "layers": (WEIGHT, BIAS),
+    "readout": (READOUT_WEIGHT, READOUT_BIAS),
+    "gates": (GATE_WEIGHT, GATE_BIAS),
+    "inputs": (INPUT_WEIGHT, BIAS),  # which have no biases
+    "projections": (PROJECTION_WEIGHT, PROJECTION_BIAS),
+}
+
+
+def init(spec: Spec, seed: int = 0, dtype: str = "float64", x: Array | None = None) -> State:
     """Every parameter by its name in torch's manner; weights are `(out, in)`. Only `lsuv` looks at x."""
     plan = Plan.of(spec)
     state: State = {}
 
-    def weight(name: str, at: Place, role: int, gain: float = 1.0) -> None:
-        stream = Stream(seed, role, at.layer or 0, dtype)
-        drawn = draw(plan.inits[-1 if at.layer is None else at.layer], (at.fan_out, at.fan_in), stream, at)
-        state[name] = (gain * drawn.astype(dtype)).astype(dtype)
+    def linear(part: Part, at: Place) -> None:
+        of_weight, of_bias = ROLES[part.module]
+        gate = {"gate_gain": 1.0, "gate_bias": -1.0} | parse(part.kind)[1]
+        drawn = draw(at.init, (at.fan_out, at.fan_in), Stream(seed, of_weight, at.stream, dtype), at).astype(dtype)
+        if part.module == "gates":
+            drawn = (gate["gate_gain"] * drawn).astype(dtype)
+        state[f"{part.key}.weight"] = drawn
+        if part.module == "gates":
+            state[f"{part.key}.bias"] = np.full(at.fan_out, gate["gate_bias"], dtype)
+        elif at.bias is not False:
+            stream = Stream(seed, of_bias, at.stream, dtype)
+            state[f"{part.key}.bias"] = draw(bias_kind(at), (at.fan_out,), stream, at).astype(dtype)
 
-    def bias(name: str, at: Place, role: int) -> None:
-        kind = bias_kind(spec, plan.inits[-1 if at.layer is None else at.layer], at)
-        state[name] = draw(kind, (at.fan_out,), Stream(seed, role, at.layer or 0, dtype), at).astype(dtype)
-
-    def vector(name: str, count: int, value: float) -> None:
-        state[name] = np.full(count, value, dtype)
-
-    skip, params = plan.skip
-    for l, layer in enumerate(plan.layers[: 1 if spec.tied else spec.depth]):
-        at, key = Place.of(spec, plan, l), layer.parameter
-        weight(key("layers", "weight"), at, WEIGHT)
-        bias(key("layers", "bias"), at, BIAS)
-        users = plan.layers[: spec.depth] if spec.tied else [layer]  # of these parameters; some may lack a part
-        for part, learns in LEARNS.items():
-            for user in (user for user in users if part in user.parts):
-                for name, start in learns(spec, plan, user).items():
-                    vector(name, *start)
-        if skip == "highway" and any("join" in user.parts for user in users):
-            fan_in = plan.layers[l if layer.source is None else layer.source].input
-            gate = at._replace(fan_in=fan_in, fan_out=layer.output)
-            weight(key("gates", "weight"), gate, GATE_WEIGHT, params["gate_gain"])
-            vector(key("gates", "bias"), layer.output, params["gate_bias"])
-    if spec.inputs == "every":
-        fan_in = spec.in_features or plan.layers[0].width
-        weight("inputs.weight", Place.of(spec, plan, 0)._replace(fan_in=fan_in), INPUT_WEIGHT)
-    if spec.out_features is not None:
-        at = Place.of(spec, plan, None)
-        weight("readout.weight", at, READOUT_WEIGHT)
-        bias("readout.bias", at, READOUT_BIAS)
-    if plan.inits[0][0] == "lsuv":
+    for part in plan.learners():
+        if part.place is not None:
+            linear(part, part.place)
+        else:
+            state |= {name: np.full(count, start, dtype) for name, (count, start) in learns(part).items()}
+    if plan.calibrates:
         calibrate(spec, state, samples(spec, seed, 128, dtype) if x is None else x)
     return state
 
 
-def samples(spec: MLP, seed: int, batch: int, dtype: str) -> Array:
+def samples(spec: Spec, seed: int, batch: int, dtype: str) -> Array:
     """The standard normal samples of a run, `(batch, in_features)`; of `depth` steps if each has an input."""
-    columns = spec.in_features or Plan.of(spec).layers[0].width
-    each = (spec.depth, columns) if spec.inputs == "every" else (columns,)
+    plan = Plan.of(spec)
+    columns = spec.in_features or plan.layers[0].map.outputs
+    each = (plan.depth, columns) if plan.fed else (columns,)
     return Stream(seed, INPUT, dtype=dtype).normal((batch, *each))
 
 
-def calibrate(spec: MLP, state: State, x: Array) -> None:
+def calibrate(spec: Spec, state: State, x: Array) -> None:
     """Scale the weights of each layer so that its z have unit variance on x (Mishkin & Matas 2015); biases stay."""
 
     def scale(name: str, z: Array) -> None:
-        b = np.broadcast_to(state[f"{name}.bias"].astype(np.float64), z.shape)
+        b = np.broadcast_to(state.get(f"{name}.bias", np.zeros(1)).astype(np.float64), z.shape)
         ours, both, theirs = (z - b).var(), ((z - b) * (b - b.mean())).mean(), b.var()
         with np.errstate(all="ignore"):  # ours c^2 + 2 both c + theirs = 1
             c = (np.sqrt(both**2 - ours * (theirs - 1)) - both) / ours
@@ -278,5 +250,5 @@ def calibrate(spec: MLP, state: State, x: Array) -> None:
 
     for l in range(spec.depth):
         scale(f"layers.{l}", propagate(spec, state, x).z[l].true().astype(np.float64))
-    if spec.out_features is not None:
+    if "readout.weight" in state:
         scale("readout", propagate(spec, state, x).y.true().astype(np.float64))

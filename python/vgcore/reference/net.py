@@ -16,7 +16,8 @@ from vgcore.reference.random import Array
 from vgcore.reference.scaled import Scaled
 
 if TYPE_CHECKING:
-    from vgcore.model.mlp import MLP
+    from vgcore.model.spec import Spec
+    from vgcore.reference.plan import Part
 
 
 @dataclass(frozen=True)
@@ -24,12 +25,12 @@ class Trace:
     """A forward pass, part by part, as the backward pass needs it."""
 
     at: Pass
-    steps: list[list[Step]]  # of each layer, and of the readout
+    steps: list[list[Step]]  # of each layer, and of what stands behind the last one
 
     def each(self, part: str) -> list[Step]:
-        """The steps of a part in the layers that have it, the readout apart."""
-        layers = self.steps[: self.at.spec.depth]
-        return [step for steps in layers for step in steps if step.part == part]
+        """The steps of a part in the layers that have it; what stands behind the last one has none."""
+        layers = self.steps[: self.at.plan.depth]
+        return [step for steps in layers for step in steps if step.part.name == part]
 
     @cached_property
     def z(self) -> list[Scaled]:
@@ -42,9 +43,9 @@ class Trace:
         return [step.input for step in self.each("map")]
 
     @cached_property
-    def norm_input(self) -> list[Scaled]:
-        """The inputs of the normalisations."""
-        return [step.input for step in self.each("norm")]
+    def norms(self) -> list[Step]:
+        """The steps of all normalisations."""
+        return [step for steps in self.steps for step in steps if step.part.name == "norm"]
 
     @cached_property
     def activation_input(self) -> list[Scaled]:
@@ -58,9 +59,14 @@ class Trace:
 
     @cached_property
     def a(self) -> list[Scaled]:
-        """The outputs of the activations, or of the normalisations behind them."""
-        behind = self.at.spec.norm is not None and self.at.spec.norm_position == "post"
-        return [step.value for step in self.each("norm" if behind else "activation")]
+        """The outputs of the activations, or of the normalisations right behind them."""
+        found = []
+        for steps in self.steps[: self.at.plan.depth]:
+            at = next(i for i, step in enumerate(steps) if step.part.name == "activation")
+            while steps[at + 1 :] and steps[at + 1].part.name == "norm":
+                at += 1
+            found.append(steps[at].value)
+        return found
 
     @cached_property
     def h(self) -> list[Scaled]:
@@ -92,26 +98,25 @@ class Gradients(NamedTuple):
 
 
 @np.errstate(all="ignore")  # a value that is not finite is a result
-def propagate(spec: MLP, state: State, x: Array) -> Trace:
-    """The forward pass."""
+def propagate(spec: Spec, state: State, x: Array, masks: tuple[int, int] | None = None) -> Trace:
+    """The forward pass; with the masks of a seed and a step it is one of training."""
     plan = Plan.of(spec)
     # Where phi is a line near 0 and no bias is added, a signal of any size stays in proportion and can
     # carry an exponent. Elsewhere the exponent stays 0.
     unbiased = not any(state[key].any() for key in state if key.endswith("bias"))
-    bends = spec.norm is not None or spec.inputs == "every" or plan.skip[0] == "highway"
-    carried = unbiased and not bends and all(straight(layer.kind) for layer in plan.layers)
+    carried = unbiased and not plan.fed and all(proportional(part) for layer in plan.layers for part in layer.parts)
 
     def settled(h: Scaled) -> Scaled:
         return h.rescaled() if carried else h if h.exponent == 0 else Scaled(h.true())
 
-    first = np.zeros((len(x), plan.layers[0].input)) if spec.inputs == "every" else x
+    first = np.zeros((len(x), plan.layers[0].input)) if plan.fed else x
     h = [settled(Scaled(np.asarray(first, state["layers.0.weight"].dtype)))]
-    trace = Trace(Pass(spec, plan, state, x, h), [])
+    trace = Trace(Pass(plan, state, x, h, {}, masks), [])
     for l, layer in enumerate(plan.layers):
         v, steps = h[l], list[Step]()
         for part in layer.parts:
-            step = PARTS[part](trace.at, l, v)
-            if part == "join":
+            step = PARTS[part.name](trace.at, part, v)
+            if part.name == "join":
                 step = step._replace(value=settled(step.value))
             v = step.value
             steps.append(step)
@@ -120,30 +125,40 @@ def propagate(spec: MLP, state: State, x: Array) -> Trace:
     return trace
 
 
+def proportional(part: Part) -> bool:
+    """Does a part without biases pass a small signal in proportion?"""
+    if part.name == "activation":
+        return straight(part.kind)
+    return part.name != "norm" and part.module != "gates"
+
+
 @np.errstate(all="ignore")
 def backpropagate(trace: Trace, cotangent: Array) -> Signals:
     """The backward pass, from dL/dy to the gradients of everything."""
-    spec, count = trace.at.spec, len(trace.steps)
+    plan, count = trace.at.plan, len(trace.steps)
     dy = Scaled(np.asarray(cotangent, np.float64)).rescaled()
     found: list[Found] = [{} for _ in range(count)]
     delta = [dy] * count
-    inputs: Found = {f"h.{count}": Scaled(dy.value.astype(trace.y.value.dtype), dy.exponent)}
+    inputs: Found = {}
+    dh = [Scaled(dy.value.astype(trace.y.value.dtype), dy.exponent)]
     for l in reversed(range(count)):
-        g = inputs[f"h.{l + 1}"]
+        g = dh[0]
         for step in reversed(trace.steps[l]):
             g = g.rescaled()
-            if step.part == "map":
+            if step.part.name == "map":
                 delta[l] = g
             g, others = step.back(g)
             for name, gradient in others.items():
                 reach(found[l] if name in trace.at.state else inputs, name, gradient)
-        reach(inputs, f"h.{l}", g)
-    dx = inputs["h.0"]
-    if spec.inputs == "every":
-        fed = [inputs[f"x.{l}"] for l in range(spec.depth)]
+            if step.part.name == "keep":
+                g += inputs.pop(f"around.{step.part.stream}")
+        dh.insert(0, g)
+    dx = dh[0]
+    if plan.fed:
+        fed = [inputs[f"x.{l}"] for l in range(plan.depth)]
         top = max(each.exponent for each in fed)
         dx = Scaled(np.stack([np.ldexp(each.value, each.exponent - top) for each in fed], axis=1), top)
-    return Signals(found, delta[: spec.depth], dx, [inputs[f"h.{l}"] for l in range(count + 1)])
+    return Signals(found, delta[: plan.depth], dx, dh)
 
 
 def summed(found: list[Found]) -> Found:
@@ -155,12 +170,12 @@ def summed(found: list[Found]) -> Found:
     return total
 
 
-def forward(spec: MLP, state: State, x: Array) -> Array:
+def forward(spec: Spec, state: State, x: Array) -> Array:
     """The readout, or the last hidden output without one: `(batch, out)`."""
     return propagate(spec, state, x).y.true()
 
 
-def backward(spec: MLP, state: State, x: Array, cotangent: Array) -> Gradients:
+def backward(spec: Spec, state: State, x: Array, cotangent: Array) -> Gradients:
     """Gradients of `sum(cotangent * y)`."""
     signals = backpropagate(propagate(spec, state, x), cotangent)
     parameters = summed(signals.found)
@@ -169,7 +184,7 @@ def backward(spec: MLP, state: State, x: Array, cotangent: Array) -> Gradients:
 
 
 @np.errstate(all="ignore")
-def gradients(spec: MLP, state: State, x: Array, y: Array | None, loss: str) -> Gradients:
+def gradients(spec: Spec, state: State, x: Array, y: Array | None, loss: str) -> Gradients:
     """Gradients of a loss between the output and the targets y, and its value."""
     value, cotangent = evaluate(loss, forward(spec, state, x).astype(np.float64), y)
     return backward(spec, state, x, cotangent)._replace(loss=value)

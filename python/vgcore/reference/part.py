@@ -1,8 +1,8 @@
-"""The parts of a layer: their order, and what each one does and learns.
+"""The parts of a layer: what each one does and learns.
 
-The parts are the map, the normalisation, the activation, and the join at the end of a block. Each is a function of what
-a forward pass has so far, of a layer's index and of the value v that the part before it gives. A part gives a value and
-its way back, a function of the gradient that reaches this value.
+The parts are the map, the normalisation, the activation, dropout, and the beginning and the end of what goes around
+some of them. Each is a function of what a forward pass has so far, of the part as the plan has it and of the value v
+that the part before it gives. It gives a value and its way back, a function of the gradient that reaches this value.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ import numpy as np
 
 from vgcore.reference.activation import HOMOGENEOUS, activate, outputs, pulled_back
 from vgcore.reference.kind import Kind, parse
-from vgcore.reference.random import Array
+from vgcore.reference.random import DROPOUT, Array, Stream
 from vgcore.reference.scaled import Scaled
 
 if TYPE_CHECKING:
-    from vgcore.model.mlp import MLP
-    from vgcore.reference.plan import Layer, Plan
+    from vgcore.reference.plan import Part, Plan
 
 State = dict[str, Array]
-Found = dict[str, Scaled]  # gradients by the names of what they are of: parameters, "h.3" (h_3) or "x.3" (x_3)
+# Gradients by the names of what they are of: parameters, "x.3" (x_3) or "around.0" (what goes around by this number).
+Found = dict[str, Scaled]
 Back = Callable[[Scaled], tuple[Scaled, Found]]  # from dL/d(value) to dL/dv, and to all else that the part has read
 Learned = dict[str, tuple[int, float]]  # vectors by the names of parameters: how many numbers, and where each starts
 
@@ -31,17 +31,18 @@ Learned = dict[str, tuple[int, float]]  # vectors by the names of parameters: ho
 class Pass(NamedTuple):
     """A forward pass on its way: all that a part may read beside v."""
 
-    spec: MLP
     plan: Plan
     state: State
     x: Array  # the samples, (batch, features), or (batch, depth, features) with an input at every step
     h: list[Scaled]  # h_0 and what each layer has handed on
+    around: dict[int, Scaled]  # what goes around parts, by number
+    masks: tuple[int, int] | None  # seed and step of a pass of training, whose dropout drops something
 
 
 class Step(NamedTuple):
     """A part at work: its input, its value and its way back."""
 
-    part: str
+    part: Part
     input: Scaled
     value: Scaled
     back: Back
@@ -53,36 +54,19 @@ def reach(found: Found, name: str, gradient: Scaled) -> None:
     found[name] = found[name] + gradient if name in found else gradient
 
 
-# --- The order -----------------------------------------------------------------------------------
-
-
-def parts(spec: MLP, order: str, *, skips: bool) -> tuple[str, ...]:
-    """The parts of a layer, of which the join is only where a skip ends.
-
-    With the order "pre" the map comes behind the activation, with "post" the join comes right before the activation.
-    """
-    pair = ["norm", "activation"] if spec.norm_position == "pre" else ["activation", "norm"]
-    found = [*pair, "map", "join"] if order == "pre" else ["map", *pair, "join"]
-    if order == "post" and skips:
-        found.insert(found.index("activation"), found.pop())
-    missing = {"norm"} if spec.norm is None else set()
-    missing |= set() if skips else {"join"}
-    return tuple(part for part in found if part not in missing)
-
-
 # --- The map -------------------------------------------------------------------------------------
 
 
-def linear(at: Pass, l: int, v: Scaled) -> Step:
+def linear(at: Pass, part: Part, v: Scaled) -> Step:
     """Map v to z = W v + b, where a transform may stand between the parameters and W, and add W_x x_l if x_l is fed."""
-    state, key, hidden = at.state, at.plan.layers[l].parameter("layers", "weight"), l < at.spec.depth
+    state, key, hidden = at.state, f"{part.key}.weight", part.module == "layers"
     pull, feed = None, None
-    if at.spec.weight_transform and hidden:
-        weight, pull = transform(parse(at.spec.weight_transform), state[key])
+    if at.plan.transform and hidden:
+        weight, pull = transform(parse(at.plan.transform), state[key])
         state = state | {key: weight}
-    z, through = affine(state, key.removesuffix(".weight"), v)
-    if at.spec.inputs == "every" and hidden:
-        u, feed = affine(at.state, "inputs", Scaled(at.x[:, l].astype(v.value.dtype)))
+    z, through = affine(state, part.key, v)
+    if at.plan.fed and hidden:
+        u, feed = affine(at.state, "inputs", Scaled(at.x[:, part.layer].astype(v.value.dtype)))
         z += u
 
     def back(delta: Scaled) -> tuple[Scaled, Found]:
@@ -92,10 +76,10 @@ def linear(at: Pass, l: int, v: Scaled) -> Step:
             found[key] = Scaled(pull(g.value.astype(np.float64)).astype(g.value.dtype), g.exponent)
         if feed is not None:
             dx, of_weight = feed(delta)
-            found |= of_weight | {f"x.{l}": dx}
+            found |= of_weight | {f"x.{part.layer}": dx}
         return dv, found
 
-    return Step("map", v, z, back)
+    return Step(part, v, z, back)
 
 
 def affine(state: State, name: str, v: Scaled) -> tuple[Scaled, Back]:
@@ -159,10 +143,10 @@ def standardise(v: Array, axis: int, *, centred: bool, eps: float) -> tuple[Arra
     return xhat, back
 
 
-def norm(at: Pass, l: int, v: Scaled) -> Step:
+def norm(at: Pass, part: Part, v: Scaled) -> Step:
     """Mean 0 and variance 1 over samples (batch) or features (layer, rms), then times a weight plus a bias."""
-    kind, p = parse(str(at.spec.norm))
-    weight_key, bias_key = (at.plan.layers[l].parameter("norms", name) for name in ("weight", "bias"))
+    kind, p = parse(part.kind)
+    weight_key, bias_key = f"{part.key}.weight", f"{part.key}.bias"
     dtype, weight = v.value.dtype, at.state[weight_key].astype(np.float64)
     axis, centred = (0 if kind == "batch" else 1), kind != "rms"
     xhat, pull = standardise(v.true().astype(np.float64), axis, centred=centred, eps=float(p.get("eps", 1e-5)))
@@ -175,15 +159,7 @@ def norm(at: Pass, l: int, v: Scaled) -> Step:
             found[bias_key] = Scaled(g.sum(axis=0), exponent)
         return Scaled(pull(g * weight).astype(dtype), exponent), found
 
-    return Step("norm", v, Scaled(n.astype(dtype)), back)
-
-
-def norm_learns(spec: MLP, _: Plan, layer: Layer) -> Learned:
-    """A weight for each feature and, where a mean is taken off, a bias."""
-    count = layer.reaches("norm")
-    weight = {layer.parameter("norms", "weight"): (count, 1.0)}
-    centred = parse(str(spec.norm))[0] != "rms"
-    return weight | ({layer.parameter("norms", "bias"): (count, 0.0)} if centred else {})
+    return Step(part, v, Scaled(n.astype(dtype)), back)
 
 
 # --- The activation ------------------------------------------------------------------------------
@@ -201,64 +177,74 @@ def bend(kind: str, z: Scaled) -> tuple[Scaled, Scaled, Array]:
     return z, Scaled(value, z.exponent), slopes
 
 
-def learned_kind(state: State, layer: Layer) -> str:
-    """The activation of a layer with the slope that it has learned."""
-    learns = parse(layer.kind)[0] == "prelu"
-    return f"prelu(init={state[layer.parameter('activations', 'weight')][0]})" if learns else layer.kind
+def learned_kind(state: State, part: Part) -> str:
+    """The activation with the slope that it has learned."""
+    return f"prelu(init={state[f'{part.key}.weight'][0]})" if part.key else part.kind
 
 
-def activation(at: Pass, l: int, v: Scaled) -> Step:
+def activation(at: Pass, part: Part, v: Scaled) -> Step:
     """Apply phi to each pre-activation."""
-    layer = at.plan.layers[l]
-    kind = learned_kind(at.state, layer)
+    kind = learned_kind(at.state, part)
     z, a, slopes = bend(kind, v)
 
     def back(da: Scaled) -> tuple[Scaled, Found]:
         found: Found = {}
-        if parse(kind)[0] == "prelu":  # d phi / d slope = min(z, 0)
+        if part.key:  # d phi / d slope = min(z, 0)
             near = z.rescaled()
             total = (da.value * np.minimum(near.value, 0)).sum(dtype=np.float64)
-            key = layer.parameter("activations", "weight")
-            found[key] = Scaled(np.array([total]), da.exponent + near.exponent)
+            found[f"{part.key}.weight"] = Scaled(np.array([total]), da.exponent + near.exponent)
         return Scaled(pulled_back(kind, slopes, da.value), da.exponent), found
 
-    return Step("activation", v, a, back, slopes)
+    return Step(part, v, a, back, slopes)
 
 
-def activation_learns(_: MLP, __: Plan, layer: Layer) -> Learned:
-    """The slope of prelu."""
-    name, p = parse(layer.kind)
-    return {layer.parameter("activations", "weight"): (1, p.get("init", 0.25))} if name == "prelu" else {}
+# --- Dropout -------------------------------------------------------------------------------------
 
 
-# --- The join ------------------------------------------------------------------------------------
+def dropout(at: Pass, part: Part, v: Scaled) -> Step:
+    """In training keep each entry with probability 1 - p, over which it is divided (Srivastava et al. 2014)."""
+    if at.masks is None:
+        return Step(part, v, v, lambda g: (g, {}))
+    seed, step = at.masks
+    stream = Stream(seed, DROPOUT, part.stream, "float32")  # of either dtype
+    uniform = stream.uniform(v.value.shape, step=step).astype(np.float32)
+    kept = uniform.astype(np.float64) >= part.number  # NumPy would round the share to float32
+    mask = (kept / (1 - part.number)).astype(v.value.dtype)
+    return Step(part, v, v * mask, lambda g: (g * mask, {}))
 
 
-def join(at: Pass, l: int, v: Scaled) -> Step:
-    """Put together what comes through a block, v, and what goes around it, the h at which the block begins."""
-    layer = at.plan.layers[l]
-    around, x = f"h.{layer.source}", at.h[layer.source or 0]
-    together = {"dense": side_by_side, "highway": gated}.get(at.plan.skip[0], added)
-    value, back = together(at, layer, x, v)
+# --- What goes around ----------------------------------------------------------------------------
+
+
+def keep(at: Pass, part: Part, v: Scaled) -> Step:
+    """From here on v also goes around, up to its joins; their gradients are added to that of v."""
+    at.around[part.stream] = v
+    return Step(part, v, v, lambda g: (g, {}))
+
+
+def join(at: Pass, part: Part, v: Scaled) -> Step:
+    """Put together what comes through some parts, v, and what goes around them, x."""
+    together = {"dense": side_by_side, "highway": gated, "project": projected}.get(parse(part.kind)[0], added)
+    value, back = together(at, part, at.around[part.stream], v)
 
     def both(dh: Scaled) -> tuple[Scaled, Found]:
         dx, dv, found = back(dh)
-        return dv, found | {around: dx}
+        return dv, found | {f"around.{part.stream}": dx}
 
-    return Step("join", v, value, both)
+    return Step(part, v, value, both)
 
 
 Joined = tuple[Scaled, Callable[[Scaled], tuple[Scaled, Scaled, Found]]]  # back to x, to v, and to parameters
 
 
-def added(at: Pass, layer: Layer, x: Scaled, v: Scaled) -> Joined:
+def added(at: Pass, part: Part, x: Scaled, v: Scaled) -> Joined:
     """X plus a multiple of v, which rezero learns (He et al. 2015; Bachlechner et al. 2020)."""
-    scale, key, learns = at.plan.branch_scale, layer.parameter("skips", "weight"), at.plan.skip[0] == "rezero"
-    factor = scale * float(at.state[key][0]) if learns else scale
+    scale, key = part.number, f"{part.key}.weight"
+    factor = scale * float(at.state[key][0]) if part.key else scale
 
     def back(dh: Scaled) -> tuple[Scaled, Scaled, Found]:
         found: Found = {}
-        if learns:
+        if part.key:
             near = v.rescaled()
             total = scale * (dh.value * near.value).sum(dtype=np.float64)
             found[key] = Scaled(np.array([total]), dh.exponent + near.exponent)
@@ -267,9 +253,20 @@ def added(at: Pass, layer: Layer, x: Scaled, v: Scaled) -> Joined:
     return x + v * factor, back
 
 
-def gated(at: Pass, layer: Layer, x: Scaled, v: Scaled) -> Joined:
+def projected(at: Pass, part: Part, x: Scaled, v: Scaled) -> Joined:
+    """P x + b plus a multiple of v (He et al. 2015, equation 2)."""
+    u, through = affine(at.state, part.key, x)
+
+    def back(dh: Scaled) -> tuple[Scaled, Scaled, Found]:
+        dx, found = through(dh)
+        return dx, dh * part.number, found
+
+    return u + v * part.number, back
+
+
+def gated(at: Pass, part: Part, x: Scaled, v: Scaled) -> Joined:
     """(1 - T) x + T v with T = sigmoid(W_T x + b_T) (Srivastava et al. 2015)."""
-    t, through_gate = affine(at.state, layer.parameter("gates", "weight").removesuffix(".weight"), x)
+    t, through_gate = affine(at.state, part.key, x)
     opening, slopes = activate("sigmoid", t.true())
     closing = activate("sigmoid", -t.true())[0]
 
@@ -281,7 +278,7 @@ def gated(at: Pass, layer: Layer, x: Scaled, v: Scaled) -> Joined:
     return x * closing + v * opening, back
 
 
-def side_by_side(_: Pass, __: Layer, x: Scaled, v: Scaled) -> Joined:
+def side_by_side(_: Pass, __: Part, x: Scaled, v: Scaled) -> Joined:
     """The features of x, then those of v (Huang et al. 2016)."""
     one, two, exponent = x.aligned(v) if x.exponent != v.exponent else (x.value, v.value, x.exponent)
     columns = one.shape[1]
@@ -292,24 +289,22 @@ def side_by_side(_: Pass, __: Layer, x: Scaled, v: Scaled) -> Joined:
     return Scaled(np.hstack([one, two]), exponent), back
 
 
-def join_learns(_: MLP, plan: Plan, layer: Layer) -> Learned:
-    """The factor of rezero; the gate of highway is a map, which is drawn."""
-    name, p = plan.skip
-    return {layer.parameter("skips", "weight"): (1, p["alpha"])} if name == "rezero" else {}
-
-
 # --- All parts -----------------------------------------------------------------------------------
 
-PARTS: dict[str, Callable[[Pass, int, Scaled], Step]] = {
+PARTS: dict[str, Callable[[Pass, Part, Scaled], Step]] = {
     "map": linear,
     "norm": norm,
     "activation": activation,
+    "dropout": dropout,
+    "keep": keep,
     "join": join,
 }
 
-# In the order of a state dict. What is drawn, the weights and biases of maps, is up to `init`.
-LEARNS: dict[str, Callable[[MLP, Plan, Layer], Learned]] = {
-    "norm": norm_learns,
-    "activation": activation_learns,
-    "join": join_learns,
-}
+
+def learns(part: Part) -> Learned:
+    """What is not drawn: a normalisation's factor and, where a mean is taken off, summand a feature; one number."""
+    name, p = parse(part.kind)
+    weight, bias = f"{part.key}.weight", f"{part.key}.bias"
+    if part.name == "norm":
+        return {weight: (part.inputs, 1.0)} | ({} if name == "rms" else {bias: (part.inputs, 0.0)})
+    return {weight: (1, {"prelu": p.get("init", 0.25), "rezero": p.get("alpha", 0.0)}[name])}

@@ -1,99 +1,354 @@
-"""A spec, layer by layer: what each layer is made of, and the shapes of its parts."""
+"""A spec, layer by layer: the parts of each layer in order, and what each part needs to know of the others.
+
+A layer has one map. What stands behind the last layer, a readout or a normalisation, counts as one more, without a
+place in the depth.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vgcore.reference.kind import Kind, features, parse
-from vgcore.reference.part import parts
 
 if TYPE_CHECKING:
     from vgcore.model.mlp import MLP
+    from vgcore.model.sequential import Sequential
+    from vgcore.model.spec import Spec
+
+# In the order of a state dict.
+MODULES = ("layers", "norms", "activations", "skips", "gates", "projections", "inputs", "final_norm", "readout")
+NORMS = ("batch", "layer", "rms")
+
+
+class Place(NamedTuple):
+    """A linear map's place in a net, and the laws that it is drawn from."""
+
+    fan_in: int
+    fan_out: int
+    layer: int | None  # 0-based; None for the readout
+    activation: str | None  # the one that the map feeds
+    blocks: int  # blocks of the net; its depth without a skip
+    block: int  # layers of the residual branch that the map is in, 0 outside
+    ends_branch: bool
+    init: Kind
+    bias: str | bool | None  # None for what the init brings, False for none at all
+    stream: int  # the number of its random streams
+
+
+class Part(NamedTuple):
+    """One part of a layer."""
+
+    name: str  # "map", "norm", "activation", "dropout", "keep" or "join"
+    kind: str = ""  # of a normalisation or an activation; the skip that a join is of
+    layer: int = 0  # where it is; of a list of parts, its own number
+    inputs: int = 0
+    outputs: int = 0
+    around: int = 0  # features that went around, of a join
+    key: str = ""  # the name of its parameters in a state dict, without ".weight"
+    stream: int = 0  # what goes around, of a keep and its joins; of dropout, its random numbers
+    number: float = 1.0  # a join's factor of the branch; the share that is dropped
+    place: Place | None = None  # of the map that the part is or has
+
+    @property
+    def module(self) -> str:
+        """Where its parameters are in a state dict."""
+        return self.key.partition(".")[0]
 
 
 class Layer(NamedTuple):
-    """A layer: its parts in order, and the shapes and names that they need."""
+    """A layer: its parts in order."""
 
-    parts: tuple[str, ...]  # each at most once
-    slot: int | None  # names its parameters; 0 for every layer of a tied net, None for the readout
+    parts: tuple[Part, ...]
     input: int  # features of h_l
-    fan_in: int  # columns of W_l: those features, or what an activation before the map makes of them
-    width: int  # rows of W_l: features of z_l
     output: int  # features of h_{l+1}
-    kind: str  # the activation; "linear" where there is none
-    source: int | None  # the h that goes around the block which ends here
 
-    def parameter(self, module: str, name: str) -> str:
-        """The state-dict name of one of the layer's parameters."""
-        return f"readout.{name}" if self.slot is None else f"{module}.{self.slot}.{name}"
+    @property
+    def map(self) -> Part:
+        """The map."""
+        return next(part for part in self.parts if part.name == "map")
 
-    def reaches(self, part: str) -> int:
-        """The number of features that this part gets: only maps and activations before it change what a layer gets."""
-        count = self.input
-        for earlier in self.parts[: self.parts.index(part)]:
-            count = {"map": self.width, "activation": features(self.kind, count)}.get(earlier, count)
-        return count
+    @property
+    def kind(self) -> str:
+        """The activation."""
+        return next(part.kind for part in self.parts if part.name == "activation")
 
 
 class Plan(NamedTuple):
     """A spec as a list of layers, and what they share."""
 
-    layers: list[Layer]  # with the readout, if there is one, as the last, which the depth does not count
-    skip: Kind  # with all its parameters; "none" without one
-    branch_scale: float
-    inits: list[Kind]  # of each layer and of the readout
+    layers: list[Layer]  # what stands behind the last one, if anything does, counts as one more
+    depth: int
+    tied: bool = False
+    fed: int = 0  # columns of each layer's own input; 0 where only the first one gets any
+    transform: str | None = None
+    streams: bool = False  # does anything go around?
 
     @classmethod
-    def of(cls, spec: MLP) -> Plan:
-        """Spread what a spec says once over its layers."""
+    def of(cls, spec: Spec) -> Plan:
+        """Spread what a spec says over its layers."""
+        return of_list(spec) if hasattr(spec, "parts") else of_fields(spec)  # type: ignore[arg-type]
 
-        def spread(value: Any) -> list[Any]:
-            return list(value) if isinstance(value, tuple) else [value] * spec.depth
+    def on_stream(self, l: int) -> bool:
+        """Has the net a residual stream, and is h_{l+1} on it, rather than within what something goes around?"""
+        begun = {part.stream for layer in self.layers[: l + 1] for part in layer.parts if part.name == "keep"}
+        for layer in self.layers[l + 1 :]:
+            for part in layer.parts:
+                if part.name == "keep":
+                    begun.discard(part.stream)
+                elif part.name == "join" and part.stream in begun:
+                    return False
+        return self.streams
 
-        widths, kinds, inits = (spread(value) for value in (spec.width, spec.activation, spec.init))
-        name, given = parse(str(spec.skip or "none"))
-        params: dict[str, Any] = {"order": "after", "alpha": 0.0, "gate_bias": -1.0, "gate_gain": 1.0} | given
-        block = spec.block if spec.skip else 1
+    def learners(self) -> list[Part]:
+        """The parts that learn, once for each set of parameters, in the order of a state dict."""
+        hidden, ends = self.layers[: self.depth], self.layers[self.depth :]
+        found: list[Part] = []
+        for layers in [*([hidden] if self.tied else ([layer] for layer in hidden)), ends]:
+            parts = {part.key: part for layer in reversed(layers) for part in layer.parts if part.key}
+            if self.fed and layers is hidden:
+                place = self.layers[0].map.place
+                parts["inputs"] = Part("map", key="inputs", place=place and place._replace(fan_in=self.fed, bias=False))
+            found += sorted(parts.values(), key=lambda part: MODULES.index(part.module))
+        return found
 
-        def chain(start: int, order: str, *, skips: bool) -> list[Layer]:
-            """The layers of a block, which begins with h features."""
-            found: list[Layer] = []
-            for l in range(start, start + block):
-                input_ = found[-1].output if found else h
-                ends = skips and l == start + block - 1
-                kind = "linear" if ends and order == "linear" else kinds[l]
-                fan_in = features(kind, input_) if order == "pre" else input_
-                output = widths[l] if order == "pre" else features(kind, widths[l])
-                shape = input_, fan_in, widths[l], output
-                slot = 0 if spec.tied else l
-                found.append(Layer(parts(spec, order, skips=ends), slot, *shape, kind, start if ends else None))
-            return found
+    @property
+    def calibrates(self) -> bool:
+        """Are weights scaled by what the data make of them?"""
+        place = self.layers[0].map.place
+        return place is not None and place.init[0] == "lsuv"
 
-        layers: list[Layer] = []
-        order = params["order"]
-        h = spec.in_features or widths[0]
-        if spec.inputs == "every":  # h_0 is zeros, of the size of what a layer gives
-            h = widths[0] if order in {"pre", "linear"} else features(kinds[0], widths[0])
-        for start in range(0, spec.depth, block):
-            found = chain(start, order, skips=spec.skip is not None)
-            last = found[-1]
-            if name == "dense":
-                found[-1] = last._replace(output=h + last.output)
-            elif spec.skip and h != (last.width if order == "post" else last.output):
-                found = chain(start, "after", skips=False)  # a first block that changes the number of features
+
+def measured(parts: Iterable[Part], slot: int, h: int, around: dict[int, int], *, ends: bool = False) -> Layer:
+    """The layer of these parts: what their order makes of h features, and the names of what they learn."""
+    count, found = h, list[Part]()
+    for part in parts:
+        made = count
+        if part.name == "map":
+            made = part.outputs
+        elif part.name == "activation":
+            made = features(part.kind, count)
+        elif part.name == "keep":
+            around[part.stream] = count
+        elif part.name == "join" and part.kind == "dense":
+            made = around[part.stream] + count
+        round_ = around[part.stream] if part.name == "join" else 0
+        found.append(part._replace(inputs=count, outputs=made, around=round_))
+        count = made
+    modules = [module(part, ends=ends) for part in found]
+    for i, name in enumerate(modules):
+        if name:
+            key = name if name in {"readout", "final_norm"} else f"{name}.{slot}"
+            key += f".{modules[:i].count(name)}" if modules.count(name) > 1 else ""
+            found[i] = found[i]._replace(key=key)
+    return Layer(tuple(found), h, count)
+
+
+def module(part: Part, *, ends: bool) -> str:
+    """Where the parameters of a part are in a state dict; "" if it has none."""
+    kind = parse(part.kind)[0]
+    if part.name == "map":
+        return "readout" if ends else "layers"
+    if part.name == "norm":
+        return "final_norm" if ends else "norms"
+    if part.name == "activation":
+        return "activations" if kind == "prelu" else ""
+    return {"rezero": "skips", "highway": "gates", "project": "projections"}.get(kind, "")
+
+
+# --- From fields ---------------------------------------------------------------------------------
+
+
+def of_fields(spec: MLP) -> Plan:
+    """The layers of an `MLP`."""
+    depth, stem, block = spec.depth, spec.stem, spec.block
+
+    def spread(value: Any) -> list[Any]:
+        """A value for every layer, and the readout's: a list may be a pattern, and may end with the readout's."""
+        values = list(value) if isinstance(value, tuple) else [value] * depth
+        hidden = values[:depth]
+        if len(values) < depth:
+            hidden = values[:stem] + values[stem : stem + block] * ((depth - stem) // block)
+        return [*hidden, values[-1]]
+
+    widths, kinds, norms, positions, shares = (
+        spread(value) for value in (spec.width, spec.activation, spec.norm, spec.norm_position, spec.dropout)
+    )
+    skip, params = parse(str(spec.skip or "none"))
+    order = params.get("order", "after")
+    scale = spec.branch_scale
+    if isinstance(scale, str):  # "1/sqrt(L)", L the number of blocks
+        scale = 1 / math.sqrt((depth - stem) // block)
+
+    def parts(l: int, order: str, *, opens: bool = False, ends: bool = False) -> list[Part]:
+        """The parts of a layer in order; a way around opens before it and ends behind it, or neither."""
+        bare = order == "linear" and ends  # without an activation
+        norm, share = norms[l], shares[l]
+        before, behind, first = (
+            [Part("norm", str(norm), l)] if norm is not None and positions[l] == place else []
+            for place in ("pre", "post", "input")
+        )
+        phi = [Part("activation", "linear" if bare else str(kinds[l]), l)]
+        drop = [Part("dropout", "", l, stream=l, number=share)] if share else []
+        join = [Part("join", str(spec.skip), l, number=scale)] if ends else []
+        linear = [*first, Part("map", "", l, outputs=widths[l])]
+        keep = [Part("keep", "", l)] if opens else []
+        if order == "pre":
+            return [*keep, *before, *phi, *behind, *linear, *drop, *join]
+        if order == "post" and ends:
+            return [*keep, *linear, *before, *drop, *join, *phi, *behind]
+        return [*keep, *linear, *before, *phi, *behind, *drop, *join]
+
+    def chain(start: int, count: int, order: str, *, skips: bool) -> list[Layer]:
+        """So many layers, which begin with h features."""
+        found, input_, around = list[Layer](), h, dict[int, int]()
+        for l in range(start, start + count):
+            made = parts(l, order, opens=skips and l == start, ends=skips and l == start + count - 1)
+            found.append(measured(made, 0 if spec.tied else l, input_, around))
+            input_ = found[-1].output
+        return found
+
+    h = spec.in_features or widths[0]
+    fed = h if spec.inputs == "every" else 0
+    if fed:  # h_0 is zeros, of the size of what a layer gives
+        h = widths[0] if order in {"pre", "linear"} else features(str(kinds[0]), widths[0])
+    if spec.skip is None:
+        layers = chain(0, depth, "after", skips=False)
+    else:
+        layers = chain(0, stem, "after", skips=False)
+        for start in range(stem, depth, block):
+            h = layers[-1].output if layers else h
+            found = chain(start, block, order, skips=True)
+            join = next(part for part in found[-1].parts if part.name == "join")
+            if skip != "dense" and join.inputs != h:
+                found = chain(start, block, "after", skips=False)  # a first block that changes the number of features
             layers += found
-            h = layers[-1].output
-        if spec.out_features is not None:
-            layers.append(Layer(("map",), None, h, h, spec.out_features, spec.out_features, "linear", None))
-        scale = spec.branch_scale
-        if isinstance(scale, str):  # "1/sqrt(L)", L the number of blocks
-            scale = 1 / math.sqrt(spec.depth / spec.block)
-        if len(inits) == spec.depth:  # the readout has the last layer's, unless it has its own
-            inits.append(inits[-1])
-        return cls(layers, (name, params), scale, [parse(str(init)) for init in inits])
+    scaled = skip in {"residual", "rezero"}
+    inits, biases = spread(spec.init), spread(spec.bias)
 
-    def within_block(self, l: int) -> bool:
-        """Does a skip go around h_{l+1}, because its block has not ended at layer l?"""
-        ends = ((layer.source, end) for end, layer in enumerate(self.layers) if layer.source is not None)
-        return any(source <= l < end for source, end in ends)
+    def place(part: Part) -> Place:
+        """Where a map stands, or that of a gate."""
+        init, bias = parse(str(inits[part.layer])), bias_of(biases[part.layer])
+        blocks = (depth - stem) // block if scaled else depth
+        if part.layer == depth:
+            return Place(part.inputs, part.outputs, None, None, blocks, 0, False, init, bias, 0)
+        l = 0 if spec.tied else part.layer
+        end = l - (l - stem) % block + block - 1
+        inside = scaled and l >= stem and any(each.name == "join" for each in layers[end].parts)
+        fans = part.around or part.inputs, part.outputs
+        return Place(*fans, l, layers[l].kind, blocks, block if inside else 0, inside and l == end, init, bias, l)
+
+    last = [Part("norm", str(spec.final_norm), depth)] if spec.final_norm is not None else []
+    if spec.out_features is not None:
+        last.append(Part("map", "", depth, outputs=spec.out_features))
+    if last:
+        layers.append(measured(last, depth, layers[-1].output, {}, ends=True))
+    layers = [placed(layer, place) for layer in layers]
+    return Plan(layers, depth, spec.tied, fed, spec.weight_transform, spec.skip is not None)
+
+
+def bias_of(given: Any) -> str | bool | None:
+    """An init by its text; None and False stay what they are."""
+    return given if given is None or given is False else str(given)
+
+
+def placed(layer: Layer, place: Callable[[Part], Place]) -> Layer:
+    """The layer with the places of its maps."""
+    drawn = {"layers", "gates", "projections", "readout"}
+    parts = (part._replace(place=place(part)) if part.module in drawn else part for part in layer.parts)
+    return layer._replace(parts=tuple(parts))
+
+
+# --- From a list of parts ------------------------------------------------------------------------
+
+JOINS = {"add": "residual", "rezero": "rezero", "concat": "dense", "project": "project"}
+
+
+def of_list(spec: Sequential) -> Plan:
+    """The layers of a `Sequential`."""
+    items = [item(i, text) for i, text in enumerate(spec.parts)]
+    linears = [i for i, part in enumerate(items) if part.name == "map"]
+    readout = items[-1].name == "map" and len(linears) > 1
+    depth = len(linears) - readout
+    layers, h, around = list[Layer](), spec.in_features, dict[int, int]()
+    for l, parts in enumerate(groups(items, linears, readout=readout)):
+        made = [part for part in parts if part.name != "dropout" or part.number]
+        if l < depth and not any(part.name == "activation" for part in made):
+            # A linear one, behind the normalisation of the map.
+            at = next(i for i, part in enumerate(made) if part.name == "map") + 1
+            at += next((i for i, part in enumerate(made[at:]) if part.name != "norm"), len(made) - at)
+            made.insert(at, Part("activation", "linear"))
+        layers.append(measured(made, l, h, around, ends=l >= depth))
+        h = layers[-1].output
+
+    # Branches from where they begin to where they are added; what is joined side by side is none.
+    begins = {part.stream: i for i, part in enumerate(items) if part.name == "keep"}
+    sums = [
+        range(begins[part.stream], i) for i, part in enumerate(items) if part.name == "join" and part.kind != "dense"
+    ]
+    maps = [i for i, part in enumerate(items) if part.name == "map" or part.kind == "project"]
+    inits, biases = ((v if isinstance(v, tuple) else (v,) * len(maps)) for v in (spec.init, spec.bias))
+
+    def place(part: Part) -> Place:
+        """Where a map stands, or that of what goes around."""
+        i, number = part.layer, maps.index(part.layer)
+        init, bias = parse(str(inits[number])), bias_of(biases[number])
+        blocks = len(sums) or depth
+        if part.name == "join":
+            l = max(sum(at < i for at in linears[:depth]), 1) - 1
+            return Place(part.around, part.inputs, l, "linear", blocks, 0, False, init, bias, i)
+        within = min((span for span in sums if i in span), key=len, default=range(0))
+        branch = [at for at in linears if at in within]
+        shape = blocks, len(branch), branch[-1:] == [i], init, bias
+        if part.module == "readout":
+            return Place(part.inputs, part.outputs, None, None, *shape, 0)
+        l = linears.index(i)
+        return Place(part.inputs, part.outputs, l, layers[l].kind, *shape, l)
+
+    streams = any(part.name == "join" for part in items)
+    return Plan([placed(layer, place) for layer in layers], depth, streams=streams)
+
+
+def item(i: int, text: str) -> Part:
+    """Part number i, as the spec spells it."""
+    name, _, inside = text.rstrip(")").partition("(")
+    values = inside.split(", ")
+    if name == "linear" and inside:
+        return Part("map", "", i, outputs=int(inside))
+    if name == "dropout":
+        return Part("dropout", "", i, stream=i, number=float(inside))
+    if name == "keep":
+        return Part("keep", "", i, stream=int(inside))
+    if name in JOINS:
+        return Part("join", JOINS[name], i, stream=int(values[0]), number=float([*values, "1"][1]))
+    return Part("norm" if name in NORMS else "activation", text, i)
+
+
+def groups(items: list[Part], linears: list[int], *, readout: bool) -> list[list[Part]]:
+    """The parts of each layer.
+
+    What stands between two maps belongs to the first of them up to a way around that begins, or a second activation
+    with the normalisations before it. Before the readout or the end such a cut is behind the last join, and the first
+    normalisation of what has been joined is one too.
+    """
+    cuts = [0]
+    for n, at in enumerate(linears):
+        end = linears[n + 1] if n + 1 < len(linears) else len(items)
+        last = n >= len(linears) - 1 - readout
+        joins = [i for i in range(at + 1, end) if last and items[i].name == "join"]
+        start = (joins[-1] if joins else at) + 1
+        active = any(part.name == "activation" for part in items[cuts[-1] : start])
+        cut, norms = end, 0
+        for i in range(start, end):
+            name = items[i].name
+            if name == "keep" or (name == "activation" and active):
+                cut = i - (norms if name == "activation" else 0)
+                break
+            active = active or name == "activation"
+            norms = norms + 1 if name == "norm" else 0
+        else:
+            if joins:
+                cut = next((i for i in range(start, end) if items[i].name == "norm"), end)
+        cuts.append(cut)
+    return [items[a:b] for a, b in zip(cuts, [*cuts[1:], len(items)], strict=True) if a < b]

@@ -13,6 +13,7 @@ Array = npt.NDArray[Any]
 
 WEIGHT, BIAS, INPUT, COTANGENT, READOUT_WEIGHT, READOUT_BIAS = range(6)  # roles of a stream
 GATE_WEIGHT, GATE_BIAS, INPUT_WEIGHT = range(8, 11)
+PROJECTION_WEIGHT, PROJECTION_BIAS, DROPOUT = range(13, 16)
 COMPANION = 32  # added to a role: the stream that says which elements count
 LOW_BITS = 16  # added to a role: the companion stream that extends 32 bits to 53
 
@@ -38,19 +39,19 @@ class Stream:
     layer: int = 0
     dtype: str = "float64"
 
-    def words(self, count: int, role: int) -> Array:
-        """32-bit words: element i is word i % 4 of block i // 4."""
-        block = np.arange(-(-count // 4), dtype=np.uint64)
+    def words(self, count: int, role: int, step: int = 0) -> Array:
+        """32-bit words: element i is word i % 4 of block i // 4; each step of training has 2^32 blocks of its own."""
+        block = np.arange(-(-count // 4), dtype=np.uint64) + (np.uint64(step) << np.uint64(32))
         layer, role_ = np.full_like(block, self.layer), np.full_like(block, role)
         counter = np.stack([block & np.uint64(0xFFFFFFFF), block >> 32, layer, role_])
         return philox(counter, self.seed).T.ravel()[:count]
 
-    def uniform(self, shape: tuple[int, ...]) -> Array:
+    def uniform(self, shape: tuple[int, ...], step: int = 0) -> Array:
         """U(0, 1), never 0: made of 32 bits for float32, of 53 for float64."""
-        high = self.words(math.prod(shape), self.role).reshape(shape)
+        high = self.words(math.prod(shape), self.role, step).reshape(shape)
         if self.dtype == "float32":
             return (high + 0.5) * 2.0**-32
-        low = self.words(math.prod(shape), self.role + LOW_BITS).reshape(shape)
+        low = self.words(math.prod(shape), self.role + LOW_BITS, step).reshape(shape)
         return ((high << 21) + (low >> 11) + 0.5) * 2.0**-53
 
     def normal(self, shape: tuple[int, ...]) -> Array:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from vgcore.judge.foreign.course import Course, each_layer_of
 from vgcore.judge.foreign.quantities import each_gradient, each_layer, is_one_of, lost, mean_abs, norm, of_each
-from vgcore.judge.foreign.rule import ForeignRule, Preset, Value
+from vgcore.judge.foreign.rule import ForeignRule, Preset, TimeRule, Value
 from vgcore.judge.foreign.seen import Pass
 
 
@@ -21,6 +22,37 @@ def _deviations(p: Pass) -> Iterator[Value]:
     """Standard deviations of matrices."""
     matrices = {name: w for name, w in p.parameters.items() if w.ndim > 1}
     return of_each(lambda w: float(w.std(ddof=1, dtype=np.float64)) if w.size > 1 else math.nan, matrices)
+
+
+def _mean_ratio(c: Course) -> Iterator[Value]:
+    """log10 of the mean over the recorded steps of lr times gradient over weights, of each layer."""
+    gradients, weights = c.norms("log10_wgrad_norm"), c.norms("log10_weight_norm")
+    if len(gradients) and len(gradients) == len(weights):
+        rates = c.run.lr[c.seed, c.run.steps[: len(gradients)] - 1][:, None]
+        means = (rates * gradients / (weights + 1e-32)).mean(axis=0)
+        yield from each_layer_of(np.log10(means + 1e-32))
+
+
+def _largest_update(c: Course) -> Iterator[Value]:
+    updates = c.norms("log10_update_norm")
+    return each_layer_of(updates.max(axis=0)) if len(updates) else iter(())
+
+
+def _spread_of_loss(c: Course) -> Iterator[Value]:
+    last = c.loss[-100:]
+    if len(last) > 1:
+        yield float(np.abs(last - last[0]).max()), ()
+
+
+def _least_gradient(c: Course) -> Iterator[Value]:
+    gradients = c.norms("log10_wgrad_norm")
+    some = np.where(gradients > 0, gradients, math.inf)
+    return each_layer_of(some.min(axis=0)) if len(some) else iter(())
+
+
+def _largest_gradient(c: Course) -> Iterator[Value]:
+    gradients = c.norms("log10_wgrad_norm")
+    return each_layer_of(gradients.max(axis=0)) if len(gradients) else iter(())
 
 
 _CALLBACK = "dlcheck_callback.py"
@@ -44,6 +76,24 @@ DLCHECK = Preset("DLCheck", "github.com/QEDan/DLCheck", (
                     ">", 0.95, each_layer(mean_abs, "a", is_one_of("sigmoid", "tanh")), "src", _CALLBACK),
         ForeignRule("saturated_activations.low", "saturated", "mean |output| of a sigmoid or tanh layer",
                     "<", 0.05, each_layer(mean_abs, "a", is_one_of("sigmoid", "tanh")), "src", _CALLBACK),
-    ), "Over training: update ratios, parameters that diverge or never change, constant loss, label noise and leakage. "
-       "Its rule of weights also fires on every vector of equal numbers, such as biases of 0; here it sees matrices.")
+    ), "Over training: quartiles of parameters beyond +-1e4, label noise and leakage. "
+       "Its rule of weights also fires on every vector of equal numbers, such as biases of 0; here it sees matrices.",
+    (
+        TimeRule("unstable_learning_threshold_min", "stuck", "log10 of the mean over steps of lr |g| / |w|, by norms",
+                 "<", -8, _mean_ratio, "src", _CALLBACK),
+        TimeRule("unstable_learning_threshold_max", "unstable", "log10 of the mean over steps of lr |g| / |w|, by "
+                 "norms",
+                 ">", 1, _mean_ratio, "src", _CALLBACK),
+        TimeRule("untrained_params", "stuck", "largest norm of a layer's update at any recorded step",
+                 "<", 1e-300, _largest_update, "src", _CALLBACK),
+        TimeRule("loss_consistency", "stuck", "largest distance of the last 100 losses from the first of them",
+                 "<", 1e-6, _spread_of_loss, "src", _CALLBACK),
+        TimeRule("vanishing_grad_threshold", "vanishing", "least norm, if not 0, of a layer's gradient",
+                 "<", 1e-7, _least_gradient, "src", _CALLBACK),
+        TimeRule("exploding_grad_threshold", "exploding", "largest norm of a layer's gradient",
+                 ">", 1e6, _largest_gradient, "src", _CALLBACK, "critical"),
+        TimeRule("nan_gradients", "nonfinite", "1 where a value is not finite",
+                 ">", 0, lambda c: iter([(float(not c.finite), ())]), "src", _CALLBACK, "critical"),
+    ), "It counts every epoch and compares means of absolute values, tensor by tensor; here the whole run is one "
+       "epoch, and norms of layers are compared, weight and bias together.")
 # fmt: on

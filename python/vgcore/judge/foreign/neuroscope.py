@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from vgcore.judge.foreign.course import Course
 from vgcore.judge.foreign.quantities import kernels, layers_of, lost_anywhere, norm
-from vgcore.judge.foreign.rule import ForeignRule, Preset, Value
+from vgcore.judge.foreign.rule import ForeignRule, Preset, TimeRule, Value
 from vgcore.judge.foreign.seen import Pass
 
 
@@ -53,6 +54,20 @@ def _off_init(p: Pass) -> Iterator[Value]:
         yield float(max(ratio, np.divide(1, ratio))), layers_of(name)
 
 
+def _overfitting(c: Course) -> Iterator[Value]:
+    validation, training = c.readings
+    if len(validation) < 5:
+        return
+    gap = (validation[-1] - training[-1]) / (training[-1] + 1e-8)
+    score = 0.4 if gap > 0.5 else 0.25 if gap > 0.2 else 0.1 if gap > 0.1 else 0.0
+    if len(validation) >= 10:
+        slope = float(np.polyfit(np.arange(10), validation[-10:], 1)[0])
+        score += 0.35 if slope > 0.01 else 0.2 if slope > 0.005 else 0.1 if slope > 0.001 else 0.0
+    falls, rises = ((own[-1] - own[-5]) / (own[-5] + 1e-8) for own in (training, validation))
+    score += 0.25 if falls < -0.01 and rises > 0.01 else 0.15 if falls < 0 < rises else 0.0
+    yield min(1.0, score), ()
+
+
 _MONITOR = "diagnostics/training_monitors.py"
 
 
@@ -72,7 +87,15 @@ NEUROSCOPE = Preset("NeuroScope", "github.com/ahmadrazacdx/neuro-scope", (
         ForeignRule("monitor_relu_dead_neurons", "dead",
                     "percent of hidden units that are 0 for over 90 % of samples (85 % if not ReLU)",
                     ">", 30, _dead_percent, "src", _MONITOR, "critical"),
-    ), "Over training: update ratios, learning progress, plateaus, overfitting. Further: weight health, much like the "
+    ), "Over training: update ratios, learning progress, plateaus. Further: weight health, much like the "
        "rule of inits; scores of saturation and of signal to noise; notes on the architecture. Its lights are green, "
-       "yellow and red: red counts here (severity 0.4, 30 % of units, a failed check). Its own nets are float64.")
+       "yellow and red: red counts here (severity 0.4, 30 % of units, a failed check). Its own nets are float64.",
+    (
+        TimeRule("monitor_overfitting", "overfit",
+                 "severity of the gap (validation - training) / training, of the slope of the last 10 validation "
+                 "losses, and of training falling while validation rises over 5",
+                 ">=", 0.4, _overfitting, "src", _MONITOR, "critical"),
+        TimeRule("check_numerical_stability", "nonfinite", "1 where a value is not finite",
+                 ">", 0, lambda c: iter([(float(not c.finite), ())]), "src", "mlp/utils.py", "critical"),
+    ), "It looks at the end of each epoch; here at each validation, with the mean training loss since the one before.")
 # fmt: on

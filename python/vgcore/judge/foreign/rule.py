@@ -5,19 +5,21 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Generic, Literal, TypeAlias, TypeVar
 
 import numpy as np
 
+from vgcore.judge.foreign.course import Course
 from vgcore.judge.foreign.seen import Pass
 
+S = TypeVar("S")
 Value = tuple[float, tuple[int, ...]]  # a number, and the hidden layers that it is of
-Values = Callable[[Pass], Iterable[Value]]
+Values: TypeAlias = Callable[[Pass], Iterable[Value]]
 
 
 @dataclass(frozen=True)
-class ForeignRule:
-    """One rule of another tool.
+class ForeignRuleOf(Generic[S]):
+    """One rule of another tool, of what it sees.
 
     Attributes:
         id: What the tool calls it; behind a dot, the parameter whose clause it is.
@@ -25,7 +27,7 @@ class ForeignRule:
         quantity: What the rule tests, in words.
         sign: How the quantity compares with the threshold where the rule fires.
         threshold: The tool's default.
-        values: The quantity of a pass: one number, or one a tensor, of which any suffices.
+        values: The quantity of what is seen: one number, or one a tensor, of which any suffices.
         read: "doc" if the tool's documentation was read, "src" if its source.
         reference: Where in the tool's documentation or source it stands.
         severity: The severity of its findings.
@@ -36,13 +38,13 @@ class ForeignRule:
     quantity: str
     sign: Literal["<", ">", ">="]
     threshold: float
-    values: Values
+    values: Callable[[S], Iterable[Value]]
     read: Literal["doc", "src"]
     reference: str
     severity: str = "warning"
 
     @np.errstate(all="ignore")
-    def test(self, seen: Pass) -> Value | None:
+    def test(self, seen: S) -> Value | None:
         """The value farthest beyond the threshold and the hidden layers that are beyond it; None if none is."""
         beyond = {"<": operator.lt, ">": operator.gt, ">=": operator.ge}[self.sign]  # never of NaN
         hits = [(value, layers) for value, layers in self.values(seen) if beyond(value, self.threshold)]
@@ -52,6 +54,11 @@ class ForeignRule:
         return worst, tuple(sorted({l for _, layers in hits for l in layers}))
 
 
+#: A rule that sees one pass, and one that sees the course of a training.
+ForeignRule: TypeAlias = ForeignRuleOf[Pass]
+TimeRule: TypeAlias = ForeignRuleOf[Course]
+
+
 @dataclass(frozen=True)
 class Preset:
     """The rules of one tool.
@@ -59,11 +66,15 @@ class Preset:
     Attributes:
         title: The tool's name.
         source: Where the tool is found.
-        rules: The tool's rules, one row each.
+        rules: The tool's rules about one pass, one row each.
         left_out: What the tool has besides, and what is read differently here.
+        over_time: The tool's rules about the course of a training.
+        unlike: What differs in how these are read here.
     """
 
     title: str
     source: str
     rules: tuple[ForeignRule, ...]
     left_out: str
+    over_time: tuple[TimeRule, ...] = ()
+    unlike: str = ""

@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from vgcore import _core
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import MLP
 from vgcore.model.network import Network
 from vgcore.model.plan import Plan
+from vgcore.model.spec import Spec
 
 Array = npt.NDArray[np.float32]
 
@@ -80,27 +80,26 @@ def see(
     else:
         value, cotangent = _core.loss_gradient(loss, wide.forward(samples), y)
     found = wide.backward(samples, cotangent)
-    deltas = found.preactivations[:1] if spec.tied else found.preactivations
+    deltas = found.preactivations[:1] if getattr(spec, "tied", False) else found.preactivations
     backward = {f"layers.{l}": delta for l, delta in enumerate(deltas)}
     if spec.out_features is not None:
         backward["readout"] = cotangent
-    z, inputs, a = zip(*signals, strict=True)
     return Pass(
         parameters=_named(state),
         gradients=_named(found.parameters),
         backward=_named(backward),
-        z=_cast(z),
-        inputs=_cast(inputs),
-        a=_cast(a),
+        z=_cast(signals["z"]),
+        inputs=_cast(signals["inputs"]),
+        a=_cast(signals["outputs"]),
         activations=tuple(layer.activation.name for layer in Plan.of(spec).layers),
         loss=value,
     )
 
 
-def drawn_samples(spec: MLP, seed: int, batch: int, dtype: str) -> npt.NDArray[np.float64]:
+def drawn_samples(spec: Spec, seed: int, batch: int, dtype: str) -> npt.NDArray[np.float64]:
     """The samples that a probe of this seed draws, of the shape that the net takes."""
     drawn = _core.samples(spec, seed, batch, dtype)
-    return drawn.reshape(batch, spec.depth, -1) if spec.inputs == "every" else drawn
+    return drawn.reshape(batch, spec.depth, -1) if getattr(spec, "inputs", "first") == "every" else drawn
 
 
 def _cast(arrays: Iterable[npt.NDArray[Any]]) -> tuple[Array, ...]:

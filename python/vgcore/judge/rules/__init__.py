@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 from vgcore.judge.finding import SEVERITIES
-from vgcore.judge.rule import Rule
+from vgcore.judge.rule import Rule, RuleOf
 from vgcore.judge.rules import ends, numbers, samples, signals, units
 from vgcore.measure.result import Signal
 from vgcore.model.given import Bounds, items, number, wrong_type
@@ -44,12 +44,21 @@ def of_change(rules: Iterable[Rule], signal: Signal, sign: int) -> Rule:
 
 
 THRESHOLD = Bounds(above=0)
+E = TypeVar("E")
 
 
 def with_thresholds(thresholds: Mapping[str, float | Mapping[str, float]] | None) -> tuple[Rule, ...]:
-    """The rules with some thresholds replaced.
+    """The rules of a net with some thresholds replaced, as in `changed`."""
+    return changed(RULES, thresholds)
+
+
+def changed(
+    rules: Sequence[RuleOf[E]], thresholds: Mapping[str, float | Mapping[str, float]] | None
+) -> tuple[RuleOf[E], ...]:
+    """Rules of any kind with some thresholds replaced.
 
     Args:
+        rules: All rules that there are.
         thresholds: By rule id: a number for the warning (the rule's only level where it has no warning), which moves
             its other levels in proportion; or a mapping from severities to numbers, in place of all of them.
 
@@ -58,7 +67,7 @@ def with_thresholds(thresholds: Mapping[str, float | Mapping[str, float]] | None
     """
     if not isinstance(thresholds, Mapping | None):
         raise wrong_type("thresholds", "given by rule, such as {'saturation': 0.7}", thresholds)
-    chosen = {rule.id: rule for rule in RULES}
+    chosen = {rule.id: rule for rule in rules}
     for name, value in _pairs("thresholds", thresholds or {}):
         rule = chosen[known("rule", name, chosen)]
         said = f"a threshold of {name}"

@@ -14,6 +14,7 @@ from vgcore.show.words import power
 
 
 def _first_loss(e: Evidence, _: Rule) -> Hit | None:
+    assert e.probe is not None  # noqa: S101 (as the rule needs)
     size = e.probe.log10_output_rms.mean()
     if np.isinf(e.probe.loss_value).any():
         text = f"the first loss is too large for a number; outputs have the rms {power(size)}"
@@ -45,11 +46,13 @@ FIRST_LOSS = Rule(
     formula="L / min over constants c of L(c, y): the entropy of the class shares, the variance of y",
     picture=("log10_a_rms",),
     check=_first_loss,
+    needs=("targets",),
     condition="off-scale",
 )
 
 
 def _small_outputs(e: Evidence, _: Rule) -> Hit | None:
+    assert e.probe is not None  # noqa: S101 (as the rule needs)
     size, wanted = float(e.probe.log10_output_rms.mean()), spread(e.probe)
     if not wanted or not math.isfinite(wanted) or not math.isfinite(size):
         return None
@@ -71,6 +74,7 @@ SMALL_OUTPUTS = Rule(
     formula="std(y) / rms(outputs)",
     picture=("log10_a_rms",),
     check=_small_outputs,
+    needs=("targets",),
     condition="off-scale",
 )
 
@@ -94,4 +98,5 @@ INPUTS = Rule(
     formula="mean cosine of two samples; rms of x; spread of its columns",
     picture=("log10_z_rms",),
     check=_inputs,
+    needs=("samples",),
 )

@@ -12,28 +12,44 @@ from vgcore.judge.evidence import Evidence, Floats, mean_log
 from vgcore.judge.rule import Hit, Rule
 from vgcore.judge.rules.samples import HANIN
 from vgcore.judge.rules.signals import DECADES
-from vgcore.show.words import power, spans
+from vgcore.show.words import power
+
+
+def overflows(e: Evidence) -> bool:
+    """Whether values that are not finite have outgrown the dtype, of a probe always.
+
+    What a trace is of may have been given a nan, or made one of 0/0. Half of the largest exponent is near: a layer's
+    largest numbers are far above their root mean square, and squares are taken of them.
+    """
+    if e.probe is not None:
+        return True
+    bad = e.trace.first_nonfinite >= 0
+    sizes = [e.values(name)[bad] for name in ("log10_forward", "log10_backward", "log10_largest")]
+    return any(bool((size >= _top(e.trace.dtype) / 2).any()) for size in sizes)
 
 
 def _nonfinite(e: Evidence, _: Rule) -> Hit | None:
-    total = len(e.probe.seeds)
+    total = e.runs
     if not len(e.nonfinite):
         return None
     first = int(np.median(e.nonfinite))
-    runs = np.flatnonzero(e.probe.first_nonfinite >= 0)
+    runs = np.flatnonzero(e.trace.first_nonfinite >= 0)
     at = min(first, e.depth - 1)
-    forward_ran = bool(np.isfinite(e.probe.log10_z_rms[runs, -1]).any())
-    before = e.probe.log10_z_rms[runs, max(at - 1, 0)]
+    forward_ran = bool(np.isfinite(e.reached[runs, -1]).any())
+    before = e.reached[runs, max(at - 1, 0)]
+    z, values, back = ("z", "z or a", "dL/dz") if e.probe is not None else ("h", "h", "dL/dh")
     size = power(float(np.max(before[np.isfinite(before)], initial=-math.inf)))
     if first == e.depth:
-        text = f"the readout or the loss is not finite, on a last hidden layer whose z has the rms {size}"
+        text = f"the readout or the loss is not finite, on a last hidden layer whose {z} has the rms {size}"
     elif forward_ran:
-        text = f"dL/dz is not finite at layer {first + 1}, on its way back"
+        text = f"{back} is not finite at {e.layer(first)}, on its way back"
     else:
-        text = f"z or a is not finite at layer {first + 1}; a layer before, z has the rms {size}"
+        text = f"{values} is not finite at {e.layer(first)}; a layer before, {z} has the rms {size}"
+    if not overflows(e):
+        text += "; no size is near the end of its range: a nan came in by samples or weights, or was made of 0/0"
     share = len(e.nonfinite) / total
     working = (
-        f"{len(e.nonfinite)} of {total} runs stop: {text}. The largest {e.probe.dtype} is {power(_top(e.probe.dtype))}."
+        f"{len(e.nonfinite)} of {total} runs stop: {text}. The largest {e.trace.dtype} is {power(_top(e.trace.dtype))}."
     )
     return Hit(share, () if first == e.depth else (first,), share, text, working)
 
@@ -49,6 +65,7 @@ NON_FINITE = Rule(
     formula="z_(l+1) = W h_l overflows where |h_l| sigma_w exceeds the largest number of the dtype",
     picture=("log10_z_rms",),
     check=_nonfinite,
+    needs=("nonfinite",),
     condition="non-finite",
 )
 
@@ -56,18 +73,18 @@ NON_FINITE = Rule(
 def _finite_width(e: Evidence, _: Rule) -> Hit | None:
     drift = e.backward.drift
     runs = e.backward.runs[np.isfinite(e.backward.runs)]
-    if not e.steps or len(runs) < 2 or e.probe.network is not None:
+    if not e.steps or len(runs) < 2 or (e.probe is not None and e.probe.network is not None):
         return None  # The runs of given weights are of one net.
     spread = float(np.std(runs, ddof=1))
-    widths: Any = e.probe.spec.width
-    least = widths if isinstance(widths, int) else min(widths)
+    least = e.facts and e.facts.least
+    at, example = (f" at width {least}", f" = {5 * e.depth / least:.2f}") if least else ("", "")
     text = (
-        f"depth {e.depth} at width {least}: nets of one recipe differ {power(spread)}-fold (1 std), "
+        f"depth {e.depth}{at}: nets of one recipe differ {power(spread)}-fold (1 std), "
         f"and a typical one has a gradient {power(drift)} times smaller than the recipe's"
     )
     working = (
         f"over {len(runs)} runs log10 of the change has the std {spread:.2f}; its root mean square lies {drift:.2f} "
-        f"decades above its mean. He ReLU nets: var ln|J|^2 = 5 depth/width = {5 * e.depth / least:.2f}, and the drift "
+        f"decades above its mean. He ReLU nets: var ln|J|^2 = 5 depth/width{example}, and the drift "
         "is half of it, 0.217 decades a unit."
     )
     return Hit(drift, tuple(range(e.depth)), math.nan, text, working)
@@ -93,6 +110,7 @@ FINITE_WIDTH = Rule(
     ),
     picture=("log10_delta_rms",),
     check=_finite_width,
+    needs=("log10_backward", "nets"),
 )
 
 
@@ -105,7 +123,7 @@ FORMATS = {
 
 
 def _top(dtype: str) -> float:
-    return math.log10(float(np.finfo(dtype).max))
+    return FORMATS[dtype][0] if dtype in FORMATS else math.log10(float(np.finfo(dtype).max))
 
 
 def _outside(size: Floats, form: str) -> dict[str, Any]:
@@ -115,14 +133,27 @@ def _outside(size: Floats, form: str) -> dict[str, Any]:
         return {"inf": size > top, "0": size < bottom, "subnormal": (size < normal) & (size >= bottom)}
 
 
+def lost_below(e: Evidence) -> str:
+    """That the backward signal is lost, and where."""
+    if e.lost == e.depth - 1:
+        return f"{e.name('backward')} is lost at every layer: it lies below the least {e.trace.dtype}"
+    at = e.layers(range(e.lost + 1))
+    return f"{e.name('backward')} is lost below {e.layer(e.lost + 1)}, at {at}: it ends under the least {e.trace.dtype}"
+
+
 def _range(e: Evidence, _: Rule) -> Hit | None:
-    each = {"z": e.probe.log10_z_rms, "a": e.probe.log10_a_rms}
+    if e.probe is None:
+        each, back = {"h": e.values("log10_forward")}, "dL/dh"
+        deltas = start = e.sizes("backward")
+    else:
+        each, back = {"z": e.probe.log10_z_rms, "a": e.probe.log10_a_rms}, "dL/dz"
+        deltas = e.probe.log10_delta_rms
+        start = e.probe.log10_dh_rms if e.streams else deltas
     # A layer or its gradient may be exactly 0, which no format can help: exponents are carried, nothing underflowed.
     each = {name: np.where(np.isneginf(size), math.nan, size) for name, size in each.items()}
-    deltas = np.where(np.isneginf(e.probe.log10_delta_rms), math.nan, e.probe.log10_delta_rms)
     with np.errstate(invalid="ignore"):
         # Of a loss scaled so that the signal is 1 at the last layer; beside a stream, that of the stream.
-        each["dL/dz"] = deltas - (e.probe.log10_dh_rms if e.streams else deltas)[:, -1:]
+        each[back] = np.where(np.isneginf(deltas), math.nan, deltas) - start[:, -1:]
     sizes = {name: mean_log(size) for name, size in each.items()}
     found = [
         (form, name, kind, np.flatnonzero(there).tolist())
@@ -131,30 +162,31 @@ def _range(e: Evidence, _: Rule) -> Hit | None:
         for kind, there in _outside(size, form).items()
         if there.any()
     ]
-    if not found:
+    if not found and e.lost < 0:
         return None
-    ours = [hit for hit in found if hit[0] == e.probe.dtype]
+    ours = [hit for hit in found if hit[0] == e.trace.dtype]
     words: dict[tuple[str, str, str], list[str]] = {}
     for form, name, kind, layers in found:
-        words.setdefault((name, kind, spans(layers)), []).append(form)
-    text = "; ".join(
-        f"{name} would be {kind} in {' and '.join(forms)} at layer{'s' if '-' in where or ',' in where else ''} {where}"
-        for (name, kind, where), forms in words.items()
-    )
+        words.setdefault((name, kind, e.layers(layers)), []).append(form)
+    told = [f"{name} would be {kind} in {' and '.join(forms)} at {at}" for (name, kind, at), forms in words.items()]
+    if e.lost >= 0:
+        told.insert(0, lost_below(e))
+    text = "; ".join(told)
     smallest = min(float(np.nanmin(size, initial=math.inf)) for size in sizes.values())
     working = (
-        f"with dL/dz = 1 at layer {e.depth}, sizes (rms) go down to {power(smallest)}; float16 ends at 65504 and 6e-8, "
-        "float32 at 3.4e38 and 1.4e-45, bfloat16 at 3.4e38 and 9.2e-41."
+        f"with {back} = 1 at {e.layer(e.depth - 1)}, sizes (rms) go down to {power(smallest)}; float16 ends at 65504 "
+        "and 6e-8, float32 at 3.4e38 and 1.4e-45, bfloat16 at 3.4e38 and 9.2e-41."
     )
-    lost = any(kind != "subnormal" for _, _, kind, _ in ours)
-    layers = sorted({layer for hit in (ours or found) for layer in hit[3]})
+    lost = e.lost >= 0 or any(kind != "subnormal" for _, _, kind, _ in ours)
+    layers = sorted({layer for hit in (ours or found) for layer in hit[3]} | {*range(e.lost + 1)})
     cap = "critical" if lost else "warning" if ours else "info"
     # Run by run: those that leave one of these formats somewhere.
     forms = {form for form, *_ in ours or found}
-    runs = np.zeros(len(e.probe.seeds), dtype=bool)
+    runs = e.trace.lost_below >= 0
     for size, form in itertools.product(each.values(), forms):
-        runs |= np.any([there.any(axis=1) for there in _outside(size, form).values()], axis=0)
-    return Hit(float(len({form for form, *_ in found})), tuple(layers), float(runs.mean()), text, working, cap)
+        runs = runs | np.any([there.any(axis=1) for there in _outside(size, form).values()], axis=0)
+    value = float(max(len({form for form, *_ in found}), 1))
+    return Hit(value, tuple(layers), float(runs.mean()), text, working, cap)
 
 
 FLOAT_RANGE = Rule(
@@ -174,6 +206,7 @@ FLOAT_RANGE = Rule(
     formula="rms of z, a and dL/dz (1 at the last layer) against the range of each format",
     picture=("log10_z_rms", "log10_delta_rms"),
     check=_range,
+    needs=("log10_forward", "log10_backward"),
 )
 
 
@@ -203,4 +236,5 @@ SEEDS_DISAGREE = Rule(
     formula="each run's own |dL/dz_1|/|dL/dz_L| against 1/32 and 32",
     picture=("log10_delta_rms",),
     check=_disagree,
+    needs=("log10_backward", "nets"),
 )

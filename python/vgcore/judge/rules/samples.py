@@ -9,15 +9,14 @@ import numpy as np
 from vgcore.judge.evidence import Evidence
 from vgcore.judge.rule import Hit, Rule, share
 from vgcore.judge.rules.signals import SCHOENHOLZ
-from vgcore.model.plan import Plan
 
 #: Cosines closer to 1 than this are rounding of the dtype.
-RESOLUTION = {"float32": 1e-6, "float64": 1e-13}
+RESOLUTION = {"float16": 1e-3, "bfloat16": 1e-2, "float32": 1e-6, "float64": 1e-13}
 
 
 def _collapse(e: Evidence, rule: Rule) -> Hit | None:
-    floor = RESOLUTION[e.probe.dtype]
-    apart = np.maximum(1 - e.probe.correlation, floor)  # (seeds, depth)
+    floor = RESOLUTION[e.trace.dtype]
+    apart = np.maximum(1 - e.values("correlation"), floor)  # (runs, layers)
     mean = np.maximum(1 - e.column("correlation"), floor)
     if not np.isfinite(mean[[0, -1]]).all():
         return None
@@ -30,7 +29,8 @@ def _collapse(e: Evidence, rule: Rule) -> Hit | None:
     c = 1 - mean
     layers = tuple(np.flatnonzero(np.log(start / mean) >= rule.least).tolist())
     shown = f"1 - {mean[-1]:.1g}" if mean[-1] < 1e-3 else f"{c[-1]:.4f}"
-    text = f"all samples look alike at layer {e.depth}: their mean cosine goes from {1 - start:.2f} to {shown}"
+    first = round(1 - start, 2) + 0  # + 0 makes -0.0 plain 0.0
+    text = f"all samples look alike at {e.layer(e.depth - 1)}: their mean cosine goes from {first:.2f} to {shown}"
     working = (
         f"c = {1 - entered:.4f} in x, c_1 = {c[0]:.4f}, c_L = {shown}: ln({start:.3g}/{mean[-1]:.3g}) = {folds:.1f}"
         " depth scales."
@@ -56,6 +56,7 @@ CORRELATION_COLLAPSE = Rule(
     formula="folds = ln((1 - c)/(1 - c_L)), with c_L the mean cosine between z of two samples, c that of x or of z_1",
     picture=("correlation",),
     check=_collapse,
+    needs=("correlation",),
     condition="collapsed",
 )
 
@@ -64,15 +65,15 @@ HANIN = "Hanin 2018, arXiv:1801.03744; Hanin and Nica 2018, arXiv:1812.05994"
 
 
 def _rank(e: Evidence, rule: Rule) -> Hit | None:
-    batch = e.probe.batch
-    if e.depth < 2 or batch < 4:
+    batch = e.trace.batch
+    if e.facts is None or batch is None or e.depth < 2 or batch < 4:
         return None
     # The rank of h_l and the cosines of z_(l+1) = W h_l are of the same samples.
-    rank, c = e.probe.effective_rank[:, :-1], e.probe.correlation[:, 1:]
+    rank, c = e.values("effective_rank")[:, :-1], e.values("correlation")[:, 1:]
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = (batch / rank - 1) / (batch - 1) - c**2
     # Of x, or of as few units as came before: one column and one unit are a line by themselves.
-    units = np.minimum.accumulate([layer.output for layer in Plan.of(e.probe.spec).layers])[:-1]
+    units = np.minimum.accumulate(e.facts.outputs)[:-1]
     entered = np.maximum(e.inputs.alignment, 1 / units)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.where(entered < 1, 1 - (1 - spread) / (1 - entered), math.nan)
@@ -83,7 +84,7 @@ def _rank(e: Evidence, rule: Rule) -> Hit | None:
     means = np.where(known_, spread, 0).sum(axis=0) / np.maximum(known_.sum(axis=0), 1)
     worst = int(means.argmax())
     ranks = e.column("effective_rank")
-    text = f"the samples lie on few lines at layer {worst + 1}: effective rank {ranks[worst]:.2f} of {batch} samples"
+    text = f"the samples lie on few lines at {e.layer(worst)}: effective rank {ranks[worst]:.2f} of {batch} samples"
     working = (
         f"rank = (tr G)^2/|G|^2 = {ranks[worst]:.3f}; mean squared cosine (B/rank - 1)/(B - 1) less the squared mean "
         f"cosine = m, where x and the widths leave {entered[worst]:.3f}; (m - that)/(1 - that) = {means[worst]:.3f}. "
@@ -113,5 +114,6 @@ RANK_COLLAPSE = Rule(
     formula="(B/rank - 1)/(B - 1) - c^2, with rank = (tr G)^2/|G|^2 of the Gram matrix of B samples",
     picture=("effective_rank",),
     check=_rank,
+    needs=("correlation", "effective_rank", "spec"),
     condition="collapsed",
 )

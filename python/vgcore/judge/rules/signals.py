@@ -37,25 +37,29 @@ def _moves(e: Evidence, rule: Rule) -> Hit | None:
         return None  # One layer changes nothing, but may stop all.
     change = dataclasses.replace(change, rms=change.shown)
     value = sign * change.rms
-    f = e.factor(change)
-    ends = (1, e.depth) if signal == "forward" else (e.depth, 1)
-    way = f"from layer {ends[0]} to layer {ends[1]}"
+    steps = e.steps_of(signal)
+    f = e.factor(change, steps)
+    first, last = e.layer(e.steps - steps), e.layer(e.depth - 1)
+    ends = (first, last) if signal == "forward" else (last, first)
+    way = f"from {ends[0]} to {ends[1]}"
+    lost = signal == "backward" and e.lost >= 0
     if math.isinf(change.rms) and signal == "backward" and e.passes:
         text = f"no parameter of a hidden layer has a gradient: all are exactly 0, though {name} passes by"
         working = "|dL/dW| = |dL/db| = 0 in every layer."
     elif math.isinf(change.rms):
-        most = "" if len(e.probe.seeds) == 1 else " in most runs"
-        text = f"{name} does not arrive: it is exactly 0 at layer {ends[1]}{most}"
-        working = f"|{name}| at layer {ends[1]} = 0: no factor is left to take a root of."
+        most = "" if e.runs == 1 else " in most runs"
+        text = f"{name} does not arrive: it is exactly 0 at {ends[1]}{most}"
+        working = f"|{name}| at {ends[1]} = 0: no factor is left to take a root of."
     else:
         text = f"{name} {verb} {power(abs(change.rms))}-fold {way}, x{f:.3g} a layer"
+        text += ", and is lost below" * lost
         interval = "" if math.isnan(change.low) else f", 95 % interval 10^{change.low:.2f} to 10^{change.high:.2f}"
         working = (
-            f"F = 10^{change.rms:.2f}{interval}; f = 10^({change.rms:.2f}/{e.steps}) = {f:.4g} a layer. "
-            f"One layer says little, all of them {f:.4g}^{e.steps} = {power(change.rms)}."
+            f"F = 10^{change.rms:.2f}{interval}; f = 10^({change.rms:.2f}/{steps}) = {f:.4g} a layer. "
+            f"One layer says little, all of them {f:.4g}^{steps} = {power(change.rms)}."
         )
-        if e.probe.spec.norm is None and e.probe.spec.skip is None:
-            working += f" Weights {power(-change.rms / e.steps)} times as large would make f = 1, if phi were a line."
+        if e.facts is not None and e.facts.plain:
+            working += f" Weights {power(-change.rms / steps)} times as large would make f = 1, if phi were a line."
     own = share(change.runs, lambda runs: sign * runs >= rule.level(value))
     return Hit(value, e.beyond(signal, sign, rule.least), own, text, working)
 
@@ -74,6 +78,7 @@ BACKWARD_VANISHING = Rule(
     formula="|dL/dz_1|/|dL/dz_L| = F = f^(L-1), with f = sigma_w sqrt(E phi'(z)^2) a layer in a plain net",
     picture=("log10_delta_rms",),
     check=_moves,
+    needs=("log10_backward",),
     signal="backward",
     sign=-1,
 )
@@ -90,6 +95,7 @@ BACKWARD_EXPLODING = Rule(
     formula="|dL/dz_1|/|dL/dz_L| = F = f^(L-1), with f = sigma_w sqrt(E phi'(z)^2) a layer in a plain net",
     picture=("log10_delta_rms",),
     check=_moves,
+    needs=("log10_backward",),
     signal="backward",
     sign=1,
 )
@@ -109,6 +115,7 @@ FORWARD_VANISHING = Rule(
     formula="|z_L|/|z_1| = F = f^(L-1), with f = sigma_w sqrt(E phi(z)^2 / E z^2) a layer in a plain net",
     picture=("log10_z_rms",),
     check=_moves,
+    needs=("log10_forward",),
     signal="forward",
     sign=-1,
 )
@@ -131,6 +138,7 @@ FORWARD_EXPLODING = Rule(
     formula="|z_L|/|z_1| = F = f^(L-1), with f = sigma_w sqrt(E phi(z)^2 / E z^2) a layer in a plain net",
     picture=("log10_z_rms",),
     check=_moves,
+    needs=("log10_forward",),
     signal="forward",
     sign=1,
 )
@@ -138,7 +146,7 @@ FORWARD_EXPLODING = Rule(
 
 def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
     back, forth = e.backward.shown, e.forward.shown
-    if not e.steps or not (math.isfinite(back) and math.isfinite(forth)):
+    if not e.steps or e.lost >= 0 or not (math.isfinite(back) and math.isfinite(forth)):
         return None
     value = abs(back - forth)
     text = (
@@ -146,15 +154,15 @@ def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
         f"{e.name('backward')} by {ten_to(back / e.steps):.3g} on the way back: no gain keeps both at this size of z"
     )
     working = f"|log10 F_back - log10 F_forth| = |{back:.2f} - {forth:.2f}| = {value:.2f} decades."
-    kinds = e.probe.spec.activation
-    if isinstance(kinds, str) and e.probe.spec.norm is None and e.probe.spec.skip is None:
+    if e.facts is not None and e.facts.plain and len(set(e.facts.activations)) == 1:
+        kind = e.facts.activations[0]
         try:
-            gains = [calculate_gain(kinds, mode=mode) for mode in ("forward", "backward")]
+            gains = [calculate_gain(kind, mode=mode) for mode in ("forward", "backward")]
         except ValueError:  # It lets nothing pass, or has no gain.
             gains = []
         if gains:
             working += (
-                f" At unit z, {kinds} needs the gain {gains[0]:.4g} to keep z and {gains[1]:.4g} to keep dL/dz: "
+                f" At unit z, {kind.label} needs the gain {gains[0]:.4g} to keep z and {gains[1]:.4g} to keep dL/dz: "
                 f"whoever keeps z multiplies dL/dz by {gains[0] / gains[1]:.4g} a layer."
             )
     with np.errstate(invalid="ignore"):  # -inf - -inf: where neither arrives, nothing is apart
@@ -177,6 +185,7 @@ FORWARD_BACKWARD_MISMATCH = Rule(
     formula="log10 F_back - log10 F_forth; sigma_w cancels, and sqrt(E phi'(z)^2 E z^2 / E phi(z)^2) a layer is left",
     picture=("log10_z_rms", "log10_delta_rms"),
     check=_mismatch,
+    needs=("log10_forward", "log10_backward"),
 )
 
 
@@ -207,13 +216,26 @@ WEIGHT_GRADIENT_FLAT = Rule(
     formula="|dL/dW_l| = |dL/dz_l| |h_(l-1)| for one sample: F_W = F_back / F_forth",
     picture=("log10_wgrad_norm", "log10_delta_rms"),
     check=_flat,
+    needs=("log10_backward", "log10_weight"),
 )
+
+
+def waiting_for(e: Evidence) -> str:
+    """What layers wait for, in words."""
+    if e.zero_layer is not None:
+        return e.layer(e.zero_layer)
+    return "the readout" if e.probe is not None else f"what stands behind {e.layer(e.depth - 1)}"
 
 
 def _waits(e: Evidence, _: Rule) -> Hit | None:
     if not e.waits:
         return None
-    what = "the readout" if e.zero_layer is None else f"layer {e.zero_layer + 1}"
+    what = waiting_for(e)
+    if e.probe is None and e.zero_layer is None:
+        text = f"{what} gives nothing back: {e.name('backward')} is exactly 0 at every layer, the last one too"
+        return Hit(
+            1.0, (), 1.0, text, "A map that starts at 0 does so, W^T dL/dy = 0, and so does a loss that is flat."
+        )
     text = f"{what} starts at exactly 0: the first step moves it and not what waits for it, every later one moves both"
     working = "dL/dh = W^T dL/dz = 0 for W = 0, while dL/dW = dL/dz h^T is not: 1, in every run."
     return Hit(1.0, () if e.zero_layer is None else (e.zero_layer,), 1.0, text, working)
@@ -230,4 +252,5 @@ ZERO_READOUT = Rule(
     formula="dL/dh = W^T dL/dz",
     picture=("log10_a_rms",),
     check=_waits,
+    needs=("log10_forward", "log10_backward"),
 )

@@ -25,19 +25,19 @@ def responsive(activation: str) -> float:
 
 
 def _saturation(e: Evidence, rule: Rule) -> Hit | None:
-    kinds = e.probe.spec.activation
-    ideal = np.array([responsive(kind) for kind in ([kinds] * e.depth if isinstance(kinds, str) else kinds)])
+    assert e.facts is not None  # noqa: S101 (as the rule needs)
+    ideal = np.array([responsive(kind) for kind in e.facts.activations])
     with np.errstate(divide="ignore", invalid="ignore"):
         lost = np.where(e.closed, math.nan, 1 - (1 - e.column("saturated")) / ideal)
-        runs = np.nanmax(1 - (1 - e.probe.saturated) / ideal, axis=1, initial=-math.inf)
+        runs = np.nanmax(1 - (1 - e.values("saturated")) / ideal, axis=1, initial=-math.inf)
     if not np.isfinite(lost).any():
         return None
     worst = int(np.nanargmax(lost))
     layers = tuple(np.flatnonzero(lost >= rule.least).tolist())
     flat = e.column("saturated")[worst]
-    text = f"{flat:.0%} of the units of layer {worst + 1} are flat, where {1 - ideal[worst]:.0%} would be at unit z"
+    text = f"{flat:.0%} of the units of {e.layer(worst)} are flat, where {1 - ideal[worst]:.0%} would be at unit z"
     working = (
-        f"flat: |phi'(z)| < 0.01 max|phi'|. At layer {worst + 1} {flat:.3f} are flat, {1 - ideal[worst]:.3f} for "
+        f"flat: |phi'(z)| < 0.01 max|phi'|. At {e.layer(worst)} {flat:.3f} are flat, {1 - ideal[worst]:.3f} for "
         f"standard normal z; lost = 1 - {1 - flat:.3f}/{ideal[worst]:.3f} = {lost[worst]:.3f}. "
         f"z has the rms {power(e.column('log10_z_rms')[worst])} there."
     )
@@ -56,6 +56,7 @@ SATURATION = Rule(
     formula="lost = 1 - P(|phi'(z)| >= 0.01 max|phi'|) / the same for standard normal z",
     picture=("saturated",),
     check=_saturation,
+    needs=("saturated", "spec"),
     condition="saturated",
 )
 
@@ -66,13 +67,14 @@ def _dead(e: Evidence, rule: Rule) -> Hit | None:
     if np.isnan(dead).all():
         return None
     worst = int(np.nanargmax(dead))
-    text = f"{dead[worst]:.0%} of the units of layer {worst + 1} are 0 for all {e.probe.batch} samples"
+    samples = "samples" if e.trace.batch is None else f"{e.trace.batch} samples"
+    text = f"{dead[worst]:.0%} of the units of {e.layer(worst)} are 0 for all {samples}"
     working = (
-        f"over {len(e.probe.seeds)} runs: {dead[worst]:.3f} of the units of layer {worst + 1} give exactly 0 for every "
-        f"one of {e.probe.batch} samples. Symmetric weights alone leave at most half of them off, once all samples "
+        f"over {e.runs} runs: {dead[worst]:.3f} of the units of {e.layer(worst)} give exactly 0 for every "
+        f"one of {samples}. Symmetric weights alone leave at most half of them off, once all samples "
         "look alike."
     )
-    flat = np.minimum(e.probe.dead, e.probe.saturated)
+    flat = np.minimum(e.values("dead"), e.values("saturated"))
     runs = np.where(np.isnan(flat), -math.inf, flat).max(axis=1)
     layers = tuple(np.flatnonzero(dead >= rule.least).tolist())
     value = float(dead[worst])
@@ -93,6 +95,7 @@ DEAD_UNITS = Rule(
     formula="dead = share of units j with phi(z_bj) = 0 for every sample b",
     picture=("dead",),
     check=_dead,
+    needs=("saturated", "dead"),
     condition="dead",
 )
 
@@ -101,12 +104,12 @@ def _twins(e: Evidence, rule: Rule) -> Hit | None:
     equal = e.equal_units
     worst = int(equal.argmax())
     text = (
-        f"{equal[worst]:.0%} of the units of layer {worst + 1} have a twin: they have the same weights and bias, get "
+        f"{equal[worst]:.0%} of the units of {e.layer(worst)} have a twin: they have the same weights and bias, get "
         "the same gradients, and stay equal for ever, as one unit"
     )
     working = (
         f"after {STEPS} steps of gradient descent W_j = W_k and b_j = b_k for some k: a share of {equal[worst]:.3f} of "
-        f"the units j of layer {worst + 1}."
+        f"the units j of {e.layer(worst)}."
     )
     layers = tuple(np.flatnonzero(equal >= rule.least).tolist())
     return Hit(float(equal[worst]), layers, math.nan, text, working)
@@ -126,12 +129,14 @@ EQUAL_UNITS = Rule(
     formula="rows of (W, b) that occur more than once after some steps of gradient descent",
     picture=("effective_rank",),
     check=_twins,
+    needs=("weights",),
     condition="symmetric",
 )
 
 
 def _flat_rows(e: Evidence, _: Rule) -> Hit | None:
-    transform = e.probe.spec.weight_transform
+    assert e.probe is not None  # noqa: S101 (as the rule needs)
+    transform = getattr(e.probe.spec, "weight_transform", None)
     if transform is None or transform.name != "weight_standardization":
         return None
     maps = [layer.map for layer in Plan.of(e.probe.spec).layers]
@@ -164,4 +169,5 @@ FLAT_ROWS = Rule(
     formula="w - mean = 0",
     picture=("log10_z_rms",),
     check=_flat_rows,
+    needs=("weights",),
 )

@@ -1,0 +1,1 @@
+"""What the steps of a training show: evidence, rules over time, and a verdict."""
