@@ -1,0 +1,1 @@
+"""Nets of other libraries: one recorded run, matched, and proved before it is returned."""
