@@ -370,7 +370,8 @@ def _jax_ready(run: Callable[..., Any], *values: Any) -> Callable[[int], Any]:
 def _jax_jobs(given: Given) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """Both jobs of one net, not yet jitted: the probe of a form and a seed, and the explicit gradients."""
     jax = import_module("jax")
-    jnp, normal, norm = jax.numpy, jax.random.normal, jax.numpy.linalg.norm
+    jnp, norm = jax.numpy, jax.numpy.linalg.norm
+    normal = partial(jax.random.normal, dtype="float32")  # as all that is compared, also where x64 is switched on
     width, batch, depth = given.shape
 
     def forward(layers: Any, h: Any) -> Any:
@@ -395,7 +396,7 @@ def _jax_jobs(given: Given) -> tuple[Callable[..., Any], Callable[..., Any]]:
 
     def gradients(weights: Any, x: Any, cotangent: Any, _: int) -> Any:
         # dL/dz is the gradient by zeros that are added to z.
-        zeros = jnp.zeros((depth, batch, width))
+        zeros = jnp.zeros((depth, batch, width), "float32")
         layers = weights, list(zeros) if isinstance(weights, list) else zeros
         dw, dz = jax.vjp(lambda layers: forward(layers, x), layers)[1](cotangent)[0]
         return dw, [d.sum(0) for d in dz] if isinstance(dz, list) else dz.sum(1), dz

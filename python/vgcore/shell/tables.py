@@ -2,200 +2,311 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import sys
 from typing import Any
 
 import numpy as np
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from vgcore._core import COLUMNS
 from vgcore.cure.advice import Advised
-from vgcore.measure.cells import Sweep
+from vgcore.judge.verdict import VERDICTS
+from vgcore.measure.cells import Sweep, judged_rows
 from vgcore.measure.result import SIGNALS, Factor, Probe
 from vgcore.measure.table import start
 from vgcore.model.mlp import MLP
+from vgcore.model.spec import Spec
 from vgcore.shell import bench, rivals
-from vgcore.show.text import advice_rows
+from vgcore.show.columns import Column, Columns
+from vgcore.show.page import wrapped
+from vgcore.show.sweep import varied_columns
+from vgcore.show.text import WIDTH, advice_rows
+from vgcore.show.training import names
+from vgcore.show.words import exponent, number, said, told
 from vgcore.theory import Prediction
+from vgcore.train.run import LOSS_COLUMNS, Run
 
-WIDE = 1000  # columns that no table needs
-ROOMY = 130  # columns from which on advice has a line a net
-LEGEND = """\
-x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. forward: z, toward the output;
-backward: dL/dz and weight: dL/dW, toward the input. first-layer gradient: norm of dL/dW, of a tied net summed over its
-steps. vanishing, exploding: dL/dz changes 32-fold or more from end to end, or z 100-fold; symmetric, collapsed: units
-or samples are one and the same: see `vgcore diagnose`."""
-THEORY = """\
-x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. Theory is of infinitely wide nets
-and of their root mean square: in narrow and deep nets typical gradients are smaller than that."""
-COMPARED = """\
-Microseconds a layer of one net, median and minimum over rounds; ratio: to vgcore's, above 1, vgcore is faster.
-spread: slowest round over fastest; far above 1, the machine was busy otherwise.
-"""
+WIDE = 1000  # columns that no table needs: one in a file has all it holds
+LEGEND = (
+    "x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. forward: z, toward the "
+    "output; backward: dL/dz and weight: dL/dW, toward the input. first layer gradient: norm of dL/dW, of a tied net "
+    "summed over its steps. log10: -32.5 is a size of 10^-32.5. vanishing, exploding: dL/dz changes 32-fold or more "
+    "from end to end, or z 100-fold; symmetric, collapsed: units or samples are one and the same: see "
+    "`vgcore diagnose`."
+)
+THEORY = (
+    "x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. Theory is of infinitely "
+    "wide nets and of their root mean square: in narrow and deep nets typical gradients are smaller than that."
+)
+ADVISED = (
+    "log10 dL/dz, log10 z: the change from end to end; a layer: its factor; correlation: mean cosine of two samples at "
+    "the last layer; depth limit: the most layers that such a net can have, - where none is known, as of a net that is "
+    "another one at another depth."
+)
+COMPARED = (
+    "Microseconds a layer of one net, median and minimum over rounds; ratio: to vgcore's, above 1, vgcore is faster. "
+    "spread: slowest round over fastest; far above 1, the machine was busy otherwise."
+)
+TRAINED = (
+    "gradient norm: of all gradients together, before clipping. slowest layer: that whose update is the smallest share "
+    "of its weights. Means over seeds."
+)
+INTERVALS = "95 % intervals"
+ELSEWHERE = "--json and --out hold all, a wider terminal shows more"
+LAYERS = 16  # of a table
 ALWAYS = ("depth", "width", "activation", "init")  # fields that are named also where they are the default
 # Columns that only some nets have.
 SOME = (
     *("log10_affine_grad_norm", "log10_slope_grad_norm", "log10_gate_grad_norm", "log10_summed_wgrad_norm"),
     *("log10_h_rms", "log10_dh_rms"),
 )
-STYLES = {"healthy": "green", "vanishing": "blue", "exploding": "red", "symmetric": "red", "collapsed": "red"}
-STYLES |= {"critical": "red", "warning": "yellow", "info": "cyan", "remedy": "dim", "text": "default"}
+STYLES = dict.fromkeys(VERDICTS, "red") | {
+    "healthy": "green",
+    "vanishing": "blue",
+    "critical": "red",
+    "warning": "yellow",
+    "info": "cyan",
+    "remedy": "dim",
+    "text": "default",
+}
 
 
-def terminal(width: int = 160) -> Console:
+def terminal(width: int = WIDE) -> Console:
     """The terminal, or what has so many columns."""
     return Console(width=None if sys.stdout.isatty() else width, highlight=False)
 
 
-def show(result: Sweep, base: MLP, *, source: str | None, seconds: float, layers: bool) -> None:
+def say(console: Console, text: str, *, most: int = WIDE) -> None:
+    """Print a text in lines that end at spaces, where it is longer than the page."""
+    lines = wrapped(text, min(console.width, most), whole=True)
+    console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def show(result: Sweep, base: Spec, *, source: str | None, seconds: float, layers: bool) -> None:
     """Print the tables of a sweep; with `layers` those of its first cell's layers too."""
-    console = terminal(WIDE)  # a table in a file is as wide as it needs to be
+    console = terminal()
     first = result[0]
     samples = "standard normal samples" if source is None else f"samples of {source}"
     runs = f"{_count(len(result), 'cell')} x {_count(len(first.seeds), 'seed')}"
-    console.print(f"{runs}, {first.batch} {samples} a run, {start(first)}, {first.dtype}, {seconds:.1f} s")
-    console.print("all: " + ", ".join(fixed(base, result.varied)))
-    rows = _cells(result, spread=True)
-    if console.measure(rows, options=console.options.update(width=WIDE)).maximum > console.width:
-        rows = _cells(result, spread=False)
-    console.print(rows)
+    say(console, f"{runs}, {first.batch} {samples} a run, {start(first)}, {first.dtype}, {seconds:.1f} s")
+    say(console, "all: " + ", ".join(fixed(base, result.varied)))
+    console.print(_cells(result))
     if layers:
         console.print(_layers(first))
-    console.print(LEGEND)
+        if first.spec.depth > LAYERS:
+            say(console, f"{LAYERS} of {first.spec.depth} layers; --json and --out hold all.")
+    say(console, LEGEND, most=WIDTH)
 
 
-def _cells(result: Sweep, *, spread: bool) -> Table:
-    """A row a cell; what it is may take several lines, what was measured may not."""
-    rows = Table(box=box.SIMPLE_HEAD)
-    for name in result.varied:
-        rows.add_column(name, justify="right" if name == "depth" else "left", no_wrap=name == "depth", overflow="fold")
-    for name in ("forward", "backward", "weight"):
-        rows.add_column(f"{name}\nx per layer" if spread else f"{name}\nx per\nlayer", justify="right", no_wrap=True)
-    rows.add_column("first-layer\ngradient" if spread else "first\nlayer\ngradient", justify="right", no_wrap=True)
-    rows.add_column("verdict", no_wrap=spread)
-    for row in result.table():
-        values = ["none" if row[name] is None else str(row[name]) for name in result.varied]
-        factors = [_factor(row[name], spread=spread) for name in ("forward", "backward", "weight")]
-        words = ", ".join((row["verdict"], *row["conditions"]))
-        rows.add_row(*values, *factors, _power(row["first_gradient"]), f"[{STYLES[row['verdict']]}]{words}[/]")
-    return rows
+def _cells(result: Sweep) -> Columns:
+    """A row a cell."""
+    rows = judged_rows(result)
+    varied = varied_columns(result.varied, [[said(row[name]) for name in result.varied] for row in rows])
+    factors = []
+    for rank, signal in ((0, "forward"), (0, "backward"), (2, "weight")):
+        told = [row[signal] for row in rows]
+        factors.append(
+            Column(
+                f"{signal}\nx per layer",
+                [_factor(f, spread=True) for f in told],
+                brief=[_factor(f, spread=False) for f in told],
+                details=INTERVALS if any(not math.isnan(f.low) for f in told) else "",
+                rank=rank,
+            )
+        )
+    gradients = Column("log10\nfirst layer\ngradient", [exponent(row["first_gradient"]) for row in rows], rank=1)
+    verdicts = Column(
+        "verdict",
+        [", ".join((row["verdict"], *row["conditions"])) for row in rows],
+        left=True,
+        styles=[STYLES[row["verdict"]] for row in rows],
+    )
+    numbers = Column("cell", [str(i + 1) for i in range(len(rows))])
+    return Columns([*varied, *factors, gradients, verdicts], numbers=numbers, elsewhere=ELSEWHERE)
 
 
-def _layers(cell: Probe, most: int = 16) -> Table:
+def _layers(cell: Probe, most: int = LAYERS) -> Columns:
     """The seeds' mean of every column that the net has; in a deep net, of evenly spread layers.
 
     Random cotangents are as good as orthogonal, and so is all that comes of them: `gradient_correlation` needs a loss.
     """
     depth = cell.spec.depth
     chosen = sorted({round(i * (depth - 1) / max(most - 1, 1)) for i in range(most)}) if depth > most else range(depth)
-    rows = Table(box=box.SIMPLE_HEAD)
-    means = {name: getattr(cell, name).mean(axis=0) for name in COLUMNS}
-    absent = {name for name in SOME if np.isnan(means[name]).all()}
-    absent |= {"gradient_correlation"} if cell.loss is None else set()
-    means = {name: mean for name, mean in means.items() if name not in absent}
-    for name in ("layer", *(name.removeprefix("log10_") for name in means)):
-        rows.add_column(name.replace("_", "\n"), justify="right", no_wrap=True)
-    for layer in chosen:
-        values = [
-            _power(means[name][layer]) if name.startswith("log10_") else f"{means[name][layer]:.3g}" for name in means
-        ]
-        rows.add_row(str(layer + 1), *values)
-    return rows
+    columns = [Column("layer", [str(layer + 1) for layer in chosen])]
+    for name in sorted(COLUMNS, key=lambda name: not name.startswith("log10_")):  # sizes first, then shares
+        mean = getattr(cell, name).mean(axis=0)
+        if (name in SOME and np.isnan(mean).all()) or (name == "gradient_correlation" and cell.loss is None):
+            continue
+        size = name.startswith("log10_")
+        head = "log10\n" + name.removeprefix("log10_").replace("_", " ") if size else name.replace("_", "\n")
+        values = [exponent(mean[layer]) if size else number(mean[layer]) for layer in chosen]
+        columns.append(Column(head, values, block=0 if size else 1))
+    return Columns(columns)
 
 
-def fixed(base: MLP, varied: tuple[str, ...]) -> list[str]:
-    """What all cells have in common: what any net has, and what is not as it is by default."""
+def common(base: Spec, varied: tuple[str, ...]) -> dict[str, Any]:
+    """The fields that all cells have in common: what any net has, and what is not as it is by default."""
     fields, plain = base.to_dict(), MLP(depth=1, width=1).to_dict()
-    shown = [name for name in fields if name not in varied and (name in ALWAYS or fields[name] != plain[name])]
-    return [name if fields[name] is True else f"{name} {fields[name]}" for name in shown]
+    names = [name for name in fields if name not in varied and (name in ALWAYS or fields[name] != plain.get(name))]
+    return {name: fields[name] for name in names}
 
 
-def beside(predicted: Prediction, measured: Probe) -> Table:
+def fixed(base: Spec, varied: tuple[str, ...]) -> list[str]:
+    """What all cells have in common, in words."""
+    return [name if value is True else told(name, value) for name, value in common(base, varied).items()]
+
+
+def trained(run: Run, *, source: str | None, seconds: float, most: int = 10) -> None:
+    """Print what a run did at about ten of its recorded steps, then what came of each seed."""
+    console = terminal(80)
+    head, *ends = run.summary()
+    rows = len(run.training.rows.x)
+    say(console, f"{head}; {rows} samples of {source}, {_count(len(run.seeds), 'seed')}, {seconds:.1f} s")
+    told = curve(run, most)
+    slowest = ["-" if row["slowest_layer"] is None else _layer(run, row["slowest_layer"]) for row in told]
+    columns = [
+        Column("step", [str(row["step"]) for row in told]),
+        Column("loss", [f"{row['loss']:.4g}" for row in told]),
+        Column("lr", [f"{row['lr']:.4g}" for row in told], rank=1),
+        Column("log10\ngradient\nnorm", [exponent(row["log10_grad_norm"]) for row in told]),
+        Column("clip\nfactor", [number(row["clip_coef"]) for row in told], rank=2),
+        Column("slowest\nlayer", slowest, left=True),
+        Column("log10\nupdate\nratio", [exponent(row["log10_update_ratio"]) for row in told]),
+    ]
+    console.print(Columns(columns))
+    for line in ends:
+        say(console, line)
+    say(console, TRAINED, most=WIDTH)
+
+
+def _layer(run: Run, name: str) -> str:
+    """A layer as people count them."""
+    return names(run.layers, [run.layers.index(name)])
+
+
+def curve(run: Run, most: int) -> list[dict[str, Any]]:
+    """What a run did at some of its recorded steps, as means over those seeds that have them."""
+    done = run.steps[run.steps <= max(run.steps_done.max(), 1)]
+    found = []
+    for index in np.unique(np.linspace(0, len(done) - 1, min(most, len(done))).round().astype(int)):
+        step = int(done[index])
+        row: dict[str, Any] = {"step": step}
+        for name in ("loss", "lr", "log10_grad_norm", "clip_coef"):
+            row[name] = _mean(getattr(run, name)[:, step - 1])
+        ratios = [_mean(values) for values in run.log10_update_ratio[:, index].T]
+        moving = {ratio: layer for layer, ratio in zip(run.layers, ratios, strict=True) if math.isfinite(ratio)}
+        least = min(moving, default=math.nan)
+        found.append(row | {"slowest_layer": moving.get(least), "log10_update_ratio": least})
+    return found
+
+
+def _mean(values: np.ndarray[Any, Any]) -> float:
+    """The mean of those that are numbers."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if known.size else math.nan
+
+
+def trained_json(run: Run) -> dict[str, Any]:
+    """What was trained, what came of each seed, and what it did at about a hundred steps."""
+    told = {"spec": run.spec.to_dict(), **run.recipe.facts(), "loss": run.loss_name, "dtype": run.dtype}
+    told |= {"batch": run.batch, "steps": run.training.steps, "layers": list(run.layers), "seeds": []}
+    for index, seed in enumerate(run.seeds.tolist()):
+        bad = run.first_bads[index]
+        of_seed: dict[str, Any] = {name: float(getattr(run, name)[index]) for name in LOSS_COLUMNS}
+        of_seed |= {"steps_done": int(run.steps_done[index]), "stopped_by": run.stopped_by[index]}
+        told["seeds"].append({"seed": seed} | of_seed | {"first_bad": bad and bad._asdict()})
+    return told | {"curve": curve(run, 100)}
+
+
+def beside(predicted: Prediction, measured: Probe) -> Columns:
     """A row a signal: theory and measurement."""
-    rows = Table(box=box.SIMPLE_HEAD)
-    sides = ("theory", "measured")
-    ends = (f"{side}\n{end} layer" for end in ("first", "last") for side in sides)
-    for name in ("signal", *(f"{side}\nx per layer" for side in sides), *ends):
-        rows.add_column(name, justify="left" if name == "signal" else "right", no_wrap=True)
-    for signal, (column, _) in SIGNALS.items():
-        theory, values = getattr(predicted, column), getattr(measured, column).mean(axis=0)
-        factor = predicted.factor(signal)
-        both = ["-" if math.isnan(factor) else f"{factor:.3f}", _factor(measured.factor(signal), spread=True)]
-        sizes = [each[at] for at in (0, -1) for each in (theory, values)]
-        rows.add_row(signal, *both, *(f"10^{end:.2f}" if math.isfinite(end) else _power(end) for end in sizes))
-    return rows
+    factors = [measured.factor(signal) for signal in SIGNALS]
+    columns = [
+        Column("signal", [*SIGNALS], left=True),
+        Column("theory\nx per layer", [number(predicted.factor(signal), ".3f") for signal in SIGNALS]),
+        Column(
+            "measured\nx per layer",
+            [_factor(factor, spread=True) for factor in factors],
+            brief=[_factor(factor, spread=False) for factor in factors],
+            details=INTERVALS if any(not math.isnan(factor.low) for factor in factors) else "",
+        ),
+    ]
+    for end, at in (("first", 0), ("last", -1)):
+        for side, result in (("theory", predicted), ("measured", measured)):
+            sizes = [np.atleast_2d(getattr(result, column)).mean(axis=0)[at] for column, _ in SIGNALS.values()]
+            columns.append(Column(f"{side}\nlog10\n{end} layer", [exponent(size) for size in sizes], block=1))
+    return Columns(columns)
 
 
-def advice(advised: Advised, *, wide: bool) -> Table:
-    """Before and after, a row a net; where it is narrow, the verdict stands under the change, a factor under its whole.
+def advised_legend(advised: Advised) -> str:
+    """What the columns and the order of advice mean."""
+    order = "cures that change least, then what helps in part, the farthest from a verdict"
+    if advised.final_loss is not None:
+        order = "the lowest loss that training reached"
+    return f"Best first: {order}. {ADVISED}"
 
-    What is changed may take several lines.
-    """
-    lines = advice_rows(advised)
-    if not wide:
-        pairs = [(0,), (1, 2), (3, 4), (5, 6), *((i,) for i in range(7, len(lines[0])))]
-        lines = [tuple("\n".join(line[i] for i in pair) for pair in pairs) for line in lines]
-    head, *body = lines
-    rows = Table(box=box.SIMPLE_HEAD)
-    for name in head:
-        words = name.startswith("change") or name == "verdict"
-        rows.add_column(
-            name
-            if wide
-            else name.replace("depth ", "depth\n").replace("correlation", "corre-\nlation").replace("/b", "/\nb"),
-            justify="left" if words else "right",
-            no_wrap=not words,
-            overflow="fold",
+
+def advice(advised: Advised) -> Columns:
+    """Before and after, a row a net."""
+    heads, *body = advice_rows(advised)
+    ranks = {"correlation": 3, "log10 z": 2, "z a layer": 2, "dL/dz a layer": 1}
+    columns = [
+        Column(
+            head.replace("/b", "/ b"),
+            cells,
+            left=head in {"change", "verdict"},
+            moves=head == "change",
+            rank=ranks.get(head, 0),
         )
-    for judged, row in zip((advised.before, *(advice.after for advice in advised)), body, strict=True):
-        rows.add_row(*map(escape, row), style=STYLES[judged.verdict])
-    return rows
+        for head, cells in zip(heads, zip(*body, strict=True), strict=True)
+    ]
+    styles = [STYLES[judged.verdict] for judged in (advised.before, *(each.after for each in advised))]
+    return Columns(columns, numbers=columns[0], styles=styles)
 
 
 def show_comparisons(done: list[list[bench.Row]], record: dict[str, Any]) -> None:
     """Print what a benchmark found, a table a job."""
     console, facts, build = terminal(), record["facts"], record["facts"]["build"]
     load = "" if facts["load"] is None else f", load {facts['load']:.1f} before and {facts['load_after']:.1f} after"
-    console.print(f"{_count(facts['cores'], 'core')} of {facts['cpu']}, {build['isa']}{load}")
+    say(console, f"{_count(facts['cores'], 'core')} of {facts['cpu']}, {build['isa']}{load}")
     others = [f"{name} {facts[module] or 'is not installed'}" for name, module in rivals.OPTIONAL.items()]
-    console.print(f"vgcore {build['version']}, NumPy {facts['numpy']}, {', '.join(others)}")
+    say(console, f"vgcore {build['version']}, NumPy {facts['numpy']}, {', '.join(others)}")
     for job, text in record["jobs"].items():
-        parts = [rows for rows in done if rows[0]["job"] == job]
-        if not parts:
+        rows = [row for part in done for row in part if row["job"] == job]
+        if not rows:
             continue
-        console.print(f"\n{job}: {text}")
-        lines = Table(box=box.SIMPLE_HEAD)
-        for name in ("width", "batch", "depth", "rival", "setting", "median", "ratio", "min", "ratio", "spread"):
-            lines.add_column(name, justify="left" if name in {"rival", "setting"} else "right", no_wrap=True)
-        for rows in parts:
-            for row in rows:
-                times = [f"{row[time]:.1f}" for time in ("median", "min")]
-                ratios = [f"{row[ratio]:.2f}x" for ratio in ("ratio", "ratio_min")]
-                figures = times[0], ratios[0], times[1], ratios[1], f"{max(row['us_per_layer']) / row['min']:.1f}"
-                lines.add_row(*map(str, row["shape"]), row["rival"], row["setting"], *figures)
-            lines.add_section()
-        console.print(lines)
-    console.print(COMPARED)
+        say(console, f"\n{job}: {text}")
+        shapes = ["x".join(map(str, row["shape"])) for row in rows]
+        columns = [
+            Column("shape", shapes, left=True),
+            Column("rival", [row["rival"] for row in rows], left=True),
+            Column("setting", [row["setting"] for row in rows], left=True, rank=1),
+        ]
+        for time, ratio, rank in (("median", "ratio", 0), ("min", "ratio_min", 2)):
+            columns.append(Column(time, [f"{row[time]:.1f}" for row in rows], rank=rank))
+            columns.append(Column(f"ratio of\n{time}s", [f"{row[ratio]:.2f}x" for row in rows], rank=rank))
+        spreads = [f"{max(row['us_per_layer']) / row['min']:.1f}" for row in rows]
+        columns.append(Column("spread", spreads, rank=3))
+        ends = frozenset(i for i, pair in enumerate(itertools.pairwise(shapes)) if pair[0] != pair[1])
+        console.print(Columns(columns, sections=ends))
+    say(console, COMPARED, most=WIDTH)
     for name, does in record["rivals"].items():
-        console.print(f"{name}: {does}".replace("\n\n", " "))
+        say(console, f"\n{name}: {' '.join(does.split())}", most=WIDTH)
 
 
 def _factor(factor: Factor, *, spread: bool) -> str:
     if math.isnan(factor.value):
         return "-"
-    interval = f" ({factor.low:.3f}-{factor.high:.3f})" if spread and not math.isnan(factor.low) else ""
-    return f"{factor.value:.3f}{interval}"
+    interval = f" ({_places(factor.low)}-{_places(factor.high)})" if spread and not math.isnan(factor.low) else ""
+    return f"{_places(factor.value)}{interval}"
 
 
-def _power(log10: float) -> str:
-    if math.isfinite(log10):
-        return f"10^{round(log10, 1) + 0:.1f}"  # + 0 makes -0.0 plain 0.0
-    return "0" if log10 < 0 else "inf" if log10 > 0 else "-"
+def _places(value: float) -> str:
+    """A number of three places, or where these would be zeros or many digits would stand before them, three digits."""
+    return f"{value:.3f}" if 1e-3 <= value < 1e4 or value == 0 else f"{value:.3g}"
 
 
-def _count(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
+def _count(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

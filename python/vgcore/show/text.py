@@ -4,65 +4,125 @@ from __future__ import annotations
 
 import itertools
 import math
-import textwrap
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from vgcore.show.words import count, power, spans
+from vgcore.model.mlp import MLP
+from vgcore.show.page import wrapped
+from vgcore.show.words import count, exponent, extent, own, places, told
 
 if TYPE_CHECKING:
     from vgcore.cure.advice import Advised
     from vgcore.judge.diagnosis import Diagnosis
-    from vgcore.measure.result import Probe
+    from vgcore.judge.training.diagnosis import RunDiagnosis
+    from vgcore.measure.result import Probe, Signal
+    from vgcore.measure.trace import Trace
 
 #: Most characters of a line of text.
 WIDTH = 110
 BARS = "▁▂▃▄▅▆▇█"
+FEWEST = 10  # bars in one line with what they are
 
 
 def filled(line: str, width: int = WIDTH, *, indent: int = 4) -> str:
     """A line as several where it is longer than the page, the others indented."""
-    return textwrap.fill(line, min(width, WIDTH), subsequent_indent=" " * indent, break_long_words=False)
+    return "\n".join(wrapped(line, min(width, WIDTH), indent=indent))
 
 
 def lines(d: Diagnosis, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
     """The lines of a diagnosis, each with what it is: a severity, a verdict, `remedy` or `text`."""
     yield d.verdict, filled(d.summary, width)
-    if not isinstance(d.spec.width, int):
+    if isinstance(d.spec, MLP) and not isinstance(d.spec.width, int):
         yield "text", filled(d.spec.sizes, width)
     if d.rules != "vgcore":
         yield "text", filled(f"judged by the published rules of {d.rules}, not by vgcore's", width)
     if d.depth_limit is not None:
         yield "text", filled(f"depth limit: {d.depth_limit}", width)
-    if d.probe is not None and not d.cells:
-        runs = len(d.probe.seeds)
-        agree = round(d.confidence * runs)
-        whose = "" if d.probe.network is None else "own weights: "
-        if runs > 1:
-            yield "text", whose + (f"all {runs} runs agree" if agree == runs else f"{agree} of {runs} runs agree")
-        elif whose:
-            yield "text", whose + "one run"
-    for cell, name in zip(d.cells, labels(d.cells), strict=True):
-        yield cell.verdict, filled(f"  {cell.word:40s} {name}", width, indent=6)
+    if agreed := agreement(d):
+        yield "text", filled(agreed, width)
+    for cell, line in zip(d.cells, listed(d.cells, labels(d.cells), width), strict=True):
+        yield cell.verdict, line
     for finding in d.findings:
-        layers = "layer" if len(finding.layers) == 1 else "layers"
-        at = f" ({layers} {spans(finding.layers)})" if 0 < len(finding.layers) < d.spec.depth else ""
+        at = f" ({places(finding.layers, d.names)})" if 0 < len(finding.layers) < _depth(d) else ""
         yield finding.severity, filled(f"{finding.severity:8s} {finding.rule}: {finding.evidence}{at}", width, indent=9)
         yield "remedy", filled(f"         remedy: {finding.remedy}", width, indent=13)
         for part in finding.explanation.splitlines():
             yield "text", filled(f"         {part}", width, indent=9)
         for name in finding.picture:
-            if d.probe is not None:
-                yield "text", f"         {spark(d.probe, name, width=min(width, WIDTH) - 9)}"
+            if (shown := d.probe or d.measured) is not None:
+                yield "text", indented(spark(shown, name, width=min(width, WIDTH) - 9), 9)
+    if d.not_judged:
+        yield "text", filled(f"not judged: {unjudged(d)}", width)
+    yield from (("text", filled(f"note: {note}", width)) for note in d.notes)
+
+
+def agreement(d: Diagnosis) -> str:
+    """How many of the runs that were judged agree; empty where nothing can be said of it."""
+    if d.cells:
+        return ""
+    if d.probe is None:
+        return "" if d.measured is None else seen(d.measured, d.confidence)
+    runs = len(d.probe.seeds)
+    agree = round(d.confidence * runs)
+    whose = "" if d.probe.network is None else "own weights: "
+    if runs == 1:
+        return whose and f"{whose}one run"
+    return whose + (f"all {runs} runs agree" if agree == runs else f"{agree} of {runs} runs agree")
+
+
+def listed(cells: Sequence[Diagnosis | RunDiagnosis], names: Sequence[str], width: int) -> list[str]:
+    """A line a cell: what was judged of it, then its name, in columns where there is room for both."""
+    longest = max((len(cell.word) for cell in cells), default=0)
+    longest = longest if longest < width // 2 else 0
+    return [
+        filled(f"  {cell.word:{longest}}  {name}".rstrip(), width, indent=longest + 4 if longest else 6)
+        for cell, name in zip(cells, names, strict=True)
+    ]
+
+
+def indented(text: str, by: int) -> str:
+    """A text of one or more lines, each further to the right."""
+    return "\n".join(" " * by + line for line in text.split("\n"))
+
+
+def unjudged(d: Diagnosis) -> str:
+    """The rules that could not judge, by what they need."""
+    needs = dict.fromkeys(why for _, why in d.not_judged)
+    return "; ".join(f"{', '.join(name for name, need in d.not_judged if need == why)} ({why})" for why in needs)
+
+
+def _depth(d: Diagnosis) -> int:
+    """Layers of what was judged."""
+    if d.measured is not None:
+        return d.measured.depth
+    return 0 if d.spec is None else d.spec.depth
+
+
+def seen(trace: Trace, confidence: float) -> str:
+    """Which runs a trace has, and how many agree."""
+    agree = round(confidence * trace.runs)
+    count = f"all {trace.runs}" if agree == trace.runs else f"{agree} of {trace.runs}"
+    if trace.draws:
+        return f"{count} nets agree"
+    alone = "one net tells nothing of others: no interval over seeds"
+    if trace.runs == 1:
+        return (f"step {trace.steps[0]}: " if trace.steps else "") + alone
+    return f"{count} steps agree, {min(trace.steps)} to {max(trace.steps)}: {alone}"
 
 
 def labels(cells: Sequence[Diagnosis]) -> list[str]:
     """What sets the cells of a sweep apart."""
-    fields = [{name: str(value) for name, value in cell.spec.to_dict().items() if name != "tables"} for cell in cells]
-    varied = [name for name in fields[0] if len({each[name] for each in fields}) > 1] if fields else []
-    return [", ".join(f"{name} {each[name]}" for name in varied) for each in fields]
+    return apart([cell.spec.to_dict() if cell.spec is not None else {} for cell in cells])
+
+
+def apart(cells: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What sets cells apart of which these facts are known."""
+    names = [name for name in cells[0] if name != "tables"] if cells else []
+    varied = [name for name in names if len({str(each.get(name)) for each in cells}) > 1]
+    return [", ".join(told(name, each.get(name)) for name in varied) for each in cells]
 
 
 def diagnosis(d: Diagnosis) -> str:
@@ -70,28 +130,47 @@ def diagnosis(d: Diagnosis) -> str:
     return "\n".join(line for _, line in lines(d))
 
 
-def spark(cell: Probe, column: str, *, width: int = WIDTH) -> str:
-    """The seeds' mean of a column as a row of bars, layer 1 on the left; of evenly spread layers where it is long."""
-    values = getattr(cell, column)
+def spark(measured: Probe | Trace, column: str, *, width: int = WIDTH) -> str:
+    """The runs' mean of a column as a row of bars, layer 1 on the left; of evenly spread layers where it is long."""
+    trace = measured.trace
+    values = trace.columns[column]
     finite = np.isfinite(values)
     if not finite.any():
         return f"{column}: nowhere finite"
     with np.errstate(invalid="ignore"):
         means = np.where(finite, values, 0).sum(axis=0) / finite.sum(axis=0)
-    low, high = np.nanmin(means), np.nanmax(means)
-    head, tail = f"{column}, {low:.3g} to {high:.3g}: |", f"| layer 1 to {cell.spec.depth}"
-    most = min(max(10, width - len(head + tail)), len(means))
-    chosen = means[np.linspace(0, len(means) - 1, most).round().astype(int)]
-    span = high - low if high > low else 1.0
-    bars = "".join(" " if math.isnan(v) else BARS[min(int(8 * (v - low) / span), 7)] for v in chosen)
-    return f"{head}{bars}{tail}"
+    return barred(column, means, _ends(trace), width)
+
+
+def barred(column: str, values: NDArray[np.float64], tail: str, width: int) -> str:
+    """Values, of which one is finite, as a row of bars, evenly spread ones where it is long.
+
+    What they are stands before it and the tail behind it, on lines of their own where there is no room.
+    """
+    low, high = np.nanmin(values), np.nanmax(values)
+    head = f"{column}, {low:.3g} to {high:.3g}:"
+    room = width - len(f"{head} || {tail}")
+    beside = room >= min(FEWEST, len(values))
+    room = room if beside else max(width - 2, 1)
+    chosen = values[np.linspace(0, len(values) - 1, min(room, len(values))).round().astype(int)]
+    bottom, top = extent(column, low, high)
+    span = top - bottom or 1.0
+    row = "|" + "".join(" " if math.isnan(v) else BARS[min(int(8 * (v - bottom) / span), 7)] for v in chosen) + "|"
+    return f"{head} {row} {tail}" if beside else "\n".join((filled(head, width), row, filled(tail, width)))
+
+
+def _ends(trace: Trace) -> str:
+    """The first layer and the last."""
+    named = own(trace.names)
+    return f"{named[0]} to {named[-1]}" if named else f"layer 1 to {trace.depth}"
 
 
 def advice_summary(a: Advised) -> Iterator[tuple[str, str]]:
     """What was wrong, and how much was run, as lines with what they are."""
     yield a.before.verdict, a.before.summary
     if a.items:
-        yield "text", f"{a.tried} nets were run; each below was measured as the net as it is:"
+        run = "1 net was run" if a.tried == 1 else f"{a.tried} nets were run"
+        yield "text", f"{run} on the same seeds and samples; what helps, the best first:"
     else:
         yield "text", "nothing to change" if a.tried == 1 else f"none of {a.tried} nets tried was better"
 
@@ -99,27 +178,36 @@ def advice_summary(a: Advised) -> Iterator[tuple[str, str]]:
 def advice_rows(a: Advised) -> list[tuple[str, ...]]:
     """Before and after side by side: a head, the net as it is, and a row for each change.
 
-    The first loss, in blind guesses, stands at the end where there is one.
+    The first loss, in blind guesses, stands at the end where there is one, and the loss that was reached behind it.
     """
-    head = ("", "change", "verdict", "dL/dz", "a layer", "z", "a layer", "correlation", "depth limit")
-    rows = [("", "as it is", *_measures(a.before))]
+    head: tuple[str, ...] = (
+        *("", "change", "verdict", "log10 dL/dz", "dL/dz a layer", "log10 z", "z a layer"),
+        *("correlation", "depth limit"),
+    )
+    rows: list[tuple[str, ...]] = [("", "as it is", *_measures(a.before))]
     for i, each in enumerate(a.items, 1):
         word, *measures = _measures(each.after)
         barely = ", barely" if word == "healthy" and not each.cures else ""
         rows.append((f"{i}", each.change, word + barely, *measures))
-    if a.first_loss is None:
-        return [head, *rows]
-    losses = (a.first_loss, *(each.first_loss for each in a.items))
-    lost = ["-" if loss is None else f"{loss:.3g}" for loss in losses]
-    return [(*head, "loss/blind"), *((*row, loss) for row, loss in zip(rows, lost, strict=True))]
+    columns = {
+        "loss/blind": (a.first_loss, [each.first_loss for each in a.items]),
+        "loss trained": (a.final_loss, [each.loss_after for each in a.items]),
+    }
+    for name, (before, after) in columns.items():
+        if before is not None:
+            head = (*head, name)
+            told = ["-" if loss is None else f"{loss:.3g}" for loss in (before, *after)]
+            rows = [(*row, loss) for row, loss in zip(rows, told, strict=True)]
+    return [head, *rows]
 
 
 def _measures(d: Diagnosis) -> tuple[str, ...]:
     """Verdict, changes and factors, correlation and depth limit of a net, as words."""
-    e, changes = d.evidence, [d.told("backward"), d.told("forward")]
+    signals: tuple[Signal, ...] = ("backward", "forward")
+    e, changes = d.evidence, {signal: d.told(signal) for signal in signals}
     if e is None:
         return (d.word, *"------")
-    pairs = [(power(change.rms), f"{e.factor(change):.3g}") for change in changes if change]
+    pairs = [(exponent(c.rms), f"{e.factor(c, e.steps_of(signal)):.3g}") for signal, c in changes.items() if c]
     limit = "-" if d.depth_limit is None else count(d.depth_limit.value)
     correlation = round(e.column("correlation")[-1], 3) + 0  # + 0 makes -0.0 plain 0.0
     return (d.word, *itertools.chain(*pairs), "-" if math.isnan(correlation) else f"{correlation:.3f}", limit)

@@ -1,0 +1,74 @@
+"""Results as HTML that stands alone, for notebooks and pages, readable in light and in dark.
+
+`of` gives that of any result. `blocks` has what all of it is made of; the other modules have a function a class.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from vgcore.show.html import explained, judged, measured, nets, predicted, trained
+from vgcore.show.html.blocks import STYLE, Html, block, curve, escaped, folded, quiet, table, titled, toned
+from vgcore.show.html.trained import page
+
+__all__ = [
+    "BY_CLASS",
+    "STYLE",
+    "Html",
+    "block",
+    "curve",
+    "escaped",
+    "folded",
+    "of",
+    "page",
+    "quiet",
+    "table",
+    "titled",
+    "toned",
+]
+
+#: By the name of a class, as many of them stand in rooms that this one may not import.
+BY_CLASS: dict[str, Callable[[Any], Html]] = {
+    "Advice": judged.advice,
+    "Advised": judged.advised,
+    "Clipped": nets.clipped,
+    "CriticalLine": predicted.critical_line,
+    "CriticalPoint": predicted.critical_point,
+    "DepthLimit": judged.depth_limit,
+    "DepthScales": predicted.depth_scales,
+    "Diagnosis": judged.diagnosis,
+    "Explanation": explained.explanation,
+    "Factor": measured.factor,
+    "Finding": judged.finding,
+    "Forward": nets.forward,
+    "Gradients": nets.gradients,
+    "Imported": nets.imported,
+    "Jacobian": measured.jacobian,
+    "Kinds": nets.kinds,
+    "Measured": measured.measured,
+    "Network": nets.network,
+    "PhaseDiagram": predicted.phase_diagram,
+    "Prediction": predicted.prediction,
+    "Probe": measured.probe,
+    "RateFractal": predicted.rate_fractal,
+    "RateMap": predicted.rate_map,
+    "Refusal": nets.refusal,
+    "Replay": trained.replay,
+    "Run": trained.run,
+    "RunDiagnosis": judged.run_diagnosis,
+    "Spec": nets.spec,
+    "Sweep": measured.sweep,
+    "Trace": measured.trace,
+    "TrainSweep": trained.train_sweep,
+    "Trainability": predicted.trainability,
+    "Watch": measured.watch,
+}
+
+
+def of(result: object) -> Html:
+    """A result as HTML: by its class, or the nearest that it inherits from.
+
+    >>> import vgcore as vg
+    >>> "1 -&gt; 8 (3 layers)" in of(vg.MLP(depth=3, width=8, in_features=1))
+    True
+    """
+    return next(BY_CLASS[kind.__name__] for kind in type(result).__mro__ if kind.__name__ in BY_CLASS)(result)

@@ -1,0 +1,146 @@
+"""What was judged and advised as HTML: diagnoses of nets and of runs, findings, advice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from vgcore.show import training
+from vgcore.show.html import predicted
+from vgcore.show.html.blocks import Html, block, escaped, folded, quiet, said, stacked, table, titled, toned
+from vgcore.show.text import advice_rows, advice_summary, agreement, labels, spark, unjudged
+from vgcore.show.words import indices, spans
+
+if TYPE_CHECKING:
+    from vgcore.cure.advice import Advice, Advised
+    from vgcore.judge.depth_limit import DepthLimit
+    from vgcore.judge.diagnosis import Diagnosis
+    from vgcore.judge.finding import Finding
+    from vgcore.judge.training.diagnosis import RunDiagnosis
+
+
+#: Characters of a row of bars, which cannot be folded.
+BARS = 68
+
+
+def diagnosis(d: Diagnosis) -> Html:
+    """A diagnosis; pictures of what is explained where matplotlib is installed."""
+    return block(
+        said(d.word, d.verdict, d.summary),
+        *(quiet(repr(d.spec)) for _ in range(d.spec is not None and not d.cells)),
+        *(f"depth limit: {d.depth_limit}" for _ in range(d.depth_limit is not None)),
+        *filter(None, [agreement(d)]),
+        *_cells(d.cells, labels(d.cells), "cells"),
+        *_findings(d.findings, lambda finding: spans(finding.layers, d.names), partial(_picture, d), "layers"),
+        *(quiet(f"not judged: {unjudged(d)}") for _ in range(bool(d.not_judged))),
+        *(quiet(f"note: {note}") for note in d.notes),
+    )
+
+
+def run_diagnosis(d: RunDiagnosis) -> Html:
+    """A diagnosis of a training; columns as rows of bars."""
+
+    def steps(finding: Finding) -> str:
+        return "-".join(map(str, dict.fromkeys(finding.steps)))
+
+    def picture(finding: Finding) -> Html:
+        run = d.run
+        return Html(
+            "" if run is None else "".join(bars(training.spark(run, name, width=BARS)) for name in finding.picture)
+        )
+
+    return block(
+        said(d.word, d.verdict, d.summary),
+        *(quiet(d.run.summary()[0]) for _ in range(d.run is not None) if d.run),
+        *_cells(d.cells, training.labels(d.cells), "runs"),
+        *_findings(d.findings, steps, picture, "steps", lambda finding: training.where(d, finding)),
+    )
+
+
+def _cells(cells: Sequence[Diagnosis | RunDiagnosis], names: Sequence[str], what: str) -> list[Html]:
+    rows = [(toned(cell.word, cell.verdict), name) for cell, name in zip(cells, names, strict=True)]
+    head = ("verdict", what.removesuffix("s"))
+    return [folded(f"{len(cells)} {what}", table(head, rows, words=(0, 1)))] if rows else []
+
+
+def _findings(
+    found: Sequence[Finding],
+    place: Callable[[Finding], str],
+    picture: Callable[[Finding], Html],
+    places: str,
+    where: Callable[[Finding], str] = lambda _: "",
+) -> list[Html]:
+    if not found:
+        return []
+    rows: list[Sequence[object] | Html] = []
+    for each in found:
+        told = stacked(each.evidence + where(each), f"remedy: {each.remedy}")
+        rows.append((stacked(toned(each.severity, each.severity), each.rule), place(each), told))
+        if each.explanation:  # a picture needs the width of all columns
+            rows.append(folded(f"why {each.rule}", *each.explanation.splitlines(), picture(each)))
+    return [table(("finding", places, "evidence and remedy"), rows, words=range(3))]
+
+
+def bars(line: str) -> Html:
+    """A row of bars."""
+    return Html(f"<pre>{escaped(line)}</pre>")
+
+
+def _picture(d: Diagnosis, finding: Finding) -> Html:
+    """What shows a finding: drawn where matplotlib is installed, else as a row of bars."""
+    cell = d.probe or d.measured
+    if cell is None or not finding.picture:
+        return Html("")
+    if find_spec("matplotlib") is None:
+        return Html("".join(bars(spark(cell, name, width=BARS)) for name in finding.picture))
+    return predicted.picture(
+        lambda plot, ax: plot.columns(cell, finding.picture, layers=finding.layers, ax=ax), finding.rule
+    )
+
+
+def finding(f: Finding) -> Html:
+    """What one rule found."""
+    where = f"{indices(f.layers)}, " if f.layers else ""
+    return block(
+        titled(toned(f"{f.severity}: {f.rule}", f.severity), f.evidence),
+        f"remedy: {f.remedy}",
+        quiet(f"{where}value {f.value:.4g}, threshold {f.threshold:.4g}; {f.reference}"),
+        *(folded("why", *f.explanation.splitlines()) for _ in range(bool(f.explanation))),
+    )
+
+
+def depth_limit(limit: DepthLimit) -> Html:
+    """How deep a recipe can go."""
+    return block(titled("Depth limit", str(limit)))
+
+
+def advised(a: Advised) -> Html:
+    """Changes, the best first, in a table of before and after."""
+    (_, judged), *told = advice_summary(a)
+    summary = (said(a.before.word, a.before.verdict, judged), *(line for _, line in told))
+    if not a.items:
+        return block(*summary)
+    head, *body = advice_rows(a)
+    verdicts = (a.before.verdict, *(each.after.verdict for each in a.items))
+    at = head.index("verdict")
+    rows = [(*row[:at], toned(row[at], verdict), *row[at + 1 :]) for verdict, row in zip(verdicts, body, strict=True)]
+    return block(*summary, table(head, rows, words=(1, at)))
+
+
+def advice(a: Advice) -> Html:
+    """One change, with what it did."""
+    rows = [
+        ("as it is", toned(a.before.word, a.before.verdict), a.before.summary),
+        (a.change, toned(a.after.word, a.after.verdict), a.after.summary),
+    ]
+    trained = (
+        () if a.loss_after is None else (f"loss after training: {a.loss_before:.4g} before, {a.loss_after:.4g} after",)
+    )
+    return block(
+        titled("Advice", a.change),
+        table(("net", "verdict", "what was measured"), rows, words=(0, 1, 2)),
+        *trained,
+        quiet(repr(a.spec)),
+    )

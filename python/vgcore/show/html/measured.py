@@ -1,0 +1,160 @@
+"""What was measured as HTML: probes, sweeps, traces, Jacobians."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vgcore.measure.result import SIGNALS
+from vgcore.show import sweep as rows_of
+from vgcore.show.html.blocks import Html, block, curve, folded, means, quiet, said, spread, table, titled, toned
+from vgcore.show.words import exponent, number
+
+if TYPE_CHECKING:
+    from vgcore.judge.diagnosis import Diagnosis
+    from vgcore.measure.cells import Sweep
+    from vgcore.measure.jacobian import Jacobian
+    from vgcore.measure.result import Factor, Probe, Signal
+    from vgcore.measure.trace import Trace
+    from vgcore.train.many import TrainSweep
+    from vgcore.watch.measured import Measured
+    from vgcore.watch.watch import Watch
+
+#: Layers of a table of layers.
+LAYERS = 8
+#: What is said of the signals and of their columns, in the order in which they are shown.
+WORDS: dict[Signal, tuple[str, str]] = {
+    "forward": ("z, forward", "log10 rms of z"),
+    "backward": ("dL/dz, backward", "log10 rms of dL/dz"),
+    "weight": ("dL/dW", "log10 |dL/dW|"),
+}
+#: The columns that the signals are measured in, and what these are called.
+COLUMNS = {SIGNALS[signal][0]: words for signal, (_, words) in WORDS.items()}
+#: Columns of a trace that are shown, where they are there.
+TRACED = {
+    "log10_forward": "log10 forward",
+    "log10_backward": "log10 backward",
+    "log10_weight": "log10 |dL/dW|",
+    "zeros": "zeros",
+}
+
+
+def probe(p: Probe) -> Html:
+    """A probe: what was measured, the verdict, a row a signal, and some layers."""
+    from vgcore.judge.diagnose import judge
+
+    judged = judge(p)
+    own = "" if p.network is None else ", its own weights"
+    runs = "1 seed" if len(p.seeds) == 1 else f"{len(p.seeds)} seeds"
+    loss = "random cotangent" if p.loss is None else f"loss {p.loss}"
+    rows = []
+    for signal, (words, _) in WORDS.items():
+        column = SIGNALS[signal][0]
+        values = means(getattr(p, column))
+        factor = p.factor(signal)
+        told = number(factor.value), interval(factor), exponent(values[0]), exponent(values[-1])
+        rows.append((words, *told, curve(values, words, column=column), _word(judged, signal)))
+    depth = p.spec.depth
+    ends = "log10 at layer\xa01", f"at layer\xa0{depth}", f"layer 1\xa0to\xa0{depth}"
+    head = ("signal", "factor a layer", "95 % interval", *ends, "verdict")
+    return block(
+        titled("Probe", repr(p.spec)),
+        quiet(f"{runs}, batch {p.batch}, {p.dtype}, {loss}{own}"),
+        said(judged.word, judged.verdict, judged.summary),
+        table(head, rows, words=(0, 5, 6)),
+        layers(p),
+        quiet("vg.diagnose(p) says why, vg.advise(p.spec) what helps, vg.plot.layers(p) draws it."),
+    )
+
+
+def _word(judged: Diagnosis, signal: Signal) -> object:
+    """What a signal does; nothing of a net with skips, whose verdict is about the stream, which has no row."""
+    facts = None if judged.probe is None else judged.probe.trace.facts
+    if signal == "weight" or facts is None or facts.streams:
+        return ""
+    return toned(judged.verdict, judged.verdict) if judged.direction in {signal, "both"} else "in bounds"
+
+
+def layers(p: Probe) -> Html:
+    """The signals of some layers."""
+    columns = [means(getattr(p, name)) for name in COLUMNS]
+    chosen = spread(p.spec.depth, LAYERS)
+    rows = [(str(i + 1), *(exponent(column[i]) for column in columns)) for i in chosen]
+    which = "all layers" if len(chosen) == p.spec.depth else f"{len(chosen)} of {p.spec.depth} layers"
+    return folded(f"{which}, means over the seeds", table(("layer", *COLUMNS.values()), rows, words=()))
+
+
+def interval(f: Factor) -> str:
+    """The interval of a factor; `-` of one seed."""
+    return "-" if math.isnan(f.low) else f"{f.low:.3g} to {f.high:.3g}"
+
+
+def factor(f: Factor) -> Html:
+    """A factor."""
+    return block(titled("Factor", f"{f} a layer; 1 is preserved"))
+
+
+def sweep(s: Sweep | TrainSweep) -> Html:
+    """A sweep: a row a cell, with its verdict."""
+    at = len(s.varied)
+    rows = [(*cells[:at], toned(cells[at], verdict), *cells[at + 1 :]) for verdict, cells, _ in rows_of.rows(s)]
+    head = rows_of.head(s)
+    words = (i for i, name in enumerate(head) if i <= at or name == "stopped by")
+    body = [table(head, rows, words=tuple(words))] if rows else []
+    return block(titled(repr(s)), *body, *rows_of.notes(s))
+
+
+def trace(t: Trace) -> Html:
+    """Sizes by layer: means over the runs, or the last step of a watch."""
+    return block(*_trace(t, "Trace"))
+
+
+def _trace(t: Trace, what: str, *lines: str) -> list[Html]:
+    shown = {name: words for name, words in TRACED.items() if name in t.columns}
+    columns = {name: t.columns[name][-1] if t.steps else means(t.columns[name]) for name in shown}
+    chosen = spread(t.depth, LAYERS)
+    which = f"step {t.steps[-1]}" if t.steps else "1 net" if t.runs == 1 else f"means over {t.runs} nets"
+    rows = [(t.names[i], *(_size(name, column[i]) for name, column in columns.items())) for i in chosen]
+    curves = ("all layers", *(curve(column, shown[name], column=name, width=90) for name, column in columns.items()))
+    batch = "" if t.batch is None else f", batch {t.batch}"
+    return [
+        titled(what, *lines, f"{len(chosen)} of {t.depth} layers, {which}{batch}, {t.dtype}"),
+        table(("layer", *shown.values()), [*rows, curves]),
+        *(quiet(f"note: {note}") for note in t.notes),
+        quiet("vg.diagnose(...) judges it."),
+    ]
+
+
+def _size(name: str, value: float) -> str:
+    return exponent(value) if name.startswith("log10") else number(value)
+
+
+def measured(m: Measured) -> Html:
+    """Fresh nets of torch."""
+    return block(*_trace(m.trace, "Measured", f"loss {number(float(np.mean(m.losses)))}, mean of {len(m.losses)} nets"))
+
+
+def watch(w: Watch) -> Html:
+    """A watch: the newest step, if one was seen."""
+    try:
+        newest = w.trace
+    except ValueError as error:
+        return block(titled(repr(w)), quiet(error))
+    return block(*_trace(newest, repr(w)))
+
+
+def jacobian(j: Jacobian) -> Html:
+    """A Jacobian: its spectrum."""
+    values = j.log10_singular_values
+    chosen = spread(len(values), LAYERS)
+    rows = [(str(i + 1), exponent(values[i]), f"{j.exponents[i]:.3g}") for i in chosen]
+    norm, condition = exponent(j.log10_norm), exponent(j.log10_condition)
+    facts = f"rank {j.rank} of {len(values)}, log10 norm {norm}, log10 condition {condition}"
+    return block(
+        titled("Jacobian", repr(j.spec), facts),
+        curve(values, "log10 singular values", width=300, height=60),
+        table(("singular value", "log10", "exponent a layer"), rows, words=()),
+        quiet("vg.plot.spectrum(j) draws it."),
+    )
