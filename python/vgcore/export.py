@@ -9,9 +9,9 @@ import math
 import sys
 from typing import Any
 
-from vgcore.judge.verdict import SAMENESS, VERDICTS
+from vgcore.judge.verdict import VERDICTS
 from vgcore.measure.cells import Sweep
-from vgcore.measure.result import SIGNALS, Factor, Probe
+from vgcore.measure.result import SIGNALS, Probe
 
 Row = dict[str, Any]
 
@@ -85,6 +85,7 @@ def tensorboard(writer: Any, s: Sweep | Probe, *, step: int | None = None) -> No
     vgcore/exploding 0
     vgcore/symmetric 0
     vgcore/collapsed 0
+    vgcore/non-finite 0
     vgcore/forward_factor 0.9
     vgcore/forward_decades -0.2
     vgcore/backward_factor 0.3
@@ -123,7 +124,7 @@ def _rows(s: Sweep | Probe) -> list[Row]:
         raise TypeError(f"s must be a Sweep or a Probe, got {_short(s)}")
     if not s.cells:
         raise ValueError("s is a sweep without cells, which has nothing to export")
-    rows = [_plain(row) for row in s.table()]
+    rows = s.table()
     # A column of trackers has one type.
     for name in s.varied:
         if any(isinstance(row[name], str) for row in rows):
@@ -132,22 +133,12 @@ def _rows(s: Sweep | Probe) -> list[Row]:
     return rows
 
 
-def _plain(row: Row) -> Row:
-    plain: Row = {}
-    for name, value in row.items():
-        if isinstance(value, Factor):
-            plain |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
-        else:
-            plain[name] = " ".join(map(str, value)) if isinstance(value, tuple) else value
-    return plain
-
-
 def _scalars(s: Sweep | Probe, rows: list[Row]) -> dict[str, float]:
     """What is said of all cells, by name."""
     cells = [s] if isinstance(s, Probe) else s.cells
     verdicts = [row["verdict"] for row in rows]
     found: dict[str, float] = {"cells": len(cells)}
-    found |= {word: verdicts.count(word) for word in ("healthy", *VERDICTS.values(), *SAMENESS)}
+    found |= {word: verdicts.count(word) for word in VERDICTS}
     for signal in SIGNALS:
         factors = [row[signal] for row in rows]
         steps = [cell.spec.depth - 1 for cell in cells]

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgcore import _core
-from vgcore.data.table import Features, Targets, class_ids, classes_or_values, missing, read_csv
+from vgcore.data.table import Features, Table, Targets, class_ids, classes_or_values, missing, read_csv
 from vgcore.model.given import printable, shown, wrong_type
 
 #: The path of standard input.
@@ -56,6 +56,11 @@ def read(path: str | os.PathLike[str], *, target: str | int | None = None) -> tu
         >>> x.tolist(), y.tolist()
         ([[1.5, 60.0], [1.75, 70.5]], [1, 0])
     """
+    return read_table(path, target)[:2]
+
+
+def read_table(path: str | os.PathLike[str], target: str | int | None = None) -> Table:
+    """What `read` reads, with the places of the numbers."""
     if not isinstance(path, str | os.PathLike):
         raise wrong_type("path", "the path of a file", path)
     if path == STDIN:
@@ -86,7 +91,7 @@ DAMAGES = (
 )
 
 
-def _read_npz(path: Path, target: str | int | None) -> tuple[Features, Targets]:
+def _read_npz(path: Path, target: str | int | None) -> Table:
     name = "y" if target is None else target
     if not isinstance(name, str):
         raise ValueError(f"{path}: target must be the name of an array, got {shown(name)}")
@@ -103,10 +108,11 @@ def _read_npz(path: Path, target: str | int | None) -> tuple[Features, Targets]:
         )
     words = y.dtype.kind in "US"
     if y.size == len(y):
-        return x, class_ids(y.ravel().tolist()) if words else classes_or_values(y.ravel())
+        targets = class_ids(y.ravel().tolist()) if words else classes_or_values(y.ravel())
+        return Table(x, targets, str(path), ["x", name])
     if words:
         raise ValueError(f"{path}: {name} must have one name of a class a row, got {y.shape}")
-    return x, y
+    return Table(x, y, str(path), ["x", name])
 
 
 def _array(path: Path, archive: zipfile.ZipFile, name: str, kinds: str) -> NDArray[Any]:

@@ -9,7 +9,7 @@ import re
 import reprlib
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +25,33 @@ SEPARATORS = ("\t", ";", ",")
 DECIMAL_COMMA = re.compile(r"\s*[+-]?\d[\d.]*,\d+(?:[eE][+-]?\d+)?\s*")
 
 
-def read_csv(source: str, lines: Iterable[str], target: str | int | None) -> tuple[Features, Targets]:
+class Table(NamedTuple):
+    """Features and targets, and where they stand.
+
+    Attributes:
+        x: The features.
+        y: The targets.
+        source: What errors call the file.
+        columns: Of a CSV file the columns of the features, then that of the target; of others their arrays.
+        lines: Of a CSV file the line of each sample; else empty.
+        cells: Of a CSV file the target of each sample as it stands there; else empty.
+    """
+
+    x: Features
+    y: Targets
+    source: str
+    columns: Sequence[str | int]
+    lines: Sequence[int] = ()
+    cells: Sequence[float | str] = ()
+
+    def place(self, row: int, column: int = -1) -> str:
+        """Where a number stands, by its row and the column of the features, -1 for the target."""
+        if not self.lines:
+            return f"{self.source}, array {self.columns[min(column, 0)]!r}, row {row + 1}"
+        return f"{self.source}, line {self.lines[row]}, column {self.columns[column]!r}"
+
+
+def read_csv(source: str, lines: Iterable[str], target: str | int | None) -> Table:
     """Features and target of the lines of a table; `source` is what errors call it."""
     rows = _rows(source, lines)
     start, first = next(rows, (0, []))
@@ -46,7 +72,7 @@ def read_csv(source: str, lines: Iterable[str], target: str | int | None) -> tup
         names = [name.strip() for name in first]
     column = _column(source, names, target)
 
-    cells, labels = array("d"), list[float | str]()
+    cells, labels, places = array("d"), list[float | str](), array("q")
     for line, row in rows:
         if len(row) != len(names):
             raise ValueError(f"{source}, line {line}: {len(row)} cells, expected {len(names)} as in line {start}")
@@ -59,15 +85,19 @@ def read_csv(source: str, lines: Iterable[str], target: str | int | None) -> tup
                 raise ValueError(f"{source}, line {line}, column {names[i]!r}: {reprlib.repr(cell)} {fault}")
             else:
                 (labels if i == column else cells).append(number)
+        places.append(line)
     # A class has more samples than one; the name of a column stands once.
     if unclear and (label := first[column].strip()) in labels:
         labels.insert(0, label)
+        places.insert(0, start)
         cells = array("d", [float(cell) for i, cell in enumerate(first) if i != column]) + cells
     if not labels:
         raise ValueError(f"{source} has a header and no data")
     classes = [label for label in labels if isinstance(label, str)]
     targets = class_ids(classes) if classes else classes_or_values(np.array(labels, dtype=np.float64))
-    return np.array(cells, dtype=np.float64).reshape(len(labels), -1), targets
+    x = np.array(cells, dtype=np.float64).reshape(len(labels), -1)
+    columns = [name for i, name in enumerate(names) if i != column]
+    return Table(x, targets, source, [*columns, names[column]], places, labels)
 
 
 def _rows(source: str, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
@@ -135,7 +165,10 @@ def _column(source: str, names: Sequence[str | int], target: str | int | None) -
             raise ValueError(f"{source} has {names.count(target)} columns {shown(target)}: give the index of one")
         return names.index(target)
     columns = len(names)
-    index = -1 if target is None else integer(f"{source}: target", target, least=-columns, most=columns - 1)
+    try:
+        index = -1 if target is None else integer(f"{source}: target", target, least=-columns, most=columns - 1)
+    except ValueError as error:
+        raise ValueError(f"{error}; an index counts from 0, the first column, or from -1, the last") from None
     return index % columns
 
 

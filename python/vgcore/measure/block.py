@@ -1,18 +1,23 @@
-"""A measured cell as bytes: a header of names and shapes, then one run of little-endian float64."""
+"""A measured cell as bytes: a header of names and shapes, then one run of little-endian float64.
+
+What else than probes a store may hold, says so itself: `SORTS`.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import hashlib
 import json
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vgcore._core import COLUMNS
 from vgcore.measure.result import Probe
 from vgcore.measure.table import OF_RUN
+from vgcore.model.spec import Spec
 
 #: The columns of a cell, in their order, and the numbers of its runs.
 LAYOUT = (*COLUMNS, *OF_RUN)
@@ -55,6 +60,39 @@ def unpack(packed: bytes) -> dict[str, Any]:
 def digest(packed: bytes) -> bytes:
     """16 bytes that tell one block from any other."""
     return hashlib.sha256(packed).digest()[:16]
+
+
+class Sort(NamedTuple):
+    """A sort of results.
+
+    Attributes:
+        result: Their class.
+        pack: Such a result as bytes.
+        read: The result of bytes, with its spec, how it was measured, x and y.
+    """
+
+    result: type
+    pack: Callable[[Any], bytes]
+    read: Callable[[bytes, Spec, Mapping[str, Any], Any, Any], Any]
+
+
+def _read(packed: bytes, spec: Spec, _: Mapping[str, Any], x: Any, y: Any) -> Probe:
+    return Probe(spec, **unpack(packed), x=x, y=y)
+
+
+#: Sorts of results by what the facts of their measurement say under `what`, which those of probes do not.
+PROBES = "probe"
+SORTS: dict[str, Sort] = {PROBES: Sort(Probe, pack, _read)}
+
+
+def sort_of(facts: Mapping[str, Any]) -> str:
+    """The sort of results that a measurement gives."""
+    return str(facts.get("what", PROBES))
+
+
+def packed_of(result: Any) -> bytes:
+    """The bytes of a result of any sort."""
+    return next(sort.pack(result) for sort in SORTS.values() if isinstance(result, sort.result))
 
 
 # A field of a probe that is in none of the lists would not come back.

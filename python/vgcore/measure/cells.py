@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeAlias, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vgcore.measure import table
-from vgcore.measure.result import SIGNALS, Probe
-from vgcore.model.given import Bounds, boolean, integer, number, text
-from vgcore.model.mlp import KINDS, MLP, check_names
+from vgcore.measure.result import SIGNALS, Factor, Probe
+from vgcore.model import custom
+from vgcore.model.given import Bounds, boolean, integer, number, shown, text
+from vgcore.model.mlp import FIELDS, KINDS, MLP, kind_parameters
+from vgcore.model.names import hint, known
+from vgcore.model.shown import Shown
+from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 
 Stops: TypeAlias = tuple[type[BaseException], ...]
+Rows: TypeAlias = Literal["layers", "cells"]
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,50 +34,84 @@ if TYPE_CHECKING:
 TYPES = {field.name: str(field.type) for field in fields(MLP)}
 
 
-class Stored(Protocol):
+class Measured(Protocol):
+    """What is measured of a net: a probe, or a run."""
+
+    @property
+    def spec(self) -> Spec:
+        """What was measured."""
+
+
+Result = TypeVar("Result", bound=Measured)
+Cell = TypeVar("Cell")
+
+
+class Stored(Generic[Result]):
     """A cell that lies in a file."""
 
     @property
-    def spec(self) -> MLP:
+    def spec(self) -> Spec:
         """What was measured."""
+        raise NotImplementedError
 
-    def read(self) -> Probe:
+    def read(self) -> Result:
         """The cell."""
+        raise NotImplementedError
 
 
-class Cells(Sequence[Probe]):
+class Cells(Sequence[Result]):
     """Cells of which some lie in a file, and are read each time that they are asked for."""
 
-    def __init__(self, entries: Iterable[Probe | Stored]) -> None:
+    def __init__(self, entries: Iterable[Result | Stored[Result]]) -> None:
         self._entries = tuple(entries)
 
     def __len__(self) -> int:
         return len(self._entries)
 
     @overload
-    def __getitem__(self, index: int) -> Probe: ...
+    def __getitem__(self, index: int) -> Result: ...
     @overload
-    def __getitem__(self, index: slice) -> Cells: ...
-    def __getitem__(self, index: int | slice) -> Probe | Cells:
+    def __getitem__(self, index: slice) -> Cells[Result]: ...
+    def __getitem__(self, index: int | slice) -> Result | Cells[Result]:
         if isinstance(index, slice):
             return Cells(self._entries[index])
         entry = self._entries[index]
-        return entry if isinstance(entry, Probe) else entry.read()
+        return entry.read() if isinstance(entry, Stored) else entry
 
-    def __add__(self, other: Sequence[Probe]) -> Cells:
-        return Cells((*self._entries, *_entries(other)))
+    def __add__(self, other: Sequence[Result]) -> Cells[Result]:
+        return Cells((*self._entries, *entries_of(other)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Another process may not have the file.
         return tuple, (list(self),)
 
 
-def _entries(cells: Sequence[Probe]) -> Sequence[Probe | Stored]:
+def entries_of(cells: Sequence[Result]) -> Sequence[Result | Stored[Result]]:
+    """The cells, those that lie in a file unread."""
     return cells._entries if isinstance(cells, Cells) else cells  # noqa: SLF001
 
 
+def check_once(grid: Mapping[str, Sequence[Any]], cells: Sequence[Cell], same: Callable[[Cell], Hashable]) -> None:
+    """Refuse a grid with a value given twice, in any spelling: it would be measured twice, and count twice in tables.
+
+    Args:
+        grid: The values of each field.
+        cells: Their product, the last field's fastest.
+        same: What two cells share if and only if they are one.
+    """
+    apart = len(cells)
+    for name, values in grid.items():
+        apart //= len(values)
+        seen: dict[Hashable, Any] = {}
+        for cell, value in zip(cells[: apart * len(values) : apart], values, strict=True):
+            if (key := same(cell)) in seen:
+                both = f"{name}={shown(seen[key])} and {name}={shown(value)}"
+                raise ValueError(f"{both} make the same cell; give each value once")
+            seen[key] = value
+
+
 @dataclass(frozen=True, eq=False)
-class Sweep(Versioned):
+class Sweep(Versioned, Shown):
     """The finished cells of a sweep, in the order of the grid.
 
     `s[3]` is a cell, `s[10:20]` a sweep of some, `s + t` one of both, and `s.select(depth=8)` one of those that it
@@ -82,6 +122,13 @@ class Sweep(Versioned):
         varied: The fields that the grid varied, slowest first.
         planned: Cells that the grid has; more than `cells` after an interrupt.
         failed: What went wrong, by the spec of each cell that could not be measured; in a sweep with a store alone.
+
+    >>> import vgcore as vg
+    >>> s = vg.sweep(vg.MLP(depth=2, width=32), depth=[4, 64], activation=["sigmoid", "relu"], seeds=2)
+    >>> len(s), s.varied
+    (4, ('depth', 'activation'))
+    >>> [(p.spec.activation.name, vg.diagnose(p).verdict) for p in s.select(depth=64)]
+    [('sigmoid', 'vanishing'), ('relu', 'healthy')]
     """
 
     #: An array of NumPy does not take a sweep for a list of numbers in `array + sweep`.
@@ -90,7 +137,7 @@ class Sweep(Versioned):
     cells: Sequence[Probe]
     varied: tuple[str, ...]
     planned: int
-    failed: Mapping[MLP, str] = field(default_factory=dict)
+    failed: Mapping[Spec, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -110,7 +157,7 @@ class Sweep(Versioned):
     def __add__(self, other: Sweep) -> Sweep:
         if not isinstance(other, Sweep):
             return NotImplemented
-        both = Cells((*_entries(self.cells), *_entries(other.cells)))
+        both = Cells((*entries_of(self.cells), *entries_of(other.cells)))
         varied = tuple(dict.fromkeys((*self.varied, *other.varied)))
         return Sweep(both, varied, self.planned + other.planned, {**self.failed, **other.failed})
 
@@ -118,7 +165,8 @@ class Sweep(Versioned):
         """The cells whose fields have one of some values.
 
         Args:
-            **fields: For any field of `MLP` a value, or a list of those that will do.
+            **fields: For any field of `MLP`, or any parameter of its kinds as FIELD_PARAM (`init_sigma_w=2`), a value,
+                or a list of those that will do. An activation of your own answers to its name, as tables show it.
 
         Raises:
             ValueError: For what is no field of a spec, or no kind that this field can have.
@@ -127,13 +175,19 @@ class Sweep(Versioned):
         >>> s = vg.sweep(vg.MLP(depth=1, width=8), depth=[2, 4, 8], activation=["relu", "leaky_relu"], seeds=1)
         >>> [cell.spec.depth for cell in s.select(depth=[2, 8], activation="leaky_relu(0.01)")]
         [2, 8]
+        >>> len(s.select(activation_negative_slope=0.01))
+        3
         """
-        check_names(fields)
-        wanted = {name: _values(name, given) for name, given in fields.items()}
-        entries = _entries(self.cells)
+        choices = (*FIELDS, *kind_parameters())
+        for name in fields:
+            if name not in choices:
+                some = f"{', '.join(FIELDS)}, or a parameter of theirs such as init_gain"
+                raise ValueError(f"unknown field {shown(name)}{hint(name, choices)}; choose from: {some}")
+        wanted = {name: field_values(name, given) for name, given in fields.items()}
+        entries = entries_of(self.cells)
 
-        def suits(spec: MLP) -> bool:
-            return all(getattr(spec, name) in values for name, values in wanted.items())
+        def suits(spec: Spec) -> bool:
+            return all(field_of(spec, name) in values for name, values in wanted.items())
 
         return self._of(Cells(entry for entry in entries if suits(entry.spec)))
 
@@ -144,26 +198,58 @@ class Sweep(Versioned):
     def table(self) -> list[dict[str, Any]]:
         """One row a cell: the varied fields, the three factors, the first layer's gradient, and the verdict.
 
-        The gradient is a power of ten, of a tied net that of all its steps. `verdict`, `direction` and `conditions` are
-        those of `diagnose`.
+        Values are text, numbers, bools and None. A factor stands in three columns: `backward`, and the ends of its 95 %
+        interval as `backward_low` and `backward_high`. The gradient is a power of ten, of a tied net that of all its
+        steps. `verdict`, `direction` and `conditions` are those of `diagnose`, several conditions with a comma between
+        them.
+
+        >>> import vgcore as vg
+        >>> s = vg.sweep(vg.MLP(depth=1, width=8, activation="sigmoid"), depth=[2, 40], seeds=2)
+        >>> [(row["depth"], row["verdict"], row["conditions"]) for row in s.table()]
+        [(2, 'healthy', ''), (40, 'vanishing', 'collapsed')]
         """
-        return [_row(cell, self.varied) for cell in self]
+        return [_plain(row) for row in judged_rows(self)]
 
-    def to_dict(self) -> dict[str, Any]:
-        """Tidy columns: one row a (cell, seed, layer)."""
-        return table.tidy(self.cells)
+    def to_dict(self, rows: Rows = "layers") -> dict[str, NDArray[Any]]:
+        """Tidy columns: what a cell is, how it was measured, and what was found.
 
-    def to_pandas(self) -> pd.DataFrame:
-        """The tidy columns as a pandas frame (extra `pandas`)."""
-        return table.to_pandas(self.cells)
+        Args:
+            rows: `"layers"`: a row a (cell, seed, layer), with all that was measured; `"cells"`: a row a cell, with the
+                columns of `table()`.
 
-    def to_polars(self) -> pl.DataFrame:
-        """The tidy columns as a polars frame (extra `polars`)."""
-        return table.to_polars(self.cells)
+        Returns:
+            Layers are counted from 1, input side first. `first_nonfinite_layer` counts likewise: depth + 1 stands for
+            readout or loss, 0 for none. Beside the text of a kind stand its numbers, those at their defaults too:
+            `init_sigma_w`, `activation_negative_slope`, `norm_eps`; nan where a cell has no such number. Columns of
+            which nothing is known in any row are left out.
+
+        >>> import vgcore as vg
+        >>> s = vg.sweep(vg.MLP(depth=3, width=8), activation=["relu", "leaky_relu"], seeds=1)
+        >>> s.to_dict()["layer"].tolist()
+        [1, 2, 3, 1, 2, 3]
+        >>> s.to_dict(rows="cells")["activation_negative_slope"].tolist()
+        [nan, 0.01]
+        """
+        if known("rows", rows, ("layers", "cells")) == "layers":
+            return table.tidy(self.cells)
+        cells = list(self.cells)
+        if not cells:
+            return {}
+        judged = [table.worded(_plain(judged_row(cell, ()))) for cell in cells]
+        found = {name: table.column_of([row[name] for row in judged]) for name in judged[0]}
+        return table.informative(table.key_table(cells) | found)
+
+    def to_pandas(self, rows: Rows = "layers") -> pd.DataFrame:
+        """The tidy columns of `to_dict` as a pandas frame (extra `pandas`); its `attrs` say how layers are counted."""
+        return table.to_pandas(self.to_dict(rows))
+
+    def to_polars(self, rows: Rows = "layers") -> pl.DataFrame:
+        """The tidy columns of `to_dict` as a polars frame (extra `polars`)."""
+        return table.to_polars(self.to_dict(rows))
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The tidy columns as an Arrow stream, for what reads the PyCapsule interface (extra `parquet`)."""
-        return table.to_arrow(self.cells).__arrow_c_stream__(requested_schema)
+        return table.to_arrow(self.to_dict()).__arrow_c_stream__(requested_schema)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the tidy columns; the file's ending chooses the format.
@@ -183,13 +269,18 @@ class Sweep(Versioned):
         varied = ", ".join(self.varied) or "nothing"
         return f"Sweep({len(self.cells)} of {self.planned} cells{failed}, varied: {varied})"
 
+    def __str__(self) -> str:
+        from vgcore.show import sweep
+
+        return sweep.text(self)
+
 
 #: What may stop a sweep: the user, the machine, an executor.
 STOPS: Stops = (KeyboardInterrupt, MemoryError, OSError, BrokenExecutor)
 
 
 @contextmanager
-def leaving(so_far: Callable[[], Sweep], stops: Stops = STOPS) -> Iterator[None]:
+def leaving(so_far: Callable[[], object], stops: Stops = STOPS) -> Iterator[None]:
     """What stops a sweep has the finished cells as its attribute `sweep`."""
     try:
         yield
@@ -199,8 +290,25 @@ def leaving(so_far: Callable[[], Sweep], stops: Stops = STOPS) -> Iterator[None]
         raise
 
 
-def _row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
-    first = (cell.log10_summed_wgrad_norm if cell.spec.tied else cell.log10_wgrad_norm)[:, 0]
+def judged_rows(sweep: Sweep) -> list[dict[str, Any]]:
+    """The rows of `Sweep.table` with what they are of: kinds, each `Factor` as one, and conditions as a tuple."""
+    return [judged_row(cell, sweep.varied) for cell in sweep]
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """A row without objects."""
+    found: dict[str, Any] = {}
+    for name, value in row.items():
+        if isinstance(value, Factor):
+            found |= {name: value.value, f"{name}_low": value.low, f"{name}_high": value.high}
+        else:
+            found[name] = ", ".join(value) if name == "conditions" else table.scalar(value)
+    return found
+
+
+def judged_row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
+    """A row of `judged_rows`."""
+    first = (cell.log10_summed_wgrad_norm if getattr(cell.spec, "tied", False) else cell.log10_wgrad_norm)[:, 0]
     from vgcore.judge.evidence import Evidence
     from vgcore.judge.verdict import findings, verdict
 
@@ -216,8 +324,13 @@ def _row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def _values(name: str, given: Any) -> list[Any]:
-    """The values that a field may have, as a checked spec holds them: one, or one a layer."""
+def field_of(spec: Spec, name: str) -> Any:
+    """What a net has of a field, or of a parameter FIELD_PARAM; None if its kinds have none, or do not agree on it."""
+    return getattr(spec, name) if name in FIELDS else table.spec_parameters(spec).get(name)
+
+
+def field_values(name: str, given: Any) -> list[Any]:
+    """The values that a field or a parameter may have, as a checked spec holds them: one, or one a layer."""
     several = given if isinstance(given, list | range | np.ndarray) else [given]
     return [
         tuple(_held(name, each) for each in value) if isinstance(value, list | tuple) else _held(name, value)
@@ -227,13 +340,16 @@ def _values(name: str, given: Any) -> list[Any]:
 
 def _held(name: str, value: Any) -> Any:
     """A value as a spec holds it, by the type of the field."""
-    kind = TYPES[name]
+    kind = TYPES.get(name, "float | str")
     if value is None and "None" in kind:
         return None
     if name in KINDS:
-        return KINDS[name].kind(value)
+        if name == "bias" and value is False:
+            return False
+        own = name == "activation" and isinstance(value, str)
+        return KINDS[name].kind(custom.spelled(value) if own else value)
     if kind.startswith("int"):
-        return integer(name, value, least=1)
+        return integer(name, value, least=0 if name == "stem" else 1)
     if kind.startswith("bool"):
         return boolean(name, value)
     return text(name, value) if isinstance(value, str) or "float" not in kind else number(name, value, Bounds())

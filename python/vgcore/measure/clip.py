@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from vgcore.model.given import Bounds, array, boolean, items, number, shown, text, wrong_type
 from vgcore.model.names import listing
 from vgcore.model.network import Array, Gradients, Network
+from vgcore.model.shown import Shown
 from vgcore.model.versioned import Versioned
 
 Floats = NDArray[np.float64]
@@ -32,7 +33,7 @@ _POWERS = 500
 
 
 @dataclass(frozen=True, eq=False)
-class Clipped(Versioned, Generic[Grads]):
+class Clipped(Versioned, Shown, Generic[Grads]):
     """Gradients after clipping, and what it did; unpacks as `grads, total`.
 
     The gradients are the caller's own to write to, as those that were given.
@@ -45,6 +46,11 @@ class Clipped(Versioned, Generic[Grads]):
         fraction: Share that was clipped, of what is judged: all as one, layers, units or entries.
         nonfinite: Names of the tensors whose norm is not finite; a list's are its indices.
         layers: The factor of every layer after `clip_grad_norm(..., per_layer=True)`; empty otherwise.
+
+    >>> import numpy as np
+    >>> grads, total = clipped = clip_grad_norm([np.array([3.0, 4.0])], max_norm=1.0)
+    >>> total, round(float(clipped.coef), 4), grads[0].round(4).tolist()
+    (5.0, 0.2, [0.6, 0.8])
     """
 
     grads: Grads
@@ -53,6 +59,10 @@ class Clipped(Versioned, Generic[Grads]):
     fraction: float
     nonfinite: tuple[str, ...]
     layers: dict[str, float]
+
+    def __repr__(self) -> str:
+        bad = f", {len(self.nonfinite)} tensors not finite" if self.nonfinite else ""
+        return f"Clipped(total {self.total:.4g}, coef {self.coef:.4g}, {self.fraction:.0%} clipped{bad})"
 
     def __iter__(self) -> Iterator[Any]:
         yield self.grads

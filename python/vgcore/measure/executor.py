@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import queue
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Future
-from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
-import numpy as np
-
-from vgcore.measure.measurement import Measurement
-from vgcore.measure.result import Probe
 from vgcore.model.given import shown, wrong_type
-from vgcore.model.mlp import MLP
 
 #: What a batch is worth, in seconds: less would be spent on the way to a worker and back.
 LEAST, USUAL = 0.2, 0.5
@@ -28,26 +21,44 @@ GUESS = 5e9
 SLICE = 0.05
 
 Batch = list[int]
-Columns = dict[str, Any]
-#: What a worker sends back: its seconds, and the columns of each cell.
-Landed = tuple[float, list[Columns]]
+#: What a worker sends back: its seconds, and what came of each cell.
+Landed = tuple[float, list[Any]]
 
 
-def run(executor: Any, specs: Sequence[MLP], finished: Callable[[int, Probe], object], *, how: Measurement) -> None:
-    """Measure cells on an executor; `finished(index, probe)` is called for each, in any order.
+class Work(Protocol):
+    """How cells are measured by workers: `Measurement` says it of probes."""
+
+    def sent(self) -> Work:
+        """What goes to the workers."""
+
+    def landed(self, cells: Sequence[Any]) -> list[Any]:
+        """In a worker: what is sent back of each cell."""
+
+    def result(self, cell: Any, landed: Any) -> Any:
+        """A cell of what came back."""
+
+    def cost(self, cell: Any) -> float:
+        """Multiply-adds of a cell, about."""
+
+    def alike(self, cell: Any) -> tuple[str, int]:
+        """What cells have in common that belong together, and where a cell stands among them."""
+
+
+def run(executor: Any, cells: Sequence[Any], finished: Callable[[int, Any], object], *, how: Work) -> None:
+    """Measure cells on an executor; `finished(index, result)` is called for each, in any order.
 
     Args:
         executor: What has `submit`, as those of `concurrent.futures` do, or `get_executor()`, as a Dask `Client` does.
-        specs: The cells.
+        cells: The cells.
         finished: Called on the calling thread.
-        how: How they are measured; on one thread a batch, unless it says how many.
+        how: How they are measured.
 
     Raises:
         TypeError: For what is no executor, and for pools of sub-interpreters.
         BrokenExecutor: A pool that broke twice.
     """
     pool = pool_of(executor)
-    flight = _Flight(pool, 2 * _workers(executor, pool), specs, how, finished)
+    flight = _Flight(pool, 2 * _workers(executor, pool), cells, how, finished)
     try:
         flight.run()
     except BaseException:
@@ -59,12 +70,12 @@ class _Flight:
     """Batches on their way to the workers and back, so many at a time."""
 
     def __init__(
-        self, pool: Any, most: int, specs: Sequence[MLP], how: Measurement, finished: Callable[[int, Probe], object]
+        self, pool: Any, most: int, cells: Sequence[Any], how: Work, finished: Callable[[int, Any], object]
     ) -> None:
-        self._pool, self._most, self._specs, self._how, self._finished = pool, most, specs, how, finished
-        self._sent = replace(how, threads=how.threads or 1, x=None if how.x is None else np.asarray(how.x))
-        self._costs = [_cost(spec, how) for spec in specs]
-        self._waiting, self._broken = deque(_together(specs)), deque[Batch]()
+        self._pool, self._most, self._cells, self._how, self._finished = pool, most, cells, how, finished
+        self._sent = how.sent()
+        self._costs = [how.cost(cell) for cell in cells]
+        self._waiting, self._broken = deque(_together([how.alike(cell) for cell in cells])), deque[Batch]()
         #: Each with its batch, and whether it is there for the second time.
         self._flying: dict[Future[Landed], tuple[Batch, bool]] = {}
         self._landed: queue.SimpleQueue[Future[Landed]] = queue.SimpleQueue()
@@ -94,7 +105,7 @@ class _Flight:
         worth = max(LEAST * second, min(USUAL * second, self._left / self._most))
         batch = self._broken.popleft() if again else _batch(self._waiting, self._costs, worth)
         self._left -= sum(self._costs[i] for i in batch)
-        future = self._pool.submit(measured, [self._specs[i] for i in batch], self._sent)
+        future = self._pool.submit(measured, [self._cells[i] for i in batch], self._sent)
         if not callable(getattr(future, "add_done_callback", None)):
             raise wrong_type("what executor.submit() gives", "a future", future)
         self._flying[future] = batch, again
@@ -117,17 +128,17 @@ class _Flight:
     def _take(self, batch: Batch, landed: Any) -> None:
         if not (isinstance(landed, tuple) and len(landed) == 2 and len(landed[1]) == len(batch)):
             raise wrong_type("what a future of executor gives", "what its work gave", landed)
-        for index, columns in zip(batch, landed[1], strict=True):
+        for index, found in zip(batch, landed[1], strict=True):
             if index not in self._taken:
                 self._taken.add(index)
-                self._finished(index, Probe(self._specs[index], **columns, x=self._how.x, y=self._how.y))
+                self._finished(index, self._how.result(self._cells[index], found))
 
 
-def measured(specs: Sequence[MLP], how: Measurement) -> Landed:
-    """In the worker: the seconds that it took, and the columns of each cell."""
-    started, found = time.perf_counter(), dict[int, Columns]()
-    how.columns(specs, found.__setitem__)
-    return time.perf_counter() - started, [found[index] for index in range(len(specs))]
+def measured(cells: Sequence[Any], how: Work) -> Landed:
+    """In the worker: the seconds that it took, and what came of each cell."""
+    started = time.perf_counter()
+    found = how.landed(cells)
+    return time.perf_counter() - started, found
 
 
 def pool_of(executor: Any) -> Any:
@@ -154,22 +165,11 @@ def _workers(executor: Any, pool: Any) -> int:
     return told if isinstance(told, int) and told > 0 else os.cpu_count() or 1
 
 
-def _cost(spec: MLP, how: Measurement) -> float:
-    """Multiply-adds of a cell, about."""
-    widest = spec.width if isinstance(spec.width, int) else max(spec.width)
-    batch = how.batch or (128 if how.x is None else len(np.asarray(how.x)))
-    return 3.0 * spec.depth * widest * widest * batch * how.seeds
-
-
-def _together(specs: Sequence[MLP]) -> Iterator[int]:
-    """The cells, those beside each other that differ in depth alone: in one batch they share a forward pass."""
-
-    def kind(index: int) -> str:
-        return json.dumps(specs[index].to_dict() | {"depth": 0, "tables": None})
-
+def _together(cells: Sequence[tuple[str, int]]) -> Iterator[int]:
+    """The cells, those that are alike beside each other, as `Work.alike` says it."""
     first: dict[str, int] = {}
-    order = [first.setdefault(kind(index), index) for index in range(len(specs))]
-    return iter(sorted(range(len(specs)), key=lambda index: (order[index], specs[index].depth)))
+    order = [first.setdefault(kind, index) for index, (kind, _) in enumerate(cells)]
+    return iter(sorted(range(len(cells)), key=lambda index: (order[index], cells[index][1])))
 
 
 def _batch(waiting: deque[int], costs: Sequence[float], worth: float) -> Batch:

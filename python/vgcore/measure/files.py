@@ -68,6 +68,26 @@ def save_picture(figure: Any, path: str | os.PathLike[str], **options: Any) -> N
         figure.savefig(temporary, format=form, **options)
 
 
+def place(temporary: Path, path: Path) -> None:
+    """Give a file its name, if there is none of that name yet that would be lost: asked and done in one step.
+
+    Raises:
+        FileExistsError: Where there is one.
+    """
+    target = Path(os.path.realpath(path))
+    if not would_replace(target):
+        with contextlib.suppress(OSError):  # An empty file is filled; and not every system has links.
+            os.link(temporary, target)
+            temporary.unlink()
+            return
+        if not would_replace(target):
+            if target.exists():
+                temporary.chmod(stat.S_IMODE(target.stat().st_mode))
+            temporary.replace(target)
+            return
+    raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(path))
+
+
 def check(path: str | os.PathLike[str]) -> None:
     """Refuse, before any work, a path that `replacing` could not write after it; folders that lack may be made.
 
@@ -88,6 +108,18 @@ def check_folder(path: str | os.PathLike[str]) -> None:
     """
     with naming(path):
         _allowed_in(Path(os.path.realpath(path)))
+
+
+def would_replace(path: str | os.PathLike[str]) -> bool:
+    """Whether `replacing` would take away what is there: a file that is not empty."""
+    before = _status(path)
+    return before is not None and not _only_direct(before) and not (stat.S_ISREG(before.st_mode) and not before.st_size)
+
+
+def is_ordinary(path: str | os.PathLike[str]) -> bool:
+    """Whether a path is that of a file, or of none yet, and not of a device, a pipe or what this process prints to."""
+    before = _status(path)
+    return before is None or not _only_direct(before)
 
 
 @contextlib.contextmanager

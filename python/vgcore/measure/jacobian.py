@@ -7,30 +7,38 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
-from vgcore.model.given import integer, wrong_type
-from vgcore.model.mlp import MLP
+from vgcore.measure.brought import brought
+from vgcore.model.given import integer
 from vgcore.model.network import Network
+from vgcore.model.shown import Shown
+from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, eq=False)
-class Jacobian(Versioned):
+class Jacobian(Versioned, Shown):
     """The spectrum of the input-output Jacobian J = dy/dx of one net at one input.
 
     Attributes:
         spec: What the net is.
         log10_singular_values: float64 `(min(in_features, outputs),)`, descending; `-inf` from where the rank ends, nan
             where the forward pass leaves the range of float64.
+
+    >>> import vgcore as vg
+    >>> found = vg.jacobian(vg.MLP(depth=50, width=32, activation="linear", init="orthogonal"))
+    >>> found.log10_singular_values.shape, abs(round(float(found.log10_condition), 4))
+    ((32,), 0.0)
     """
 
-    spec: MLP
+    spec: Spec
     log10_singular_values: Floats
 
     @property
@@ -81,7 +89,7 @@ class Jacobian(Versioned):
         return f"Jacobian({self.spec!r}, rank {self.rank} of {count}, log10 singular values {first:.4g} to {last:.4g})"
 
 
-def jacobian(subject: MLP | Network, x: ArrayLike | None = None, *, seed: int = 0) -> Jacobian:
+def jacobian(subject: Any, x: ArrayLike | None = None, *, seed: int = 0) -> Jacobian:
     """All singular values of the input-output Jacobian dy/dx of a net at one input.
 
     Each has a small relative error, however far below the largest it lies: about what one unit of rounding in each
@@ -91,7 +99,8 @@ def jacobian(subject: MLP | Network, x: ArrayLike | None = None, *, seed: int = 
     all of it in float64: the bits depend on no linear algebra library.
 
     Args:
-        subject: A spec, whose weights are drawn in float64 from `seed`; or a `Network`, whose own weights are taken.
+        subject: A spec, whose weights are drawn in float64 from `seed`; or a `Network`, or a model of another library,
+            as in `probe`, whose own weights are taken.
         x: The input, `(in_features,)`; standard normal from the net's stream of samples if None. With
             `inputs="every"` it is `(depth, in_features)`, and the Jacobian is that of y by the state before the first
             step.
@@ -109,10 +118,7 @@ def jacobian(subject: MLP | Network, x: ArrayLike | None = None, *, seed: int = 
     True
     """
     seed = integer("seed", seed, least=0, most=2**64 - 1)
-    if isinstance(subject, MLP):
-        net = subject.init(seed=seed, dtype="float64")
-    elif isinstance(subject, Network):
-        net = subject
-    else:
-        raise wrong_type("subject", "an MLP or a Network", subject)
+    if not isinstance(subject, Spec | Network):
+        subject, _ = brought(subject, None, "an MLP, a Sequential or a Network")
+    net = subject.init(seed=seed, dtype="float64") if isinstance(subject, Spec) else subject
     return Jacobian(net.spec, _core.jacobian(net._weights, x, seed))  # noqa: SLF001 (its handle for the core)

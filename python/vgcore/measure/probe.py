@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from numpy.typing import ArrayLike
 
+from vgcore.measure.brought import brought
 from vgcore.measure.measurement import Measurement
 from vgcore.measure.result import Probe
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import MLP
 from vgcore.model.network import Network
+from vgcore.model.spec import Spec
 
 
 def probe(
-    subject: MLP | Network,
+    subject: Any,
     *,
     x: ArrayLike | None = None,
     y: ArrayLike | None = None,
@@ -27,7 +30,7 @@ def probe(
 
     Args:
         subject: A spec, whose weights are drawn for each seed; or a `Network`, whose weights are those of every run:
-            trained, edited, or what `spec.init(seed=...)` drew.
+            trained, edited, or what `spec.init(seed=...)` drew; or a model of another library, which is brought in.
         x: Samples `(rows, in_features)`; standard normal ones, drawn for each seed, if None.
         y: Targets of `loss`, as an array, a list, a pandas or polars column or whatever else NumPy reads; none for
             `output_sum`. For `cross_entropy` classes: ids `(rows,)` or `(rows, 1)`, whole numbers of any dtype; names,
@@ -76,13 +79,21 @@ def probe(
     >>> doubled.z_rms / vg.probe(spec, seeds=1).z_rms
     array([[2., 2., 2.]])
     """
+    if not isinstance(subject, Spec | Network):
+        subject, _ = brought(subject, x, "a spec or a Network")
     network, spec = (subject, subject.spec) if isinstance(subject, Network) else (None, subject)
+    chosen = how(network, x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
+    cells: list[Probe] = []
+    chosen.run([spec], lambda _, cell: cells.append(cell), network=network)
+    return cells[0]
+
+
+def how(network: Network | None, *, seeds: int | None, dtype: str | None, **given: Any) -> Measurement:
+    """The arguments of `probe`, with what is meant where no runs or no dtype are given."""
     if dtype is None:
         dtype = "float32" if network is None else network.dtype
     if seeds is None:
-        drawn = network is None or x is None or (loss is None and y is None) or batch is not None
+        labelled = given["loss"] is not None or given["y"] is not None
+        drawn = network is None or given["x"] is None or not labelled or given["batch"] is not None
         seeds = 8 if drawn else 1
-    how = Measurement(x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
-    cells: list[Probe] = []
-    how.run([spec], lambda _, cell: cells.append(cell), network=network)
-    return cells[0]
+    return Measurement(seeds=seeds, dtype=dtype, **given)

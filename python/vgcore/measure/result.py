@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vgcore import _core
 from vgcore.measure import clip, table
+from vgcore.measure.trace import Facts, Trace
 from vgcore.model.given import boolean
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import MLP
 from vgcore.model.names import known
+from vgcore.model.plan import Plan
+from vgcore.model.shown import Shown
+from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 
 if TYPE_CHECKING:
@@ -35,13 +39,18 @@ SIGNALS: dict[Signal, tuple[str, bool]] = {
 
 
 @dataclass(frozen=True)
-class Factor(Versioned):
+class Factor(Versioned, Shown):
     """A geometric multiplier per layer in a signal's direction of travel; 1 is preserved.
 
     Attributes:
         value: Geometric mean over layers and seeds.
         low: Lower end of the 95 % interval over seeds (Student's t on the logarithm); nan for one seed.
         high: Upper end of the interval.
+
+    >>> import vgcore as vg
+    >>> factor = vg.probe(vg.MLP(depth=50, width=128, activation="sigmoid"), seeds=4).factor("backward")
+    >>> round(factor.value, 2), factor.low < factor.value < factor.high
+    (0.32, True)
     """
 
     value: float
@@ -53,8 +62,8 @@ class Factor(Versioned):
 
 
 @dataclass(frozen=True, eq=False)
-class Probe(Versioned):
-    """What was measured of one spec over its seeds. Columns are float64 `(seeds, depth)`, layer 0 at the input.
+class Probe(Versioned, Shown):
+    """What was measured of one spec over its seeds. Columns are float64 `(seeds, depth)`, index 0 at the input.
 
     Norms are log10, whose range no depth leaves. Slopes phi'(z) and activations are of the dtype: where all units of a
     layer are so flat that they end there (sigmoid beyond |z| of 88 in float32, 708 in float64), they read as 0.
@@ -95,7 +104,8 @@ class Probe(Versioned):
         log10_h_rms: Root mean square of the residual stream h behind a layer, in a net with skips; nan without one, and
             for a layer within a block, which the stream passes by.
         log10_dh_rms: Root mean square of the whole gradient dL/dh of that stream, through the next block and around it.
-        first_nonfinite: Layer where a value first was not finite, depth for readout or loss, -1 for none; `(seeds,)`.
+        first_nonfinite: The index, from 0, of the layer where a value first was not finite; depth for readout or loss,
+            -1 for none; `(seeds,)`. In frames it is counted from 1, as `first_nonfinite_layer`.
         log10_total_grad_norm: Norm of the gradients of all parameters together, the readout's too: what clipping by a
             global norm looks at; nan after a value that is not finite. `(seeds,)`.
         log10_output_rms: Root mean square of the output, `(seeds,)`.
@@ -103,9 +113,16 @@ class Probe(Versioned):
         network: The net whose weights were those of every run; None where they were drawn.
         x: The samples as they were given; None where they were drawn.
         y: The targets as they were given.
+
+    >>> import vgcore as vg
+    >>> p = vg.probe(vg.MLP(depth=50, width=128, activation="sigmoid"), seeds=4)
+    >>> p.log10_delta_rms.shape  # (seeds, layers); index 0 is the layer next to the input
+    (4, 50)
+    >>> round(float(p.end_to_end("backward").mean()))  # the power of ten by which dL/dz changes on its way
+    -24
     """
 
-    spec: MLP
+    spec: Spec
     seeds: NDArray[np.uint64]
     dtype: str
     batch: int
@@ -172,6 +189,37 @@ class Probe(Versioned):
         """Linear view of `log10_sample_wgrad_rms`."""
         return _linear(self.log10_sample_wgrad_rms)
 
+    @cached_property
+    def trace(self) -> Trace:
+        """Sizes of the signals as the judge reads them, beside all columns.
+
+        In a net with skips the signal is the stream, h and dL/dh: a branch may be scaled down or closed
+        (arXiv:2003.04887), and what is small within it is not lost. nan where the stream passes by. Elsewhere it is z
+        and dL/dz.
+
+        >>> import vgcore as vg
+        >>> p = vg.probe(vg.MLP(depth=2, width=16), seeds=1)
+        >>> p.trace.names, bool((p.trace.columns["log10_forward"] == p.log10_z_rms).all())
+        (('layer 1', 'layer 2'), True)
+        """
+        plan = Plan.of(self.spec)
+        facts = Facts.of(self.spec, plan)
+        widths = [layer.output if facts.streams else layer.width for layer in plan.layers]
+        columns: dict[str, Floats] = {name: getattr(self, name) for name in _core.COLUMNS}
+        columns |= {
+            "log10_forward": self.log10_h_rms if facts.streams else self.log10_z_rms,
+            "log10_backward": (self.log10_dh_rms if facts.streams else self.log10_delta_rms) + np.log10(widths) / 2,
+            "log10_weight": self.log10_wgrad_norm,
+        }
+        return Trace(
+            names=tuple(f"layer {i + 1}" for i in range(len(plan.layers))),
+            columns=columns,
+            first_nonfinite=self.first_nonfinite,
+            dtype=self.dtype,
+            batch=self.batch,
+            facts=facts,
+        )
+
     def end_to_end(self, signal: Signal) -> Floats:
         """log10 of the change of a signal over all layers in its direction of travel, one a seed."""
         known("signal", signal, SIGNALS)
@@ -226,27 +274,31 @@ class Probe(Versioned):
         return _linear(self.log10_clip_coef(max_norm, per_layer=per_layer))
 
     def to_dict(self) -> dict[str, NDArray[Any]]:
-        """Tidy columns: one row a (seed, layer), with the spec's fields beside the measures."""
+        """Tidy columns: one row a (seed, layer), with the spec's fields beside the measures, as in `Sweep.to_dict`.
+
+        >>> import vgcore as vg
+        >>> rows = vg.probe(vg.MLP(depth=2, width=4), seeds=2).to_dict()
+        >>> rows["seed"].tolist(), rows["layer"].tolist()
+        ([0, 0, 1, 1], [1, 2, 1, 2])
+        """
         return table.tidy([self])
 
     def to_pandas(self) -> pd.DataFrame:
         """The tidy columns as a pandas frame (extra `pandas`)."""
-        return table.to_pandas([self])
+        return table.to_pandas(self.to_dict())
 
     def to_polars(self) -> pl.DataFrame:
         """The tidy columns as a polars frame (extra `polars`)."""
-        return table.to_polars([self])
+        return table.to_polars(self.to_dict())
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         """The tidy columns as an Arrow stream, for what reads the PyCapsule interface (extra `parquet`)."""
-        return table.to_arrow([self]).__arrow_c_stream__(requested_schema)
+        return table.to_arrow(self.to_dict()).__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
-        factors = ", ".join(f"{signal}={self.factor(signal)}" for signal in ("forward", "backward", "weight"))
-        spec = repr(self.spec)
-        if self.network is not None:
-            spec = spec.replace(f"init={self.spec.init!r}", "own weights")
-        return f"Probe({spec}, seeds={len(self.seeds)}, factors per layer: {factors})"
+        own = "" if self.network is None else "own weights, "
+        factors = ", ".join(f"{signal} {self.factor(signal).value:.3g}" for signal in SIGNALS)
+        return f"Probe({self.spec!r}, {own}seeds={len(self.seeds)}, a layer: {factors})"
 
 
 def _linear(log10: Floats) -> Floats:

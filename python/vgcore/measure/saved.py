@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import json
+import math
 import os
 import re
 import sys
@@ -19,24 +20,42 @@ from vgcore._core import COLUMNS
 from vgcore.measure import table
 from vgcore.measure.cells import Sweep
 from vgcore.measure.result import Probe
+from vgcore.model import custom
 from vgcore.model.given import out_of_bounds, printable, shown
 from vgcore.model.given import path as as_path
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import FIELDS, KINDS, MLP
+from vgcore.model.spec import Spec
 
 Columns = dict[str, Any]
 
-_INTEGERS = ("cell", "cells", "seeds", "batch", "layer", "first_nonfinite")
-_NUMBERS = ("gain", *COLUMNS, *(name for name in table.OF_RUN if name not in _INTEGERS))
+_INTEGERS = ("cell", "cells", "seeds", "batch", "layer")
+_MEASURES = (*COLUMNS, *(name for name in table.OF_RUN if name not in table.FROM_1))
 _TEXTS = ("cell_id", *FIELDS, "dtype", "loss", "reduction", "data")
-_NAMES = (*_TEXTS, *_INTEGERS, "seed", *_NUMBERS)
+#: What is left out where nothing is known of it in any row.
+_OMITTED = ("in_features", "out_features", *_MEASURES)
+#: Fields of nets that came later than the first saved sweeps, as files say their defaults.
+_LATER = {"stem": "0", "final_norm": "none", "dropout": "0.0"}
+#: The columns of a layout. The first has all of them and counts layers from 0; the second says how many there are.
+_NAMES = {
+    "1": (*_TEXTS, "gain", *_INTEGERS, table.LAYOUTS["1"], "seed", *_MEASURES),
+    "2": (*_TEXTS, *_INTEGERS, table.LAYOUTS["2"], "columns", "seed", *_MEASURES),
+}
+#: Numbers of kinds, such as `init_sigma_w`, which files of the second layout have.
+_PARAMETER = re.compile(rf"({'|'.join((*KINDS, 'loss'))})_[a-z]\w*")
+
+#: Ways to read the names of own activations that are tried.
+_MOST = 1000
 
 
 def read_sweep(path: str | os.PathLike[str], *, x: ArrayLike | None = None, y: ArrayLike | None = None) -> Sweep:
     """Read back what `Sweep.save` wrote, every number to its last bit; it is drawn and judged as the sweep was.
 
+    Files of older versions, which have a column `first_nonfinite` and count layers from 0, are read as what they are.
+
     Args:
-        path: A `.csv`, `.json` or `.parquet` file (extra `parquet`) with all its rows and columns.
+        path: A `.csv`, `.json` or `.parquet` file (extra `parquet`) with all its rows and columns. Activations of your
+            own stand there by name; make them before, as they were.
         x: The samples that it was measured on, where they were given. No file holds them: without them a sweep can be
             drawn, but not judged.
         y: The targets, likewise.
@@ -98,13 +117,28 @@ def _read_csv(path: Path) -> Columns:
 
 def _of_text(name: str, values: Sequence[str]) -> NDArray[Any]:
     """A column's values from what a csv file says; what is missing is empty there."""
-    if name in _NUMBERS:
+    if _is_number(name):
         return np.array([value or "nan" for value in values], dtype=np.float64)
-    if name in _INTEGERS or name == "seed":
+    if _is_whole(name):
         return np.array(list(map(int, values)), dtype=np.uint64 if name == "seed" else np.int64)
     if name == "tied":
         return np.array([{"true": True, "false": False}.get(value.lower(), value) for value in values], dtype=object)
     return np.array([sys.intern(value) or None for value in values], dtype=object)
+
+
+def _is_number(name: str) -> bool:
+    """Has the column numbers, of which some may be unknown?"""
+    return name in {*_MEASURES, "gain"} or _is_parameter(name)
+
+
+def _is_parameter(name: str) -> bool:
+    """Has the column a number of a kind?"""
+    return name not in _NAMES["2"] and _PARAMETER.fullmatch(name) is not None
+
+
+def _is_whole(name: str) -> bool:
+    """Has the column whole numbers?"""
+    return name in {*_INTEGERS, *table.LAYOUTS.values(), "columns", "seed"}
 
 
 def _read_json(path: Path) -> Columns:
@@ -112,8 +146,8 @@ def _read_json(path: Path) -> Columns:
     if not (isinstance(columns, dict) and all(isinstance(values, list) for values in columns.values())):
         raise ValueError("it is no object of columns")
     infinite = columns.pop("infinite", ())
-    for name in _NUMBERS:
-        columns[name] = np.array(columns.get(name, ()), dtype=np.float64)
+    for name in filter(_is_number, columns):
+        columns[name] = np.array(columns[name], dtype=np.float64)
     try:
         for row, words in enumerate(infinite):
             for word in words.split():
@@ -130,9 +164,12 @@ def _read_parquet(path: Path) -> Columns:
             found = parquet.read_table(file)
         except OSError as error:  # of pages that are damaged, and names no file
             raise ValueError(printable(str(error), 240)) from error
-    layout = (found.schema.metadata or {}).get(b"vgcore_layout", b"1").decode()
-    if layout != table.LAYOUT["vgcore_layout"]:
-        raise ValueError(f"its layout is {layout}, and this version of vgcore reads {table.LAYOUT['vgcore_layout']}")
+    # What other libraries write says nothing of it.
+    layout = (found.schema.metadata or {}).get(b"vgcore_layout", b"").decode()
+    if layout not in {"", *table.LAYOUTS}:
+        raise ValueError(f"its layout is {layout}, and this version of vgcore reads {', '.join(table.LAYOUTS)}")
+    if layout and table.LAYOUTS[layout] not in found.column_names:
+        raise ValueError(f"it has no column {table.LAYOUTS[layout]}")
     return {
         name: column.to_pylist() if name in _TEXTS else column.to_numpy()
         for name, column in zip(found.column_names, found.columns, strict=True)
@@ -146,24 +183,54 @@ _READERS: dict[str, Callable[[Path], Columns]] = {".csv": _read_csv, ".json": _r
 
 
 def _typed(columns: Columns) -> Columns:
-    """All columns, and no others, of equal length, as arrays of their types."""
-    if missing := [name for name in _NAMES if name not in columns]:
-        raise ValueError(f"it has no column {_some(missing)}")
-    if unknown := [name for name in columns if name not in _NAMES]:
+    """All columns, and no others, of equal length, as arrays of their types, layers counted from 1."""
+    if "parts" in columns:
+        raise ValueError("it is of a Sequential, which no sweep varies")
+    rows, many = len(columns.get("cell", ())), len(columns)
+    layout = _layout(columns)
+    names = _NAMES[layout]
+    if unknown := [name for name in columns if name not in names and not (layout == "2" and _is_parameter(name))]:
         raise ValueError(f"it has unknown columns: {_some(list(map(shown, unknown)))}")
+    later: Columns = {name: [default] * rows for name, default in _LATER.items()}
+    columns = later | columns
+    missing = [name for name in names if name not in columns]
+    if layout == "2":
+        if "columns" not in columns:
+            raise ValueError(f"it has no column {'columns' if table.LAYOUTS['2'] in columns else table.LAYOUTS['2']}")
+        if (written := next((count for count in columns["columns"] if count != many), many)) != many:
+            raise ValueError(f"it is not whole: it has {many} of {written} columns")
+        for name in _OMITTED:
+            columns.setdefault(name, np.full(rows, math.nan) if name in _MEASURES else np.full(rows, None))
+        missing = [name for name in missing if name not in _OMITTED]
+    if missing:
+        raise ValueError(f"it has no column {_some(missing)}")
     if len({len(values) for values in columns.values()}) != 1:
         raise ValueError("its columns differ in length")
-    typed: Columns = {}
-    for name, values in columns.items():
-        if name in _NUMBERS:
-            typed[name] = np.asarray(values, dtype=np.float64)
-        elif name in _TEXTS:
-            typed[name] = np.array(values, dtype=object)
-        else:
-            if np.asarray(values).dtype.kind not in "iu" and not all(type(value) is int for value in values):
-                raise ValueError(f"{name} is not all whole numbers")
-            typed[name] = np.asarray(values, dtype=np.uint64 if name == "seed" else np.int64)
+    typed = {name: _as_array(name, values) for name, values in columns.items()}
+    if layout == "1":
+        del typed["gain"]  # which the text of the init says
+        typed["layer"] += 1
+        typed[table.LAYOUTS["2"]] = typed.pop(table.LAYOUTS["1"]) + 1
     return typed
+
+
+def _layout(columns: Columns) -> str:
+    """How layers are counted: the column that names one says it, which no file lacks and no file has twice."""
+    found = [layout for layout, name in table.LAYOUTS.items() if name in columns]
+    if len(found) > 1:
+        raise ValueError(f"it has both columns {' and '.join(table.LAYOUTS.values())}, which count layers differently")
+    return found[0] if found else "2"
+
+
+def _as_array(name: str, values: Any) -> NDArray[Any]:
+    """A column as an array of its type."""
+    if _is_number(name):
+        return np.asarray(values, dtype=np.float64)
+    if not _is_whole(name):
+        return np.array(values, dtype=object)
+    if np.asarray(values).dtype.kind not in "iu" and not all(type(value) is int for value in values):
+        raise ValueError(f"{name} is not all whole numbers")
+    return np.array(values, dtype=np.uint64 if name == "seed" else np.int64)
 
 
 def _some(names: Sequence[str]) -> str:
@@ -195,12 +262,13 @@ def _rows(columns: Columns, cell: int, rows: slice) -> Columns:
     if len(part["layer"]) != seeds * depth or depth < 1:
         raise ValueError(f"it is not whole: cell {cell} has {len(part['layer'])} of {seeds * depth} rows")
     runs = part["seed"].reshape(seeds, depth)
-    once = (*_TEXTS, "gain", "seeds", "batch")
+    of_run = [table.FROM_1.get(name, name) for name in table.OF_RUN]
+    once = [*_TEXTS, "seeds", "batch", *filter(_is_parameter, part)]
     if (
-        (part["layer"] != np.tile(np.arange(depth), seeds)).any()
+        (part["layer"] != np.tile(np.arange(1, depth + 1), seeds)).any()
         or (runs != runs[:, :1]).any()
         or any(not _equal(part[name], part[name][0]) for name in once)
-        or any(not _equal(part[name].reshape(seeds, depth), part[name][::depth, None]) for name in table.OF_RUN)
+        or any(not _equal(part[name].reshape(seeds, depth), part[name][::depth, None]) for name in of_run)
     ):
         raise ValueError(f"the rows of cell {cell} do not belong together")
     return part
@@ -216,7 +284,7 @@ def _cell(part: Columns, index: int, given: str, x: ArrayLike | None, y: ArrayLi
     if said["init"] == table.OWN:
         raise ValueError(f"cell {index} has {table.OWN}, which no file holds")
     try:
-        spec = MLP(**{name: _field(name, said[name]) for name in FIELDS})
+        spec = _spec(said)
         loss = None if said["loss"] == "none" else str(Loss(said["loss"]))
     except (TypeError, ValueError) as error:
         raise ValueError(f"cell {index}: {error}") from error
@@ -227,6 +295,7 @@ def _cell(part: Columns, index: int, given: str, x: ArrayLike | None, y: ArrayLi
         x, y = table.Unkept("x", data, why), table.Unkept("y", data, why) if takes else None
     elif data == table.DRAWN:
         x = y = None
+    of_run = {name: part[table.FROM_1.get(name, name)][:: spec.depth] for name in table.OF_RUN}
     cell = Probe(
         spec,
         seeds=part["seed"][:: spec.depth].copy(),
@@ -234,15 +303,40 @@ def _cell(part: Columns, index: int, given: str, x: ArrayLike | None, y: ArrayLi
         batch=int(said["batch"]),
         loss=loss,
         **{name: part[name].reshape(shape).copy() for name in COLUMNS},
-        **{name: part[name][:: spec.depth].copy() for name in table.OF_RUN},
+        **{name: values - 1 if name in table.FROM_1 else values.copy() for name, values in of_run.items()},
         x=x,
         y=y,
     )
     # What was made of the file must say of itself what the file says, its id first of all.
-    for name, value in table.key_columns(cell, data).items():
-        if str(value) != str(said[name]):
+    ours: Columns = table.key_columns(cell, data)
+    ours |= dict.fromkeys(filter(_is_parameter, said), math.nan)
+    ours |= {name: value for name, value in table.parameters(cell).items() if name in said}
+    for name, value in ours.items():
+        # Labels of own activations are those of the process that wrote them; older files spell large numbers out.
+        same = name == "activation" and custom.is_own(spec.activation)
+        if not same and str(value) != custom.named(str(said[name])):
             raise ValueError(f"cell {index}: {name} is {said[name]} there, but of this net it is {value}")
     return cell
+
+
+def _spec(said: Columns) -> MLP:
+    """The net of a row. Where several activations of one's own have the name, it is the one that its id is of."""
+    fields = {name: _field(name, said[name]) for name in FIELDS}
+    named = fields["activation"]
+    labels = dict.fromkeys(named if isinstance(named, list) else [named])
+    meant = [custom.spellings(str(label)) or [label] for label in labels]
+    tried = list(itertools.islice(itertools.product(*meant), _MOST))
+
+    def spec(texts: tuple[str, ...]) -> MLP:
+        text = dict(zip(labels, texts, strict=True))
+        activation = [text[each] for each in named] if isinstance(named, list) else text[named]
+        return MLP(**fields | {"activation": activation})
+
+    if not any(map(custom.spellings, map(str, labels))):
+        return spec(tried[0])
+    if found := next((found for found in map(spec, tried) if found.id == said["cell_id"]), None):
+        return found
+    raise ValueError(f"what is known here as activation {shown(said['activation'])} is not what was measured")
 
 
 def _field(name: str, value: Any) -> Any:
@@ -250,15 +344,23 @@ def _field(name: str, value: Any) -> Any:
     if not isinstance(value, str):
         return value
     if name in KINDS:
-        parts = re.split(r" (?![^(]*\))", value)  # not within a call
-        return None if value == "none" else value if len(parts) == 1 else parts
-    if name in {"depth", "block", "in_features", "out_features", "width"}:
-        numbers = [int(part) for part in value.split()]
-        return numbers[0] if len(numbers) == 1 else numbers
+        parts = re.split(r" (?!\(|[^(]*\))", value)  # not within a call, nor before the number of a label
+        return _one([{"none": None, "False": False}.get(part, part) for part in parts])
+    if name in {"depth", "block", "stem", "in_features", "out_features", "width"}:
+        return _one([int(part) for part in value.split()])
+    if name == "dropout":
+        return _one([float(part) for part in value.split()])
+    if name == "norm_position":
+        return _one(value.split())
     return float(value) if name == "branch_scale" and re.fullmatch(r"[-+.\deE]+", value) else value
 
 
-def _varied(specs: Sequence[MLP]) -> tuple[str, ...]:
+def _one(values: list[Any]) -> Any:
+    """The value that a list of one holds, or the list."""
+    return values[0] if len(values) == 1 else values
+
+
+def _varied(specs: Sequence[Spec]) -> tuple[str, ...]:
     """The fields that differ, slowest first: the fewer changes from cell to cell, the slower."""
 
     def changes() -> Iterator[tuple[int, str]]:

@@ -17,11 +17,11 @@ import socket
 import sqlite3
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 from urllib.parse import quote
 
 import numpy as np
@@ -30,26 +30,29 @@ from numpy.typing import NDArray
 from vgcore import _core
 from vgcore.measure import block, table
 from vgcore.measure.measurement import Measurement
-from vgcore.measure.result import Probe
 from vgcore.measure.table import Unkept
 from vgcore.model import custom
 from vgcore.model.given import array as as_array
 from vgcore.model.given import items, printable
 from vgcore.model.given import path as as_path
 from vgcore.model.kind import Activation, Loss
-from vgcore.model.mlp import MLP
+from vgcore.model.mlp import DEFAULTS
+from vgcore.model.read import read_spec
+from vgcore.model.spec import Spec
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-#: "vgco", by which `file` and other programs know the format, and its version.
-APPLICATION, VERSION = int.from_bytes(b"vgco", "big"), 1
+#: "vgco", by which `file` and other programs know the format; its version, and that where more than probes are held.
+APPLICATION, VERSION, NEWEST = int.from_bytes(b"vgco", "big"), 1, 2
 #: Bytes of a page: a cell takes a few, and each is written by a call.
 PAGE = 16384
 #: Characters of a path that an error shows.
 LONG = 240
 #: Data up to so many bytes are kept with the cells, which are judged by them.
 KEPT = 64 << 20
+#: Fields of an MLP that its document does not name where they have this value.
+LEFT_OUT = {name: value for name, value in DEFAULTS.items() if name not in {"depth", "width"}}
 
 TABLES = """
 CREATE TABLE layout (columns TEXT NOT NULL, stream INTEGER NOT NULL)
@@ -96,33 +99,80 @@ CREATE TRIGGER result_made AFTER INSERT ON result BEGIN UPDATE held SET results 
 
 CREATE TRIGGER result_gone AFTER DELETE ON result BEGIN UPDATE held SET results = results - 1; END
 """
+#: What to do about damage, where it is met by chance.
+CHECK = "; try: vgcore store check"
 Paths: TypeAlias = str | os.PathLike[str]
 PLANNED, DONE, FAILED = "planned", "done", "failed"
 
 
+class Given(Protocol):
+    """How cells are measured, as far as a store keeps it."""
+
+    @property
+    def x(self) -> Any:
+        """The samples."""
+
+    @property
+    def y(self) -> Any:
+        """The targets."""
+
+
 class Grid(NamedTuple):
-    """Cells that were asked for in one call."""
+    """Cells that were asked for in one call, and are measured in one way.
+
+    Attributes:
+        varied: The fields that differ between them.
+        cells: What is measured: specs, or more.
+        specs: Their specs.
+        places: Where they stand among all that were asked for.
+        keys: What they are, and how they are measured, as 32 bytes.
+        layers: What each is worth: layers, or as many as take its time.
+        how: How they are measured.
+        facts: What that says of their numbers.
+    """
 
     varied: tuple[str, ...]
-    specs: Sequence[MLP]
+    cells: Sequence[Any]
+    specs: Sequence[Spec]
     places: Sequence[int]
     keys: Sequence[bytes]
-    how: Measurement
+    layers: Sequence[int]
+    how: Given
     facts: dict[str, Any]
 
 
-def planned(specs: Sequence[MLP], varied: tuple[str, ...], how: Measurement, shard: tuple[int, int]) -> Grid:
+def planned(specs: Sequence[Spec], varied: tuple[str, ...], how: Measurement, shard: tuple[int, int]) -> Grid:
+    """The cells of a grid that are of a shard."""
+    how.columns([], lambda *_: None)  # The core says what is wrong with it.
+    layers = [spec.depth for spec in specs]
+    return grid_of(varied, (specs, specs, range(len(specs)), layers), how, _facts(how), shard)
+
+
+def grid_of(
+    varied: tuple[str, ...],
+    columns: tuple[Sequence[Any], Sequence[Spec], Sequence[int], Sequence[int]],
+    how: Given,
+    facts: dict[str, Any],
+    shard: tuple[int, int],
+) -> Grid:
     """The cells of a grid that are of a shard, each with a key: what it is and how it is measured.
 
     A cell is of shard i of n where its key, as a number, leaves i when divided by n.
+
+    Args:
+        varied: The fields that differ.
+        columns: Cells, specs, places and layers.
+        how: How they are measured.
+        facts: What that says of their numbers.
+        shard: i and n.
     """
-    how.columns([], lambda *_: None)  # The core says what is wrong with it.
-    facts = _facts(how)
     salt = _salt(json.dumps(facts))
-    keys = [_key(salt, spec) for spec in specs]
+    keys = [_key(salt, spec) for spec in columns[1]]
     index, count = shard
-    places = [place for place, key in enumerate(keys) if int.from_bytes(key, "big") % count == index]
-    return Grid(varied, [specs[i] for i in places], places, [keys[i] for i in places], how, facts)
+    ours = [i for i, key in enumerate(keys) if int.from_bytes(key, "big") % count == index]
+    some: list[list[Any]] = [[column[i] for i in ours] for column in columns]
+    cells, specs, places, layers = some
+    return Grid(varied, cells, specs, places, [keys[i] for i in ours], layers, how, facts)
 
 
 @lru_cache(maxsize=64)
@@ -131,7 +181,7 @@ def _salt(measurement: str) -> bytes:
     return json.dumps([json.loads(measurement), list(block.LAYOUT), _core.build_info()["stream_version"]]).encode()
 
 
-def _key(salt: bytes, spec: MLP) -> bytes:
+def _key(salt: bytes, spec: Spec) -> bytes:
     return hashlib.sha256(salt + spec.id.encode()).digest()
 
 
@@ -172,7 +222,7 @@ class Store:
         with self.told():
             # Transactions are begun by name: what the library does by itself differs between versions of Python.
             self._db = sqlite3.connect(
-                f"file:{quote(str(self.path.absolute()))}?mode={'rwc' if self._new else 'rw'}",
+                f"file:{quote(os.fsencode(self.path.absolute()))}?mode={'rwc' if self._new else 'rw'}",
                 uri=True,
                 timeout=1.0,
                 isolation_level=None,
@@ -275,9 +325,9 @@ class Store:
         )
         if application != APPLICATION:
             raise ValueError(f"{self} is a database of another program, not a store of vgcore")
-        if version > VERSION:
+        if version > NEWEST:
             raise ValueError(
-                f"{self} has format {version}, and this vgcore reads up to {VERSION}; it needs a newer vgcore"
+                f"{self} has format {version}, and this vgcore reads up to {NEWEST}; it needs a newer vgcore"
             )
         pages, size = (self._db.execute(f"PRAGMA {name}").fetchone()[0] for name in ("page_count", "page_size"))
         if (found := self.path.stat().st_size) < pages * size:
@@ -340,7 +390,7 @@ class Store:
         )
         ((cells, results),) = self.query("SELECT cells, results FROM held") or [(0, 0)]
         if (len(found), sum(row[4] != PLANNED for row in found)) != (cells, results):
-            raise ValueError(f"{self} is damaged: it has {len(found)} of {cells} cells; try: vgcore store check")
+            raise ValueError(f"{self} is damaged: it has {len(found)} of {cells} cells{CHECK}")
         return found
 
     def numbers(self, keys: Sequence[bytes]) -> dict[bytes, tuple[int, str]]:
@@ -354,15 +404,15 @@ class Store:
             found |= {key: (cell, status) for key, cell, status in rows}
         return found
 
-    def spec(self, cell: int) -> MLP:
+    def spec(self, cell: int) -> Spec:
         """What a cell is of."""
         text = "SELECT spec, key, measurement FROM cell JOIN grid ON grid = grid.id WHERE cell.id = ?"
         return self._spec(cell, *self._one(text, cell))
 
-    def _spec(self, cell: int, document: str, key: bytes, measurement: str) -> MLP:
+    def _spec(self, cell: int, document: str, key: bytes, measurement: str) -> Spec:
         """The spec of a document, which is the one whose measurement has this key."""
         with self._sound(f"cell {cell}"):
-            spec = MLP.from_json(document)
+            spec = read_spec(document)
             if _key(_salt(measurement), spec) != key:
                 raise ValueError("it is another net, or was measured otherwise")
             return spec
@@ -371,14 +421,14 @@ class Store:
         """The only row there is of a cell."""
         for row in self.query(text, cell):
             return row
-        raise ValueError(f"{self} is damaged: it has lost cell {cell}; try: vgcore store check")
+        raise ValueError(f"{self} is damaged: it has lost cell {cell}{CHECK}")
 
     def message(self, cell: int) -> str:
         """What went wrong with a cell that failed."""
         return str(self._one("SELECT message FROM result WHERE cell = ?", cell)[0])
 
-    def read(self, cell: int, known: tuple[MLP, Any, Any] | None = None) -> Probe:
-        """A measured cell, with this spec, x and y, or with those that the store has kept."""
+    def read(self, cell: int, known: Callable[[bytes], Any] | None = None) -> Any:
+        """A measured cell, as this makes it of its bytes, or with the spec, x and y that the store has kept."""
         document, key, measurement, digest, packed, x, y = self._one(
             "SELECT spec, key, measurement, result.digest, bytes, x, y FROM cell JOIN grid ON cell.grid = grid.id "
             "JOIN result ON cell.id = result.cell JOIN block ON block.id = result.block WHERE cell.id = ?",
@@ -386,9 +436,18 @@ class Store:
         )
         if block.digest(packed) != digest:
             raise ValueError(f"{self} is damaged: the numbers of cell {cell} are not those that were written")
-        if known is None:
-            known = self._spec(cell, document, key, measurement), self._array("x", x), self._array("y", y)
-        return Probe(known[0], **block.unpack(packed), x=known[1], y=known[2])
+        if known is not None:
+            return known(packed)
+        spec, facts = self._spec(cell, document, key, measurement), json.loads(measurement)
+        with self._sound(f"cell {cell}"):
+            read = block.SORTS[block.sort_of(facts)].read
+        return read(packed, spec, facts, self._array("x", x), self._array("y", y))
+
+    def facts(self, cell: int) -> dict[str, Any]:
+        """How a cell is measured."""
+        (measurement,) = self._one("SELECT measurement FROM cell JOIN grid ON grid = grid.id WHERE cell.id = ?", cell)
+        with self._sound(f"cell {cell}"):
+            return dict(json.loads(measurement))
 
     def _array(self, name: str, data: str | None) -> Any:
         """Data of an id, if the store has kept them; what tells that it has not, otherwise."""
@@ -402,11 +461,12 @@ class Store:
                     self._data[data] = array
         return None if data is None else self._data[data]
 
-    def grids(self) -> list[tuple[bytes, tuple[str, ...]]]:
-        """Digest and varied fields of every grid."""
-        rows = self.query("SELECT digest, varied FROM grid ORDER BY id")
+    def grids(self, sort: str) -> list[tuple[bytes, tuple[str, ...], dict[str, Any]]]:
+        """Digest, varied fields and facts of every grid whose results are of a sort."""
+        rows = self.query("SELECT digest, varied, measurement FROM grid ORDER BY id")
         with self._sound("a grid"):
-            return [(digest, tuple(map(str, json.loads(varied)))) for digest, varied in rows]
+            found = [(digest, tuple(map(str, json.loads(varied))), json.loads(facts)) for digest, varied, facts in rows]
+            return [row for row in found if block.sort_of(row[2]) == sort]
 
     # Writing, all of it by one thread at a time
 
@@ -418,13 +478,18 @@ class Store:
         facts = json.dumps(grid.facts)
         digest = hashlib.blake2b(json.dumps([grid.varied, facts]).encode(), digest_size=16).digest()
         x, y = grid.facts["x"], grid.facts["y"]
+        newer = block.sort_of(grid.facts) != block.PROBES
         rows: list[tuple[bytes, int, str]] = []
         functions: dict[str, Any] = {}
         for key, place, spec in zip(grid.keys, grid.places, grid.specs, strict=True):
             fields = spec.to_dict()
             functions |= fields.pop("tables", {})  # once a store, not once a cell
+            # What is at its default is left out: of a field that does nothing in this net, no key would tell a change.
+            fields = {name: value for name, value in fields.items() if name not in LEFT_OUT or value != LEFT_OUT[name]}
             rows.append((key, place, json.dumps(fields, separators=(",", ":"))))
         with self._lock, self.told():
+            if newer:
+                self._db.execute(f"PRAGMA user_version={NEWEST}")
             self._db.execute(
                 "INSERT OR IGNORE INTO grid (digest, varied, measurement, x, y) VALUES (?, ?, ?, ?, ?)",
                 (digest, json.dumps(grid.varied), facts, x, y),
@@ -442,15 +507,15 @@ class Store:
                 [(key, number, place, document) for key, place, document in rows],
             )
 
-    def put(self, rows: Sequence[tuple[int, Probe | str, float]]) -> None:
-        """Write cells by their numbers, each with what came of it, a probe or words, and its seconds; and commit."""
+    def put(self, rows: Sequence[tuple[int, Any, float]]) -> None:
+        """Write cells by their numbers, each with what came of it, a result or words, and its seconds; and commit."""
         with self._lock, self.told():
             results: list[tuple[int, float, str | None, bytes | None, int | None]] = []
             for cell, found, seconds in rows:
                 if isinstance(found, str):
                     results.append((cell, seconds, found, None, None))
                     continue
-                packed = block.pack(found)
+                packed = block.packed_of(found)
                 # Blocks go to the end of the file, where no page is there that the journal would have to keep.
                 number = self._db.execute("INSERT INTO block (bytes) VALUES (?)", (packed,)).lastrowid
                 results.append((cell, seconds, None, block.digest(packed), number))
@@ -524,7 +589,7 @@ def _translated(shown: str, error: sqlite3.Error) -> Exception:
     if "not a database" in sqlite:
         return ValueError(f"{shown} is not a store of vgcore: it is no SQLite database")
     if "malformed" in sqlite:
-        return ValueError(f"{shown} is damaged: {sqlite}; try: vgcore store check")
+        return ValueError(f"{shown} is damaged: {sqlite}{CHECK}")
     return ValueError(f"{shown} cannot be used as a store: {sqlite}")
 
 

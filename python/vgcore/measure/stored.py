@@ -2,90 +2,162 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import json
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 from vgcore import _core
-from vgcore.measure.cells import Cells, Sweep, leaving
+from vgcore.measure.block import PROBES, unpack
+from vgcore.measure.cells import Cells, Measured, Stored, Sweep, leaving
+from vgcore.measure.measurement import multiplications
 from vgcore.measure.progress import progress_bar
 from vgcore.measure.result import Probe
 from vgcore.measure.store import DONE, FAILED, PLANNED, Grid, Paths, Store, stores
 from vgcore.measure.writer import Writer
-from vgcore.model.mlp import MLP
+from vgcore.model.spec import Spec
 
 #: Measures cells, and hands each on with its index.
-Run: TypeAlias = Callable[[Sequence[MLP], Callable[[int, Probe], object]], None]
+Run: TypeAlias = Callable[[Sequence[Any], Callable[[int, Any], object]], None]
+Held = TypeVar("Held", bound=Measured)
+#: What a sweep makes of its cells: those that are there, and what went wrong with the others.
+Made = TypeVar("Made")
+Make: TypeAlias = Callable[[Sequence[Any], Mapping[Any, str]], Made]
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Stored[Held]):
     """A cell of a store.
 
     Attributes:
         store: Where it lies.
         cell: Its number there.
-        known: Its spec and its data, where the caller has them: a net may be written in several ways.
+        known: Its spec, and what makes it of its bytes, where the caller has them: a net may be written in several
+            ways.
     """
 
     store: Store
     cell: int
-    known: tuple[MLP, Any, Any] | None = None
+    known: tuple[Spec, Callable[[bytes], Held]] | None = None
 
     @property
-    def spec(self) -> MLP:
+    def spec(self) -> Spec:
         """What was measured."""
         return self.known[0] if self.known else self.store.spec(self.cell)
 
-    def read(self) -> Probe:
+    def read(self) -> Held:
         """The cell."""
-        return self.store.read(self.cell, self.known)
+        found: Held = self.store.read(self.cell, self.known and self.known[1])
+        return found
+
+
+class Kept(Generic[Made]):
+    """Cells of grids that a store has already, or takes as they are finished.
+
+    Args:
+        path: The store.
+        grids: All cells.
+        entry: The entry of a cell: its store, its number there, and what is measured.
+        make: What they are together.
+    """
+
+    def __init__(
+        self, path: Paths, grids: Sequence[Grid], entry: Callable[[Store, int, Any, Grid], Any], make: Make[Made]
+    ) -> None:
+        self._path, self._grids, self._entry, self._make = path, grids, entry, make
+        self._keys = [key for grid in grids for key in grid.keys]
+        self._lost: dict[bytes, Any] = {}
+
+    def measured(self, run: Run, *, retry_failed: bool, show: bool) -> Made:
+        """All of them.
+
+        Args:
+            run: Measures cells.
+            retry_failed: Whether those that have failed are measured again.
+            show: Whether a bar is wanted.
+        """
+        with Store(self._path, write=True) as store, leaving(self._so_far):
+            for grid in self._grids:
+                store.plan(grid)
+            known = store.numbers(self._keys)
+            again = (PLANNED, FAILED) if retry_failed else (PLANNED,)
+            cells = {
+                key: (cell, layers, layers / spec.depth * multiplications(spec))
+                for grid in self._grids
+                for key, cell, layers, spec in zip(grid.keys, grid.cells, grid.layers, grid.specs, strict=True)
+            }
+            todo = {known[key][0]: cell for key, cell in cells.items() if known[key][1] in again}
+            place = {cell: index for index, cell in enumerate(todo)}
+            try:
+                layers, costs = [each[1] for each in todo.values()], [each[2] for each in todo.values()]
+                with progress_bar(layers, costs, show=show) as advance:
+                    writer = Writer(store, lambda cell: advance(place[cell]))
+                    try:
+                        _measure(run, {number: each[0] for number, each in todo.items()}, writer.put)
+                    finally:
+                        writer.close()
+                        keys = {cell: key for key, (cell, _) in known.items()}
+                        self._lost |= {keys[cell]: found for cell, found, _ in writer.lost if not _is_words(found)}
+                    if writer.error is not None:
+                        raise writer.error
+            except (TypeError, ValueError):  # the core refuses what it was given
+                store.discard()
+                raise
+            except KeyboardInterrupt:
+                store.sign_out()
+                raise
+            store.sign_out()
+        self._lost = {}
+        return self.held()
+
+    def held(self) -> Made:
+        """Those that are finished: those of the store, and those that it could not take."""
+        store = Store(self._path)
+        known = store.numbers(self._keys)
+        entries: list[tuple[int, Any]] = []
+        failed = {}
+        for grid in self._grids:
+            for key, place, cell in zip(grid.keys, grid.places, grid.cells, strict=True):
+                number, status = known.get(key, (0, PLANNED))
+                if key in self._lost:
+                    entries.append((place, self._lost[key]))
+                elif status == DONE:
+                    entries.append((place, self._entry(store, number, cell, grid)))
+                elif status == FAILED:
+                    failed[cell] = store.message(number)
+        entries.sort(key=lambda entry: entry[0])
+        return self._make(Cells(entry for _, entry in entries), failed)
+
+    def _so_far(self) -> Made:
+        """Those that are finished, where the store itself may be what stopped the others."""
+        try:
+            return self.held()
+        except (OSError, ValueError):
+            return self._make(tuple(self._lost.values()), {})
+
+
+def _is_words(found: object) -> bool:
+    """Whether a result says what went wrong."""
+    return isinstance(found, str)
 
 
 def keep(run: Run, grid: Grid, path: Paths, *, retry_failed: bool, show: bool) -> Sweep:
-    """The sweep of a grid, each cell of which a store has already or takes as it is finished.
+    """The sweep of a grid of probes, each cell of which a store has already or takes as it is finished."""
 
-    Args:
-        run: Measures cells.
-        grid: All cells.
-        path: The store.
-        retry_failed: Whether those that have failed are measured again.
-        show: Whether a bar is wanted.
-    """
-    lost: dict[bytes, Probe] = {}
-    with Store(path, write=True) as store, leaving(lambda: _so_far(path, grid, lost)):
-        store.plan(grid)
-        known = store.numbers(grid.keys)
-        again = (PLANNED, FAILED) if retry_failed else (PLANNED,)
-        specs = dict(zip(grid.keys, grid.specs, strict=True))
-        todo = {known[key][0]: spec for key, spec in specs.items() if known[key][1] in again}
-        place = {cell: index for index, cell in enumerate(todo)}
-        try:
-            with progress_bar([spec.depth for spec in todo.values()], show=show) as advance:
-                writer = Writer(store, lambda cell: advance(place[cell]))
-                try:
-                    _measure(run, todo, writer.put)
-                finally:
-                    writer.close()
-                    keys = {cell: key for key, (cell, _) in known.items()}
-                    lost.update((keys[cell], found) for cell, found, _ in writer.lost if isinstance(found, Probe))
-                if writer.error is not None:
-                    raise writer.error
-        except (TypeError, ValueError):  # the core refuses what it was given
-            store.discard()
-            raise
-        except KeyboardInterrupt:
-            store.sign_out()
-            raise
-        store.sign_out()
-    return _of_grid(path, grid, {})
+    def entry(store: Store, number: int, spec: Spec, _: Grid) -> Entry[Probe]:
+        return Entry(store, number, (spec, lambda packed: Probe(spec, **unpack(packed), x=grid.how.x, y=grid.how.y)))
+
+    def made(cells: Sequence[Probe], failed: Mapping[Spec, str]) -> Sweep:
+        return Sweep(cells, grid.varied, len(grid.keys), failed)
+
+    return Kept(path, [grid], entry, made).measured(run, retry_failed=retry_failed, show=show)
 
 
-def _measure(run: Run, todo: Mapping[int, MLP], put: Callable[[int, Probe | str], None]) -> None:
+def _measure(run: Run, todo: Mapping[int, Any], put: Callable[[int, Any], None]) -> None:
     """Measure cells, by their numbers; what fails together is measured in halves, until what fails is one cell."""
     left, numbers = dict(todo), list(todo)
 
-    def finished(index: int, cell: Probe) -> None:
+    def finished(index: int, cell: Any) -> None:
         put(numbers[index], cell)
         del left[numbers[index]]
 
@@ -101,31 +173,6 @@ def _measure(run: Run, todo: Mapping[int, MLP], put: Callable[[int, Probe | str]
         middle = len(cells) // 2
         for half in filter(None, (cells[:middle], cells[middle:])):
             _measure(run, dict(half), put)
-
-
-def _so_far(path: Paths, grid: Grid, lost: Mapping[bytes, Probe]) -> Sweep:
-    """The finished cells of a grid, where the store itself may be what stopped it."""
-    try:
-        return _of_grid(path, grid, lost)
-    except (OSError, ValueError):
-        return Sweep(tuple(lost.values()), grid.varied, len(grid.keys))
-
-
-def _of_grid(path: Paths, grid: Grid, lost: Mapping[bytes, Probe]) -> Sweep:
-    """The finished cells of a grid: those of the store, and those that it could not take."""
-    store = Store(path)
-    known = store.numbers(grid.keys)
-    entries: list[Probe | Entry] = []
-    failed = {}
-    for key, spec in zip(grid.keys, grid.specs, strict=True):
-        cell, status = known.get(key, (0, PLANNED))
-        if key in lost:
-            entries.append(lost[key])
-        elif status == DONE:
-            entries.append(Entry(store, cell, (spec, grid.how.x, grid.how.y)))
-        elif status == FAILED:
-            failed[spec] = store.message(cell)
-    return Sweep(Cells(entries), grid.varied, len(grid.keys), failed)
 
 
 def open_sweep(paths: Paths | Iterable[Paths]) -> Sweep:
@@ -148,19 +195,54 @@ def open_sweep(paths: Paths | Iterable[Paths]) -> Sweep:
     >>> [cell.spec.depth for cell in vg.open_sweep("runs.vg")]
     [2, 4]
     """
-    opened = [Store(path) for path in stores(paths)]
-    if not opened:
-        raise ValueError("open_sweep takes a file, a pattern or a list of them, got none")
+    found = opened("open_sweep", paths, PROBES)
+    entries: Cells[Probe] = Cells(Entry[Probe](store, cell) for store, cell in found.done)
+    failed = {store.spec(cell): store.message(cell) for store, cell in found.failed}
+    return Sweep(entries, found.varied, found.planned, failed)
+
+
+class Opened(NamedTuple):
+    """What stores hold of one sort.
+
+    Attributes:
+        done: Measured cells, each by its store and its number there, in the order of their grids.
+        failed: Those that could not be measured.
+        varied: The fields that any grid varied.
+        planned: How many cells were asked for.
+    """
+
+    done: list[tuple[Store, int]]
+    failed: list[tuple[Store, int]]
+    varied: tuple[str, ...]
+    planned: int
+
+
+def opened(caller: str, paths: Paths | Iterable[Paths], sort: str, *, apart: Collection[str] = ()) -> Opened:
+    """What stores hold of one sort, all of them together.
+
+    Args:
+        caller: Who opens them.
+        paths: The stores.
+        sort: Of results.
+        apart: Facts that may differ between grids of one call, whose cells are in one order.
+    """
+    files = [Store(path) for path in stores(paths)]
+    if not files:
+        raise ValueError(f"{caller} takes a file, a pattern or a list of them, got none")
     grids: dict[bytes, int] = {}
+    calls: dict[str, int] = {}
     varied: dict[str, None] = {}
-    found: dict[bytes, tuple[int, int, Store, int, bytes | None]] = {}
+    found: dict[bytes, tuple[int, int, Store, int, bytes]] = {}
     failed: dict[bytes, tuple[Store, int]] = {}
     planned: set[bytes] = set()
-    for store in opened:
-        for grid, names in store.grids():
-            grids.setdefault(grid, len(grids))
+    for store in files:
+        for grid, names, facts in store.grids(sort):
+            call = json.dumps([names, {name: value for name, value in facts.items() if name not in apart}])
+            grids[grid] = calls.setdefault(call, len(calls))
             varied |= dict.fromkeys(names)
         for key, grid, place, cell, status, digest in store.rows():
+            if grid not in grids:
+                continue
             planned.add(key)
             if status == FAILED:
                 failed[key] = store, cell
@@ -169,10 +251,9 @@ def open_sweep(paths: Paths | Iterable[Paths]) -> Sweep:
             if (known := found.get(key)) is not None and known[4] != digest:
                 raise ValueError(f"{known[2]} and {store} hold other numbers of one cell, {store.spec(cell)!r}")
             found.setdefault(key, (grids[grid], place, store, cell, digest))
-    entries = sorted(found.values(), key=lambda row: row[:2])
-    return Sweep(
-        Cells(Entry(store, cell) for _, _, store, cell, _ in entries),
+    return Opened(
+        [row[2:4] for row in sorted(found.values(), key=lambda row: row[:2])],
+        [where for key, where in failed.items() if key not in found],
         tuple(varied),
         len(planned),
-        {store.spec(cell): store.message(cell) for key, (store, cell) in failed.items() if key not in found},
     )

@@ -13,8 +13,8 @@ from typing import Any
 from numpy.typing import ArrayLike
 
 from vgcore.measure import executor as executors
-from vgcore.measure.cells import Sweep, leaving
-from vgcore.measure.measurement import Measurement
+from vgcore.measure.cells import Sweep, check_once, leaving
+from vgcore.measure.measurement import Measurement, multiplications
 from vgcore.measure.progress import progress_bar
 from vgcore.measure.result import Probe
 from vgcore.measure.store import planned
@@ -22,6 +22,7 @@ from vgcore.measure.stored import Run, keep
 from vgcore.model.given import LONGEST, boolean, items, out_of_bounds, shown, wrong_type
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP, check_names
+from vgcore.model.spec import Spec
 
 
 def sweep(
@@ -54,7 +55,7 @@ def sweep(
         seed: The first seed.
         dtype: `"float32"` or `"float64"`.
         threads: At most this many.
-        progress: Show a bar with the time left, on stderr and only on a terminal.
+        progress: Show a bar with the time left in a notebook, or on stderr where that is a terminal.
         store: A file that keeps each cell as it is finished, and is made if it is not there. The same call again goes
             on where it stopped, whatever stopped it. With a store, a cell that cannot be measured is one of `failed`.
         shard: `"3/16"`: measure only the cells of the fourth of sixteen equal parts, numbered from 0. Which part a cell
@@ -81,7 +82,7 @@ def sweep(
     [(4, 'tanh'), (4, 'relu'), (8, 'tanh'), (8, 'relu')]
     """
     if not isinstance(spec, MLP):
-        raise wrong_type("spec", "an MLP", spec)
+        raise wrong_type("spec", "an MLP, whose fields a sweep varies", spec)
     check_names(grid)
     axes = [_axis(name, values) for name, values in grid.items()]
     if (count := math.prod(map(len, axes))) > LONGEST:
@@ -89,7 +90,7 @@ def sweep(
     show = boolean("progress", progress)
     if boolean("retry_failed", retry_failed) and store is None:
         raise ValueError("retry_failed is given without a store, which keeps what has failed")
-    part = _shard(shard)
+    part = shard_of(shard)
     how = Measurement(x=x, y=y, loss=loss, batch=batch, seeds=seeds, seed=seed, dtype=dtype, threads=threads)
     run: Run = how.run
     if executor is not None:
@@ -98,6 +99,7 @@ def sweep(
     varied = tuple(grid)
     with leaving(lambda: Sweep((), varied, count), (KeyboardInterrupt,)):
         specs = [_cell(spec, dict(zip(grid, values, strict=True))) for values in itertools.product(*axes)]
+        check_once(dict(zip(grid, axes, strict=True)), specs, lambda cell: cell)
         if store is None and shard is None:
             return _measured(run, specs, varied, show=show)
         cells = planned(specs, varied, how, part)
@@ -106,14 +108,15 @@ def sweep(
         return keep(run, cells, store, retry_failed=retry_failed, show=show)
 
 
-def _measured(run: Run, specs: Sequence[MLP], varied: tuple[str, ...], *, show: bool) -> Sweep:
+def _measured(run: Run, specs: Sequence[Spec], varied: tuple[str, ...], *, show: bool) -> Sweep:
     """Cells held in memory."""
     done: dict[int, Probe] = {}
 
     def so_far() -> Sweep:
         return Sweep(tuple(done[i] for i in sorted(done)), varied, len(specs))
 
-    with leaving(so_far), progress_bar([cell.depth for cell in specs], show=show) as advance:
+    bar = progress_bar([cell.depth for cell in specs], [*map(multiplications, specs)], show=show)
+    with leaving(so_far), bar as advance:
 
         def finished(index: int, cell: Probe) -> None:
             done[index] = cell
@@ -123,7 +126,7 @@ def _measured(run: Run, specs: Sequence[MLP], varied: tuple[str, ...], *, show: 
     return so_far()
 
 
-def _shard(text: object) -> tuple[int, int]:
+def shard_of(text: object) -> tuple[int, int]:
     """Which of how many parts."""
     if text is None:
         return 0, 1

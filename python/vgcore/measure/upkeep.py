@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import quote
 
-from vgcore.measure.store import DONE, FAILED, PLANNED, Paths, Store
+from vgcore.measure.store import CHECK, DONE, FAILED, PLANNED, Paths, Store
 
 _MERGE = """
 INSERT OR IGNORE INTO function SELECT * FROM other.function;
@@ -57,12 +57,12 @@ def faults(store: Store) -> list[str]:
     try:
         cells = [(cell, status) for _, _, _, cell, status, _ in store.rows()]
     except ValueError as error:
-        return [*said, str(error)]
+        return [*said, str(error).removesuffix(CHECK)]
     for cell, status in cells:
         try:
             _ = store.read(cell) if status == DONE else store.spec(cell)
         except ValueError as error:  # noqa: PERF203 (each is told)
-            said.append(str(error))
+            said.append(str(error).removesuffix(CHECK))
     return said
 
 
@@ -70,17 +70,18 @@ def merge(path: Paths, others: Iterable[Path]) -> dict[str, int]:
     """Add what other stores hold to one, which is made if it is not there; how many cells it then has of each status.
 
     Raises:
-        ValueError: Where two stores hold numbers of one cell, and they differ, or where one is damaged.
+        ValueError: Where two stores hold numbers of one cell, and they differ, or where one is damaged; then nothing is
+            written to any.
     """
     target = Path(path)
     # A pattern may fit the target too, and links may lead to it.
     sources = [source for source in others if not (target.exists() and source.exists() and source.samefile(target))]
     if not sources:
         raise ValueError(f"'{target}' cannot be merged into itself; name other stores")
-    for source in sources:
-        with Store(source) as there:
+    for each in [*sources, *([target] if target.exists() and target.stat().st_size else [])]:
+        with Store(each) as there:
             if found := faults(there):
-                raise ValueError(found[0])
+                raise ValueError(f"{found[0]}; nothing was merged: leave {there} out")
     with Store(path, write=True) as store:
         try:
             for source in sources:
@@ -102,6 +103,8 @@ def _take(store: Store, source: Path) -> None:
     )
     if not different:
         store.script(_MERGE)
+        versions = (store.query(f"PRAGMA {place}.user_version")[0][0] for place in ("main", "other"))
+        store.query(f"PRAGMA main.user_version={max(versions)}")
     with store.paused():
         store.query("DETACH other")
     if different:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
-from vgcore.measure.result import Probe
 from vgcore.measure.store import Store
 
-#: What came of a cell: its number in the store, what was measured or went wrong, and its seconds.
-Row: TypeAlias = tuple[int, Probe | str, float]
+#: What came of a cell: its number in the store, what was measured or, in words, went wrong, and its seconds.
+Row: TypeAlias = tuple[int, Any, float]
 #: A commit takes some hundredths of a second, whatever it holds.
 SECONDS, CELLS = 0.25, 200
 
@@ -37,7 +36,7 @@ class Writer:
         self._thread = threading.Thread(target=self._work, name="vgcore store", daemon=True)
         self._thread.start()
 
-    def put(self, cell: int, found: Probe | str) -> None:
+    def put(self, cell: int, found: Any) -> None:
         """Take a cell; an error of the store where it has not taken an earlier one."""
         now = time.perf_counter()
         with self._changed:

@@ -7,7 +7,9 @@ with a spec.
 from __future__ import annotations
 
 import base64
+import itertools
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
@@ -19,6 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vgcore import _core
+from vgcore.model.given import wrong_type
 
 Array = npt.NDArray[np.float64]
 Function = Callable[..., Any]
@@ -41,10 +44,17 @@ class Table:
 
 
 class Known(str):  # noqa: SLOT000 (it keeps its table)
-    """The text of an activation whose table is known, here and to the core, as long as there is this object."""
+    """The text of an activation whose table is known, here and to the core, as long as there is this object.
+
+    Attributes:
+        owner: The name that its owner gave; `relu (custom)` where a kind of vgcore has it.
+        label: What people read: that name, as `mine (2)` where another table of this process has it already.
+    """
 
     table: Table
     held: _core.Table
+    owner: str
+    label: str
 
 
 #: The tables of this process by the text of their activation.
@@ -56,8 +66,72 @@ def register(table: Table) -> Known:
     held = _core.custom_activation(table.name, table.borders, table.cells, table.values, table.slopes, table.kinks)
     known = Known(held.text)
     known.table, known.held = table, held
+    known.owner = f"{table.name} (custom)" if _is_kind(table.name) else table.name
+    taken = {other.label for other in KNOWN.values()}
+    labels = itertools.chain([known.owner], (f"{known.owner} ({i})" for i in itertools.count(2)))
+    known.label = next(label for label in labels if label not in taken)
     # One that is known already keeps its place: others may go by it.
     return KNOWN.setdefault(held.text, known)
+
+
+def _is_kind(name: str) -> bool:
+    """Is this the name of an activation of vgcore, or what others call one?"""
+    try:
+        _core.resolve("activation", name, {})
+    except ValueError:
+        return False
+    return True
+
+
+#: How a table is spelled: the name that its owner gave, and a hash of the samples.
+_SPELLED = re.compile(r"custom\(table=(\w+)_x[0-9a-f]{16}\)")
+
+
+def named(text: str) -> str:
+    """A text for people: activations of one's own by the names that their owners gave, no number of many zeros.
+
+    It names the same kinds, in a spelling that is read as the canonical one.
+
+    >>> named("normal(std=100000000000000000000)"), named("adam(lr=0.000000000001)"), named("selu(x=0.00001)")
+    ('normal(std=1e20)', 'adam(lr=1e-12)', 'selu(x=0.00001)')
+    """
+
+    def label(spelled: re.Match[str]) -> str:
+        known = KNOWN.get(spelled[0])
+        return spelled[1] if known is None else known.label
+
+    return _LONG.sub(_short, _SPELLED.sub(label, text))
+
+
+#: A parameter that is spelled out at such length that nobody counts its zeros.
+_LONG = re.compile(r"(?<==)-?(?=[\d.]{12,})\d+(?:\.\d+)?(?=[,)])")
+
+
+def _short(number: re.Match[str]) -> str:
+    """A number by its power of ten, where that is shorter and the same number."""
+    short = re.sub(r"e([+-])0*", lambda e: "e" + e[1].strip("+"), repr(float(number[0])))
+    return short if "e" in short and len(short) < len(number[0]) else number[0]
+
+
+def bare(code: str) -> str:
+    """The `repr` of texts, where an activation of one's own stands as the variable that it most likely is."""
+    return named(re.sub(rf"'({_SPELLED.pattern})'", r"\1", code))
+
+
+def is_own(activations: str | Iterable[str]) -> bool:
+    """Is any of these an activation of one's own?"""
+    return any(text.startswith("custom(") for text in ([activations] if isinstance(activations, str) else activations))
+
+
+def spelled(label: str) -> str:
+    """The text of the activation that people read this for; what is no label of one's own as it is."""
+    return next((str(known) for known in KNOWN.values() if known.label == label), label)
+
+
+def spellings(label: str) -> list[str]:
+    """The texts of the known tables that a label may mean, which may have got another number in another process."""
+    owner = re.sub(r" \(\d+\)$", "", label)
+    return [str(known) for known in KNOWN.values() if known.owner == owner]
 
 
 def definition(text: str) -> dict[str, Any]:
@@ -122,9 +196,9 @@ def of_function(
         raise ValueError(f"tolerance must be above 0, got {tolerance}")
     if outside := [kink for kink in bends if not low < kink < high]:
         raise ValueError(f"kinks must lie between low and high, got {outside[0]}")
-    phi, slope = _over_arrays(f), None if df is None else _over_arrays(df)
+    phi, slope = _over_arrays("f", f), None if df is None else _over_arrays("df", df)
     # A signal too small for phi to bend must find 0 itself, where phi goes through it.
-    through_zero = low < 0 < high and phi(np.zeros(1))[0] == 0
+    through_zero = low < 0 < high and phi(np.zeros(2))[0] == 0
     borders = sorted({low, high, *bends, *([0.0] if through_zero else [])})
     parts = []
     for ends in pairwise(borders):
@@ -135,6 +209,7 @@ def of_function(
                 break
             if 2 * cells > MOST:
                 value, steepness = part[2]
+                _check_slope(phi, slope, ends, cells, tolerance)
                 raise ValueError(
                     f"custom activation {name[:80]!r}: between {ends[0]:g} and {ends[1]:g} {cells} cells reach an "
                     f"error of {value:.1e} in values and {steepness:.1e} in slopes, above the tolerance of "
@@ -166,13 +241,34 @@ def _piece(
         rise = 6 * u * (1 - u) * np.diff(values) / h
         joined = rise + (1 - 4 * u + 3 * u * u) * slopes[:-1] + (3 * u * u - 2 * u) * slopes[1:]
         at, step = z[:-1] + u * h, h / 10
-        if slope is None:
-            far, close = phi(at + 2 * step) - phi(at - 2 * step), phi(at + step) - phi(at - step)
-            true = (8 * close - far) / (12 * step)
-        else:
-            true = slope(at)
+        true = _slope_between(phi, at, step) if slope is None else slope(at)
         slope_error = max(slope_error, float(np.abs(joined - true).max()))
     return values, slopes, (value_error, slope_error)
+
+
+def _slope_between(phi: Function, at: Array, step: float) -> Array:
+    """The slope of a function by differences of fourth order."""
+    far, close = phi(at + 2 * step) - phi(at - 2 * step), phi(at + step) - phi(at - step)
+    return np.asarray((8 * close - far) / (12 * step))
+
+
+def _check_slope(
+    phi: Function, slope: Function | None, ends: tuple[float, float], cells: int, tolerance: float
+) -> None:
+    """Refuse a `df` that is not the slope of `f`; a kink that nobody named is in a few cells alone."""
+    if slope is None:
+        return
+    h = (ends[1] - ends[0]) / cells
+    z = np.linspace(*ends, cells + 1)[:-1] + h / 2
+    given, found = slope(z), _slope_between(phi, z, h / 10)
+    rounding = 1e3 * np.finfo(np.float64).eps * np.abs(phi(z)).max() / h
+    off = np.abs(given - found)
+    if np.mean(off > tolerance + rounding) > 0.01:
+        worst = int(off.argmax())
+        raise ValueError(
+            f"df is not the slope of f: at z = {z[worst]:.6g} it is {given[worst]:.6g}, differences of f give "
+            f"{found[worst]:.6g}"
+        )
 
 
 def _weights(points: int, place: int) -> list[float]:
@@ -193,7 +289,14 @@ def _weights(points: int, place: int) -> list[float]:
 
 
 def _differences(values: Array, step: float) -> Array:
-    """Slopes on an even grid by differences of sixth order, of lower order where there are fewer than seven values."""
+    """Slopes on an even grid by differences of sixth order, of lower order where there are fewer than seven values.
+
+    Of a line it is the slope of the line, and 0 where three values or more in a row are one: sums of weights would
+    leave 1e-17, and a gradient that is 0 would be told as one that is small.
+    """
+    rise = _line(values)
+    if rise is not None:
+        return np.full_like(values, rise / step)
     points = min(7, len(values))
     slopes = np.empty_like(values)
     for place, weights in enumerate(_weights(points, place) for place in range(points)):
@@ -205,7 +308,23 @@ def _differences(values: Array, step: float) -> Array:
         for k, weight in enumerate(weights):
             sums += weight * values[start + k : start + k + count]
         slopes[start + place : start + place + count] = sums / step
+    level = values[1:] == values[:-1]
+    middles = np.flatnonzero(level[1:] & level[:-1]) + 1
+    slopes[np.concatenate([middles - 1, middles, middles + 1])] = 0
     return slopes
+
+
+def _line(values: Array) -> float | None:
+    """What values rise by from one to the next, if all lie on a line but for rounding."""
+    count, places = len(values), np.arange(len(values))
+    # At a kink the outermost value is taken beside it.
+    found = []
+    for i in (0, 1) if count > 3 else (0,):
+        rise = float((values[-1 - i] - values[i]) / (count - 1 - 2 * i))
+        off = np.abs(values - (values[i] + rise * (places - i)))
+        found.append((float(off.sum()), float(off.max()), rise))
+    _, worst, rise = min(found)
+    return rise if worst <= 4 * np.finfo(np.float64).eps * np.abs(values).max() else None
 
 
 def _numbers(given: Any) -> Array:
@@ -216,14 +335,23 @@ def _numbers(given: Any) -> Array:
         return np.array(np.inf)
 
 
-def _over_arrays(f: Function) -> Callable[[Array], Array]:
+def _over_arrays(name: str, f: Function) -> Callable[[Array], Array]:
     """A function of one number or of arrays as one of arrays, whose values are finite."""
+    if not callable(f):
+        raise wrong_type(name, "a function of an array, such as lambda z: z**2", f)
+
+    def one_by_one(z: Array) -> Array:
+        return _numbers([f(float(number)) for number in z])
 
     def over(z: Array) -> Array:
         try:
             values = _numbers(f(z))
         except (TypeError, ValueError):  # made for one number
-            values = _numbers([f(float(number)) for number in z])
+            values = one_by_one(z)
+        if values.shape == () and np.isfinite(values) and not (one_by_one(z) == values).all():
+            raise ValueError(f"{name} must return an array of z's shape, {z.shape}, got one number, {float(values):g}")
+        if values.shape not in {(), z.shape}:
+            raise ValueError(f"{name} must return an array of z's shape, {z.shape}, got shape {values.shape}")
         values = np.broadcast_to(values, z.shape).copy()
         if not np.isfinite(values).all():
             raise ValueError(f"a custom activation must be finite, got {values[~np.isfinite(values)][0]}")

@@ -13,6 +13,7 @@ import math
 import operator
 import os
 import reprlib
+import sys
 from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from numbers import Number
@@ -95,12 +96,25 @@ def path(name: str, value: Any) -> Path:
         raise wrong_type(name, "the path of a file", value)
     if not found or "\0" in found:
         raise out_of_bounds(name, "the path of a file", value)
-    return Path(text(name, found))
+    try:
+        os.fsencode(found)  # which has a way to write bytes that are no text
+    except UnicodeEncodeError:
+        raise out_of_bounds(name, "text without lone surrogates", value) from None
+    return Path(found)
+
+
+def _masked() -> tuple[type, ...]:
+    """The type of masked arrays; none where nobody has imported `numpy.ma`, which NumPy does on first use.
+
+    To import it for this question is 5 ms of a first call, and where memory ends it raises an OSError.
+    """
+    module = sys.modules.get("numpy.ma")
+    return () if module is None else (module.MaskedArray,)
 
 
 def _is_number(value: object, kinds: str, method: str) -> bool:
     """Whether a value is one number of these kinds of dtype, or an object of another library that stands for one."""
-    if isinstance(value, np.ma.MaskedArray | bool | complex):
+    if isinstance(value, (*_masked(), bool, complex)):
         return False
     if isinstance(value, np.ndarray | np.generic):
         return value.ndim == 0 and value.dtype.kind in kinds
@@ -217,7 +231,7 @@ def _plain(name: str, value: Any, level: int) -> Any:
     """
     if type(value) in {float, int}:
         return value
-    if isinstance(value, np.ma.MaskedArray):
+    if isinstance(value, _masked()):
         raise TypeError(f"{name} must be an array without a mask: {MASKED}; got {shown(value)}")
     sort = type(value)
     if isinstance(value, float):
@@ -258,7 +272,7 @@ def items(name: str, value: Any, allowed: str, *, ordered: bool = True, most: in
         ordered: Whether the order counts, so that a set will not do.
         most: The most values allowed.
     """
-    barred = (str, bytes, bytearray, memoryview, np.ma.MaskedArray, Mapping) + (AbstractSet,) * ordered
+    barred = (str, bytes, bytearray, memoryview, *_masked(), Mapping) + (AbstractSet,) * ordered
     single = isinstance(value, np.ndarray) and value.ndim == 0
     if single or isinstance(value, barred) or not isinstance(value, Iterable):
         raise wrong_type(name, allowed, value)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
     from typing_extensions import Self
 
-    from vgcore.model.mlp import MLP
     from vgcore.model.network import Network
+    from vgcore.model.spec import Spec
 
 
 class Kind(str):  # noqa: SLOT000 (a kind keeps its name and parameters)
@@ -53,6 +53,11 @@ class Kind(str):  # noqa: SLOT000 (a kind keeps its name and parameters)
     def params(self) -> dict[str, float | str]:
         """All parameters by name."""
         return self._resolved[1]
+
+    @property
+    def label(self) -> str:
+        """What people read: the spelling, with numbers such as 1e20 by their power of ten."""
+        return custom.named(str(self))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({str(self)!r})" if self._called else repr(str(self))
@@ -102,9 +107,11 @@ class Activation(Kind):
         """A function of your own, sampled until cubics through the samples follow it: the net never calls it again.
 
         Args:
-            name: Letters, digits and underscores; a hash of the samples is added to it.
+            name: Letters, digits and underscores. It is what tables, pictures and messages call the function (`label`);
+                two functions of one name are `mine` and `mine (2)`. Its spelling has a hash of the samples beside it.
             f: A function of one number, or of arrays element by element.
-            df: The slope of `f`, as a function of the same sort; found by differences of `f` if None.
+            df: The slope of `f`, as a function of the same sort; found by differences of `f` if None, which are exact
+                where `f` is constant or a line.
             low: The least z sampled; below, the function goes on as a line.
             high: The largest z sampled; above, the function goes on as a line.
             tolerance: The largest error of values and slopes between `low` and `high`, measured in every cell of the
@@ -112,12 +119,16 @@ class Activation(Kind):
             kinks: Where `f` or its slope jumps. There the slope is that of the left side.
 
         Raises:
-            ValueError: If no grid is fine enough, with the error reached: most often a kink that is not named.
+            ValueError: If no grid is fine enough, with the error reached: most often a kink that is not named. If `df`
+                is not the slope of `f`, with a place where it is not. If `f` gives an array of another shape.
+            TypeError: If `f` or `df` is no function.
 
         >>> import math
-        >>> bump = Activation.custom("bump", lambda z: z * math.exp(-z * z), low=-6, high=6)
+        >>> bump = Activation.custom("odd_bump", lambda z: z * math.exp(-z * z), low=-6, high=6)
         >>> max(bump.error_bound) < 1e-9
         True
+        >>> bump.label
+        'odd_bump'
         >>> import vgcore as vg
         >>> vg.MLP.from_json(vg.MLP(depth=2, width=4, activation=bump).to_json()).activation == bump
         True
@@ -143,10 +154,16 @@ class Activation(Kind):
         """The largest measured errors of value and slope of a function of your own; None for all others."""
         return self._known.table.error_bound if self._known else None
 
+    @property
+    def label(self) -> str:
+        """What people read: the spelling; of an activation of your own the name that you gave it."""
+        return self._known.label if self._known else custom.named(str(self))
+
     def __repr__(self) -> str:
-        bound = self.error_bound
-        plain = bound is None or not self._called
-        return super().__repr__() if plain else f"Activation({str(self)!r}, error_bound={bound})"
+        if not self._known:
+            return super().__repr__()
+        # A spec shows it as the variable that it most likely is.
+        return f"Activation({self.label!r}, error_bound={self.error_bound})" if self._called else self.label
 
     def __reduce__(self) -> tuple[Any, tuple[Any, ...]]:
         tables = tables_of([self])
@@ -170,7 +187,7 @@ def _restored(name: str, tables: Mapping[str, Any]) -> Activation:
 class Draws:
     """Calling the inits of a spec draws the net's numbers: `spec.init(seed=0)`."""
 
-    spec: MLP | None = None
+    spec: Spec | None = None
 
     def __call__(self, seed: int = 0, *, dtype: str = "float32", x: ArrayLike | None = None) -> Network:
         """Draw weights and biases.

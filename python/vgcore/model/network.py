@@ -12,14 +12,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import MLP
+from vgcore.model.shown import Shown
+from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 
 Array = NDArray[np.floating[Any]]
 
 
 @dataclass(frozen=True, eq=False)
-class Gradients(Versioned):
+class Gradients(Versioned, Shown):
     """Every gradient of one backward pass, as true values: 0 or infinite where the dtype ends.
 
     Entries of dL/dz below 2^-100 of the batch's largest (2^-500 in float64) are flushed to 0, and so is what follows
@@ -31,6 +32,13 @@ class Gradients(Versioned):
         preactivations: dL/dz of the hidden layers, `(batch, width)` each.
         input: dL/dx, of the shape of x.
         loss: The loss; None after `backward`.
+
+    >>> import numpy as np
+    >>> from vgcore import MLP
+    >>> net = MLP(depth=2, width=4, in_features=3, out_features=1).init(seed=0)
+    >>> g = net.gradients(np.ones((5, 3)), np.zeros((5, 1)), loss="mse")
+    >>> [w.shape for w in g.weights], g.preactivations[0].shape, g.input.shape
+    ([(4, 3), (4, 4), (1, 4)], (5, 4), (5, 3))
     """
 
     parameters: dict[str, Array]
@@ -39,6 +47,11 @@ class Gradients(Versioned):
     loss: float | None
 
     _callers: ClassVar[frozenset[str]] = frozenset({"input"})
+
+    def __repr__(self) -> str:
+        loss = "" if self.loss is None else f", loss {self.loss:.6g}"
+        batch, layers = len(self.input), len(self.preactivations)
+        return f"Gradients({len(self.parameters)} tensors, {layers} layers, batch {batch}{loss})"
 
     @property
     def weights(self) -> list[Array]:
@@ -54,7 +67,48 @@ class Gradients(Versioned):
         return [g for name, g in self.parameters.items() if re.fullmatch(rf"(layers\.\d+|readout)\.{part}", name)]
 
 
-class Network:
+@dataclass(frozen=True, eq=False)
+class Forward(Versioned, Shown):
+    """What a forward pass computes of every layer, as true values: 0 or infinite where the dtype ends.
+
+    Each list has an array a hidden layer, input side first, of the net's dtype: entry 0 is layer 1. In a plain layer
+    `z = W h + b`, `a = phi(z)` and `h = a`.
+
+    Attributes:
+        z: What the map gives, `(batch, width)`.
+        slopes: phi' of what the activation gets: z, or N(z) with a norm between them, or with `order="pre"` what the
+            layer gets. Of its shape, but for two kinds of activation, whose entries are the two factors of the chain
+            rule: `[g(gate), value * g'(gate)]` of a gated one, da by the value and da by the gate, `(batch, width)`;
+            `[phi'(z), -phi'(-z)]` of `crelu`, `(batch, 2 width)`.
+        a: What the activation gives, or what a norm behind it makes of that.
+        h: What the layer hands on: a or, at the end of a block, what the skip makes of it. With `order="pre"`, which
+            puts the map behind the activation, that is z or its sum with what went around.
+        output: The readout or, without one, the last h, `(batch, out_features)`.
+
+    >>> import vgcore as vg
+    >>> net = vg.MLP(depth=2, width=1, activation="tanh", init="constant(0.5)").init(dtype="float64")
+    >>> forward = net.trace([[1.0]])
+    >>> forward.z[0], forward.a[0].round(6), forward.slopes[0].round(6)
+    (array([[0.5]]), array([[0.462117]]), array([[0.786448]]))
+    """
+
+    z: list[Array]
+    slopes: list[Array]
+    a: list[Array]
+    h: list[Array]
+    output: Array
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for array in (*self.z, *self.slopes, *self.a, *self.h):
+            array.setflags(write=False)
+
+    def __repr__(self) -> str:
+        batch, outputs = self.output.shape
+        return f"Forward({len(self.z)} layers, batch={batch}, outputs={outputs}, dtype={str(self.output.dtype)!r})"
+
+
+class Network(Shown):
     """A spec with numbers, made by `spec.init(seed=...)` or `Network.from_state_dict`. Immutable.
 
     Large nets are drawn and differentiated on as many threads as `VGCORE_NUM_THREADS` says, else as the machine has;
@@ -67,7 +121,7 @@ class Network:
     (5, 2)
     """
 
-    def __init__(self, spec: MLP, weights: _core.Weights) -> None:
+    def __init__(self, spec: Spec, weights: _core.Weights) -> None:
         if not isinstance(weights, _core.Weights):
             raise TypeError(f"weights must be what the core has drawn or been given, got {type(weights).__name__}")
         weights.check_spec(spec)
@@ -75,7 +129,7 @@ class Network:
         self._weights = weights
 
     @property
-    def spec(self) -> MLP:
+    def spec(self) -> Spec:
         """What the net is."""
         return self._spec
 
@@ -95,12 +149,12 @@ class Network:
 
         Where the net has them, beside those of its layer: `norms.0.weight` and `.bias`, `activations.0.weight` (a
         learnable slope), `skips.0.weight` (a learnable factor of a branch), `gates.0.weight` and `.bias`; and
-        `inputs.weight` of a recurrent net. A tied net has those of layer 0 only.
+        `inputs.weight` of a recurrent net. A tied net has those of `layers.0` only.
         """
         return self._weights.state_dict()
 
     @staticmethod
-    def from_state_dict(spec: MLP, state: Mapping[str, ArrayLike]) -> Network:
+    def from_state_dict(spec: Spec, state: Mapping[str, ArrayLike]) -> Network:
         """The net with given numbers.
 
         Args:
@@ -116,6 +170,16 @@ class Network:
             raise TypeError(f"state must be a mapping from names to arrays, got {type(state).__name__}")
         return Network(spec, _core.Weights.given(spec, dict(state)))
 
+    def to_torch(self) -> Any:
+        """The net as a `torch.nn.Module` with its numbers, in its dtype, by the names of `state_dict()`.
+
+        Raises:
+            ImportError: Without torch.
+        """
+        from vgcore.convert.to_torch import to_torch
+
+        return to_torch(self)
+
     def forward(self, x: ArrayLike, *, threads: int | None = None) -> Array:
         """The output `(batch, out_features)`, or the last hidden output where there is no readout.
 
@@ -126,6 +190,15 @@ class Network:
                 depend on it, here and below.
         """
         return self._weights.forward(x, threads)
+
+    def trace(self, x: ArrayLike) -> Forward:
+        """The z, a, phi' and h of every layer, beside the output: what `forward` computes on its way, on one thread.
+
+        Args:
+            x: `(batch, in_features)`.
+        """
+        signals = self._weights.signals(x)
+        return Forward(**{name: signals[name] for name in ("z", "slopes", "a", "h", "output")})
 
     def backward(self, x: ArrayLike, cotangent: ArrayLike, *, threads: int | None = None) -> Gradients:
         """Gradients of `sum(cotangent * forward(x))`.
@@ -168,12 +241,12 @@ class _Part:
         return _Part, (self.numbers,)
 
 
-def _joined(spec: MLP, dtype: str, parts: list[_Part]) -> Network:
+def _joined(spec: Spec, dtype: str, parts: list[_Part]) -> Network:
     """The net that was pickled in these parts."""
     return Network(spec, _core.Weights.joined(spec, [part.numbers for part in parts], dtype))
 
 
-def gradcheck(spec: MLP, *, seed: int = 0, batch: int = 4, loss: str | Loss | None = None) -> dict[str, float]:
+def gradcheck(spec: Spec, *, seed: int = 0, batch: int = 4, loss: str | Loss | None = None) -> dict[str, float]:
     """Analytic gradients against central differences, in float64, at any depth.
 
     The differences are taken of each activation at each pre-activation, of normalisations and weight transforms, and of

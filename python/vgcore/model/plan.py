@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
 from vgcore import _core
 from vgcore.model.kind import Activation
-from vgcore.model.mlp import MLP
+from vgcore.model.spec import Spec
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,7 @@ class Map:
         weight_variance: Variance of a weight.
         bias_mean: Mean of a bias.
         bias_variance: Variance of a bias.
+        transform: What the weights go through before they are used, as a text, if anything.
     """
 
     fan_in: int
@@ -31,6 +35,43 @@ class Map:
     weight_variance: float
     bias_mean: float
     bias_variance: float
+    transform: str | None = None
+
+
+class Step(NamedTuple):
+    """A part of a layer.
+
+    Attributes:
+        part: `"map"`, `"norm"`, `"activation"`, `"dropout"`, `"keep"` (something begins to go around) or `"join"`.
+        inputs: Features that come in.
+        outputs: Features that go out.
+        kind: The normalisation or activation as a text; of a join `"add"`, `"rezero"`, `"gate"`, `"concat"` or
+            `"project"`; else empty.
+        key: Where its parameters stand in a state dict, before `.weight` and `.bias`; None where it learns nothing.
+        fed: Where the weights for the step's own input stand, of a map in a net that is fed.
+        stream: The number of what goes around, of a keep and its joins.
+        dropped: The share that dropout drops.
+        scale: The factor of the branch of a join, beside a learned one.
+        start: Where the learned factor of a join starts; 1 where none is learned.
+        map: The linear map, of a map, a gate or a projection.
+    """
+
+    part: str
+    inputs: int
+    outputs: int
+    kind: str = ""
+    key: str | None = None
+    fed: str | None = None
+    stream: int | None = None
+    dropped: float = 0.0
+    scale: float = 1.0
+    start: float = 1.0
+    map: Map | None = None
+
+    @property
+    def factor(self) -> float:
+        """What multiplies the branch of a join in a fresh net."""
+        return self.scale * self.start
 
 
 @dataclass(frozen=True)
@@ -39,23 +80,39 @@ class Layer:
 
     Attributes:
         input: Features that come in.
-        width: Features of z.
         output: Features that go out.
-        activation: The activation; linear in the last layer of a block of order `linear`.
-        parts: What the layer does, in order: `"map"`, `"norm"`, `"activation"`, `"join"`.
-        source: The first layer of the block whose skip ends here, counted from 0; None where none ends.
-        map: The linear map.
-        gate: The map of a highway's gate that ends here, if any.
+        source: The index, from 0, of the first layer of the block whose skip ends here; None where none ends.
+        steps: What the layer does, in order.
     """
 
     input: int
-    width: int
     output: int
-    activation: Activation
-    parts: tuple[str, ...]
     source: int | None
-    map: Map
-    gate: Map | None
+    steps: tuple[Step, ...]
+
+    @cached_property
+    def map(self) -> Map:
+        """The linear map."""
+        return next(step.map for step in self.steps if step.part == "map" and step.map is not None)
+
+    @property
+    def width(self) -> int:
+        """Features of z."""
+        return self.map.fan_out
+
+    @cached_property
+    def activation(self) -> Activation:
+        """The activation; linear in the last layer of a block of order `linear`."""
+        return Activation.of_field(self.texts("activation")[-1])
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The names of its parts in order; what goes around is told by its joins."""
+        return tuple(step.part for step in self.steps if step.part != "keep")
+
+    def texts(self, part: str) -> list[str]:
+        """The kinds of its parts of this name."""
+        return [step.kind for step in self.steps if step.part == part]
 
 
 @dataclass(frozen=True)
@@ -64,41 +121,38 @@ class Plan:
 
     Attributes:
         layers: The hidden layers, input side first.
-        readout: The map of the readout, if any.
+        ends: What stands behind the last hidden layer: a normalisation, the readout.
         columns: Columns of the samples: those of every step where each has an input of its own.
         outputs: Columns of the output.
-        branch_scale: The factor of a branch, as a number.
         calibrates: Whether weights are scaled by what data make of them.
         knows_depth: Whether the numbers of a layer depend on how many layers there are.
     """
 
     layers: tuple[Layer, ...]
-    readout: Map | None
+    ends: tuple[Step, ...]
     columns: int
     outputs: int
-    branch_scale: float
     calibrates: bool
     knows_depth: bool
 
     @classmethod
-    def of(cls, spec: MLP) -> Plan:
+    def of(cls, spec: Spec) -> Plan:
         """The plan of a spec.
 
+        >>> from vgcore import MLP
         >>> plan = Plan.of(MLP(depth=2, width=8, skip="residual", out_features=3))
         >>> plan.layers[1].parts, plan.layers[1].source, plan.readout.fan_in
         (('map', 'activation', 'join'), 1, 8)
         """
         plan = _core.plan(spec)
-        layers = tuple(
-            Layer(
-                **layer
-                | {
-                    "activation": Activation.of_field(layer["activation"]),
-                    "parts": tuple(layer["parts"]),
-                    "map": Map(**layer["map"]),
-                    "gate": layer["gate"] and Map(**layer["gate"]),
-                }
-            )
-            for layer in plan["layers"]
-        )
-        return cls(**plan | {"layers": layers, "readout": plan["readout"] and Map(**plan["readout"])})
+        layers = tuple(Layer(**layer | {"steps": _steps(layer["steps"])}) for layer in plan["layers"])
+        return cls(**plan | {"layers": layers, "ends": _steps(plan["ends"])})
+
+    @cached_property
+    def readout(self) -> Map | None:
+        """The map of the readout, if any."""
+        return next((step.map for step in self.ends if step.part == "map"), None)
+
+
+def _steps(given: Iterable[dict[str, Any]]) -> tuple[Step, ...]:
+    return tuple(Step(**(facts | {"map": Map(**facts["map"])} if "map" in facts else facts)) for facts in given)

@@ -15,8 +15,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
+from vgcore.model.custom import named
 from vgcore.model.given import Bounds, number, numbers, out_of_bounds, text
 from vgcore.model.kind import Activation
+from vgcore.model.shown import Shown
 from vgcore.model.versioned import Versioned
 from vgcore.theory.maps import (
     SCALE,
@@ -246,7 +248,7 @@ def _correlation(name: str, ww: Floats, bb: Floats, q: Floats, *, exact: bool) -
 
 
 @dataclass(frozen=True, eq=False)
-class DepthScales(Versioned):
+class DepthScales(Versioned, Shown):
     """Where a net's signals go, and within how many layers; arrays of one shape, nan where there is no fixed variance.
 
     Attributes:
@@ -256,6 +258,10 @@ class DepthScales(Versioned):
         xi_q: Layers in which a deviation from `q_star` shrinks e-fold.
         xi_c: Layers in which a deviation from `c_star` shrinks e-fold.
         xi_grad: Layers in which the squared norm of dL/dz grows e-fold on its way; negative where it shrinks.
+
+    >>> scales = depth_scales("tanh", sigma_w=[0.8, 2.0], sigma_b=0.1)
+    >>> scales.phase.tolist(), scales.xi_c.round(2).tolist()
+    (['ordered', 'chaotic'], [2.02, 7.68])
     """
 
     q_star: Floats
@@ -264,6 +270,12 @@ class DepthScales(Versioned):
     xi_q: Floats
     xi_c: Floats
     xi_grad: Floats
+
+    def __repr__(self) -> str:
+        if np.ndim(self.q_star):
+            return f"DepthScales({' x '.join(map(str, np.shape(self.q_star)))} points)"
+        numbers = (f"{name}={float(value):.6g}" for name, value in vars(self).items())
+        return f"DepthScales({self.phase}, {', '.join(numbers)})"
 
     @property
     def phase(self) -> NDArray[np.str_]:
@@ -315,7 +327,7 @@ def _e_fold(factor: Floats) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class PhaseDiagram(Versioned):
+class PhaseDiagram(Versioned, Shown):
     """What `depth_scales` says on a grid: rows are sigma_b, columns sigma_w.
 
     Attributes:
@@ -323,6 +335,10 @@ class PhaseDiagram(Versioned):
         sigma_w: Scale of the weights of the columns, ascending.
         sigma_b: Scale of the biases of the rows, ascending.
         scales: Fixed points and depth scales, `(rows, columns)` each.
+
+    >>> diagram = phase_diagram("tanh", sigma_w=[0.8, 2.0], sigma_b=[0.1])
+    >>> diagram.phase.tolist()
+    [['ordered', 'chaotic']]
     """
 
     activation: str
@@ -336,7 +352,7 @@ class PhaseDiagram(Versioned):
         return self.scales.phase
 
     def __repr__(self) -> str:
-        return f"PhaseDiagram({self.activation}, {len(self.sigma_b)} x {len(self.sigma_w)})"
+        return f"PhaseDiagram({named(self.activation)}, {len(self.sigma_b)} x {len(self.sigma_w)})"
 
 
 def phase_diagram(
@@ -372,7 +388,7 @@ def ascending(name: str, value: ArrayLike, bounds: Bounds) -> Floats:
 
 
 @dataclass(frozen=True, eq=False)
-class CriticalLine(Versioned):
+class CriticalLine(Versioned, Shown):
     """Weights and biases on the edge of chaos, `chi_1 = 1`, by the variance at which they hold it.
 
     Attributes:
@@ -380,12 +396,19 @@ class CriticalLine(Versioned):
         sigma_w: Scale of the weights.
         sigma_b: Scale of the biases; nan where no biases make q a fixed point.
         attracts: Where the variance goes back to q by itself; elsewhere nets leave the line within a few layers.
+
+    >>> line = critical_line("tanh", q=[0.1, 0.5])
+    >>> line.sigma_w.round(3).tolist(), line.sigma_b.round(3).tolist()
+    ([1.085, 1.299], [0.029, 0.195])
     """
 
     q: Floats
     sigma_w: Floats
     sigma_b: Floats
     attracts: NDArray[np.bool_]
+
+    def __repr__(self) -> str:
+        return f"CriticalLine({len(self.q)} points, q {self.q[0]:.4g} to {self.q[-1]:.4g})"
 
 
 def critical_line(activation: str | Activation, *, q: ArrayLike | None = None) -> CriticalLine:
@@ -410,13 +433,17 @@ def critical_line(activation: str | Activation, *, q: ArrayLike | None = None) -
 
 
 @dataclass(frozen=True)
-class CriticalPoint(Versioned):
+class CriticalPoint(Versioned, Shown):
     """A point of the edge of chaos.
 
     Attributes:
         sigma_w: Scale of the weights.
         sigma_b: Scale of the biases.
         q_star: The fixed variance; 0 where signals shrink by a power law, or where every variance is one.
+
+    >>> point = critical_point("tanh", sigma_b=0.05)
+    >>> round(point.sigma_w, 4), round(point.q_star, 4)
+    (1.1225, 0.1537)
     """
 
     sigma_w: float

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
+from vgcore.model.custom import named
 from vgcore.model.given import Bounds, integer, number, numbers, shown, text
 from vgcore.model.kind import Activation
 from vgcore.model.names import known
@@ -154,7 +155,9 @@ def hermite(activation: str | Activation, *, q: ArrayLike, count: int = 64) -> F
     """
     variances, count = numbers("q", q, VARIANCE), integer("count", count, least=1, most=10_000)
     if multiplies(activation):
-        raise ValueError(f"{activation} multiplies two signals; its coefficients would be those of the gate alone")
+        raise ValueError(
+            f"{named(activation)} multiplies two signals; its coefficients would be those of the gate alone"
+        )
 
     def coefficients(name: str, q: list[float]) -> Floats:
         return _core.hermite(name, q, count)
@@ -186,7 +189,9 @@ def norm_chi(activation: str | Activation, norm: str, *, batch: float = math.inf
     1.2
     """
     if multiplies(activation):
-        raise ValueError(f"norm_chi takes element-wise activations, not {activation}, which multiplies two signals")
+        raise ValueError(
+            f"norm_chi takes element-wise activations, not {named(activation)}, which multiplies two signals"
+        )
     samples = number("batch", batch, Bounds(least=1, finite=False))
     if known("norm", norm, _core.NORMS) == "batch" and samples < math.inf:
         rates = BatchRates.of(activation, samples)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
 from vgcore import _core
-from vgcore.model.kind import Activation, Init
-from vgcore.model.mlp import MLP
-from vgcore.model.plan import Map, Plan
+from vgcore.model.kind import Activation, Norm
+from vgcore.model.plan import Map, Plan, Step
+from vgcore.model.spec import Spec
 from vgcore.theory.maps import LEAST_BATCH, BatchRates, Floats, moments, pair_moments
 from vgcore.theory.wave import Back, Split, Wave, refuse
 
@@ -23,32 +24,36 @@ WEIGHTS = WEIGHTS / WEIGHTS.sum()
 class Net:
     """A spec on its way through: the parts of its layers, which leave their ways back."""
 
-    def __init__(self, spec: MLP, batch: int) -> None:
+    def __init__(self, spec: Spec, batch: int) -> None:
         self.spec, self.batch = spec, batch
-        self.norm = "" if spec.norm is None else spec.norm.name
-        self.eps = 0.0 if spec.norm is None else float(spec.norm.params["eps"])
-        if spec.tied:
+        skip, transform = getattr(spec, "skip", None), getattr(spec, "weight_transform", None)
+        if getattr(spec, "tied", False):
             raise refuse("tied weights, whose layers depend on each other")
-        if spec.skip is not None and spec.skip.params.get("order") == "post":
-            raise refuse(f"skip={spec.skip}, whose activations see sums that are not normal")
-        transform = spec.weight_transform
+        if skip is not None and skip.params.get("order") == "post":
+            raise refuse(f"skip={skip}, whose activations see sums that are not normal")
         if transform is not None and transform.name == "spectral_norm":
             raise refuse("weight_transform=spectral_norm, whose largest singular value is slow to reach its limit")
-        if self.norm == "batch" and spec.norm_position == "post":
-            raise refuse("norm=batch at norm_position=post")
-        if self.norm == "batch" and batch < LEAST_BATCH:
-            raise refuse(f"norm={spec.norm} with a batch of {batch}: means of 1 / variance are carried by rare nets")
         self.plan = Plan.of(spec)
+        steps = [step for layer in self.plan.layers for step in layer.steps] + [*self.plan.ends]
+        self.normed = any(step.part == "norm" for step in steps)
+        self.joins = any(step.part == "join" for step in steps)
         # The gain of standardised weights: their rows have mean 0 and this length.
         self.standard = None if transform is None else float(transform.params["gain"])
-        self.ww = [self.weights(layer.map, l) for l, layer in enumerate(self.plan.layers)]
+        self.ww = [self.weights(layer.map) for layer in self.plan.layers]
         self.bb = [self.biases(layer.map) for layer in self.plan.layers]
         self.moments: dict[int, dict[str, float]] = {}  # of activations, by layer
         self.q: dict[int, float] = {}  # that these are at
+        self.around: dict[int, tuple[Wave, int]] = {}  # what goes around parts, and how many features it has
         # Squares on the way forward are divided by this where only sizes matter, so that no depth leaves the range.
         self.log10_scale = 0.0
         self.apart = 0.0  # relative variance of q between nets, where powers of z make it grow
-        self.straight = spec.norm is None and spec.skip is None and not any(self.bb)
+        self.straight = not (self.normed or self.joins or any(self.bb))
+
+    def kept(self, step: Step, v: Wave) -> Wave:
+        """From here on v also goes around."""
+        assert step.stream is not None  # noqa: S101 (every keep has one)
+        self.around[step.stream] = v, step.inputs
+        return v
 
     def map(self, l: int, v: Wave) -> tuple[Wave, Back]:
         """The map z = W h + b."""
@@ -71,25 +76,30 @@ class Net:
         pairs = b * delta.size * map_input.size + b * (b - 1) * delta.pair * map_input.pair
         return scale * layer.width * layer.map.fan_in * pairs
 
-    def normalised(self, v: Wave) -> tuple[Wave, Back]:
+    @staticmethod
+    def normalised(norm: Norm, v: Wave) -> tuple[Wave, Back]:
         """Divided by its size, which in a wide net is a number."""
-        if self.norm == "layer":
+        if norm.name == "layer":
             v = v.centred()
-        if not v.size + self.eps > 0:
-            raise refuse(f"norm={self.spec.norm} of zeros")
-        scale = 1 / (v.size + self.eps)
-        return v.times(scale), lambda g: g.times(scale)
+        total = v.size + float(norm.params["eps"])
+        if not total > 0:
+            raise refuse(f"norm={norm} of zeros")
+        return v.times(1 / total), lambda g: g.times(1 / total)
 
-    def batch_normalised(self, l: int, v: Wave) -> tuple[Wave, Back]:
+    def batch_normalised(self, l: int, norm: Norm, behind: Step | None, v: Wave) -> tuple[Wave, Back]:
         """Batch norm, and the activation behind it: what is normal in every direction is a direction of one length."""
+        if behind is None or behind.part != "activation":
+            raise refuse(f"norm={norm} without an activation right behind it")
+        if self.batch < LEAST_BATCH:
+            raise refuse(f"norm={norm} with a batch of {self.batch}: means of 1 / variance are carried by rare nets")
         if not v.normal:
-            raise refuse(f"norm={self.spec.norm} of features that are not normal")
+            raise refuse(f"norm={norm} of features that are not normal")
         variance = v.size - v.pair
-        if not self.eps < 1e-3 * variance or variance < 1e-9 * v.size:
-            raise refuse(f"norm={self.spec.norm} with an eps that is not small beside a variance of {variance:.3g}")
+        if not float(norm.params["eps"]) < 1e-3 * variance or variance < 1e-9 * v.size:
+            raise refuse(f"norm={norm} with an eps that is not small beside a variance of {variance:.3g}")
         kind, share = self.plan.layers[l].activation, self.share(l)
         if share < 1:
-            raise refuse(f"norm={self.spec.norm} before {kind}, which multiplies two signals")
+            raise refuse(f"norm={norm} before {kind}, which multiplies two signals")
         rates = BatchRates.of(kind, self.batch)
 
         def back(g: Wave) -> Wave:
@@ -127,7 +137,7 @@ class Net:
         power = m["growth"] * q / m["value"] if m["value"] > 0 else 0.0
         # A layer adds about 8 / width, the variance of the mean of products' squares.
         self.apart = self.apart * power**2 + 8 / self.plan.layers[l].width if power > 1.5 else 0.0
-        if self.apart > 0.3 and self.spec.norm is None:
+        if self.apart > 0.3 and not self.normed:
             raise refuse(
                 f"{self.plan.layers[l].activation} without a norm from layer {l + 1} on here: layer after layer "
                 "squares what nets differ by, until no two are alike"
@@ -148,20 +158,22 @@ class Net:
             return 0.0, expected(0.0)
         return (q, m) if size > 0 else (0.0, expected(0.0))
 
-    def joined(self, l: int, x: Wave, f: Wave) -> tuple[Wave, Split]:
-        """What the skip makes of a block's input and output; back to both, the input's first."""
-        skip = self.spec.skip
-        assert skip is not None  # noqa: S101 (a layer without one joins nothing)
-        if skip.name == "dense":
-            source, layer = self.plan.layers[self.plan.layers[l].source or 0].input, self.plan.layers[l]
-            share = source / layer.output
+    def joined(self, step: Step, f: Wave) -> tuple[Wave, Split]:
+        """What a join makes of what went around and what came through; back to both, the former first."""
+        assert step.stream is not None  # noqa: S101 (every join has one)
+        x, features = self.around[step.stream]
+        if step.kind == "concat":
+            share = features / step.outputs
             size, pair, mean = (share * here + (1 - share) * there for here, there in zip(x[:3], f[:3], strict=True))
             return Wave(size, pair, mean), lambda g: (g, g)
-        gate = self.plan.layers[l].gate
-        if gate is not None:
-            return self.gated(self.weights(gate, l), gate.bias_mean, x, f)
-        scale = self.plan.branch_scale * float(skip.params.get("alpha", 1.0))
-        return x.plus(f, 1.0, scale), lambda g: (g, g.times(scale**2))
+        scale = step.factor
+        if step.map is None:
+            return x.plus(f, 1.0, scale), lambda g: (g, g.times(scale**2))
+        ww, bb, at = self.weights(step.map), step.map.bias_variance, step.map
+        if step.kind == "gate":
+            return self.gated(ww, at.bias_mean, x, f)
+        u = Wave(ww * x.size + bb, ww * x.pair + bb, 0.0, normal=True)
+        return u.plus(f, 1.0, scale), lambda g: (g.times(ww * at.fan_out / at.fan_in), g.times(scale**2))
 
     @staticmethod
     def gated(ww: float, bias: float, x: Wave, f: Wave) -> tuple[Wave, Split]:
@@ -191,19 +203,22 @@ class Net:
 
         return h, back
 
-    def weights(self, at: Map, l: int | None) -> float:
-        """fan_in times the variance of a weight of a hidden layer, or for None of the readout."""
-        inits = self.spec.init
-        name = (inits if isinstance(inits, Init) else inits[-1 if l is None else l]).name
+    def weights(self, at: Map) -> float:
+        """fan_in times the variance of a weight."""
         if self.plan.calibrates or at.weight_mean != 0 or at.law not in LAWS:
-            raise refuse(f"init={name}, whose variance it does not know")
+            raise refuse(f"init={init_names(self.spec.init)}, whose variance it does not know")
         return at.fan_in * _finite(at.weight_variance)
 
     def biases(self, at: Map) -> float:
         """The variance of a bias."""
         if at.bias_mean != 0:
-            raise refuse(f"biases {self.spec.bias and self.spec.bias.name}, whose mean is not 0")
+            raise refuse(f"biases {init_names(self.spec.bias)}, whose mean is not 0")
         return _finite(at.bias_variance)
+
+
+def init_names(inits: Any) -> str:
+    """The inits of a field, one or several."""
+    return ", ".join({init.name: None for init in (inits if isinstance(inits, tuple) else [inits]) if init})
 
 
 def _finite(variance: float) -> float:

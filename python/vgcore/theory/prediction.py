@@ -7,7 +7,9 @@ alike, and parts whose weights are independent and of mean 0 add up in squares.
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,8 +18,12 @@ import numpy as np
 from vgcore import _core
 from vgcore.measure.result import SIGNALS, Signal
 from vgcore.model.given import integer, wrong_type
+from vgcore.model.kind import Norm
 from vgcore.model.mlp import MLP
 from vgcore.model.names import known
+from vgcore.model.plan import Plan, Step
+from vgcore.model.shown import Shown
+from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 from vgcore.theory.fixed import DepthScales, depth_scales
 from vgcore.theory.maps import Floats, ranging
@@ -35,7 +41,7 @@ PHASES = {
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction(Versioned):
+class Prediction(Versioned, Shown):
     """Columns of a probe as mean field has them: log10 of root mean squares over many wide nets, each `(depth,)`.
 
     Attributes:
@@ -52,9 +58,14 @@ class Prediction(Versioned):
             the width and to its first order. The mean square over samples lies less below, the more they differ.
         delta_std: Decades by which nets differ in it, 1 std.
         uncovered: Why the two before are nan, where they are; empty otherwise.
+
+    >>> import vgcore as vg
+    >>> p = predict(vg.MLP(depth=30, width=512, activation="relu", init="kaiming_normal"))
+    >>> p.log10_delta_rms.shape, round(p.factor("backward"), 6)
+    ((30,), 1.0)
     """
 
-    spec: MLP
+    spec: Spec
     batch: int
     sigma_w: Floats
     sigma_b: Floats
@@ -89,10 +100,13 @@ class Prediction(Versioned):
         """Fixed points and depth scales of a plain net whose layers are alike; None of any other."""
         first = self.sigma_w[1:], self.sigma_b[1:]  # the first layer may have another fan_in
         alike = all(len(each) and np.allclose(each, each[0], rtol=1e-12, atol=0) for each in first)
-        extras = (self.spec.norm, self.spec.skip, self.spec.weight_transform)
-        if not alike or any(extras) or not isinstance(self.spec.activation, str):
+        plan = Plan.of(self.spec)
+        kinds = {layer.activation for layer in plan.layers}
+        plain = all(names_of(layer.steps) == ["map", "activation"] for layer in plan.layers)
+        plain = plain and names_of(plan.ends) in ([], ["map"])
+        if not (alike and plain and len(kinds) == 1) or getattr(self.spec, "weight_transform", None) is not None:
             return None
-        return depth_scales(self.spec.activation, sigma_w=self.sigma_w[-1], sigma_b=self.sigma_b[-1])
+        return depth_scales(kinds.pop(), sigma_w=self.sigma_w[-1], sigma_b=self.sigma_b[-1])
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, and the scales and factors, as plain values."""
@@ -113,17 +127,21 @@ class Prediction(Versioned):
         scales = self.scales
         if scales is not None:
             w, b = self.sigma_w[-1], self.sigma_b[-1]
-            lines.append(f"{self.spec.activation} with sigma_w={w:.4g}, sigma_b={b:.4g}: {PHASES[str(scales.phase)]}")
+            kind = Plan.of(self.spec).layers[0].activation
+            lines.append(f"{kind.label} with sigma_w={w:.4g}, sigma_b={b:.4g}: {PHASES[str(scales.phase)]}")
             if not math.isnan(scales.chi_1):
                 root = math.sqrt(scales.chi_1)
                 lines.append(
                     f"q* = {scales.q_star:.6g}, c* = {scales.c_star:.6g}, chi_1 = {scales.chi_1:.6g}: dL/dz times "
-                    f"{root:.4f} a layer"
+                    f"{root:.4f} a layer at the fixed point"
                 )
                 lines.append(
                     f"depth scales in layers: xi_q = {scales.xi_q:.4g}, xi_c = {scales.xi_c:.4g}, "
                     f"xi_grad = {scales.xi_grad:.4g}"
                 )
+        elif self.spec.depth > 1:
+            forth, back, weight = (f"{self.factor(signal):.4g}" for signal in SIGNALS)
+            lines.append(f"a layer multiplies z by {forth}, and on the way back dL/dz by {back} and dL/dW by {weight}")
         if self.uncovered:
             lines.append(f"{self.uncovered}.")
         elif self.spec.depth > 1:
@@ -131,13 +149,13 @@ class Prediction(Versioned):
                 f"width: dL/dz of one sample at the first layer lies 10^{self.delta_drift[0]:.2f} times theory's in "
                 f"typical nets, ± 10^{self.delta_std[0]:.2f} between them"
             )
-        return "\n".join(lines)
+        return "\n".join(lines) or repr(self)
 
     def __repr__(self) -> str:
         return f"Prediction({self.spec!r}, batch={self.batch})"
 
 
-def predict(spec: MLP, *, depth: int | None = None, batch: int = _core.BATCH) -> Prediction:
+def predict(spec: Spec, *, depth: int | None = None, batch: int = _core.BATCH) -> Prediction:
     """What `probe(spec, batch=batch)` measures in the limit of wide layers, and what a finite width does to it.
 
     Sources: Poole et al. 2016, arXiv:1606.05340, and Schoenholz et al. 2017, arXiv:1611.01232 (plain nets); Yang and
@@ -145,8 +163,8 @@ def predict(spec: MLP, *, depth: int | None = None, batch: int = _core.BATCH) ->
     2018, arXiv:1812.05994, and Roberts et al. 2022, arXiv:2106.10165 (finite width).
 
     Args:
-        spec: The net.
-        depth: In place of the spec's own.
+        spec: The net; a `Sequential` too, if theory knows its parts.
+        depth: In place of an `MLP`'s own.
         batch: Samples that norms are of.
 
     Raises:
@@ -157,8 +175,10 @@ def predict(spec: MLP, *, depth: int | None = None, batch: int = _core.BATCH) ->
     >>> round(10 ** float(p.log10_delta_rms[4] - p.log10_delta_rms[5]), 4)  # sqrt(0.0557)
     0.2361
     """
-    if not isinstance(spec, MLP):
-        raise wrong_type("spec", "an MLP", spec)
+    if not isinstance(spec, Spec):
+        raise wrong_type("spec", "an MLP or a Sequential", spec)
+    if depth is not None and not isinstance(spec, MLP):
+        raise ValueError("depth goes with an MLP: a Sequential has the layers that it lists")
     batch = integer("batch", batch, least=1, most=2**31)
     try:
         net = Net(spec if depth is None else spec.replace(depth=depth), batch)
@@ -173,30 +193,31 @@ def _propagate(net: Net) -> Prediction:
     h = [Wave(1.0, 0.0, normal=True)]  # standard normal samples
     z, a, map_input = ([Wave(math.nan, math.nan)] * spec.depth for _ in range(3))
     scale = np.zeros(spec.depth)  # log10 of what their squares are to be multiplied by
-    ways: list[list[tuple[str, Back]]] = []
-    splits: dict[int, Split] = {}
+    ways: list[list[tuple[Step, Back | Split]]] = []
     for l in range(spec.depth):
-        v, way = h[l], list[tuple[str, Back]]()
+        v, way, steps = h[l], list[tuple[Step, Back | Split]](), active(plan.layers[l].steps)
         scale[l] = net.log10_scale
-        for part in plan.layers[l].parts:
-            if part == "map":
+        bent = False  # are these the activations, normalised or not?
+        for i, step in enumerate(steps):
+            back: Back | Split = unchanged
+            if step.part == "map":
                 map_input[l] = v
                 v, back = net.map(l, v)
                 z[l] = v
-            elif part == "norm" and net.norm == "batch":
-                v, back = net.batch_normalised(l, v)
-            elif part == "norm":
-                v, back = net.normalised(v)
-            elif part == "activation" and net.norm == "batch":
-                continue  # done with the norm
-            elif part == "activation":
+            elif step.part == "norm" and (norm := Norm(step.kind)).name == "batch":
+                v, back = net.batch_normalised(l, norm, next(iter(steps[i + 1 :]), None), v)
+            elif step.part == "norm":
+                v, back = net.normalised(norm, v)
+            elif step.part == "activation" and not (i and is_batch_norm(steps[i - 1])):  # which has done it
                 v, back = net.activated(l, v)
-            else:  # the last part of a layer, as order=post is refused
-                v, splits[l] = net.joined(l, h[plan.layers[l].source or 0], v)
-                continue
-            if part == "activation" or (part == "norm" and (net.norm == "batch" or spec.norm_position == "post")):
+            elif step.part == "keep":
+                v = net.kept(step, v)
+            elif step.part == "join":
+                v, back = net.joined(step, v)
+            bent = step.part == "activation" or (bent and step.part == "norm")
+            if bent:
                 a[l] = v
-            way.append((part, back))
+            way.append((step, back))
         if not math.isfinite(v.size):
             raise refuse(f"signals that leave the range of numbers, as at layer {l + 1} here")
         if net.straight and v.size > 0 and not 1e-99 < v.size < 1e99:
@@ -205,24 +226,26 @@ def _propagate(net: Net) -> Prediction:
         h.append(v)
         ways.append(way)
 
-    g = Wave(1.0 / net.batch, 0.0)
-    if plan.readout is not None:
-        g = g.times(plan.readout.fan_out * net.weights(plan.readout, None) / plan.readout.fan_in)
+    g = _from_the_end(net, h[-1])
     delta, lost = list(z), np.zeros(spec.depth)  # log10 of what dL/dz's squares are to be multiplied by
-    around: dict[int, Wave] = {}
+    around: dict[int | None, Wave] = {}
     carried = 0.0
     for l in reversed(range(spec.depth)):
-        if l in splits:
-            around[plan.layers[l].source or 0], g = splits[l](g)
-        for part, back in reversed(ways[l]):
-            if part == "map":
+        for step, back in reversed(ways[l]):
+            if step.part == "map":
                 delta[l], lost[l] = g, carried
-            g = back(g)
-        if l in around:
-            g = g.plus(around.pop(l))
+            if step.part == "keep":
+                g = g.plus(around.pop(step.stream))
+                continue
+            found = back(g)
+            if isinstance(found, Wave):
+                g = found
+            else:
+                reached, g = found
+                around[step.stream] = around[step.stream].plus(reached) if step.stream in around else reached
         if g.size > 0 and not 1e-99 < g.size < 1e99:
             carried += math.log10(g.size)
-            around = {source: wave.times(1 / g.size) for source, wave in around.items()}
+            around = {stream: wave.times(1 / g.size) for stream, wave in around.items()}
             g = g.times(1 / g.size)
     for l, excess in enumerate(_along(net, h)):
         delta[l] = delta[l].times(excess)
@@ -248,6 +271,45 @@ def _propagate(net: Net) -> Prediction:
     )
 
 
+def active(steps: Sequence[Step]) -> list[Step]:
+    """The parts but dropout, which drops nothing outside of training."""
+    return [step for step in steps if step.part != "dropout"]
+
+
+def names_of(steps: Sequence[Step]) -> list[str]:
+    """The names of these."""
+    return [step.part for step in active(steps)]
+
+
+def unchanged(g: Wave) -> Wave:
+    """The way back of what does nothing."""
+    return g
+
+
+def is_batch_norm(step: Step) -> bool:
+    """Is it one?"""
+    return step.part == "norm" and Norm(step.kind).name == "batch"
+
+
+def _from_the_end(net: Net, v: Wave) -> Wave:
+    """The gradient of what the last layer hands on: the cotangent, through what stands behind it."""
+    ways: list[Back] = []
+    for step in active(net.plan.ends):
+        if step.part == "norm" and not is_batch_norm(step):
+            v, back = net.normalised(Norm(step.kind), v)
+        elif step.part == "map" and net.plan.readout is not None:
+            readout = net.plan.readout
+            factor = readout.fan_out * net.weights(readout) / readout.fan_in
+            back = functools.partial(Wave.times, factor=factor)
+        else:
+            raise refuse(f"{step.kind or step.part} behind the last layer")
+        ways.append(back)
+    g = Wave(1.0 / net.batch, 0.0)
+    for back in reversed(ways):
+        g = back(g)
+    return g
+
+
 def _wide(net: Net) -> list[Layer]:
     return [
         Layer(net.ww[l], net.bb[l], net.q[l], layer.width, net.moments[l]) for l, layer in enumerate(net.plan.layers)
@@ -256,18 +318,18 @@ def _wide(net: Net) -> list[Layer]:
 
 def _along(net: Net, h: list[Wave]) -> Floats:
     """The factors by which the squares of dL/dz exceed those of the widest nets: 1 where nothing shows."""
-    spec, skip = net.spec, net.spec.skip
-    excess = np.ones(spec.depth)
-    if skip is None or skip.params.get("order") != "after":
-        return excess
-    plain = spec.norm is None and spec.weight_transform is None and spec.block == 1
+    excess = np.ones(net.spec.depth)
     # A first layer that changes the number of features has no skip; behind it all blocks are equal.
-    first = 0 if net.plan.layers[0].source is not None else 1
-    rest = net.plan.layers[first:]
-    equal = all(layer.source is not None and layer.output == layer.width == layer.input for layer in rest)
-    if not (plain and equal and rest and all(q > 0 for q in net.q.values())):
+    layers = [active(layer.steps) for layer in net.plan.layers]
+    first = 0 if layers[0][0].part == "keep" else 1
+    rest = layers[first:]
+    joins = {(steps[-1].kind, steps[-1].factor) for steps in rest}
+    alike = all([step.part for step in steps] == ["keep", "map", "activation", "join"] for steps in rest)
+    alike = alike and len(joins) == 1 and {kind for kind, _ in joins} <= {"add", "rezero"}
+    equal = all(layer.output == layer.width == layer.input for layer in net.plan.layers[first:])
+    if not (alike and equal and net.standard is None and all(q > 0 for q in net.q.values())):
         return excess
-    scale = net.plan.branch_scale * float(skip.params.get("alpha", 1.0))
+    scale = joins.pop()[1]
     excess[first:] = aligned(_wide(net)[first:], scale, start=(h[first].size, h[first].mean))
     if not np.isfinite(excess).all():
         raise refuse("residual nets so deep that their signals leave the range of numbers")
@@ -279,9 +341,9 @@ def _finite_width(net: Net) -> tuple[Floats, Floats, str]:
     """Drift and variance of ln |dL/dz|^2 of one sample, and why they are nan if they are."""
     spec, layers = net.spec, net.plan.layers
     gaps = {
-        "with a normalisation": spec.norm is not None,
-        "with a skip": spec.skip is not None,
-        "with a weight transform": spec.weight_transform is not None,
+        "with a normalisation": net.normed,
+        "with a skip": net.joins,
+        "with a weight transform": net.standard is not None,
         "of weights that depend on each other": any(layer.map.law == "orthogonal" for layer in layers),
         "of activations that change the number of features": any(layer.output != layer.width for layer in layers),
     }

@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable
 from typing import NamedTuple
 
+from vgcore.model.custom import named
+
 COVERED = (
     "wide untied nets of independent or orthogonal weights with mean 0, biases with mean 0, any activation, rms or "
     "layer norm, batch norm before an element-wise activation with 6 samples or more, residual, rezero, highway and "
-    "dense skips but order=post, weight standardization, standard normal samples and a random cotangent"
+    "dense skips but order=post, projections, weight standardization, standard normal samples and a random cotangent"
 )
 
 
@@ -55,4 +57,4 @@ Split = Callable[[Wave], tuple[Wave, Wave]]  # from dL/dh to what goes around a 
 
 def refuse(what: str) -> ValueError:
     """The error that says what theory does not cover, and what it does."""
-    return ValueError(f"theory does not cover {what}; it covers {COVERED}")
+    return ValueError(f"theory does not cover {named(what)}; it covers {COVERED}")

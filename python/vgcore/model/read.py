@@ -1,0 +1,21 @@
+"""A spec of either sort from its JSON."""
+
+from __future__ import annotations
+
+from vgcore.model.mlp import MLP
+from vgcore.model.sequential import Sequential
+from vgcore.model.spec import Spec, documented
+
+
+def read_spec(text: str) -> Spec:
+    """The spec that `to_json` wrote, an `MLP` or a `Sequential`.
+
+    Raises:
+        ValueError: For what is no JSON of a spec, as in `MLP.from_json`.
+
+    >>> read_spec(Sequential(["linear(3)", "relu"], in_features=2).to_json()).depth
+    1
+    """
+    fields, known = documented(text)
+    del known  # which the spec keeps
+    return Sequential.from_json(text) if "parts" in fields else MLP.from_json(text)
