@@ -8,7 +8,7 @@ the same function is spelled so that autograd keeps them. Slopes at kinks are to
 import importlib.util
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -74,24 +74,35 @@ class Library(NamedTuple):
     largest_singular_value: Function
 
 
+def by_layer(spec: vg.MLP, value: Any) -> list[Any]:
+    """A value for each layer, of one, of one a layer or of a pattern of stem and block."""
+    if not isinstance(value, tuple):
+        return [value] * spec.depth
+    repeats = (spec.depth - spec.stem) // spec.block
+    return list(value if len(value) == spec.depth else value[: spec.stem] + value[spec.stem :] * repeats)
+
+
 def network(spec: vg.MLP, library: Library, state: dict[str, Any], x: Any, seen: Function) -> Any:
     """The output in any array library; `seen(l, z)` gives back the z of a layer, or something added to it."""
     np_, activations, largest_singular_value = library
     skip = None if spec.skip is None else vg.Skip(str(spec.skip))
     order = "after" if skip is None else skip.params.get("order", "after")
-    kinds: Any = spec.activation
-    kinds = list(map(vg.Activation, [kinds] * spec.depth if isinstance(kinds, str) else kinds))
-    widths = [spec.width] * spec.depth if isinstance(spec.width, int) else spec.width
-    block = 1 if skip is None else spec.block
-    scale = (spec.depth // block) ** -0.5 if spec.branch_scale == "1/sqrt(L)" else spec.branch_scale
+    kinds, widths, norms, places = (
+        by_layer(spec, each) for each in (spec.activation, spec.width, spec.norm, spec.norm_position)
+    )
+    kinds = [vg.Activation(kind) for kind in kinds]
+    stem, block = (spec.depth, 1) if skip is None else (spec.stem, spec.block)
+    blocks = (spec.depth - spec.stem) // spec.block
+    scale = blocks**-0.5 if spec.branch_scale == "1/sqrt(L)" else spec.branch_scale
 
     def own(module: str, l: int, name: str) -> Any:
         return state.get(f"{module}.{0 if spec.tied else l}.{name}")
 
     def affine(h: Any, weight: Any, bias: Any) -> Any:
-        return h @ weight.T + bias
+        return h @ weight.T if bias is None else h @ weight.T + bias
 
     def mapped(l: int, h: Any) -> Any:
+        h = normed(l, h) if places[l] == "input" else h
         w = own("layers", l, "weight")
         if spec.weight_transform is not None:
             name, params = reference.parse(spec.weight_transform)
@@ -108,22 +119,23 @@ def network(spec: vg.MLP, library: Library, state: dict[str, Any], x: Any, seen:
         return seen(l, z)
 
     def normed(l: int, v: Any) -> Any:
-        if spec.norm is None:
-            return v
-        norm = vg.Norm(str(spec.norm))
+        return v if norms[l] is None else by_norm(str(norms[l]), v, own("norms", l, "weight"), own("norms", l, "bias"))
+
+    def by_norm(kind: str, v: Any, weight: Any, bias: Any) -> Any:
+        norm = vg.Norm(kind)
         v = v.T if norm.name == "batch" else v
         centre = v if norm.name == "rms" else v - v.mean(1)[:, None]
         v = centre / np_.sqrt((centre**2).mean(1)[:, None] + norm.params["eps"])
-        v = own("norms", l, "weight") * (v.T if norm.name == "batch" else v)
-        return v if norm.name == "rms" else v + own("norms", l, "bias")
+        v = weight * (v.T if norm.name == "batch" else v)
+        return v if norm.name == "rms" else v + bias
 
     def bent(l: int, v: Any, join: Function | None = None, *, linear: bool = False) -> Any:
         """The normalisation and the activation, and a sum before the latter."""
         kind = vg.Activation("linear") if linear else kinds[l]
         params = kind.params | ({"init": own("activations", l, "weight")} if kind.name == "prelu" else {})
-        v = normed(l, v) if spec.norm_position == "pre" else v
+        v = normed(l, v) if places[l] == "pre" else v
         v = activations[kind.name](v if join is None else join(v), **params)
-        return normed(l, v) if spec.norm_position == "post" else v
+        return normed(l, v) if places[l] == "post" else v
 
     def joined(l: int, entry: Any, branch: Any) -> Any:
         if skip is None:
@@ -145,7 +157,9 @@ def network(spec: vg.MLP, library: Library, state: dict[str, Any], x: Any, seen:
         double = {"crelu": 2.0, "glu": 0.5, "swiglu": 0.5, "geglu": 0.5}.get(kinds[0].name, 1.0)
         last = order == "pre" or (order == "linear" and block == 1)
         h = 0 * np_.concatenate([x[:, 0, :1]] * int(widths[0] * (1 if last else double)), 1)
-    for start in range(0, spec.depth, block):
+    for l in range(stem):
+        h = bent(l, mapped(l, h))
+    for start in range(stem, spec.depth, block):
         entry, end = h, start + block - 1
         skips = skip is not None and (skip.name == "dense" or gives(end) == entry.shape[1])
         for l in range(start, end + 1):
@@ -158,7 +172,9 @@ def network(spec: vg.MLP, library: Library, state: dict[str, Any], x: Any, seen:
                 h = bent(l, mapped(l, h), linear=ends and order == "linear")
             if ends and order != "post":
                 h = joined(l, entry, h)
-    return h if spec.out_features is None else affine(h, state["readout.weight"], state["readout.bias"])
+    if spec.final_norm is not None:
+        h = by_norm(str(spec.final_norm), h, state["final_norm.weight"], state.get("final_norm.bias"))
+    return h if spec.out_features is None else affine(h, state["readout.weight"], state.get("readout.bias"))
 
 
 def reduced(losses: dict[str, Function], loss: str, out: Any, y: Any) -> Any:
@@ -230,6 +246,18 @@ def shared(np_: Any, sigmoid: Function, tanh: Function, erf: Function, erfc: Fun
     }
 
 
+def in_float64(function: Callable[..., Answer]) -> Callable[..., Answer]:
+    """A function of JAX in float64, for it alone: other tests in this process take JAX as it is."""
+
+    @wraps(function)
+    def switched(*args: Any, **options: Any) -> Answer:
+        with import_module("jax").enable_x64(True):
+            return function(*args, **options)
+
+    return switched
+
+
+@in_float64
 def jax_gradients(
     spec: vg.MLP,
     state: State,
@@ -241,7 +269,6 @@ def jax_gradients(
 ) -> Answer:
     """By `jax.value_and_grad`; dL/dz_l is the gradient of a zero that is added to z_l."""
     jax = import_module("jax")
-    jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_disable_most_optimizations", True)  # every program runs once
     jnp, nn = jax.numpy, jax.nn
 
@@ -334,11 +361,13 @@ def torch_gradients(
 
     named = (
         *("hardtanh", "relu", "relu6", "leaky_relu", "rrelu", "elu", "celu", "selu", "mish", "softplus"),
-        *("hardsigmoid", "hardswish", "logsigmoid", "softshrink", "hardshrink", "threshold"),
+        *("hardswish", "logsigmoid", "softshrink", "hardshrink", "threshold"),
     )
     activations = {
         **{name: getattr(functional, name) for name in named},
-        "prelu": lambda z, init: functional.leaky_relu(z, negative_slope=init),
+        "prelu": lambda z, init: functional.prelu(z, weight=init),
+        # torch's own has 1 / 6 in float32 on the way back.
+        "hardsigmoid": lambda z: torch.clamp(z + 3, 0, 6) / 6,
         **shared(torch, torch.sigmoid, torch.tanh, torch.erf, torch.erfc),
     }
     losses: dict[str, Function] = {

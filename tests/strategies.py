@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import vgcore as vg
 from vgcore import reference
+from vgcore.model.plan import Plan
 
 Array = npt.NDArray[Any]
 Parameters = dict[str, st.SearchStrategy[Any]]
@@ -143,6 +144,10 @@ TURNED = {"orthogonal", "scaled_uniform_orthogonal", "looks_linear", "lsuv"}
 # Constant where they are flat, so that a normalisation behind them may get equal numbers, and weights whose sum is 0.
 LEVELLED = {"hardtanh", "relu6", "hardsigmoid", "threshold", "softshrink", "hardshrink"}
 
+# 0 for all z below some number: of a sample with one unit left a normalisation keeps the sign, and its gradient is only
+# as large as its eps.
+DYING = LEVELLED | {"relu"}
+
 EPS: Parameters = {"eps": st.sampled_from([1e-5, 1e-3, 0.1])}
 SKIP_PARAMETERS: dict[str, Parameters] = {
     "residual": {"order": st.sampled_from(["after", "linear", "post", "pre"])},
@@ -171,27 +176,45 @@ def norms() -> st.SearchStrategy[vg.Norm]:
     return called(vg.Norm, vg.NORMS, dict.fromkeys(vg.NORMS, EPS))
 
 
+def damped(norm: vg.Norm | None) -> vg.Norm | None:
+    """With so large an eps that no gradient behind it is mere rounding."""
+    return None if norm is None else vg.Norm(norm.name, eps=0.1)
+
+
 def skips() -> st.SearchStrategy[vg.Skip]:
     """Any skip."""
     return called(vg.Skip, vg.SKIPS, SKIP_PARAMETERS)
+
+
+def listed(one: st.SearchStrategy[Any], counts: set[int]) -> st.SearchStrategy[Any]:
+    """One value, or a list of one of these lengths."""
+    return st.one_of(one, *(st.tuples(*[one] * count) for count in sorted(counts)))
 
 
 @st.composite
 def fields(draw: st.DrawFn) -> dict[str, Any]:
     """Keyword arguments of a valid `vg.MLP`, far enough from where it is not defined."""
     depth = draw(st.integers(1, 6))
-    tied, post = draw(st.booleans()), draw(st.booleans())
-    tied = tied and draw(st.booleans())
+    tied = draw(st.booleans()) and draw(st.booleans())
     fed = tied and draw(st.booleans())
-    norm = draw(st.none() | norms())
+    stem = 0 if tied else draw(st.just(0) | st.integers(0, depth - 1))
+    block = draw(st.sampled_from([block for block in range(1, depth - stem + 1) if (depth - stem) % block == 0]))
+    # Lists have a value for each layer, or for each layer of the stem and of a block.
+    counts = set() if tied else {depth} | ({stem + block} if stem + block > 1 else set())
+    norm = draw(st.none() | listed(norms(), set()) | listed(st.none() | norms(), counts))
+    final = draw(st.none() | st.none() | norms())
+    place = st.sampled_from(["pre", "post", "input"])
+    position = draw(listed(place, counts))
     transform = draw(st.none() | st.sampled_from(tuple(TRANSFORMS)).flatmap(TRANSFORMS.__getitem__))
     skip = draw(st.none() | skips())
     if tied and skip is not None and skip.name == "dense":
         skip = None
     order = skip.params.get("order", "after") if skip else "after"
-    # Where every step begins with zeros and is bent before it is mapped, all that is normalised is equal.
-    post = post and not (fed and order == "pre")
-    near = norm is not None or transform is not None
+    if fed and (order == "pre" or position == "input"):
+        # Where every step begins with zeros, all that is normalised before it is mapped is equal.
+        position = "pre"
+    near = norm is not None or final is not None or transform is not None
+    behind = (norm is not None and position != "pre") or final is not None
 
     def allowed(name: str) -> bool:
         banned = FLAT if near else set()
@@ -211,77 +234,159 @@ def fields(draw: st.DrawFn) -> dict[str, Any]:
         kinds = tuple(name for name in kinds if name in EACH)
     if init.name in FLAT:  # what comes back to equal units from both sides of 0 cancels
         kinds = tuple(name for name in kinds if name not in {"abs", "crelu"})
-    if (norm is not None and post) or str(transform).startswith("weight_standardization"):
+    if behind or str(transform).startswith("weight_standardization"):
         kinds = tuple(name for name in kinds if name not in LEVELLED)
     if not (near or alone or any(name in SHAPED for name in kinds)):
         sizes = st.integers(1, 9)
     one_width = tied or (skip is not None and skip.name != "dense")
-    activation: Any = draw(
-        activations(kinds) if tied else activations(kinds) | st.tuples(*[activations(kinds)] * depth)
-    )
+    activation: Any = draw(listed(activations(kinds), counts))
     out_features = draw(st.none() | st.integers(1, 5))
+    maps = set() if tied else {count + (out_features is not None) for count in counts} | counts
     given: dict[str, Any] = {
         "depth": depth,
-        "width": draw(sizes if one_width else sizes | st.tuples(*[sizes] * depth)),
+        "width": draw(sizes if one_width else listed(sizes, counts)),
         "in_features": draw(st.none() | sizes),
         "out_features": out_features,
         "activation": activation,
         "init": init,
-        "bias": draw(st.none() | inits(BIAS_INITS)),
+        "bias": draw(st.none() | listed(st.none() | st.just(False) | inits(BIAS_INITS), maps)),
         "norm": norm,
-        "norm_position": "post" if post else "pre",
+        "norm_position": position,
+        "final_norm": final,
+        "dropout": draw(st.just(0.0) | listed(hundredths(0, 0.9), counts)),
         "skip": skip,
+        "stem": stem,
+        "block": block,
         "weight_transform": transform,
         "tied": tied,
         "inputs": "every" if fed else "first",
     }
     kinds_drawn = activation if isinstance(activation, tuple) else (activation,)
+    if any(kind.name in DYING for kind in kinds_drawn):
+        given["norm"] = tuple(map(damped, norm)) if isinstance(norm, tuple) else damped(norm)
+        given["final_norm"] = damped(final)
     if order == "pre" and any(kind.name in SHAPED for kind in kinds_drawn):
         given["in_features"] = given["width"]  # or the first block would have no skip, and give what no other takes
     if several:
         plain = tuple(name for name in names if name not in FLAT | {"lsuv", "critical"})
-        count = depth + (out_features is not None and draw(st.booleans()))
-        given["init"] = draw(st.tuples(*[inits(plain)] * count))
+        given["init"] = draw(st.tuples(*[inits(plain)] * draw(st.sampled_from(sorted(maps)))))
     if tied and not fed:  # a layer gets what a layer gives
         ratio = 1 if order in {"pre", "linear"} else SHAPED.get(activation.name, 1)
         given["in_features"] = int(given["width"] * ratio)
     if skip is not None:
-        divisors = [block for block in range(1, depth + 1) if depth % block == 0]
-        given["block"] = draw(st.sampled_from(divisors))
+        normed = norm is not None or final is not None
         if skip.name in {"residual", "rezero"}:
             scales = hundredths(-1, 1) | st.sampled_from(["1/sqrt(L)", 0.0, 1e-30, -1e-30])
-            given["branch_scale"] = draw(scales if norm is None else hundredths(0.2, 1) | st.just("1/sqrt(L)"))
-        if skip.name == "rezero" and norm is not None:
+            given["branch_scale"] = draw(hundredths(0.2, 1) | st.just("1/sqrt(L)") if normed else scales)
+        if skip.name == "rezero" and normed:
             # Without a branch one normalisation follows another, and what it does to the gradient is to remove it.
             given["skip"] = vg.Skip("rezero", order=order, alpha=draw(hundredths(0.2, 1)))
     return given
 
 
+def norms_of(spec: vg.MLP | vg.Sequential) -> list[str]:
+    """The normalisations of a net, wherever they stand."""
+    plan = Plan.of(spec)
+    steps = [step for layer in plan.layers for step in layer.steps] + [*plan.ends]
+    return [step.kind for step in steps if step.part == "norm"]
+
+
+def needs_samples(spec: vg.MLP | vg.Sequential) -> bool:
+    """Whether one sample says nothing: of a net with a batch normalisation."""
+    return any(norm.startswith("batch") for norm in norms_of(spec))
+
+
 def specs() -> st.SearchStrategy[vg.MLP]:
     """Nets of up to six layers with up to nine units."""
-    return fields().map(valid)
+    return fields().map(lambda given: valid(vg.MLP, **given))
 
 
-def valid(given: dict[str, Any]) -> vg.MLP:
+@st.composite
+def lists(draw: st.DrawFn) -> dict[str, Any]:
+    """Keyword arguments of a valid `vg.Sequential` of up to five maps, with ways around any parts of it."""
+    normed = draw(st.booleans())
+    sizes = st.integers(3, 4).map(lambda half: 2 * half)
+    kinds = tuple(name for name in vg.ACTIVATIONS if name not in (DYING if normed else ()))
+    inner = st.lists(
+        st.one_of(
+            activations(kinds).map(str),
+            norms().map(str) if normed else st.nothing(),
+            hundredths(0, 0.9).map("dropout({})".format),
+            st.sampled_from(["keep", "add", "rezero", "concat", "project"]),
+        ),
+        max_size=4,
+    )
+    parts: list[str] = []
+    begun: list[str] = []
+
+    def join(how: str) -> str:
+        way = draw(st.sampled_from(begun))
+        scale = f", {draw(hundredths(0.2, 1))}" if how in {"add", "project"} and draw(st.booleans()) else ""
+        return f"{how}({way}{scale})"
+
+    count = draw(st.integers(1, 5))
+    for number in range(count + 1):
+        for part in draw(inner):
+            if part == "keep" and len(begun) < 3:
+                begun.append(f"w{len(begun)}")
+                parts.append(f"keep({begun[-1]})")
+            elif part in {"add", "rezero", "concat", "project"}:
+                parts += [join(part)] if begun else []
+            elif part != "keep":
+                parts.append(part)
+        if number < count:
+            parts.append(f"linear({draw(sizes)})")
+    parts += [f"project({way})" for way in begun]
+    if draw(st.booleans()):
+        parts.append(f"linear({draw(sizes)})")
+    maps = sum(part.startswith(("linear(", "project(")) for part in parts)
+    names = tuple(name for name in vg.INITS if name not in (FLAT if normed else set()) | {"critical", "looks_linear"})
+    init: Any = draw(inits(names))
+    if init.name != "lsuv" and draw(st.booleans()):
+        init = draw(st.tuples(*[inits(tuple(name for name in names if name != "lsuv"))] * maps))
+    bias = draw(st.none() | listed(st.none() | st.just(False) | inits(BIAS_INITS), {maps}))
+    return {"parts": parts, "in_features": draw(sizes), "init": init, "bias": bias}
+
+
+def sequentials() -> st.SearchStrategy[vg.Sequential]:
+    """Lists of parts."""
+    return lists().map(lambda given: valid(vg.Sequential, **given))
+
+
+def nets() -> st.SearchStrategy[vg.MLP | vg.Sequential]:
+    """Specs of both sorts."""
+    return specs() | sequentials()
+
+
+# What makes features that a later part cannot take is the core's to say.
+UNFIT = ("needs as many features", "went around as", "even, for half of", "two activations of one map")
+
+
+def valid(sort: Callable[..., Any], **given: Any) -> Any:
     """The net of these fields, drawn again where a normalisation gets zeros alone, or numbers that are nearly equal.
 
     What it makes of them is their rounding.
     """
     try:
-        spec = vg.MLP(**given)
+        spec = sort(**given)
     except ValueError as error:
-        # Which features a gated or doubled activation leaves in a first block without a skip is the core's to say.
-        if "needs as many features" not in str(error):
+        if not any(words in str(error) for words in UNFIT):
             raise
         reject()
-    if spec.norm is not None:
+    if normalises(spec):
         trace = reference.propagate(spec, reference.init(spec), reference.samples(spec, 0, 6, "float64"))
-        axis = 0 if str(spec.norm).startswith("batch") else 1
-        for v in (each.value for each in trace.norm_input):
+        for step in trace.norms:
+            axis, v = (0 if step.part.kind.startswith("batch") else 1), step.input.value
             mean = np.abs(v.mean(axis=axis))
             if not v.any() or (v.std(axis=axis) < 1e-4 * mean).any():
                 reject()
     return spec
+
+
+def normalises(spec: vg.MLP | vg.Sequential) -> bool:
+    """Has the net a normalisation, which may need several samples?"""
+    layers = reference.Plan.of(spec).layers
+    return any(part.name == "norm" for layer in layers for part in layer.parts)
 
 
 # With more smoothing the slopes of a net that says little would cancel.
@@ -320,23 +425,21 @@ def targets(loss: str, rng: np.random.Generator, batch: int, outputs: int) -> Ar
 class Problem:
     """A net, its seed, an input, and what starts the backward pass."""
 
-    spec: vg.MLP
+    spec: Any  # an MLP or a Sequential
     seed: int
     x: Array
     start: dict[str, Any]  # y and loss, or cotangent: the keywords of a rival
 
 
 @st.composite
-def problems(draw: st.DrawFn) -> Problem:
+def problems(draw: st.DrawFn, among: Callable[[], st.SearchStrategy[Any]] = nets) -> Problem:
     """Everything that a backward pass needs."""
-    spec = draw(specs())
+    spec = draw(among())
     seed = draw(st.integers(0, 2**64 - 1))
-    batch = draw(st.integers(6 if spec.norm else 1, 40))
+    batch = draw(st.integers(6 if normalises(spec) else 1, 40))
     rng = np.random.default_rng(seed)
-    # The shape of what goes in and comes out, from the net itself.
-    columns = spec.in_features or (spec.width if isinstance(spec.width, int) else spec.width[0])
-    x = rng.standard_normal((batch, spec.depth, columns) if spec.inputs == "every" else (batch, columns))
-    outputs = spec.init(seed=0).forward(x[:2] if spec.norm else x[:1]).shape[1]
+    x = rng.standard_normal(reference.samples(spec, 0, batch, "float64").shape)
+    outputs = reference.Plan.of(spec).layers[-1].output
     unfit = set(LEVEL)
     inits = [spec.init] if isinstance(spec.init, str) else spec.init
     if outputs == 1 or {vg.Init(str(init)).name for init in inits} & {"constant", "ones"}:
@@ -365,4 +468,21 @@ PARTS: dict[str, dict[str, Any]] = {
     "an input at every step": {"tied": True, "inputs": "every", "in_features": 3},
     "gated activation": {"activation": "swiglu"},
     "doubled activation": {"activation": "crelu", "width": 3},
+    "norm before the map": {"norm": "layer", "norm_position": "input", "final_norm": "rms"},
+    "norms and biases by layer": {
+        "block": 4,
+        "norm": [None, "batch", "rms", None],
+        "norm_position": ["pre", "input", "post", "pre"],
+        "bias": [False, None, "normal", False],
+    },
+    "dropout": {"dropout": [0.3, 0.5], "block": 2},
+    "stem": {
+        "stem": 2,
+        "block": 2,
+        "width": [6, 6, 8, 6],
+        "activation": ["linear", "tanh", "gelu", "gelu"],
+        "norm": [None, None, "layer", None],
+        "norm_position": "input",
+        "skip": "residual(order=linear)",
+    },
 }

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 import re
 from typing import Any, TypeAlias
 
@@ -13,7 +14,7 @@ from hypothesis import given, reject
 from hypothesis import strategies as st
 
 import vgcore as vg
-from strategies import fields, over_examples, valid
+from strategies import fields, needs_samples, over_examples, valid
 from vgcore import _core
 from vgcore.cure.candidates import Candidates
 from vgcore.cure.remedies import FAR
@@ -754,9 +755,8 @@ def test_what_is_one_a_layer_gets_no_gain() -> None:
 def test_no_net_is_too_odd_to_be_advised(
     given: dict[str, Any], init: str | None, bias: str | None, batch: int, seeds: int
 ) -> None:
-    spec = valid(given)
-    if spec.norm is not None and str(spec.norm).startswith("batch"):
-        batch += 1
+    spec = valid(vg.MLP, **given)
+    batch += needs_samples(spec)
     try:
         spec = spec.replace(**{name: value for name, value in {"init": init, "bias": bias}.items() if value})
     except ValueError:
@@ -770,7 +770,7 @@ def test_no_net_is_too_odd_to_be_advised(
     if a:
         assert same(a[-1].after, vg.diagnose(a[-1].spec, batch=batch, seeds=seeds))
     assert str(a).startswith(a.before.verdict)
-    assert a._repr_html_().startswith("<div>")
+    assert a._repr_html_().startswith("<div ")
 
 
 # As values
@@ -802,5 +802,99 @@ def test_advice_is_plain_values() -> None:
 def test_advice_reads_as_what_it_is() -> None:
     a = advised("relu, Xavier")
     assert repr(a[0]) == f"Advice({a[0].change!r}, 'vanishing (both)' -> 'healthy')"
-    assert repr(a).startswith("Advised('vanishing (both)', [Advice('init=")
-    assert repr(a).endswith(f"{a.tried} nets tried)")
+    counts = f"{len(a)} changes of {a.tried} nets tried"
+    assert repr(a) == f"Advised('vanishing (both)', {counts}, best {a[0].change!r} -> 'healthy')"
+
+
+# Trained before and after
+
+DIGITS, CLASSES = vg.data.digits()
+STUCK = vg.MLP(depth=8, width=32, in_features=64, out_features=10, activation="sigmoid", init="xavier_normal")
+SHORT: dict[str, Any] = {"steps": 100, "optimizer": "sgd(lr=0.1)"}
+
+
+@functools.cache
+def trained() -> vg.Advised:
+    return vg.advise(STUCK, x=DIGITS, y=CLASSES, train=SHORT)
+
+
+def test_what_is_advised_is_trained_before_and_after_and_the_lowest_loss_comes_first() -> None:
+    a = trained()
+    assert a.final_loss is not None
+    assert a.final_loss > 2.2
+    reached = [each.loss_after for each in a if each.loss_after is not None]
+    assert len(reached) == len(a) > 2
+    assert reached[0] < 1.0
+    assert all(each.loss_before == a.final_loss for each in a)
+    # What differs by less than noise stays in the order of what is changed.
+    assert [float(f"{loss:.2g}") for loss in reached] == sorted(float(f"{loss:.2g}") for loss in reached)
+    assert max(reached) < a.final_loss
+
+
+def test_the_losses_that_were_reached_are_those_of_train() -> None:
+    a = trained()
+    options: dict[str, Any] = {"loss": a.before.probe.loss if a.before.probe else None, "seeds": 2}
+    for spec, loss in ((STUCK, a.final_loss), (a[0].spec, a[0].loss_after)):
+        run = vg.train(spec, DIGITS, CLASSES, **options, **SHORT)
+        assert float(np.median(run.final_loss)) == loss
+
+
+def test_losses_that_were_reached_stand_in_the_table_and_in_plain_values() -> None:
+    a = trained()
+    assert "loss trained" in str(a)
+    assert f"{a[0].loss_after:.3g}" in str(a)
+    assert "loss trained" in re.sub("<[^>]*>", "", a._repr_html_())
+    plain = json.loads(json.dumps(a.to_dict()))
+    assert plain["final_loss"] == a.final_loss
+    assert plain["advice"][0]["loss_after"] == a[0].loss_after
+    assert f"loss {a.final_loss:.3g} -> {a[0].loss_after:.3g}" in repr(a[0])
+    assert "loss trained" not in str(advised("relu, Xavier"))
+
+
+def test_what_breaks_like_the_net_as_it_is_is_not_advised() -> None:
+    spec = vg.MLP(depth=30, width=16, in_features=64, out_features=10, init="xavier_normal")
+    a = vg.advise(spec, x=DIGITS[:300], y=CLASSES[:300], train={"optimizer": "sgd(lr=1e9)", "steps": 20})
+    assert a.final_loss == math.inf
+    assert all(each.loss_after is not None and math.isfinite(each.loss_after) for each in a)
+
+
+def test_a_net_with_nothing_to_cure_is_trained_alone() -> None:
+    spec = STUCK.replace(activation="relu", init="kaiming_normal", depth=3)
+    a = vg.advise(spec, x=DIGITS, y=CLASSES, train={"steps": 50})
+    assert (len(a), a.tried) == (0, 1)
+    assert a.final_loss is not None
+    assert a.final_loss < 2
+
+
+def test_a_network_is_trained_from_its_own_weights() -> None:
+    net = STUCK.init(seed=5)
+    a = vg.advise(net, x=DIGITS, y=CLASSES, train={**SHORT, "seeds": 1}, budget=20)
+    run = vg.train(net, DIGITS, CLASSES, loss="cross_entropy", **SHORT)
+    assert a.final_loss == run.final_loss[0]
+
+
+def test_targets_of_another_scale_are_compared_in_blind_guesses() -> None:
+    x = np.random.default_rng(0).standard_normal((128, 8))
+    y = 1000 * np.sin(x[:, :1]) + 5000
+    spec = vg.MLP(depth=2, width=16, in_features=8, out_features=1, activation="tanh", init="lecun_normal")
+    a = vg.advise(spec, x=x, y=y, train={"steps": 100})
+    assert a[0].change.startswith("y=(y - mean) / std")
+    assert a[0].loss_after is not None
+    assert a.final_loss is not None
+    assert a[0].loss_after < 1
+    assert a.final_loss > 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"train": True}, ValueError, "train needs samples and targets"),
+        ({"train": {"step": 3}}, ValueError, r"unknown setting of train 'step' \(did you mean 'steps'\?\)"),
+        ({"train": 3}, TypeError, "train must be True, False or keywords of train"),
+        ({"train": "yes"}, TypeError, "train must be True, False or keywords of train"),
+        ({"x": DIGITS, "y": CLASSES, "train": {"steps": 0}}, ValueError, "steps must be an integer from 1"),
+    ],
+)
+def test_a_training_that_cannot_be_is_refused(options: dict[str, Any], error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        vg.advise(STUCK, **options)

@@ -125,8 +125,8 @@ def test_the_shell_compares_with_numpy_alone_and_says_who_is_missing(monkeypatch
     assert done.exit_code == 0, done.output
     for words in ("torch is not installed", "JAX is not installed", "NumPy 2" if np.__version__[0] == "2" else "NumPy"):
         assert words in done.output
-    lines = [line.split() for line in done.output.splitlines() if line.split()[:3] == ["8", "4", "3"]]
-    assert [line[3] for line in lines] == ["vgcore", "one", "NumPy", "vgcore", "NumPy"]  # one net probes only
+    lines = [line.split() for line in done.output.splitlines() if line.split()[:1] == ["8x4x3"]]
+    assert [line[1] for line in lines] == ["vgcore", "one", "NumPy", "vgcore", "NumPy"]  # one net probes only
     assert "JAX:" not in done.output
 
 

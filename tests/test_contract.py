@@ -35,6 +35,14 @@ SPEC = vg.MLP(depth=4, width=8, activation="tanh", init="mean_field(1.5, 0.1)")
 DEPTHS = vg.sweep(SPEC, depth=[2, 4], seeds=2, batch=8)
 PROBE, JACOBIAN = DEPTHS[1], vg.jacobian(SPEC)
 JUDGED = vg.diagnose(PROBE)
+X, Y = np.eye(8), np.arange(8) % 3
+CLASSES = SPEC.replace(out_features=3)
+RUN = vg.train(CLASSES, X, Y, steps=4, batch=4, optimizer="sgd", seeds=2, monitor="full", validation=0.25)
+TRAININGS = vg.train_sweep(CLASSES, X, Y, steps=2, lr=[0.1, 0.01])
+MAPPED: dict[str, Any] = {"depth": [1, 2], "x": X, "y": Y, "steps": 2}
+WEIGHED = vg.trainability("tanh", sigma_w=[1.0, 1.5], width=4, **MAPPED)
+RATED = vg.rate_map(CLASSES, lr=[0.1, 1.0], **MAPPED)
+FRACTAL = vg.rate_fractal([1.0, 2.0], [1.0, 2.0], width=2, steps=20)
 GRADS = {"layers.0.weight": np.array([[3.0, 4.0]]), "layers.0.bias": np.array([12.0])}
 
 
@@ -167,13 +175,18 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **{f"theory.{name}": (getattr(theory, name), arguments) for name, arguments in THEORY.items()},
     "theory.Prediction.factor": (theory.predict(SPEC).factor, {"signal": "forward"}),
     "plot.columns": (plot.columns, {"probe": PROBE, "names": ["dead"], "layers": [0]}),
-    "plot.columns_png": (plot.columns_png, {"probe": PROBE, "names": ["dead"], "layers": [0]}),
     "plot.depth_limit": (plot.depth_limit, {"activation": "tanh", "sigma_w": [1.0, 1.5], "sigma_b": 0.1}),
     "plot.depths": (plot.depths, {"sweep": DEPTHS}),
     "plot.heatmap": (plot.heatmap, {"sweep": DEPTHS}),
     "plot.layers": (plot.layers, {"probes": PROBE}),
+    "plot.lines": (plot.lines, {"sweep": DEPTHS}),
     "plot.phase_diagram": (plot.phase_diagram, {"activation": theory.phase_diagram("tanh", sigma_w=[1.0, 1.5])}),
+    "plot.rate_fractal": (plot.rate_fractal, {"found": FRACTAL}),
+    "plot.rate_map": (plot.rate_map, {"found": RATED}),
     "plot.spectrum": (plot.spectrum, {"jacobians": JACOBIAN}),
+    "plot.trainability": (plot.trainability, {"found": WEIGHED}),
+    "plot.training": (plot.training, {"run": RUN}),
+    "plot.training_svg": (plot.training_svg, {"run": RUN}),
     "data.digits": (data.digits, {}),
     "data.read": (data.read, {"path": Path(data.__file__).with_name("digits.npz")}),
     "testing.assert_trainable": (testing.assert_trainable, {"subject": PROBE, "fail_on": "critical"}),
@@ -182,12 +195,27 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "clip_grad_norm": (vg.clip_grad_norm, {"grads": GRADS, "max_norm": 1.0}),
     "clip_grad_value": (vg.clip_grad_value, {"grads": GRADS, "clip_value": 1.0}),
     "diagnose": (vg.diagnose, {"subject": PROBE}),
+    "explain": (vg.explain, {"net": CLASSES.init(), "x": X, "y": Y}),
     "get_total_norm": (vg.get_total_norm, {"grads": GRADS}),
     "jacobian": (vg.jacobian, {"subject": SPEC}),
+    "rate_fractal": (vg.rate_fractal, {"lr0": [1.0, 2.0], "lr1": [1.0, 2.0], "width": 2, "steps": 20}),
+    "rate_map": (vg.rate_map, {"spec": CLASSES, "lr": [0.1, 1.0], **MAPPED}),
+    "trainability": (vg.trainability, {"activation": "tanh", "sigma_w": [1.0, 1.5], "width": 4, **MAPPED}),
+    "train": (vg.train, {"subject": CLASSES, "x": X, "y": Y, "steps": 2}),
+    "train_sweep": (vg.train_sweep, {"spec": CLASSES, "x": X, "y": Y, "steps": 2}),
+    "Run.replay": (RUN.replay, {"step": 2}),
+    "RunDiagnosis.reaches": (vg.diagnose(RUN).reaches, {"severity": "info"}),
+    "Run.resume": (RUN.resume, {"steps": 1}),
+    "Run.evaluate": (RUN.evaluate, {"x": X, "y": Y}),
+    "Run.to_dict": (RUN.to_dict, {"rows": "steps"}),
+    "Clip": (vg.Clip, {}),
+    "EarlyStopping": (vg.EarlyStopping, {}),
+    **{kind.__name__: (kind, {}) for kind in (vg.SGD, vg.Adam, vg.AdamW, vg.RMSprop, vg.Adagrad, vg.Lion, vg.Muon)},
     "Diagnosis.reaches": (JUDGED.reaches, {"severity": "info"}),
     "Diagnosis.told": (JUDGED.told, {"signal": "forward"}),
     "Jacobian.moment": (JACOBIAN.moment, {"k": 2}),
     "MLP.from_json": (vg.MLP.from_json, {"text": SPEC.to_json()}),
+    "Sequential.from_json": (vg.Sequential.from_json, {"text": vg.Sequential(["linear(2)"], in_features=2).to_json()}),
     "Probe.clip_coef": (PROBE.clip_coef, {"max_norm": 1.0}),
     "Probe.end_to_end": (PROBE.end_to_end, {"signal": "forward"}),
     "Probe.factor": (PROBE.factor, {"signal": "forward"}),
@@ -201,11 +229,9 @@ CALLED = {
     ("plot.depths", "sweep"): "to draw",
     ("plot.heatmap", "sweep"): "to draw",
     ("plot.layers", "probes"): "to draw",
+    ("plot.lines", "sweep"): "to draw",
     ("plot.columns", "layers"): "layer",
-    ("plot.columns_png", "layers"): "layer",
     ("plot.columns", "names"): "column|names",
-    ("plot.columns_png", "names"): "column|names",
-    ("plot.heatmap", "value"): "signal",
     ("plot.spectrum", "jacobians"): "jacobians|Jacobian|a label",
     ("data.read", "path"): "path|unknown extension",
     ("testing.assert_trainable", "fail_on"): "severity",
@@ -216,6 +242,11 @@ CALLED = {
     ("diagnose", "rules"): "rule set",
     ("diagnose", "thresholds"): "thresholds|rule",
     ("MLP.from_json", "text"): "text|spec",
+    ("Sequential.from_json", "text"): "text|spec",
+    ("train", "rates"): "rates|the optimizer|a parameter",
+    ("train_sweep", "store"): "store",
+    ("Adagrad", "initial_accumulator_value"): "initial_accumulator",
+    **{(kind, "betas"): "beta" for kind in ("Adam", "AdamW", "Lion")},
 }
 TRIALS = [
     (name, argument)
@@ -227,6 +258,12 @@ TRIALS = [
 ]
 #: How a call may fail.
 ALLOWED = (TypeError, ValueError, MemoryError, ImportError)
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is written by the odd name of a file is written where nobody sees it."""
+    monkeypatch.chdir(tmp_path)
 
 
 def fault_of(name: str, argument: str, value: Any) -> str | None:
@@ -337,7 +374,7 @@ def test_large_gradients_are_clipped_as_small_ones_are(monkeypatch: pytest.Monke
         lambda: vg.clip_adaptive(grads, grads, 0.5),
     ]
     whole = [call() for call in calls]
-    monkeypatch.setattr("vgcore.measure.clip.BLOCK", 3)
+    monkeypatch.setattr(sys.modules["vgcore.measure.clip"], "BLOCK", 3)
     for call, before in zip(calls, whole, strict=True):
         after = call()
         assert after.total == pytest.approx(before.total, rel=1e-14, nan_ok=True)
@@ -524,6 +561,10 @@ RESULTS: dict[str, Any] = {
     "PhaseDiagram": theory.phase_diagram("tanh", sigma_w=[1.0, 1.5], sigma_b=[0.0, 0.1]),
     "CriticalLine": theory.critical_line("tanh"),
     "CriticalPoint": theory.critical_point("tanh"),
+    "Run": RUN,
+    "Replay": RUN.replay(2),
+    "RunDiagnosis": vg.diagnose(RUN),
+    "TrainSweep": TRAININGS,
 }
 RESULTS["Advice"] = RESULTS["Advised"][0]
 each_result = pytest.mark.parametrize("result", RESULTS.values(), ids=RESULTS)
@@ -546,7 +587,7 @@ def same(one: Any, two: Any) -> bool:
         return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
     if isinstance(one, vg.Network):
         return same(one.state_dict(), two.state_dict())
-    if dataclasses.is_dataclass(one) and not isinstance(one, vg.MLP):
+    if dataclasses.is_dataclass(one) and not isinstance(one, vg.MLP | vg.Sequential):
         return all(same(getattr(one, field.name), getattr(two, field.name)) for field in dataclasses.fields(one))
     return bool(one == two) or (one != one and two != two)  # noqa: PLR0124 (nan)
 

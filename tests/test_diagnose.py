@@ -263,7 +263,22 @@ def test_the_depth_limit_of_a_linear_chain_is_exact(factor: float, depth: int, g
 def test_a_net_that_keeps_its_signal_has_no_limit() -> None:
     found = limit(vg.diagnose(chain(10, 1.0), dtype="float64"))
     assert (found.value, found.low, found.high, found.measured) == (math.inf, math.inf, math.inf, False)
-    assert str(found) == "no limit (no limit to no limit) keep dL/dz within 32-fold"
+    assert str(found) == "no limit; nets of any depth keep dL/dz within 32-fold"
+
+
+@pytest.mark.parametrize(
+    ("decades", "told"),
+    [
+        (0.01, "within 1.02-fold"),
+        (3, "within 1000-fold"),
+        (30, "within 10^30-fold"),
+        (1e30, "no limit; dL/dz may change by any factor"),
+    ],
+)
+def test_a_change_that_is_allowed_is_told_at_any_size(decades: float, told: str) -> None:
+    d = vg.diagnose(chain(20, 0.5), thresholds={"backward_vanishing": decades}, dtype="float64")
+    assert told in str(limit(d))
+    assert max(map(len, str(limit(d)).split())) < 12
 
 
 @pytest.mark.parametrize(("decades", "expected"), [(0.5, 2), (1.5, 5), (3.1, 11)])
@@ -496,7 +511,7 @@ def test_a_sweep_without_cells_has_nothing_to_diagnose() -> None:
 
 @pytest.mark.parametrize("wrong", ["relu", None, 3, [net()], {"depth": 3}])
 def test_what_is_no_net_is_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=rf"a Probe, a Sweep, an MLP or a Network, got .*\({type(wrong).__name__}\)"):
+    with pytest.raises(TypeError, match=rf"a Run, a TrainSweep or runs, got .*\({type(wrong).__name__}\)"):
         vg.diagnose(wrong)
 
 
@@ -747,7 +762,7 @@ def cases(draw: st.DrawFn) -> tuple[vg.MLP, dict[str, Any]]:
         if "needs as many features" not in str(error):
             raise
         reject()
-    batch = draw(st.integers(1 if spec.norm is None else 2, 9))
+    batch = draw(st.integers(1 + strategies.needs_samples(spec), 9))
     options = {"seeds": draw(st.integers(1, 3)), "seed": draw(st.integers(0, 2**32)), "batch": batch}
     return spec, options | {"dtype": draw(st.sampled_from(["float32", "float64"]))}
 

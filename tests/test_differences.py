@@ -85,14 +85,13 @@ def size_of_terms(problem: Problem, state: State) -> float:
 
 def sides(problem: Problem, state: State, x: Array) -> bytes:
     """Which side of its kink every pre-activation is on, and every output in the loss."""
-    layers = reference.Plan.of(problem.spec).layers[: problem.spec.depth]  # the readout bends nothing
-    bends = any(_core.kinks(layer.kind) for layer in layers)
+    layers = reference.Plan.of(problem.spec).layers
+    bends = any(_core.kinks(part.kind) for layer in layers for part in layer.parts if part.name == "activation")
     if not bends and vg.Loss(problem.start.get("loss", "mse")).name not in {"mae", "huber", "hinge"}:
         return b""  # without a pass over the net
-    signs = []
     trace = reference.propagate(problem.spec, state, x)
-    for layer, z in zip(layers, trace.activation_input, strict=True):
-        signs += [np.sign(z.true() - kink) for kink in _core.kinks(layer.kind)]
+    bent = [step for steps in trace.steps for step in steps if step.part.name == "activation"]
+    signs = [np.sign(step.input.true() - kink) for step in bent for kink in _core.kinks(step.part.kind)]
     if "loss" in problem.start:
         loss, y, t = vg.Loss(problem.start["loss"]), trace.y.true(), problem.start["y"]
         if loss.name in {"mae", "huber"}:

@@ -73,7 +73,7 @@ def agree(name: str, pattern: str, *, rel: float = 0.0, abs_: float = 0.0, count
 
 
 def test_there_are_examples() -> None:
-    assert len(NAMES) >= 8
+    assert len(NAMES) >= 10
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -176,6 +176,28 @@ def test_gradients_shatter_as_theory_says_and_not_exponentially() -> None:
     assert values == sorted(values)
     assert values[0] > 10 * 2**-10
     assert values[-1] == pytest.approx(1, abs=1e-5)
+
+
+def test_nets_train_to_the_depth_that_is_known_before() -> None:
+    agree("trainability", "depth limit", rel=0.2, count=5)  # a whole number of layers, in nets 32 wide
+    found = re.findall(
+        r"^sigma_w (\S+): trains to depth (\d+), 6 xi_c is (\d+)$", run("trainability").output, re.MULTILINE
+    )
+    for scale, deepest, six in found:
+        limit, _ = numbers("trainability")[f"sigma_w {scale}, depth limit"]
+        # Depths are a factor of 1.46 apart, and 150 steps are few.
+        assert 0.3 * limit < float(deepest) < 1.2 * limit
+        assert float(six) > float(deepest)
+    chaotic = [float(six) / float(deepest) for scale, deepest, six in found if float(scale) > 1.4]
+    assert min(chaotic) > 2  # where 6 xi_c is no more than an upper line
+
+
+def test_a_readout_alone_diverges_beyond_two_over_its_curvature() -> None:
+    # Rates are 2.6 % apart, and 200 steps leave some doubt.
+    agree("rate_fractal", "largest rate", rel=0.04, count=4)
+    dimensions = re.findall(r"(\d\.\d+) on the", run("rate_fractal").output)
+    assert len(dimensions) == 2
+    assert all(1.1 < float(each) < 2 for each in dimensions)
 
 
 def test_typical_gradients_fall_where_their_mean_stays() -> None:

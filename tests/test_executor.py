@@ -15,6 +15,7 @@ import pytest
 
 import vgcore as vg
 from vgcore.measure import block, executor
+from vgcore.model.spec import Spec
 
 SPEC = vg.MLP(depth=1, width=16)
 GRID: dict[str, Any] = {"depth": [1, 2, 3, 5, 8, 13], "activation": ["relu", "tanh"], "skip": [None, "residual"]}
@@ -24,7 +25,7 @@ def small(**options: Any) -> vg.Sweep:
     return vg.sweep(SPEC, **{"seeds": 2, "batch": 4, **GRID, **options})
 
 
-def bits(s: vg.Sweep) -> list[tuple[vg.MLP, bytes]]:
+def bits(s: vg.Sweep) -> list[tuple[Spec, bytes]]:
     return [(cell.spec, block.pack(cell)) for cell in s]
 
 

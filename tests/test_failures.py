@@ -33,6 +33,8 @@ X = np.ones((3, 4), np.float32)
 #: Calls that take memory in proportion to what they are given, small and large.
 MEMORY = """
 import vgcore as vg, numpy as np, pickle, sys
+for name in vg.__all__:  # what is first imported where memory ends is an ImportError of Python's own
+    getattr(vg, name)
 from vgcore import _core
 small = vg.MLP(depth=3, width=8, out_features=3)
 net = small.init()
@@ -115,6 +117,13 @@ def test_where_memory_ends_every_call_works_or_raises_memory_error() -> None:
     assert bad == "[]", (bad, done.stderr[-2000:])
     # Refusing everything would be no art.
     assert int(works) > 60
+
+
+def test_a_plain_number_is_read_without_importing_masked_arrays() -> None:
+    # What is imported where memory ends raises an OSError.
+    code = "import sys, vgcore as vg; vg.jacobian(vg.MLP(depth=2, width=3), seed=1); print('numpy.ma' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
 
 
 def test_what_does_not_fit_is_refused_in_bytes() -> None:

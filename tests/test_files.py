@@ -24,12 +24,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vgcore as vg
-from strategies import Problem, problems
+from strategies import Problem, problems, specs
 from vgcore.measure import files, table
 from vgcore.shell import commands
 
 ROOT = Path(__file__).parents[1]
 ENDINGS = ("csv", "json", "parquet")
+#: A sweep that was saved by the first layout, whose layers count from 0.
+OLD = Path(__file__).parent / "data" / "layout_1"
 NOBODY = 65534
 SPEC = vg.MLP(depth=3, width=8, activation="tanh", init="lecun_normal")
 COMMAND = [sys.executable, "-c", "from vgcore.shell.commands import main; main()"]
@@ -291,9 +293,9 @@ def test_a_process_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
 WRITERS = {
     "python/vgcore/measure/files.py": 3,
     "python/vgcore/measure/table.py": 2,
-    "python/vgcore/plot/measured.py": 1,
+    "python/vgcore/plot/page.py": 1,
+    "python/vgcore/plot/training.py": 1,
     "python/vgcore/data/read.py": 1,
-    "python/vgcore/shell/commands.py": 1,
 }
 
 
@@ -314,7 +316,7 @@ def test_every_file_is_written_by_one_helper() -> None:
 def assert_same(one: vg.Probe, other: vg.Probe) -> None:
     """Equal in all bits, nan for nan, but for data, which no file holds."""
     assert one.spec.id == other.spec.id
-    for name in set(vars(one)) - {"spec", "x", "y"}:
+    for name in set(vars(one)) - {"spec", "x", "y", "trace"}:  # a trace is made of the others
         mine, theirs = getattr(one, name), getattr(other, name)
         if isinstance(mine, np.ndarray):
             assert (mine.dtype, mine.shape) == (theirs.dtype, theirs.shape), name
@@ -353,7 +355,7 @@ def test_a_saved_sweep_is_read_back_to_its_last_bit(tmp_path: Path, ending: str,
     assert (tmp_path / f"again.{ending}").read_bytes() == (tmp_path / f"runs.{ending}").read_bytes()
 
 
-@given(problems(), st.sampled_from(ENDINGS))
+@given(problems(specs), st.sampled_from(ENDINGS))
 def test_any_net_is_read_back_with_its_id_and_its_bits(problem: Problem, ending: str) -> None:
     start = {name: value for name, value in problem.start.items() if name != "cotangent"}
     p = vg.probe(problem.spec, x=problem.x, **start, seeds=2)
@@ -435,6 +437,27 @@ def told(name: str, value: str, *, of: range) -> Change:
     return change
 
 
+def lose(rows: list[list[str]], name: str) -> None:
+    """Leave a column out."""
+    place = rows[0].index(name)
+    for row in rows:
+        del row[place]
+
+
+def put(rows: list[list[str]], name: str, value: str) -> None:
+    """Put a column in."""
+    for i, row in enumerate(rows):
+        row.append(value if i else name)
+
+
+def add(rows: list[list[str]], name: str, value: str) -> None:
+    """Put a column in that counts."""
+    put(rows, name, value)
+    count = rows[0].index("columns")
+    for row in rows[1:]:
+        row[count] = str(int(row[count]) + 1)
+
+
 in_row_2, within_cell_0 = partial(told, of=range(2, 3)), partial(told, of=range(1, 7))
 DAMAGE: dict[str, tuple[Change, str]] = {
     "the last row is lost": (lambda rows: rows.pop(), "not whole: cell 1 has 5 of 6 rows"),
@@ -448,8 +471,20 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "a row is doubled": (lambda rows: rows.insert(1, rows[1]), "cell 0 has 7 of 6 rows"),
     "seeds differ in a run": (in_row_2("seed", "7"), "rows of cell 0 do not belong together"),
     "a row tells of another net": (in_row_2("skip", "residual"), "rows of cell 0 do not belong"),
-    "a loss differs in a run": (in_row_2("loss_value", "1"), "rows of cell 0 do not belong"),
-    "a column is lost": (lambda rows: [row.pop() for row in rows], "no column loss_value"),
+    "an output differs in a run": (in_row_2("log10_output_rms", "1"), "rows of cell 0 do not belong"),
+    "a column is lost": (lambda rows: lose(rows, "skip"), "not whole: it has 44 of 45 columns"),
+    "a column that may be left out is lost": (
+        lambda rows: lose(rows, "log10_delta_rms"),
+        "not whole: it has 44 of 45 columns",
+    ),
+    "what columns there were is lost": (lambda rows: lose(rows, "columns"), "it has no column columns"),
+    "the layout is lost": (lambda rows: lose(rows, "first_nonfinite_layer"), "not whole: it has 44 of 45 columns"),
+    "layers are counted from 0": (within_cell_0("layer", "0"), "rows of cell 0 do not belong together"),
+    "a parameter is of another net": (within_cell_0("init_gain", "2.5"), "cell 0: init_gain is 2.5 there"),
+    "a parameter is of no net": (
+        lambda rows: add(rows, "init_sigma_w", "1.5"),
+        "cell 0: init_sigma_w is 1.5 there, but of this net it is nan",
+    ),
     "a column is new": (
         lambda rows: rows.__setitem__(slice(None), [[*row, "1"] for row in rows]),
         "unknown columns: '1",
@@ -517,8 +552,8 @@ def test_other_files_are_refused_by_name(tmp_path: Path) -> None:
             vg.read_sweep(tmp_path / "runs.json")
     small().save(tmp_path / "runs.parquet")
     found = parquet.read_table(tmp_path / "runs.parquet")
-    parquet.write_table(found.replace_schema_metadata({"vgcore_layout": "2"}), tmp_path / "newer.parquet")
-    with pytest.raises(ValueError, match="its layout is 2, and this version of vgcore reads 1"):
+    parquet.write_table(found.replace_schema_metadata({"vgcore_layout": "3"}), tmp_path / "newer.parquet")
+    with pytest.raises(ValueError, match="its layout is 3, and this version of vgcore reads 1, 2"):
         vg.read_sweep(tmp_path / "newer.parquet")
 
 
@@ -565,12 +600,89 @@ def limited(*arguments: str, cwd: Path) -> "subprocess.CompletedProcess[str]":
     )
 
 
+@pytest.mark.parametrize("ending", [".csv", ".json"])
+def test_a_sweep_that_was_saved_before_a_field_came_is_read_with_its_default(tmp_path: Path, ending: str) -> None:
+    later = ("stem", "final_norm", "dropout")
+    path = tmp_path / f"sweep{ending}"
+    old = (OLD / path.name).read_text(encoding="utf-8")
+    if ending == ".csv":
+        rows = list(csv.DictReader(old.splitlines()))
+        names = [name for name in rows[0] if name not in later]
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([names, *([row[name] for name in names] for row in rows)])
+    else:
+        columns = json.loads(old)
+        path.write_text(json.dumps({name: columns[name] for name in columns if name not in later}), encoding="utf-8")
+    assert [cell.spec for cell in vg.read_sweep(path)] == [cell.spec for cell in vg.read_sweep(OLD / path.name)]
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_file_that_counts_layers_from_0_is_read_as_it_was_written(tmp_path: Path, ending: str) -> None:
+    rows = list(csv.DictReader((OLD / "sweep.csv").read_text(encoding="utf-8").splitlines()))
+    again = vg.read_sweep(OLD / f"sweep.{ending}")
+    assert len(again) == int(rows[0]["cells"]) == 8
+    for row in rows:
+        cell, layer = again[int(row["cell"])], int(row["layer"])
+        seed = cell.seeds.tolist().index(int(row["seed"]))
+        assert cell.spec.id == row["cell_id"]
+        assert cell.first_nonfinite[seed] == int(row["first_nonfinite"])
+        for name in ("log10_z_rms", "log10_delta_rms", "dead", "log10_gate_grad_norm"):
+            np.testing.assert_array_equal(getattr(cell, name)[seed, layer], float(row[name]))
+    assert {int(row["first_nonfinite"]) for row in rows} == {-1, 1, 2}
+    # Written once more it counts from 1, and says the same.
+    again.save(tmp_path / f"new.{ending}")
+    for one, other in zip(again, vg.read_sweep(tmp_path / f"new.{ending}"), strict=True):
+        assert one.spec == other.spec
+        assert_same(one, other)
+
+
+def without_layer(rows: list[list[str]], layer: str) -> None:
+    place = rows[0].index("layer")
+    rows[1:] = [row for row in rows[1:] if row[place] != layer]
+
+
+OLD_DAMAGE: dict[str, tuple[Change, str]] = {
+    "its first layers are lost": (lambda rows: without_layer(rows, "0"), "not whole: cell 0 has 4 of 6 rows"),
+    "its last layers are lost": (lambda rows: without_layer(rows, "2"), "not whole: cell 0 has 4 of 6 rows"),
+    "a column is lost": (lambda rows: lose(rows, "loss_value"), "it has no column loss_value"),
+    "its layout is lost": (lambda rows: lose(rows, "first_nonfinite"), "it has unknown columns: 'gain'"),
+    "layers are counted from 1": (
+        lambda rows: [row.__setitem__(rows[0].index("layer"), str(i % 3 + 1)) for i, row in enumerate(rows[1:])],
+        "rows of cell 0 do not belong together",
+    ),
+    "its layout is renamed": (
+        lambda rows: rows[0].__setitem__(rows[0].index("first_nonfinite"), "first_nonfinite_layer"),
+        "it has unknown columns: 'gain'",
+    ),
+    "it has both layouts": (
+        lambda rows: put(rows, "first_nonfinite_layer", "1"),
+        "it has both columns first_nonfinite and first_nonfinite_layer",
+    ),
+    "it has a column of the new layout": (
+        lambda rows: put(rows, "init_gain", "1"),
+        "it has unknown columns: 'init_gain'",
+    ),
+}
+
+
+@pytest.mark.parametrize("damage", OLD_DAMAGE)
+def test_an_old_file_that_is_not_whole_is_never_read_as_a_new_one(tmp_path: Path, damage: str) -> None:
+    change, words = OLD_DAMAGE[damage]
+    rows = list(csv.reader((OLD / "sweep.csv").read_text(encoding="utf-8").splitlines()))
+    change(rows)
+    path = tmp_path / "sweep.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows(rows)
+    with pytest.raises(ValueError, match=re.escape(words)):
+        vg.read_sweep(path)
+
+
 @pytest.mark.parametrize("printed", [[], ["--json"]])
 def test_all_is_printed_though_nothing_could_be_saved(tmp_path: Path, printed: list[str]) -> None:
     (tmp_path / "runs.csv").write_text("old")
     arguments = ["sweep", "--depth", "2,4", *SMALL, *printed]
     expected = command(*arguments, cwd=tmp_path)
-    done = limited(*arguments, "--out", "runs.csv", "--plot", "p", cwd=tmp_path)
+    done = limited(*arguments, "--out", "runs.csv", "--plot", "p", "--force", cwd=tmp_path)
     assert (done.returncode, done.stdout.splitlines()[2:]) == (commands.USAGE, expected.stdout.splitlines()[2:])
     for name in ("runs.csv", "p/layers.png", "p/depths.png", "p/heatmap.png"):
         assert f"error: cannot write '{name}': File too large\n" in done.stderr
@@ -659,7 +771,7 @@ def test_an_interrupt_while_a_picture_is_drawn_keeps_the_file_and_the_old_pictur
         "def stop(*_, **__): raise KeyboardInterrupt\n"
         "plot.depths = stop; main()"
     )
-    arguments = ["sweep", "--depth", "2,4", *SMALL, "--out", "a.csv", "--plot", "p"]
+    arguments = ["sweep", "--depth", "2,4", *SMALL, "--out", "a.csv", "--plot", "p", "--force"]
     done = subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=tmp_path, capture_output=True, text=True, check=False
     )
@@ -677,7 +789,8 @@ def test_an_interrupt_while_a_picture_is_drawn_keeps_the_file_and_the_old_pictur
 def test_what_cannot_be_printed_is_one_error(tmp_path: Path) -> None:
     with Path("/dev/full").open("w") as full:
         for printed in ([], ["--json"]):
-            done = command("probe", "--depth", "2", *SMALL, *printed, "--out", "a.csv", cwd=tmp_path, stdout=full)
+            arguments = ["probe", "--depth", "2", *SMALL, *printed, "--out", "a.csv", "--force"]
+            done = command(*arguments, cwd=tmp_path, stdout=full)
             assert done.returncode == commands.USAGE
             assert done.stderr == "wrote a.csv\nerror: cannot print: No space left on device\n"
             assert len(vg.read_sweep(tmp_path / "a.csv")) == 1

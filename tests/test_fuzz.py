@@ -28,7 +28,7 @@ def test_the_same_number_is_the_same_call() -> None:
 
 
 def test_everything_public_is_called() -> None:
-    drawn = {draw.call(SEED, index).name for index in range(4 * CALLS)}
+    drawn = {draw.call(SEED, index).name for index in range(16 * CALLS)}  # some are drawn once in 10,000 calls
     assert {entry.name for entry in surface.entries()} <= drawn
     assert {"vg.probe", "vg.Probe.factor", "vg.theory.q_star", "vg.Sweep: {s}[{odd}]", "shell"} <= drawn
 
@@ -49,7 +49,7 @@ def test_every_class_has_a_subject_and_every_parameter_of_a_function_a_sound_val
 def test_sound_values_can_be_made(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for text in sound.VALUES.get(name, ()) + sound.SUBJECTS.get(name, ()):
-        eval(f"dict({text})" if name in {"changes", "grid", "options"} else text, dict(odd.NAMESPACE))
+        eval(f"dict({text})" if name in sound.KEYWORDS else text, dict(odd.NAMESPACE))
 
 
 def test_a_mutation_stays_close() -> None:

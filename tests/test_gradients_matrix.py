@@ -22,9 +22,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 import vgcore as vg
-from strategies import EVERY_ACTIVATION, EXAMPLES
+from strategies import EVERY_ACTIVATION, EXAMPLES, nets, over_examples
 
 Fields = dict[str, Any]
 
@@ -162,6 +164,15 @@ def variants(activation: str, skip: Fields, draw: random.Random) -> Iterator[Fie
     ):
         yield {**each, "weight_transform": draw.choice([None, *vg.WEIGHT_TRANSFORMS])}
     yield {"init": [*inits, "ones"], "out_features": 3}
+    # Fields by layer, and what stands behind the last one.
+    yield {
+        "norm": [None, "layer", "batch", "rms"],
+        "norm_position": draw.sample(["pre", "input", "post", "input"], 4),
+        "bias": [False, None, "normal(std=0.3)", False],
+        "final_norm": draw.choice(vg.NORMS),
+        "dropout": 0.5,
+        "out_features": draw.choice([None, 3]),
+    }
     # A first block that changes the number of features has no skip.
     yield {"in_features": ODD, "out_features": 3}
     if outputs(activation) == WIDTH:
@@ -181,3 +192,9 @@ def test_everything_else_that_a_net_may_have_has_its_gradient_with_every_norm_an
         for variant in variants(activation, skip, draw)
     )
     assert judge(activation, nets) > 500 // STEP
+
+
+@over_examples
+@given(spec=nets(), seed=st.integers(0, 2**64 - 1))
+def test_random_nets_and_lists_of_parts_have_their_gradients(spec: vg.MLP | vg.Sequential, seed: int) -> None:
+    assert max(vg.gradcheck(spec, seed=seed, batch=7).values()) < TOLERANCE

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 import vgcore as vg
 from rivals import CANCELLED, RIVALS, Answer, error, jax_gradients, reference_gradients
-from strategies import EVERY_ACTIVATION, EXAMPLES, Problem, over_examples, patient, problems, specs
+from strategies import EVERY_ACTIVATION, EXAMPLES, Problem, nets, normalises, over_examples, patient, problems, specs
 from vgcore import reference
 
 NORMS = (
@@ -33,8 +33,8 @@ def kernel_gradients(net: vg.Network, problem: Problem) -> vg.Gradients:
 
 
 @over_examples
-@given(spec=specs(), seed=seeds)
-def test_drawn_numbers_are_those_of_the_reference(spec: vg.MLP, seed: int) -> None:
+@given(spec=nets(), seed=seeds)
+def test_drawn_numbers_are_those_of_the_reference(spec: vg.MLP | vg.Sequential, seed: int) -> None:
     # The kernel makes float32 normals in float32, to 2.5e-7 of their radius; the reference in float64, rounded.
     for dtype, tolerance in (("float64", 1e-14), ("float32", 5e-7)):
         drawn = spec.init(seed=seed, dtype=dtype).state_dict()
@@ -52,7 +52,7 @@ def test_drawn_numbers_are_those_of_the_reference(spec: vg.MLP, seed: int) -> No
 def test_gradients_are_those_of_every_rival(rival: Callable[..., Answer]) -> None:
     # XLA compiles every net for a second.
     @settings(max_examples=max(EXAMPLES // 4, 1) if rival is jax_gradients else EXAMPLES)
-    @given(problem=problems())
+    @given(problem=problems() if rival is reference_gradients else problems(specs))
     def each(problem: Problem) -> None:
         net = problem.spec.init(seed=problem.seed, dtype="float64")
         expected = rival(problem.spec, net.state_dict(), problem.x, **problem.start)
@@ -102,21 +102,23 @@ def assert_columns(measured: vg.Probe, expected: dict[str, Any], norms: float, s
         np.testing.assert_allclose(ours / slack, theirs / slack, rtol=0, atol=3 * norms, err_msg=name)
 
 
-def enough(spec: vg.MLP, batch: int) -> int:
+def enough(spec: vg.MLP | vg.Sequential, batch: int) -> int:
     """A batch that says something about this net."""
-    return batch + 5 if spec.norm else batch
+    return batch + 5 if normalises(spec) else batch
 
 
 @over_examples
-@given(spec=specs(), seed=seeds, batch=st.integers(1, 9))
-def test_columns_are_those_of_the_reference(spec: vg.MLP, seed: int, batch: int) -> None:
+@given(spec=nets(), seed=seeds, batch=st.integers(1, 9))
+def test_columns_are_those_of_the_reference(spec: vg.MLP | vg.Sequential, seed: int, batch: int) -> None:
     given: dict[str, Any] = {"batch": enough(spec, batch), "seeds": 2, "seed": seed, "dtype": "float64"}
     assert_columns(vg.probe(spec, **given), reference.probe(spec, **given), 1e-9, 1e-9)
 
 
 @over_examples
-@given(spec=specs(), seed=seeds, batch=st.integers(1, 9))
-def test_columns_of_given_weights_are_those_of_the_reference(spec: vg.MLP, seed: int, batch: int) -> None:
+@given(spec=nets(), seed=seeds, batch=st.integers(1, 9))
+def test_columns_of_given_weights_are_those_of_the_reference(
+    spec: vg.MLP | vg.Sequential, seed: int, batch: int
+) -> None:
     # Weights of one seed, samples and cotangents of two that need not be it.
     net = spec.init(seed=seed, dtype="float64")
     given: dict[str, Any] = {"batch": enough(spec, batch), "seeds": 2, "seed": seed // 2}
@@ -163,7 +165,7 @@ def test_float32_columns_follow_the_reference_to_a_thousandth(activation: str, s
     assert_columns(vg.probe(spec, **given), reference.probe(spec, **given), 1e-3, 5e-3)
 
 
-def nearest_to_zero(spec: vg.MLP, seed: int) -> float:
+def nearest_to_zero(spec: vg.MLP | vg.Sequential, seed: int) -> float:
     """The least |z| of a run on 17 samples, as a share of its layer's largest."""
     x = reference.Stream(seed, reference.INPUT, dtype="float32").normal((17, 20))
     trace = reference.propagate(spec, reference.init(spec, seed, "float32"), x)

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 
 import vgcore as vg
-from strategies import INITS, over_examples, specs
+from strategies import INITS, nets, over_examples
 from vgcore import _core, reference
 from vgcore.model.kind import Activation, Init, Norm, Skip, Transform
 from vgcore.model.mlp import DEFAULTS, FIELDS, KINDS
-from vgcore.model.plan import Plan
+from vgcore.model.plan import Plan, Step
 from vgcore.shell.options import HELP
 from vgcore.shell.tables import SOME
 
@@ -26,9 +26,9 @@ SKIPS = [None, "dense", "highway", *(f"residual(order={order})" for order in ("a
 def test_the_maps_of_a_plan_have_the_shapes_of_the_numbers(skip: str | None, activation: str) -> None:
     spec = vg.MLP(depth=4, width=6, skip=skip, block=2, activation=activation, in_features=5, out_features=3)
     plan, state = Plan.of(spec), spec.init().state_dict()
-    assert plan.readout is not None
-    maps = {f"layers.{l}": layer.map for l, layer in enumerate(plan.layers)} | {"readout": plan.readout}
-    maps |= {f"gates.{l}": layer.gate for l, layer in enumerate(plan.layers) if layer.gate}
+    maps = {step.key: step.map for step in steps_of(plan) if step.map is not None}
+    assert [maps[f"layers.{l}"] for l in range(4)] == [layer.map for layer in plan.layers]
+    assert maps["readout"] is plan.readout
     assert {f"{name}.weight": (each.fan_out, each.fan_in) for name, each in maps.items()} == {
         name: value.shape for name, value in state.items() if name.endswith("weight")
     }
@@ -37,14 +37,34 @@ def test_the_maps_of_a_plan_have_the_shapes_of_the_numbers(skip: str | None, act
 
 
 @over_examples
-@given(specs())
-def test_a_plan_is_the_twins(spec: vg.MLP) -> None:
+@given(nets())
+def test_a_plan_is_the_twins(spec: vg.MLP | vg.Sequential) -> None:
     ours, twin = Plan.of(spec), reference.Plan.of(spec)
     for layer, other in zip(ours.layers, twin.layers[: spec.depth], strict=True):
-        assert (layer.input, layer.map.fan_in, layer.width, layer.output) == other[2:6]
-        assert (layer.parts, layer.source) == (other.parts, other.source)
+        assert (layer.input, layer.output) == (other.input, other.output)
+        assert (layer.map.fan_in, layer.width) == (other.map.inputs, other.map.outputs)
         assert layer.activation == other.kind
-    assert ours.branch_scale == twin.branch_scale
+    theirs = [part for layer in twin.layers for part in layer.parts]
+    steps = steps_of(ours)
+    learned = {step.key for step in steps} | {step.fed for step in steps}
+    assert learned - {None} == {name.rpartition(".")[0] for name, _ in _core.tensors(spec)}
+    assert [(step.part, step.inputs, step.outputs) for step in steps] == [part_of(each) for each in theirs]
+    for step, part in zip(steps, theirs, strict=True):
+        if step.part == "join":
+            starts = vg.Skip(part.kind).params.get("alpha", 1.0) if part.kind.startswith("rezero") else 1.0
+            assert step.start == float(starts)
+            assert step.scale == pytest.approx(part.number)
+            assert (step.stream, step.map is None) == (part.stream, part.place is None)
+        elif step.part in {"norm", "activation"}:
+            assert step.kind == part.kind
+
+
+def steps_of(plan: Plan) -> list[Step]:
+    return [step for layer in plan.layers for step in layer.steps] + [*plan.ends]
+
+
+def part_of(part: Any) -> tuple[str, int, int]:
+    return part.name, part.inputs, part.outputs
 
 
 @pytest.mark.parametrize("activation", ["crelu", "swiglu"])
@@ -82,6 +102,12 @@ def test_mean_and_variance_of_a_plan_are_those_of_the_numbers(init: str) -> None
         ({"skip": "residual"}, ("map", "activation", "join")),
         ({"skip": "residual(order=pre)", "norm": "layer"}, ("norm", "activation", "map", "join")),
         ({"skip": "residual(order=post)", "norm": "batch"}, ("map", "norm", "join", "activation")),
+        ({"norm": "rms", "norm_position": "input"}, ("norm", "map", "activation")),
+        ({"norm": [None, "rms"], "dropout": 0.1}, ("map", "norm", "activation", "dropout")),
+        (
+            {"norm": "rms", "norm_position": "input", "skip": "residual(order=pre)", "dropout": 0.1},
+            ("activation", "norm", "map", "dropout", "join"),
+        ),
     ],
 )
 def test_parts_stand_in_their_order(fields: dict[str, Any], parts: tuple[str, ...]) -> None:
@@ -124,7 +150,7 @@ def test_defaults_are_the_cores_and_the_shell_has_an_option_a_field() -> None:
     plain = vg.MLP(depth=1, width=1)
     assert {name: getattr(plain, name) for name in FIELDS} == DEFAULTS
     assert {*HELP} == {*FIELDS}
-    assert {*KINDS} == {"activation", "init", "bias", "norm", "skip", "weight_transform"}
+    assert {*KINDS} == {"activation", "init", "bias", "norm", "skip", "weight_transform", "final_norm"}
 
 
 def test_the_core_refuses_a_field_that_it_does_not_know() -> None:

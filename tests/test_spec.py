@@ -15,8 +15,9 @@ import pytest
 
 import vgcore as vg
 from strategies import EVERY_ACTIVATION, INITS
+from vgcore.model.read import read_spec
 
-PLAIN = {"depth": 50, "width": 256, "activation": "tanh", "init": "xavier_normal"}
+PLAIN: dict[str, Any] = {"depth": 50, "width": 256, "activation": "tanh", "init": "xavier_normal"}
 FULL: dict[str, Any] = {
     "depth": 4,
     "width": (8, 8, 8, 8),
@@ -29,10 +30,37 @@ FULL: dict[str, Any] = {
     "branch_scale": "1/sqrt(L)",
     "block": 2,
 }
-NETS = [PLAIN, FULL, {"depth": 1, "width": 1}]
+#: Norms, places, biases and dropout by layer: a stem, then blocks of two layers.
+BLOCKS: dict[str, Any] = {
+    "depth": 7,
+    "width": [64, 256, 64],
+    "in_features": 10,
+    "out_features": 3,
+    "stem": 1,
+    "block": 2,
+    "activation": ["linear", "gelu", "gelu"],
+    "norm": [None, "layer(eps=1e-6)", None],
+    "norm_position": ["pre", "input", "pre"],
+    "bias": [None, False, "normal(std=0.1)", False],
+    "skip": "residual(order=linear)",
+    "final_norm": "rms",
+    "dropout": [0.0, 0.1, 0.2],
+}
+NETS = [PLAIN, FULL, {"depth": 1, "width": 1}, BLOCKS]
 
 #: Files in the wild are keyed by these: they stay for ever.
-IDS = ["c9395400e23f02bf", "35669cf268202308", "f3466f3e4127761f"]
+IDS = ["c9395400e23f02bf", "35669cf268202308", "f3466f3e4127761f", "2b06f41edd72b140"]
+
+PARTS = [
+    *("linear(8)", "keep(x)", "layer", "linear(16)", "leaky_relu(0.1)", "dropout(0.1)", "linear(8)", "add(x, 0.5)"),
+    *("project(x)", "rms(eps=0.001)", "linear(3)"),
+]
+LISTS: list[dict[str, Any]] = [
+    {"parts": ["linear(4)"], "in_features": 2},
+    {"parts": PARTS, "in_features": 5, "init": "mean_field(1.5, 0.1)", "bias": False},
+    {"parts": PARTS, "in_features": 5, "init": ["eye"] * 5, "bias": [None, False, "zeros", None, "ones"]},
+]
+LIST_IDS = ["b700566dae18e13a", "6363649a65f0c2c8", "67e59faca77f276c"]
 
 
 def raised(**fields: Any) -> pytest.ExceptionInfo[Exception]:
@@ -84,7 +112,7 @@ def test_a_copy_is_the_same_spec_and_draws_the_same_net(fields: dict[str, Any], 
 
 def test_specs_are_keys_of_a_dict() -> None:
     table = {vg.MLP(**fields): i for i, fields in enumerate(NETS)}
-    assert [table[vg.MLP(**fields)] for fields in NETS] == [0, 1, 2]
+    assert [table[vg.MLP(**fields)] for fields in NETS] == [0, 1, 2, 3]
 
 
 def test_replace_changes_what_it_names_and_nothing_else() -> None:
@@ -289,7 +317,7 @@ def test_different_nets_have_different_ids() -> None:
         ({"branch_scale": "1/sqrt"}, ["branch_scale", "1/sqrt(L)", "'1/sqrt'"]),
         ({"block": 0}, ["block", "1 to", "got 0"]),
         ({"skip": "residual", "block": 2}, ["depth", "multiple of block=2", "got 3"]),
-        ({"skip": "residual", "width": (4, 5, 5)}, ["4 before layer 1", "width[1]=5", "skip"]),
+        ({"skip": "residual", "width": (4, 5, 5)}, ["4 before layer 2", "width[1]=5", "skip"]),
         ({"tied": True, "in_features": 3}, ["in_features", "share one weight matrix", "inputs='every'"]),
     ],
 )
@@ -406,10 +434,131 @@ def test_a_first_block_of_another_width_has_no_skip_but_is_allowed() -> None:
 
 
 def test_a_later_block_of_another_width_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"got 8 before layer 2 and 9 after layer 3"):
+    with pytest.raises(ValueError, match=r"got 8 before layer 3 and 9 after layer 4, whose width\[3\]=9"):
         vg.MLP(depth=4, width=(8, 8, 8, 9), skip="residual", block=2)
 
 
 def test_limits_themselves_are_allowed() -> None:
     spec = vg.MLP(depth=10**6, width=10**6, in_features=10**6, out_features=10**6)
     assert vg.MLP.from_json(spec.to_json()) == spec
+
+
+# Patterns and lists of parts
+
+
+def test_a_pattern_is_the_net_that_it_spells() -> None:
+    spelled = BLOCKS | {
+        "width": [64, *[256, 64] * 3],
+        "activation": ["linear", *["gelu"] * 6],
+        "norm": [None, *["layer(eps=1e-6)", None] * 3],
+        "norm_position": ["pre", *["input", "pre"] * 3],
+        "bias": [None, *[False, "normal(std=0.1)"] * 3, False],
+        "dropout": [0.0, *[0.1, 0.2] * 3],
+    }
+    one, other = vg.MLP(**BLOCKS), vg.MLP(**spelled)
+    assert one.id == other.id
+    assert one.sizes == "10 -> 64 -> 256 -> 64 (2 times more) -> 3"
+    assert one.replace(depth=13).init().state_dict().keys() > one.init().state_dict().keys()
+    for name, w in one.init(seed=3).state_dict().items():
+        np.testing.assert_array_equal(w, other.init(seed=3).state_dict()[name])
+
+
+def test_what_a_pattern_leaves_out_is_not_in_the_net() -> None:
+    state = vg.MLP(**BLOCKS).init().state_dict()
+    assert [name for name in state if name.startswith("norms")] == [
+        f"norms.{l}.{name}" for l in (1, 3, 5) for name in ("weight", "bias")
+    ]
+    assert [name for name in state if name.startswith("layers") and name.endswith("bias")] == [
+        f"layers.{l}.bias" for l in (0, 2, 4, 6)
+    ]
+    assert [*state][-2:] == ["final_norm.weight", "readout.weight"]
+    probe = vg.probe(vg.MLP(**BLOCKS), seeds=1, batch=8)
+    assert np.isnan(probe.log10_bgrad_norm[0]).tolist() == [False, True, False, True, False, True, False]
+
+
+def test_dropout_changes_nothing_that_is_measured() -> None:
+    spec = vg.MLP(**BLOCKS)
+    one, other = (vg.probe(each, seeds=2, batch=8) for each in (spec, spec.replace(dropout=0.0)))
+    np.testing.assert_array_equal(one.log10_wgrad_norm, other.log10_wgrad_norm)
+    assert spec.id != spec.replace(dropout=0.0).id
+
+
+@pytest.mark.parametrize("fields", LISTS)
+@pytest.mark.parametrize(
+    "copied",
+    [
+        lambda spec: pickle.loads(pickle.dumps(spec)),
+        copy.copy,
+        copy.deepcopy,
+        lambda spec: spec.replace(),
+        lambda spec: vg.Sequential.from_json(spec.to_json()),
+        lambda spec: read_spec(spec.to_json()),
+        lambda spec: vg.Sequential(**spec.to_dict()),
+    ],
+)
+def test_a_copy_of_a_list_is_the_same_spec_and_draws_the_same_net(fields: dict[str, Any], copied: Any) -> None:
+    spec = vg.Sequential(**fields)
+    other = copied(spec)
+    assert (other, hash(other), repr(other), other.id) == (spec, hash(spec), repr(spec), spec.id)
+    again = vg.Network.from_state_dict(other, spec.init(seed=5).state_dict())
+    for name, w in other.init(seed=5).state_dict().items():
+        np.testing.assert_array_equal(w, again.state_dict()[name])
+
+
+@pytest.mark.parametrize(("fields", "known"), [*zip(LISTS, LIST_IDS, strict=True)])
+def test_the_ids_of_lists_stay(fields: dict[str, Any], known: str) -> None:
+    assert vg.Sequential(**fields).id == known
+
+
+def test_names_of_what_goes_around_are_no_part_of_a_net() -> None:
+    named = [part.replace("(x", "(shortcut") for part in PARTS]
+    assert vg.Sequential(named, in_features=5) == vg.Sequential(PARTS, in_features=5)
+
+
+def test_a_list_of_the_parts_of_an_mlp_computes_what_the_mlp_does() -> None:
+    mlp = vg.MLP(**BLOCKS | {"bias": None, "init": "xavier_normal"})
+    block = ["keep({0})", "layer(eps=1e-6)", "linear(256)", "gelu", "dropout(0.1)", "linear(64)", "dropout(0.2)"]
+    blocks = [part.format(l) for l in range(3) for part in [*block, "add({0})"]]
+    twin = vg.Sequential(["linear(64)", *blocks, "rms", "linear(3)"], in_features=10, init="xavier_normal")
+    ours, theirs = mlp.init(seed=1, dtype="float64"), twin.init(seed=1, dtype="float64")
+    assert ours.state_dict().keys() == theirs.state_dict().keys()
+    x = np.random.default_rng(0).standard_normal((5, 10))
+    np.testing.assert_array_equal(ours.forward(x), theirs.forward(x))
+    one, other = (vg.probe(each, seeds=2, batch=8) for each in (mlp, twin))
+    for name in ("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "log10_h_rms", "log10_dh_rms"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name), err_msg=name)
+
+
+def test_the_json_of_one_sort_of_spec_says_which_sort_it_is() -> None:
+    with pytest.raises(ValueError, match=r"JSON of a Sequential; read it with Sequential\.from_json"):
+        vg.MLP.from_json(vg.Sequential(**LISTS[0]).to_json())
+    with pytest.raises(ValueError, match=r"JSON of an MLP; read it with MLP\.from_json"):
+        vg.Sequential.from_json(vg.MLP(**PLAIN).to_json())
+    for spec in (vg.MLP(**BLOCKS), vg.Sequential(**LISTS[1])):
+        assert read_spec(spec.to_json()) == spec
+
+
+def test_a_sweep_varies_the_fields_of_an_mlp_alone() -> None:
+    spec: Any = vg.Sequential(**LISTS[0])
+    for call in (lambda: vg.sweep(spec, width=[3]), lambda: vg.train_sweep(spec, np.eye(2), lr=[0.1])):
+        with pytest.raises(TypeError, match="spec must be an MLP, whose fields a sweep varies"):
+            call()
+    with pytest.raises(ValueError, match="unknown field 'depth'; choose from: parts, in_features, init, bias"):
+        spec.replace(depth=3)
+
+
+def test_an_activation_of_your_own_travels_in_the_json_of_a_list() -> None:
+    bump = vg.Activation.from_samples("bump", [-1, 0, 1], [0, 1, 0])
+    spec = vg.Sequential(["linear(3)", bump, "linear(2)"], in_features=2)
+    document = json.loads(spec.to_json())
+    assert [*document["tables"]] == [str(bump)]
+    assert vg.Sequential.from_json(json.dumps(document)) == spec
+
+
+def test_what_a_list_of_parts_measures_is_a_frame() -> None:
+    spec = vg.Sequential(**LISTS[1])
+    frame = vg.probe(spec, seeds=2, batch=8).to_dict()
+    assert {*frame["depth"]} == {3}
+    assert {*frame["width"]} == {"8 16 8"}
+    assert frame["parts"][0] == " ".join(spec.parts)
+    assert len(frame["layer"]) == 2 * 3

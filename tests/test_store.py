@@ -24,6 +24,7 @@ import pytest
 import vgcore as vg
 from vgcore.measure import block, measurement, store, stored, upkeep
 from vgcore.measure.store import Store
+from vgcore.model.spec import Spec
 
 SPEC = vg.MLP(depth=1, width=8)
 GRID: dict[str, Any] = {"depth": [1, 2, 3, 5, 8], "activation": ["relu", "tanh"]}
@@ -33,7 +34,7 @@ def small(**options: Any) -> vg.Sweep:
     return vg.sweep(SPEC, seeds=2, batch=4, **GRID | options)
 
 
-def bits(s: vg.Sweep) -> list[tuple[vg.MLP, bytes]]:
+def bits(s: vg.Sweep) -> list[tuple[Spec, bytes]]:
     return [(cell.spec, block.pack(cell)) for cell in s]
 
 
@@ -187,7 +188,7 @@ MEASURING = """
     from vgcore.measure import stored
 
     @contextmanager
-    def told(work, *, show):
+    def told(*work, show):
         print("begun", flush=True)
 
         def safe(cell):
@@ -198,16 +199,19 @@ MEASURING = """
         yield safe
 
     stored.progress_bar = told
-    vg.sweep(vg.MLP(depth=1, width=32), depth=range(1, 121), activation=["relu", "tanh"], seeds=2, store=sys.argv[1])
+    spec = vg.MLP(depth=1, width=int(sys.argv[3]))
+    vg.sweep(spec, depth=range(1, 121), activation=["relu", "tanh"], seeds=2, store=sys.argv[1])
     print("end", flush=True)
 """
 
 
 @contextmanager
-def measuring(path: Path, *, wait: bool = False) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
+def measuring(
+    path: Path, *, width: int = 32, wait: bool = False
+) -> Iterator[tuple[subprocess.Popen[str], IO[str], IO[str]]]:
     """A process that prints the index of each cell that is safe, and waits for a line then if told to."""
     process = subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(MEASURING), str(path), "wait" if wait else "go"],
+        [sys.executable, "-c", textwrap.dedent(MEASURING), str(path), "wait" if wait else "go", str(width)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -249,7 +253,8 @@ def test_a_kill_at_any_moment_loses_no_cell_that_was_told(path: Path) -> None:
 
 
 def test_ctrl_c_keeps_and_gives_what_was_finished(path: Path) -> None:
-    with measuring(path) as (process, out, err):
+    # Wide nets: cells are told a quarter of a second at a time, and a fast machine measures 240 narrow ones in that.
+    with measuring(path, width=256) as (process, out, err):
         lines = [out.readline() for _ in range(4)]
         process.send_signal(signal.SIGINT)
         lines += out.readlines()
@@ -318,7 +323,7 @@ def test_a_changed_byte_is_never_read_as_a_number(path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("old", "new"),
-    [(b'"depth":2', b'"depth":4'), (b'"relu"', b'"selu"'), (b'"skip"', b'"qkip"')],
+    [(b'"depth":2', b'"depth":4'), (b'"tanh"', b'"selu"'), (b'"width"', b'"midth"')],
 )
 def test_a_changed_spec_is_never_taken_for_what_was_measured(path: Path, old: bytes, new: bytes) -> None:
     small(store=path, depth=[1, 2, 3])
@@ -411,7 +416,7 @@ def test_an_error_of_the_store_gives_the_cells_that_it_did_not_take(
         put(self, rows)
 
     monkeypatch.setattr(Store, "put", failing)
-    monkeypatch.setattr("vgcore.measure.writer.CELLS", 3)
+    monkeypatch.setattr(sys.modules["vgcore.measure.writer"], "CELLS", 3)
     with pytest.raises(OSError, match="no space") as caught:
         small(store=path)
     kept = caught.value.sweep  # type: ignore[attr-defined]
@@ -484,7 +489,7 @@ def test_a_file_that_is_no_store_is_refused_by_name(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("PRAGMA user_version=2", "format 2, and this vgcore reads up to 1"),
+        ("PRAGMA user_version=3", "format 3, and this vgcore reads up to 2"),
         ("UPDATE layout SET stream = stream - 1", "random numbers of version"),
         ('UPDATE layout SET columns = \'["log10_z_rms", "mine"]\'', "has mine beside"),
     ],
@@ -555,6 +560,18 @@ def test_stores_that_disagree_are_not_merged(path: Path) -> None:
     assert not path.with_name("new.vg").exists()
 
 
+def test_nothing_is_merged_into_a_damaged_store(path: Path) -> None:
+    s, other, sound = small(store=path), path.with_name("other.vg"), path.with_name("sound.vg")
+    small(store=other, depth=[7])
+    whole = bytearray(path.read_bytes())
+    whole[whole.index(s[3].log10_z_rms.tobytes())] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match=rf"'{re.escape(str(path))}' is damaged: .*; nothing was merged"):
+        upkeep.merge(path, [other])
+    assert path.read_bytes() == whole
+    assert upkeep.merge(sound, [other])["done"] == 2
+
+
 def test_a_merge_takes_numbers_over_failures_and_plans(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     other = path.with_name("other.vg")
     with monkeypatch.context() as patched:
@@ -610,6 +627,39 @@ def test_cells_are_selected_by_their_fields_in_any_spelling(path: Path) -> None:
             s.select(activaton="relu")
         with pytest.raises(ValueError, match="did you mean"):
             s.select(activation="leaky_rule")
+
+
+def test_cells_are_selected_by_the_parameters_of_their_kinds_as_frames_name_them(path: Path) -> None:
+    grid: dict[str, Any] = {"init": ["mean_field(1)", "mean_field(2)", "orthogonal"], "skip": [None, "residual"]}
+    for s in (vg.sweep(SPEC, seeds=1, **grid), vg.sweep(SPEC, seeds=1, **grid, store=path)):
+        frame = s.to_dict("cells")
+        for name in [name for name in frame if name.startswith("init_")]:
+            for value in np.unique(frame[name][~np.isnan(frame[name])]).tolist():
+                assert len(s.select(**{name: value})) == (frame[name] == value).sum(), (name, value)
+        assert {cell.spec.init for cell in s.select(init_sigma_w=2)} == {"mean_field(sigma_w=2)"}
+        assert len(s.select(init_sigma_w=[1, 2], skip_order="after")) == 2
+        assert len(s.select(activation_negative_slope=0.5)) == 0
+        with pytest.raises(ValueError, match="did you mean 'init_sigma_w'"):
+            s.select(init_sigmaw=2)
+        with pytest.raises(TypeError, match="init_sigma_w must be"):
+            s.select(init_sigma_w=True)
+
+
+@pytest.mark.parametrize(
+    ("grid", "message"),
+    [
+        ({"depth": [2, 3, 2]}, "depth=2 and depth=2 make the same cell; give each value once"),
+        (
+            {"depth": [2, 3], "activation": ["leaky_relu", "leaky_relu(0.01)"]},
+            "=.leaky_relu. and activation=",
+        ),
+        ({"width": [3, 5], "norm": ["layer", None, "layer"], "depth": [2, 3]}, "norm='layer' and norm='layer'"),
+    ],
+)
+def test_a_value_that_is_given_twice_is_refused(grid: dict[str, Any], message: str, path: Path) -> None:
+    for where in (None, path):
+        with pytest.raises(ValueError, match=message):
+            vg.sweep(SPEC, seeds=1, store=where, **grid)
 
 
 @pytest.mark.parametrize("fields", [{"depth": "3"}, {"tied": "no"}, {"depth": True}, {"depth": None}, {"block": 1.0}])
@@ -681,8 +731,8 @@ def test_progress_counts_what_is_safe(path: Path, monkeypatch: pytest.MonkeyPatc
     safe: list[int] = []
 
     @contextmanager
-    def bar(work: list[int], *, show: bool) -> Iterator[Any]:
-        assert (len(work), show) == (10, True)
+    def bar(layers: list[int], costs: list[float], *, show: bool) -> Iterator[Any]:
+        assert (len(layers), len(costs), show) == (10, 10, True)
 
         def advance(_: int) -> None:
             with Store(path) as opened:
@@ -739,3 +789,15 @@ def test_the_shell_keeps_shards_and_makes_one_of_them(tmp_path: Path) -> None:
         2,
         "error: --store and --out must be two files, got 'new.csv' for both\n",
     )
+
+
+def test_a_check_of_a_damaged_store_begins_with_the_damage_and_sends_nobody_to_itself(path: Path) -> None:
+    small(store=path)
+    with sqlite3.connect(path) as changed:
+        changed.execute("DELETE FROM block WHERE id = (SELECT block FROM result WHERE cell = 2)")
+    changed.close()
+    checked = shell("store", "check", path.name, cwd=path.parent)
+    first, *others = checked.stdout.splitlines()
+    assert first == f"{path.name}: damaged, 1 fault below; 10 of 10 cells, 0 failed"
+    assert others[-1] == f"  '{path.name}' is damaged: it has lost cell 2"
+    assert checked.returncode == 1

@@ -1,6 +1,7 @@
 """A grid of cells: its order, its tables and files, what is refused, and what Ctrl-C leaves."""
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -13,8 +14,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 import pytest
+from hypothesis import given
 
 import vgcore as vg
+from strategies import specs
+from vgcore.measure import table
+from vgcore.measure.result import Signal
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -111,7 +116,7 @@ def test_a_net_that_diverges_is_a_row() -> None:
     assert ["non-finite" in row["conditions"] for row in s.table()] == [True, False]
     assert (s[0].first_nonfinite >= 0).all()
     assert (s[1].first_nonfinite == -1).all()
-    assert math.isnan(s.table()[0]["backward"].value)
+    assert math.isnan(s.table()[0]["backward"])
 
 
 # Tables and files
@@ -124,8 +129,10 @@ def test_the_table_has_one_row_a_cell() -> None:
         *(("sigmoid", 2), ("sigmoid", 60), ("linear", 2), ("linear", 60)),
     ]
     for row, cell in zip(rows, s, strict=True):
-        for signal in ("forward", "backward", "weight"):
-            assert row[signal] == cell.factor(signal)
+        signals: tuple[Signal, ...] = ("forward", "backward", "weight")
+        for signal in signals:
+            factor = cell.factor(signal)
+            assert (row[signal], row[f"{signal}_low"], row[f"{signal}_high"]) == (factor.value, factor.low, factor.high)
         assert row["first_gradient"] == pytest.approx(cell.log10_wgrad_norm[:, 0].mean())
     assert rows[1]["verdict"] == "vanishing"
     assert rows[0]["verdict"] == "healthy"
@@ -155,15 +162,112 @@ def test_the_tidy_table_has_one_row_a_cell_seed_and_layer() -> None:
         assert columns["cell_id"][i] == cell.spec.id
         assert columns["depth"][i] == cell.spec.depth
         assert columns["activation"][i] == cell.spec.activation
-        assert (columns["seed"][i], columns["layer"][i]) == (seed, layer)
+        assert (columns["seed"][i], columns["layer"][i]) == (seed, layer + 1)
         for name in MEASURES:
-            assert columns[name][i] == getattr(cell, name)[seed - 9, layer]
+            if name in columns:  # something is known of it in some cell
+                assert columns[name][i] == getattr(cell, name)[seed - 9, layer]
+
+
+def test_the_table_holds_plain_values_alone() -> None:
+    mine = vg.Activation.custom("mine", np.tanh)
+    grid: dict[str, Any] = {"activation": [mine, ("tanh", mine)], "norm": [None, "layer"], "branch_scale": [1, 0.5]}
+    s = vg.sweep(SPEC.replace(depth=2, skip="residual"), seeds=2, **grid)
+    for row in s.table():
+        assert {type(value) for value in row.values()} <= {str, int, float, bool, type(None)}
+    assert {(row["activation"], row["norm"]) for row in s.table()} == {
+        *(("mine", None), ("mine", "layer"), ("tanh mine", None), ("tanh mine", "layer")),
+    }
+
+
+def test_a_frame_of_cells_has_a_row_a_cell_with_its_verdict_and_its_parameters() -> None:
+    s = vg.sweep(SPEC.replace(out_features=3), depth=[2, 60], activation=["sigmoid", "leaky_relu"], seeds=2)
+    for frame in (s.to_pandas(rows="cells"), s.to_polars(rows="cells")):
+        assert len(frame) == 4
+        assert list(frame.columns) == [*s.to_dict("cells")]
+        assert frame["cell_id"].to_list() == [cell.spec.id for cell in s]
+        for name in ("verdict", "forward", "backward_low", "weight_high", "first_gradient"):
+            assert frame[name].to_list() == pytest.approx([row[name] for row in s.table()], nan_ok=True)
+        for name in ("direction", "conditions"):
+            assert frame[name].to_list() == [row[name] or "none" for row in s.table()]
+        assert frame["activation_negative_slope"].to_numpy() == pytest.approx([math.nan, 0.01] * 2, nan_ok=True)
+    assert vg.Sweep((), (), 0).to_dict("cells") == {}
+    with pytest.raises(ValueError, match="unknown rows 'cell'"):
+        s.to_dict("cell")  # type: ignore[arg-type]
+
+
+def test_no_column_of_a_frame_is_empty_and_its_types_are_right() -> None:
+    s = small(out_features=[None, 3], skip=[None, "highway"], init=["mean_field(sigma_w=1.5)", "zeros"])
+    frame, tidy = s.to_pandas(), s.to_polars()
+    assert not frame.isna().all().any()
+    assert not any(tidy[name].is_null().all() for name in tidy.columns)
+    assert "in_features" not in frame
+    kinds = {"out_features": "Int64", "layer": "int64", "first_nonfinite_layer": "int64", "tied": "bool"}
+    kinds |= {"init_sigma_w": "float64", "skip_gate_bias": "float64", "log10_gate_grad_norm": "float64"}
+    assert {name: str(frame[name].dtype) for name in kinds} == kinds
+    kinds = {"out_features": "Int64", "layer": "Int64", "init": "String", "tied": "Boolean", "init_sigma_w": "Float64"}
+    assert {name: str(tidy[name].dtype) for name in kinds} == kinds
+    assert set(frame["skip"]) == {"none", "highway"}
+    assert frame.groupby("skip")["skip_gate_bias"].max().to_dict() == pytest.approx(
+        {"none": math.nan, "highway": -1.0}, nan_ok=True
+    )
+    assert "counted from 1" in frame.attrs["layer"]
+
+
+def test_the_layer_that_is_not_finite_is_counted_as_layers_are() -> None:
+    s = vg.sweep(SPEC.replace(depth=40, activation="elu"), init=["mean_field(sigma_w=100)", "xavier_normal"], seeds=2)
+    columns = s.to_dict()
+    for cell, seed in itertools.product(range(2), range(2)):
+        rows = (columns["cell"] == cell) & (columns["seed"] == seed)
+        (first,) = {*columns["first_nonfinite_layer"][rows].tolist()}
+        assert first == s[cell].first_nonfinite[seed] + 1
+        lost = columns["layer"][rows][~np.isfinite(columns["log10_a_rms"][rows])]
+        assert (lost.min() if first else 0) == first
+
+
+NORMAL = {"mean": 0.0, "std": 2.0, "gain": 1.0}
+#: Kinds whose parameters have numbers, by the field of a spec.
+PARAMETERS: dict[str, dict[str, dict[str, float]]] = {
+    "activation": {"leaky_relu": {"negative_slope": 0.01}, "elu(alpha=0.5)": {"alpha": 0.5}, "tanh": {}},
+    "init": {"mean_field(1.5, 0.05)": {"sigma_w": 1.5, "sigma_b": 0.05, "gain": 1.0}, "normal(std=2)": NORMAL},
+    "norm": {"layer": {"eps": 1e-5}, "none": {}},
+    "skip": {"highway": {"gate_bias": -1.0, "gate_gain": 1.0}, "none": {}},
+    "final_norm": {"rms(eps=0.5)": {"eps": 0.5}, "none": {}},
+    "weight_transform": {"weight_standardization": {"gain": 1.0, "eps": 0.0}, "none": {}},
+}
+
+
+@pytest.mark.parametrize("field", sorted(PARAMETERS))
+def test_parameters_are_columns_of_numbers_with_defaults_written_out(field: str) -> None:
+    kinds = PARAMETERS[field]
+    s = small(**{field: [None if kind == "none" else kind for kind in kinds]})
+    columns = s.to_dict("cells")
+    names = {f"{field}_{param}" for params in kinds.values() for param in params}
+    assert {name for name in columns if name.startswith(f"{field}_") and name != "norm_position"} == names
+    for i, params in enumerate(kinds.values()):
+        expected = [params.get(name.removeprefix(f"{field}_"), math.nan) for name in sorted(names)]
+        assert [columns[name][i] for name in sorted(names)] == pytest.approx(expected, nan_ok=True)
+    assert {columns[name].dtype for name in names} <= {np.dtype(np.float64)}
+
+
+@given(specs())
+def test_any_parameter_is_the_number_or_the_word_that_the_kind_has(spec: vg.MLP) -> None:
+    found = table.spec_parameters(spec)
+    kinds = [spec.activation] if isinstance(spec.activation, str) else spec.activation
+    for name in {name for kind in kinds for name in kind.params}:
+        values = {kind.params[name] for kind in kinds if name in kind.params}
+        expected = values.pop() if len(values) == 1 else None
+        assert found.get(f"activation_{name}") == expected
+    assert {type(value) for value in found.values()} <= {float, str}
 
 
 def read_csv(path: Path) -> dict[str, Array]:
     with path.open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    return {name: np.array([float(row[name]) for row in rows]) for name in (*MEASURES, "seed", "layer", "depth")}
+    return {
+        name: np.array([float(row[name]) for row in rows])
+        for name in (*MEASURES, "seed", "layer", "depth")
+        if name in rows[0]
+    }
 
 
 def read_json(path: Path) -> dict[str, Array]:
@@ -183,7 +287,7 @@ def test_what_is_saved_can_be_read_back(tmp_path: Path, ending: str, read: Calla
     path = tmp_path / f"runs.{ending}"
     s.save(path)
     columns, got = s.to_dict(), read(path)
-    assert set(MEASURES) <= set(got)
+    assert {*MEASURES} & {*columns} <= {*got}
     for name in got:
         if name in MEASURES or name in {"seed", "layer", "depth", "activation", "cell_id"}:
             np.testing.assert_array_equal(got[name], columns[name])
@@ -198,7 +302,7 @@ def test_json_has_null_where_a_number_is_not_finite(tmp_path: Path) -> None:
     lost = ~np.isfinite(s[0].log10_z_rms[0])
     assert 0 < lost.sum() < 40
     assert [value is None for value in columns["log10_z_rms"]] == lost.tolist()
-    assert columns["log10_delta_rms"] == [None] * 40
+    assert "log10_delta_rms" not in columns  # of which nothing is known anywhere
 
 
 #: Axes whose values are of several types.
@@ -239,7 +343,7 @@ def test_frames_hold_the_tidy_table() -> None:
     columns = s.to_dict()
     for frame in (s.to_pandas(), s.to_polars()):
         assert list(frame.columns) == list(columns)
-        for name in (*MEASURES, "seed", "layer", "depth"):
+        for name in {*MEASURES, "seed", "layer", "depth"} & {*columns}:
             np.testing.assert_array_equal(frame[name].to_numpy(), columns[name])
 
 
@@ -349,7 +453,7 @@ def press():
 begun = time.process_time()
 threading.Thread(target=press, daemon=True).start()
 try:
-    vg.sweep(spec, depth=[*range(1, 4), *[500] * 1000], seeds=8)
+    vg.sweep(spec, depth=[*range(1, 4), *range(500, 1500)], seeds=8)
 except KeyboardInterrupt as interrupt:
     seconds = time.process_time() - pressed
     s = interrupt.sweep

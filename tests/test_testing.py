@@ -1,5 +1,6 @@
 """What the tests of others get: a net that would not train fails them, and says why."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -114,12 +115,12 @@ def test_one_sick_cell_fails_a_sweep() -> None:
     assert len(assert_trainable(vg.sweep(HEALTHY, depth=[2, 4, 8], seeds=4)).cells) == 3
     with pytest.raises(AssertionError, match="of 3 cells 2 healthy, 1 vanishing") as failure:
         assert_trainable(vg.sweep(SICK, depth=[2, 4, 30], seeds=4))
-    assert "\n  vanishing (both)                         depth 30\n" in str(failure.value)
+    assert re.search(r"\n  vanishing \(both\) +depth 30\n", str(failure.value))
 
 
 @pytest.mark.parametrize("wrong", ["relu", None, 3])
 def test_other_things_are_refused(wrong: Any) -> None:
-    with pytest.raises(TypeError, match="subject must be a Probe, a Sweep, an MLP or a Network, got "):
+    with pytest.raises(TypeError, match=r"subject must be a Probe, .*, a TrainSweep or runs, got "):
         assert_trainable(wrong)
 
 

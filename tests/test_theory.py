@@ -306,6 +306,9 @@ COVERED: dict[str, dict[str, Any]] = {
     "dense batch": {"skip": "dense", "norm": "batch", "depth": 8, "width": 64, "in_features": 256},
     "standardised": {"weight_transform": "weight_standardization"},
     "readout": {"out_features": 200},
+    "before the map": {"norm": "rms", "norm_position": "input", "skip": "residual(order=linear)", "block": 2},
+    "by layer": {"norm": [None, "layer"] * 6, "norm_position": ["pre", "post", "pre", "input"] * 3},
+    "end": {"final_norm": "layer", "out_features": 200, "dropout": 0.5, "bias": [False, None] * 6},
 }
 
 
@@ -314,12 +317,65 @@ COVERED: dict[str, dict[str, Any]] = {
 def test_predictions_are_what_wide_nets_measure(kind: str, activation: str) -> None:
     fields: dict[str, Any] = {"depth": 12, "width": 400, "init": "mean_field(1.3, 0.1)", "activation": activation}
     spec = vg.MLP(**(fields | COVERED[kind]))
+    assert_predicted(spec)
+
+
+#: Blocks of transformers without attention: x + V gelu(U LN(x)), four times as wide within, behind a stem.
+BLOCKS: dict[str, Any] = {
+    "stem": 1,
+    "block": 2,
+    "activation": ["linear", "gelu", "gelu"],
+    "norm": [None, "layer", None],
+    "norm_position": "input",
+    "skip": "residual(order=linear)",
+    "final_norm": "layer",
+}
+LISTS: dict[str, list[str]] = {
+    "pre-norm block": ["linear(512)", "keep(a)", "layer", "linear(900)", "gelu", "linear(512)", "add(a, 0.7)", "rms"],
+    "projection": ["linear(512)", "tanh", "keep(a)", "linear(512)", "gelu", "linear(300)", "project(a)", "linear(200)"],
+    "input again": ["keep(x)", "linear(512)", "tanh", "linear(512)", "tanh", "concat(x)", "linear(512)", "tanh"],
+    "over one another": [
+        *("linear(512)", "keep(a)", "tanh", "linear(512)", "keep(b)", "tanh", "linear(512)"),
+        *("add(a)", "rms", "linear(512)", "dropout(0.2)", "add(b)", "rms", "linear(100)"),
+    ],
+}
+
+
+def assert_predicted(spec: vg.MLP | vg.Sequential) -> None:
     p, t = vg.probe(spec, seeds=6, batch=64), theory.predict(spec, batch=64)
     for column in ("log10_z_rms", "log10_a_rms", "log10_delta_rms", "log10_wgrad_norm"):
         measured = np.log10(np.mean(10 ** (2 * getattr(p, column)), axis=0)) / 2
         # 0.06 decades over 12 layers are 1.2 % a layer; typical gelu nets without a norm are that far off themselves.
         assert getattr(t, column) == pytest.approx(measured, abs=0.06), column
     assert t.correlation == pytest.approx(p.correlation.mean(axis=0), abs=0.04)
+
+
+def test_blocks_behind_a_stem_measure_what_is_predicted_at_any_number_of_them() -> None:
+    spec = vg.MLP(depth=1 + 2 * 12, width=[512, 2048, 512], in_features=400, out_features=200, **BLOCKS)
+    assert_predicted(spec)
+    assert_predicted(spec.replace(depth=1 + 2 * 3))
+    # What adds up block by block grows as a power of the depth: it neither vanishes nor explodes.
+    deep = theory.predict(spec, depth=1 + 2 * 1000)
+    assert 1 < float(deep.log10_delta_rms[0] - deep.log10_delta_rms[-1]) < 3
+
+
+@pytest.mark.parametrize("kind", LISTS)
+def test_lists_of_parts_measure_what_is_predicted(kind: str) -> None:
+    assert_predicted(vg.Sequential(LISTS[kind], in_features=400, init="mean_field(1.3, 0.1)"))
+
+
+def test_a_list_of_the_parts_of_an_mlp_is_predicted_as_the_mlp_is() -> None:
+    fields: dict[str, Any] = {"depth": 8, "width": 64, "activation": "relu", "out_features": 3, "skip": "residual"}
+    given: dict[str, Any] = {"in_features": 64, "init": "mean_field(1.3, 0.1)"}
+    for mlp, block in (
+        (vg.MLP(**fields, **given), ["keep({0})", "linear(64)", "relu", "add({0})"]),
+        (vg.MLP(**fields | {"skip": None}, **given), ["linear(64)", "relu"]),
+    ):
+        parts = [part.format(f"x{i}") for i in range(8) for part in block]
+        ours, theirs = theory.predict(vg.Sequential([*parts, "linear(3)"], **given)), theory.predict(mlp)
+        for column in ("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "correlation", "delta_std"):
+            assert np.array_equal(getattr(ours, column), getattr(theirs, column), equal_nan=True), column
+        assert str(ours) == str(theirs)
 
 
 GRID = ((0.8, 0.0), (1.0, 0.2), (1.4, 0.3))
@@ -425,14 +481,17 @@ def test_predictions_print_what_they_say() -> None:
     text = str(p)
     assert "sigma_w=1.5, sigma_b=0.05: chaotic" in text
     assert "q* = 0.798" in text
-    assert "chi_1 = 1.1367" in text
+    assert "chi_1 = 1.13671: dL/dz times 1.0662 a layer at the fixed point" in text
     plain = p.to_dict()
     assert plain["phase"] == "chaotic"
     assert plain["factors"]["backward"] == p.factor("backward")
     assert len(plain["log10_z_rms"]) == 30
     skipped = theory.predict(vg.MLP(depth=30, width=512, skip="residual"))
     assert skipped.scales is None
-    assert str(skipped) == "theory has no finite-width band with a skip."
+    first, last = str(skipped).splitlines()
+    assert last == "theory has no finite-width band with a skip."
+    forth, back, weight = (f"{skipped.factor(signal):.4g}" for signal in ("forward", "backward", "weight"))
+    assert first == f"a layer multiplies z by {forth}, and on the way back dL/dz by {back} and dL/dW by {weight}"
     assert math.isnan(theory.predict(vg.MLP(depth=1, width=8)).factor("backward"))
 
 
@@ -456,6 +515,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         "alike but for rounding",
     ),
     ({"init": "zeros", "weight_transform": "weight_standardization"}, "equal weights"),
+    ({"norm": "batch", "norm_position": "input"}, "norm=batch without an activation right behind it"),
+    ({"final_norm": "batch"}, "batch behind the last layer"),
 ]
 
 
@@ -464,6 +525,19 @@ def test_what_theory_does_not_cover_is_refused_with_the_reason(fields: dict[str,
     with pytest.raises(ValueError, match=words) as refusal:
         theory.predict(vg.MLP(**({"depth": 10, "width": 32} | fields)))
     assert "it covers wide untied nets" in str(refusal.value)
+
+
+def test_parts_that_theory_does_not_know_are_refused_by_name() -> None:
+    for parts, words in (
+        (["linear(8)", "tanh", "keep(a)", "linear(8)", "add(a)", "tanh"], "tanh of features that are not normal"),
+        (["linear(8)", "tanh", "linear(8)", "tanh", "gelu", "linear(2)"], "gelu behind the last layer"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            theory.predict(vg.Sequential(parts, in_features=8))
+    with pytest.raises(ValueError, match="depth goes with an MLP"):
+        theory.predict(vg.Sequential(["linear(8)", "tanh"], in_features=8), depth=3)
+    with pytest.raises(TypeError, match="an MLP or a Sequential"):
+        theory.predict("relu")  # type: ignore[arg-type]
 
 
 def test_a_batch_of_five_under_batch_norm_is_refused() -> None:
@@ -510,7 +584,56 @@ def test_wrong_arguments_are_named(call: Any, words: str) -> None:
         call()
 
 
+SHAPE: dict[str, Any] = {"stem": 1, "block": 2, "width": [256, 1024, 256], "activation": ["linear", "gelu", "gelu"]}
+PATTERNS: dict[str, dict[str, Any]] = {
+    "feed-forward half of a transformer": {
+        "depth": 13,
+        "in_features": 64,
+        "skip": "residual(order=linear)",
+        "final_norm": "layer",
+        "norm": [None, "layer", None],
+        "norm_position": "input",
+        **SHAPE,
+    },
+    "norms in every other layer": {
+        "depth": 8,
+        "width": 512,
+        "norm": ["rms", None],
+        "norm_position": "post",
+        "block": 2,
+    },
+    "batch norm in every other layer": {"depth": 8, "width": 512, "norm": ["batch", None], "block": 2},
+    "norms at two places": {
+        "depth": 8,
+        "width": 512,
+        "norm": [None, "layer"],
+        "norm_position": ["pre", "input"],
+        "block": 2,
+        "skip": "residual",
+    },
+    "a final norm": {"depth": 6, "width": 512, "activation": "tanh", "init": "xavier_normal", "final_norm": "rms"},
+    "a stem of three": {"depth": 7, "stem": 3, "width": 512, "skip": "residual"},
+    "no biases": {"depth": 8, "width": 512, "activation": "tanh", "bias": False},
+    "inits by pattern": {
+        "depth": 7,
+        "stem": 1,
+        "block": 2,
+        "width": [512, 1024, 512],
+        "init": ["lecun_normal", "kaiming_normal", "xavier_normal", "lecun_normal"],
+    },
+}
+
+
+@pytest.mark.parametrize("net", PATTERNS)
+def test_fields_by_layer_stems_and_final_norms_are_followed(net: str) -> None:
+    spec = vg.MLP(out_features=32, **PATTERNS[net])
+    measured, predicted = vg.probe(spec, seeds=8, batch=64), theory.predict(spec, batch=64)
+    for name in ("log10_z_rms", "log10_a_rms", "log10_delta_rms", "log10_wgrad_norm", "correlation"):
+        means = getattr(measured, name).mean(axis=0)
+        np.testing.assert_allclose(getattr(predicted, name), means, atol=0.04, err_msg=name)
+
+
 def test_predict_takes_specs_only() -> None:
     wrong: Any = "tanh"
-    with pytest.raises(TypeError, match="spec must be an MLP, got 'tanh'"):
+    with pytest.raises(TypeError, match="spec must be an MLP or a Sequential, got 'tanh'"):
         theory.predict(wrong)

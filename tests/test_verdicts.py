@@ -8,9 +8,16 @@ import numpy as np
 import pytest
 
 import vgcore as vg
+from vgcore.judge.diagnose import _worst
 from vgcore.judge.evidence import Change, Evidence
 from vgcore.judge.finding import Finding
+from vgcore.judge.training.diagnosis import OUTCOMES
+from vgcore.judge.verdict import VERDICTS
 from vgcore.model.plan import Plan
+from vgcore.plot.sweeps import FATES
+from vgcore.shell.tables import STYLES
+from vgcore.show.html.blocks import TONES
+from vgcore.show.training import OUTCOME
 
 
 @pytest.fixture
@@ -29,6 +36,24 @@ def finding(d: vg.Diagnosis, rule: str) -> Finding:
 
 def rules(d: vg.Diagnosis, *severities: str) -> set[str]:
     return {found.rule for found in d.findings if found.severity in severities}
+
+
+# Words
+
+
+def test_every_word_of_a_verdict_has_its_colours_and_its_letter() -> None:
+    assert {*FATES} == {*VERDICTS}
+    assert len({word[0] for word in VERDICTS}) == len({*FATES.values()}) == len(VERDICTS)
+    assert {*VERDICTS, *OUTCOMES} <= {*TONES}
+    assert {*VERDICTS} <= {*STYLES}
+    assert {*OUTCOME} == {*OUTCOMES}
+    assert {*OUTCOME.values()} <= {*STYLES}
+
+
+@pytest.mark.parametrize("word", VERDICTS)
+def test_a_sweep_counts_cells_of_every_verdict(word: str) -> None:
+    cell = dataclasses.replace(judged(2, 4), verdict=word)
+    assert _worst([cell, cell]).summary.startswith(f"of 2 cells 2 {word}; worst: ")
 
 
 # Sameness
@@ -300,7 +325,7 @@ def test_the_table_of_advice_tells_what_the_summary_tells() -> None:
     told = a.before.told("backward")
     assert told is not None
     assert f"10^{abs(told.rms):.1f}-fold" in a.before.summary
-    assert f"10^{told.rms:.1f}" in str(a)
+    assert f" {told.rms:.1f} " in str(a)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pytest
 
 import vgcore as vg
+from vgcore.model.spec import Spec
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -37,7 +38,7 @@ CHAINS = {
 }
 
 
-def widths(spec: vg.MLP) -> list[int]:
+def widths(spec: Spec) -> list[int]:
     hidden = (spec.width,) * spec.depth if isinstance(spec.width, int) else spec.width
     return [spec.in_features or hidden[0], *hidden]
 

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pytest
 
 import vgcore as vg
+from vgcore.model.spec import Spec
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -23,7 +24,7 @@ def sigmoid(depth: int, width: int = 64, init: str = "xavier_uniform") -> vg.MLP
     return vg.MLP(depth=depth, width=width, activation="sigmoid", init=init, bias="zeros")
 
 
-def first_gradient(spec: vg.MLP, seed: int, dtype: str) -> Array:
+def first_gradient(spec: Spec, seed: int, dtype: str) -> Array:
     """dL/dW of the first layer as true values, of 16 normal samples and targets within a sigmoid's reach."""
     rng = np.random.default_rng(seed)
     shape = (16, int(np.max(spec.width)))

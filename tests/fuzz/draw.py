@@ -145,9 +145,7 @@ def odd(rng: random.Random) -> str:
     if way < 0.9:
         return raiser(rng)
     # What suits another parameter.
-    return rng.choice(
-        sound.VALUES[rng.choice([key for key in sound.VALUES if key not in {"changes", "grid", "options"}])]
-    )
+    return rng.choice(sound.VALUES[rng.choice([key for key in sound.VALUES if key not in sound.KEYWORDS])])
 
 
 def _cast(rng: random.Random) -> str:

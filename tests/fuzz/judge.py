@@ -19,8 +19,8 @@ import vgcore as vg
 from fuzz import odd
 from fuzz.draw import Call
 
-#: What may come out of a call, and nothing derived from the first two.
-EXACTLY = (TypeError, ValueError)
+#: What may come out of a call, and nothing else that is derived from the first two.
+EXACTLY = (TypeError, ValueError, vg.Refusal, vg.NonFinite)
 DERIVED = (MemoryError, ImportError, OSError)
 #: What else some calls are for.
 BESIDES: dict[str, tuple[type[BaseException], ...]] = {
@@ -32,7 +32,7 @@ LONGEST = 600
 #: An error in how an object shows or compares itself may give way to what was to be said of it; Ctrl-C never does.
 MINOR = {"__repr__", "__str__", "__eq__", "__hash__", "__format__", "__lt__", "__getattr__", "__contains__", "__bool__"}
 #: What may write files.
-WRITERS = ("vg.Sweep.save", "vg.sweep", "shell")
+WRITERS = ("vg.Sweep.save", "vg.TrainSweep.save", "vg.Run.save", "vg.Run.report", "vg.sweep", "vg.train", "shell")
 
 
 @dataclass(frozen=True)

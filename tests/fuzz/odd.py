@@ -9,6 +9,7 @@ import math
 import os
 import pickle
 import types
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
@@ -201,6 +202,32 @@ def saved(sweep: Any, path: str) -> str:
     """A file that a sweep was saved to; its path."""
     sweep.save(path)
     return path
+
+
+def estimator() -> Any:
+    """A fitted net of scikit-learn; None where that is not installed."""
+    try:
+        from sklearn.neural_network import MLPRegressor
+    except ImportError:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return MLPRegressor(hidden_layer_sizes=(4, 4), max_iter=1, random_state=0).fit(np.eye(4), np.ones(4))
+
+
+def onnx_file() -> str:
+    """The path of a net of ONNX; of an empty file where that is not installed."""
+    path = Path("net.onnx")
+    path.write_bytes(b"")
+    with suppress(ImportError):
+        import onnx
+        from onnx import TensorProto, helper, numpy_helper
+
+        x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", n]) for name, n in (("x", 4), ("y", 3)))
+        weights = numpy_helper.from_array(np.eye(4, 3, dtype=np.float32), "w")
+        node = helper.make_node("MatMul", ["x", "w"], ["y"])
+        onnx.save(helper.make_model(helper.make_graph([node], "net", [x], [y], [weights])), path)
+    return str(path)
 
 
 def stored(path: str) -> str:

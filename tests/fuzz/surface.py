@@ -19,7 +19,14 @@ MODULES = {"vg": vg} | {
     if isinstance(getattr(vg, name), ModuleType) and name != "reference"
 }
 #: What takes long is called less often than the rest.
-WEIGHTS = {"vg.plot.": 0.1, "vg.advise": 0.1, "vg.theory.gradient_noise": 0.3, "Advised": 0.3, "Finding": 0.3}
+WEIGHTS = {
+    "vg.plot.": 0.1,
+    "vg.advise": 0.1,
+    "vg.theory.gradient_noise": 0.3,
+    "vg.train_sweep": 0.5,
+    "Advised": 0.3,
+    "Finding": 0.3,
+}
 #: Inputs of which more can be wrong than of others.
 WIDE = {
     "vg.MLP": 8,
@@ -31,9 +38,11 @@ WIDE = {
     "shell": 3,
     "vg.Activation.custom": 3,
 }
-KINDS = ("Activation", "Init", "Loss", "Norm", "Skip")
+KINDS = ("Activation", "Init", "Loss", "Norm", "Optimizer", "Schedule", "Skip")
+#: Optimisers by the arguments of torch.
+TORCH = ("SGD", "Adagrad", "Adam", "AdamW", "Lion", "Muon", "RMSprop")
 #: Classes that hold what they are given, unasked.
-RECORDS = {*sound.SUBJECTS} - {"MLP", "Network", *KINDS}
+RECORDS = {*sound.SUBJECTS} - {"MLP", "Network", "Clip", "EarlyStopping", *KINDS, *TORCH}
 #: Operators and conversions that results answer to, as source, each with the method that must be the class's own;
 #: {odd} stands for any value.
 OPERATORS = {
@@ -105,9 +114,10 @@ def _of_class(path: str, cls: type) -> Iterator[Entry]:
     yield _entry(path, path, (), _parameters(cls))
     for name in dir(cls):
         held = inspect.getattr_static(cls, name)
-        # What a class has of `str` or of `Sequence` is Python's.
+        # What a class has of `str`, of `tuple`, of an exception or of `Sequence` is Python's.
         ours = (getattr(held, "__module__", None) or "vgcore").startswith("vgcore")
-        if name.startswith("_") or (short in KINDS and name in dir(str)) or not ours or not subjects:
+        ours = ours and not any(issubclass(cls, base) and name in dir(base) for base in (tuple, BaseException))
+        if name.startswith("_") or (short in {*KINDS, *TORCH} and name in dir(str)) or not ours or not subjects:
             continue
         where = f"{path}.{name}"
         if isinstance(held, staticmethod | classmethod):
@@ -118,9 +128,10 @@ def _of_class(path: str, cls: type) -> Iterator[Entry]:
             yield _entry(where, f"{{s}}.{name}", subjects, None)
     if short == "Init":
         yield _entry(f"{path}()", "{s}", subjects, _parameters(cls.__call__)[1:])
-    if short not in KINDS and subjects:
+    if short not in {*KINDS, *TORCH} and subjects:
         for operator, method in OPERATORS.items():
-            if method == "__class__" or getattr(cls, method, None) is not getattr(object, method, None):
+            base = tuple if issubclass(cls, tuple) else object
+            if method == "__class__" or getattr(cls, method, None) is not getattr(base, method, None):
                 yield _entry(f"{path}: {operator}", operator, subjects, None)
     if dataclasses.is_dataclass(cls) or short in KINDS:
         yield _entry(f"{path}: rebuilt", "rebuilt", subjects, None)
