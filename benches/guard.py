@@ -154,7 +154,7 @@ def loss_of(net: vg.Network, x: Any, targets: Any, loss: str) -> str:
 
 def of_net(index: int, spec: vg.MLP) -> dict[str, str]:
     """Every digest of one net."""
-    found: dict[str, Any] = {"id": spec.id, "json": spec.to_json()}
+    found: dict[str, Any] = {"id": spec.id, "json": vg.MLP.from_json(spec.to_json()).id}
     rng = np.random.default_rng(index)
     batch = (9, 6, 33, 150)[index % 4]
     n = spec.in_features or (spec.width if isinstance(spec.width, int) else spec.width[0])
@@ -208,7 +208,8 @@ def of_sweeps() -> Iterator[tuple[str, dict[str, str]]]:
 
 def everything() -> dict[str, dict[str, str]]:
     """All digests by net."""
-    found = {f"{i} {spec!r}": of_net(i, spec) for i, spec in enumerate(specs())}
+    contents = ((i, spec, spec._checked.content()) for i, spec in enumerate(specs()))  # noqa: SLF001 (what an id is of)
+    found = {f"{i} {content}": of_net(i, spec) for i, spec, content in contents}
     return found | dict(of_sweeps())
 
 

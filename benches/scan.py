@@ -20,7 +20,7 @@ from matplotlib.ticker import LogLocator, NullLocator
 
 import vgcore as vg
 from vgcore.measure import files
-from vgcore.plot.axes import COLORS, QUIET
+from vgcore.plot.axes import COLORS
 
 SMOKE = os.environ.get("VGCORE_BENCH") == "smoke"  # only start everything
 PASSES = 1 if SMOKE else 6
@@ -114,7 +114,7 @@ def main() -> None:
         ax.set_xticks([values[0], *range(32, values[-1], 32)])
         ax.margins(x=0.02)
         ax.spines[["top", "right"]].set_visible(False)
-        ax.legend(**QUIET)
+        ax.legend(frameon=False, fontsize="small")
     build = vg.build_info()
     title = f"Cost per flop, fastest call: ReLU, float32, depth {DEPTH}, {build['isa']}, threads: {build['threads']}"
     axes[0].set_title(title, loc="left", fontsize="medium")
