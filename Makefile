@@ -5,6 +5,8 @@ PYTHON ?= python3
 
 VENV := .venv/bin
 TEST := .venv-test/bin
+TORCH := .venv-torch/bin
+DOCS := .venv-docs/bin
 PIP := -m pip --disable-pip-version-check --quiet
 PIP_WITH_GROUPS := 'pip>=25.1'
 WHEEL = $$(echo target/wheels/vgcore-*.whl)
@@ -20,9 +22,12 @@ check: EXAMPLES = 200
 check: PROFILE = check
 RUST_TEST = VGCORE_EXAMPLES=$(or $(VGCORE_EXAMPLES),$(EXAMPLES)) cargo test --locked --profile quick --quiet
 # A process a core: threads of BLAS would wait for each other.
-PYTEST = OPENBLAS_NUM_THREADS=1 HYPOTHESIS_PROFILE=$(PROFILE) $(TEST)/pytest --numprocesses auto --dist worksteal
+PYTEST = OPENBLAS_NUM_THREADS=1 KERAS_BACKEND=jax HYPOTHESIS_PROFILE=$(PROFILE) $(TEST)/pytest --numprocesses auto --dist worksteal
 # The core beside its twin, gradients of every kind, fields of a spec, the judge: what fails first when something breaks.
 QUICK := $(addprefix tests/test_,parity.py spec.py plan.py init.py gradients_matrix.py rules.py network.py)
+
+# The tests that skip what is not installed, or ask rivals.
+OPTIONAL := $(shell grep -lE 'importorskip|find_spec.library|session.missing|RIVALS' tests/test_*.py)
 
 # How much `make fuzz` does, and from which seed; the tests run 5,000 calls of seed 0.
 CALLS = 50000
@@ -33,21 +38,22 @@ unexport PYTHONPATH
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo quick test check wheel lint smoke audit fuzz bench gallery diagnosis examples clean
+.PHONY: help demo quick test test-torch check wheel lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
+	clean
 
 define say
 @printf '\n== %s\n' '$(1)'
 endef
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.installed ## Build, install into .venv, run the depth sweep, draw it into demo/
 	$(call say,demo: depth sweep)
 	mkdir -p demo
 	$(VENV)/vgcore sweep --data digits --depth 1,2,4,8,16,32,64,128 \
 		--activation sigmoid,tanh,relu --init xavier_normal,kaiming_normal --skip none,residual \
-		--width 64 --batch 256 --seeds 4 --out demo/sweep.csv --plot demo
+		--width 64 --batch 256 --seeds 4 --out demo/sweep.csv --plot demo --force --yes
 
 quick: EXAMPLES = 5
 quick: PROFILE = quick
@@ -77,13 +83,24 @@ test: lint ## Lint, Rust tests, then the wheel's tests in a clean .venv-test
 	$(TEST)/python -m mypy.stubtest vgcore._core
 	$(PYTEST)
 
-check: test smoke demo audit ## All that CI runs, properties on 200 examples where `make test` takes 30
+test-torch: .venv-torch/.installed ## Tests that need torch, Keras or flax, in .venv-torch: minutes and 4 GB to install
+	$(call say,test-torch: the installed wheel beside torch and what else brings nets)
+	OPENBLAS_NUM_THREADS=1 HYPOTHESIS_PROFILE=$(PROFILE) KERAS_BACKEND=jax \
+		$(TORCH)/pytest --numprocesses auto --dist worksteal $(OPTIONAL)
+	$(call say,test-torch: Keras on torch)
+	KERAS_BACKEND=torch $(TORCH)/pytest tests/test_from_keras.py
+	$(call say,test-torch: the comparison with torch)
+	VGCORE_BENCH=smoke $(TORCH)/python benches/compare.py
+
+check: test smoke demo audit docs ## All that CI runs, properties on 200 examples where `make test` takes 30
+	$(call say,check: tests that need torch were skipped; `make test-torch` runs them)
 
 smoke: .venv-test/.installed ## Compile and start every bench, in seconds
 	$(call say,smoke: every bench)
 	VGCORE_BENCH=smoke cargo bench --locked --profile quick --quiet
-	for script in compare.py claims.py kinds.py arrivals.py store.py 'scan.py --out target/smoke.png' \
-		'false_alarms.py --nets 2' 'guard.py record target/smoke.json'; do VGCORE_BENCH=smoke $(TEST)/python benches/$$script || exit 1; done
+	for script in compare.py claims.py kinds.py arrivals.py store.py watch.py 'scan.py --out target/smoke.png' \
+		'false_alarms.py --nets 2' 'guard.py record target/smoke.json' training.py \
+		'trained_facts.py --only D2,P5,optimisers' 'trainable.py --nets 10'; do VGCORE_BENCH=smoke $(TEST)/python benches/$$script || exit 1; done
 
 audit: ## Licences, sources and known faults of dependencies, as far as tools and databases are at hand
 	$(call say,audit)
@@ -113,6 +130,16 @@ bench: .venv/.installed ## Table of targets, claims, scan for cliffs: 15 minutes
 	$(call say,bench: cliffs)
 	$(VENV)/python benches/scan.py
 
+docs: .venv-docs/.installed ## Build the site of docs/ into target/site, strictly: a warning fails
+	$(call say,docs: the site in target/site)
+	$(DOCS)/zensical build --strict --clean
+	$(DOCS)/python docs/assets.py target/site
+
+outputs: .venv-test/.installed ## Run every block of README.md and docs/, and write what it prints below it: a minute
+	$(call say,outputs)
+	OPENBLAS_NUM_THREADS=1 $(TEST)/python docs/outputs.py
+	$(TEST)/python docs/notebook.py docs/tutorial.md
+
 gallery: .venv/.installed ## Draw a picture of every kind and write docs/gallery.md: a minute
 	$(call say,gallery)
 	$(VENV)/python docs/gallery.py
@@ -121,13 +148,21 @@ diagnosis: .venv/.installed ## Measure the tables of docs/diagnosis.md and write
 	$(call say,diagnosis)
 	$(VENV)/python docs/diagnosis.py
 
+kinds: .venv/.installed ## Write docs/kinds.md from the tables of the core
+	$(call say,kinds)
+	$(VENV)/python docs/kinds.py
+
+glossary: .venv/.installed ## Write docs/glossary.md from the words of `vgcore explain`
+	$(call say,glossary)
+	$(VENV)/python docs/glossary.py
+
 examples: .venv/.installed ## Redraw the pictures of examples/: a minute
 	$(call say,examples)
 	for script in examples/*.py; do $(VENV)/python $$script --out examples/pictures/$$(basename $$script .py).png || exit 1; done
 
 clean: ## Remove all that is built
 	cargo clean
-	rm -rf target .venv .venv-test demo .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf target .venv .venv-test .venv-torch .venv-docs demo .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # Each stamp lies inside what it vouches for, so removing the one removes the other.
 
@@ -155,4 +190,18 @@ target/wheels/.built: .venv/.tools $(SOURCES)
 	$(PYTHON) -m venv --clear .venv-test
 	$(TEST)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
 	$(TEST)/python $(PIP) install --group test --group lint "$(WHEEL)[all]"
+	@touch $@
+
+.venv-torch/.installed: target/wheels/.built
+	$(call say,.venv-torch: the wheel beside torch)
+	$(PYTHON) -m venv --clear .venv-torch
+	$(TORCH)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
+	$(TORCH)/python $(PIP) install --group torch --group test "$(WHEEL)[all]"
+	@touch $@
+
+.venv-docs/.installed: pyproject.toml
+	$(call say,.venv-docs: what builds the site)
+	$(PYTHON) -m venv --clear .venv-docs
+	$(DOCS)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
+	$(DOCS)/python $(PIP) install --group docs
 	@touch $@

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import vgcore as vg
 from vgcore import plot
 from vgcore.judge import foreign
 from vgcore.judge.evidence import Evidence
+from vgcore.judge.nonfinite import NONFINITE_RULES
+from vgcore.judge.rule import NEEDS, RuleOf
 from vgcore.judge.rules import RULES
+from vgcore.judge.training.depths import DEPTH_RULES
+from vgcore.judge.training.rules import RUN_RULES
 from vgcore.measure import files
 
 HERE = Path(__file__).parent
@@ -104,9 +110,19 @@ def sick() -> str:
 
 
 def rule_list() -> str:
-    """Every rule, from the table that the code runs."""
+    """Every rule about a net as it starts, from the table that the code runs."""
+    return sections(RULES)
+
+
+def run_rule_list() -> str:
+    """Every rule about a training, from the tables that the code runs."""
+    return sections([*RUN_RULES, *DEPTH_RULES])
+
+
+def sections(rules: Sequence[RuleOf[Any]]) -> str:
+    """A section for each rule."""
     parts = []
-    for rule in RULES:
+    for rule in rules:
         levels = ", ".join(f"{name} from {value:g}" for name, value in rule.thresholds.items())
         parts.append(
             f"### `{rule.id}`\n\n"
@@ -118,12 +134,96 @@ def rule_list() -> str:
     return "\n\n".join(parts)
 
 
+# Trainings of the digits, width 64, batch 64: net, how it is trained, what is true of it.
+TRAININGS = {
+    "sigmoid, Xavier, depth 6": (
+        {"depth": 6, "activation": "sigmoid", "init": "xavier_normal"},
+        {"optimizer": "sgd(lr=0.1)", "steps": 600},
+        "stuck at ln 10 (Glorot and Bengio 2010)",
+    ),
+    "the same, Adam": (
+        {"depth": 6, "activation": "sigmoid", "init": "xavier_normal"},
+        {"optimizer": "adam(lr=0.01)", "steps": 600},
+        "trains",
+    ),
+    "the same, min_norm=1": (
+        {"depth": 6, "activation": "sigmoid", "init": "xavier_normal"},
+        {
+            "optimizer": "sgd(lr=0.03, momentum=0.9)",
+            "steps": 600,
+            "clip": vg.Clip(max_norm=None, min_norm=1.0),
+        },
+        "trains",
+    ),
+    "ReLU, Xavier, depth 30": (
+        {"depth": 30, "activation": "relu", "init": "xavier_normal"},
+        {"optimizer": "sgd(lr=0.002, momentum=0.9)", "steps": 400},
+        "stalls (He et al. 2015)",
+    ),
+    "ReLU, Kaiming, depth 30": (
+        {"depth": 30, "activation": "relu", "init": "kaiming_normal"},
+        {"optimizer": "sgd(lr=0.002, momentum=0.9)", "steps": 400},
+        "trains",
+    ),
+    "ReLU, depth 4, a rate of 0.1": (
+        {"depth": 4, "activation": "relu", "init": "kaiming_normal"},
+        {"optimizer": "adam(lr=0.1)", "steps": 300},
+        "units die",
+    ),
+    "ReLU, std 2/sqrt(n), depth 30": (
+        {"depth": 30, "activation": "relu", "init": "mean_field(sigma_w=2)"},
+        {"optimizer": "sgd(lr=0.02, momentum=0.9)", "steps": 300},
+        "not finite (Pascanu et al. 2013)",
+    ),
+    "the same, clipped at 1": (
+        {"depth": 30, "activation": "relu", "init": "mean_field(sigma_w=2)"},
+        {"optimizer": "sgd(lr=0.02, momentum=0.9)", "steps": 300, "clip": 1.0},
+        "finite, by clipping",
+    ),
+}
+
+
+def trainings() -> str:
+    """What the rules, and other tools' rules over time, say of some trainings."""
+    x, y = vg.data.digits()
+    body: list[tuple[object, ...]] = []
+    for name, (fields, how, true) in TRAININGS.items():
+        spec = vg.MLP(width=64, in_features=64, out_features=10, **fields)
+        run = vg.train(spec, x, y, monitor="full", record=20, validation=0.2, seeds=2, **how)
+        d = vg.diagnose(run)
+        others = [vg.diagnose(run, rules=preset) for preset in foreign.PRESETS]
+        said = [f"{each.verdict} ({len(each.findings)})" for each in others]
+        serious = ", ".join(f"`{each.rule}`" for each in d.findings if each.severity != "info") or "nothing"
+        body.append((name, true, d.verdict, serious, *said))
+    return rows(("training", "what is true", "verdict", "rules that warn", *foreign.PRESETS), body)
+
+
 def presets() -> str:
     """What the rule sets of other tools hold."""
     body: list[tuple[object, ...]] = []
     for name, preset in foreign.PRESETS.items():
         body.append((f"`{name}`", preset.title, ", ".join(rule.id for rule in preset.rules), preset.left_out))
     return rows(("preset", "tool", "rules", "left out"), body)
+
+
+def time_presets() -> str:
+    """What the rule sets of other tools hold over time."""
+    body: list[tuple[object, ...]] = []
+    for name, preset in foreign.PRESETS.items():
+        listed = ", ".join(f"{rule.id} {rule.sign} {rule.threshold:g}" for rule in preset.over_time)
+        body.append((f"`{name}`", listed, preset.unlike))
+    return rows(("preset", "rules over time", "what is unlike the tool"), body)
+
+
+def needs() -> str:
+    """What rules need of a trace."""
+    return rows(("rule", "needs"), [(f"`{rule.id}`", ", ".join(NEEDS[need] for need in rule.needs)) for rule in RULES])
+
+
+def broken() -> str:
+    """What is concluded of weights that are not finite."""
+    body = [(f"`{rule.id}`", rule.why, rule.wrong, rule.remedy) for rule in NONFINITE_RULES]
+    return rows(("finding", "why", "when it is wrong", "remedy"), body)
 
 
 def main() -> None:
@@ -134,13 +234,16 @@ def main() -> None:
     finding = next(f for f in d.findings if f.rule == "correlation_collapse")
     ax = plot.columns(d.probe, finding.picture, layers=finding.layers)
     ax.figure.canvas.print_figure(HERE / "collapse.png", dpi=90, bbox_inches="tight")
-    example = vg.diagnose(vg.MLP(depth=50, width=128, activation="tanh", init="xavier_normal(gain=1.6667)"))
     filled = {
-        "example": f"```text\n{example}\n```",
         "exam": exam(),
         "rules": rule_list(),
+        "trainings": trainings(),
+        "run_rules": run_rule_list(),
         "sick": sick(),
+        "needs": needs(),
+        "broken": broken(),
         "presets": presets(),
+        "time_presets": time_presets(),
     }
     page = HERE / "diagnosis.md"
     text = page.read_text(encoding="utf-8")

@@ -24,10 +24,11 @@ import vgcore as vg
 from vgcore import reference
 from vgcore.measure import files
 from vgcore.measure.result import Signal
-from vgcore.plot.axes import COLORS, QUIET, REFERENCE
-from vgcore.plot.measured import LABELS
+from vgcore.plot.axes import COLORS, REFERENCE
+from vgcore.plot.fields import LABELS
 
 BLUE, ORANGE = COLORS[:2]
+QUIET: dict[str, Any] = {"frameon": False, "fontsize": "small"}
 
 # Kinds that need an argument, or that say little as they come: a rezero's branch begins with a factor of 0.
 CALLS = {
