@@ -252,6 +252,16 @@ impl Checked {
         Ok(self.plan(py)?.rows.clone())
     }
 
+    /// Rows of a probe: every layer of a plan that counts has one map.
+    fn rows(&self) -> usize {
+        self.spec.depth()
+    }
+
+    /// The names in a state dict of the rows' maps, input side first.
+    fn row_names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        Ok(self.plan(py)?.row_names())
+    }
+
     /// Columns of the readout; None without one.
     fn readout(&self) -> Option<usize> {
         match &self.spec {
