@@ -12,7 +12,7 @@ mod signal;
 pub use activate::Activate;
 pub use drop::{Drop, Masks};
 pub use join::{Join, Keep};
-pub use map::{Linear, LinearPlan, Map, UnitNormals};
+pub use map::{Blocks, Linear, LinearPlan, Map, UnitNormals};
 pub use normalise::{Affine, Normalise};
 pub use parameters::{Numbers, Owner, Parameters, Shape, TensorId, Which};
 pub use signal::{Collect, Scratch, Signal, Watch};
@@ -107,6 +107,8 @@ pub(crate) struct Back<'b, F> {
     pub value: Option<(&'b Scaled<F>, usize)>,
     /// The input of the step, alone in the slice, in a net that is fed.
     pub step: &'b [Scaled<F>],
+    /// The row of a probe.
+    pub row: usize,
     /// Is this the first part of the net, whose input is that of the net?
     pub first: bool,
 }
@@ -176,6 +178,14 @@ impl Part {
             Self::Phi(phi) => phi.activation.outputs(input),
             Self::Join(join) => join.features(input, around),
             _ => input,
+        }
+    }
+
+    /// Names of the columns of a probe that are of this part alone: it notes them, each on the way forward or on the way
+    /// back.
+    pub fn extra(&self) -> Vec<String> {
+        match self {
+            Self::Map(_) | Self::Norm(_) | Self::Phi(_) | Self::Keep(_) | Self::Join(_) | Self::Drop(_) => Vec::new(),
         }
     }
 

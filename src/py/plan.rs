@@ -88,12 +88,12 @@ fn step_of<'py>(py: Python<'py>, plan: &Plan, slot: usize, placed: &Placed) -> P
 fn map_of<'py>(py: Python<'py>, map: &LinearPlan) -> PyResult<Bound<'py, PyDict>> {
     let result = PyDict::new(py);
     let bias = map.bias.unwrap_or(Distribution::Constant(0.0));
-    let [mean, variance] = map.weight.moments(map.fan_out, map.fan_in);
+    let [mean, variance] = map.moments();
     result.set_item("fan_in", map.fan_in)?;
     result.set_item("fan_out", map.fan_out)?;
     result.set_item("law", map.weight.name())?;
-    result.set_item("weight_mean", map.factor * mean)?;
-    result.set_item("weight_variance", map.factor * map.factor * variance)?;
+    result.set_item("weight_mean", mean)?;
+    result.set_item("weight_variance", variance)?;
     let [mean, variance] = bias.moments(map.fan_out, 1);
     result.set_item("bias_mean", mean)?;
     result.set_item("bias_variance", variance)?;

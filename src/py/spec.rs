@@ -252,6 +252,21 @@ impl Checked {
         Ok(self.plan(py)?.rows.clone())
     }
 
+    /// Rows of a probe: every layer of a plan that counts has one map.
+    fn rows(&self) -> usize {
+        self.spec.depth()
+    }
+
+    /// The names in a state dict of the rows' maps, input side first.
+    fn row_names(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        Ok(self.plan(py)?.row_names())
+    }
+
+    /// The names of the columns that a probe of the net has beside those of every net.
+    fn extra(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        Ok(if self.spec.extra() == 0 { Vec::new() } else { self.plan(py)?.extra.to_vec() })
+    }
+
     /// Columns of the readout; None without one.
     fn readout(&self) -> Option<usize> {
         match &self.spec {

@@ -103,12 +103,12 @@ def probe(
     dtype: str = "float64",
     state: State | None = None,
 ) -> dict[str, Array]:
-    """Every column `(seeds, depth)`, and four numbers a seed; run r is drawn from seed + r.
+    """Every column `(seeds, rows)`, and four numbers a seed; run r is drawn from seed + r.
 
     Without `x` the input is standard normal; without a loss the cotangent at the output is standard normal divided by
     sqrt(batch). A `state` gives the parameters of every run.
     """
-    columns = {name: np.full((seeds, spec.depth), math.nan) for name in COLUMNS}
+    columns = {name: np.full((seeds, spec.rows), math.nan) for name in COLUMNS}
     first_nonfinite = np.full(seeds, -1)
     total, output, losses = np.full((3, seeds), math.nan)
 

@@ -16,7 +16,6 @@ from vgcore.reference.part import State, learns
 from vgcore.reference.plan import Part, Place, Plan
 from vgcore.reference.random import (
     BIAS,
-    COMPANION,
     GATE_BIAS,
     GATE_WEIGHT,
     INPUT,
@@ -159,7 +158,7 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
         case "eye":
             return gain * np.eye(rows, columns)
         case "sparse":  # zeros where a column has its smallest keys
-            keys = Stream(stream.seed, stream.role + COMPANION, stream.layer).uniform((columns, -(-rows // 4) * 4))
+            keys = stream.companion().uniform((columns, -(-rows // 4) * 4))
             order = np.argsort(keys[:, :rows].T, axis=0, kind="stable")
             drawn: Array = gain * p.get("std", 0.01) * stream.normal(shape)
             np.put_along_axis(drawn, order[: math.ceil(p["sparsity"] * rows)], 0, axis=0)
@@ -179,6 +178,19 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
         wide = std / 0.87962566103423978
         return truncated(0, wide, -2 * wide, 2 * wide, stream.uniform(shape))
     return std * stream.normal(shape)
+
+
+def weight(at: Place, stream: Stream) -> Array:
+    """A weight `(fan_out, fan_in)`: blocks of rows, each drawn as a map of its own shape, times its factor.
+
+    Blocks follow each other in one stream, as if each had a multiple of four rows.
+    """
+    block = at._replace(fan_out=at.fan_out // len(at.factors))
+    shape, length = (block.fan_out, at.fan_in), at.fan_in * -(-block.fan_out // 4) * 4
+    drawn = (draw(at.init, shape, stream.after(i * length), block) for i in range(len(at.factors)))
+    return np.concatenate(
+        [(factor * w.astype(stream.dtype)).astype(stream.dtype) for factor, w in zip(at.factors, drawn, strict=True)]
+    )
 
 
 def bias_kind(at: Place) -> Kind:
@@ -209,7 +221,7 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float64", x: Array | None = No
     def linear(part: Part, at: Place) -> None:
         of_weight, of_bias = ROLES[part.module]
         gate = {"gate_gain": 1.0, "gate_bias": -1.0} | parse(part.kind)[1]
-        drawn = draw(at.init, (at.fan_out, at.fan_in), Stream(seed, of_weight, at.stream, dtype), at).astype(dtype)
+        drawn = weight(at, Stream(seed, of_weight, at.stream, dtype))
         if part.module == "gates":
             drawn = (gate["gate_gain"] * drawn).astype(dtype)
         state[f"{part.key}.weight"] = drawn

@@ -35,6 +35,7 @@ class Place(NamedTuple):
     init: Kind
     bias: str | bool | None  # None for what the init brings, False for none at all
     stream: int  # the number of its random streams
+    factors: tuple[float, ...] = (1.0,)  # of each block of rows, which is drawn by itself
 
 
 class Part(NamedTuple):
