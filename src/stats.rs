@@ -359,10 +359,10 @@ impl<F: Float> Gauge<'_, F> {
     }
 }
 
-/// `log10` of the root of two squares, each given as the `log10` of its root; the first may be missing.
+/// `log10` of the root of two squares, each given as the `log10` of its root; one may be missing.
 fn log10_hypot(one: f64, two: f64) -> f64 {
-    if one.is_nan() {
-        return two;
+    if one.is_nan() || two.is_nan() {
+        return if one.is_nan() { two } else { one };
     }
     let (low, high) = (one.min(two), one.max(two));
     if low == f64::NEG_INFINITY { high } else { high + 0.5 * libm::log10(1.0 + libm::pow(10.0, 2.0 * (low - high))) }
@@ -385,7 +385,7 @@ impl<F: Float> Gauge<'_, F> {
             ..
         } = &mut *self.buffers;
         let linear = self.weights.linear(self.plan, owner);
-        let explicit = self.plan.tied() || linear.transformed.is_some();
+        let explicit = self.plan.sums(owner) || linear.transformed.is_some();
         let mut by_gram = *by_gram && !explicit;
         let input_gram = if value == Some(*kept) {
             input_gram
@@ -411,7 +411,7 @@ impl<F: Float> Gauge<'_, F> {
         }
         let mut gradient = matrix.to_rows();
         linear.gradient_of_parameters(&mut gradient);
-        if self.plan.tied() && owner.module != Module::Readout {
+        if self.plan.sums(owner) {
             let exponent = delta.exponent + near.exponent;
             let (squares, exponent) = self.columns.sum(owner.tensor(Which::Weight), &gradient, exponent);
             if owner.module == Module::Layers {
@@ -441,7 +441,7 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         let exponent = delta.exponent + input.exponent;
         self.buffers.near = near;
         let biased = self.plan.parameters(owner.layer, owner.index).linear().bias.is_some();
-        if self.plan.tied() && owner.module != Module::Readout {
+        if self.plan.sums(owner) {
             if biased {
                 let features = std::mem::take(&mut self.buffers.features);
                 self.columns.sum(owner.tensor(Which::Bias), &features, delta.exponent);
@@ -457,19 +457,21 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         // Without biases there is no gradient of any.
         let bias = if biased { log10_rms(bias, 1, delta.exponent) } else { f64::NAN };
         match owner.module {
-            Module::Layers => {
+            // A recurrent map may be applied twice in a step, each time for some of its rows; all of `dL/dz` comes to the
+            // map of the step's own input.
+            Module::Layers | Module::Inputs | Module::LayerInputs => {
                 let Buffers { samples, other, .. } = &mut *self.buffers;
                 let correlation = correlation(&delta.panels, samples, 0, other);
-                self.set(
-                    owner.row,
-                    [
-                        (Column::DeltaRms, log10_rms(squares, batch * delta.panels.features(), delta.exponent)),
-                        (Column::WeightNorm, weight),
-                        (Column::BiasNorm, bias),
-                        (Column::SampleWeightRms, log10_rms(each, batch, exponent)),
-                        (Column::GradientCorrelation, correlation),
-                    ],
-                );
+                let delta = log10_rms(squares, batch * delta.panels.features(), delta.exponent);
+                let so_far = |column: Column| self.columns.values[column as usize][owner.row];
+                let both = |column: Column, here: f64| (column, log10_hypot(so_far(column), here));
+                let bias = both(Column::BiasNorm, bias);
+                if owner.module == Module::Layers {
+                    let each = log10_rms(each, batch, exponent);
+                    let both = [both(Column::WeightNorm, weight), both(Column::SampleWeightRms, each)];
+                    self.set(owner.row, both);
+                }
+                self.set(owner.row, [(Column::DeltaRms, delta), bias, (Column::GradientCorrelation, correlation)]);
             }
             // What ends behind the last layer has no row.
             Module::Gates | Module::Projections if owner.row < self.columns.rows() => {

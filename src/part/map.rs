@@ -1,6 +1,6 @@
 //! `z = W x + b`, and `W x + b + U x_t` where every step gets an input of its own.
 
-use super::{Back, Collect, Here, Owner, Signal, Which};
+use super::{Back, Collect, Here, Owner, Scratch, Signal, Which};
 use crate::error::{Cancel, Result};
 use crate::init::{Distribution, rescale};
 use crate::kernel::{Matrix, Scaled};
@@ -14,8 +14,13 @@ use std::collections::HashMap;
 pub struct Map {
     /// Index of the map's weights and biases among the parameters of the layer's slot.
     pub own: usize,
-    /// Index of the weights for the step's own input, if every step gets one.
+    /// Index of the map of the step's own input, if every step gets one.
     pub fed: Option<usize>,
+    /// The stream of the state that the map is of, where what comes in is the state of the layer below: then that is the
+    /// step's own input, but for the first layer.
+    pub state: Option<usize>,
+    /// Do the two stay apart, the map of the step's own input first?
+    pub apart: bool,
     /// Must `dL/dz` be brought near 1 here? An activation or a normalisation behind the map has done so already, and
     /// the cotangent of a readout begins so.
     pub rescales: bool,
@@ -216,20 +221,41 @@ impl<F: Float> UnitNormals<F> {
 }
 
 impl Map {
+    /// A map of what comes in, and of nothing else.
+    pub fn of(own: usize, rescales: bool) -> Self {
+        Self { own, fed: None, state: None, apart: false, rescales }
+    }
+
+    /// The input of the map, and that of a step, of what comes in, of what went around and of what the step is fed.
+    fn inputs<T: Copy>(&self, x: T, around: Option<T>, step: Option<T>) -> (T, Option<T>) {
+        match around.filter(|_| self.state.is_some()) {
+            Some(state) => (state, Some(step.unwrap_or(x))),
+            None => (x, step),
+        }
+    }
+
     /// `z` from the map's input and, where there is one, the step's own input.
     pub(super) fn forward<F: Float>(
         &self,
         here: &Here<'_, F>,
         x: &Scaled<F>,
         z: &mut Scaled<F>,
-        spare: &mut Scaled<F>,
+        scratch: &mut Scratch<F>,
     ) {
+        let (own, step) = self.inputs(x, here.around, here.step.first());
         let linear = here.numbers[self.own].linear();
-        linear.weight.forward(&x.panels, &linear.bias, &mut z.panels);
-        z.exponent = x.exponent;
-        if let (Some(fed), Some(step)) = (self.fed, here.step.first()) {
-            here.numbers[fed].linear().weight.forward(&step.panels, &[], &mut spare.panels);
-            z.panels.combine(F::of(1.0), &spare.panels, F::of(1.0));
+        linear.weight.forward(&own.panels, &linear.bias, &mut z.panels);
+        z.exponent = own.exponent;
+        if let (Some(fed), Some(step)) = (self.fed, step) {
+            let Scratch { spare, halves: [both, ..], .. } = scratch;
+            let fed = here.numbers[fed].linear();
+            fed.weight.forward(&step.panels, &fed.bias, &mut spare.panels);
+            if self.apart {
+                both.stack(&spare.panels, &z.panels);
+                std::mem::swap(both, &mut z.panels);
+            } else {
+                z.panels.combine(F::of(1.0), &spare.panels, F::of(1.0));
+            }
         }
     }
 
@@ -237,24 +263,43 @@ impl Map {
     pub(super) fn backward<F: Float>(
         &self,
         back: &Back<'_, F>,
-        (x, value): (&Scaled<F>, usize),
+        x: (&Scaled<F>, usize),
         signal: &mut Signal<F>,
         owner: impl Fn(usize) -> Owner,
         collect: &mut impl Collect<F>,
     ) {
-        let Signal { dh, delta, .. } = signal;
+        let Signal { dh, delta, spare, half, streams, .. } = signal;
         std::mem::swap(dh, delta);
         if self.rescales {
             delta.rescale_and_flush();
         }
-        collect.map(owner(self.own), delta, x, Some(value));
-        if let (Some(fed), Some(step)) = (self.fed, back.step.first()) {
-            collect.map(owner(fed), delta, step, None);
+        let fed = back.step.first().map(|step| (step, usize::MAX));
+        let ((own, value), step) = self.inputs(x, back.around, fed);
+        if self.apart {
+            let rows = delta.panels.features() / 2;
+            spare.panels.take(&delta.panels, rows..2 * rows);
+            spare.exponent = delta.exponent;
+            half.take(&delta.panels, 0..rows);
+            std::mem::swap(half, &mut delta.panels);
+        }
+        let of_own = if self.apart { &*spare } else { &*delta };
+        collect.map(owner(self.own), of_own, own, Some(value));
+        if let (Some(fed), Some((step, value))) = (self.fed, step) {
+            collect.map(owner(fed), delta, step, Some(value).filter(|value| *value != usize::MAX));
         }
         if back.first && !collect.wants_input() {
             return;
         }
-        back.numbers[self.own].linear().weight.backward(&delta.panels, &mut dh.panels);
+        back.numbers[self.own].linear().weight.backward(&of_own.panels, &mut dh.panels);
         dh.exponent = delta.exponent;
+        let (Some(state), Some(fed)) = (self.state, self.fed) else { return };
+        Signal::reach(streams, state, dh);
+        if back.step.is_empty() {
+            // What came in is the state of the layer below.
+            back.numbers[fed].linear().weight.backward(&delta.panels, &mut dh.panels);
+            dh.exponent = delta.exponent;
+        } else {
+            dh.clear(x.0.panels.features(), delta.panels.batch());
+        }
     }
 }

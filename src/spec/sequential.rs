@@ -551,7 +551,7 @@ impl Making<'_> {
     fn add(&mut self, index: usize, projection: Option<LinearPlan>) {
         let before = if index == 0 { self.list.in_features } else { self.list.features[index - 1] };
         let part = match &self.list.items[index] {
-            Item::Linear(_) => Part::Map(Map { own: 0, fed: None, rescales: !self.ends }),
+            Item::Linear(_) => Part::Map(Map::of(0, !self.ends)),
             Item::Phi(activation) => {
                 let learned = activation.learned();
                 let slope = learned.map(|slope| self.learns(Parameters::scalar(Module::Activations, slope)));
@@ -564,7 +564,7 @@ impl Making<'_> {
             }
             Item::Drop(share) if *share == 0.0 => return,
             Item::Drop(share) => Part::Drop(Drop { p: *share, layer: index }),
-            Item::Keep(stream) => Part::Keep(Keep { stream: *stream }),
+            Item::Keep(stream) => Part::Keep(Keep::of(*stream)),
             Item::Join(stream, way, scale) => {
                 let learned = match (way, projection) {
                     (Way::Learned, _) => self.learns(Parameters::scalar(Module::Skips, 0.0)),
@@ -589,7 +589,7 @@ impl Making<'_> {
                 Part::Norm(norm) => place(&mut norm.affine),
                 Part::Phi(phi) => phi.slope.iter_mut().for_each(place),
                 Part::Join(join) => place(&mut join.learned),
-                Part::Keep(_) | Part::Drop(_) => (),
+                Part::Keep(_) | Part::Drop(_) | Part::Cell(_) | Part::Cut(_) | Part::Steps(_) => (),
             }
         }
         (self.parts, order.iter().map(|&index| self.slot[index]).collect())
