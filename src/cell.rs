@@ -25,6 +25,16 @@ pub enum Reset {
 }
 
 impl Gates {
+    /// The name: that of a cell, and where a reset stands.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Lstm => "lstm",
+            Self::Gru(Reset::After) => "gru(reset=after)",
+            Self::Gru(Reset::Before) => "gru(reset=before)",
+        }
+    }
+
     /// The gates by one letter each, in the order in which their rows are stacked.
     pub fn letters(self) -> &'static [&'static str] {
         match self {

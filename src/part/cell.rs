@@ -8,6 +8,8 @@ use crate::activation::Activation;
 use crate::cell::{Gates, Reset};
 use crate::kernel::{Panels, Scaled, each};
 use crate::simd::{Float, times_power_of_two};
+use crate::stats::SATURATED;
+use std::f64::consts::LOG10_2;
 
 /// The gates of a layer of a recurrent net.
 #[derive(Debug, Clone, Copy)]
@@ -61,6 +63,20 @@ impl<F> super::Kept<F> {
     }
 }
 
+/// The gates that are candidates for a state, which are squashed as it is.
+const CANDIDATES: [&str; 2] = ["g", "n"];
+
+/// The sum of squares over the samples.
+fn squares<F: Float>(values: &Panels<F>) -> f64 {
+    values.squares(1.0, &mut Vec::new())
+}
+
+/// log10 of the root mean square of a batch.
+fn log10_rms<F: Float>(values: &Panels<F>, exponent: i64) -> f64 {
+    let count = values.features() * values.batch();
+    0.5 * libm::log10(squares(values) / count as f64) + exponent as f64 * LOG10_2
+}
+
 /// The gates of one panel, each of one length.
 fn apart<F>(values: &[F], gate: usize, count: usize) -> &[F] {
     let each = values.len() / count;
@@ -82,6 +98,20 @@ impl Cell {
     /// Does the cell have a stream of its own, which it moves on?
     pub fn moves(&self) -> bool {
         self.gates == Gates::Lstm
+    }
+
+    /// Names of the columns of a probe that the cell notes.
+    pub fn extra(&self) -> Vec<String> {
+        let letters = self.gates.letters();
+        if letters.is_empty() {
+            return Vec::new();
+        }
+        let of_state = ["log10_c_rms", "log10_dc_rms"].into_iter().filter(|_| self.moves()).map(str::to_owned);
+        let each = |letter: &&str| {
+            let columns = ["log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "mean", "saturated", "share"];
+            columns.map(|column| format!("{column}_{letter}"))
+        };
+        of_state.chain(["share_cell".to_owned()]).chain(letters.iter().flat_map(each)).collect()
     }
 
     /// Batches of `z` of one gate that come in.
@@ -126,13 +156,44 @@ impl Cell {
             Gates::Plain => unreachable!("a plain cell is an activation"),
             Gates::Lstm => {
                 self.lstm(state, &z.panels, &mut next.panels, &mut h.panels, kept.cell());
+                if watch.notes() {
+                    watch.note(here.row, "log10_c_rms", log10_rms(&next.panels, 0));
+                    self.note(here.row, &z.panels, kept.cell(), watch);
+                }
                 true
             }
             Gates::Gru(reset) => {
                 self.gru(reset, here, state, &z.panels, &mut h.panels, kept.cell(), scratch);
+                if watch.notes() {
+                    let kept = kept.cell();
+                    self.note(here.row, &kept.z.panels, kept, watch);
+                }
                 watch.z(here.row, &kept.cell().z)
             }
         }
+    }
+
+    /// Note what the gates got and gave.
+    fn note<F: Float>(&self, row: usize, z: &Panels<F>, kept: &Kept<F>, watch: &mut impl Watch<F>) {
+        let letters = self.gates.letters();
+        let (mut alone, mut flat) = (Panels::default(), 0);
+        for (gate, letter) in letters.iter().enumerate() {
+            let each = z.features() / letters.len();
+            let range = gate * each..(gate + 1) * each;
+            let count = (each * z.batch()) as f64;
+            alone.take(z, range.clone());
+            watch.note(row, &format!("log10_z_rms_{letter}"), log10_rms(&alone, 0));
+            alone.take(&kept.gates, range.clone());
+            let sum = alone.rows().flat_map(|(.., values)| values).map(|value| value.wide()).sum::<f64>();
+            watch.note(row, &format!("mean_{letter}"), sum / count);
+            alone.take(&kept.slopes, range);
+            let through = if CANDIDATES.contains(letter) { self.squash } else { Activation::sigmoid() };
+            let steepest = through.steepest();
+            let below = alone.count_below(F::of(SATURATED * steepest));
+            watch.note(row, &format!("saturated_{letter}"), below as f64 / count);
+            flat += below;
+        }
+        watch.note(row, "saturated", flat as f64 / (z.features() * z.batch()) as f64);
     }
 
     fn lstm<F: Float>(&self, state: &Scaled<F>, z: &Panels<F>, c: &mut Panels<F>, h: &mut Panels<F>, kept: &mut Kept<F>) {
@@ -242,8 +303,11 @@ impl Cell {
         signal.dh.rescale_if_far();
         match self.gates {
             Gates::Plain => return,
-            Gates::Lstm => self.lstm_backward(kept, state, signal),
+            Gates::Lstm => self.lstm_backward(back, kept, state, signal, collect),
             Gates::Gru(reset) => self.gru_backward(reset, back, kept, state, signal, owner, collect),
+        }
+        if collect.notes() {
+            self.note_back(back, signal, kept, collect);
         }
         let Signal { dh, delta, spare, streams, .. } = signal;
         delta.rescale_and_flush();
@@ -252,33 +316,93 @@ impl Cell {
         std::mem::swap(dh, delta);
     }
 
-    fn lstm_backward<F: Float>(&self, kept: &Kept<F>, state: &Scaled<F>, signal: &mut Signal<F>) {
+    /// Note the gradients of the gates' pre-activations, and the shares of what goes on to the state before: straight, and
+    /// through each gate.
+    fn note_back<F: Float>(
+        &self,
+        back: &Back<'_, F>,
+        signal: &Signal<F>,
+        kept: &Kept<F>,
+        collect: &mut impl Collect<F>,
+    ) {
+        let (letters, delta) = (self.gates.letters(), &signal.delta);
+        let (units, batch) = (signal.spare.panels.features(), signal.spare.panels.batch());
+        let weight = &back.numbers[self.own].linear().weight;
+        let (mut alone, mut only, mut through) = (Panels::default(), Panels::default(), Panels::default());
+        let mut shares = Vec::with_capacity(letters.len());
+        // Those of the recurrent map stand behind those of the step's own input.
+        let recurrent = delta.panels.features() - letters.len() * units;
+        for (gate, letter) in letters.iter().enumerate() {
+            alone.take(&delta.panels, gate * units..(gate + 1) * units);
+            collect.note(back.row, &format!("log10_delta_rms_{letter}"), log10_rms(&alone, delta.exponent));
+            let first = recurrent + gate * units;
+            let before = self.gates == Gates::Gru(Reset::Before) && gate == 2;
+            if !before {
+                alone.take(&delta.panels, first..first + units);
+            }
+            only.fill(letters.len() * units, batch, |_, _| F::ZERO);
+            only.put(gate * units, &alone);
+            weight.backward(&only, &mut through);
+            if before {
+                alone.take(&kept.gates, 0..units);
+                through.times(&alone);
+            }
+            shares.push(squares(&through));
+        }
+        let mut straight = squares(&signal.spare.panels);
+        if self.gates == Gates::Gru(Reset::Before) {
+            // What goes straight through z alone: the candidate has added to it.
+            alone.take(&kept.gates, units..2 * units);
+            only.copy_from(&signal.dh.panels);
+            only.times(&alone);
+            straight = squares(&only);
+        }
+        let all = straight + shares.iter().sum::<f64>();
+        collect.note(back.row, "share_cell", straight / all);
+        for (letter, share) in letters.iter().zip(shares) {
+            collect.note(back.row, &format!("share_{letter}"), share / all);
+        }
+    }
+
+    fn lstm_backward<F: Float>(
+        &self,
+        back: &Back<'_, F>,
+        kept: &Kept<F>,
+        state: &Scaled<F>,
+        signal: &mut Signal<F>,
+        collect: &mut impl Collect<F>,
+    ) {
         let (units, batch) = (signal.dh.panels.features(), signal.dh.panels.batch());
         let Kept { gates, slopes, squashed: [squashed, bend], .. } = kept;
-        let Signal { dh, delta, spare, streams, .. } = signal;
+        let Signal { dh, delta, spare, half, streams, .. } = signal;
         let dc = Signal::take(streams, self.stream, units, batch);
         let exponent = dh.exponent.max(dc.exponent);
         let [of_h, of_c] = [dh.exponent, dc.exponent].map(|own| F::of(times_power_of_two(1.0, own - exponent)));
         delta.panels.reshape(4 * units, batch);
         spare.panels.reshape(units, batch);
         (delta.exponent, spare.exponent) = (exponent, exponent);
-        let outputs = delta.panels.slices_mut().zip(spare.panels.slices_mut());
-        let arrive = dh.panels.slices().zip(dc.panels.slices()).zip(state.panels.slices());
-        let left = gates.slices().zip(slopes.slices()).zip(squashed.slices().zip(bend.slices()));
-        for (((delta, out), ((dh, dc), state)), ((gates, slopes), (squashed, bend))) in outputs.zip(arrive).zip(left) {
-            let [i, f, g, o] = [0, 1, 2, 3].map(|gate| apart(gates, gate, 4));
+        // What has reached c, straight and through h.
+        let arrive = dh.panels.slices().zip(dc.panels.slices()).zip(spare.panels.slices_mut());
+        for (((dh, dc), out), (gates, bend)) in arrive.zip(gates.slices().zip(bend.slices())) {
+            let o = apart(gates, 3, 4);
+            each([dh, dc, o, bend], [out], |[dh, dc, o, bend]| [of_c * dc + of_h * dh * o * bend]);
+        }
+        if collect.notes() {
+            collect.note(back.row, "log10_dc_rms", log10_rms(&spare.panels, exponent));
+        }
+        half.reshape(units, batch);
+        let arrive = dh.panels.slices().zip(spare.panels.slices()).zip(state.panels.slices());
+        let left = gates.slices().zip(slopes.slices()).zip(squashed.slices());
+        let outputs = delta.panels.slices_mut().zip(half.slices_mut());
+        for ((((dh, dc), state), ((gates, slopes), squashed)), (delta, out)) in arrive.zip(left).zip(outputs) {
+            let [i, f, g] = [0, 1, 2].map(|gate| apart(gates, gate, 4));
             let [si, sf, sg, so] = [0, 1, 2, 3].map(|gate| apart(slopes, gate, 4));
             let [di, df, dg, d_o] = apart_mut(delta);
-            // What has reached c, straight and through h.
-            each([dh, dc, o, bend], [&mut *out], |[dh, dc, o, bend]| [of_c * dc + of_h * dh * o * bend]);
             each([dh, squashed, so], [d_o], |[dh, squashed, so]| [of_h * dh * squashed * so]);
-            each([&*out, i, g, si, sg], [di, dg], |[dc, i, g, si, sg]| [dc * g * si, dc * i * sg]);
-            each([&*out, state, sf], [df], |[dc, c, sf]| [dc * c * sf]);
-            // In its own place, and last.
-            for (out, f) in out.iter_mut().zip(f) {
-                *out = *out * *f;
-            }
+            each([dc, i, g, si, sg], [di, dg], |[dc, i, g, si, sg]| [dc * g * si, dc * i * sg]);
+            each([dc, state, f, sf], [df, out], |[dc, c, f, sf]| [dc * c * sf, dc * f]);
         }
+        std::mem::swap(half, &mut spare.panels);
     }
 
     #[allow(clippy::too_many_arguments)] // Buffers that are borrowed one by one.
@@ -335,9 +459,8 @@ impl Cell {
         for (((delta, out), passed), ((gates, slopes), state)) in panels.zip(left) {
             let [xr, _, _, hr, _, _] = apart_mut(delta);
             each([passed, state, apart(slopes, 0, 3)], [xr, hr], |[d, h, sr]| [d * h * sr; 2]);
-            for ((out, d), r) in out.iter_mut().zip(passed).zip(apart(gates, 0, 3)) {
-                *out = *out + *d * *r;
-            }
+            // What has gone straight is in its own place.
+            out.iter_mut().zip(passed).zip(apart(gates, 0, 3)).for_each(|((out, d), r)| *out = *out + *d * *r);
         }
     }
 }

@@ -15,7 +15,7 @@ pub use activate::Activate;
 pub use cell::Cell;
 pub use drop::{Drop, Masks};
 pub use join::{Join, Keep};
-pub use map::{Linear, LinearPlan, Map, UnitNormals};
+pub use map::{Blocks, Linear, LinearPlan, Map, UnitNormals};
 pub use normalise::{Affine, Normalise};
 pub use parameters::{Numbers, Owner, Parameters, Shape, TensorId, Which};
 pub use signal::{Collect, Scratch, Signal, Watch};
@@ -125,6 +125,8 @@ pub(crate) struct Back<'b, F> {
     pub states: &'b [(&'b Scaled<F>, usize)],
     /// The input of the step, alone in the slice, in a net that is fed.
     pub step: &'b [Scaled<F>],
+    /// The row of a probe.
+    pub row: usize,
     /// Is this the first part of the net, whose input is that of the net?
     pub first: bool,
 }
@@ -200,6 +202,15 @@ impl Part {
             Self::Cell(cell) => cell.features(input),
             Self::Steps(steps) => steps.count * slot[steps.own].linear().fan_out,
             _ => input,
+        }
+    }
+
+    /// Names of the columns of a probe that are of this part alone: it notes them, each on the way forward or on the way
+    /// back.
+    pub fn extra(&self) -> Vec<String> {
+        match self {
+            Self::Cell(cell) => cell.extra(),
+            _ => Vec::new(),
         }
     }
 

@@ -5,7 +5,9 @@ use crate::activation::{Activation, Shape};
 use crate::error::{Cancel, Error, Result};
 use crate::init::{Distribution, Init, Place};
 use crate::norm::Norm;
-use crate::part::{Activate, Drop, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part};
+use crate::part::{
+    Activate, Blocks, Drop, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
+};
 use crate::rng::Role;
 use crate::skip::{self, Order, Skip};
 
@@ -156,6 +158,7 @@ impl Mlp {
             columns: self.in_features * if self.fed { self.depth } else { 1 },
             fed: self.fed.then_some(self.in_features),
             input: shapes.first().map_or(0, |shape| shape.input),
+            states: false,
             streams: self.skip.is_some(),
             layers,
             slots,
@@ -177,11 +180,13 @@ impl Lowering<'_> {
             fan_in: place.fan_in,
             fan_out: place.fan_out,
             weight: init.weight(&place),
+            blocks: Blocks::ONE,
             factor: 1.0,
             bias: match self.spec.bias.of(layer) {
                 Bias::Absent => None,
                 bias => Some(init.bias(bias.named(), &place)),
             },
+            raised: None,
             transform: None,
             calibrates: init.calibrates(),
             layer: layer.unwrap_or(0),

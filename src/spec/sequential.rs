@@ -6,7 +6,9 @@ use crate::activation::{Activation, Shape};
 use crate::error::{Cancel, Error, Result, shown};
 use crate::init::{Distribution, Init, Place};
 use crate::norm::Norm;
-use crate::part::{Activate, Drop, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part};
+use crate::part::{
+    Activate, Blocks, Drop, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
+};
 use crate::rng::Role;
 use crate::signature::{Argument, Call};
 use crate::skip::Way;
@@ -491,7 +493,7 @@ impl Sequential {
             slots.push(slot);
         }
         let joins = self.items.iter().any(|item| matches!(item, Item::Join(..)));
-        Ok(Net { depth, columns: self.in_features, fed: None, input: self.in_features, streams: joins, layers, slots })
+        Ok(Net { depth, columns: self.in_features, fed: None, states: false, input: self.in_features, streams: joins, layers, slots })
     }
 
     fn linear(&self, map: &AMap, place: &Place<'_>) -> LinearPlan {
@@ -505,11 +507,13 @@ impl Sequential {
             fan_in: map.fans.0,
             fan_out: map.fans.1,
             weight: init.weight(place),
+            blocks: Blocks::ONE,
             factor: 1.0,
             bias: match self.bias.at(map.number) {
                 Bias::Absent => None::<Distribution>,
                 bias => Some(init.bias(bias.named(), place)),
             },
+            raised: None,
             transform: None,
             calibrates: init.calibrates() && !map.projects,
             // Projections count for themselves: several may end at one layer.
