@@ -111,7 +111,7 @@ def propagate(spec: Spec, state: State, x: Array, masks: tuple[int, int] | None 
 
     first = np.zeros((len(x), plan.layers[0].input)) if plan.fed else x
     h = [settled(Scaled(np.asarray(first, state["layers.0.weight"].dtype)))]
-    trace = Trace(Pass(plan, state, x, h, {}, masks), [])
+    trace = Trace(Pass(plan, state, x, h, {}, masks, {}), [])
     for l, layer in enumerate(plan.layers):
         v, steps = h[l], list[Step]()
         for part in layer.parts:
@@ -129,7 +129,7 @@ def proportional(part: Part) -> bool:
     """Does a part without biases pass a small signal in proportion?"""
     if part.name == "activation":
         return straight(part.kind)
-    return part.name != "norm" and part.module != "gates"
+    return part.name not in {"norm", "cell"} and part.module != "gates"
 
 
 @np.errstate(all="ignore")
@@ -139,10 +139,11 @@ def backpropagate(trace: Trace, cotangent: Array) -> Signals:
     dy = Scaled(np.asarray(cotangent, np.float64)).rescaled()
     found: list[Found] = [{} for _ in range(count)]
     delta = [dy] * count
-    inputs: Found = {}
+    inputs = trace.at.reached
+    inputs.clear()
     dh = [Scaled(dy.value.astype(trace.y.value.dtype), dy.exponent)]
     for l in reversed(range(count)):
-        g = dh[0]
+        g, inner = dh[0], False
         for step in reversed(trace.steps[l]):
             g = g.rescaled()
             if step.part.name == "map":
@@ -150,12 +151,15 @@ def backpropagate(trace: Trace, cotangent: Array) -> Signals:
             g, others = step.back(g)
             for name, gradient in others.items():
                 reach(found[l] if name in trace.at.state else inputs, name, gradient)
-            if step.part.name == "keep":
-                g += inputs.pop(f"around.{step.part.stream}")
+            if step.part.name == "keep" and (around := inputs.pop(f"around.{step.part.stream}", None)) is not None:
+                g += around
+            if step.part.name == "keep" and not inner:
+                dh[0] = g  # what a layer hands on is whole only with what goes around from there
+            inner = inner or step.part.name != "keep"
         dh.insert(0, g)
     dx = dh[0]
     if plan.fed:
-        fed = [inputs[f"x.{l}"] for l in range(plan.depth)]
+        fed = [inputs[f"x.{t}"] for t in range(plan.depth // plan.layers_of_step)]
         top = max(each.exponent for each in fed)
         dx = Scaled(np.stack([np.ldexp(each.value, each.exponent - top) for each in fed], axis=1), top)
     return Signals(found, delta[: plan.depth], dx, dh)
