@@ -34,8 +34,9 @@ class Trace:
 
     @cached_property
     def z(self) -> list[Scaled]:
-        """The pre-activations, which are the outputs of the maps."""
-        return [step.value for step in self.each("map")]
+        """The pre-activations, which are the outputs of the maps; of a GRU its cell makes them of these."""
+        made = [step.z for step in self.each("cell") if step.z is not None]
+        return made or [step.value for step in self.each("map")]
 
     @cached_property
     def map_input(self) -> list[Scaled]:
@@ -54,15 +55,16 @@ class Trace:
 
     @cached_property
     def slopes(self) -> list[Array]:
-        """The slopes phi'(z) of each activation."""
-        return [step.slopes for step in self.each("activation") if step.slopes is not None]
+        """The slopes phi'(z) of each activation, and those of a cell's gates over the steepest of each."""
+        found = [step.slopes for steps in self.steps[: self.at.plan.depth] for step in steps]
+        return [slopes for slopes in found if slopes is not None]
 
     @cached_property
     def a(self) -> list[Scaled]:
-        """The outputs of the activations, or of the normalisations right behind them."""
+        """The outputs of the activations and cells, or of the normalisations right behind them."""
         found = []
         for steps in self.steps[: self.at.plan.depth]:
-            at = next(i for i, step in enumerate(steps) if step.part.name == "activation")
+            at = next(i for i, step in enumerate(steps) if step.part.name in {"activation", "cell"})
             while steps[at + 1 :] and steps[at + 1].part.name == "norm":
                 at += 1
             found.append(steps[at].value)
@@ -147,7 +149,9 @@ def backpropagate(trace: Trace, cotangent: Array) -> Signals:
         for step in reversed(trace.steps[l]):
             g = g.rescaled()
             if step.part.name == "map":
-                delta[l] = g
+                # Of a GRU what comes to the map of the step's own input, which is dL/dz of all gates.
+                both = step.part.kind == "gru"
+                delta[l] = Scaled(g.value[:, : g.value.shape[1] // 2], g.exponent) if both else g
             g, others = step.back(g)
             for name, gradient in others.items():
                 reach(found[l] if name in trace.at.state else inputs, name, gradient)

@@ -47,7 +47,8 @@ class Step(NamedTuple):
     input: Scaled
     value: Scaled
     back: Back
-    slopes: Array | None = None  # of an activation
+    slopes: Array | None = None  # of an activation, or of a cell's gates over the steepest of each
+    z: Scaled | None = None  # the pre-activations of a cell that makes them itself
 
 
 def reach(found: Found, name: str, gradient: Scaled) -> None:
@@ -132,7 +133,7 @@ def lstm(at: Pass, part: Part, v: Scaled) -> Step:
         dz = [both * (g * si), both * (c * sf), both * (i * sg), dh * (squashed * so)]
         return beside(dz), {f"around.{part.stream}": (both * f).rescaled()}
 
-    return Step(part, v, Scaled(o * squashed), back)
+    return Step(part, v, Scaled(o * squashed), back, np.hstack([4 * si, 4 * sf, sg, 4 * so]))
 
 
 def gru(at: Pass, part: Part, v: Scaled) -> Step:
@@ -142,12 +143,14 @@ def gru(at: Pass, part: Part, v: Scaled) -> Step:
     h = at.around[part.stream].value
     n = h.shape[1]
     xr, xz, xn, hr, hz, hn = np.split(v.true(), 6, axis=1)
-    (r, sr), (keeps, sz) = activate("sigmoid", xr + hr), activate("sigmoid", xz + hz)
+    opens, holds = xr + hr, xz + hz
+    (r, sr), (keeps, sz) = activate("sigmoid", opens), activate("sigmoid", holds)
     passed, through = Scaled(r * h), None
     if not after:
         hn, through = affine(at.state, part.key, passed)
         hn = hn.value[:, 2 * n :]
-    new, sn = activate("tanh", xn + r * hn if after else xn + hn)
+    candidate = xn + r * hn if after else xn + hn
+    new, sn = activate("tanh", candidate)
 
     def back(dh: Scaled) -> tuple[Scaled, Found]:
         dn, dz, dstate = dh * ((1 - keeps) * sn), dh * ((h - new) * sz), dh * keeps
@@ -160,7 +163,8 @@ def gru(at: Pass, part: Part, v: Scaled) -> Step:
         found |= {f"around.{part.stream}": dstate + dpassed * r}
         return beside([dr, dz, dn, dr, dz, none]), found
 
-    return Step(part, v, Scaled((1 - keeps) * new + keeps * h), back)
+    z, slopes = np.hstack([opens, holds, candidate]), np.hstack([4 * sr, 4 * sz, sn])
+    return Step(part, v, Scaled((1 - keeps) * new + keeps * h), back, slopes, Scaled(z))
 
 
 def beside(parts: list[Scaled]) -> Scaled:

@@ -36,6 +36,8 @@ class Place(NamedTuple):
     init: Kind
     bias: str | bool | None  # None for what the init brings, False for none at all
     stream: int  # the number of its random streams
+    gates: int = 1  # blocks of rows that are drawn each by itself; fan_out is that of one
+    cell: Kind = ("", {})  # whose numbers are added to the biases of a gate
 
 
 class Part(NamedTuple):
@@ -74,8 +76,8 @@ class Layer(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The activation."""
-        return next(part.kind for part in self.parts if part.name == "activation")
+        """The activation; "linear" of a cell, whose slopes are told over the steepest of each gate."""
+        return next((part.kind for part in self.parts if part.name == "activation"), "linear")
 
 
 class Plan(NamedTuple):
@@ -425,4 +427,7 @@ def place_of_steps(spec: RNN, l: int | None, columns: int, key: str) -> Place:
         bias = False
     rows = spec.width if l is not None else spec.out_features or 0
     phi = "relu" if kind in {"relu", "irnn"} else "tanh"
-    return Place(columns, rows, l, None if l is None else phi, spec.layers, 0, False, init, bias, l or 0)
+    if l is None:
+        return Place(columns, rows, None, None, spec.layers, 0, False, init, bias, 0)
+    cell = parse(str(spec.cell)) if key.startswith("inputs") else ("", {})
+    return Place(columns, rows, l, phi, spec.layers, 0, False, init, bias, l, GATES.get(kind, 1), cell)
