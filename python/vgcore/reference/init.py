@@ -112,7 +112,7 @@ def scale(kind: Kind, at: Place) -> tuple[str, float]:
             if name == "depth_mup" and at.ends_branch:
                 std /= math.sqrt(at.blocks)
         case "torch_rnn":  # torch.nn.RNNBase: uniform up to 1 / sqrt(hidden_size)
-            std = gain / math.sqrt(3 * (fan_in if at.layer is None else fan_out))
+            std = gain / math.sqrt(3 * (fan_in if at.layer is None else at.fan_out))
         case "lecun_uniform" | "lecun_normal":  # LeCun et al. 1998
             std = gain / math.sqrt(fan_in)
         case _:
