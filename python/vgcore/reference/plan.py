@@ -420,6 +420,8 @@ def place_of_steps(spec: RNN, l: int | None, columns: int, key: str) -> Place:
     chosen = spec.recurrent_init if key.startswith("layers") else spec.init
     init = parse(str(chosen))
     if kind == "irnn" and l is not None:  # Le et al. 2015
+        if bias is None and init[0] in {"torch_rnn", "torch_default", "mean_field", "critical"}:
+            bias = str(chosen)  # the weights alone are others
         init = ("eye", {}) if key.startswith("layers") else ("normal", {"std": 0.001})
     if l is None and str(bias).startswith("chrono"):
         bias = None
