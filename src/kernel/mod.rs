@@ -1,5 +1,6 @@
 //! Storage and matrix products of the hot path. Callers know none of the layouts.
 
+pub mod attention;
 mod buffer;
 mod matrix;
 mod moments;

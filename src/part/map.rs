@@ -1,13 +1,14 @@
 //! `z = W x + b`, and `W x + b + U x_t` where every step gets an input of its own.
 
-use super::{Back, Collect, Here, Owner, Signal, Which};
+use super::{Back, Collect, Here, Owner, Signal, Watch, Which};
 use crate::error::{Cancel, Result};
 use crate::init::{Distribution, rescale};
-use crate::kernel::{Matrix, Scaled};
+use crate::kernel::{Matrix, Scaled, outer};
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
 use crate::transform::{self, Transform};
 use std::collections::HashMap;
+use std::f64::consts::LOG10_2;
 
 /// A linear map of a layer.
 #[derive(Debug, Clone, Copy)]
@@ -19,6 +20,8 @@ pub struct Map {
     /// Must `dL/dz` be brought near 1 here? An activation or a normalisation behind the map has done so already, and
     /// the cotangent of a readout begins so.
     pub rescales: bool,
+    /// Names of blocks of its rows that a probe sees each by itself; none where it sees the whole alone.
+    pub blocks: &'static [&'static str],
 }
 
 /// Weights and biases of a linear map before they are drawn.
@@ -223,6 +226,7 @@ impl Map {
         x: &Scaled<F>,
         z: &mut Scaled<F>,
         spare: &mut Scaled<F>,
+        watch: &mut impl Watch<F>,
     ) {
         let linear = here.numbers[self.own].linear();
         linear.weight.forward(&x.panels, &linear.bias, &mut z.panels);
@@ -230,6 +234,26 @@ impl Map {
         if let (Some(fed), Some(step)) = (self.fed, here.step.first()) {
             here.numbers[fed].linear().weight.forward(&step.panels, &[], &mut spare.panels);
             z.panels.combine(F::of(1.0), &spare.panels, F::of(1.0));
+        }
+        if watch.notes() {
+            self.each_block(z, |block, z| watch.note(here.row, &format!("log10_z_rms_{block}"), z.log10_rms()));
+        }
+    }
+
+    /// The columns of the blocks.
+    pub(super) fn extra(&self) -> Vec<String> {
+        let names = ["log10_z_rms", "log10_delta_rms", "log10_wgrad_norm"];
+        let of_block = |block: &&str| names.map(|name| format!("{name}_{block}"));
+        self.blocks.iter().flat_map(of_block).collect()
+    }
+
+    /// The features of each block of rows of a batch that comes out.
+    fn each_block<F: Float>(&self, z: &Scaled<F>, mut see: impl FnMut(&str, &Scaled<F>)) {
+        let mut part = Scaled { exponent: z.exponent, ..Scaled::default() };
+        let size = z.panels.features() / self.blocks.len().max(1);
+        for (index, block) in self.blocks.iter().enumerate() {
+            part.panels.take(&z.panels, index * size..(index + 1) * size);
+            see(block, &part);
         }
     }
 
@@ -248,6 +272,17 @@ impl Map {
             delta.rescale_and_flush();
         }
         collect.map(owner(self.own), delta, x, Some(value));
+        if collect.notes() && !self.blocks.is_empty() {
+            let (mut near, mut gradient, mut scratch) = (Scaled::default(), Matrix::default(), Matrix::default());
+            let x = x.near_one(&mut near);
+            self.each_block(delta, |block, delta| {
+                collect.note(back.row, &format!("log10_delta_rms_{block}"), delta.log10_rms());
+                outer(&delta.panels, &x.panels, &mut gradient, &mut scratch);
+                let norm = 0.5 * libm::log10(gradient.sum_of_squares(1.0));
+                let exponent = (delta.exponent + x.exponent) as f64 * LOG10_2;
+                collect.note(back.row, &format!("log10_wgrad_norm_{block}"), norm + exponent);
+            });
+        }
         if let (Some(fed), Some(step)) = (self.fed, back.step.first()) {
             collect.map(owner(fed), delta, step, None);
         }

@@ -2,19 +2,23 @@
 //! beside backward, and what the plan asks of it. `README.md` says how parts, streams and exponents fit together.
 
 mod activate;
+mod attend;
 mod drop;
 mod join;
 mod map;
 mod normalise;
 mod parameters;
+mod pool;
 mod signal;
 
 pub use activate::Activate;
+pub use attend::Attend;
 pub use drop::{Drop, Masks};
 pub use join::{Join, Keep};
 pub use map::{Linear, LinearPlan, Map, UnitNormals};
 pub use normalise::{Affine, Normalise};
-pub use parameters::{Numbers, Owner, Parameters, Shape, TensorId, Which};
+pub use parameters::{Label, Numbers, Owner, Parameters, Shape, TensorId, Which};
+pub use pool::{Pool, Pooling};
 pub use signal::{Collect, Scratch, Signal, Watch};
 
 use crate::kernel::{Panels, Scaled};
@@ -36,6 +40,10 @@ pub enum Part {
     Join(Join),
     /// Dropout.
     Drop(Drop),
+    /// Attention among the tokens of a sample.
+    Attend(Attend),
+    /// The tokens of a sample become one.
+    Pool(Pool),
 }
 
 /// A layer: parts in their order, and the slot of parameters that they name. Layers that name one slot share it.
@@ -45,6 +53,8 @@ pub struct Layer {
     pub parts: Vec<Part>,
     /// Index of the slot.
     pub slot: usize,
+    /// Is what it hands on the residual stream, wherever no other way around it is open?
+    pub streams: bool,
 }
 
 /// A net as any kind of spec describes it: the one form that is planned and run.
@@ -56,10 +66,10 @@ pub struct Net {
     pub columns: usize,
     /// Columns of each step's input, where each layer gets one.
     pub fed: Option<usize>,
+    /// Tokens of a sample, each a row of a batch; 1 where samples are rows.
+    pub tokens: usize,
     /// Features of the first layer's input.
     pub input: usize,
-    /// Has the net a residual stream, though its first blocks may not join one?
-    pub streams: bool,
     /// Input side first, the readout last.
     pub layers: Vec<Layer>,
     /// What the layers learn, slot by slot, in the order of a state dict.
@@ -122,6 +132,8 @@ impl Part {
             Self::Keep(_) => "keep",
             Self::Join(_) => "join",
             Self::Drop(_) => "dropout",
+            Self::Attend(_) => "attention",
+            Self::Pool(_) => "pool",
         }
     }
 
@@ -129,7 +141,7 @@ impl Part {
     pub fn work(&self) -> Work {
         match self {
             Self::Map(_) => Work::Apart,
-            Self::Phi(_) => Work::Takes,
+            Self::Phi(_) | Self::Attend(_) | Self::Pool(_) => Work::Takes,
             Self::Norm(_) | Self::Join(_) | Self::Drop(_) => Work::InPlace,
             Self::Keep(_) => Work::Nothing,
         }
@@ -145,9 +157,9 @@ impl Part {
     pub fn proportional(&self) -> bool {
         match self {
             Self::Map(map) => map.fed.is_none(),
-            Self::Norm(_) => false,
+            Self::Norm(_) | Self::Attend(_) => false,
             Self::Phi(phi) => phi.activation.at_zero().is_some(),
-            Self::Keep(_) | Self::Drop(_) => true,
+            Self::Keep(_) | Self::Drop(_) | Self::Pool(_) => true,
             Self::Join(join) => join.proportional(),
         }
     }
@@ -175,6 +187,7 @@ impl Part {
             Self::Map(map) => slot[map.own].linear().fan_out,
             Self::Phi(phi) => phi.activation.outputs(input),
             Self::Join(join) => join.features(input, around),
+            Self::Attend(attend) => attend.heads.count * attend.heads.features,
             _ => input,
         }
     }
@@ -183,10 +196,11 @@ impl Part {
     /// whoever made it.
     pub fn kept_features(&self, input: usize, output: usize) -> usize {
         match self {
-            Self::Map(_) | Self::Keep(_) => 0,
+            Self::Map(_) | Self::Keep(_) | Self::Pool(_) => 0,
             Self::Norm(_) | Self::Drop(_) => input,
             Self::Phi(phi) => phi.kept_features(input),
             Self::Join(join) => join.kept_features(output),
+            Self::Attend(attend) => attend.kept_features(input),
         }
     }
 
@@ -202,13 +216,15 @@ impl Part {
         watch: &mut impl Watch<F>,
     ) -> bool {
         match (self, here.input, here.around) {
-            (Self::Map(map), Some(x), _) => map.forward(here, x, output, &mut scratch.spare),
+            (Self::Map(map), Some(x), _) => map.forward(here, x, output, &mut scratch.spare, watch),
             (Self::Norm(norm), ..) => norm.forward(here.numbers, &mut output.panels, kept, &mut scratch.sums),
             (Self::Phi(phi), ..) => phi.forward(here, taken, output, kept, &mut scratch.halves, watch),
             (Self::Join(join), _, Some(x)) => return join.forward(here, x, output, kept, &mut scratch.spare),
             (Self::Drop(drop), ..) => {
                 drop.forward(here, &mut output.panels, kept, (&mut scratch.uniforms, &mut scratch.rows));
             }
+            (Self::Attend(attend), ..) => return attend.forward(here, taken, output, kept, scratch, watch),
+            (Self::Pool(pool), ..) => pool.forward(taken, output, &mut scratch.rows),
             (Self::Keep(_), ..) => (),
             (Self::Map(_), None, _) | (Self::Join(_), _, None) => unreachable!("the plan gives {self:?} a value"),
         }
@@ -230,6 +246,8 @@ impl Part {
             (Self::Join(join), Some(x)) => join.backward(back, x, signal, owner, collect),
             (Self::Keep(keep), _) => keep.backward(signal),
             (Self::Drop(_), _) => Drop::backward(back.kept, signal),
+            (Self::Attend(attend), _) => attend.backward(back, signal),
+            (Self::Pool(pool), _) => pool.backward(signal),
             (Self::Map(_) | Self::Join(_), None) => unreachable!("the plan gives {self:?} a value"),
         }
     }
@@ -289,4 +307,6 @@ pub enum Kept<F> {
     Join(join::Kept<F>),
     /// The mask of a dropout.
     Drop(Panels<F>),
+    /// Of attention.
+    Attend(attend::Kept<F>),
 }

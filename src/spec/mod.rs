@@ -1,17 +1,19 @@
 //! The validated description of a net and of a job: the one place that rejects input.
 //!
-//! A net is described by the fields of an [`Mlp`], or part by part as a [`Sequential`]. Both come to layers of parts,
-//! which all that follows works on.
+//! A net is described by the fields of an [`Mlp`] or of a [`Transformer`], or part by part as a [`Sequential`]. All come
+//! to layers of parts, which all that follows works on.
 
 mod lower;
 mod mlp;
 mod per_layer;
 mod sequential;
+mod transformer;
 
 pub use lower::LayerShape;
 pub use mlp::{Bias, BranchScale, Mlp, Position, Request};
 pub use per_layer::PerLayer;
 pub use sequential::{Given, Sequential};
+pub use transformer::{Asked, Transformer};
 
 use crate::activation::Activation;
 use crate::error::{Error, Result, shown};
@@ -32,6 +34,8 @@ pub enum Spec {
     Mlp(Box<Mlp>),
     /// A list of parts.
     Sequential(Box<Sequential>),
+    /// Blocks of attention.
+    Transformer(Box<Transformer>),
 }
 
 impl Spec {
@@ -45,33 +49,50 @@ impl Spec {
         Sequential::new(given).map(|list| Self::Sequential(Box::new(list)))
     }
 
+    /// Check the fields of a transformer.
+    pub fn of_blocks(asked: &Asked) -> Result<Self> {
+        Transformer::new(asked).map(|blocks| Self::Transformer(Box::new(blocks)))
+    }
+
     /// The fields of an MLP.
     pub fn as_mlp(&self) -> Option<&Mlp> {
         match self {
             Self::Mlp(mlp) => Some(mlp),
-            Self::Sequential(_) => None,
+            Self::Sequential(_) | Self::Transformer(_) => None,
         }
     }
 
-    /// Hidden layers.
+    /// Hidden layers, each a row of a probe.
     pub fn depth(&self) -> usize {
         match self {
             Self::Mlp(mlp) => mlp.depth,
             Self::Sequential(list) => list.depth(),
+            Self::Transformer(blocks) => blocks.rows(),
         }
     }
 
-    /// Columns of the input, of each step's where every layer gets one.
+    /// Columns of the input, of each step's where every layer gets one, of each token's where samples have several.
     pub fn in_features(&self) -> usize {
         match self {
             Self::Mlp(mlp) => mlp.in_features,
             Self::Sequential(list) => list.in_features,
+            Self::Transformer(blocks) => blocks.in_features,
         }
     }
 
     /// Columns of the samples: every step's input where each layer gets one.
     pub fn columns(&self) -> usize {
-        self.in_features() * if self.fed() { self.depth() } else { 1 }
+        self.in_features() * if self.fed() { self.depth() } else { self.tokens() }
+    }
+
+    /// Tokens of a sample; 1 where samples have none.
+    pub fn tokens(&self) -> usize {
+        if let Self::Transformer(blocks) = self { blocks.tokens } else { 1 }
+    }
+
+    /// Rows of the output that a sample has, each compared with a target of its own.
+    pub fn places(&self) -> usize {
+        if let Self::Transformer(blocks) = self { blocks.places_of_output() } else { 1 }
     }
 
     /// Does every layer get an input of its own?
@@ -79,11 +100,12 @@ impl Spec {
         self.as_mlp().is_some_and(|mlp| mlp.fed)
     }
 
-    /// Columns of the output.
+    /// Columns of the output, of all places of a sample.
     pub fn output(&self) -> usize {
         match self {
             Self::Mlp(mlp) => mlp.output(),
             Self::Sequential(list) => list.output(),
+            Self::Transformer(blocks) => blocks.output(),
         }
     }
 
@@ -92,6 +114,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.width.values().iter().copied().max().unwrap_or(0),
             Self::Sequential(list) => list.widest(),
+            Self::Transformer(blocks) => blocks.widest(),
         }
     }
 
@@ -100,6 +123,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.listed(),
             Self::Sequential(list) => list.texts().len(),
+            Self::Transformer(_) => 1,
         }
     }
 
@@ -108,6 +132,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.activation.values().to_vec(),
             Self::Sequential(list) => list.activations().collect(),
+            Self::Transformer(blocks) => vec![blocks.activation],
         }
     }
 
@@ -116,6 +141,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.inits().any(Init::depends_on_depth),
             Self::Sequential(list) => list.inits().any(Init::depends_on_depth),
+            Self::Transformer(blocks) => blocks.knows_depth(),
         }
     }
 
@@ -125,6 +151,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.content(),
             Self::Sequential(list) => list.content(),
+            Self::Transformer(blocks) => blocks.content(),
         }
     }
 
@@ -133,6 +160,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.family(),
             Self::Sequential(list) => list.content(),
+            Self::Transformer(blocks) => blocks.family(),
         }
     }
 
@@ -141,6 +169,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.lower(),
             Self::Sequential(list) => list.lower(),
+            Self::Transformer(blocks) => blocks.lower(),
         }
     }
 }
