@@ -39,6 +39,7 @@ pub(crate) fn part<F: Float>(
         (None, Place::Moving) => None,
     };
     let (numbers, kept) = (weights.layer(plan, layer), &trace.kept(layer)[index]);
-    let back = Back { numbers, kept, value, step: trace.step(layer), first: (layer, index) == (0, 0) };
-    placed.part.backward(&back, signal, |parameters| plan.owner(layer, placed.row, parameters), collect);
+    let (step, row, first) = (trace.step(layer), placed.row, (layer, index) == (0, 0));
+    let back = Back { numbers, kept, value, step, row, first };
+    placed.part.backward(&back, signal, |parameters| plan.owner(layer, back.row, parameters), collect);
 }

@@ -1,12 +1,13 @@
 //! From values of a layer to its numbers. Sums are in `f64`, in an order fixed by the shapes.
 
 use crate::activation::Activation;
-use crate::kernel::{Matrix, Panels, Scaled, Tensor, gram, gram_sums, outer};
+use crate::kernel::{Matrix, Panels, Scaled, Tensor, gram, gram_sums, log10_rms, outer};
 use crate::part::{Collect, Module, Owner, TensorId, Watch, Which};
 use crate::plan::Plan;
 use crate::simd::{Float, exponent_of, times_power_of_two};
 use crate::weights::Weights;
 use std::f64::consts::LOG10_2;
+use std::sync::Arc;
 
 macro_rules! columns {
     ($($(#[$doc:meta])* $column:ident $name:literal,)*) => {
@@ -77,6 +78,10 @@ const SATURATED: f64 = 0.01;
 pub struct Columns {
     /// `[column][row]`.
     pub values: [Vec<f64>; COLUMNS.len()],
+    /// Names of the columns that the parts of this net note beside those.
+    pub names: Arc<[String]>,
+    /// `[name][row]`; NaN where no part noted one.
+    pub extra: Vec<Vec<f64>>,
     /// The layer where a value first was not finite, in order of computation; `depth` for readout and loss.
     pub first_nonfinite: Option<usize>,
     /// log10 of the norm of all parameters' gradients together.
@@ -113,10 +118,13 @@ impl Total {
 }
 
 impl Columns {
-    /// Columns of so many rows, nothing measured yet.
-    pub fn new(rows: usize) -> Self {
+    /// Columns of a net, nothing measured yet.
+    pub fn new(plan: &Plan) -> Self {
+        let column = || vec![f64::NAN; plan.rows.len()];
         Self {
-            values: std::array::from_fn(|_| vec![f64::NAN; rows]),
+            values: std::array::from_fn(|_| column()),
+            names: Arc::clone(&plan.extra),
+            extra: plan.extra.iter().map(|_| column()).collect(),
             first_nonfinite: None,
             log10_total: f64::NAN,
             log10_output: f64::NAN,
@@ -126,10 +134,11 @@ impl Columns {
         }
     }
 
-    /// Bytes of columns of so many rows, and of what the allocator keeps beside each.
-    pub fn bytes(rows: usize) -> u128 {
+    /// Bytes of columns of so many rows, some of them extra, and of what the allocator keeps beside each.
+    pub fn bytes(rows: usize, extra: usize) -> u128 {
         const BESIDE: u128 = 16;
-        size_of::<Self>() as u128 + COLUMNS.len() as u128 * (8 * rows as u128 + BESIDE)
+        let of_extra = size_of::<Vec<f64>>() * extra;
+        (size_of::<Self>() + of_extra) as u128 + (COLUMNS.len() + extra) as u128 * (8 * rows as u128 + BESIDE)
     }
 
     /// Rows: one for every map of a layer that counts.
@@ -142,6 +151,11 @@ impl Columns {
         for column in FORWARD {
             let rows = self.rows();
             self.values[column as usize].copy_from_slice(&deeper.values[column as usize][..rows]);
+        }
+        // Nets of a family have the same names, and what was noted on the way back is this one's own.
+        for (own, shared) in self.extra.iter_mut().zip(&deeper.extra) {
+            let missing = own.iter_mut().zip(shared).filter(|(own, _)| own.is_nan());
+            missing.for_each(|(own, shared)| *own = *shared);
         }
     }
 
@@ -168,7 +182,7 @@ impl Columns {
     /// Note the layer where a value first was not finite; what lies behind its rows says nothing.
     pub fn break_off(&mut self, plan: &Plan, layer: usize) {
         self.first_nonfinite = Some(layer);
-        for column in &mut self.values {
+        for column in self.values.iter_mut().chain(&mut self.extra) {
             let behind = column.len().min(plan.rows_up_to(layer));
             column[behind..].fill(f64::NAN);
         }
@@ -238,27 +252,16 @@ impl<F: Float> Gauge<'_, F> {
             self.columns.values[column as usize][row] = value;
         }
     }
-}
 
-/// `log10(root of (sum of squares / count) * 2^exponent)`.
-fn log10_rms(squares: f64, count: usize, exponent: i64) -> f64 {
-    0.5 * libm::log10(squares / count as f64) + exponent as f64 * LOG10_2
-}
-
-/// Sums of squares of `value / 2^shift` for each sample, into `sums`: (their sum, shift). The shift is 0 unless squares
-/// leave the range of `f64`, as those of another `f64` may.
-fn squares<F: Float>(panels: &Panels<F>, sums: &mut Vec<f64>) -> (f64, i64) {
-    let plain = panels.squares(1.0, sums);
-    if (1e-280..1e280).contains(&plain) {
-        return (plain, 0);
+    /// What a part notes; behind the last layer there is no row.
+    fn write(&mut self, row: usize, name: &str, value: f64) {
+        let Some(column) = self.columns.names.iter().position(|known| known == name) else {
+            unreachable!("a part notes {name}, which it does not announce");
+        };
+        if let Some(noted) = self.columns.extra[column].get_mut(row) {
+            *noted = value;
+        }
     }
-    let largest = panels.largest();
-    if largest == 0.0 || !largest.is_finite() {
-        return (plain, 0);
-    }
-    // Within the powers that f64 has both of: those of a subnormal number have no inverse.
-    let shift = exponent_of(largest).clamp(-1000, 1000);
-    (panels.squares(times_power_of_two(1.0, -shift), sums), shift)
 }
 
 /// Mean over pairs of samples of the cosine between their rows: `(|sum of unit rows|^2 - n) / (n (n - 1))` over the `n`
@@ -279,16 +282,48 @@ fn correlation<F: Float>(x: &Panels<F>, squares: &mut [f64], shift: i64, sums: &
     ((square - count) / (count * (count - 1.0))).clamp(-1.0, 1.0)
 }
 
-/// log10 of the root mean square of a batch; `sums` is reused.
-fn log10_rms_of<F: Float>(values: &Scaled<F>, sums: &mut Vec<f64>) -> f64 {
-    let (squares, shift) = squares(&values.panels, sums);
-    log10_rms(squares, values.panels.batch() * values.panels.features(), values.exponent + shift)
+/// Of the tokens of a sample, each a row: the mean cosine of two, and the participation ratio of their Gram matrix; the
+/// means over samples. Samples with fewer than two tokens that are not zero say nothing of cosines, and those of zeros
+/// nothing of rank.
+fn alike<F: Float>(h: &Scaled<F>, tokens: usize) -> [f64; 2] {
+    let mut near = Scaled::default();
+    let rows = h.near_one(&mut near).panels.to_rows();
+    let features = h.panels.features();
+    let (mut sums, mut counts) = ([0.0; 2], [0.0; 2]);
+    for sample in rows.chunks_exact(tokens * features) {
+        let token = |index: usize| &sample[index * features..][..features];
+        let dot = |one: usize, two: usize| {
+            let pairs = token(one).iter().zip(token(two));
+            pairs.map(|(a, b)| a.wide() * b.wide()).sum::<f64>()
+        };
+        let norms = (0..tokens).map(|index| dot(index, index)).collect::<Vec<_>>();
+        let (mut cosines, mut pairs) = (0.0, 0.0);
+        let mut squares = norms.iter().map(|norm| norm * norm).sum::<f64>();
+        for (one, two) in (0..tokens).flat_map(|one| (0..one).map(move |two| (one, two))) {
+            let product = dot(one, two);
+            squares += 2.0 * product * product;
+            if norms[one] > 0.0 && norms[two] > 0.0 {
+                cosines += product / (norms[one] * norms[two]).sqrt();
+                pairs += 1.0;
+            }
+        }
+        let trace = norms.iter().sum::<f64>();
+        if pairs > 0.0 {
+            sums[0] += cosines / pairs;
+            counts[0] += 1.0;
+        }
+        if trace > 0.0 {
+            sums[1] += trace * trace / squares;
+            counts[1] += 1.0;
+        }
+    }
+    [(sums[0] / counts[0]).clamp(-1.0, 1.0), sums[1] / counts[1]]
 }
 
 impl<F: Float> Gauge<'_, F> {
     /// See the output, and the loss where there is one.
     pub fn output(&mut self, output: &Scaled<F>, loss: Option<f64>) {
-        self.columns.log10_output = log10_rms_of(output, &mut self.buffers.other);
+        self.columns.log10_output = output.log10_rms(&mut self.buffers.other);
         self.columns.loss = loss.unwrap_or(f64::NAN);
     }
 }
@@ -297,7 +332,7 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     fn z(&mut self, row: usize, z: &Scaled<F>) -> bool {
         let count = z.panels.batch() * z.panels.features();
         let Buffers { samples, features, .. } = &mut *self.buffers;
-        let (squares, shift) = squares(&z.panels, samples);
+        let (squares, shift) = z.panels.squares_within(samples);
         let correlation = correlation(&z.panels, samples, shift, features);
         let rms = log10_rms(squares, count, z.exponent + shift);
         self.set(row, [(Column::ZRms, rms), (Column::Correlation, correlation)]);
@@ -312,7 +347,7 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     fn a(&mut self, row: usize, a: &Scaled<F>) -> bool {
         let count = a.panels.batch() * a.panels.features();
         let Buffers { other, alive, .. } = &mut *self.buffers;
-        let (squares, shift) = squares(&a.panels, other);
+        let (squares, shift) = a.panels.squares_within(other);
         let dead = a.panels.count_dead(alive) as f64 / a.panels.features() as f64;
         let rms = log10_rms(squares, count, a.exponent + shift);
         self.set(row, [(Column::ARms, rms), (Column::Dead, dead)]);
@@ -320,8 +355,21 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     }
 
     fn h(&mut self, row: usize, h: &Scaled<F>) {
-        let rms = log10_rms_of(h, &mut self.buffers.other);
+        let rms = h.log10_rms(&mut self.buffers.other);
         self.set(row, [(Column::HRms, rms)]);
+        if self.plan.tokens > 1 {
+            let [correlation, rank] = alike(h, self.plan.tokens);
+            self.write(row, "token_correlation", correlation);
+            self.write(row, "token_rank", rank);
+        }
+    }
+
+    fn notes(&self) -> bool {
+        true
+    }
+
+    fn note(&mut self, row: usize, name: &str, value: f64) {
+        self.write(row, name, value);
     }
 }
 
@@ -504,7 +552,51 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
     }
 
     fn dh(&mut self, row: usize, dh: &Scaled<F>) {
-        let rms = log10_rms_of(dh, &mut self.buffers.other);
+        let rms = dh.log10_rms(&mut self.buffers.other);
         self.set(row, [(Column::DhRms, rms)]);
+    }
+
+    fn notes(&self) -> bool {
+        true
+    }
+
+    fn note(&mut self, row: usize, name: &str, value: f64) {
+        self.write(row, name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Request, Spec};
+
+    /// A plan whose parts note two columns.
+    fn plan(depth: i128) -> Plan {
+        let spec = Spec::new(&Request { out_features: Some(1), ..Request::new(depth, 3) }).unwrap();
+        assert_eq!(Plan::new(&spec).extra.len(), spec.extra());
+        Plan { extra: ["ahead", "back"].map(str::to_owned).into(), ..Plan::new(&spec) }
+    }
+
+    #[test]
+    fn what_parts_note_on_both_ways_meets_in_the_columns_of_every_net_of_a_family() {
+        let (deep, shallow) = (plan(3), plan(2));
+        let (mut shared, mut own) = (Columns::new(&deep), Columns::new(&shallow));
+        let (weights, mut buffers) = (Weights::<f32>::default(), Buffers::default());
+        let buffers = &mut buffers;
+        let mut ahead = Gauge { columns: &mut shared, plan: &deep, weights: &weights, buffers };
+        assert!(Watch::notes(&ahead) && !Watch::<f32>::notes(&()) && !Collect::<f32>::notes(&()));
+        (0..3).for_each(|row| Watch::note(&mut ahead, row, "ahead", row as f64));
+        let mut back = Gauge { columns: &mut own, plan: &shallow, weights: &weights, buffers: &mut Buffers::default() };
+        assert!(Collect::notes(&back));
+        // The readout has no row.
+        [2, 1].into_iter().for_each(|row| Collect::note(&mut back, row, "back", -(row as f64)));
+        own.take_forward(&shared);
+        assert_eq!(*own.names, *deep.extra);
+        assert_eq!(own.extra[0], [0.0, 1.0]);
+        assert!(own.extra[1][0].is_nan());
+        assert_eq!(own.extra[1][1], -1.0);
+        own.break_off(&shallow, 0);
+        assert_eq!(own.extra[0][0], 0.0);
+        assert!(own.extra[0][1].is_nan() && own.extra[1][1].is_nan());
     }
 }

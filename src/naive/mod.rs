@@ -95,9 +95,12 @@ pub struct Gradients {
     pub input: Rows,
 }
 
-/// What the first layer gets: `x`, or zeros where every step gets its own.
+/// What the first layer gets: `x`, token by token, or zeros where every step gets its own.
 pub fn first_input(plan: &Plan, x: &Rows) -> Rows {
-    if plan.fed.is_some() { vec![vec![0.0; plan.values[0]]; x.len()] } else { x.clone() }
+    if plan.fed.is_some() {
+        return vec![vec![0.0; plan.values[0]]; x.len()];
+    }
+    rows(&rows::flat(x), plan.values[0])
 }
 
 /// One layer, from the values so far, which what it gives is added to.
@@ -152,7 +155,7 @@ pub fn backward(net: &Net<'_>, x: &Rows, pass: &Pass, cotangent: &Rows) -> Gradi
         sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
     }
     if net.plan.fed.is_none() {
-        all.input = d;
+        all.input = rows(&rows::flat(&d), net.plan.columns);
     }
     all
 }

@@ -3,12 +3,11 @@
 use super::{Back, Collect, Here, Owner, Signal, Watch, Which};
 use crate::error::{Cancel, Result};
 use crate::init::{Distribution, rescale};
-use crate::kernel::{Matrix, Scaled, outer};
+use crate::kernel::{Matrix, Scaled, log10_rms, outer};
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
 use crate::transform::{self, Transform};
 use std::collections::HashMap;
-use std::f64::consts::LOG10_2;
 
 /// A linear map of a layer.
 #[derive(Debug, Clone, Copy)]
@@ -24,6 +23,28 @@ pub struct Map {
     pub blocks: &'static [&'static str],
 }
 
+/// Blocks of rows of one weight that are drawn each by itself: the gates of a cell, or queries, keys and values.
+///
+/// A block has `fan_out / count` rows and the law of a map of that shape. All blocks are of one stream of random numbers:
+/// each begins at the first multiple of four elements behind the one before, as if its columns were as long as that.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Blocks {
+    /// How many there are; they share the rows evenly.
+    pub count: usize,
+    /// A factor of what is drawn, for each block.
+    pub factors: [f64; 4],
+}
+
+impl Blocks {
+    /// The whole weight.
+    pub const ONE: Self = Self::of(1);
+
+    /// So many blocks, at most four, with factors of 1.
+    pub const fn of(count: usize) -> Self {
+        Self { count, factors: [1.0; 4] }
+    }
+}
+
 /// Weights and biases of a linear map before they are drawn.
 #[derive(Debug, Clone, Copy)]
 pub struct LinearPlan {
@@ -31,8 +52,10 @@ pub struct LinearPlan {
     pub fan_in: usize,
     /// Rows of the weights.
     pub fan_out: usize,
-    /// Distribution of the weights.
+    /// Distribution of the weights; of several blocks, that of each.
     pub weight: Distribution,
+    /// The blocks of rows that are drawn each by itself.
+    pub blocks: Blocks,
     /// A factor of what is drawn.
     pub factor: f64,
     /// Distribution of the biases; none where there are no biases.
@@ -56,6 +79,21 @@ impl LinearPlan {
     /// Entries of the weights.
     pub fn entries(&self) -> usize {
         self.fan_out * self.fan_in
+    }
+
+    /// Rows of a block of the weights.
+    pub fn block_rows(&self) -> usize {
+        self.fan_out / self.blocks.count
+    }
+
+    /// Mean and variance of an entry of the weights that is picked at random.
+    pub fn moments(&self) -> [f64; 2] {
+        let [mean, variance] = self.weight.moments(self.block_rows(), self.fan_in);
+        let factors = self.blocks.factors[..self.blocks.count].iter().map(|factor| self.factor * factor);
+        let count = self.blocks.count as f64;
+        let (first, second) = factors.fold((0.0, 0.0), |(first, second), f| (first + f, second + f * f));
+        let (first, second) = (first / count, second / count);
+        [first * mean, second * variance + (second - first * first) * mean * mean]
     }
 
     /// Bytes of weights and biases, of the weights before a transform, and of what goes with them.
@@ -93,20 +131,25 @@ impl<F: Float> Linear<F> {
     /// Draw the numbers for a seed, keeping the allocations.
     pub fn draw(&mut self, plan: &LinearPlan, seed: u64, units: &mut UnitNormals<F>, cancel: &Cancel) -> Result<()> {
         cancel.check()?;
-        let (rows, columns) = (plan.fan_out, plan.fan_in);
+        let (rows, columns) = (plan.block_rows(), plan.fan_in);
         let (weights, biases) = plan.streams(seed);
-        self.weight.fill(rows, columns, |out| {
-            match plan.weight {
-                Distribution::Normal(mean, std) => units.scaled(weights, mean, std, out, cancel),
-                other => other.fill(weights, rows, columns, out, cancel),
-            }?;
-            if plan.factor != 1.0 {
-                out.iter_mut().for_each(|w| *w *= F::of(plan.factor));
+        self.weight.fill(plan.fan_out, columns, |out| {
+            for (index, block) in out.chunks_exact_mut(rows * columns).enumerate() {
+                // A law may draw for every column, which begins at a multiple of four.
+                let stream = weights.after(index * columns * rows.next_multiple_of(4));
+                match plan.weight {
+                    Distribution::Normal(mean, std) => units.scaled(stream, mean, std, block, cancel),
+                    other => other.fill(stream, rows, columns, block, cancel),
+                }?;
+                let factor = plan.factor * plan.blocks.factors[index];
+                if factor != 1.0 {
+                    block.iter_mut().for_each(|w| *w *= F::of(factor));
+                }
             }
             Ok(())
         })?;
-        self.bias.resize(plan.bias.map_or(0, |_| rows), F::ZERO);
-        plan.bias.map_or(Ok(()), |bias| bias.fill(biases, rows, 1, &mut self.bias, cancel))?;
+        self.bias.resize(plan.bias.map_or(0, |_| plan.fan_out), F::ZERO);
+        plan.bias.map_or(Ok(()), |bias| bias.fill(biases, plan.fan_out, 1, &mut self.bias, cancel))?;
         self.transform(plan, cancel)
     }
 
@@ -236,7 +279,10 @@ impl Map {
             z.panels.combine(F::of(1.0), &spare.panels, F::of(1.0));
         }
         if watch.notes() {
-            self.each_block(z, |block, z| watch.note(here.row, &format!("log10_z_rms_{block}"), z.log10_rms()));
+            let mut sums = Vec::new();
+            self.each_block(z, |block, z| {
+                watch.note(here.row, &format!("log10_z_rms_{block}"), z.log10_rms(&mut sums));
+            });
         }
     }
 
@@ -274,13 +320,13 @@ impl Map {
         collect.map(owner(self.own), delta, x, Some(value));
         if collect.notes() && !self.blocks.is_empty() {
             let (mut near, mut gradient, mut scratch) = (Scaled::default(), Matrix::default(), Matrix::default());
+            let mut sums = Vec::new();
             let x = x.near_one(&mut near);
             self.each_block(delta, |block, delta| {
-                collect.note(back.row, &format!("log10_delta_rms_{block}"), delta.log10_rms());
+                collect.note(back.row, &format!("log10_delta_rms_{block}"), delta.log10_rms(&mut sums));
                 outer(&delta.panels, &x.panels, &mut gradient, &mut scratch);
-                let norm = 0.5 * libm::log10(gradient.sum_of_squares(1.0));
-                let exponent = (delta.exponent + x.exponent) as f64 * LOG10_2;
-                collect.note(back.row, &format!("log10_wgrad_norm_{block}"), norm + exponent);
+                let norm = log10_rms(gradient.sum_of_squares(1.0), 1, delta.exponent + x.exponent);
+                collect.note(back.row, &format!("log10_wgrad_norm_{block}"), norm);
             });
         }
         if let (Some(fed), Some(step)) = (self.fed, back.step.first()) {
@@ -291,5 +337,76 @@ impl Map {
         }
         back.numbers[self.own].linear().weight.backward(&delta.panels, &mut dh.panels);
         dh.exponent = delta.exponent;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(weight: Distribution, fan_out: usize, blocks: Blocks) -> LinearPlan {
+        LinearPlan {
+            fan_in: 5,
+            fan_out,
+            weight,
+            blocks,
+            factor: 0.5,
+            bias: Some(Distribution::Normal(0.0, 1.0)),
+            transform: None,
+            calibrates: false,
+            layer: 2,
+            roles: (Role::Weight, Role::Bias),
+        }
+    }
+
+    fn drawn(plan: &LinearPlan, room: usize) -> (Vec<f64>, Vec<f64>) {
+        let mut linear = Linear::<f64>::default();
+        linear.draw(plan, 7, &mut UnitNormals::with_room(room), &Cancel::default()).unwrap();
+        (linear.weight.to_rows(), linear.bias)
+    }
+
+    #[test]
+    fn every_block_of_rows_is_drawn_by_itself_times_its_factor() {
+        let blocks = Blocks { count: 3, factors: [1.0, 3.0, 0.25, f64::NAN] };
+        let (weight, _) = drawn(&plan(Distribution::Orthogonal(2.0), 12, blocks), 0);
+        for (block, factor) in weight.chunks_exact(20).zip(blocks.factors) {
+            for (i, j) in (0..16).map(|pair| (pair / 4, pair % 4)) {
+                let product = (0..5).map(|k| block[5 * i + k] * block[5 * j + k]).sum::<f64>();
+                let expected = if i == j { factor * factor } else { 0.0 };
+                assert!((product - expected).abs() < 1e-14, "{i} {j} {product}");
+            }
+        }
+        // The blocks differ.
+        assert!((3.0 * weight[0] - weight[20]).abs() > 1e-3 && (weight[20] / 12.0 - weight[40]).abs() > 1e-3);
+    }
+
+    #[test]
+    fn blocks_follow_each_other_in_one_stream_and_leave_biases_alone() {
+        let law = Distribution::Normal(0.1, 0.3);
+        let whole = drawn(&plan(law, 12, Blocks::ONE), 0);
+        // Rows of a block that are a multiple of four leave no gap; kept normals are those that are drawn.
+        assert_eq!(drawn(&plan(law, 12, Blocks::of(3)), 0), whole);
+        assert_eq!(drawn(&plan(law, 12, Blocks::of(3)), 1 << 20), whole);
+        let (ragged, bias) = drawn(&plan(law, 6, Blocks::of(2)), 0);
+        let whole = drawn(&plan(law, 12, Blocks::ONE), 0);
+        assert_eq!((&ragged[..15], &ragged[15..]), (&whole.0[..15], &whole.0[20..35]));
+        assert_eq!(bias, whole.1[..6]);
+        // A sparse block has its own zeros.
+        let sparse = Distribution::Sparse { zeros: 2, std: 1.0 };
+        let (weight, _) = drawn(&plan(sparse, 6, Blocks::of(2)), 0);
+        for column in 0..10 {
+            let entries = (0..3).map(|row| weight[15 * (column / 5) + 5 * row + column % 5]);
+            assert_eq!(entries.filter(|&w| w == 0.0).count(), 2);
+        }
+    }
+
+    #[test]
+    fn moments_are_those_of_all_blocks_together() {
+        let blocks = Blocks { count: 2, factors: [1.0, 3.0, 0.0, 0.0] };
+        let [mean, variance] = plan(Distribution::Normal(2.0, 1.0), 8, blocks).moments();
+        // Normals of mean 1 and deviation 0.5, and of mean 3 and deviation 1.5.
+        assert_eq!([mean, variance], [2.0, 0.5 * (0.25 + 2.25) + 1.0]);
+        let one = plan(Distribution::Normal(2.0, 1.0), 8, Blocks::ONE);
+        assert_eq!(one.moments(), [1.0, 0.25]);
     }
 }

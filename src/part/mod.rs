@@ -15,7 +15,7 @@ pub use activate::Activate;
 pub use attend::Attend;
 pub use drop::{Drop, Masks};
 pub use join::{Join, Keep};
-pub use map::{Linear, LinearPlan, Map, UnitNormals};
+pub use map::{Blocks, Linear, LinearPlan, Map, UnitNormals};
 pub use normalise::{Affine, Normalise};
 pub use parameters::{Label, Numbers, Owner, Parameters, Shape, TensorId, Which};
 pub use pool::{Pool, Pooling};
@@ -117,6 +117,8 @@ pub(crate) struct Back<'b, F> {
     pub value: Option<(&'b Scaled<F>, usize)>,
     /// The input of the step, alone in the slice, in a net that is fed.
     pub step: &'b [Scaled<F>],
+    /// The row of a probe.
+    pub row: usize,
     /// Is this the first part of the net, whose input is that of the net?
     pub first: bool,
 }
@@ -189,6 +191,16 @@ impl Part {
             Self::Join(join) => join.features(input, around),
             Self::Attend(attend) => attend.heads.count * attend.heads.features,
             _ => input,
+        }
+    }
+
+    /// Names of the columns of a probe that are of this part alone: it notes them, each on the way forward or on the way
+    /// back.
+    pub fn extra(&self) -> Vec<String> {
+        match self {
+            Self::Map(map) => map.extra(),
+            Self::Attend(_) => attend::COLUMNS.map(str::to_owned).to_vec(),
+            Self::Norm(_) | Self::Phi(_) | Self::Keep(_) | Self::Join(_) | Self::Drop(_) | Self::Pool(_) => Vec::new(),
         }
     }
 

@@ -17,6 +17,13 @@ pub trait Watch<F: Float> {
     fn a(&mut self, row: usize, a: &Scaled<F>) -> bool;
     /// The residual stream behind a layer.
     fn h(&mut self, row: usize, h: &Scaled<F>);
+
+    /// Does it take further numbers? A part works its own out only then.
+    fn notes(&self) -> bool {
+        false
+    }
+    /// A further number of a row, of a name that [`Part::extra`](super::Part::extra) says.
+    fn note(&mut self, _row: usize, _name: &str, _value: f64) {}
 }
 
 /// Sees nothing but whether values are finite.
@@ -47,6 +54,13 @@ pub trait Collect<F> {
     fn wants_input(&self) -> bool {
         true
     }
+
+    /// Does it take further numbers? A part works its own out only then.
+    fn notes(&self) -> bool {
+        false
+    }
+    /// A further number of a row, of a name that [`Part::extra`](super::Part::extra) says.
+    fn note(&mut self, _row: usize, _name: &str, _value: f64) {}
 }
 
 /// Receives nothing.

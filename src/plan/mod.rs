@@ -10,6 +10,7 @@ use crate::error::{Cancel, Error, Result};
 use crate::part::{LinearPlan, Module, Net, Owner, Parameters, Part, TensorId, Work};
 use crate::spec::Spec;
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Where a part reads or writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +88,8 @@ pub struct Plan {
     pub slots: Vec<Vec<Parameters>>,
     /// Widths of the rows of a probe: features of `z` for every map that counts.
     pub rows: Vec<usize>,
+    /// Names of the columns of a probe beside those of every net, each once: those that the parts note.
+    pub extra: Arc<[String]>,
     /// Is every bias drawn as zero?
     pub unbiased: bool,
     /// Without biases, does a signal of any size stay in proportion, or would it if it were small enough for no
@@ -134,6 +137,7 @@ impl Plan {
             values: vec![input],
             layers: Vec::with_capacity(layers.len()),
             rows: Vec::new(),
+            extra: different(parts().flat_map(Part::extra)),
             unbiased: !linear().any(LinearPlan::biased),
             proportional: parts().all(Part::proportional),
             calibrates: linear().any(|plan| plan.calibrates),
@@ -327,6 +331,17 @@ impl Plan {
     }
 }
 
+/// Every name once, in the order in which they come.
+fn different(names: impl Iterator<Item = String>) -> Arc<[String]> {
+    let mut found = Vec::new();
+    for name in names {
+        if !found.contains(&name) {
+            found.push(name);
+        }
+    }
+    found.into()
+}
+
 /// Must what a part gives be kept? The parts behind it work in its place, up to one that needs its input again, to a
 /// stream that begins, or to the end of the layer, which hands it on; or one takes it away.
 fn kept(behind: &[Part]) -> bool {
@@ -337,4 +352,15 @@ fn kept(behind: &[Part]) -> bool {
 fn shows_activations(so_far: &[Part], behind: &[Part]) -> bool {
     let last = so_far.iter().rev().find(|part| !part.adjusts());
     matches!(last, Some(Part::Phi(_))) && !behind.first().is_some_and(Part::adjusts)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_several_parts_note_is_one_column() {
+        let names = ["log10_c_rms", "mean_i", "log10_c_rms", "mean_f", "mean_i"];
+        assert_eq!(*different(names.into_iter().map(str::to_owned)), ["log10_c_rms", "mean_i", "mean_f"]);
+    }
 }

@@ -24,6 +24,8 @@ pub fn plan<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let ends = ends.iter().map(|layer| steps_of(py, &plan, layer));
     result.set_item("ends", ends.collect::<PyResult<Vec<_>>>()?.concat())?;
     result.set_item("columns", plan.columns)?;
+    result.set_item("tokens", plan.tokens)?;
+    result.set_item("places", plan.places)?;
     result.set_item("outputs", plan.output())?;
     result.set_item("calibrates", plan.calibrates)?;
     result.set_item("knows_depth", spec.knows_depth())?;
@@ -69,12 +71,25 @@ fn step_of<'py>(py: Python<'py>, plan: &Plan, slot: usize, placed: &Placed) -> P
             result.set_item("kind", phi.activation.text())?;
             result.set_item("key", phi.slope.map(key))?;
         }
+        Part::Attend(attend) => {
+            let heads = attend.heads;
+            result.set_item("heads", heads.count)?;
+            result.set_item("tokens", heads.tokens)?;
+            result.set_item("scale", heads.scale)?;
+            result.set_item("causal", heads.causal)?;
+            result.set_item("eps", heads.eps)?;
+        }
+        Part::Pool(pool) => {
+            result.set_item("kind", pool.way.name())?;
+            result.set_item("tokens", pool.tokens)?;
+        }
         Part::Drop(drop) => result.set_item("dropped", drop.p)?,
         Part::Keep(keep) => result.set_item("stream", keep.stream)?,
         Part::Join(join) => {
             result.set_item("kind", join.way.name())?;
             result.set_item("stream", join.stream)?;
             result.set_item("scale", join.scale)?;
+            result.set_item("around", join.around)?;
             if join.way == skip::Way::Learned {
                 result.set_item("key", key(join.learned))?;
                 result.set_item("start", plan.slots[slot][join.learned].start())?;
@@ -88,12 +103,12 @@ fn step_of<'py>(py: Python<'py>, plan: &Plan, slot: usize, placed: &Placed) -> P
 fn map_of<'py>(py: Python<'py>, map: &LinearPlan) -> PyResult<Bound<'py, PyDict>> {
     let result = PyDict::new(py);
     let bias = map.bias.unwrap_or(Distribution::Constant(0.0));
-    let [mean, variance] = map.weight.moments(map.fan_out, map.fan_in);
+    let [mean, variance] = map.moments();
     result.set_item("fan_in", map.fan_in)?;
     result.set_item("fan_out", map.fan_out)?;
     result.set_item("law", map.weight.name())?;
-    result.set_item("weight_mean", map.factor * mean)?;
-    result.set_item("weight_variance", map.factor * map.factor * variance)?;
+    result.set_item("weight_mean", mean)?;
+    result.set_item("weight_variance", variance)?;
     let [mean, variance] = bias.moments(map.fan_out, 1);
     result.set_item("bias_mean", mean)?;
     result.set_item("bias_variance", variance)?;

@@ -121,7 +121,7 @@ pub(super) fn run<F: Float>(
     let segments = (0..depth).step_by(segment).map(|first| first..(first + segment).min(depth));
     let source = Source { job, plan, seed, threads: *threads, cancel };
 
-    let mut shared = Columns::new(plan.rows.len());
+    let mut shared = Columns::new(plan);
     let mut broken = None;
     checkpoints.resize_with(segments.len().max(checkpoints.len()), Checkpoint::default);
     for (layers, checkpoint) in segments.clone().zip(&mut *checkpoints) {
@@ -155,7 +155,7 @@ pub(super) fn run<F: Float>(
         None => waves.push((&[], reached)),
     }
     for (wave, top) in waves {
-        let mut all = wave.iter().map(|&cell| Columns::new(plans[cell].rows.len())).collect::<Vec<Columns>>();
+        let mut all = wave.iter().map(|&cell| Columns::new(&plans[cell])).collect::<Vec<Columns>>();
         signals.resize_with(signals.len().max(all.len()), Signal::default);
         // So many of the wave's passes have begun; those of nets that broke in the readout end there.
         let (mut begun, mut active) = (0, Vec::<usize>::with_capacity(wave.len()));
@@ -209,7 +209,7 @@ pub(super) fn run<F: Float>(
     }
     if let Some(layer) = broken {
         for (cell, plan) in plans.iter().enumerate().filter(|(_, plan)| plan.depth() > layer) {
-            let mut columns = Columns::new(plan.rows.len());
+            let mut columns = Columns::new(plan);
             columns.take_forward(&shared);
             columns.break_off(plan, layer);
             finished(cell, columns);

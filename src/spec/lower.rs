@@ -5,7 +5,9 @@ use crate::activation::{Activation, Shape};
 use crate::error::{Cancel, Error, Result};
 use crate::init::{Distribution, Init, Place, Stands};
 use crate::norm::Norm;
-use crate::part::{Activate, Drop, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part};
+use crate::part::{
+    Activate, Blocks, Drop, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
+};
 use crate::rng::Role;
 use crate::skip::{self, Order, Skip};
 
@@ -179,6 +181,7 @@ impl Lowering<'_> {
             fan_in: place.fan_in,
             fan_out: place.fan_out,
             weight: init.weight(&place),
+            blocks: Blocks::ONE,
             factor: 1.0,
             bias: match self.spec.bias.of(layer) {
                 Bias::Absent => None,

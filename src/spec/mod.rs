@@ -71,6 +71,14 @@ impl Spec {
         }
     }
 
+    /// Columns of a probe beside those of every net, which its parts note: at most so many.
+    pub fn extra(&self) -> usize {
+        match self {
+            Self::Mlp(_) | Self::Sequential(_) => 0,
+            Self::Transformer(_) => transformer::EXTRA,
+        }
+    }
+
     /// Columns of the input, of each step's where every layer gets one, of each token's where samples have several.
     pub fn in_features(&self) -> usize {
         match self {

@@ -6,7 +6,9 @@ use crate::activation::{Activation, Shape};
 use crate::error::{Cancel, Error, Result, shown};
 use crate::init::{Distribution, Init, Place, Stands};
 use crate::norm::Norm;
-use crate::part::{Activate, Drop, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part};
+use crate::part::{
+    Activate, Blocks, Drop, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
+};
 use crate::rng::Role;
 use crate::signature::{Argument, Call};
 use crate::skip::Way;
@@ -507,6 +509,7 @@ impl Sequential {
             fan_in: map.fans.0,
             fan_out: map.fans.1,
             weight: init.weight(place),
+            blocks: Blocks::ONE,
             factor: 1.0,
             bias: match self.bias.at(map.number) {
                 Bias::Absent => None::<Distribution>,

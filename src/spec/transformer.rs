@@ -25,6 +25,9 @@ const MOST_TOKENS: u64 = 1 << 16;
 /// Blocks of the map before attention.
 const QKV: [&str; 3] = ["q", "k", "v"];
 
+/// Columns of a probe that parts of a transformer note.
+pub(super) const EXTRA: usize = 3 * QKV.len() + 4;
+
 /// What is added to a mean square of queries and keys that are normalised.
 const QK_EPS: f64 = 1e-6;
 

@@ -52,7 +52,7 @@ pub(super) fn gradient<F: Float>(
         return Ok(f64::NAN);
     }
     signal.begin(plan.output_row(), chosen.len() * plan.places, &cotangent);
-    gradients.begin(layout, chosen.len());
+    gradients.begin(layout, chosen.len() * plan.tokens);
     let mut collector = Collector { gradients, layout, plan, weights, rates };
     for layer in (0..plan.layers.len()).rev() {
         backward::layer(plan, weights, trace, signal, layer, &mut collector);

@@ -1,14 +1,15 @@
-"""A spec of either sort from its JSON."""
+"""A spec of any sort from its JSON."""
 
 from __future__ import annotations
 
 from vgcore.model.mlp import MLP
 from vgcore.model.sequential import Sequential
 from vgcore.model.spec import Spec, documented
+from vgcore.model.transformer import Transformer
 
 
 def read_spec(text: str) -> Spec:
-    """The spec that `to_json` wrote, an `MLP` or a `Sequential`.
+    """The spec that `to_json` wrote, an `MLP`, a `Sequential` or a `Transformer`.
 
     Raises:
         ValueError: For what is no JSON of a spec, as in `MLP.from_json`.
@@ -18,4 +19,6 @@ def read_spec(text: str) -> Spec:
     """
     fields, known = documented(text)
     del known  # which the spec keeps
-    return Sequential.from_json(text) if "parts" in fields else MLP.from_json(text)
+    if "parts" in fields:
+        return Sequential.from_json(text)
+    return Transformer.from_json(text) if "tokens" in fields else MLP.from_json(text)
