@@ -573,16 +573,18 @@ mod tests {
     /// A plan whose parts note two columns.
     fn plan(depth: i128) -> Plan {
         let spec = Spec::new(&Request { out_features: Some(1), ..Request::new(depth, 3) }).unwrap();
-        assert_eq!(Plan::new(&spec).extra.len(), spec.extra());
-        Plan { extra: ["ahead", "back"].map(str::to_owned).into(), ..Plan::new(&spec) }
+        let mut plan = Plan::new(&spec);
+        assert_eq!(plan.extra.len(), spec.extra());
+        plan.extra = ["ahead", "back"].map(str::to_owned).into();
+        plan
     }
 
     #[test]
     fn what_parts_note_on_both_ways_meets_in_the_columns_of_every_net_of_a_family() {
         let (deep, shallow) = (plan(3), plan(2));
         let (mut shared, mut own) = (Columns::new(&deep), Columns::new(&shallow));
-        let (weights, mut buffers) = (Weights::<f32>::default(), Buffers::default());
-        let buffers = &mut buffers;
+        let weights = Weights::<f32>::default();
+        let buffers = &mut Buffers::default();
         let mut ahead = Gauge { columns: &mut shared, plan: &deep, weights: &weights, buffers };
         assert!(Watch::notes(&ahead) && !Watch::<f32>::notes(&()) && !Collect::<f32>::notes(&()));
         (0..3).for_each(|row| Watch::note(&mut ahead, row, "ahead", row as f64));

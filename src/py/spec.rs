@@ -340,6 +340,11 @@ impl Checked {
         Ok(self.plan(py)?.row_names())
     }
 
+    /// The names of the columns that a probe of the net has beside those of every net.
+    fn extra(&self, py: Python<'_>) -> PyResult<Vec<String>> {
+        Ok(if self.spec.extra() == 0 { Vec::new() } else { self.plan(py)?.extra.to_vec() })
+    }
+
     /// Columns of the readout; None without one.
     fn readout(&self) -> Option<usize> {
         match &self.spec {
