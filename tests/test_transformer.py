@@ -74,10 +74,10 @@ def test_samples_may_be_flat_and_do_not_see_each_other():
     assert whole.shape == (7, 10)
     assert np.array_equal(whole, net.forward(x.reshape(7, 15)))
     assert np.allclose(whole[3:4], net.forward(x[3:4]), rtol=1e-13, atol=1e-14)
-    pooled = vg.Network(spec.replace(pool="mean"), net.state_dict()).forward(x)
+    pooled = vg.Network.from_state_dict(spec.replace(pool="mean"), net.state_dict()).forward(x)
     # The readout is linear: the mean of its outputs is that of the mean.
     assert np.allclose(pooled, whole.reshape(7, 5, 2).mean(axis=1), rtol=1e-12, atol=1e-13)
-    last = vg.Network(spec.replace(pool="last"), net.state_dict()).forward(x)
+    last = vg.Network.from_state_dict(spec.replace(pool="last"), net.state_dict()).forward(x)
     assert np.allclose(last, whole[:, -2:], rtol=1e-13)
 
 
@@ -116,7 +116,7 @@ def test_columns_are_what_their_names_say():
     assert probe.attention_entropy[0, 0] == pytest.approx(np.mean(entropies), rel=1e-12)
     assert probe.logit_std[0, 0] == pytest.approx(np.sqrt(np.mean(variances)), rel=1e-12)
     stream = net.forward(x)  # whose final norm takes no mean of the tokens away
-    last = vg.Network(spec.replace(final_norm=None), {k: v for k, v in state.items() if "final" not in k}).forward(x)
+    last = vg.Network.from_state_dict(spec.replace(final_norm=None), {k: v for k, v in state.items() if "final" not in k}).forward(x)
     assert stream.shape == last.shape
     tokens = last.reshape(3, 4, 6)
     unit = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
@@ -152,7 +152,7 @@ def test_uniform_attention_without_a_skip_makes_all_tokens_equal():
     spec = vg.Transformer(1, 16, heads=2, tokens=7, skip=None, final_norm=None)
     state = spec.init(seed=3, dtype="float64").state_dict()
     state["layers.0.self_attn.in_proj.weight"][:16] = 0
-    probe = vg.probe(vg.Network(spec, state), x=normals(4, 7, 16))
+    probe = vg.probe(vg.Network.from_state_dict(spec, state), x=normals(4, 7, 16))
     assert probe.token_correlation[0, 1] == pytest.approx(1, abs=1e-12)
     assert probe.token_rank[0, 1] == pytest.approx(1, abs=1e-12)
     assert probe.attention_entropy[0, 0] == pytest.approx(1, abs=1e-14)
@@ -160,19 +160,21 @@ def test_uniform_attention_without_a_skip_makes_all_tokens_equal():
 
 def test_rank_collapses_doubly_exponentially_while_the_stream_looks_healthy():
     """R3 (Dong et al. 2021): pure attention, Xavier, d 256, T 16, 4 heads."""
-    layers = 8
+    layers = 9
     spec = vg.Transformer(layers, 256, heads=4, tokens=16, norm=None, skip=None, activation="linear", ffn=1)
     state = spec.init(seed=0, dtype="float64").state_dict()
     for b in range(layers):
         # The two maps of a token keep everything as it is.
         state[f"layers.{b}.linear1.weight"] = np.eye(256)
         state[f"layers.{b}.linear2.weight"] = np.eye(256)
-    probe = vg.probe(vg.Network(spec, state), x=normals(8, 16, 256))
+    probe = vg.probe(vg.Network.from_state_dict(spec, state), x=normals(8, 16, 256))
     correlation = probe.token_correlation[0, 1::4]
     # With c the mean cosine, the deviation from the mean token is sqrt((1 - c) (1 - 1/T)) of the norm.
     deviation = np.sqrt(np.clip((1 - correlation) * 15 / 16, 0, None))
     assert deviation[2] < 1e-2 * deviation[1]
-    dh = probe.log10_dh_rms[0, 1::4]
+    # Behind the last block it is the cotangent, which no attention has averaged yet.
+    dh = probe.log10_dh_rms[0, 1::4][:-1]
+    assert len(dh) == 8
     assert np.ptp(dh) < 0.2
     q = probe.extra["log10_wgrad_norm_q"][0, 0::4]
     assert q[0] - q[3] > 6
@@ -192,7 +194,7 @@ def test_the_skip_conserves_what_tokens_differ_by():
             state[f"layers.{b}.self_attn.out_proj.weight"] = normals(d, d, seed=7000 + 100 * seed + b) / np.sqrt(2 * d)
             state[f"layers.{b}.linear2.weight"][:] = 0
         x = normals(16, tokens, d, seed=seed)
-        h = vg.Network(spec, state).forward(x).reshape(x.shape)
+        h = vg.Network.from_state_dict(spec, state).forward(x).reshape(x.shape)
 
         def differ(h):
             return ((h - h.mean(1, keepdims=True)) ** 2).mean()
@@ -216,7 +218,7 @@ def last_ffn(position: str, depth: int) -> float:
             for name, gain in (("linear1", 2), ("self_attn.out_proj", 1), ("linear2", 1)):
                 w = state[f"layers.{b}.{name}.weight"]
                 w *= np.sqrt(gain / w.shape[1]) / w.std()
-        probe = vg.probe(vg.Network(spec, state), x=normals(16, 8, 128, seed=seed), seed=seed)
+        probe = vg.probe(vg.Network.from_state_dict(spec, state), x=normals(16, 8, 128, seed=seed), seed=seed)
         norms.append(10 ** probe.log10_wgrad_norm[0, -1])
     return float(np.sqrt(np.mean(np.square(norms))))
 
@@ -317,17 +319,17 @@ def test_training_takes_targets_by_token_and_by_sample():
     x = normals(24, 4, 6)
     by_token = (x[:, :, 0] > 0).astype(int)
     spec = vg.Transformer(1, 8, heads=2, tokens=4, in_features=6, out_features=2)
-    run = vg.train(spec, x, by_token, steps=60, batch=8, optimizer=vg.Adam(lr=0.01))
-    assert run.loss[-1] < 0.6 * run.loss[0]
+    run = vg.train(spec, x, by_token, loss="cross_entropy", steps=60, batch=8, optimizer=vg.Adam(lr=0.01))
+    assert run.loss[0, -1] < 0.6 * run.loss[0, 0]
     pooled = vg.train(spec.replace(pool="mean"), x, by_token[:, 0], steps=5, batch=8, optimizer=vg.Adam(lr=0.01))
     assert np.isfinite(pooled.loss).all()
     net = spec.init(seed=0, dtype="float64")
-    loss = net.gradients(x, by_token).loss
+    loss = net.gradients(x, by_token, loss="cross_entropy").loss
     logits = net.forward(x).reshape(-1, 2)
     expected = -(logits - np.log(np.exp(logits).sum(1, keepdims=True)))[np.arange(96), by_token.ravel()].mean()
     assert loss == pytest.approx(expected, rel=1e-13)
     with pytest.raises(ValueError, match=r"y must be of shape \(batch, places\) = \(24, 4\)"):
-        net.gradients(x, by_token[:, :3])
+        net.gradients(x, by_token[:, :3], loss="cross_entropy")
 
 
 def test_specs_survive_json_pickles_and_copies():
@@ -348,7 +350,7 @@ def test_specs_survive_json_pickles_and_copies():
 
     assert read_spec(spec.to_json()) == spec
     with pytest.raises(ValueError, match="another spec"):
-        vg.Transformer.from_json(vg.MLP(2, 3).to_json())
+        vg.Transformer.from_json(vg.MLP(depth=2, width=3).to_json())
 
 
 @pytest.mark.parametrize(
@@ -457,7 +459,7 @@ def test_attention_is_that_of_torch(causal):
         state[f"layers.0.self_attn.{ours}.weight"] = given[weight].detach().numpy()
         state[f"layers.0.self_attn.{ours}.bias"] = given[bias].detach().numpy()
     state["layers.0.linear2.weight"] = np.zeros((d, d))
-    net = vg.Network(spec, state)
+    net = vg.Network.from_state_dict(spec, state)
     flat = x.detach().numpy()
     close(net.forward(flat).reshape(flat.shape) - flat, y.detach().numpy())
     found = net.backward(flat, cotangent.numpy().reshape(batch, -1))
@@ -491,7 +493,7 @@ def test_encoder_layers_are_those_of_torch(position, activation):
     def ours(name):
         return name.replace("in_proj_", "in_proj.")
 
-    net = vg.Network(spec, {ours(name): p.detach().numpy() for name, p in theirs.named_parameters()})
+    net = vg.Network.from_state_dict(spec, {ours(name): p.detach().numpy() for name, p in theirs.named_parameters()})
     flat = x.detach().numpy()
     close(net.forward(flat).reshape(flat.shape), y.detach().numpy())
     found = net.backward(flat, cotangent.numpy().reshape(batch, -1))
