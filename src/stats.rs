@@ -1,7 +1,7 @@
 //! From values of a layer to its numbers. Sums are in `f64`, in an order fixed by the shapes.
 
 use crate::activation::Activation;
-use crate::kernel::{Matrix, Panels, Scaled, Tensor, gram, gram_sums, outer};
+use crate::kernel::{Matrix, Panels, Scaled, Tensor, gram, gram_sums, log10_rms, outer};
 use crate::part::{Collect, Module, Owner, TensorId, Watch, Which};
 use crate::plan::Plan;
 use crate::simd::{Float, exponent_of, times_power_of_two};
@@ -71,7 +71,7 @@ const FORWARD: [Column; 7] = [
 ];
 
 /// A unit counts as saturated where `|phi'|` is below this share of its maximum.
-const SATURATED: f64 = 0.01;
+pub(crate) const SATURATED: f64 = 0.01;
 
 /// The numbers of one run: one value a layer for each of [`COLUMNS`]; NaN where the run did not get.
 #[derive(Debug, Clone, PartialEq)]
@@ -255,34 +255,16 @@ impl<F: Float> Gauge<'_, F> {
 
     /// What a part notes; behind the last layer there is no row.
     fn write(&mut self, row: usize, name: &str, value: f64) {
-        let Some(column) = self.columns.names.iter().position(|known| known == name) else {
-            unreachable!("a part notes {name}, which it does not announce");
+        let own = || self.columns.names.iter().position(|known| known == name);
+        let noted = match COLUMNS.iter().position(|known| *known == name).ok_or_else(own) {
+            Ok(column) => self.columns.values[column].get_mut(row),
+            Err(Some(column)) => self.columns.extra[column].get_mut(row),
+            Err(None) => unreachable!("a part notes {name}, which it does not announce"),
         };
-        if let Some(noted) = self.columns.extra[column].get_mut(row) {
+        if let Some(noted) = noted {
             *noted = value;
         }
     }
-}
-
-/// `log10(root of (sum of squares / count) * 2^exponent)`.
-fn log10_rms(squares: f64, count: usize, exponent: i64) -> f64 {
-    0.5 * libm::log10(squares / count as f64) + exponent as f64 * LOG10_2
-}
-
-/// Sums of squares of `value / 2^shift` for each sample, into `sums`: (their sum, shift). The shift is 0 unless squares
-/// leave the range of `f64`, as those of another `f64` may.
-fn squares<F: Float>(panels: &Panels<F>, sums: &mut Vec<f64>) -> (f64, i64) {
-    let plain = panels.squares(1.0, sums);
-    if (1e-280..1e280).contains(&plain) {
-        return (plain, 0);
-    }
-    let largest = panels.largest();
-    if largest == 0.0 || !largest.is_finite() {
-        return (plain, 0);
-    }
-    // Within the powers that f64 has both of: those of a subnormal number have no inverse.
-    let shift = exponent_of(largest).clamp(-1000, 1000);
-    (panels.squares(times_power_of_two(1.0, -shift), sums), shift)
 }
 
 /// Mean over pairs of samples of the cosine between their rows: `(|sum of unit rows|^2 - n) / (n (n - 1))` over the `n`
@@ -303,16 +285,48 @@ fn correlation<F: Float>(x: &Panels<F>, squares: &mut [f64], shift: i64, sums: &
     ((square - count) / (count * (count - 1.0))).clamp(-1.0, 1.0)
 }
 
-/// log10 of the root mean square of a batch; `sums` is reused.
-fn log10_rms_of<F: Float>(values: &Scaled<F>, sums: &mut Vec<f64>) -> f64 {
-    let (squares, shift) = squares(&values.panels, sums);
-    log10_rms(squares, values.panels.batch() * values.panels.features(), values.exponent + shift)
+/// Of the tokens of a sample, each a row: the mean cosine of two, and the participation ratio of their Gram matrix; the
+/// means over samples. Samples with fewer than two tokens that are not zero say nothing of cosines, and those of zeros
+/// nothing of rank.
+fn alike<F: Float>(h: &Scaled<F>, tokens: usize) -> [f64; 2] {
+    let mut near = Scaled::default();
+    let rows = h.near_one(&mut near).panels.to_rows();
+    let features = h.panels.features();
+    let (mut sums, mut counts) = ([0.0; 2], [0.0; 2]);
+    for sample in rows.chunks_exact(tokens * features) {
+        let token = |index: usize| &sample[index * features..][..features];
+        let dot = |one: usize, two: usize| {
+            let pairs = token(one).iter().zip(token(two));
+            pairs.map(|(a, b)| a.wide() * b.wide()).sum::<f64>()
+        };
+        let norms = (0..tokens).map(|index| dot(index, index)).collect::<Vec<_>>();
+        let (mut cosines, mut pairs) = (0.0, 0.0);
+        let mut squares = norms.iter().map(|norm| norm * norm).sum::<f64>();
+        for (one, two) in (0..tokens).flat_map(|one| (0..one).map(move |two| (one, two))) {
+            let product = dot(one, two);
+            squares += 2.0 * product * product;
+            if norms[one] > 0.0 && norms[two] > 0.0 {
+                cosines += product / (norms[one] * norms[two]).sqrt();
+                pairs += 1.0;
+            }
+        }
+        let trace = norms.iter().sum::<f64>();
+        if pairs > 0.0 {
+            sums[0] += cosines / pairs;
+            counts[0] += 1.0;
+        }
+        if trace > 0.0 {
+            sums[1] += trace * trace / squares;
+            counts[1] += 1.0;
+        }
+    }
+    [(sums[0] / counts[0]).clamp(-1.0, 1.0), sums[1] / counts[1]]
 }
 
 impl<F: Float> Gauge<'_, F> {
     /// See the output, and the loss where there is one.
     pub fn output(&mut self, output: &Scaled<F>, loss: Option<f64>) {
-        self.columns.log10_output = log10_rms_of(output, &mut self.buffers.other);
+        self.columns.log10_output = output.log10_rms(&mut self.buffers.other);
         self.columns.loss = loss.unwrap_or(f64::NAN);
     }
 }
@@ -321,7 +335,7 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     fn z(&mut self, row: usize, z: &Scaled<F>) -> bool {
         let count = z.panels.batch() * z.panels.features();
         let Buffers { samples, features, .. } = &mut *self.buffers;
-        let (squares, shift) = squares(&z.panels, samples);
+        let (squares, shift) = z.panels.squares_within(samples);
         let correlation = correlation(&z.panels, samples, shift, features);
         let rms = log10_rms(squares, count, z.exponent + shift);
         self.set(row, [(Column::ZRms, rms), (Column::Correlation, correlation)]);
@@ -336,7 +350,7 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     fn a(&mut self, row: usize, a: &Scaled<F>) -> bool {
         let count = a.panels.batch() * a.panels.features();
         let Buffers { other, alive, .. } = &mut *self.buffers;
-        let (squares, shift) = squares(&a.panels, other);
+        let (squares, shift) = a.panels.squares_within(other);
         let dead = a.panels.count_dead(alive) as f64 / a.panels.features() as f64;
         let rms = log10_rms(squares, count, a.exponent + shift);
         self.set(row, [(Column::ARms, rms), (Column::Dead, dead)]);
@@ -344,8 +358,13 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     }
 
     fn h(&mut self, row: usize, h: &Scaled<F>) {
-        let rms = log10_rms_of(h, &mut self.buffers.other);
+        let rms = h.log10_rms(&mut self.buffers.other);
         self.set(row, [(Column::HRms, rms)]);
+        if self.plan.tokens > 1 {
+            let [correlation, rank] = alike(h, self.plan.tokens);
+            self.write(row, "token_correlation", correlation);
+            self.write(row, "token_rank", rank);
+        }
     }
 
     fn notes(&self) -> bool {
@@ -391,10 +410,10 @@ impl<F: Float> Gauge<'_, F> {
     }
 }
 
-/// `log10` of the root of two squares, each given as the `log10` of its root; the first may be missing.
+/// `log10` of the root of two squares, each given as the `log10` of its root; one may be missing.
 fn log10_hypot(one: f64, two: f64) -> f64 {
-    if one.is_nan() {
-        return two;
+    if one.is_nan() || two.is_nan() {
+        return if one.is_nan() { two } else { one };
     }
     let (low, high) = (one.min(two), one.max(two));
     if low == f64::NEG_INFINITY { high } else { high + 0.5 * libm::log10(1.0 + libm::pow(10.0, 2.0 * (low - high))) }
@@ -417,7 +436,8 @@ impl<F: Float> Gauge<'_, F> {
             ..
         } = &mut *self.buffers;
         let linear = self.weights.linear(self.plan, owner);
-        let explicit = self.plan.tied() || linear.transformed.is_some();
+        let blocks = self.plan.parameters(owner.layer, owner.index).linear().blocks;
+        let explicit = self.plan.sums(owner) || linear.transformed.is_some() || !blocks.names.is_empty();
         let mut by_gram = *by_gram && !explicit;
         let input_gram = if value == Some(*kept) {
             input_gram
@@ -443,7 +463,16 @@ impl<F: Float> Gauge<'_, F> {
         }
         let mut gradient = matrix.to_rows();
         linear.gradient_of_parameters(&mut gradient);
-        if self.plan.tied() && owner.module != Module::Readout {
+        for (name, block) in blocks.names.iter().zip(gradient.chunks(gradient.len() / blocks.count)) {
+            let squares = block.iter().map(|g| g.wide() * g.wide()).sum();
+            let norm = log10_rms(squares, 1, delta.exponent + near.exponent);
+            // The maps of a state and of what a step gets have a gate each.
+            let name = format!("log10_wgrad_norm_{name}");
+            let known = self.columns.names.iter().position(|known| *known == name);
+            let so_far = known.map_or(f64::NAN, |column| self.columns.extra[column][owner.row]);
+            self.write(owner.row, &name, log10_hypot(so_far, norm));
+        }
+        if self.plan.sums(owner) {
             let exponent = delta.exponent + near.exponent;
             let (squares, exponent) = self.columns.sum(owner.tensor(Which::Weight), &gradient, exponent);
             if owner.module == Module::Layers {
@@ -473,7 +502,7 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         let exponent = delta.exponent + input.exponent;
         self.buffers.near = near;
         let biased = self.plan.parameters(owner.layer, owner.index).linear().bias.is_some();
-        if self.plan.tied() && owner.module != Module::Readout {
+        if self.plan.sums(owner) {
             if biased {
                 let features = std::mem::take(&mut self.buffers.features);
                 self.columns.sum(owner.tensor(Which::Bias), &features, delta.exponent);
@@ -489,19 +518,21 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         // Without biases there is no gradient of any.
         let bias = if biased { log10_rms(bias, 1, delta.exponent) } else { f64::NAN };
         match owner.module {
-            Module::Layers => {
+            // A recurrent map may be applied twice in a step, each time for some of its rows; all of `dL/dz` comes to the
+            // map of the step's own input.
+            Module::Layers | Module::Inputs | Module::LayerInputs => {
                 let Buffers { samples, other, .. } = &mut *self.buffers;
                 let correlation = correlation(&delta.panels, samples, 0, other);
-                self.set(
-                    owner.row,
-                    [
-                        (Column::DeltaRms, log10_rms(squares, batch * delta.panels.features(), delta.exponent)),
-                        (Column::WeightNorm, weight),
-                        (Column::BiasNorm, bias),
-                        (Column::SampleWeightRms, log10_rms(each, batch, exponent)),
-                        (Column::GradientCorrelation, correlation),
-                    ],
-                );
+                let delta = log10_rms(squares, batch * delta.panels.features(), delta.exponent);
+                let so_far = |column: Column| self.columns.values[column as usize][owner.row];
+                let both = |column: Column, here: f64| (column, log10_hypot(so_far(column), here));
+                let bias = both(Column::BiasNorm, bias);
+                if owner.module == Module::Layers {
+                    let each = log10_rms(each, batch, exponent);
+                    let both = [both(Column::WeightNorm, weight), both(Column::SampleWeightRms, each)];
+                    self.set(owner.row, both);
+                }
+                self.set(owner.row, [(Column::DeltaRms, delta), bias, (Column::GradientCorrelation, correlation)]);
             }
             // What ends behind the last layer has no row.
             Module::Gates | Module::Projections if owner.row < self.columns.rows() => {
@@ -536,7 +567,7 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
     }
 
     fn dh(&mut self, row: usize, dh: &Scaled<F>) {
-        let rms = log10_rms_of(dh, &mut self.buffers.other);
+        let rms = dh.log10_rms(&mut self.buffers.other);
         self.set(row, [(Column::DhRms, rms)]);
     }
 

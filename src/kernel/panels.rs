@@ -221,6 +221,50 @@ impl<F: Float> Panels<F> {
         }
     }
 
+    /// Put a batch of fewer features among these, from a feature on.
+    pub fn put(&mut self, first: usize, other: &Self) {
+        for (out, from) in self.panels_mut().zip(other.panels()) {
+            out.values[first * from.lanes..][..from.values.len()].copy_from_slice(from.values);
+        }
+    }
+
+    /// The values of each panel, `[feature][lane]`, lanes past the batch too.
+    pub fn slices(&self) -> impl Iterator<Item = &[F]> {
+        self.panels().map(|panel| panel.values)
+    }
+
+    /// The values of each panel, to be written.
+    pub fn slices_mut(&mut self) -> impl Iterator<Item = &mut [F]> {
+        self.panels_mut().map(|panel| panel.values)
+    }
+
+    /// Where one feature of a sample is, and how many samples from it on lie side by side.
+    fn side_by_side(&self, feature: usize, sample: usize) -> (usize, usize) {
+        let first = sample / F::LANES * F::LANES;
+        let lanes = lanes_at::<F>(first, self.batch);
+        (first * self.features + feature * lanes + sample - first, lanes - (sample - first))
+    }
+
+    /// Copy one feature of consecutive samples into a slice, as many as it has room for.
+    pub fn read(&self, feature: usize, mut sample: usize, mut out: &mut [F]) {
+        while !out.is_empty() {
+            let (at, count) = self.side_by_side(feature, sample);
+            let (now, rest) = out.split_at_mut(count.min(out.len()));
+            now.copy_from_slice(&self.data[at..][..now.len()]);
+            (sample, out) = (sample + count, rest);
+        }
+    }
+
+    /// Write one feature of consecutive samples.
+    pub fn write(&mut self, feature: usize, mut sample: usize, mut values: &[F]) {
+        while !values.is_empty() {
+            let (at, count) = self.side_by_side(feature, sample);
+            let (now, rest) = values.split_at(count.min(values.len()));
+            self.data[at..][..now.len()].copy_from_slice(now);
+            (sample, values) = (sample + count, rest);
+        }
+    }
+
     /// The number of samples.
     pub fn batch(&self) -> usize {
         self.batch

@@ -4,10 +4,11 @@ use super::rows::{
     Rows, Singular, affine, apart, beside, column_sums, dot, flat, map, map2, moments, outer, rows, singular,
     standardise, standardise_backward, transposed,
 };
-use super::{Net, Tensors};
+use super::{Net, Tensors, add, cell};
 use crate::activation::{Activation, Shape};
 use crate::norm::Norm;
-use crate::part::{Activate, Drop, Join, Map, Normalise, Part, Which};
+use crate::kernel::attention::Heads;
+use crate::part::{Activate, Drop, Join, Map, Normalise, Part, Pool, Pooling, Which};
 use crate::plan::Placed;
 use crate::rng::{Role, Stream};
 use crate::skip;
@@ -30,7 +31,7 @@ pub struct At<'a> {
 
 impl At<'_> {
     /// What went around.
-    fn around(&self) -> &Rows {
+    pub fn around(&self) -> &Rows {
         &self.values[self.placed.around.unwrap_or_default()]
     }
 }
@@ -39,12 +40,24 @@ impl At<'_> {
 pub fn forward(at: &At<'_>, got: &Rows) -> Rows {
     let At { net, layer, .. } = *at;
     match &at.placed.part {
-        Part::Map(map) => map_forward(net, layer, map, got, at.x),
+        Part::Map(map) => map_forward(at, map, got),
         Part::Norm(norm) => norm_forward(net, layer, norm, got),
         Part::Phi(phi) => activate(&activation(net, layer, phi), got),
-        Part::Keep(_) => got.clone(),
+        Part::Keep(_) | Part::Cut(_) => got.clone(),
+        Part::Cell(cell) => cell::forward(at, cell, got),
+        Part::Steps(steps) => cell::steps_forward(at, steps),
         Part::Drop(drop) => dropped(net, drop, got),
+        Part::Attend(attend) => attention(&attend.heads, got),
+        Part::Pool(pool) => pooled(pool, got),
         Part::Join(join) => join_forward(net, layer, join, at.around(), got),
+    }
+}
+
+/// What a part moves its stream on to, if it does.
+pub fn next(at: &At<'_>, got: &Rows) -> Option<Rows> {
+    match &at.placed.part {
+        Part::Cell(cell) if cell.moves() => Some(cell::within(at, cell, got).c),
+        _ => None,
     }
 }
 
@@ -59,7 +72,7 @@ pub fn backward(
 ) -> Rows {
     let At { net, layer, .. } = *at;
     match &at.placed.part {
-        Part::Map(map) => map_backward(net, layer, map, got, at.x, &d, found, dx),
+        Part::Map(map) => map_backward(at, map, got, &d, found, streams, dx),
         Part::Norm(norm) => norm_backward(net, layer, norm, got, &d, found),
         Part::Phi(phi) => activation_backward(net, layer, phi, got, &d, found),
         Part::Keep(keep) => match streams.remove(&keep.stream) {
@@ -76,6 +89,14 @@ pub fn backward(
             through
         }
         Part::Drop(drop) => dropped(net, drop, &d),
+        Part::Cell(part) => cell::backward(at, part, got, &d, found, streams),
+        Part::Steps(steps) => cell::steps_backward(at, steps, &d, found, streams),
+        Part::Cut(cut) => {
+            streams.retain(|stream, _| *stream >= cut.streams);
+            map(&d, |_| 0.0)
+        }
+        Part::Attend(attend) => attention_backward(&attend.heads, got, &d),
+        Part::Pool(pool) => pooled_backward(pool, got.len(), &d),
     }
 }
 
@@ -151,41 +172,57 @@ pub fn step_input(columns: usize, x: &Rows, step: usize) -> Rows {
     x.iter().map(|x| x[step * columns..][..columns].to_vec()).collect()
 }
 
-/// What a map gives; `x` are the samples of the net.
-pub fn map_forward(net: &Net<'_>, layer: usize, map: &Map, h: &Rows, x: &Rows) -> Rows {
-    let z = affine(&weight(net, layer, map), net.find(layer, map.own, Which::Bias), h);
-    let (Some(fed), Some(columns)) = (map.fed, net.plan.fed) else { return z };
-    map2(&z, &affine(&fed_weight(net, layer, fed), None, &step_input(columns, x, layer)), |z, u| z + u)
+/// What a map gives.
+pub fn map_forward(at: &At<'_>, map: &Map, got: &Rows) -> Rows {
+    let At { net, layer, .. } = *at;
+    let (own, step) = cell::map_inputs(at, map.fed, map.state, got);
+    let z = affine(&weight(net, layer, map), net.find(layer, map.own, Which::Bias), &own);
+    let (Some(fed), Some(step)) = (map.fed, step) else { return z };
+    let fed = affine(&fed_weight(net, layer, fed), net.find(layer, fed, Which::Bias), &step);
+    if map.apart { beside(&fed, &z) } else { map2(&z, &fed, |z, u| z + u) }
 }
 
 /// From `dL/dz` to the gradient of what the map got; that of an input of its own goes into `dx`.
-#[allow(clippy::too_many_arguments)] // No struct that the kernels might share.
 pub fn map_backward(
-    net: &Net<'_>,
-    layer: usize,
+    at: &At<'_>,
     map: &Map,
-    h: &Rows,
-    x: &Rows,
+    got: &Rows,
     delta: &Rows,
     found: &mut Tensors,
+    streams: &mut BTreeMap<usize, Rows>,
     dx: &mut Rows,
 ) -> Rows {
-    let mut dw = outer(delta, h);
+    let At { net, layer, .. } = *at;
+    let (own, step) = cell::map_inputs(at, map.fed, map.state, got);
+    let (of_own, of_step) = cell::halves(delta, map.apart);
+    let mut dw = outer(&of_own, &own);
     if let Some(transform) = &net.plan.parameters(layer, map.own).linear().transform {
-        dw = transform_backward(transform, &rows(net.tensor(layer, map.own, Which::Weight), h[0].len()), &dw);
+        dw = transform_backward(transform, &rows(net.tensor(layer, map.own, Which::Weight), own[0].len()), &dw);
     }
-    found.insert(net.name(layer, map.own, Which::Weight), flat(&dw));
+    add(found, net.name(layer, map.own, Which::Weight), flat(&dw));
     if net.find(layer, map.own, Which::Bias).is_some() {
-        found.insert(net.name(layer, map.own, Which::Bias), column_sums(delta));
+        add(found, net.name(layer, map.own, Which::Bias), column_sums(&of_own));
     }
-    if let (Some(fed), Some(columns)) = (map.fed, net.plan.fed) {
-        let here = outer(delta, &step_input(columns, x, layer));
-        found.insert(net.name(layer, fed, Which::Weight), flat(&here));
-        for (dx, here) in dx.iter_mut().zip(affine(&transposed(&fed_weight(net, layer, fed)), None, delta)) {
-            dx[layer * columns..][..columns].copy_from_slice(&here);
+    let mut below = super::rows::map(got, |_| 0.0);
+    if let (Some(fed), Some(step)) = (map.fed, step) {
+        found.insert(net.name(layer, fed, Which::Weight), flat(&outer(&of_step, &step)));
+        if net.find(layer, fed, Which::Bias).is_some() {
+            found.insert(net.name(layer, fed, Which::Bias), column_sums(&of_step));
+        }
+        let here = affine(&transposed(&fed_weight(net, layer, fed)), None, &of_step);
+        match (net.plan.step(layer), net.plan.fed) {
+            (Some(step), Some(columns)) => {
+                for (dx, here) in dx.iter_mut().zip(here) {
+                    dx[step * columns..][..columns].copy_from_slice(&here);
+                }
+            }
+            _ => below = here,
         }
     }
-    affine(&transposed(&weight(net, layer, map)), None, delta)
+    let back = affine(&transposed(&weight(net, layer, map)), None, &of_own);
+    let Some(state) = map.state else { return back };
+    cell::reach(streams, state, back);
+    below
 }
 
 // Normalisation
@@ -315,6 +352,111 @@ fn dropped(net: &Net<'_>, drop: &Drop, h: &Rows) -> Rows {
     map2(h, &uniforms, |h, u| if u < drop.p { 0.0 } else { h / (1.0 - drop.p) })
 }
 
+// Attention
+
+/// Queries, keys and values of one head of one sample, as they come in: a row a token each.
+pub fn head(heads: &Heads, qkv: &Rows, sample: usize, head: usize) -> [Rows; 3] {
+    let tokens = &qkv[sample * heads.tokens..][..heads.tokens];
+    [0, 1, 2].map(|block| {
+        let first = (block * heads.count + head) * heads.features;
+        tokens.iter().map(|row| row[first..][..heads.features].to_vec()).collect()
+    })
+}
+
+/// The rows of queries or keys as they meet.
+pub fn met(heads: &Heads, rows: &Rows) -> Rows {
+    heads.eps.map_or(rows.clone(), |eps| rows.iter().map(|row| standardise(row, false, eps)).collect())
+}
+
+/// How many keys a query sees.
+pub fn visible(heads: &Heads, query: usize) -> usize {
+    if heads.causal { query + 1 } else { heads.tokens }
+}
+
+/// Numbers that are positive and add up to 1.
+pub fn softmax(logits: &[f64]) -> Vec<f64> {
+    let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let powers = logits.iter().map(|logit| (logit - most).exp()).collect::<Vec<_>>();
+    let sum = powers.iter().sum::<f64>();
+    powers.iter().map(|power| power / sum).collect()
+}
+
+/// The logits of a query over the keys that it sees.
+pub fn logits(heads: &Heads, q: &Rows, k: &Rows, query: usize) -> Vec<f64> {
+    k[..visible(heads, query)].iter().map(|k| heads.scale * dot(&q[query], k)).collect()
+}
+
+/// What becomes of tokens: `join(sample, head)` has the rows of one head.
+pub fn by_head(heads: &Heads, batch: usize, join: impl Fn(usize, usize) -> Rows) -> Rows {
+    let samples = (0..batch / heads.tokens).map(|sample| {
+        let each = (0..heads.count).map(|head| join(sample, head));
+        each.reduce(|all, head| beside(&all, &head)).unwrap_or_default()
+    });
+    samples.flatten().collect()
+}
+
+fn attention(heads: &Heads, qkv: &Rows) -> Rows {
+    by_head(heads, qkv.len(), |sample, index| {
+        let [q, k, v] = head(heads, qkv, sample, index);
+        let (q, k) = (met(heads, &q), met(heads, &k));
+        let of_query = |query: usize| {
+            let weights = softmax(&logits(heads, &q, &k, query));
+            (0..heads.features).map(|i| weights.iter().zip(&v).map(|(w, v)| w * v[i]).sum()).collect()
+        };
+        (0..heads.tokens).map(of_query).collect()
+    })
+}
+
+fn attention_backward(heads: &Heads, qkv: &Rows, d: &Rows) -> Rows {
+    let zeros = || vec![vec![0.0; heads.features]; heads.tokens];
+    let of_head = |sample: usize, index: usize| -> [Rows; 3] {
+        let [raw_q, raw_k, v] = head(heads, qkv, sample, index);
+        let (q, k) = (met(heads, &raw_q), met(heads, &raw_k));
+        let [mut dq, mut dk, mut dv] = [zeros(), zeros(), zeros()];
+        for query in 0..heads.tokens {
+            let weights = softmax(&logits(heads, &q, &k, query));
+            let d = &d[sample * heads.tokens + query][index * heads.features..][..heads.features];
+            let of_weights = v.iter().map(|v| dot(d, v)).collect::<Vec<_>>();
+            let mean = dot(&weights, &of_weights);
+            for (key, weight) in weights.iter().enumerate() {
+                let of_logit = heads.scale * weight * (of_weights[key] - mean);
+                for i in 0..heads.features {
+                    dq[query][i] += of_logit * k[key][i];
+                    dk[key][i] += of_logit * q[query][i];
+                    dv[key][i] += weight * d[i];
+                }
+            }
+        }
+        if let Some(eps) = heads.eps {
+            let pulled = |raw: &Rows, d: &Rows| {
+                raw.iter().zip(d).map(|(raw, d)| standardise_backward(raw, false, eps, d)).collect::<Rows>()
+            };
+            (dq, dk) = (pulled(&raw_q, &dq), pulled(&raw_k, &dk));
+        }
+        [dq, dk, dv]
+    };
+    let block = |block: usize| by_head(heads, qkv.len(), |sample, index| of_head(sample, index)[block].clone());
+    beside(&beside(&block(0), &block(1)), &block(2))
+}
+
+fn pooled(pool: &Pool, h: &Rows) -> Rows {
+    let of_sample = |tokens: &[Vec<f64>]| match pool.way {
+        Pooling::Last => tokens[pool.tokens - 1].clone(),
+        Pooling::Mean => {
+            column_sums(&tokens.to_vec()).iter().map(|sum| sum / pool.tokens as f64).collect()
+        }
+    };
+    h.chunks(pool.tokens).map(of_sample).collect()
+}
+
+fn pooled_backward(pool: &Pool, batch: usize, d: &Rows) -> Rows {
+    let share = |row: usize| match pool.way {
+        Pooling::Mean => 1.0 / pool.tokens as f64,
+        Pooling::Last => f64::from(u8::from(row % pool.tokens == pool.tokens - 1)),
+    };
+    (0..batch).map(|row| d[row / pool.tokens].iter().map(|d| share(row) * d).collect()).collect()
+}
+
 // Join
 
 /// `(T, 1 - T)` with `T = sigmoid(t)`.
@@ -342,7 +484,7 @@ fn map_around_backward(net: &Net<'_>, layer: usize, join: &Join, x: &Rows, d: &R
 /// What becomes of what came around a block, and through it.
 pub fn join_forward(net: &Net<'_>, layer: usize, join: &Join, x: &Rows, branch: &Rows) -> Rows {
     match join.way {
-        skip::Way::Add => map2(x, branch, |x, f| x + join.scale * f),
+        skip::Way::Add => map2(x, branch, |x, f| join.around * x + join.scale * f),
         skip::Way::Learned => {
             let alpha = net.tensor(layer, join.learned, Which::Weight)[0];
             map2(x, branch, |x, f| x + join.scale * alpha * f)
@@ -366,7 +508,7 @@ pub fn join_backward(
     found: &mut Tensors,
 ) -> (Rows, Rows) {
     match join.way {
-        skip::Way::Add => (dh.clone(), map(dh, |d| join.scale * d)),
+        skip::Way::Add => (map(dh, |d| join.around * d), map(dh, |d| join.scale * d)),
         skip::Way::Learned => {
             let alpha = net.tensor(layer, join.learned, Which::Weight)[0];
             let name = net.name(layer, join.learned, Which::Weight);

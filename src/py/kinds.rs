@@ -11,7 +11,7 @@ use crate::loss::{self, Loss};
 use crate::memory::check_memory;
 use crate::signature::{Argument, Call, Default, Param, Signature};
 use crate::synonyms;
-use crate::{init, norm, optimizer, schedule, skip, transform};
+use crate::{cell, init, norm, optimizer, schedule, skip, transform};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -37,7 +37,7 @@ const fn sort<R: Row>(constant: &'static str) -> Sort {
     Sort { noun: R::NOUN, constant, names: || Kind::<R>::names().collect(), signatures, resolve }
 }
 
-pub static SORTS: [Sort; 8] = [
+pub static SORTS: [Sort; 9] = [
     sort::<activation::Row>("ACTIVATIONS"),
     sort::<init::Row>("INITS"),
     sort::<norm::Row>("NORMS"),
@@ -46,6 +46,7 @@ pub static SORTS: [Sort; 8] = [
     sort::<loss::Row>("LOSSES"),
     sort::<optimizer::Row>("OPTIMIZERS"),
     sort::<schedule::Row>("SCHEDULES"),
+    sort::<cell::Row>("CELLS"),
 ];
 
 /// The text of a kind of this sort that a caller gives for the field of this name, or what to write instead.
@@ -225,7 +226,7 @@ pub fn loss_gradient<'py>(
     let [batch, columns] = *given.shape else {
         return Err(Error::value("outputs", "of shape (batch, outputs)", shape_text(&given.shape)).into());
     };
-    let targets = targets_of(loss, y, batch, columns)?;
+    let targets = targets_of(loss, y, batch, columns, 1)?;
     check_memory("this loss", 16 * given.values.len() as u128, "give fewer samples")?;
     let evaluate = move |_: &Cancel| Ok(loss.evaluate(&given.values, columns, &targets));
     let (value, gradient) = detached(outputs.py(), 1e-8 * (batch * columns) as f64, evaluate)?;

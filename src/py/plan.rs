@@ -2,7 +2,6 @@
 
 use super::background::in_parts;
 use super::spec::checked_of;
-use crate::distribution::Distribution;
 use crate::part::{LinearPlan, Part};
 use crate::plan::{Layer, Placed, Plan};
 use crate::skip;
@@ -24,6 +23,8 @@ pub fn plan<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let ends = ends.iter().map(|layer| steps_of(py, &plan, layer));
     result.set_item("ends", ends.collect::<PyResult<Vec<_>>>()?.concat())?;
     result.set_item("columns", plan.columns)?;
+    result.set_item("tokens", plan.tokens)?;
+    result.set_item("places", plan.places)?;
     result.set_item("outputs", plan.output())?;
     result.set_item("calibrates", plan.calibrates)?;
     result.set_item("knows_depth", spec.knows_depth())?;
@@ -60,7 +61,19 @@ fn step_of<'py>(py: Python<'py>, plan: &Plan, slot: usize, placed: &Placed) -> P
         result.set_item("map", map_of(py, plan.slots[slot][index].linear())?)?;
     }
     match &placed.part {
-        Part::Map(map) => result.set_item("fed", map.fed.map(key))?,
+        Part::Map(map) => {
+            result.set_item("fed", map.fed.map(key))?;
+            result.set_item("stream", map.state)?;
+            if let Some(fed) = map.fed {
+                result.set_item("inputs_map", map_of(py, plan.slots[slot][fed].linear())?)?;
+            }
+        }
+        Part::Cell(cell) => {
+            result.set_item("kind", cell.gates.name())?;
+            result.set_item("stream", cell.stream)?;
+            result.set_item("key", key(cell.own))?;
+        }
+        Part::Cut(_) | Part::Steps(_) => (),
         Part::Norm(norm) => {
             result.set_item("kind", norm.norm.text())?;
             result.set_item("key", key(norm.affine))?;
@@ -69,12 +82,25 @@ fn step_of<'py>(py: Python<'py>, plan: &Plan, slot: usize, placed: &Placed) -> P
             result.set_item("kind", phi.activation.text())?;
             result.set_item("key", phi.slope.map(key))?;
         }
+        Part::Attend(attend) => {
+            let heads = attend.heads;
+            result.set_item("heads", heads.count)?;
+            result.set_item("tokens", heads.tokens)?;
+            result.set_item("scale", heads.scale)?;
+            result.set_item("causal", heads.causal)?;
+            result.set_item("eps", heads.eps)?;
+        }
+        Part::Pool(pool) => {
+            result.set_item("kind", pool.way.name())?;
+            result.set_item("tokens", pool.tokens)?;
+        }
         Part::Drop(drop) => result.set_item("dropped", drop.p)?,
         Part::Keep(keep) => result.set_item("stream", keep.stream)?,
         Part::Join(join) => {
             result.set_item("kind", join.way.name())?;
             result.set_item("stream", join.stream)?;
             result.set_item("scale", join.scale)?;
+            result.set_item("around", join.around)?;
             if join.way == skip::Way::Learned {
                 result.set_item("key", key(join.learned))?;
                 result.set_item("start", plan.slots[slot][join.learned].start())?;
@@ -87,14 +113,13 @@ fn step_of<'py>(py: Python<'py>, plan: &Plan, slot: usize, placed: &Placed) -> P
 /// A linear map: its fans, the law of its weights and biases with mean and variance, and what weights go through.
 fn map_of<'py>(py: Python<'py>, map: &LinearPlan) -> PyResult<Bound<'py, PyDict>> {
     let result = PyDict::new(py);
-    let bias = map.bias.unwrap_or(Distribution::Constant(0.0));
     let [mean, variance] = map.moments();
     result.set_item("fan_in", map.fan_in)?;
     result.set_item("fan_out", map.fan_out)?;
     result.set_item("law", map.weight.name())?;
     result.set_item("weight_mean", mean)?;
     result.set_item("weight_variance", variance)?;
-    let [mean, variance] = bias.moments(map.fan_out, 1);
+    let [mean, variance] = map.bias_moments();
     result.set_item("bias_mean", mean)?;
     result.set_item("bias_variance", variance)?;
     result.set_item("transform", map.transform.map(|transform| transform.text().clone()))?;

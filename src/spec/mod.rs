@@ -1,17 +1,21 @@
 //! The validated description of a net and of a job: the one place that rejects input.
 //!
-//! A net is described by the fields of an [`Mlp`], or part by part as a [`Sequential`]. Both come to layers of parts,
-//! which all that follows works on.
+//! A net is described by the fields of an [`Mlp`] or of a [`Transformer`], or part by part as a [`Sequential`]. All come
+//! to layers of parts, which all that follows works on.
 
 mod lower;
 mod mlp;
 mod per_layer;
+mod rnn;
 mod sequential;
+mod transformer;
 
 pub use lower::LayerShape;
 pub use mlp::{Bias, BranchScale, Mlp, Position, Request};
 pub use per_layer::PerLayer;
+pub use rnn::{Rnn, RnnAsked};
 pub use sequential::{Given, Sequential};
+pub use transformer::{Asked, Transformer};
 
 use crate::activation::Activation;
 use crate::error::{Error, Result, shown};
@@ -32,6 +36,10 @@ pub enum Spec {
     Mlp(Box<Mlp>),
     /// A list of parts.
     Sequential(Box<Sequential>),
+    /// A recurrent net, step by step.
+    Rnn(Box<Rnn>),
+    /// Blocks of attention.
+    Transformer(Box<Transformer>),
 }
 
 impl Spec {
@@ -45,19 +53,31 @@ impl Spec {
         Sequential::new(given).map(|list| Self::Sequential(Box::new(list)))
     }
 
+    /// Check the fields of a recurrent net.
+    pub fn of_steps(asked: &RnnAsked) -> Result<Self> {
+        Rnn::new(asked).map(|rnn| Self::Rnn(Box::new(rnn)))
+    }
+
+    /// Check the fields of a transformer.
+    pub fn of_blocks(asked: &Asked) -> Result<Self> {
+        Transformer::new(asked).map(|blocks| Self::Transformer(Box::new(blocks)))
+    }
+
     /// The fields of an MLP.
     pub fn as_mlp(&self) -> Option<&Mlp> {
         match self {
             Self::Mlp(mlp) => Some(mlp),
-            Self::Sequential(_) => None,
+            Self::Sequential(_) | Self::Rnn(_) | Self::Transformer(_) => None,
         }
     }
 
-    /// Hidden layers.
+    /// Hidden layers, each a row of a probe.
     pub fn depth(&self) -> usize {
         match self {
             Self::Mlp(mlp) => mlp.depth,
             Self::Sequential(list) => list.depth(),
+            Self::Rnn(rnn) => rnn.depth(),
+            Self::Transformer(blocks) => blocks.rows(),
         }
     }
 
@@ -65,32 +85,56 @@ impl Spec {
     pub fn extra(&self) -> usize {
         match self {
             Self::Mlp(_) | Self::Sequential(_) => 0,
+            Self::Rnn(rnn) => rnn.extra(),
+            Self::Transformer(_) => transformer::EXTRA,
         }
     }
 
-    /// Columns of the input, of each step's where every layer gets one.
+    /// Columns of the input, of each step's where every layer gets one, of each token's where samples have several.
     pub fn in_features(&self) -> usize {
         match self {
             Self::Mlp(mlp) => mlp.in_features,
             Self::Sequential(list) => list.in_features,
+            Self::Rnn(rnn) => rnn.in_features,
+            Self::Transformer(blocks) => blocks.in_features,
         }
     }
 
     /// Columns of the samples: every step's input where each layer gets one.
     pub fn columns(&self) -> usize {
-        self.in_features() * if self.fed() { self.depth() } else { 1 }
+        self.in_features() * self.steps().unwrap_or(self.tokens())
     }
 
-    /// Does every layer get an input of its own?
-    pub fn fed(&self) -> bool {
-        self.as_mlp().is_some_and(|mlp| mlp.fed)
+    /// Tokens of a sample; 1 where samples have none.
+    pub fn tokens(&self) -> usize {
+        if let Self::Transformer(blocks) = self { blocks.tokens } else { 1 }
     }
 
-    /// Columns of the output.
+    /// Rows of the output that a sample has, each compared with a target of its own.
+    pub fn places(&self) -> usize {
+        match self {
+            Self::Transformer(blocks) => blocks.places_of_output(),
+            Self::Rnn(rnn) if rnn.every => rnn.steps,
+            _ => 1,
+        }
+    }
+
+    /// Steps with inputs of their own; none in a net that has one input.
+    pub fn steps(&self) -> Option<usize> {
+        match self {
+            Self::Mlp(mlp) => mlp.fed.then_some(mlp.depth),
+            Self::Rnn(rnn) => Some(rnn.steps),
+            Self::Sequential(_) | Self::Transformer(_) => None,
+        }
+    }
+
+    /// Columns of the output, of all places of a sample.
     pub fn output(&self) -> usize {
         match self {
             Self::Mlp(mlp) => mlp.output(),
             Self::Sequential(list) => list.output(),
+            Self::Rnn(rnn) => rnn.output(),
+            Self::Transformer(blocks) => blocks.output(),
         }
     }
 
@@ -99,6 +143,8 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.width.values().iter().copied().max().unwrap_or(0),
             Self::Sequential(list) => list.widest(),
+            Self::Rnn(rnn) => rnn.gates().count() * rnn.width,
+            Self::Transformer(blocks) => blocks.widest(),
         }
     }
 
@@ -107,6 +153,8 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.listed(),
             Self::Sequential(list) => list.texts().len(),
+            Self::Rnn(_) => 1,
+            Self::Transformer(_) => 1,
         }
     }
 
@@ -115,6 +163,8 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.activation.values().to_vec(),
             Self::Sequential(list) => list.activations().collect(),
+            Self::Rnn(rnn) => vec![rnn.cell.activation()],
+            Self::Transformer(blocks) => vec![blocks.activation],
         }
     }
 
@@ -123,6 +173,8 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.inits().any(Init::depends_on_depth),
             Self::Sequential(list) => list.inits().any(Init::depends_on_depth),
+            Self::Rnn(_) => false,
+            Self::Transformer(blocks) => blocks.knows_depth(),
         }
     }
 
@@ -132,6 +184,8 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.content(),
             Self::Sequential(list) => list.content(),
+            Self::Rnn(rnn) => rnn.content(),
+            Self::Transformer(blocks) => blocks.content(),
         }
     }
 
@@ -140,6 +194,9 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.family(),
             Self::Sequential(list) => list.content(),
+            // Each step has its own columns, which another number of steps would lay out differently.
+            Self::Rnn(rnn) => rnn.content(),
+            Self::Transformer(blocks) => blocks.family(),
         }
     }
 
@@ -148,6 +205,8 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.lower(),
             Self::Sequential(list) => list.lower(),
+            Self::Rnn(rnn) => rnn.lower(),
+            Self::Transformer(blocks) => blocks.lower(),
         }
     }
 }

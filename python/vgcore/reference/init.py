@@ -16,9 +16,11 @@ from vgcore.reference.part import State, learns
 from vgcore.reference.plan import Part, Place, Plan
 from vgcore.reference.random import (
     BIAS,
+    COMPANION,
     GATE_BIAS,
     GATE_WEIGHT,
     INPUT,
+    INPUT_BIAS,
     INPUT_WEIGHT,
     PROJECTION_BIAS,
     PROJECTION_WEIGHT,
@@ -109,13 +111,15 @@ def scale(kind: Kind, at: Place) -> tuple[str, float]:
             std = gain / (fan_in if at.layer is None else math.sqrt(fan_in))
             if name == "depth_mup" and at.ends_branch:
                 std /= math.sqrt(at.blocks)
+        case "torch_rnn":  # torch.nn.RNNBase: uniform up to 1 / sqrt(hidden_size)
+            std = gain / math.sqrt(3 * (fan_in if at.layer is None else at.fan_out))
         case "lecun_uniform" | "lecun_normal":  # LeCun et al. 1998
             std = gain / math.sqrt(fan_in)
         case _:
             raise ValueError(f"unknown init {name!r}")
     if name in {"he_normal", "glorot_normal"}:
         return "truncated_normal", std
-    return ("uniform" if name.endswith(("uniform", "default")) else "normal"), std
+    return ("uniform" if name.endswith(("uniform", "default", "torch_rnn")) else "normal"), std
 
 
 def truncated(mean: float, std: float, low: float, high: float, uniform: Array) -> Array:
@@ -158,7 +162,7 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
         case "eye":
             return gain * np.eye(rows, columns)
         case "sparse":  # zeros where a column has its smallest keys
-            keys = stream.companion().uniform((columns, -(-rows // 4) * 4))
+            keys = Stream(stream.seed, stream.role + COMPANION, stream.layer).uniform((columns, -(-rows // 4) * 4))
             order = np.argsort(keys[:, :rows].T, axis=0, kind="stable")
             drawn: Array = gain * p.get("std", 0.01) * stream.normal(shape)
             np.put_along_axis(drawn, order[: math.ceil(p["sparsity"] * rows)], 0, axis=0)
@@ -180,35 +184,42 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
     return std * stream.normal(shape)
 
 
-def weight(at: Place, stream: Stream) -> Array:
-    """A weight `(fan_out, fan_in)`: blocks of rows, each drawn as a map of its own shape, times its factor.
-
-    Blocks follow each other in one stream, as if each had a multiple of four rows.
-    """
-    block = at._replace(fan_out=at.fan_out // len(at.factors))
-    shape, length = (block.fan_out, at.fan_in), at.fan_in * -(-block.fan_out // 4) * 4
-    drawn = (draw(at.init, shape, stream.after(i * length), block) for i in range(len(at.factors)))
-    return np.concatenate(
-        [(factor * w.astype(stream.dtype)).astype(stream.dtype) for factor, w in zip(at.factors, drawn, strict=True)]
-    )
-
-
 def bias_kind(at: Place) -> Kind:
     """The init of biases: the spec's `bias`, else what the weights' init brings, else zeros."""
     name, p = parse(str(at.bias)) if at.bias else at.init
     if name == "torch_default":
         bound = (p.get("gain", 1.0) if at.bias else 1.0) / math.sqrt(at.fan_in)
         return "uniform", {"a": -bound, "b": bound}
+    if name == "torch_rnn":
+        bound = 1 / math.sqrt(at.fan_in if at.layer is None else at.fan_out)
+        return "uniform", {"a": -bound, "b": bound}
     if name == "mean_field" or (name == "critical" and at.layer is not None):
         return "normal", {"std": p.get("sigma_b", 0.0)}
     return (name, p) if at.bias else ("zeros", {})
+
+
+def gate_biases(at: Place, stream: Stream) -> Array:
+    """The biases of all gates of a map, and what a cell adds to those of one."""
+    kind, rows = bias_kind(at), at.fan_out
+    if kind[0] == "chrono":  # Tallec and Ollivier 2018
+        biases = np.zeros((at.gates, rows))
+        if at.cell[0]:
+            biases[1] = np.log(1 + (kind[1]["T"] - 2) * stream.uniform((rows,)))
+        if at.cell[0] == "lstm":
+            biases[0] = -biases[1]
+        return biases.ravel()
+    biases = draw(kind, (at.gates * rows,), stream, at)
+    biases[rows : 2 * rows] += {"lstm": at.cell[1].get("forget_bias", 1.0), "gru": at.cell[1].get("update_bias", 0.0)}.get(
+        at.cell[0], 0.0
+    )
+    return biases
 
 
 ROLES = {
     "layers": (WEIGHT, BIAS),
     "readout": (READOUT_WEIGHT, READOUT_BIAS),
     "gates": (GATE_WEIGHT, GATE_BIAS),
-    "inputs": (INPUT_WEIGHT, BIAS),  # which have no biases
+    "inputs": (INPUT_WEIGHT, INPUT_BIAS),  # an MLP's have no biases
     "projections": (PROJECTION_WEIGHT, PROJECTION_BIAS),
 }
 
@@ -221,7 +232,10 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float64", x: Array | None = No
     def linear(part: Part, at: Place) -> None:
         of_weight, of_bias = ROLES[part.module]
         gate = {"gate_gain": 1.0, "gate_bias": -1.0} | parse(part.kind)[1]
-        drawn = weight(at, Stream(seed, of_weight, at.stream, dtype))
+        # Each block begins as if the columns of all before it were a multiple of four long.
+        length = -(-at.fan_out // 4) * 4 * at.fan_in
+        streams = (Stream(seed, of_weight, at.stream, dtype, block * length) for block in range(at.gates))
+        drawn = np.vstack([draw(at.init, (at.fan_out, at.fan_in), stream, at) for stream in streams]).astype(dtype)
         if part.module == "gates":
             drawn = (gate["gate_gain"] * drawn).astype(dtype)
         state[f"{part.key}.weight"] = drawn
@@ -229,7 +243,7 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float64", x: Array | None = No
             state[f"{part.key}.bias"] = np.full(at.fan_out, gate["gate_bias"], dtype)
         elif at.bias is not False:
             stream = Stream(seed, of_bias, at.stream, dtype)
-            state[f"{part.key}.bias"] = draw(bias_kind(at), (at.fan_out,), stream, at).astype(dtype)
+            state[f"{part.key}.bias"] = gate_biases(at, stream).astype(dtype)
 
     for part in plan.learners():
         if part.place is not None:
@@ -245,7 +259,7 @@ def samples(spec: Spec, seed: int, batch: int, dtype: str) -> Array:
     """The standard normal samples of a run, `(batch, in_features)`; of `depth` steps if each has an input."""
     plan = Plan.of(spec)
     columns = spec.in_features or plan.layers[0].map.outputs
-    each = (plan.depth, columns) if plan.fed else (columns,)
+    each = (plan.depth // plan.layers_of_step, columns) if plan.fed else (columns,)
     return Stream(seed, INPUT, dtype=dtype).normal((batch, *each))
 
 
