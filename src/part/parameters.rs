@@ -35,6 +35,7 @@ impl Label {
 }
 
 /// What parameters are, and what they start from.
+#[allow(clippy::large_enum_variant)] // Most are maps.
 #[derive(Debug, Clone, Copy)]
 pub enum Shape {
     /// Weights and biases of a linear map.

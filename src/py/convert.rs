@@ -617,7 +617,9 @@ pub struct Steps {
 pub fn steps(spec: &Spec) -> Option<Steps> {
     let columns = spec.in_features();
     match spec {
-        Spec::Transformer(blocks) => Some(Steps { count: blocks.tokens, columns, axes: "tokens, in_features", flat: true }),
+        Spec::Transformer(blocks) => {
+            Some(Steps { count: blocks.tokens, columns, axes: "tokens, in_features", flat: true })
+        }
         _ => spec.fed().then(|| Steps { count: spec.depth(), columns, axes: "depth, in_features", flat: false }),
     }
 }

@@ -84,7 +84,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.in_features,
             Self::Sequential(list) => list.in_features,
-            Self::Transformer(blocks) => blocks.in_features,
+            Self::Transformer(blocks) => blocks.in_features(),
         }
     }
 

@@ -110,7 +110,9 @@ def propagate(spec: Spec, state: State, x: Array, masks: tuple[int, int] | None 
         return h.rescaled() if carried else h if h.exponent == 0 else Scaled(h.true())
 
     first = np.zeros((len(x), plan.layers[0].input)) if plan.fed else x
-    h = [settled(Scaled(np.asarray(first, state["layers.0.weight"].dtype)))]
+    if plan.tokens:
+        first = np.reshape(x, (-1, plan.layers[0].input))
+    h = [settled(Scaled(np.asarray(first, next(iter(state.values())).dtype)))]
     trace = Trace(Pass(plan, state, x, h, {}, masks), [])
     for l, layer in enumerate(plan.layers):
         v, steps = h[l], list[Step]()
@@ -129,14 +131,14 @@ def proportional(part: Part) -> bool:
     """Does a part without biases pass a small signal in proportion?"""
     if part.name == "activation":
         return straight(part.kind)
-    return part.name != "norm" and part.module != "gates"
+    return part.name not in {"norm", "attention"} and part.module != "gates"
 
 
 @np.errstate(all="ignore")
 def backpropagate(trace: Trace, cotangent: Array) -> Signals:
     """The backward pass, from dL/dy to the gradients of everything."""
     plan, count = trace.at.plan, len(trace.steps)
-    dy = Scaled(np.asarray(cotangent, np.float64)).rescaled()
+    dy = Scaled(np.asarray(cotangent, np.float64).reshape(-1, trace.y.value.shape[1])).rescaled()
     found: list[Found] = [{} for _ in range(count)]
     delta = [dy] * count
     inputs: Found = {}
