@@ -258,7 +258,7 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float64", x: Array | None = No
 def samples(spec: Spec, seed: int, batch: int, dtype: str) -> Array:
     """The standard normal samples of a run, `(batch, in_features)`; of `depth` steps if each has an input."""
     plan = Plan.of(spec)
-    columns = spec.in_features or plan.layers[0].map.outputs
+    columns = spec.in_features or (plan.layers[0].input if plan.tokens else plan.layers[0].map.outputs)
     each = (plan.depth, columns) if plan.fed else (plan.tokens, columns) if plan.tokens else (columns,)
     return Stream(seed, INPUT, dtype=dtype).normal((batch, *each))
 

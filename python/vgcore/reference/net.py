@@ -62,7 +62,9 @@ class Trace:
         """The outputs of the activations, or of the normalisations right behind them."""
         found = []
         for steps in self.steps[: self.at.plan.depth]:
-            at = next(i for i, step in enumerate(steps) if step.part.name == "activation")
+            at = next((i for i, step in enumerate(steps) if step.part.name == "activation"), None)
+            if at is None:
+                continue
             while steps[at + 1 :] and steps[at + 1].part.name == "norm":
                 at += 1
             found.append(steps[at].value)
@@ -173,8 +175,8 @@ def summed(found: list[Found]) -> Found:
 
 
 def forward(spec: Spec, state: State, x: Array) -> Array:
-    """The readout, or the last hidden output without one: `(batch, out)`."""
-    return propagate(spec, state, x).y.true()
+    """The readout, or the last hidden output without one: `(batch, out)`, or `(batch, tokens * out)`."""
+    return propagate(spec, state, x).y.true().reshape(len(x), -1)
 
 
 def backward(spec: Spec, state: State, x: Array, cotangent: Array) -> Gradients:
@@ -182,11 +184,17 @@ def backward(spec: Spec, state: State, x: Array, cotangent: Array) -> Gradients:
     signals = backpropagate(propagate(spec, state, x), cotangent)
     parameters = summed(signals.found)
     true = {name: parameters[name].true() for name in state}
-    return Gradients(true, [delta.true() for delta in signals.delta], signals.dx.true())
+    return Gradients(true, [delta.true() for delta in signals.delta], signals.dx.true().reshape(np.shape(x)))
+
+
+def by_row(y: Array, output: Array) -> Array:
+    """Targets, one for every row of the output: a sample may have several."""
+    return y if len(y) == len(output) else y.reshape(len(output), *output.shape[1:] if y.size == output.size else ())
 
 
 @np.errstate(all="ignore")
 def gradients(spec: Spec, state: State, x: Array, y: Array | None, loss: str) -> Gradients:
     """Gradients of a loss between the output and the targets y, and its value."""
-    value, cotangent = evaluate(loss, forward(spec, state, x).astype(np.float64), y)
+    output = propagate(spec, state, x).y.true().astype(np.float64)
+    value, cotangent = evaluate(loss, output, None if y is None else by_row(np.asarray(y), output))
     return backward(spec, state, x, cotangent)._replace(loss=value)
