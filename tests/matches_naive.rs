@@ -19,7 +19,7 @@ use vgcore::plan::{Placed, Plan, Quantity};
 use vgcore::rng::{Role, Stream};
 use vgcore::run::{Job, drawn, probe};
 use vgcore::simd::Float;
-use vgcore::spec::{Bias, BranchScale, Given, PerLayer, Request, Spec};
+use vgcore::spec::{Asked, Bias, BranchScale, Given, PerLayer, Request, Spec};
 use vgcore::stats::{COLUMNS, Columns};
 use vgcore::weights::Weights;
 
@@ -262,6 +262,47 @@ fn sequentials() -> impl Strategy<Value = Spec> {
     })
 }
 
+/// Transformers of every sort.
+fn transformers(kinked: bool) -> impl Strategy<Value = Spec> {
+    let word = |all: &'static [&'static str]| proptest::sample::select(all);
+    let shape = (1..4_i128, 1..4_i128, 6..12_i128, prop_oneof![1..4_i128, 4..40_i128], 1..3_i128);
+    let kinds = (
+        activations_of(kinked, &[Shape::Each, Shape::Gated]),
+        optional(&["layer", "rms", "layer(eps=0.1)"]),
+        word(&["pre", "post"]),
+        optional(&["residual", "rezero", "deepnorm"]),
+        word(&["xavier_uniform", "orthogonal", "torch_transformer", "torch_encoder", "deepnorm"]),
+    );
+    let ends = (proptest::option::of(5..9_i128), proptest::option::of(1..5_i128), optional(&["mean", "last"]));
+    let bias = prop_oneof![Just(Bias::Brought), Just(Bias::Absent), Just(Bias::Named("normal(std=0.3)".to_owned()))];
+    let flags = (any::<bool>(), any::<bool>(), word(&["standard", "mup"]), bias);
+    (shape, kinds, ends, flags).prop_filter_map("a net that is refused", |(shape, kinds, ends, flags)| {
+        let (depth, heads, features, tokens, ffn) = shape;
+        let (activation, norm, norm_position, skip, init) = kinds;
+        let (in_features, out_features, pool) = ends;
+        let (causal, qk_norm, scale, bias) = flags;
+        let asked = Asked {
+            heads,
+            tokens,
+            in_features,
+            out_features,
+            pool,
+            ffn,
+            activation,
+            norm,
+            norm_position: norm_position.to_owned(),
+            skip,
+            causal,
+            qk_norm,
+            scale: scale.to_owned(),
+            init: init.to_owned(),
+            bias,
+            ..Asked::new(depth, heads * features)
+        };
+        Spec::of_blocks(&asked).ok()
+    })
+}
+
 /// What is measured must be more than rounding: a gated activation multiplies a signal with itself, which soon leaves
 /// every range, and what a normalisation makes of equal numbers is their rounding.
 fn well_conditioned(spec: &Spec) -> bool {
@@ -390,7 +431,7 @@ fn compare<F: Float>(spec: &Spec, batch: usize, tolerance: f64) {
     if twins.undecided(&pass) {
         return;
     }
-    let expected = twins.backward(&wide_x, &pass, &rows(&cotangent, plan.output()));
+    let expected = twins.backward(&wide_x, &pass, &rows(&cotangent, plan.output_row()));
     let y = output(plan, weights, &x, 2, &Cancel::default()).unwrap();
     let gap = distance(&y, &flat(pass.y()));
     assert!(gap < tolerance, "output: {gap:e}");
@@ -602,6 +643,25 @@ proptest! {
     }
 
     #[test]
+    fn float64_gradients_of_transformers_match_the_oracle(spec in transformers(true), batch in 1..40_usize) {
+        compare::<f64>(&spec, batch, 1e-10);
+    }
+
+    #[test]
+    fn float32_gradients_of_transformers_match_the_oracle(spec in transformers(false), batch in 1..40_usize) {
+        compare::<f32>(&spec, batch, 1e-3);
+    }
+
+    #[test]
+    fn every_transformer_passes_its_gradient_check(
+        spec in transformers(true), batch in 1..4_usize, seed in 0..1000_u64,
+    ) {
+        for (name, error) in gradcheck(&Arc::new(Plan::new(&spec)), seed, batch, None, &Cancel::default()).unwrap() {
+            assert!(error < 1e-6, "{name}: {error:e}");
+        }
+    }
+
+    #[test]
     fn every_net_passes_its_gradient_check(
         spec in specs(Space { blocks: 6, inits: &[], kinked: true }), batch in 1..8_usize, seed in 0..1000_u64,
     ) {
@@ -685,9 +745,9 @@ fn of_parts(parts: &[Part], depth: usize, width: usize, wider: usize) -> Net {
         depth,
         columns: width,
         fed: None,
+        tokens: 1,
         input: width,
-        streams: true,
-        layers: (0..depth).map(|slot| vgcore::part::Layer { parts: parts.to_vec(), slot }).collect(),
+        layers: (0..depth).map(|slot| vgcore::part::Layer { parts: parts.to_vec(), slot, streams: true }).collect(),
         slots: (0..depth).map(slot).collect(),
     }
 }
@@ -701,7 +761,7 @@ fn gelu() -> Part {
 }
 
 fn map(own: usize, rescales: bool) -> Part {
-    Part::Map(vgcore::part::Map { own, fed: None, rescales })
+    Part::Map(vgcore::part::Map { own, fed: None, rescales, blocks: &[] })
 }
 
 fn keep(stream: usize) -> Part {
@@ -709,7 +769,7 @@ fn keep(stream: usize) -> Part {
 }
 
 fn join(stream: usize) -> Part {
-    Part::Join(Join { stream, way: vgcore::skip::Way::Add, scale: 0.7, learned: 0 })
+    Part::Join(Join { stream, way: vgcore::skip::Way::Add, scale: 0.7, around: 0.8, learned: 0 })
 }
 
 #[test]
@@ -764,8 +824,8 @@ fn affine(
 /// Layers of parts with what they learn, one without a readout behind the others.
 fn net_of(layers: Vec<(Vec<Part>, Vec<Parameters>)>, columns: usize) -> Net {
     let (layers, slots): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
-    let layers = layers.into_iter().enumerate().map(|(slot, parts)| vgcore::part::Layer { parts, slot });
-    Net { depth: slots.len(), columns, fed: None, input: columns, streams: true, layers: layers.collect(), slots }
+    let layers = layers.into_iter().enumerate().map(|(slot, parts)| vgcore::part::Layer { parts, slot, streams: true });
+    Net { depth: slots.len(), columns, fed: None, tokens: 1, input: columns, layers: layers.collect(), slots }
 }
 
 fn phi(activation: &str) -> Part {
@@ -773,7 +833,7 @@ fn phi(activation: &str) -> Part {
 }
 
 fn project(scale: f64) -> Part {
-    Part::Join(Join { stream: 0, way: vgcore::skip::Way::Project, scale, learned: 1 })
+    Part::Join(Join { stream: 0, way: vgcore::skip::Way::Project, scale, around: 1.0, learned: 1 })
 }
 
 /// A projection goes around the first layer, another around the two others.
@@ -921,8 +981,9 @@ fn gradients_have_one_set_of_bits_for_any_number_of_threads_at_every_size_of_bat
         Request { skip: Some("highway".to_owned()), ..plain.clone() },
         Request { activation: PerLayer::All("prelu".to_owned()), ..plain },
     ];
-    for request in kinds {
-        let spec = Spec::new(&request).unwrap();
+    let blocks = Asked { tokens: 5, in_features: Some(3), out_features: Some(2), ..Asked::new(2, 12) };
+    let kinds = kinds.map(|request| Spec::new(&request).unwrap()).into_iter();
+    for spec in kinds.chain([Spec::of_blocks(&blocks).unwrap()]) {
         for batch in [2, 31, 32, 33, 47, 64, 100, 130, 256, 300] {
             let twins = Twins::<f32>::new(&spec, 5, batch);
             let (plan, weights) = (&twins.plan, &twins.weights);

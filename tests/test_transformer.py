@@ -12,6 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vgcore as vg
+import vgcore.reference as reference
+from strategies import over_examples
 from vgcore.model.plan import Plan
 
 COLUMNS = ("attention_entropy", "logit_std", "token_correlation", "token_rank")
@@ -49,6 +51,7 @@ def normals(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
+@over_examples
 @given(transformers(), st.integers(0, 5), st.sampled_from([None, "cross_entropy", "mse"]))
 def test_gradients_are_those_of_differences(spec, seed, loss):
     batch = 2 if spec.skip != "rezero" else 3
@@ -56,6 +59,7 @@ def test_gradients_are_those_of_differences(spec, seed, loss):
     assert max(errors.values()) < 1e-6, errors
 
 
+@over_examples
 @given(transformers(), st.integers(0, 3))
 def test_a_token_of_a_causal_net_has_no_gradient_by_later_ones(spec, seed):
     spec = spec.replace(causal=True, pool=None, tokens=5, bias=None, norm=spec.norm)
@@ -500,3 +504,47 @@ def test_encoder_layers_are_those_of_torch(position, activation):
     close(found.input, x.grad.numpy())
     for name, parameter in theirs.named_parameters():
         close(found.parameters[ours(name)], parameter.grad.numpy())
+
+
+# --- The NumPy twin ------------------------------------------------------------------------------
+
+
+@over_examples
+@given(transformers(), st.integers(0, 3), st.booleans())
+def test_the_twin_agrees(spec, seed, summed):
+    spec = spec.replace(width=spec.heads * 6)  # of few features, a norm leaves rounding
+    net = spec.init(seed=seed, dtype="float64")
+    state = net.state_dict()
+    theirs = reference.init(spec, seed)
+    assert list(state) == list(theirs)
+    for name, value in theirs.items():
+        np.testing.assert_allclose(state[name], value, rtol=1e-12, atol=1e-13, err_msg=name)
+    x = normals(3, spec.tokens, spec.in_features or spec.width, seed=seed)
+    if summed:
+        ours, twin = net.gradients(x, None, loss="output_sum"), reference.gradients(spec, state, x, None, "output_sum")
+    else:
+        cotangent = normals(*net.forward(x).shape, seed=9)
+        ours, twin = net.backward(x, cotangent), reference.backward(spec, state, x, cotangent)
+    y = reference.forward(spec, state, x)
+    np.testing.assert_allclose(net.forward(x), y, rtol=1e-10, atol=1e-11 * np.abs(y).max())
+    largest = max(np.abs(value).max() for value in twin.parameters.values())
+    for name, value in twin.parameters.items():
+        np.testing.assert_allclose(ours.parameters[name], value, rtol=1e-8, atol=1e-10 * largest, err_msg=name)
+    np.testing.assert_allclose(ours.input, twin.input, rtol=1e-8, atol=1e-10 * np.abs(twin.input).max())
+    for one, two in zip(ours.preactivations, twin.preactivations, strict=True):
+        np.testing.assert_allclose(one.reshape(two.shape), two, rtol=1e-8, atol=1e-10 * largest)
+
+
+@over_examples
+@given(transformers(), st.integers(0, 3))
+def test_the_twin_has_the_columns_of_a_probe(spec, seed):
+    spec = spec.replace(width=spec.heads * 6)
+    probe, twin = vg.probe(spec, batch=4, seeds=2, seed=seed, dtype="float64"), reference.probe(
+        spec, batch=4, seeds=2, seed=seed
+    )
+    for name, value in twin.items():
+        found = getattr(probe, name)
+        with np.errstate(invalid="ignore"):
+            # What is zero but for rounding is far below.
+            low = (found < -12) & (value < -12) if name.startswith("log10") else np.zeros(found.shape, bool)
+        np.testing.assert_allclose(np.where(low, 0, found), np.where(low, 0, value), atol=1e-8, rtol=1e-8, err_msg=name)

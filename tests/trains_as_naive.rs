@@ -57,10 +57,10 @@ fn dropping() -> part::Net {
         Parameters::linear_of(module, plan)
     };
     let own = |layer, fan_in, fan_out| linear(Module::Layers, layer, fan_in, fan_out, (Role::Weight, Role::Bias));
-    let map = Part::Map(Map { own: 0, fed: None, rescales: true });
+    let map = Part::Map(Map { own: 0, fed: None, rescales: true, blocks: &[] });
     let phi = Part::Phi(Activate { activation: Activation::parse("tanh").unwrap(), slope: None });
     let drop = |p, layer| Part::Drop(Drop { p, layer });
-    let join = Part::Join(Join { stream: 0, way: Way::Project, scale: 0.7, learned: 1 });
+    let join = Part::Join(Join { stream: 0, way: Way::Project, scale: 0.7, around: 1.0, learned: 1 });
     let layers = [
         vec![drop(0.2, 0), map, phi, drop(0.5, 1)],
         vec![Part::Keep(Keep { stream: 0 }), map, drop(0.3, 2), phi, drop(0.1, 3), join, drop(0.4, 4)],
@@ -72,9 +72,13 @@ fn dropping() -> part::Net {
         depth: 2,
         columns: 4,
         fed: None,
+        tokens: 1,
         input: 4,
-        streams: true,
-        layers: layers.into_iter().enumerate().map(|(slot, parts)| part::Layer { parts, slot }).collect(),
+        layers: layers
+            .into_iter()
+            .enumerate()
+            .map(|(slot, parts)| part::Layer { parts, slot, streams: true })
+            .collect(),
         slots: vec![vec![own(0, 4, 6)], vec![own(1, 6, 5), projection], vec![readout]],
     }
 }

@@ -113,7 +113,11 @@ impl Heads {
             }
             product(straight(v, width), self.tokens, weights, self.features, attended, width);
             for feature in 0..self.features {
-                out.write(head * self.features + feature, sample * self.tokens, &attended[feature * width..][..self.tokens]);
+                out.write(
+                    head * self.features + feature,
+                    sample * self.tokens,
+                    &attended[feature * width..][..self.tokens],
+                );
             }
         }
     }
@@ -145,18 +149,16 @@ impl Heads {
                 }
             };
             product(straight(k, width), self.tokens, scores, self.features, found, width);
-            found.iter_mut().for_each(|d| *d = *d * F::of(self.scale));
+            found.iter_mut().for_each(|d| *d *= F::of(self.scale));
             if self.eps.is_some() {
                 // The queries have been scaled beside.
-                q.iter_mut().for_each(|q| *q = *q * F::of(1.0 / self.scale));
-                pull(found, q, &inverse[0], self.features);
-                q.iter_mut().for_each(|q| *q = *q * F::of(self.scale));
+                pull(found, q, &inverse[0], self.features, 1.0 / self.scale);
             }
             put(0, found);
             self.turn(scores, columns);
             product(straight(q, width), self.tokens, columns, self.features, found, width);
             if self.eps.is_some() {
-                pull(found, k, &inverse[1], self.features);
+                pull(found, k, &inverse[1], self.features, 1.0);
             }
             put(1, found);
             self.turn(weights, columns);
@@ -184,7 +186,7 @@ impl Heads {
                 normalise(values, inverse, self.features, self.width::<F>(), eps);
             }
         }
-        q.iter_mut().for_each(|q| *q = *q * F::of(self.scale));
+        q.iter_mut().for_each(|q| *q *= F::of(self.scale));
     }
 
     /// The weights of logits, `[key][query]` both. Keys that a query does not see have weight 0.
@@ -243,7 +245,15 @@ impl<F: Float> Buffers<F> {
     /// Room for so many features times tokens, and tokens times tokens; all zeros.
     fn begin(&mut self, features: usize, tokens: usize) {
         let Self { q, k, v, d, out, scores, wide, turned, .. } = self;
-        for (buffer, count) in [(q, features), (k, features), (v, features), (d, features), (out, features), (scores, tokens), (turned, tokens)] {
+        for (buffer, count) in [
+            (q, features),
+            (k, features),
+            (v, features),
+            (d, features),
+            (out, features),
+            (scores, tokens),
+            (turned, tokens),
+        ] {
             buffer.clear();
             buffer.resize(count, F::ZERO);
         }
@@ -383,18 +393,91 @@ fn normalise<F: Float>(values: &mut [F], inverse: &mut Vec<f64>, features: usize
     }
 }
 
-/// From the gradient of normalised tokens to that of what they were: `(g - xhat mean(g xhat)) / root`.
-fn pull<F: Float>(d: &mut [F], xhat: &[F], inverse: &[f64], features: usize) {
+/// From the gradient of normalised tokens to that of what they were: `(g - xhat mean(g xhat)) / root` with
+/// `xhat = unit * values`.
+fn pull<F: Float>(d: &mut [F], values: &[F], inverse: &[f64], features: usize, unit: f64) {
     let width = inverse.len();
     let mut means = vec![0.0; width];
-    for (d, xhat) in d.chunks_exact(width).zip(xhat.chunks_exact(width)) {
+    for (d, values) in d.chunks_exact(width).zip(values.chunks_exact(width)) {
         for lane in 0..width {
-            means[lane] += d[lane].wide() * xhat[lane].wide() / features as f64;
+            means[lane] += d[lane].wide() * unit * values[lane].wide() / features as f64;
         }
     }
-    for (d, xhat) in d.chunks_exact_mut(width).zip(xhat.chunks_exact(width)) {
+    for (d, values) in d.chunks_exact_mut(width).zip(values.chunks_exact(width)) {
         for lane in 0..width {
-            d[lane] = F::of((d[lane].wide() - xhat[lane].wide() * means[lane]) * inverse[lane]);
+            d[lane] = F::of((d[lane].wide() - unit * values[lane].wide() * means[lane]) * inverse[lane]);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADS: Heads = Heads { count: 2, tokens: 5, features: 3, scale: 0.5, causal: false, eps: None };
+
+    /// `[q, k, v]` of some samples.
+    fn qkv<F: Float>(heads: &Heads, samples: usize, value: impl Fn(usize, usize) -> f64) -> Panels<F> {
+        let mut all = Panels::default();
+        let features = 3 * heads.count * heads.features;
+        all.fill(features, samples * heads.tokens, |row, feature| F::of(value(row, feature)));
+        all
+    }
+
+    /// Numbers without a pattern.
+    fn any(row: usize, feature: usize) -> f64 {
+        libm::sin((7 * row * row + 31 * feature) as f64)
+    }
+
+    fn forward<F: Float>(heads: &Heads, qkv: &Panels<F>) -> (Panels<F>, Vec<F>) {
+        let (mut weights, mut out) = (Vec::new(), Panels::default());
+        heads.forward(qkv, &mut weights, &mut out, &mut Buffers::default(), None);
+        (out, weights)
+    }
+
+    #[test]
+    fn weights_add_up_to_one_and_are_zero_where_nothing_is_seen() {
+        let heads = Heads { causal: true, ..HEADS };
+        let (_, weights) = forward(&heads, &qkv::<f64>(&heads, 7, any));
+        let width = heads.width::<f64>();
+        for head in weights.chunks_exact(heads.tokens * width) {
+            for query in 0..heads.tokens {
+                let each = (0..heads.tokens).map(|key| head[key * width + query]).collect::<Vec<_>>();
+                assert!((each.iter().sum::<f64>() - 1.0).abs() < 1e-15);
+                assert!(each[..=query].iter().all(|w| *w > 0.0) && each[query + 1..].iter().all(|w| *w == 0.0));
+            }
+        }
+    }
+
+    #[test]
+    fn samples_have_the_same_bits_wherever_they_are_in_a_batch() {
+        // Tokens of a sample lie in one panel, or in two.
+        let whole = forward(&HEADS, &qkv::<f32>(&HEADS, 13, any)).0.to_rows();
+        for sample in 0..13 {
+            let alone =
+                forward(&HEADS, &qkv::<f32>(&HEADS, 1, |row, feature| any(5 * sample + row, feature))).0.to_rows();
+            assert_eq!(whole[sample * 30..][..30], alone);
+        }
+    }
+
+    #[test]
+    fn equal_tokens_give_queries_and_keys_exactly_nothing() {
+        let same = qkv::<f32>(&HEADS, 3, |row, feature| any(row / 5, feature));
+        let (_, weights) = forward(&HEADS, &same);
+        let (mut d, mut found) = (Panels::default(), Panels::default());
+        d.fill(6, 15, |row, feature| any(row, feature + 50) as f32);
+        HEADS.backward(&same, &weights, &d, &mut found, &mut Buffers::default());
+        for row in found.to_rows().chunks_exact(18) {
+            assert!(row[..12].iter().all(|d| *d == 0.0) && row[12..].iter().all(|d| *d != 0.0));
+        }
+    }
+
+    #[test]
+    fn what_is_not_finite_stays_so() {
+        for bad in [f64::NAN, f64::INFINITY] {
+            let given =
+                qkv::<f64>(&HEADS, 2, |row, feature| if (row, feature) == (1, 0) { bad } else { any(row, feature) });
+            assert!(!forward(&HEADS, &given).0.largest().is_finite());
         }
     }
 }

@@ -10,9 +10,9 @@ use crate::activation::custom::{self, Held};
 use crate::error::Error;
 use crate::init::Init;
 use crate::memory::check_memory;
+use crate::part::Pooling;
 use crate::plan::Plan;
 use crate::signature::Argument;
-use crate::part::Pooling;
 use crate::spec::{
     Asked, Bias, BranchScale, Given, MAX_DEPTH, Mlp, PerLayer, Position, Request, Rnn, RnnAsked, Sequential, Spec,
     Transformer,
@@ -320,17 +320,17 @@ fn blocks_of<'py>(py: Python<'py>, spec: &Transformer) -> PyResult<Bound<'py, Py
     fields.set_item("width", spec.width)?;
     fields.set_item("heads", spec.heads)?;
     fields.set_item("tokens", spec.tokens)?;
-    fields.set_item("in_features", spec.says_in.then_some(spec.in_features))?;
+    fields.set_item("in_features", spec.asked_in)?;
     fields.set_item("out_features", spec.out_features)?;
     fields.set_item("pool", spec.pool.map(Pooling::name))?;
     fields.set_item("ffn", spec.ffn)?;
     fields.set_item("activation", spec.activation.text())?;
     fields.set_item("norm", spec.norm.map(|norm| norm.text()))?;
-    fields.set_item("norm_position", spec.position_name())?;
+    fields.set_item("norm_position", spec.position.name())?;
     fields.set_item("skip", spec.skip_name())?;
     fields.set_item("causal", spec.causal)?;
     fields.set_item("qk_norm", spec.qk_norm)?;
-    fields.set_item("final_norm", spec.final_text())?;
+    fields.set_item("final_norm", spec.asked_final.as_ref())?;
     fields.set_item("scale", spec.scale_name())?;
     fields.set_item("init", spec.init.text())?;
     fields.set_item("bias", bias_object(py, &PerLayer::All(spec.bias))?)?;

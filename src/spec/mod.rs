@@ -96,7 +96,7 @@ impl Spec {
             Self::Mlp(mlp) => mlp.in_features,
             Self::Sequential(list) => list.in_features,
             Self::Rnn(rnn) => rnn.in_features,
-            Self::Transformer(blocks) => blocks.in_features,
+            Self::Transformer(blocks) => blocks.in_features(),
         }
     }
 

@@ -549,8 +549,8 @@ struct Making<'l> {
 }
 
 impl Making<'_> {
-    fn learns(&mut self, parameters: Parameters) -> usize {
-        self.slot.push(parameters);
+    fn learns(&mut self, parameters: &Parameters) -> usize {
+        self.slot.push(*parameters);
         self.slot.len() - 1
     }
 
@@ -560,12 +560,12 @@ impl Making<'_> {
             Item::Linear(_) => Part::Map(Map::of(0, !self.ends)),
             Item::Phi(activation) => {
                 let learned = activation.learned();
-                let slope = learned.map(|slope| self.learns(Parameters::scalar(Module::Activations, slope)));
+                let slope = learned.map(|slope| self.learns(&Parameters::scalar(Module::Activations, slope)));
                 Part::Phi(Activate { activation: *activation, slope })
             }
             Item::Norm(norm) => {
                 let module = if self.ends { Module::FinalNorm } else { Module::Norms };
-                let affine = self.learns(Parameters::affine(module, before, norm.centres()));
+                let affine = self.learns(&Parameters::affine(module, before, norm.centres()));
                 Part::Norm(Normalise { norm: *norm, affine })
             }
             Item::Drop(share) if *share == 0.0 => return,
@@ -573,8 +573,8 @@ impl Making<'_> {
             Item::Keep(stream) => Part::Keep(Keep::of(*stream)),
             Item::Join(stream, way, scale) => {
                 let learned = match (way, projection) {
-                    (Way::Learned, _) => self.learns(Parameters::scalar(Module::Skips, 0.0)),
-                    (_, Some(plan)) => self.learns(Parameters::linear_of(Module::Projections, plan)),
+                    (Way::Learned, _) => self.learns(&Parameters::scalar(Module::Skips, 0.0)),
+                    (_, Some(plan)) => self.learns(&Parameters::linear_of(Module::Projections, plan)),
                     _ => 0,
                 };
                 Part::Join(Join { stream: *stream, way: *way, scale: *scale, around: 1.0, learned })

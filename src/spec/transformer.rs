@@ -1,15 +1,15 @@
 //! A transformer: blocks of attention among the tokens of a sample and of two maps for each token, with a stream around
 //! both (Vaswani et al. 2017, arXiv:1706.03762).
 
-use super::{Bias, MAX_DEPTH, MAX_WIDTH, integer, optional, width, word};
+use super::{Bias, MAX_DEPTH, MAX_WIDTH, Position, integer, optional, width, word};
 use crate::activation::{Activation, Shape};
 use crate::error::{Cancel, Error, Result};
 use crate::init::{Init, Place, Stands};
 use crate::kernel::attention::Heads;
 use crate::norm::Norm;
 use crate::part::{
-    Activate, Attend, Blocks, Join, Keep, Label, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part, Pool,
-    Pooling,
+    Activate, Attend, Blocks, Join, Keep, Label, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
+    Pool, Pooling,
 };
 use crate::rng::Role;
 use crate::signature::Call;
@@ -127,10 +127,8 @@ pub struct Transformer {
     pub heads: usize,
     /// Tokens of a sample.
     pub tokens: usize,
-    /// Features of a token that comes in.
-    pub in_features: usize,
-    /// Were they said?
-    pub says_in: bool,
+    /// Features of a token that comes in, where they were said.
+    pub asked_in: Option<usize>,
     /// Units of the readout, if there is one.
     pub out_features: Option<usize>,
     /// What becomes of the tokens behind the last block, if anything.
@@ -141,8 +139,8 @@ pub struct Transformer {
     pub activation: Activation,
     /// The normalisation of each half of a block.
     pub norm: Option<Norm>,
-    /// Does it stand behind the sum, and not before the first map?
-    pub post: bool,
+    /// Where it stands: before the first map, or behind the sum.
+    pub position: Position,
     /// What goes around each half.
     pub skip: Option<Around>,
     /// Does a token see none behind it?
@@ -151,8 +149,8 @@ pub struct Transformer {
     pub qk_norm: bool,
     /// The normalisation behind the last block.
     pub final_norm: Option<Norm>,
-    /// Does it go by where the others stand?
-    pub auto: bool,
+    /// What was said of it.
+    pub asked_final: Option<String>,
     /// Are the logits products over the features of a head, and not over their root?
     pub mup: bool,
     /// Weight init.
@@ -186,11 +184,14 @@ impl Transformer {
             return Err(Error::value(&what, "even, for half of the units are gates", ffn * features));
         }
         let norm = optional("norm", asked.norm.as_deref(), Norm::new)?;
-        let post = word("norm_position", &asked.norm_position, &POSITIONS)? == 1;
-        let auto = asked.final_norm.as_deref() == Some(AUTO);
+        let position = [Position::Pre, Position::Post][word("norm_position", &asked.norm_position, &POSITIONS)?];
         let final_norm = match asked.final_norm.as_deref() {
-            Some(AUTO) => norm.filter(|_| !post),
+            Some(AUTO) => norm.filter(|_| position == Position::Pre),
             given => optional("final_norm", given, Norm::new)?,
+        };
+        let asked_final = match asked.final_norm.as_deref() {
+            Some(AUTO) => Some(AUTO.to_owned()),
+            _ => final_norm.map(|norm| norm.text()),
         };
         let skip = asked.skip.as_deref().map(|text| {
             let index = word("skip", text, &SKIPS)?;
@@ -205,24 +206,23 @@ impl Transformer {
             width: features,
             heads,
             tokens,
-            in_features: asked.in_features.map_or(Ok(features), |n| width("in_features", n))?,
-            says_in: asked.in_features.is_some(),
+            asked_in: asked.in_features.map(|n| width("in_features", n)).transpose()?,
             out_features: asked.out_features.map(|n| width("out_features", n)).transpose()?,
             pool: pool.transpose()?,
             ffn,
             activation,
             norm,
-            post,
+            position,
             skip: skip.transpose()?,
             causal: asked.causal,
             qk_norm: asked.qk_norm,
             final_norm,
-            auto,
+            asked_final,
             mup: word("scale", &asked.scale, &SCALES)? == 1,
             init: Init::new(&Call::parse("init", &asked.init)?)?,
             bias: asked.bias.checked("bias")?,
         };
-        if spec.skip == Some(Around::DeepNorm) && !(spec.post && spec.norm.is_some()) {
+        if spec.skip == Some(Around::DeepNorm) && (spec.position == Position::Pre || spec.norm.is_none()) {
             return Err(Error::Value(
                 "skip='deepnorm' normalises each sum: it goes with norm_position='post' and a norm".to_owned(),
             ));
@@ -236,24 +236,19 @@ impl Transformer {
         self.skip.map(|skip| SKIPS[skip as usize])
     }
 
-    /// Where the norms stand, as a caller writes it.
-    pub fn position_name(&self) -> &'static str {
-        POSITIONS[usize::from(self.post)]
-    }
-
     /// The rule for the factor of the logits, as a caller writes it.
     pub fn scale_name(&self) -> &'static str {
         SCALES[usize::from(self.mup)]
     }
 
-    /// The normalisation behind the last block, as a caller writes it.
-    pub fn final_text(&self) -> Option<String> {
-        if self.auto { Some(AUTO.to_owned()) } else { self.final_norm.map(|norm| norm.text()) }
+    /// Features of a token that comes in.
+    pub fn in_features(&self) -> usize {
+        self.asked_in.unwrap_or(self.width)
     }
 
     /// Is there a map before the first block?
     fn embeds(&self) -> bool {
-        self.in_features != self.width
+        self.in_features() != self.width
     }
 
     /// Maps that count, each a row of a probe.
@@ -273,7 +268,7 @@ impl Transformer {
 
     /// Features of the widest batch.
     pub fn widest(&self) -> usize {
-        self.in_features.max(3 * self.width).max(self.ffn * self.width).max(self.out_features.unwrap_or(0))
+        self.in_features().max(3 * self.width).max(self.ffn * self.width).max(self.out_features.unwrap_or(0))
     }
 
     /// The canonical text of all that makes this net.
@@ -305,13 +300,13 @@ impl Transformer {
             ("width", self.width.to_string()),
             ("heads", self.heads.to_string()),
             ("tokens", self.tokens.to_string()),
-            ("in", self.in_features.to_string()),
+            ("in", self.in_features().to_string()),
             ("out", out),
             ("pool", pool.to_owned()),
             ("ffn", self.ffn.to_string()),
             ("activation", self.activation.text()),
             ("norm", norm(self.norm)),
-            ("norm_position", if self.norm.is_some() { self.position_name() } else { "none" }.to_owned()),
+            ("norm_position", if self.norm.is_some() { self.position.name() } else { "none" }.to_owned()),
             ("skip", self.skip_name().unwrap_or("none").to_owned()),
             ("causal", self.causal.to_string()),
             ("qk_norm", self.qk_norm.to_string()),
@@ -352,7 +347,7 @@ impl Transformer {
             (2, (d, wide), Stands::Up),
             (3, (self.activation.outputs(wide), d), Stands::Down),
         ];
-        let embedding = self.embeds().then(|| self.place(Some(0), (self.in_features, d), Stands::Alone));
+        let embedding = self.embeds().then(|| self.place(Some(0), (self.in_features(), d), Stands::Alone));
         let readout = self.out_features.map(|out| self.place(None, (d, out), Stands::Alone));
         let of_block = of_block.map(|(layer, fans, stands)| self.place(Some(first + layer), fans, stands));
         embedding.into_iter().chain(of_block).chain(readout).collect()
@@ -402,7 +397,7 @@ impl Transformer {
         };
         let first = usize::from(self.embeds());
         if self.embeds() {
-            let plan = self.linear(self.place(Some(0), (self.in_features, self.width), Stands::Alone), 0);
+            let plan = self.linear(self.place(Some(0), (self.in_features(), self.width), Stands::Alone), 0);
             let map = Part::Map(Map::of(0, true));
             push((vec![map], vec![Parameters::linear_of(Module::Layers, plan).called(Label::Net("embedding"))]), true);
         }
@@ -420,11 +415,11 @@ impl Transformer {
         }
         Ok(Net {
             depth: self.rows(),
-            columns: self.tokens * self.in_features,
+            columns: self.tokens * self.in_features(),
             fed: None,
             states: false,
             tokens: self.tokens,
-            input: self.in_features,
+            input: self.in_features(),
             layers,
             slots,
         })
@@ -451,7 +446,7 @@ impl Transformer {
         if self.skip.is_some() {
             parts.push(Part::Keep(Keep::of(0)));
         }
-        if !self.post {
+        if self.position == Position::Pre {
             parts.extend(self.norm(Label::Block(block, norm), &mut slot));
         }
         parts.push(Part::Map(Map { blocks: if attends { &QKV } else { &[] }, ..Map::of(0, false) }));
@@ -491,7 +486,7 @@ impl Transformer {
             }
             parts.push(Part::Join(join));
         }
-        if self.post {
+        if self.position == Position::Post {
             parts.extend(self.norm(Label::Block(block, norm), &mut slot));
         }
         (parts, slot)

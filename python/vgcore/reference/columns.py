@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -12,8 +11,9 @@ import numpy as np
 from vgcore.reference.activation import steepest
 from vgcore.reference.init import init, samples
 from vgcore.reference.loss import evaluate
-from vgcore.reference.net import Signals, Trace, backpropagate, propagate, summed
+from vgcore.reference.net import Signals, Trace, backpropagate, by_row, propagate, summed
 from vgcore.reference.part import State
+from vgcore.reference.plan import Plan
 from vgcore.reference.random import COTANGENT, Array, Stream
 from vgcore.reference.scaled import Scaled
 
@@ -59,26 +59,36 @@ def log10_summed_norm(trace: Trace, signals: Signals, l: int) -> float:
     return summed(signals.found[l : trace.at.plan.depth])[f"layers.{l % trace.at.plan.layers_of_step}.weight"].log10_norm()
 
 
-def saturated(trace: Trace, l: int) -> float:
+def of_activation(column: Callable[[Trace, int, int], float]) -> Callable[[Trace, int], float]:
+    """A column of layers that have an activation, by the layer and the number of the activation; nan of others."""
+
+    def at(trace: Trace, l: int) -> float:
+        kinds = [layer.kind for layer in trace.at.plan.layers[: l + 1]]
+        return column(trace, l, sum(map(bool, kinds)) - 1) if kinds[l] else math.nan
+
+    return at
+
+
+def saturated(trace: Trace, l: int, i: int) -> float:
     """The share of slopes that are below 1 % of the steepest."""
-    return float((np.abs(trace.slopes[l]) < 0.01 * steepest(trace.at.plan.layers[l].kind)).mean())
+    return float((np.abs(trace.slopes[i]) < 0.01 * steepest(trace.at.plan.layers[l].kind)).mean())
 
 
 FORWARD: dict[str, Callable[[Trace, int], float]] = {
     "log10_z_rms": lambda t, l: t.z[l].log10_rms(),
-    "log10_a_rms": lambda t, l: t.a[l].log10_rms(),
+    "log10_a_rms": of_activation(lambda t, _, i: t.a[i].log10_rms()),
     "log10_h_rms": lambda t, l: t.h[l + 1].log10_rms() if t.at.plan.on_stream(l) else math.nan,
-    "saturated": saturated,
-    "dead": lambda t, l: float((t.a[l].value == 0).all(axis=0).mean()),
+    "saturated": of_activation(saturated),
+    "dead": of_activation(lambda t, _, i: float((t.a[i].value == 0).all(axis=0).mean())),
     "correlation": lambda t, l: correlation(t.z[l]),
     "effective_rank": lambda t, l: effective_rank(t.h[l + 1]),
 }
 GRADIENT_NORMS = {  # of which parameters
-    "log10_wgrad_norm": r"layers\.\d+\.weight",
-    "log10_bgrad_norm": r"(layers|inputs)\.\d+\.bias",
-    "log10_affine_grad_norm": r"norms\..*",
-    "log10_slope_grad_norm": r"activations\..*",
-    "log10_gate_grad_norm": r"(gates|projections|skips)\..*",
+    "log10_wgrad_norm": ({"layers"}, {"weight"}),
+    "log10_bgrad_norm": ({"layers", "inputs"}, {"bias"}),
+    "log10_affine_grad_norm": ({"norms"}, {"weight", "bias"}),
+    "log10_slope_grad_norm": ({"activations"}, {"weight"}),
+    "log10_gate_grad_norm": ({"gates", "projections", "skips"}, {"weight", "bias"}),
 }
 BACKWARD: dict[str, Callable[[Trace, Signals, int], float]] = {
     "log10_delta_rms": lambda _, s, l: s.delta[l].log10_rms(),
@@ -108,7 +118,8 @@ def probe(
     Without `x` the input is standard normal; without a loss the cotangent at the output is standard normal divided by
     sqrt(batch). A `state` gives the parameters of every run.
     """
-    columns = {name: np.full((seeds, spec.rows), math.nan) for name in COLUMNS}
+    rows = Plan.of(spec).depth
+    columns = {name: np.full((seeds, rows), math.nan) for name in COLUMNS}
     first_nonfinite = np.full(seeds, -1)
     total, output, losses = np.full((3, seeds), math.nan)
 
@@ -116,28 +127,31 @@ def probe(
         """Fill row r of every column; return where a value was first not finite, or -1."""
         given = samples(spec, seed + r, batch, dtype) if x is None else x
         trace = propagate(spec, init(spec, seed + r, dtype, given) if state is None else state, given)
-        for l in range(spec.depth):
+        for l in range(rows):
             for name, column in FORWARD.items():
                 columns[name][r, l] = column(trace, l)
-            if not (trace.z[l].finite() and trace.a[l].finite() and trace.h[l + 1].finite()):
+            if not (all(step.value.finite() for step in trace.steps[l]) and trace.h[l + 1].finite()):
                 return l
         value = 0.0
         if loss is None:
             stream = Stream(seed + r, COTANGENT, dtype=dtype)
             cotangent = stream.normal(trace.y.value.shape) / math.sqrt(len(given))
         else:
-            value, cotangent = evaluate(loss, trace.y.true().astype(np.float64), None if y is None else np.asarray(y))
+            outputs = trace.y.true().astype(np.float64)
+            value, cotangent = evaluate(loss, outputs, None if y is None else by_row(np.asarray(y), outputs))
             losses[r] = value
         if trace.y.finite():
             output[r] = trace.y.log10_rms()
         if not (trace.y.finite() and math.isfinite(value)):
-            return spec.depth
+            return rows
         signals = backpropagate(trace, cotangent)
-        for l in reversed(range(spec.depth)):
+        for l in reversed(range(rows)):
             for name, at in BACKWARD.items():
                 columns[name][r, l] = at(trace, signals, l)
-            for name, pattern in GRADIENT_NORMS.items():
-                ours = [gradient for key, gradient in signals.found[l].items() if re.fullmatch(pattern, key)]
+            module = {part.key: part.module for part in trace.at.plan.layers[l].parts}
+            for name, (modules, tensors) in GRADIENT_NORMS.items():
+                named = ((key.rpartition("."), gradient) for key, gradient in signals.found[l].items())
+                ours = [g for (key, _, tensor), g in named if module.get(key) in modules and tensor in tensors]
                 columns[name][r, l] = log10_together(ours)
             if not all(each.finite() for each in (signals.delta[l], *signals.found[l].values())):
                 return l

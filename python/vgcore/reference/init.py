@@ -93,6 +93,15 @@ def scale(kind: Kind, at: Place) -> tuple[str, float]:
             fans = {"fan_in": fan_in, "fan_out": at.fan_out, "fan_avg": (fan_in + at.fan_out) / 2}
             std = gain * math.sqrt(p.get("scale", 1.0) / fans[p.get("mode", "fan_in")])
             return p.get("distribution", "truncated_normal"), std
+        case "torch_transformer" | "torch_encoder":  # torch.nn.TransformerEncoderLayer: q, k and v are one matrix
+            before = at.stands in {"query", "key", "value"}
+            std = gain * (math.sqrt(2 / (fan_in + 3 * at.fan_out)) if before else 1 / math.sqrt(3 * fan_in))
+            return "uniform", std
+        case "gpt2":  # Radford et al. 2019
+            std = gain * p.get("std", 0.02) / (math.sqrt(at.blocks) if at.ends_branch else 1)
+        case "deepnorm":  # Wang et al. 2022: N blocks have 2 N branches
+            beta = (4 * at.blocks) ** -0.25 if at.stands in {"value", "out", "up", "down"} else 1
+            std = gain * beta * math.sqrt(2 / (fan_in + at.fan_out))
         case "torch_default":  # torch.nn.Linear: U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))
             std = gain / math.sqrt(3 * fan_in)
         case "mean_field":  # Poole et al. 2016
@@ -187,6 +196,9 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
 def bias_kind(at: Place) -> Kind:
     """The init of biases: the spec's `bias`, else what the weights' init brings, else zeros."""
     name, p = parse(str(at.bias)) if at.bias else at.init
+    if name in {"torch_transformer", "torch_encoder"}:
+        bound = 0.0 if at.stands in {"query", "out"} else 1 / math.sqrt(at.fan_in)
+        return "uniform", {"a": -bound, "b": bound}
     if name == "torch_default":
         bound = (p.get("gain", 1.0) if at.bias else 1.0) / math.sqrt(at.fan_in)
         return "uniform", {"a": -bound, "b": bound}
@@ -208,11 +220,22 @@ def gate_biases(at: Place, stream: Stream) -> Array:
         if at.cell[0] == "lstm":
             biases[0] = -biases[1]
         return biases.ravel()
-    biases = draw(kind, (at.gates * rows,), stream, at)
+    biases = draw(kind, (len(blocks(at)) * rows,), stream, at)
     biases[rows : 2 * rows] += {"lstm": at.cell[1].get("forget_bias", 1.0), "gru": at.cell[1].get("update_bias", 0.0)}.get(
         at.cell[0], 0.0
     )
     return biases
+
+
+def blocks(at: Place) -> list[Place]:
+    """Blocks of rows that are drawn each by itself: gates, or queries, keys and values; or the whole."""
+    names = ("query", "key", "value") if at.stands == "query" else (at.stands,) * at.gates
+    return [at._replace(stands=name) for name in names]
+
+
+def apart(at: Place) -> int:
+    """Elements from one block to the next: a law may draw for every column, which begins at a multiple of four."""
+    return at.fan_in * (-(-at.fan_out // 4) * 4)
 
 
 ROLES = {
@@ -232,10 +255,10 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float64", x: Array | None = No
     def linear(part: Part, at: Place) -> None:
         of_weight, of_bias = ROLES[part.module]
         gate = {"gate_gain": 1.0, "gate_bias": -1.0} | parse(part.kind)[1]
-        # Each block begins as if the columns of all before it were a multiple of four long.
-        length = -(-at.fan_out // 4) * 4 * at.fan_in
-        streams = (Stream(seed, of_weight, at.stream, dtype, block * length) for block in range(at.gates))
-        drawn = np.vstack([draw(at.init, (at.fan_out, at.fan_in), stream, at) for stream in streams]).astype(dtype)
+        drawn = np.concatenate([
+            draw(at.init, (at.fan_out, at.fan_in), Stream(seed, of_weight, at.stream, dtype, i * apart(at)), one)
+            for i, one in enumerate(blocks(at))
+        ]).astype(dtype)
         if part.module == "gates":
             drawn = (gate["gate_gain"] * drawn).astype(dtype)
         state[f"{part.key}.weight"] = drawn
@@ -258,13 +281,16 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float64", x: Array | None = No
 def samples(spec: Spec, seed: int, batch: int, dtype: str) -> Array:
     """The standard normal samples of a run, `(batch, in_features)`; of `depth` steps if each has an input."""
     plan = Plan.of(spec)
-    columns = spec.in_features or plan.layers[0].map.outputs
-    each = (plan.depth // plan.layers_of_step, columns) if plan.fed else (columns,)
+    columns = spec.in_features or (plan.layers[0].input if plan.tokens else plan.layers[0].map.outputs)
+    steps = plan.depth // plan.layers_of_step
+    each = (steps, columns) if plan.fed else (plan.tokens, columns) if plan.tokens else (columns,)
     return Stream(seed, INPUT, dtype=dtype).normal((batch, *each))
 
 
 def calibrate(spec: Spec, state: State, x: Array) -> None:
     """Scale the weights of each layer so that its z have unit variance on x (Mishkin & Matas 2015); biases stay."""
+
+    plan = Plan.of(spec)
 
     def scale(name: str, z: Array) -> None:
         b = np.broadcast_to(state.get(f"{name}.bias", np.zeros(1)).astype(np.float64), z.shape)
@@ -274,7 +300,7 @@ def calibrate(spec: Spec, state: State, x: Array) -> None:
         if np.isfinite(c) and c > 0:
             state[f"{name}.weight"] = state[f"{name}.weight"] * state[f"{name}.weight"].dtype.type(c)
 
-    for l in range(spec.depth):
-        scale(f"layers.{l}", propagate(spec, state, x).z[l].true().astype(np.float64))
+    for l, layer in enumerate(plan.layers[: plan.depth]):
+        scale(layer.map.key, propagate(spec, state, x).z[l].true().astype(np.float64))
     if "readout.weight" in state:
         scale("readout", propagate(spec, state, x).y.true().astype(np.float64))

@@ -64,7 +64,9 @@ class Trace:
         """The outputs of the activations and cells, or of the normalisations right behind them."""
         found = []
         for steps in self.steps[: self.at.plan.depth]:
-            at = next(i for i, step in enumerate(steps) if step.part.name in {"activation", "cell"})
+            at = next((i for i, step in enumerate(steps) if step.part.name in {"activation", "cell"}), None)
+            if at is None:
+                continue
             while steps[at + 1 :] and steps[at + 1].part.name == "norm":
                 at += 1
             found.append(steps[at].value)
@@ -112,7 +114,9 @@ def propagate(spec: Spec, state: State, x: Array, masks: tuple[int, int] | None 
         return h.rescaled() if carried else h if h.exponent == 0 else Scaled(h.true())
 
     first = np.zeros((len(x), plan.layers[0].input)) if plan.fed else x
-    h = [settled(Scaled(np.asarray(first, state["layers.0.weight"].dtype)))]
+    if plan.tokens:
+        first = np.reshape(x, (-1, plan.layers[0].input))
+    h = [settled(Scaled(np.asarray(first, next(iter(state.values())).dtype)))]
     trace = Trace(Pass(plan, state, x, h, {}, masks, {}), [])
     for l, layer in enumerate(plan.layers):
         v, steps = h[l], list[Step]()
@@ -131,14 +135,14 @@ def proportional(part: Part) -> bool:
     """Does a part without biases pass a small signal in proportion?"""
     if part.name == "activation":
         return straight(part.kind)
-    return part.name not in {"norm", "cell"} and part.module != "gates"
+    return part.name not in {"norm", "cell", "attention"} and part.module != "gates"
 
 
 @np.errstate(all="ignore")
 def backpropagate(trace: Trace, cotangent: Array) -> Signals:
     """The backward pass, from dL/dy to the gradients of everything."""
     plan, count = trace.at.plan, len(trace.steps)
-    dy = Scaled(np.asarray(cotangent, np.float64)).rescaled()
+    dy = Scaled(np.asarray(cotangent, np.float64).reshape(-1, trace.y.value.shape[1])).rescaled()
     found: list[Found] = [{} for _ in range(count)]
     delta = [dy] * count
     inputs = trace.at.reached
@@ -179,8 +183,8 @@ def summed(found: list[Found]) -> Found:
 
 
 def forward(spec: Spec, state: State, x: Array) -> Array:
-    """The readout, or the last hidden output without one: `(batch, out)`."""
-    return propagate(spec, state, x).y.true()
+    """The readout, or the last hidden output without one: `(batch, out)`, or `(batch, tokens * out)`."""
+    return propagate(spec, state, x).y.true().reshape(len(x), -1)
 
 
 def backward(spec: Spec, state: State, x: Array, cotangent: Array) -> Gradients:
@@ -188,11 +192,17 @@ def backward(spec: Spec, state: State, x: Array, cotangent: Array) -> Gradients:
     signals = backpropagate(propagate(spec, state, x), cotangent)
     parameters = summed(signals.found)
     true = {name: parameters[name].true() for name in state}
-    return Gradients(true, [delta.true() for delta in signals.delta], signals.dx.true())
+    return Gradients(true, [delta.true() for delta in signals.delta], signals.dx.true().reshape(np.shape(x)))
+
+
+def by_row(y: Array, output: Array) -> Array:
+    """Targets, one for every row of the output: a sample may have several."""
+    return y if len(y) == len(output) else y.reshape(len(output), *output.shape[1:] if y.size == output.size else ())
 
 
 @np.errstate(all="ignore")
 def gradients(spec: Spec, state: State, x: Array, y: Array | None, loss: str) -> Gradients:
     """Gradients of a loss between the output and the targets y, and its value."""
-    value, cotangent = evaluate(loss, forward(spec, state, x).astype(np.float64), y)
+    output = propagate(spec, state, x).y.true().astype(np.float64)
+    value, cotangent = evaluate(loss, output, None if y is None else by_row(np.asarray(y), output))
     return backward(spec, state, x, cotangent)._replace(loss=value)

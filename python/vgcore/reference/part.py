@@ -337,6 +337,64 @@ def dropout(at: Pass, part: Part, v: Scaled) -> Step:
     return Step(part, v, v * mask, lambda g: (g * mask, {}))
 
 
+# --- Attention -----------------------------------------------------------------------------------
+
+
+def attention(_: Pass, part: Part, v: Scaled) -> Step:
+    """Every token takes softmax(s q k^T) v, a mean of the values of its sample, head by head (Vaswani et al. 2017)."""
+    dtype = v.value.dtype
+    # (samples, tokens, [q, k, v], heads, features) to (3, samples, heads, tokens, features)
+    q, k, values = (
+        v.true().astype(np.float64).reshape(-1, part.tokens, 3, part.heads, part.outputs // part.heads)
+    ).transpose(2, 0, 3, 1, 4)
+    pull_q = pull_k = None
+    if part.eps is not None:
+        q, pull_q = standardise(q, -1, centred=False, eps=part.eps)
+        k, pull_k = standardise(k, -1, centred=False, eps=part.eps)
+    logits = part.number * q @ turned(k)
+    if part.causal:
+        logits = np.where(np.tri(part.tokens, dtype=bool), logits, -np.inf)
+    weights = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    weights /= weights.sum(axis=-1, keepdims=True)
+
+    def side_by_side_again(h: Array) -> Array:
+        found: Array = h.transpose(0, 2, 1, 3).reshape(len(v.value), -1).astype(dtype)
+        return found
+
+    def back(g: Scaled) -> tuple[Scaled, Found]:
+        g = g.rescaled()
+        d = g.value.astype(np.float64).reshape(-1, part.tokens, part.heads, values.shape[-1]).transpose(0, 2, 1, 3)
+        dw = d @ turned(values)
+        dl = part.number * weights * (dw - (weights * dw).sum(axis=-1, keepdims=True))
+        dq, dk, dv = dl @ k, turned(dl) @ q, turned(weights) @ d
+        if pull_q and pull_k:
+            dq, dk = pull_q(dq), pull_k(dk)
+        return Scaled(np.hstack([side_by_side_again(each) for each in (dq, dk, dv)]), g.exponent), {}
+
+    return Step(part, v, Scaled(side_by_side_again(weights @ values)), back)
+
+
+def turned(m: Array) -> Array:
+    """Matrices turned around."""
+    return np.swapaxes(m, -1, -2)
+
+
+def pool(_: Pass, part: Part, v: Scaled) -> Step:
+    """One row a sample: the mean of its tokens, or the last of them."""
+    tokens = v.value.reshape(-1, part.tokens, v.value.shape[1])
+    value = tokens.mean(axis=1) if part.kind == "mean" else tokens[:, -1]
+
+    def back(g: Scaled) -> tuple[Scaled, Found]:
+        d = np.zeros((len(g.value), part.tokens, g.value.shape[1]), g.value.dtype)
+        if part.kind == "mean":
+            d += g.value[:, None] / part.tokens
+        else:
+            d[:, -1] = g.value
+        return Scaled(d.reshape(-1, g.value.shape[1]), g.exponent), {}
+
+    return Step(part, v, Scaled(value, v.exponent), back)
+
+
 # --- What goes around ----------------------------------------------------------------------------
 
 
@@ -362,9 +420,12 @@ Joined = tuple[Scaled, Callable[[Scaled], tuple[Scaled, Scaled, Found]]]  # back
 
 
 def added(at: Pass, part: Part, x: Scaled, v: Scaled) -> Joined:
-    """X plus a multiple of v, which rezero learns (He et al. 2015; Bachlechner et al. 2020)."""
+    """X plus a multiple of v, which rezero learns (He et al. 2015; Bachlechner et al. 2020); deepnorm's is larger."""
     scale, key = part.number, f"{part.key}.weight"
     factor = scale * float(at.state[key][0]) if part.key else scale
+
+    def around(x: Scaled) -> Scaled:
+        return x if part.factor == 1 else x * part.factor
 
     def back(dh: Scaled) -> tuple[Scaled, Scaled, Found]:
         found: Found = {}
@@ -372,9 +433,9 @@ def added(at: Pass, part: Part, x: Scaled, v: Scaled) -> Joined:
             near = v.rescaled()
             total = scale * (dh.value * near.value).sum(dtype=np.float64)
             found[key] = Scaled(np.array([total]), dh.exponent + near.exponent)
-        return dh, dh * factor, found
+        return around(dh), dh * factor, found
 
-    return x + v * factor, back
+    return around(x) + v * factor, back
 
 
 def projected(at: Pass, part: Part, x: Scaled, v: Scaled) -> Joined:
@@ -425,6 +486,8 @@ PARTS: dict[str, Callable[[Pass, Part, Scaled], Step]] = {
     "cell": cell,
     "cut": cut,
     "steps": steps,
+    "attention": attention,
+    "pool": pool,
 }
 
 

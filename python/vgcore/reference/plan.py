@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from vgcore.model.rnn import RNN
     from vgcore.model.sequential import Sequential
     from vgcore.model.spec import Spec
+    from vgcore.model.transformer import Transformer
 
 # In the order of a state dict.
 MODULES = ("layers", "norms", "activations", "skips", "gates", "projections", "inputs", "final_norm", "readout")
@@ -38,28 +39,35 @@ class Place(NamedTuple):
     stream: int  # the number of its random streams
     gates: int = 1  # blocks of rows that are drawn each by itself; fan_out is that of one
     cell: Kind = ("", {})  # whose numbers are added to the biases of a gate
+    stands: str = ""  # in a block of a transformer: "query" (and key and value), "out", "up" or "down"
 
 
 class Part(NamedTuple):
     """One part of a layer."""
 
-    name: str  # "map", "norm", "activation", "dropout", "keep", "join"; of a recurrent net "cell", "cut" and "steps" too
-    kind: str = ""  # of a normalisation, an activation or a cell; the skip that a join is of
+    name: str  # "map", "norm", "activation", "dropout", "keep", "join", "cell", "cut", "steps", "attention" or "pool"
+    kind: str = ""  # of a normalisation, an activation, a cell or a pool; the skip that a join is of
     layer: int = 0  # where it is; of a list of parts, its own number
     inputs: int = 0
     outputs: int = 0
     around: int = 0  # features that went around, of a join
     key: str = ""  # the name of its parameters in a state dict, without ".weight"
     stream: int = 0  # what goes around, of a keep and its joins; of dropout, its random numbers
-    number: float = 1.0  # a join's factor of the branch; the share that is dropped
+    number: float = 1.0  # a join's factor of the branch, attention's of the logits; the share that is dropped
     place: Place | None = None  # of the map that the part is or has
     fed: str = ""  # of a map, the name of the map of what a step gets beside its state
     state: int | None = None  # of a map, what goes around by this number is its state; v is what the step gets
+    sort: str = ""  # where its parameters are, where the name does not say so
+    factor: float = 1.0  # a join's of what went around
+    heads: int = 0  # of attention
+    tokens: int = 1  # of a sample, for attention and a pool
+    causal: bool = False
+    eps: float | None = None  # of queries and keys that are normalised
 
     @property
     def module(self) -> str:
         """Where its parameters are in a state dict."""
-        return self.key.partition(".")[0]
+        return self.sort or self.key.partition(".")[0]
 
 
 class Layer(NamedTuple):
@@ -68,6 +76,7 @@ class Layer(NamedTuple):
     parts: tuple[Part, ...]
     input: int  # features of h_l
     output: int  # features of h_{l+1}
+    stream: bool = True  # is h_{l+1} the residual stream, where nothing else goes around?
 
     @property
     def map(self) -> Part:
@@ -76,8 +85,10 @@ class Layer(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The activation; "linear" of a cell, whose slopes are told over the steepest of each gate."""
-        return next((part.kind for part in self.parts if part.name == "activation"), "linear")
+        """The activation, "linear" of a cell, whose slopes are told over the steepest of each gate; "" of a layer without."""
+        names = {part.name for part in self.parts}
+        found = next((part.kind for part in self.parts if part.name == "activation"), "")
+        return found or ("linear" if "cell" in names else "")
 
 
 class Plan(NamedTuple):
@@ -91,13 +102,16 @@ class Plan(NamedTuple):
     own: tuple[Part, ...] = ()  # what a recurrent net learns, in the order of a state dict
     transform: str | None = None
     streams: bool = False  # does anything go around?
+    tokens: int = 0  # of a sample, each a row; 0 where a sample is a row
 
     @classmethod
     def of(cls, spec: Spec) -> Plan:
         """Spread what a spec says over its layers."""
         if hasattr(spec, "steps"):
             return of_steps(spec)  # type: ignore[arg-type]
-        return of_list(spec) if hasattr(spec, "parts") else of_fields(spec)  # type: ignore[arg-type]
+        if hasattr(spec, "parts"):
+            return of_list(spec)  # type: ignore[arg-type]
+        return of_blocks(spec) if hasattr(spec, "heads") else of_fields(spec)  # type: ignore[arg-type]
 
     def on_stream(self, l: int) -> bool:
         """Has the net a residual stream, and is h_{l+1} on it, rather than within what something goes around?"""
@@ -110,7 +124,7 @@ class Plan(NamedTuple):
                     begun.discard(part.stream)
                 elif part.name == "join" and part.stream in begun:
                     return False
-        return self.streams
+        return self.streams and self.layers[l].stream
 
     def learners(self) -> list[Part]:
         """The parts that learn, once for each set of parameters, in the order of a state dict."""
@@ -258,7 +272,7 @@ def of_fields(spec: MLP) -> Plan:
     if last:
         layers.append(measured(last, depth, layers[-1].output, {}, ends=True))
     layers = [placed(layer, place) for layer in layers]
-    return Plan(layers, depth, spec.tied, fed, spec.weight_transform, spec.skip is not None)
+    return Plan(layers, depth, spec.tied, fed, transform=spec.weight_transform, streams=spec.skip is not None)
 
 
 def bias_of(given: Any) -> str | bool | None:
@@ -271,6 +285,89 @@ def placed(layer: Layer, place: Callable[[Part], Place]) -> Layer:
     drawn = {"layers", "gates", "projections", "readout"}
     parts = (part._replace(place=place(part)) if part.module in drawn else part for part in layer.parts)
     return layer._replace(parts=tuple(parts))
+
+
+# --- From blocks ---------------------------------------------------------------------------------
+
+
+def of_blocks(spec: Transformer) -> Plan:
+    """The layers of a `Transformer`: four a block, each with one map."""
+    d, depth, wide = spec.width, spec.depth, spec.ffn * spec.width
+    between = features(str(spec.activation), wide)
+    pre = spec.norm_position == "pre"
+    inputs = d if spec.in_features is None else spec.in_features
+    embeds = inputs != d
+    rows, init, bias = 4 * depth + embeds, parse(str(spec.init)), bias_of(spec.bias)
+    layers: list[Layer] = []
+
+    def linear(key: str, fan_in: int, fan_out: int, stands: str, **more: Any) -> Part:
+        """A map of a layer, or the readout."""
+        layer = None if key == "readout" else len(layers)
+        alike = init[0] == "torch_encoder" and stands
+        stream = layer if layer is None or not alike else embeds + (layer - embeds) % 4
+        inside = spec.skip is not None and bool(stands)
+        place = Place(
+            fan_in,
+            fan_out,
+            layer,
+            None if layer is None else str(spec.activation) if stands == "up" else "linear",
+            2 * depth if spec.skip else rows,
+            2 if inside else 0,
+            inside and stands in {"out", "down"},
+            init,
+            bias,
+            stream or 0,
+            stands,
+        )
+        outputs = 3 * fan_out if stands == "query" else fan_out
+        return Part("map", "", inputs=fan_in, outputs=outputs, key=key, place=place, **more)
+
+    def norm(key: str, sort: str, kind: Any) -> list[Part]:
+        return [] if kind is None else [Part("norm", str(kind), inputs=d, outputs=d, key=key, sort=sort)]
+
+    if embeds:
+        layers.append(Layer((linear("embedding", inputs, d, "", sort="layers"),), inputs, d))
+    for b in range(depth):
+        at = f"layers.{b}"
+        each = d // spec.heads
+        attention = Part(
+            "attention",
+            inputs=3 * d,
+            outputs=d,
+            number=1 / each if spec.scale == "mup" else 1 / math.sqrt(each),
+            heads=spec.heads,
+            tokens=spec.tokens,
+            causal=spec.causal,
+            eps=1e-6 if spec.qk_norm else None,
+        )
+        learned = parse(str(spec.activation))[0] == "prelu"
+        slope = {"key": f"{at}.activation", "sort": "activations"} if learned else {}
+        phi = Part("activation", str(spec.activation), inputs=wide, outputs=between, **slope)
+        halves = (
+            ("self_attn.in_proj", (d, d, "query"), attention, "self_attn.out_proj", (d, d, "out")),
+            ("linear1", (d, wide, "up"), phi, "linear2", (between, d, "down")),
+        )
+        for i, (first, one, middle, last, two) in enumerate(halves, 1):
+            normed = norm(f"{at}.norm{i}", "norms", spec.norm)
+            keep = [Part("keep", inputs=d, outputs=d)] if spec.skip else []
+            opening = [*keep, *(normed if pre else []), linear(f"{at}.{first}", *one), middle]
+            layers.append(Layer(tuple(opening), d, middle.outputs, stream=False))
+            closing = [linear(f"{at}.{last}", *two)]
+            if spec.skip:
+                rezero = {"key": f"{at}.alpha{i}", "sort": "skips"} if spec.skip == "rezero" else {}
+                factor = (2 * depth) ** 0.25 if spec.skip == "deepnorm" else 1.0
+                kind = "rezero" if rezero else "residual"
+                closing.append(Part("join", kind, inputs=d, outputs=d, around=d, factor=factor, **rezero))
+            layers.append(Layer((*closing, *([] if pre else normed)), middle.outputs, d))
+    final = (spec.norm if pre else None) if spec.final_norm == "auto" else spec.final_norm
+    ends = norm("final_norm", "", final)
+    if spec.pool:
+        ends.append(Part("pool", spec.pool, inputs=d, outputs=d, tokens=spec.tokens))
+    if spec.out_features is not None:
+        ends.append(linear("readout", d, spec.out_features, ""))
+    if ends:
+        layers.append(Layer(tuple(ends), d, ends[-1].outputs))
+    return Plan(layers, rows, streams=True, tokens=spec.tokens)
 
 
 # --- From a list of parts ------------------------------------------------------------------------
