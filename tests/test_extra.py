@@ -126,6 +126,31 @@ def test_the_trace_has_them_and_a_picture_draws_them() -> None:
     pyplot.close("all")
 
 
+def test_several_nets_are_drawn_by_any_column_that_all_have() -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    one, two = probe(1), probe(2, NAMES[:2])
+    ax = vg.plot.layers([one, two], signal="share_cell")
+    assert ax.get_ylabel() == "share_cell"
+    np.testing.assert_allclose(ax.get_lines()[0].get_ydata()[1:-1], one.share_cell.mean(axis=0)[1:-1])
+    assert vg.plot.layers(one, signal="log10_dc_rms").get_ylabel() == "log10_dc_rms"
+    with pytest.raises(ValueError, match="unknown signal 'log10_wgrad_norm_q'"):
+        vg.plot.layers([one, two], signal="log10_wgrad_norm_q")
+    with pytest.raises(ValueError, match="theory has no share_cell; draw it without theory"):
+        vg.plot.layers(one, signal="share_cell", theory=vg.theory.predict(one.spec, batch=one.batch))
+    pyplot.close("all")
+
+
+def test_rows_without_a_number_are_no_gap_of_a_line() -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    plain = vg.probe(vg.MLP(depth=6, width=8), seeds=2)
+    column = np.where(np.arange(6) % 3 == 1, 0.5, np.nan) * np.ones((2, 1))
+    ax = vg.plot.layers(dataclasses.replace(plain, extra={"attention_entropy": column}), signal="attention_entropy")
+    (line,) = [each for each in ax.get_lines() if len(each.get_xdata()) > 1]
+    assert list(line.get_xdata()) == [2, 5]
+    assert line.get_label() == "attention_entropy"
+    pyplot.close("all")
+
+
 def test_the_table_of_layers_shows_them_as_sizes_and_shares() -> None:
     heads = [column.head for column in tables._layers(probe()).columns]
     assert "log10\ndc rms" in heads

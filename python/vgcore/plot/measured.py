@@ -67,7 +67,7 @@ def available() -> None:
 def layers(
     probes: Cells,
     *,
-    signal: Signal | None = None,
+    signal: str | None = None,
     theory: Prediction | Sequence[Prediction] | None = None,
     ax: Axes | None = None,
 ) -> Axes:
@@ -80,13 +80,15 @@ def layers(
 
     Args:
         probes: A `Probe`, a `Sweep` or a list of probes.
-        signal: `"forward"` (z), `"backward"` (dL/dz) or `"weight"` (dL/dW). None for all three where there is one
-            cell, and the backward signal where there are more.
+        signal: `"forward"` (z), `"backward"` (dL/dz) or `"weight"` (dL/dW), or any column that all cells have, such as
+            `"log10_dh_rms"`. None for all three signals where there is one cell, and the backward one where there are
+            more.
         theory: What `vgcore.theory.predict(spec, batch=batch)` gave, one a cell.
         ax: Where to draw; a new figure if None.
 
     Raises:
-        ValueError: Where a prediction is not of its cell's net and batch, or the cell's backward pass began at a loss.
+        ValueError: For a column that a cell lacks or that theory does not have; where a prediction is not of its cell's
+            net and batch, or the cell's backward pass began at a loss.
 
     >>> import vgcore as vg
     >>> ax = layers(vg.probe(vg.MLP(depth=50, width=32, activation="sigmoid"), seeds=2))
@@ -96,30 +98,31 @@ def layers(
     cells = cells_of(probes)
     words = varied_words(cells)
     if len(cells) == 1:
-        shown = list(SIGNALS) if signal is None else [_signal(signal)]
-        lines = [(cells[0], each, LABELS[each]) for each in shown]
+        shown = list(SIGNALS) if signal is None else [_signal(signal, cells)]
+        lines = [(cells[0], each, _label(each)) for each in shown]
         looks = looks_of([{"signal": each} for each in shown])
     else:
-        shown = ["backward" if signal is None else _signal(signal)]
+        shown = ["backward" if signal is None else _signal(signal, cells)]
         lines = [(cell, shown[0], label_of(words[i]) or f"probe {i + 1}") for i, cell in enumerate(cells)]
         looks = looks_of(words)
     predictions = _predictions(theory, cells, shown)
     ax = new_axes(ax, 8, height_of(label for _, _, label in lines))
     for i, (cell, each, label) in enumerate(lines):
-        values = getattr(cell, SIGNALS[each][0])
-        x = np.arange(1, cell.spec.rows + 1)
+        x, values = _drawn(columns_of(cell)[_column(each)], cell)
         line(ax, x, values, label=label + gap(values, [cell]), look=looks[i], start=i / len(lines))
         if predictions:
-            _theory(ax, x, predictions[i if len(cells) > 1 else 0], each, looks[i]["color"])
-    _allowed(ax, cells, "backward" if "backward" in shown else shown[0])
+            _theory(ax, predictions[i if len(cells) > 1 else 0], each, looks[i]["color"])
+    for allows in [each for each in SIGNALS if each in shown and (each == "backward" or len(shown) == 1)]:
+        _allowed(ax, cells, allows)
     layer_axis(ax)
-    power_axis(ax)
-    ax.set_ylabel(LABELS[shown[0]] if len(shown) == 1 else "rms (z, dL/dz) or norm (dL/dW)")
-    low, high = ax.get_ylim()
-    for name, limit in FLOAT32.items():
-        if low < limit < high:
-            ax.axhline(limit, label=name, dashes=(8, 4), **REFERENCE)
-    write_common(ax, cells, "geometric mean ± 1 std over")
+    ax.set_ylabel(_label(shown[0]) if len(shown) == 1 else "rms (z, dL/dz) or norm (dL/dW)")
+    if powers := all(_column(each).startswith("log10_") for each in shown):
+        power_axis(ax)
+        low, high = ax.get_ylim()
+        for name, limit in FLOAT32.items():
+            if low < limit < high:
+                ax.axhline(limit, label=name, dashes=(8, 4), **REFERENCE)
+    write_common(ax, cells, "geometric mean ± 1 std over" if powers else "mean ± 1 std over")
     if predictions:
         _theory_legend(ax, banded="backward" in shown and any(not each.uncovered for each in predictions))
     legend(ax)
@@ -136,7 +139,7 @@ def _allowed(ax: Axes, cells: Sequence[Probe], signal: Signal) -> None:
 
 
 def _predictions(
-    theory: Prediction | Sequence[Prediction] | None, cells: Sequence[Probe], shown: Sequence[Signal]
+    theory: Prediction | Sequence[Prediction] | None, cells: Sequence[Probe], shown: Sequence[str]
 ) -> list[Prediction]:
     """One a cell, each of its cell."""
     if theory is None:
@@ -146,6 +149,8 @@ def _predictions(
         raise wrong_type("theory", "a Prediction or a list of them", theory)
     if len(found) != len(cells):
         raise ValueError(f"expected a prediction for each of {len(cells)} cells, got {len(found)}")
+    if lacking := [each for each in shown if not hasattr(found[0], _column(each))]:
+        raise ValueError(f"theory has no {lacking[0]}; draw it without theory")
     for cell, prediction in zip(cells, found, strict=False):
         if (prediction.spec, prediction.batch) != (cell.spec, cell.batch):
             raise ValueError(f"the prediction is of another net or batch; use predict(spec, batch={cell.batch})")
@@ -154,9 +159,10 @@ def _predictions(
     return found
 
 
-def _theory(ax: Axes, x: NDArray[np.int64], prediction: Prediction, signal: Signal, color: str) -> None:
+def _theory(ax: Axes, prediction: Prediction, signal: str, color: str) -> None:
     """The line of a prediction, and what a width makes of one sample's dL/dz."""
-    values = getattr(prediction, SIGNALS[signal][0])
+    values = getattr(prediction, _column(signal))
+    x = np.arange(1, len(values) + 1)
     alone = "_" if len(x) == 1 else None  # one layer has no line
     ax.plot(x, values, color=color, dashes=(5, 2), linewidth=2.6, alpha=0.55, marker=alone, markersize=16)
     if signal == "backward" and not prediction.uncovered:
@@ -197,9 +203,8 @@ def columns(probe: Probe | Trace, names: Sequence[str], *, layers: Sequence[int]
         raise ValueError("there is nothing to draw: no column is named")
     ax = new_axes(ax, 8, 3.6)
     looks = looks_of([{"column": name} for name in names])
-    x = np.arange(1, trace.depth + 1)
     for name, look in zip(names, looks, strict=True):
-        values = trace.columns[name]
+        x, values = _drawn(trace.columns[name], trace)
         line(ax, x, values, label=COLUMN_LABELS.get(name, name) + gap(values, [trace]), look=look)
     layer_axis(ax)
     if all(name.startswith("log10_") for name in names):
@@ -271,9 +276,29 @@ def _by_label(jacobians: object) -> dict[str, Jacobian]:
     return {verbatim(text("a label", label)): each for label, each in given.items()}
 
 
-def _signal(name: Signal) -> Signal:
-    known("signal", name, SIGNALS)
-    return name
+def _signal(name: str, cells: Sequence[Probe]) -> str:
+    """A signal, or a column that all cells have."""
+    there = [columns_of(cell) for cell in cells]
+    return known("signal", name, [*SIGNALS, *(column for column in there[0] if all(column in each for each in there))])
+
+
+def _column(name: str) -> str:
+    """The column that a signal is drawn of, or a column itself."""
+    return next((column for signal, (column, _) in SIGNALS.items() if signal == name), name)
+
+
+def _label(name: str) -> str:
+    column = _column(name)
+    return COLUMN_LABELS.get(column, column)
+
+
+def _drawn(values: NDArray[np.float64], cell: Probe | Trace) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The layers, from 1, that have a number of a column, and their values: a gap is for what was lost."""
+    sound = cell.first_nonfinite < 0
+    layers = np.flatnonzero(~np.isnan(values[sound]).all(axis=0))
+    if not len(layers) or not sound.any():
+        layers = np.arange(values.shape[1])
+    return layers + 1, values[:, layers]
 
 
 def _stretches(layers: AbstractSet[int]) -> list[tuple[int, int]]:

@@ -36,7 +36,8 @@ class Place(NamedTuple):
     init: Kind
     bias: str | bool | None  # None for what the init brings, False for none at all
     stream: int  # the number of its random streams
-    stands: str = ""  # in a block of a transformer: "query" (and key and value), "out", "up" or "down"
+    stands: str = ""  # in a block of a transformer: "qkv", "out", "up" or "down"
+    factors: tuple[float, ...] = (1.0,)  # of each block of rows, which is drawn by itself
 
 
 class Part(NamedTuple):
@@ -303,9 +304,10 @@ def of_blocks(spec: Transformer) -> Plan:
             bias,
             stream or 0,
             stands,
+            # Values are smaller by the beta of DeepNorm.
+            (1.0, 1.0, (8 * depth) ** -0.25 if init[0] == "deepnorm" and spec.skip else 1.0) if stands == "qkv" else (1.0,),
         )
-        outputs = 3 * fan_out if stands == "query" else fan_out
-        return Part("map", "", inputs=fan_in, outputs=outputs, key=key, place=place, **more)
+        return Part("map", "", inputs=fan_in, outputs=fan_out, key=key, place=place, **more)
 
     def norm(key: str, sort: str, kind: Any) -> list[Part]:
         return [] if kind is None else [Part("norm", str(kind), inputs=d, outputs=d, key=key, sort=sort)]
@@ -329,7 +331,7 @@ def of_blocks(spec: Transformer) -> Plan:
         slope = {"key": f"{at}.activation", "sort": "activations"} if learned else {}
         phi = Part("activation", str(spec.activation), inputs=wide, outputs=between, **slope)
         halves = (
-            ("self_attn.in_proj", (d, d, "query"), attention, "self_attn.out_proj", (d, d, "out")),
+            ("self_attn.in_proj", (d, 3 * d, "qkv"), attention, "self_attn.out_proj", (d, d, "out")),
             ("linear1", (d, wide, "up"), phi, "linear2", (between, d, "down")),
         )
         for i, (first, one, middle, last, two) in enumerate(halves, 1):
