@@ -283,7 +283,8 @@ def of_blocks(spec: Transformer) -> Plan:
     pre = spec.norm_position == "pre"
     inputs = d if spec.in_features is None else spec.in_features
     embeds = inputs != d
-    rows, init, bias = 4 * depth + embeds, parse(str(spec.init)), bias_of(spec.bias)
+    rows, branches = 4 * depth + embeds, 2 * depth if spec.skip else 4 * depth + embeds
+    init, bias = parse(str(spec.init)), bias_of(spec.bias)
     layers: list[Layer] = []
 
     def linear(key: str, fan_in: int, fan_out: int, stands: str, **more: Any) -> Part:
@@ -297,7 +298,7 @@ def of_blocks(spec: Transformer) -> Plan:
             fan_out,
             layer,
             None if layer is None else str(spec.activation) if stands == "up" else "linear",
-            2 * depth if spec.skip else rows,
+            branches,
             2 if inside else 0,
             inside and stands in {"out", "down"},
             init,
@@ -305,7 +306,7 @@ def of_blocks(spec: Transformer) -> Plan:
             stream or 0,
             stands,
             # Values are smaller by the beta of DeepNorm.
-            (1.0, 1.0, (8 * depth) ** -0.25 if init[0] == "deepnorm" and spec.skip else 1.0) if stands == "qkv" else (1.0,),
+            (1.0, 1.0, (4 * branches) ** -0.25 if init[0] == "deepnorm" else 1.0) if stands == "qkv" else (1.0,),
         )
         return Part("map", "", inputs=fan_in, outputs=fan_out, key=key, place=place, **more)
 
