@@ -262,7 +262,6 @@ def samples(spec: Spec, seed: int, batch: int, dtype: str) -> Array:
 
 def calibrate(spec: Spec, state: State, x: Array) -> None:
     """Scale the weights of each layer so that its z have unit variance on x (Mishkin & Matas 2015); biases stay."""
-
     plan = Plan.of(spec)
 
     def scale(name: str, z: Array) -> None:

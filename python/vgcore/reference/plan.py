@@ -329,8 +329,8 @@ def of_blocks(spec: Transformer) -> Plan:
             eps=1e-6 if spec.qk_norm else None,
         )
         learned = parse(str(spec.activation))[0] == "prelu"
-        slope = {"key": f"{at}.activation", "sort": "activations"} if learned else {}
-        phi = Part("activation", str(spec.activation), inputs=wide, outputs=between, **slope)
+        slope = f"{at}.activation" if learned else ""
+        phi = Part("activation", str(spec.activation), inputs=wide, outputs=between, key=slope, sort="activations")
         halves = (
             ("self_attn.in_proj", (d, 3 * d, "qkv"), attention, "self_attn.out_proj", (d, d, "out")),
             ("linear1", (d, wide, "up"), phi, "linear2", (between, d, "down")),
@@ -342,10 +342,12 @@ def of_blocks(spec: Transformer) -> Plan:
             layers.append(Layer(tuple(opening), d, middle.outputs, stream=False))
             closing = [linear(f"{at}.{last}", *two)]
             if spec.skip:
-                rezero = {"key": f"{at}.alpha{i}", "sort": "skips"} if spec.skip == "rezero" else {}
+                rezero = f"{at}.alpha{i}" if spec.skip == "rezero" else ""
                 factor = (2 * depth) ** 0.25 if spec.skip == "deepnorm" else 1.0
                 kind = "rezero" if rezero else "residual"
-                closing.append(Part("join", kind, inputs=d, outputs=d, around=d, factor=factor, **rezero))
+                closing.append(
+                    Part("join", kind, inputs=d, outputs=d, around=d, factor=factor, key=rezero, sort="skips")
+                )
             layers.append(Layer((*closing, *([] if pre else normed)), middle.outputs, d))
     final = (spec.norm if pre else None) if spec.final_norm == "auto" else spec.final_norm
     ends = norm("final_norm", "", final)
