@@ -77,6 +77,11 @@ ROWS: dict[str, tuple[float, float]] = {
     "depth_mup": (1 / math.sqrt(300), math.inf),
     "torch_default": (1 / math.sqrt(900), 1 / math.sqrt(300)),
     "torch_default(gain=2)": (2 / math.sqrt(900), 2 / math.sqrt(300)),
+    "torch_transformer": (1 / math.sqrt(900), 1 / math.sqrt(300)),
+    "torch_encoder": (1 / math.sqrt(900), 1 / math.sqrt(300)),
+    "gpt2": (0.02, math.inf),
+    "gpt2(std=0.1, gain=2)": (0.2, math.inf),
+    "deepnorm": (math.sqrt(2 / 500), math.inf),
 }
 
 

@@ -5,17 +5,20 @@ import os
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 import vgcore as vg
-import vgcore.reference as reference
 from strategies import over_examples
+from vgcore import reference
 from vgcore.model.plan import Plan
 
+Array = npt.NDArray[Any]
 COLUMNS = ("attention_entropy", "logit_std", "token_correlation", "token_rank")
 
 
@@ -47,13 +50,13 @@ def transformers(draw: st.DrawFn) -> vg.Transformer:
     )
 
 
-def normals(*shape: int, seed: int = 0) -> np.ndarray:
+def normals(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
 @over_examples
 @given(transformers(), st.integers(0, 5), st.sampled_from([None, "cross_entropy", "mse"]))
-def test_gradients_are_those_of_differences(spec, seed, loss):
+def test_gradients_are_those_of_differences(spec: vg.Transformer, seed: int, loss: str | None) -> None:
     batch = 2 if spec.skip != "rezero" else 3
     errors = vg.gradcheck(spec, batch=batch, seed=seed, loss=loss)
     assert max(errors.values()) < 1e-6, errors
@@ -61,7 +64,7 @@ def test_gradients_are_those_of_differences(spec, seed, loss):
 
 @over_examples
 @given(transformers(), st.integers(0, 3))
-def test_a_token_of_a_causal_net_has_no_gradient_by_later_ones(spec, seed):
+def test_a_token_of_a_causal_net_has_no_gradient_by_later_ones(spec: vg.Transformer, seed: int) -> None:
     spec = spec.replace(causal=True, pool=None, tokens=5, bias=None, norm=spec.norm)
     net = spec.init(seed=seed, dtype="float64")
     features = spec.in_features or spec.width
@@ -71,7 +74,7 @@ def test_a_token_of_a_causal_net_has_no_gradient_by_later_ones(spec, seed):
     assert np.all(found[:, 3:] == 0)
 
 
-def test_samples_may_be_flat_and_do_not_see_each_other():
+def test_samples_may_be_flat_and_do_not_see_each_other() -> None:
     spec = vg.Transformer(2, 8, heads=2, tokens=5, in_features=3, out_features=2)
     net, x = spec.init(seed=1, dtype="float64"), normals(7, 5, 3)
     whole = net.forward(x)
@@ -85,7 +88,7 @@ def test_samples_may_be_flat_and_do_not_see_each_other():
     assert np.allclose(last, whole[:, -2:], rtol=1e-13)
 
 
-def test_a_probe_has_a_row_for_every_map_and_columns_of_attention():
+def test_a_probe_has_a_row_for_every_map_and_columns_of_attention() -> None:
     spec = vg.Transformer(2, 8, heads=2, tokens=5, in_features=3)
     probe = vg.probe(spec, batch=6, seeds=3)
     names = ["self_attn.in_proj", "self_attn.out_proj", "linear1", "linear2"]
@@ -101,7 +104,7 @@ def test_a_probe_has_a_row_for_every_map_and_columns_of_attention():
     assert np.allclose(together, probe.log10_wgrad_norm[:, 1], atol=1e-5)
 
 
-def test_columns_are_what_their_names_say():
+def test_columns_are_what_their_names_say() -> None:
     spec = vg.Transformer(1, 6, heads=2, tokens=4, causal=True)
     net, x = spec.init(seed=0, dtype="float64"), normals(3, 4, 6)
     probe = vg.probe(net, x=x)
@@ -120,7 +123,9 @@ def test_columns_are_what_their_names_say():
     assert probe.attention_entropy[0, 0] == pytest.approx(np.mean(entropies), rel=1e-12)
     assert probe.logit_std[0, 0] == pytest.approx(np.sqrt(np.mean(variances)), rel=1e-12)
     stream = net.forward(x)  # whose final norm takes no mean of the tokens away
-    last = vg.Network.from_state_dict(spec.replace(final_norm=None), {k: v for k, v in state.items() if "final" not in k}).forward(x)
+    last = vg.Network.from_state_dict(
+        spec.replace(final_norm=None), {k: v for k, v in state.items() if "final" not in k}
+    ).forward(x)
     assert stream.shape == last.shape
     tokens = last.reshape(3, 4, 6)
     unit = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
@@ -131,13 +136,13 @@ def test_columns_are_what_their_names_say():
     assert probe.token_rank[0, 3] == pytest.approx(ranks.mean(), rel=1e-11)
 
 
-def wgrads(probe: vg.Probe, block: str) -> np.ndarray:
+def wgrads(probe: vg.Probe, block: str) -> Array:
     """log10 norms of the weight gradients of queries, keys or values, by block of the net."""
     return probe.extra[f"log10_wgrad_norm_{block}"].mean(axis=0)[0::4]
 
 
 @pytest.mark.parametrize("position", ["pre", "post"])
-def test_equal_tokens_give_queries_and_keys_no_gradient(position):
+def test_equal_tokens_give_queries_and_keys_no_gradient(position: str) -> None:
     """R1: exactly none in exact arithmetic."""
     spec = vg.Transformer(2, 16, heads=4, tokens=6, norm_position=position)
     x = np.repeat(normals(5, 1, 16), 6, axis=1)
@@ -151,7 +156,7 @@ def test_equal_tokens_give_queries_and_keys_no_gradient(position):
     assert probe.extra["log10_wgrad_norm_q"][0, 0] == -np.inf
 
 
-def test_uniform_attention_without_a_skip_makes_all_tokens_equal():
+def test_uniform_attention_without_a_skip_makes_all_tokens_equal() -> None:
     """R2."""
     spec = vg.Transformer(1, 16, heads=2, tokens=7, skip=None, final_norm=None)
     state = spec.init(seed=3, dtype="float64").state_dict()
@@ -162,7 +167,7 @@ def test_uniform_attention_without_a_skip_makes_all_tokens_equal():
     assert probe.attention_entropy[0, 0] == pytest.approx(1, abs=1e-14)
 
 
-def test_rank_collapses_doubly_exponentially_while_the_stream_looks_healthy():
+def test_rank_collapses_doubly_exponentially_while_the_stream_looks_healthy() -> None:
     """R3 (Dong et al. 2021): pure attention, Xavier, d 256, T 16, 4 heads."""
     layers = 9
     spec = vg.Transformer(layers, 256, heads=4, tokens=16, norm=None, skip=None, activation="linear", ffn=1)
@@ -184,7 +189,7 @@ def test_rank_collapses_doubly_exponentially_while_the_stream_looks_healthy():
     assert q[0] - q[3] > 6
 
 
-def test_the_skip_conserves_what_tokens_differ_by():
+def test_the_skip_conserves_what_tokens_differ_by() -> None:
     """R4: with uniform attention q - p stays and the mean token's square grows by 1 + v a block."""
     depth, d, tokens = 6, 64, 8
     spec = vg.Transformer(depth, d, heads=1, tokens=tokens, norm=None, activation="linear", ffn=1)
@@ -200,8 +205,8 @@ def test_the_skip_conserves_what_tokens_differ_by():
         x = normals(16, tokens, d, seed=seed)
         h = vg.Network.from_state_dict(spec, state).forward(x).reshape(x.shape)
 
-        def differ(h):
-            return ((h - h.mean(1, keepdims=True)) ** 2).mean()
+        def differ(h: Array) -> float:
+            return float(((h - h.mean(1, keepdims=True)) ** 2).mean())
 
         sums.append([differ(h) / differ(x), (h.mean(1) ** 2).mean() / (x.mean(1) ** 2).mean()])
     kept, grown = np.array(sums).T
@@ -228,13 +233,15 @@ def last_ffn(position: str, depth: int) -> float:
 
 
 @pytest.mark.parametrize(("position", "low", "high"), [("pre", 1.8, 2.3), ("post", 0.9, 1.1)])
-def test_the_gradient_of_the_last_map_falls_with_depth_where_norms_come_first(position, low, high):
+def test_the_gradient_of_the_last_map_falls_with_depth_where_norms_come_first(
+    position: str, low: float, high: float
+) -> None:
     """R5 (Xiong et al. 2020): depth 6 over depth 24."""
     assert low < last_ffn(position, 6) / last_ffn(position, 24) < high
 
 
 @pytest.mark.parametrize(("depth", "width"), [(24, 192), (100, 96)])
-def test_deepnorm_keeps_gradients_at_any_depth(depth, width):
+def test_deepnorm_keeps_gradients_at_any_depth(depth: int, width: int) -> None:
     """R7 (Wang et al. 2022)."""
     spec = vg.Transformer(
         depth, width, heads=4, tokens=8, ffn=2, norm_position="post", skip="deepnorm", init="deepnorm"
@@ -263,7 +270,11 @@ for value in (*values, y, *found.values()):
 def bits(threads: int, isa: str = "") -> str:
     environment = os.environ | {"VGCORE_ISA": isa}
     done = subprocess.run(
-        [sys.executable, "-c", ISA.format(threads=threads)], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", ISA.format(threads=threads)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if isa and "VGCORE_ISA must be one of" in done.stderr:
         pytest.skip(f"this machine has no {isa}")
@@ -271,17 +282,19 @@ def bits(threads: int, isa: str = "") -> str:
     return done.stdout
 
 
-def test_bits_are_the_same_for_any_number_of_threads():
+def test_bits_are_the_same_for_any_number_of_threads() -> None:
     assert bits(1) == bits(2)
 
 
 @pytest.mark.parametrize("isa", ["avx2", "scalar"])
-def test_instruction_sets_agree(isa):
+def test_instruction_sets_agree(isa: str) -> None:
     """Those that fuse to the last bit; the scalar one rounds twice, as everywhere in the kernel."""
     if isa == "avx2":
         assert bits(1) == bits(1, isa)
         return
-    code = ISA.replace("print(hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest())", "print(np.ravel(value).tolist())")
+    code = ISA.replace(
+        "print(hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest())", "print(np.ravel(value).tolist())"
+    )
     found = []
     for name in ("", "scalar"):
         done = subprocess.run(
@@ -291,19 +304,21 @@ def test_instruction_sets_agree(isa):
             text=True,
             check=True,
         )
-        found.append([json.loads(line.replace("nan", "NaN").replace("-inf", "-Infinity")) for line in done.stdout.splitlines()])
+        found.append(
+            [json.loads(line.replace("nan", "NaN").replace("-inf", "-Infinity")) for line in done.stdout.splitlines()]
+        )
     for one, two in zip(*found, strict=True):
         scale = np.nanmax(np.abs(np.array(one, float)))
         assert np.allclose(one, two, rtol=1e-4, atol=1e-5 * scale, equal_nan=True)
 
 
-def test_a_deep_net_keeps_gradients_beyond_the_range_of_its_type():
+def test_a_deep_net_keeps_gradients_beyond_the_range_of_its_type() -> None:
     spec = vg.Transformer(60, 8, heads=2, tokens=3, skip=None, norm=None, init="xavier_normal(gain=0.1)", bias=False)
     probe = vg.probe(spec, batch=2, seeds=1)
     assert probe.log10_dh_rms[0, 1] < -60
 
 
-def test_the_jacobian_is_that_of_differences():
+def test_the_jacobian_is_that_of_differences() -> None:
     for pool in (None, "mean"):
         spec = vg.Transformer(2, 6, heads=2, tokens=3, in_features=2, out_features=2, pool=pool, init="xavier_normal")
         net, x = spec.init(seed=0, dtype="float64"), normals(3, 2)
@@ -319,7 +334,7 @@ def test_the_jacobian_is_that_of_differences():
         assert np.allclose(found, expected[: len(found)], rtol=1e-9, atol=1e-12)
 
 
-def test_training_takes_targets_by_token_and_by_sample():
+def test_training_takes_targets_by_token_and_by_sample() -> None:
     x = normals(24, 4, 6)
     by_token = (x[:, :, 0] > 0).astype(int)
     spec = vg.Transformer(1, 8, heads=2, tokens=4, in_features=6, out_features=2)
@@ -336,7 +351,7 @@ def test_training_takes_targets_by_token_and_by_sample():
         net.gradients(x, by_token[:, :3], loss="cross_entropy")
 
 
-def test_specs_survive_json_pickles_and_copies():
+def test_specs_survive_json_pickles_and_copies() -> None:
     spec = vg.Transformer(
         2, 12, heads=3, tokens=5, in_features=4, out_features=2, pool="last", ffn=2, activation="swiglu", norm="rms",
         norm_position="post", skip="deepnorm", causal=True, qk_norm=True, final_norm="layer(eps=1e-6)", scale="mup",
@@ -375,7 +390,7 @@ def test_specs_survive_json_pickles_and_copies():
         ({"width": 3, "heads": 1, "ffn": 1, "activation": "glu"}, "even, for half of the units are gates"),
     ],
 )
-def test_what_is_not_allowed_is_named_with_what_is(change, message):
+def test_what_is_not_allowed_is_named_with_what_is(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         vg.Transformer(**({"depth": 1, "width": 12} | change))
     with pytest.raises(TypeError, match="tokens"):
@@ -384,16 +399,16 @@ def test_what_is_not_allowed_is_named_with_what_is(change, message):
         vg.Transformer(1, 12, causal="yes")
 
 
-def test_samples_of_a_wrong_shape_are_refused_with_both_shapes_that_fit():
+def test_samples_of_a_wrong_shape_are_refused_with_both_shapes_that_fit() -> None:
     net = vg.Transformer(1, 12, tokens=3).init(seed=0)
     with pytest.raises(ValueError, match=r"\(batch, tokens, in_features\) = \(batch, 3, 12\), or flat \(batch, 36\)"):
         net.forward(np.zeros((2, 4, 12)))
 
 
-def test_inits_by_name_are_what_their_sources_draw():
-    def stds(init, **fields):
+def test_inits_by_name_are_what_their_sources_draw() -> None:
+    def stds(init: str, **fields: Any) -> dict[str, Array]:
         spec = vg.Transformer(4, 96, heads=4, init=init, **fields)
-        return {k: v for k, v in spec.init(seed=0, dtype="float64").state_dict().items()}
+        return spec.init(seed=0, dtype="float64").state_dict()
 
     torch = stds("torch_transformer")
     bound = np.sqrt(6 / (4 * 96))
@@ -418,7 +433,7 @@ def test_inits_by_name_are_what_their_sources_draw():
         assert np.allclose(block @ block.T, np.eye(96), atol=1e-12)
 
 
-def test_a_plan_names_the_parts_of_a_block():
+def test_a_plan_names_the_parts_of_a_block() -> None:
     plan = Plan.of(vg.Transformer(1, 8, heads=2, tokens=4, causal=True, out_features=3, pool="mean"))
     assert [[step.part for step in layer.steps] for layer in plan.layers] == [
         ["keep", "norm", "map", "attention"],
@@ -437,13 +452,13 @@ def test_a_plan_names_the_parts_of_a_block():
 # --- torch ---------------------------------------------------------------------------------------
 
 
-def close(found: np.ndarray, expected: np.ndarray) -> None:
+def close(found: Array, expected: Array) -> None:
     expected = np.asarray(expected, float)
     assert np.abs(found - expected).max() <= 1e-10 * np.abs(expected).max()
 
 
 @pytest.mark.parametrize("causal", [False, True])
-def test_attention_is_that_of_torch(causal):
+def test_attention_is_that_of_torch(causal: bool) -> None:
     torch = pytest.importorskip("torch")
     d, heads, tokens, batch = 12, 3, 5, 4
     torch.manual_seed(0)
@@ -475,7 +490,7 @@ def test_attention_is_that_of_torch(causal):
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("position", ["pre", "post"])
-def test_encoder_layers_are_those_of_torch(position, activation):
+def test_encoder_layers_are_those_of_torch(position: str, activation: str) -> None:
     torch = pytest.importorskip("torch")
     d, heads, tokens, batch, depth = 12, 4, 5, 3, 2
     torch.manual_seed(1)
@@ -494,7 +509,7 @@ def test_encoder_layers_are_those_of_torch(position, activation):
         init="torch_encoder",
     )  # fmt: skip
 
-    def ours(name):
+    def ours(name: str) -> str:
         return name.replace("in_proj_", "in_proj.")
 
     net = vg.Network.from_state_dict(spec, {ours(name): p.detach().numpy() for name, p in theirs.named_parameters()})
@@ -510,8 +525,8 @@ def test_encoder_layers_are_those_of_torch(position, activation):
 
 
 @over_examples
-@given(transformers(), st.integers(0, 3), st.booleans())
-def test_the_twin_agrees(spec, seed, summed):
+@given(transformers(), st.integers(0, 3))
+def test_the_twin_agrees(spec: vg.Transformer, seed: int) -> None:
     spec = spec.replace(width=spec.heads * 6)  # of few features, a norm leaves rounding
     net = spec.init(seed=seed, dtype="float64")
     state = net.state_dict()
@@ -520,11 +535,8 @@ def test_the_twin_agrees(spec, seed, summed):
     for name, value in theirs.items():
         np.testing.assert_allclose(state[name], value, rtol=1e-12, atol=1e-13, err_msg=name)
     x = normals(3, spec.tokens, spec.in_features or spec.width, seed=seed)
-    if summed:
-        ours, twin = net.gradients(x, None, loss="output_sum"), reference.gradients(spec, state, x, None, "output_sum")
-    else:
-        cotangent = normals(*net.forward(x).shape, seed=9)
-        ours, twin = net.backward(x, cotangent), reference.backward(spec, state, x, cotangent)
+    cotangent = normals(*net.forward(x).shape, seed=9)
+    ours, twin = net.backward(x, cotangent), reference.backward(spec, state, x, cotangent)
     y = reference.forward(spec, state, x)
     np.testing.assert_allclose(net.forward(x), y, rtol=1e-10, atol=1e-11 * np.abs(y).max())
     largest = max(np.abs(value).max() for value in twin.parameters.values())
@@ -537,10 +549,11 @@ def test_the_twin_agrees(spec, seed, summed):
 
 @over_examples
 @given(transformers(), st.integers(0, 3))
-def test_the_twin_has_the_columns_of_a_probe(spec, seed):
+def test_the_twin_has_the_columns_of_a_probe(spec: vg.Transformer, seed: int) -> None:
     spec = spec.replace(width=spec.heads * 6)
-    probe, twin = vg.probe(spec, batch=4, seeds=2, seed=seed, dtype="float64"), reference.probe(
-        spec, batch=4, seeds=2, seed=seed
+    probe, twin = (
+        vg.probe(spec, batch=4, seeds=2, seed=seed, dtype="float64"),
+        reference.probe(spec, batch=4, seeds=2, seed=seed),
     )
     for name, value in twin.items():
         found = getattr(probe, name)

@@ -474,6 +474,8 @@ impl Transformer {
         let plan = self.linear(self.place(Some(layer), (fan_in, self.width), stands), self.drawn_as(layer));
         let mut slot = vec![Parameters::linear_of(Module::Layers, plan).called(Label::Block(block, what))];
         let mut parts = vec![Part::Map(Map::of(0, true))];
+        let post = self.position == Position::Post;
+        let norm = if post { self.norm(Label::Block(block, norm), &mut slot) } else { None };
         if let Some(skip) = self.skip {
             let mut join = Join { stream: 0, way: Way::Add, scale: 1.0, around: 1.0, learned: 0 };
             match skip {
@@ -486,9 +488,7 @@ impl Transformer {
             }
             parts.push(Part::Join(join));
         }
-        if self.position == Position::Post {
-            parts.extend(self.norm(Label::Block(block, norm), &mut slot));
-        }
+        parts.extend(norm);
         (parts, slot)
     }
 

@@ -6,6 +6,7 @@ import vgcore as vg
 
 NET = "vg.MLP(depth=2, width=4)"
 LIST = "vg.Sequential(['linear(4)', 'keep(a)', 'layer', 'linear(6)', 'gelu', 'linear(4)', 'add(a)'], in_features=4)"
+BLOCKS = "vg.Transformer(2, 4, heads=2, tokens=3, in_features=2, out_features=3, pool='mean')"
 DEEP = "vg.MLP(depth=5, width=4, out_features=3, activation='tanh', init='xavier_normal')"
 SPECS = (
     NET,
@@ -124,9 +125,21 @@ VALUES: dict[str, tuple[str, ...]] = {
     "parts": ("['linear(4)', 'tanh', 'linear(3)']", "['keep(a)', 'layer', 'linear(4)', 'gelu', 'add(a)', 'linear(3)']"),
     "Sequential.in_features": ("4",),
     "Sequential.from_json.text": (f"{LIST}.to_json()",),
-    "probe.subject": (*SPECS, LIST, *NETWORKS),
-    "jacobian.subject": (*SPECS, LIST, *NETWORKS),
-    "gradcheck.spec": (*SPECS, LIST),
+    "heads": ("1", "2", "4"),
+    "tokens": ("1", "3"),
+    "ffn": ("1", "4"),
+    "pool": ("None", "'mean'", "'last'"),
+    "causal": ("True", "False"),
+    "qk_norm": ("True", "False"),
+    "Transformer.scale": ("'standard'", "'mup'"),
+    "Transformer.norm_position": ("'pre'", "'post'"),
+    "Transformer.final_norm": ("None", "'auto'", "'rms'"),
+    "Transformer.skip": ("None", "'residual'", "'rezero'"),
+    "Transformer.width": ("4", "8"),
+    "Transformer.from_json.text": (f"{BLOCKS}.to_json()",),
+    "probe.subject": (*SPECS, LIST, BLOCKS, *NETWORKS),
+    "jacobian.subject": (*SPECS, LIST, BLOCKS, *NETWORKS),
+    "gradcheck.spec": (*SPECS, LIST, BLOCKS),
     "predict.spec": (*SPECS, LIST),
     "skip": ("None", "'residual'", "'highway(gate_bias=-2)'", "vg.Skip('dense')"),
     "clip_adaptive.skip": ("('readout',)", "()", "'layers.0'"),
@@ -343,6 +356,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     **MAPS,
     "MLP": SPECS,
     "Sequential": (LIST,),
+    "Transformer": (BLOCKS,),
     "Activation": ("vg.Activation('leaky_relu(0.1)')", "vg.Activation.from_samples('ramp', [-1, 0, 1], [0, 0, 1])"),
     "Init": ("vg.Init('xavier_normal')", f"{NET}.init"),
     "Loss": ("vg.Loss('huber', delta=0.5)",),

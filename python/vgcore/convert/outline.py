@@ -269,7 +269,7 @@ def _bias(init: Init, at: Map, named: str | None, *, fans: bool) -> Law:
     if at.bias_variance == 0:
         return Law("constant", (at.bias_mean,))
     kind = init if named is None else Init(str(named))
-    if kind.name == "torch_default":
+    if kind.name.startswith("torch_"):
         if fans:
             return Law("uniform", (rounded(at.bias_variance * at.fan_in),), "fan_in")
         bound = rounded(math.sqrt(3 * at.bias_variance))

@@ -37,10 +37,11 @@ class Transformer(Spec):
     Frozen, hashable, picklable; two specs are equal if their fields are. Samples are `(batch, tokens, in_features)`, or
     flat, `(batch, tokens * in_features)`. The output is flat, `(batch, tokens * out)`, or pooled, `(batch, out)`.
 
-    A block is attention, `W_O concat(softmax(scale q k^T) v)` head by head with `q, k, v = W_QKV h` (Vaswani et al. 2017,
-    arXiv:1706.03762), then `W_2 phi(W_1 h)`, each as a branch of a residual stream. A probe has four rows a block, one a
-    map: `self_attn.in_proj`, `self_attn.out_proj`, `linear1` and `linear2`; and a first one for the `embedding`, a map
-    that is there where in_features differs from width. Names of parameters are those of torch's `TransformerEncoder`.
+    A block is attention, `W_O concat(softmax(scale q k^T) v)` head by head with `q, k, v = W_QKV h` (Vaswani et al.
+    2017, arXiv:1706.03762), then `W_2 phi(W_1 h)`, each as a branch of a residual stream. A probe has four rows a
+    block, one a map: `self_attn.in_proj`, `self_attn.out_proj`, `linear1` and `linear2`; and a first one for the
+    `embedding`, a map that is there where in_features differs from width. Names of parameters are those of torch's
+    `TransformerEncoder`.
 
     Args:
         depth: Blocks.
@@ -53,24 +54,25 @@ class Transformer(Spec):
         ffn: Features of `W_1 h`, in widths.
         activation: Between the two maps of a token: name, call or `Activation`.
         norm: `"layer"`, `"rms"`, `"batch"` or None: the normalisation of each half of a block.
-        norm_position: `"pre"`, before the first map of each half (Xiong et al. 2020, arXiv:2002.04745), or `"post"`, behind
-            each sum.
+        norm_position: `"pre"`, before the first map of each half (Xiong et al. 2020, arXiv:2002.04745), or `"post"`,
+            behind each sum.
         skip: `"residual"`, x + F; None, F alone; `"rezero"`, x + alpha F with a learned number that starts at 0;
             `"deepnorm"`, (2 depth)^(1/4) x + F before the norm (Wang et al. 2022, arXiv:2203.00555), best with
             `init="deepnorm"`.
         causal: Whether a token sees none behind it.
-        qk_norm: Whether queries and keys are divided by their root mean square over the features of a head, with nothing
-            learned (as in Henry et al. 2020, arXiv:2010.04245, but for the learned scale).
-        final_norm: Behind the last block; `"auto"` is that of `norm` with `norm_position="pre"`, and none with `"post"`.
-        scale: `"standard"`, logits are q k^T / sqrt(features of a head); `"mup"`, over these features themselves (Yang et
-            al. 2022, arXiv:2203.03466).
+        qk_norm: Whether queries and keys are divided by their root mean square over the features of a head, with
+            nothing learned (as in Henry et al. 2020, arXiv:2010.04245, but for the learned scale).
+        final_norm: Behind the last block; `"auto"` is that of `norm` with `norm_position="pre"`, and none with
+            `"post"`.
+        scale: `"standard"`, logits are q k^T / sqrt(features of a head); `"mup"`, over these features themselves (Yang
+            et al. 2022, arXiv:2203.03466).
         init: Name, call or `Init`, of all weights; queries, keys and values are drawn as three matrices. See also
             `"torch_transformer"`, `"torch_encoder"`, `"gpt2"` and `"deepnorm"`.
         bias: As in `MLP`: None for what the init brings, False for none, or an init.
 
     Raises:
-        ValueError: For a value that is not allowed, heads that do not divide the width, deepnorm without norms behind the
-            sums.
+        ValueError: For a value that is not allowed, heads that do not divide the width, deepnorm without norms behind
+            the sums.
         TypeError: For a value of the wrong type.
 
     >>> net = Transformer(depth=2, width=16, tokens=8, in_features=5, out_features=3, pool="mean")
@@ -89,16 +91,16 @@ class Transformer(Spec):
     out_features: int | None = DEFAULTS["out_features"]
     pool: Literal["mean", "last"] | None = DEFAULTS["pool"]
     ffn: int = DEFAULTS["ffn"]
-    activation: Field[str | Activation, Activation] = BlockField(Activation)  # noqa: RUF009 (a descriptor)
-    norm: Field[str | Norm | None, Norm | None] = BlockField(Norm)  # noqa: RUF009
+    activation: Field[str | Activation, Activation] = BlockField(Activation)
+    norm: Field[str | Norm | None, Norm | None] = BlockField(Norm)
     norm_position: Literal["pre", "post"] = DEFAULTS["norm_position"]
     skip: Literal["residual", "rezero", "deepnorm"] | None = DEFAULTS["skip"]
     causal: bool = DEFAULTS["causal"]
     qk_norm: bool = DEFAULTS["qk_norm"]
     final_norm: Any = DEFAULTS["final_norm"]
     scale: Literal["standard", "mup"] = DEFAULTS["scale"]
-    init: InitField = BlockInit(Init)  # noqa: RUF009
-    bias: Field[str | Init | bool | None, Init | bool | None] = BlockField(Init)  # noqa: RUF009
+    init: InitField = BlockInit(Init)
+    bias: Field[str | Init | bool | None, Init | bool | None] = BlockField(Init)
 
     def __post_init__(self) -> None:
         given = self.__dict__

@@ -147,10 +147,10 @@ def _predictions(
     found = [theory] if isinstance(theory, Prediction) else items("theory", theory, "a Prediction or a list of them")
     if not all(isinstance(each, Prediction) for each in found):
         raise wrong_type("theory", "a Prediction or a list of them", theory)
-    if lacking := [each for each in shown if not hasattr(found[0], _column(each))]:
-        raise ValueError(f"theory has no {lacking[0]}; draw it without theory")
     if len(found) != len(cells):
         raise ValueError(f"expected a prediction for each of {len(cells)} cells, got {len(found)}")
+    if lacking := [each for each in shown if not hasattr(found[0], _column(each))]:
+        raise ValueError(f"theory has no {lacking[0]}; draw it without theory")
     for cell, prediction in zip(cells, found, strict=False):
         if (prediction.spec, prediction.batch) != (cell.spec, cell.batch):
             raise ValueError(f"the prediction is of another net or batch; use predict(spec, batch={cell.batch})")

@@ -16,7 +16,6 @@ from vgcore.reference.part import State, learns
 from vgcore.reference.plan import Part, Place, Plan
 from vgcore.reference.random import (
     BIAS,
-    COMPANION,
     GATE_BIAS,
     GATE_WEIGHT,
     INPUT,
@@ -94,13 +93,12 @@ def scale(kind: Kind, at: Place) -> tuple[str, float]:
             std = gain * math.sqrt(p.get("scale", 1.0) / fans[p.get("mode", "fan_in")])
             return p.get("distribution", "truncated_normal"), std
         case "torch_transformer" | "torch_encoder":  # torch.nn.TransformerEncoderLayer: q, k and v are one matrix
-            before = at.stands in {"query", "key", "value"}
-            std = gain * (math.sqrt(2 / (fan_in + 3 * at.fan_out)) if before else 1 / math.sqrt(3 * fan_in))
+            std = gain * (math.sqrt(2 / (fan_in + 3 * at.fan_out)) if at.stands == "qkv" else 1 / math.sqrt(3 * fan_in))
             return "uniform", std
         case "gpt2":  # Radford et al. 2019
             std = gain * p.get("std", 0.02) / (math.sqrt(at.blocks) if at.ends_branch else 1)
         case "deepnorm":  # Wang et al. 2022: N blocks have 2 N branches
-            beta = (4 * at.blocks) ** -0.25 if at.stands in {"value", "out", "up", "down"} else 1
+            beta = (4 * at.blocks) ** -0.25 if at.stands in {"out", "up", "down"} else 1
             std = gain * beta * math.sqrt(2 / (fan_in + at.fan_out))
         case "torch_default":  # torch.nn.Linear: U(-1 / sqrt(fan_in), 1 / sqrt(fan_in))
             std = gain / math.sqrt(3 * fan_in)
@@ -171,7 +169,7 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
         case "eye":
             return gain * np.eye(rows, columns)
         case "sparse":  # zeros where a column has its smallest keys
-            keys = Stream(stream.seed, stream.role + COMPANION, stream.layer).uniform((columns, -(-rows // 4) * 4))
+            keys = stream.companion().uniform((columns, -(-rows // 4) * 4))
             order = np.argsort(keys[:, :rows].T, axis=0, kind="stable")
             drawn: Array = gain * p.get("std", 0.01) * stream.normal(shape)
             np.put_along_axis(drawn, order[: math.ceil(p["sparsity"] * rows)], 0, axis=0)
@@ -193,49 +191,53 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
     return std * stream.normal(shape)
 
 
+def weight(at: Place, stream: Stream) -> Array:
+    """A weight `(fan_out, fan_in)`: blocks of rows, each drawn as a map of its own shape, times its factor.
+
+    Blocks follow each other in one stream, as if each had a multiple of four rows.
+    """
+    block = at._replace(fan_out=at.fan_out // len(at.factors))
+    shape, length = (block.fan_out, at.fan_in), at.fan_in * -(-block.fan_out // 4) * 4
+    drawn = (draw(at.init, shape, stream.after(i * length), block) for i in range(len(at.factors)))
+    return np.concatenate(
+        [(factor * w.astype(stream.dtype)).astype(stream.dtype) for factor, w in zip(at.factors, drawn, strict=True)]
+    )
+
+
 def bias_kind(at: Place) -> Kind:
     """The init of biases: the spec's `bias`, else what the weights' init brings, else zeros."""
     name, p = parse(str(at.bias)) if at.bias else at.init
     if name in {"torch_transformer", "torch_encoder"}:
-        bound = 0.0 if at.stands in {"query", "out"} else 1 / math.sqrt(at.fan_in)
+        bound = 0.0 if at.stands in {"qkv", "out"} else 1 / math.sqrt(at.fan_in)
         return "uniform", {"a": -bound, "b": bound}
     if name == "torch_default":
         bound = (p.get("gain", 1.0) if at.bias else 1.0) / math.sqrt(at.fan_in)
         return "uniform", {"a": -bound, "b": bound}
     if name == "torch_rnn":
-        bound = 1 / math.sqrt(at.fan_in if at.layer is None else at.fan_out)
+        bound = 1 / math.sqrt(at.fan_in if at.layer is None else at.fan_out // len(at.factors))
         return "uniform", {"a": -bound, "b": bound}
     if name == "mean_field" or (name == "critical" and at.layer is not None):
         return "normal", {"std": p.get("sigma_b", 0.0)}
     return (name, p) if at.bias else ("zeros", {})
 
 
-def gate_biases(at: Place, stream: Stream) -> Array:
-    """The biases of all gates of a map, and what a cell adds to those of one."""
-    kind, rows = bias_kind(at), at.fan_out
+def biases(at: Place, stream: Stream) -> Array:
+    """The biases of a map; those of a cell's gates with what the cell adds to one of them."""
+    kind, gates = bias_kind(at), len(at.factors)
+    rows = at.fan_out // gates
     if kind[0] == "chrono":  # Tallec and Ollivier 2018
-        biases = np.zeros((at.gates, rows))
+        found = np.zeros((gates, rows))
         if at.cell[0]:
-            biases[1] = np.log(1 + (kind[1]["T"] - 2) * stream.uniform((rows,)))
+            found[1] = np.log(1 + (kind[1]["T"] - 2) * stream.uniform((rows,)))
         if at.cell[0] == "lstm":
-            biases[0] = -biases[1]
-        return biases.ravel()
-    biases = draw(kind, (len(blocks(at)) * rows,), stream, at)
-    biases[rows : 2 * rows] += {"lstm": at.cell[1].get("forget_bias", 1.0), "gru": at.cell[1].get("update_bias", 0.0)}.get(
-        at.cell[0], 0.0
-    )
-    return biases
-
-
-def blocks(at: Place) -> list[Place]:
-    """Blocks of rows that are drawn each by itself: gates, or queries, keys and values; or the whole."""
-    names = ("query", "key", "value") if at.stands == "query" else (at.stands,) * at.gates
-    return [at._replace(stands=name) for name in names]
-
-
-def apart(at: Place) -> int:
-    """Elements from one block to the next: a law may draw for every column, which begins at a multiple of four."""
-    return at.fan_in * (-(-at.fan_out // 4) * 4)
+            found[0] = -found[1]
+        return found.ravel()
+    found = draw(kind, (at.fan_out,), stream, at)
+    added = {"lstm": ("forget_bias", 1.0), "gru": ("update_bias", 0.0)}
+    if at.cell[0] in added:
+        name, default = added[at.cell[0]]
+        found[rows : 2 * rows] += at.cell[1].get(name, default)
+    return found
 
 
 ROLES = {
@@ -255,10 +257,7 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float64", x: Array | None = No
     def linear(part: Part, at: Place) -> None:
         of_weight, of_bias = ROLES[part.module]
         gate = {"gate_gain": 1.0, "gate_bias": -1.0} | parse(part.kind)[1]
-        drawn = np.concatenate([
-            draw(at.init, (at.fan_out, at.fan_in), Stream(seed, of_weight, at.stream, dtype, i * apart(at)), one)
-            for i, one in enumerate(blocks(at))
-        ]).astype(dtype)
+        drawn = weight(at, Stream(seed, of_weight, at.stream, dtype))
         if part.module == "gates":
             drawn = (gate["gate_gain"] * drawn).astype(dtype)
         state[f"{part.key}.weight"] = drawn
@@ -266,7 +265,7 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float64", x: Array | None = No
             state[f"{part.key}.bias"] = np.full(at.fan_out, gate["gate_bias"], dtype)
         elif at.bias is not False:
             stream = Stream(seed, of_bias, at.stream, dtype)
-            state[f"{part.key}.bias"] = gate_biases(at, stream).astype(dtype)
+            state[f"{part.key}.bias"] = biases(at, stream).astype(dtype)
 
     for part in plan.learners():
         if part.place is not None:
@@ -289,7 +288,6 @@ def samples(spec: Spec, seed: int, batch: int, dtype: str) -> Array:
 
 def calibrate(spec: Spec, state: State, x: Array) -> None:
     """Scale the weights of each layer so that its z have unit variance on x (Mishkin & Matas 2015); biases stay."""
-
     plan = Plan.of(spec)
 
     def scale(name: str, z: Array) -> None:

@@ -37,9 +37,9 @@ class Place(NamedTuple):
     init: Kind
     bias: str | bool | None  # None for what the init brings, False for none at all
     stream: int  # the number of its random streams
-    gates: int = 1  # blocks of rows that are drawn each by itself; fan_out is that of one
+    stands: str = ""  # in a block of a transformer: "qkv", "out", "up" or "down"
+    factors: tuple[float, ...] = (1.0,)  # of each block of rows, which is drawn by itself
     cell: Kind = ("", {})  # whose numbers are added to the biases of a gate
-    stands: str = ""  # in a block of a transformer: "query" (and key and value), "out", "up" or "down"
 
 
 class Part(NamedTuple):
@@ -297,7 +297,8 @@ def of_blocks(spec: Transformer) -> Plan:
     pre = spec.norm_position == "pre"
     inputs = d if spec.in_features is None else spec.in_features
     embeds = inputs != d
-    rows, init, bias = 4 * depth + embeds, parse(str(spec.init)), bias_of(spec.bias)
+    rows, branches = 4 * depth + embeds, 2 * depth if spec.skip else 4 * depth + embeds
+    init, bias = parse(str(spec.init)), bias_of(spec.bias)
     layers: list[Layer] = []
 
     def linear(key: str, fan_in: int, fan_out: int, stands: str, **more: Any) -> Part:
@@ -311,16 +312,17 @@ def of_blocks(spec: Transformer) -> Plan:
             fan_out,
             layer,
             None if layer is None else str(spec.activation) if stands == "up" else "linear",
-            2 * depth if spec.skip else rows,
+            branches,
             2 if inside else 0,
             inside and stands in {"out", "down"},
             init,
             bias,
             stream or 0,
             stands,
+            # Values are smaller by the beta of DeepNorm.
+            (1.0, 1.0, (4 * branches) ** -0.25 if init[0] == "deepnorm" else 1.0) if stands == "qkv" else (1.0,),
         )
-        outputs = 3 * fan_out if stands == "query" else fan_out
-        return Part("map", "", inputs=fan_in, outputs=outputs, key=key, place=place, **more)
+        return Part("map", "", inputs=fan_in, outputs=fan_out, key=key, place=place, **more)
 
     def norm(key: str, sort: str, kind: Any) -> list[Part]:
         return [] if kind is None else [Part("norm", str(kind), inputs=d, outputs=d, key=key, sort=sort)]
@@ -341,10 +343,10 @@ def of_blocks(spec: Transformer) -> Plan:
             eps=1e-6 if spec.qk_norm else None,
         )
         learned = parse(str(spec.activation))[0] == "prelu"
-        slope = {"key": f"{at}.activation", "sort": "activations"} if learned else {}
-        phi = Part("activation", str(spec.activation), inputs=wide, outputs=between, **slope)
+        slope = f"{at}.activation" if learned else ""
+        phi = Part("activation", str(spec.activation), inputs=wide, outputs=between, key=slope, sort="activations")
         halves = (
-            ("self_attn.in_proj", (d, d, "query"), attention, "self_attn.out_proj", (d, d, "out")),
+            ("self_attn.in_proj", (d, 3 * d, "qkv"), attention, "self_attn.out_proj", (d, d, "out")),
             ("linear1", (d, wide, "up"), phi, "linear2", (between, d, "down")),
         )
         for i, (first, one, middle, last, two) in enumerate(halves, 1):
@@ -354,10 +356,12 @@ def of_blocks(spec: Transformer) -> Plan:
             layers.append(Layer(tuple(opening), d, middle.outputs, stream=False))
             closing = [linear(f"{at}.{last}", *two)]
             if spec.skip:
-                rezero = {"key": f"{at}.alpha{i}", "sort": "skips"} if spec.skip == "rezero" else {}
+                rezero = f"{at}.alpha{i}" if spec.skip == "rezero" else ""
                 factor = (2 * depth) ** 0.25 if spec.skip == "deepnorm" else 1.0
                 kind = "rezero" if rezero else "residual"
-                closing.append(Part("join", kind, inputs=d, outputs=d, around=d, factor=factor, **rezero))
+                closing.append(
+                    Part("join", kind, inputs=d, outputs=d, around=d, factor=factor, key=rezero, sort="skips")
+                )
             layers.append(Layer((*closing, *([] if pre else normed)), middle.outputs, d))
     final = (spec.norm if pre else None) if spec.final_norm == "auto" else spec.final_norm
     ends = norm("final_norm", "", final)
@@ -512,7 +516,7 @@ def of_steps(spec: RNN) -> Plan:
 
 
 def place_of_steps(spec: RNN, l: int | None, columns: int, key: str) -> Place:
-    """Where a map of a recurrent net stands, of one gate."""
+    """Where a map of a recurrent net stands."""
     kind, bias = parse(str(spec.cell))[0], bias_of(spec.bias)
     chosen = spec.recurrent_init if key.startswith("layers") else spec.init
     init = parse(str(chosen))
@@ -528,5 +532,6 @@ def place_of_steps(spec: RNN, l: int | None, columns: int, key: str) -> Place:
     phi = "relu" if kind in {"relu", "irnn"} else "tanh"
     if l is None:
         return Place(columns, rows, None, None, spec.layers, 0, False, init, bias, 0)
-    cell = parse(str(spec.cell)) if key.startswith("inputs") else ("", {})
-    return Place(columns, rows, l, phi, spec.layers, 0, False, init, bias, l, GATES.get(kind, 1), cell)
+    cell, gates = parse(str(spec.cell)) if key.startswith("inputs") else ("", {}), GATES.get(kind, 1)
+    factors = (1.0,) * gates
+    return Place(columns, gates * rows, l, phi, spec.layers, 0, False, init, bias, l, factors=factors, cell=cell)

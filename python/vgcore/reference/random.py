@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ Array = npt.NDArray[Any]
 
 WEIGHT, BIAS, INPUT, COTANGENT, READOUT_WEIGHT, READOUT_BIAS = range(6)  # roles of a stream
 GATE_WEIGHT, GATE_BIAS, INPUT_WEIGHT = range(8, 11)
-PROJECTION_WEIGHT, PROJECTION_BIAS, DROPOUT = range(13, 16)
 INPUT_BIAS = 64
+PROJECTION_WEIGHT, PROJECTION_BIAS, DROPOUT = range(13, 16)
 COMPANION = 32  # added to a role: the stream that says which elements count
 LOW_BITS = 16  # added to a role: the companion stream that extends 32 bits to 53
 
@@ -33,17 +33,28 @@ def philox(counter: Array, seed: int) -> Array:
 
 @dataclass(frozen=True)
 class Stream:
-    """The numbers of one tensor: element i depends on (seed, role, layer, i) and nothing else."""
+    """The numbers of one tensor: element i depends on (seed, role, layer, i) and nothing else.
+
+    What begins with a later element does so with a block of four: `first` is the number of the block.
+    """
 
     seed: int
     role: int
     layer: int = 0
     dtype: str = "float64"
-    first: int = 0  # the element that it begins with, a multiple of four
+    first: int = 0
+
+    def after(self, elements: int) -> Stream:
+        """The stream from a later element on, a multiple of four."""
+        return replace(self, first=self.first + elements // 4)
+
+    def companion(self) -> Stream:
+        """The stream that says which elements count, in float64 for either dtype."""
+        return replace(self, role=self.role + COMPANION, dtype="float64")
 
     def words(self, count: int, role: int, step: int = 0) -> Array:
         """32-bit words: element i is word i % 4 of block i // 4; each step of training has 2^32 blocks of its own."""
-        block = np.arange(-(-count // 4), dtype=np.uint64) + np.uint64(self.first // 4) + (np.uint64(step) << np.uint64(32))
+        block = np.arange(-(-count // 4), dtype=np.uint64) + (np.uint64(step) << np.uint64(32)) + np.uint64(self.first)
         layer, role_ = np.full_like(block, self.layer), np.full_like(block, role)
         counter = np.stack([block & np.uint64(0xFFFFFFFF), block >> 32, layer, role_])
         return philox(counter, self.seed).T.ravel()[:count]
