@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vgcore as vg
@@ -49,12 +49,14 @@ def normals(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
+@settings(deadline=None)
 @given(nets(), st.integers(0, 5), st.sampled_from([None, "mse", "cross_entropy"]))
 def test_gradients_are_those_of_differences(spec: vg.RNN, seed: int, loss: str | None) -> None:
     errors = vg.gradcheck(spec, seed=seed, batch=3, loss=loss)
     assert max(errors.values()) < 1e-6, errors
 
 
+@settings(deadline=None)
 @given(nets(), st.sampled_from([None, 1, 2]), st.integers(0, 3))
 def test_passes_are_those_of_the_twin(spec: vg.RNN, truncate: int | None, seed: int) -> None:
     spec = spec.replace(truncate=truncate)
@@ -74,6 +76,7 @@ def test_passes_are_those_of_the_twin(spec: vg.RNN, truncate: int | None, seed: 
     np.testing.assert_allclose(ours.input, theirs.input.reshape(ours.input.shape), rtol=1e-10, atol=1e-13)
 
 
+@settings(deadline=None)
 @given(nets(), st.sampled_from([None, 2]))
 def test_numbers_and_columns_are_those_of_the_twin(spec: vg.RNN, truncate: int | None) -> None:
     spec = spec.replace(truncate=truncate)
@@ -364,6 +367,7 @@ def test_threads_change_no_bit(cell: str, dtype: str) -> None:
 # --- The spec ------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(nets())
 def test_a_spec_comes_back_from_json_and_pickles_with_its_id(spec: vg.RNN) -> None:
     for other in (
