@@ -729,6 +729,7 @@ fn of_parts(parts: &[Part], depth: usize, width: usize, wider: usize) -> Net {
         blocks: Blocks::ONE,
         factor: 1.0,
         bias: Some(Distribution::Normal(0.0, 0.1)),
+        raised: None,
         transform: None,
         calibrates: false,
         layer,
@@ -745,6 +746,7 @@ fn of_parts(parts: &[Part], depth: usize, width: usize, wider: usize) -> Net {
         depth,
         columns: width,
         fed: None,
+        states: false,
         tokens: 1,
         input: width,
         layers: (0..depth).map(|slot| vgcore::part::Layer { parts: parts.to_vec(), slot, streams: true }).collect(),
@@ -761,11 +763,11 @@ fn gelu() -> Part {
 }
 
 fn map(own: usize, rescales: bool) -> Part {
-    Part::Map(vgcore::part::Map { own, fed: None, rescales, blocks: &[] })
+    Part::Map(vgcore::part::Map::of(own, rescales))
 }
 
 fn keep(stream: usize) -> Part {
-    Part::Keep(Keep { stream })
+    Part::Keep(Keep::of(stream))
 }
 
 fn join(stream: usize) -> Part {
@@ -813,6 +815,7 @@ fn affine(
         blocks: Blocks::ONE,
         factor: 1.0,
         bias: laws.1,
+        raised: None,
         transform: None,
         calibrates: false,
         layer,
@@ -825,7 +828,16 @@ fn affine(
 fn net_of(layers: Vec<(Vec<Part>, Vec<Parameters>)>, columns: usize) -> Net {
     let (layers, slots): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
     let layers = layers.into_iter().enumerate().map(|(slot, parts)| vgcore::part::Layer { parts, slot, streams: true });
-    Net { depth: slots.len(), columns, fed: None, tokens: 1, input: columns, layers: layers.collect(), slots }
+    Net {
+        depth: slots.len(),
+        columns,
+        fed: None,
+        states: false,
+        tokens: 1,
+        input: columns,
+        layers: layers.collect(),
+        slots,
+    }
 }
 
 fn phi(activation: &str) -> Part {
