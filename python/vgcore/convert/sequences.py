@@ -146,19 +146,20 @@ class Read:
     notes: list[str] = field(default_factory=list)
 
 
-def imported(read: Read, steps: int) -> Imported:
+def imported(read: Read, steps: int, *, tolerance: float = 1e-10) -> Imported:
     """The net of a module, proved against it: with the numbers of the module, and with numbers drawn anew in both.
 
     Args:
         read: The module.
         steps: Steps or tokens of a sample.
+        tolerance: As of `match.imported`.
 
     Raises:
         Refusal: For a net that computes something else.
     """
     net = read.net()
     short = min(steps, STEPS) if isinstance(net, Recurrent) else steps
-    prove(net.network(short), read.run(short), None, tolerance=1e-10)
+    prove(net.network(short), read.run(short), None, tolerance=tolerance)
     read.draw()
-    prove(read.net().network(short), read.run(short), None, tolerance=1e-10)
+    prove(read.net().network(short), read.run(short), None, tolerance=tolerance)
     return Imported(net.network(steps), (*read.notes, "spec.init is a default: it says nothing of these weights"))
