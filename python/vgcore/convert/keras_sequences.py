@@ -71,6 +71,9 @@ class _Parts:
         cells = list(itertools.takewhile(lambda each: type(each).__name__ in _CELLS, parts))
         readers = [each for each in parts[len(cells) :][:1] if cells and type(each).__name__ in _READERS]
         for layer in parts[len(cells) + len(readers) :]:
+            if type(layer).__name__ == "Bidirectional":
+                nearest = f"{type(layer.forward_layer).__name__} itself is possible"
+                raise Refusal(layer.path, "Bidirectional", "it reads sequences from both ends", nearest)
             raise Refusal(layer.path, type(layer).__name__, "it has no place in such a net here", _CHAIN)
         _check(cells)
         dense = getattr(readers[0], "layer", readers[0]) if readers else None
@@ -102,11 +105,11 @@ class _Parts:
         """The arrays of a layer, in the order of torch: Keras has z, r, h where torch has r, z, n."""
         cell = layer.cell
         order = {"SimpleRNN": (0,), "LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2)}[type(layer).__name__]
-        state = {"weight": cell.recurrent_kernel, "inputs": cell.kernel}
+        state = {"weight": cell.recurrent_kernel, "inputs.weight": cell.kernel}
         found = {key: blocks(_array(variable).T, order) for key, variable in state.items()}
         if cell.use_bias:
             biases = np.atleast_2d(_array(cell.bias))  # two where the reset gate stands behind the product
-            found |= {key: blocks(bias, order) for key, bias in zip(("input_bias", "bias"), biases, strict=False)}
+            found |= {key: blocks(bias, order) for key, bias in zip(("inputs.bias", "bias"), biases, strict=False)}
         return found
 
     def draw(self) -> None:

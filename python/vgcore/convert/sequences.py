@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -22,15 +23,7 @@ from vgcore.model.transformer import Transformer
 STEPS = 12
 
 State = Mapping[str, Array]
-
-
-def gates_of(cell: str) -> int:
-    """How many blocks of rows the maps of a cell have.
-
-    >>> [gates_of(cell) for cell in ("tanh", "lstm(forget_bias=0)", "gru")]
-    [1, 4, 3]
-    """
-    return {"lstm": 4, "gru": 3}.get(cell.partition("(")[0], 1)
+_ZEROS = "biases of 0 stand where the model has none: all maps here have biases or none has, and a norm has one"
 
 
 def blocks(array: Array, order: tuple[int, ...]) -> Array:
@@ -50,8 +43,8 @@ class Recurrent:
 
     Attributes:
         cell: As `RNN` takes it.
-        layers: Of each layer `weight` (W_hh) and `inputs` (W_ih), gates one below the other in the order of torch, with
-            `input_bias`, and `bias` where there are two; none of these without biases.
+        layers: Of each layer `weight` (W_hh) and `inputs.weight` (W_ih), gates one below the other in the order of
+            torch, with `inputs.bias`, and `bias` where there are two; none of these without biases.
         readout: `weight` and, if it has one, `bias` of what reads the last layer; None without a readout.
         outputs: `"last"` or `"every"`.
     """
@@ -61,25 +54,32 @@ class Recurrent:
     readout: State | None
     outputs: str
 
-    def network(self, steps: int) -> Network:
-        """The net for sequences of so many steps."""
-        names = {"weight": "layers.{}.weight", "bias": "layers.{}.bias"}
-        names |= {"inputs": "inputs.{}.weight", "input_bias": "inputs.{}.bias"}
-        state = {names[key].format(l): array for l, layer in enumerate(self.layers) for key, array in layer.items()}
-        first, readout = self.layers[0], self.readout or {}
-        state |= {f"readout.{key}": array for key, array in readout.items()}
+    def made(self, steps: int) -> tuple[Network, list[str]]:
+        """The net for sequences of so many steps, and what it has beside what was read."""
+        first, readout, notes = self.layers[0], self.readout, list[str]()
+        width, features = first["weight"].shape[1], first["inputs.weight"].shape[1]
+        if readout is None and self.outputs == "every":
+            readout = {"weight": np.eye(width)}
+            notes.append("the readout is the identity: the model gives the states themselves")
+        state = {f"readout.{key}": array for key, array in (readout or {}).items()}
+        for l, layer in enumerate(self.layers):
+            for key, array in layer.items():
+                module, _, own = key.rpartition(".")
+                state[f"{module or 'layers'}.{l}.{own}"] = array
+        two = any("bias" in layer for layer in self.layers)
+        filled, biased = _filled(state, without=() if two else ("layers.",))
         spec = RNN(
             steps,
-            first["weight"].shape[1],
-            in_features=first["inputs"].shape[1],
-            out_features=len(readout["weight"]) if readout else None,
-            cell=self.cell,
+            width,
+            in_features=features,
+            out_features=None if readout is None else len(readout["weight"]),
+            cell=self.cell if biased else self.cell.replace("forget_bias=1", "forget_bias=0"),
             layers=len(self.layers),
             outputs=self.outputs,
-            biases=2 if "bias" in first else 1,
-            bias=_bias([*("input_bias" in layer for layer in self.layers), *(["bias" in readout] if readout else [])]),
+            biases=2 if two else 1,
+            bias=None if biased else False,
         )
-        return Network.from_state_dict(spec, state)
+        return Network.from_state_dict(spec, filled), [*notes, *([_ZEROS] if len(filled) > len(state) else [])]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -100,15 +100,14 @@ class Encoder:
     final_norm: State | None = None
     readout: State | None = None
 
-    def network(self, tokens: int) -> Network:
-        """The net for so many tokens."""
+    def made(self, tokens: int) -> tuple[Network, list[str]]:
+        """The net for so many tokens, and what it has beside what was read."""
         ends = {"embedding": self.embedding, "final_norm": self.final_norm, "readout": self.readout}
         state = {f"layers.{b}.{key}": array for b, block in enumerate(self.layers) for key, array in block.items()}
         state |= {f"{end}.{key}": array for end, arrays in ends.items() for key, array in (arrays or {}).items()}
-        up = self.layers[0]["linear1.weight"]
-        inner, width = up.shape
-        maps = [*self.layers[0], *(f"{end}.{key}" for end in ("embedding", "readout") for key in ends[end] or {})]
-        weights = [key for key in maps if key.endswith("weight") and "norm" not in key]
+        inner, width = self.layers[0]["linear1.weight"].shape
+        filled, biased = _filled(state)
+        options: dict[str, Any] = dict(self.options)
         spec = Transformer(
             len(self.layers),
             width,
@@ -116,17 +115,24 @@ class Encoder:
             in_features=None if self.embedding is None else self.embedding["weight"].shape[1],
             out_features=None if self.readout is None else len(self.readout["weight"]),
             ffn=inner // width,
-            bias=_bias([key.replace("weight", "bias") in maps for key in weights]),
-            **self.options,
+            bias=None if biased else False,
+            **options,
         )
-        return Network.from_state_dict(spec, state)
+        return Network.from_state_dict(spec, filled), [_ZEROS] if len(filled) > len(state) else []
 
 
-def _bias(there: list[bool]) -> None | bool | tuple[bool | None, ...]:
-    """The field `bias` of a net whose maps have biases or not."""
-    if len(set(there)) == 1:
-        return None if there[0] else False
-    return tuple(None if each else False for each in there)
+def _filled(state: State, without: tuple[str, ...] = ()) -> tuple[dict[str, Array], bool]:
+    """Arrays with biases of 0 where a norm has none, or a map and another has one, and whether maps have any.
+
+    Args:
+        state: All arrays by their names; weights of maps are matrices, those of norms are not.
+        without: What the names of maps begin with that have no biases in any case.
+    """
+    weights = {key: w for key, w in state.items() if key.endswith("weight") and not key.startswith(without)}
+    biases = {key.removesuffix("weight") + "bias": w for key, w in weights.items()}
+    biased = any(name in state for name, w in biases.items() if w.ndim == 2)
+    zeros = {name: np.zeros(len(w)) for name, w in biases.items() if biased or w.ndim == 1}
+    return zeros | dict(state), biased
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -159,7 +165,8 @@ def imported(read: Read, steps: int, *, tolerance: float = 1e-10) -> Imported:
     """
     net = read.net()
     short = min(steps, STEPS) if isinstance(net, Recurrent) else steps
-    prove(net.network(short), read.run(short), None, tolerance=tolerance)
+    prove(net.made(short)[0], read.run(short), None, tolerance=tolerance)
     read.draw()
-    prove(read.net().network(short), read.run(short), None, tolerance=tolerance)
-    return Imported(net.network(steps), (*read.notes, "spec.init is a default: it says nothing of these weights"))
+    prove(read.net().made(short)[0], read.run(short), None, tolerance=tolerance)
+    network, notes = net.made(steps)
+    return Imported(network, (*read.notes, *notes, "spec.init is a default: it says nothing of these weights"))

@@ -212,7 +212,9 @@ class _Model:
                 reason = f"it is another cell, or of another width, than {body[0].path}"
                 raise Refusal(part.path, part.kind, reason, "layers of one net here have one cell and one width")
             if part.asked.get("hx") is not None:
-                raise Refusal(part.path, part.kind, "it begins from a state that it is given", "let it begin from zeros")
+                raise Refusal(
+                    part.path, part.kind, "it begins from a state that it is given", "let it begin from zeros"
+                )
         cell = {"RNN_TANH": "tanh", "RNN_RELU": "relu", "LSTM": "lstm(forget_bias=0)", "GRU": "gru"}[first.mode]
         layers = [layer for part in body for layer in _layers(part.module)]
         how, readout = self._read_out(body[-1], behind, {"last": lambda o: o[:, -1], "every": lambda o: o})
@@ -226,6 +228,11 @@ class _Model:
         if len(before) > 1 or (embedding and embedding.kind != "Linear") or [each.kind for each in behind] > ["Linear"]:
             part = [*before[1:], *behind, *before][0]
             raise Refusal(part.path, part.kind, "it stands where a transformer here has no part", _CHAIN)
+        if embedding is not None and embedding.module.in_features == embedding.module.out_features:
+            reason = (
+                "it maps the features of a token to as many before the blocks, and a transformer here then has no map"
+            )
+            raise Refusal(embedding.path, embedding.kind, reason, f"pass what is behind it; {WATCH}")
         if alone := next((each for each in body if isinstance(each.module, nn.MultiheadAttention)), None):
             if not self.attends:
                 reason = "attention without its block has no equal here but alone"
@@ -319,6 +326,7 @@ def _asked(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[
     """What a layer was called with beside its input."""
     from torch import nn
 
+    names: tuple[str, ...]
     if isinstance(module, nn.TransformerEncoderLayer):
         names = ("src", "src_mask", "src_key_padding_mask", "is_causal")
     else:
@@ -330,7 +338,7 @@ def _asked(module: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[
 def _equal(one: Tensor, two: Tensor) -> bool:
     import torch
 
-    return one.shape == two.shape and torch.allclose(one, two, rtol=1e-12, atol=1e-14)
+    return one.shape == two.shape and bool(torch.allclose(one, two, rtol=1e-12, atol=1e-14))
 
 
 # --- Arrays --------------------------------------------------------------------------------------
@@ -341,18 +349,15 @@ def _array(tensor: Tensor) -> Array:
 
 
 def _affine(module: Any) -> dict[str, Array]:
-    """Weight and bias of a map, or of a norm, which has both here."""
-    state = {name: _array(p) for name, p in module.named_parameters()}
-    if hasattr(module, "normalized_shape"):
-        shape = module.normalized_shape
-        state = {"weight": np.ones(shape), "bias": np.zeros(shape)} | state
-    return state
+    """Weight and bias of a map or a norm; of a norm without weights, ones."""
+    state = {"weight": np.ones(module.normalized_shape)} if hasattr(module, "normalized_shape") else {}
+    return state | {name: _array(p) for name, p in module.named_parameters()}
 
 
 def _layers(module: Any) -> list[State]:
     """The layers of a recurrent module."""
-    names = {"weight": "weight_hh_l", "inputs": "weight_ih_l"}
-    names |= {"bias": "bias_hh_l", "input_bias": "bias_ih_l"} if module.bias else {}
+    names = {"weight": "weight_hh_l", "inputs.weight": "weight_ih_l"}
+    names |= {"bias": "bias_hh_l", "inputs.bias": "bias_ih_l"} if module.bias else {}
     return [
         {key: _array(getattr(module, f"{name}{l}")) for key, name in names.items()} for l in range(module.num_layers)
     ]
