@@ -118,7 +118,9 @@ def encoder(
 
     for b in range(depth):
         at = f"layers.{b}"
-        h = sublayer(f"{at}.norm1", lambda h, at=at: attention(state, f"{at}.self_attn", h, heads=heads, causal=causal), h)
+        h = sublayer(
+            f"{at}.norm1", lambda h, at=at: attention(state, f"{at}.self_attn", h, heads=heads, causal=causal), h
+        )
         h = sublayer(f"{at}.norm2", lambda h, at=at: forward(at, h), h)
     h = normed(state, "final_norm", h, 1e-5 if eps is None else eps) if "final_norm.weight" in state else h
     h = {None: lambda h: h, "mean": lambda h: h.mean(1), "last": lambda h: h[:, -1]}[pool](h)
