@@ -49,6 +49,7 @@ RUST_ORDER = [
 LATE = {
     ("model.kind", "model.network"),
     ("convert.imported", "convert.infer"),  # what a net that is only measured does not need
+    ("convert.to_torch", "convert.to_torch_sequences"),  # which is made of pieces of it
     ("model.network", "convert.to_torch"),
     ("model.spec", "convert.to_torch"),
     ("measure.cells", "judge.evidence"),
@@ -223,13 +224,14 @@ LIBRARIES = {
     "equinox": {"convert.jax"},
     "flax": {"convert.jax"},
     "google": {"convert.onnx"},  # the errors of protobuf, in which ONNX models are written
-    "jax": {"convert.jax", "convert.jaxpr", "convert.primitives", "shell.rivals"},
-    "keras": {"convert.keras"},
+    "jax": {"convert.jax", "convert.jaxpr", "convert.keras_sequences", "convert.primitives", "shell.rivals"},
+    "keras": {"convert.keras", "convert.keras_sequences"},
     "lazy_loader": {"__init__"},
     "onnx": {"convert.onnx"},
     "safetensors": {"convert.arrays"},
     "torch": {
         *("convert.keras", "convert.record", "convert.to_torch", "convert.torch"),
+        *("convert.keras_sequences", "convert.to_torch_sequences", "convert.torch_sequences"),
         *("shell.bench", "shell.rivals"),
         *("watch.layers", "watch.measured", "watch.record", "watch.sizes", "watch.watch"),
     },

@@ -504,7 +504,7 @@ REFUSED: dict[str, tuple[Make, Any, tuple[str, str, str]]] = {
     "attention": (
         lambda: Of(lambda s, x: s.b(s.attention(x, x, x)[0][:, 0]), attention=nn.MultiheadAttention(8, 2, batch_first=True), b=nn.Linear(8, 3)),
         torch.zeros(2, 4, 8),
-        ("attention", "multi_head_attention_forward", "mixes the positions"),
+        ("attention", "MultiheadAttention", "no equal here but alone"),
     ),
     "attention by hand": (
         lambda: Of(lambda s, x: s.b(F.scaled_dot_product_attention(x, x, x)[:, 0]), b=nn.Linear(8, 3)),
@@ -514,17 +514,12 @@ REFUSED: dict[str, tuple[Make, Any, tuple[str, str, str]]] = {
     "a transformer's layer": (
         lambda: nn.Sequential(nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), nn.Flatten(), nn.Linear(32, 3)),
         torch.zeros(2, 4, 8),
-        ("0.self_attn", "multi_head_attention_forward", "mixes the positions"),
+        ("2", "Linear", "something else of what 0 gives"),
     ),
-    "an LSTM": (
-        lambda: Of(lambda s, x: s.b(s.cell(x)[0][:, -1]), cell=nn.LSTM(6, 8, batch_first=True), b=nn.Linear(8, 3)),
+    "cells in a loop": (
+        lambda: Of(lambda s, x: s.b(s.cell(x[:, 1], s.cell(x[:, 0]))), cell=nn.GRUCell(6, 8), b=nn.Linear(8, 3)),
         torch.zeros(2, 4, 6),
-        ("cell", "lstm", "recurrent"),
-    ),
-    "a GRU": (
-        lambda: Of(lambda s, x: s.b(s.cell(x)[0][:, -1]), cell=nn.GRU(6, 8, batch_first=True), b=nn.Linear(8, 3)),
-        torch.zeros(2, 4, 6),
-        ("cell", "gru", "recurrent"),
+        ("cell", "gru_cell", "called by hand"),
     ),
     "an embedding": (numbered, None, ("0", "embedding", "whole numbers")),
     "whole numbers": (numbered, torch.zeros(2, 3, dtype=torch.int64), ("", "forward", "real numbers")),

@@ -20,8 +20,10 @@ from numpy.typing import NDArray
 from vgcore.convert.spelling import CUT
 from vgcore.model.given import wrong_type
 from vgcore.model.kind import Init
+from vgcore.model.mlp import MLP
 from vgcore.model.network import Network
 from vgcore.model.plan import Map, Plan
+from vgcore.model.sequential import Sequential
 
 Array = NDArray[np.float64]
 #: What an init makes of each map, if the net may have it.
@@ -58,7 +60,8 @@ def infer_init(network: Network) -> Inferred:
     Returns:
         An init as `MLP(init=...)` takes it: one name if it fits all maps, a tuple of one a map, the readout's last, if
         they differ, with None for those that look like none; None if all do. Where two inits are one on these shapes,
-        as `lecun_normal` and `xavier_normal` on square weights, it is one of them.
+        as `lecun_normal` and `xavier_normal` on square weights, it is one of them. None for a recurrent net and a
+        transformer, whose weights are drawn in blocks.
 
     >>> import vgcore as vg
     >>> spec = vg.MLP(depth=5, width=64, in_features=20, out_features=3, init="torch_default")
@@ -67,6 +70,8 @@ def infer_init(network: Network) -> Inferred:
     """
     if not isinstance(network, Network):
         raise wrong_type("network", "a Network", network)
+    if not isinstance(network.spec, MLP | Sequential):
+        return None
     maps = _maps(network)
     # What an init makes of a net takes a walk through all of it, and is the same for every map.
     laws = functools.cache(lambda init: _laws(network, init, len(maps)))

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from vgcore.convert.imported import Imported, NonFinite, Refusal
 from vgcore.convert.jax import from_jax, marked
+from vgcore.convert.keras_sequences import from_recurrence, holds_recurrence
 from vgcore.convert.tape import RUNNING
 from vgcore.convert.torch import Subject, converted
 from vgcore.model.given import wrong_type
@@ -74,6 +75,8 @@ def from_keras(model: Any, x: Any = None) -> Imported:
     if x is None:
         raise ValueError(f"x must be given, for {model.name!r} does not say what shape of samples it takes")
     match keras.backend.backend():
+        case "torch" | "jax" if holds_recurrence(_layers(model)):
+            return from_recurrence(model, x)
         case "torch":
             found = _on_torch(model, x)
         case "jax":

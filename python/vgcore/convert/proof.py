@@ -64,7 +64,9 @@ def prove(network: Network, run: Run, upto: int | None, *, tolerance: float) -> 
         near, flat = max(tolerance, min(scale * tolerance, LARGE)), tolerance if scale == 1 else max(tolerance, STEEP)
         _agree(f"outputs{told}", network, outputs, network.forward(x), near * most)
         if scale != SCALES[-1]:
-            _agree(f"dL/dx{told}", network, theirs, network.backward(x, cotangent).input, flat * steepest)
+            _agree(
+                f"dL/dx{told}", network, theirs, network.backward(x, cotangent).input.reshape(x.shape), flat * steepest
+            )
 
 
 def prove_structure(network: Network, graph: Graph, twin: Network | None) -> None:

@@ -65,9 +65,9 @@ REASONS = {
     "attention": "attention mixes the positions of a sequence; an MLP has no such layer",
     "transformer": "a transformer mixes the positions of a sequence; an MLP has no such layer",
     "conv": "a convolution shares its weights over positions; an MLP has no such layer",
-    "lstm": "a recurrent cell with gates has no equal here",
-    "gru": "a recurrent cell with gates has no equal here",
-    "rnn_": "a recurrent net of torch has no equal here",
+    **dict.fromkeys(
+        ("lstm", "gru", "rnn_"), "a recurrent cell that is called by hand is not read; nn.RNN, nn.LSTM and nn.GRU are"
+    ),
     "embedding": "it looks rows up by whole numbers, and a net here takes real ones",
     "one_hot": "it makes features of whole numbers, and a net here takes real ones",
     "pool": "it picks or averages features that lie side by side; an MLP has no such layer",

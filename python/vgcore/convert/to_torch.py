@@ -28,6 +28,11 @@ def to_torch(net: Spec | Network) -> Any:
     Its `state_dict()` has the keys, shapes and values of the net's. A batch normalisation takes the statistics of its
     batch in evaluation too; dropout drops in training alone, as in torch.
 
+    An `RNN` or a `Transformer` becomes torch's own modules where torch has them (`nn.LSTM`,
+    `nn.TransformerEncoderLayer`), under their names: `rnn.weight_ih_l0`, `layers.0.self_attn.in_proj_weight`. It takes
+    `(batch, steps, features)`, or flat rows, and gives `(batch, out)` or, where every step or token has an output,
+    `(batch, steps, out)`.
+
     Args:
         net: A `Network`, whose dtype is kept; or a spec, of which the net of seed 0 is drawn, in float32.
 
@@ -38,12 +43,16 @@ def to_torch(net: Spec | Network) -> Any:
         ImportError: Without torch.
         TypeError: For what is no net.
     """
-    if isinstance(net, MLP | Sequential):
+    if isinstance(net, Spec):
         net = net.init(seed=0)
     if not isinstance(net, Network):
         raise wrong_type("net", "a spec or a Network", net)
     try:
-        return _module()(net)
+        if isinstance(net.spec, MLP | Sequential):
+            return _module()(net)
+        from vgcore.convert.to_torch_sequences import module_of  # which is made of pieces of this module
+
+        return module_of(net)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -77,7 +86,7 @@ def _module() -> type[Any]:
                     if not hasattr(owner, name):
                         owner.add_module(name, nn.ModuleDict())
                     owner = getattr(owner, name)
-                owner.add_module(own, _holder(kinds.get(path), state[f"{path}.weight"], state.get(f"{path}.bias")))
+                owner.add_module(own, holder(kinds.get(path), state[f"{path}.weight"], state.get(f"{path}.bias")))
             self.load_state_dict(state)
 
         def forward(self, x: Tensor) -> Tensor:
@@ -119,7 +128,7 @@ def _bare() -> Any:
     return made.__new__(made)
 
 
-def _holder(kind: str | None, weight: Tensor, bias: Tensor | None) -> Any:
+def holder(kind: str | None, weight: Tensor, bias: Tensor | None) -> Any:
     """A module for parameters of this shape: a norm or prelu by its kind, else a map, else one number."""
     from torch import nn
 

@@ -15,6 +15,7 @@ from vgcore.convert.imported import WATCH, Imported, NonFinite, Refusal
 from vgcore.convert.match import imported
 from vgcore.convert.record import DROPS, REASONS, Constant, Recorder, Tensor, digest
 from vgcore.convert.tape import Array, Drop, Op, Reshape, Tape, Unknown
+from vgcore.convert.torch_sequences import from_sequences, holds_sequences
 from vgcore.model.given import wrong_type
 
 #: Rows of two recordings: no size of a tensor, and no number that a function is likely to be called with.
@@ -64,7 +65,12 @@ def from_torch(model: Any, x: Any = None) -> Imported:
 
     if not isinstance(model, torch.nn.Module):
         raise wrong_type("model", "a torch.nn.Module", model)
-    return converted(copied(unwrapped(model)), x)
+    model = unwrapped(model)
+    if holds_sequences(model):
+        subject = copied(model)
+        with _intact():
+            return from_sequences(subject, x)
+    return converted(copied(model), x)
 
 
 def converted(subject: Subject, x: Any, *, tolerance: float = 1e-10) -> Imported:
