@@ -11,14 +11,11 @@ from vgcore import _core
 from vgcore.model.kind import Activation, Norm
 from vgcore.model.plan import Map, Plan, Step
 from vgcore.model.spec import Spec
-from vgcore.theory.maps import LEAST_BATCH, BatchRates, Floats, moments, pair_moments
+from vgcore.theory.maps import LEAST_BATCH, NODES, WEIGHTS, BatchRates, Floats, moments, pair_moments
 from vgcore.theory.wave import Back, Split, Wave, refuse
 
 #: Laws of weights that are independent, or nearly so in a wide net.
 LAWS = ("constant", "uniform", "normal", "truncated_normal", "orthogonal")
-# Points for normal integrals of sigmoids, which are smooth.
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
-WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 
 class Net:

@@ -1,0 +1,115 @@
+"""Transformers in two numbers: the mean square of a feature of a token, and the mean product of two tokens' features.
+
+Attention averages values with weights a_ij: `S = E sum_j a_ij^2` is the share of a token that looks at one other, 1/T
+where all are looked at alike, and `O = E sum_j a_ij a_i'j` says how much two tokens look at the same. Logits of one token
+vary by `s (1 - c)` around their mean, those of two tokens vary together by `s c (1 - c)`: s is the variance that
+unlike tokens would have, c the correlation of the tokens. With gains v, attention adds to the stream
+
+    forward    own  v q (c + (1 - c) S)           shared  v q (c + (1 - c) O)
+    backward   own  v (G S + (T - 1) P O)         shared  what makes own + (T - 1) shared = v (G + (T - 1) P)
+
+The last is exact: rows of weights sum to 1, so the sum over tokens of a gradient passes as it is. How logits depend on
+the stream is left out on the way back, as is what is not normal in them. Derived; Noci et al. 2022, arXiv:2206.03126,
+and Cowsik et al. 2024, arXiv:2403.02579, have the forward half for weights that are alike.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from vgcore.theory.maps import NODES, WEIGHTS
+
+#: Points of an integral over the logarithm of t.
+POINTS = 1500
+
+
+class Tokens(NamedTuple):
+    """A signal of tokens, or its gradient.
+
+    Attributes:
+        own: Mean square of a feature.
+        shared: Mean product of the features of two tokens of a sample.
+    """
+
+    own: float
+    shared: float
+
+    def times(self, factor: float) -> Tokens:
+        """All squares times a factor."""
+        return Tokens(self.own * factor, self.shared * factor)
+
+    def plus(self, other: Tokens) -> Tokens:
+        """What is independent of it added."""
+        return Tokens(self.own + other.own, self.shared + other.shared)
+
+    def shifted(self, variance: float) -> Tokens:
+        """A bias added, which all tokens have in common."""
+        return Tokens(self.own + variance, self.shared + variance)
+
+    @property
+    def correlation(self) -> float:
+        """Mean cosine of two tokens."""
+        return min(self.shared / self.own, 1.0) if self.own > 0 else math.nan
+
+
+@lru_cache(maxsize=4096)
+def participation(spread: float, tokens: int) -> float:
+    """`E sum_j a_j^2` of the softmax of so many independent normal logits of this variance: 1/T to 1.
+
+    Of weights `w = e^logit`, `1 / (sum w)^2` is the integral of `t e^(-t sum w)`, which is a product over tokens. For
+    small variances it is `exp(spread) / T`.
+
+    >>> round(participation(0.0, 8), 12), round(8 * participation(0.25, 8), 4)
+    (0.125, 1.2228)
+    """
+    if tokens == 1:
+        return 1.0
+    deviation = math.sqrt(spread)
+    log_t = np.linspace(-math.log(tokens) - 10 * (1 + deviation), 6 * (1 + deviation), POINTS)
+    weights, t = np.exp(deviation * NODES), np.exp(log_t)
+    left = np.exp(-t[:, None] * weights)
+    inside = t**2 * ((left * weights**2) @ WEIGHTS) * (left @ WEIGHTS) ** (tokens - 1)
+    return min(max(tokens * float(np.trapezoid(inside, log_t)), 1 / tokens), 1.0)
+
+
+class Attention(NamedTuple):
+    """What attention makes of values and of their gradient.
+
+    Attributes:
+        tokens: T.
+        alone: S.
+        together: O.
+    """
+
+    tokens: int
+    alone: float
+    together: float
+
+    @classmethod
+    def of(cls, tokens: int, scale: float, q: Tokens, k: Tokens) -> Attention:
+        """Of so many tokens with such queries and keys.
+
+        Args:
+            tokens: T.
+            scale: Features of a head times the square of the factor of the logits.
+            q: Queries.
+            k: Keys.
+        """
+        apart = scale * max(k.own - k.shared, 0.0)
+        alone, together = (participation(apart * max(each, 0.0), tokens) for each in q)
+        return cls(tokens, alone, together)
+
+    def forward(self, v: Tokens) -> Tokens:
+        """What it makes of the values."""
+        apart = v.own - v.shared
+        return Tokens(v.shared + apart * self.alone, v.shared + apart * self.together)
+
+    def backward(self, g: Tokens) -> Tokens:
+        """What it makes of the gradient, of the values alone."""
+        others = self.tokens - 1
+        own = g.own * self.alone + others * g.shared * self.together
+        return Tokens(own, (g.own + others * g.shared - own) / others if others else own)
