@@ -7,6 +7,7 @@ use crate::plan::Plan;
 use crate::simd::{Float, exponent_of, times_power_of_two};
 use crate::weights::Weights;
 use std::f64::consts::LOG10_2;
+use std::sync::Arc;
 
 macro_rules! columns {
     ($($(#[$doc:meta])* $column:ident $name:literal,)*) => {
@@ -70,13 +71,17 @@ const FORWARD: [Column; 7] = [
 ];
 
 /// A unit counts as saturated where `|phi'|` is below this share of its maximum.
-const SATURATED: f64 = 0.01;
+pub(crate) const SATURATED: f64 = 0.01;
 
 /// The numbers of one run: one value a layer for each of [`COLUMNS`]; NaN where the run did not get.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Columns {
     /// `[column][row]`.
     pub values: [Vec<f64>; COLUMNS.len()],
+    /// Names of the columns that the parts of this net note beside those.
+    pub names: Arc<[String]>,
+    /// `[name][row]`; NaN where no part noted one.
+    pub extra: Vec<Vec<f64>>,
     /// The layer where a value first was not finite, in order of computation; `depth` for readout and loss.
     pub first_nonfinite: Option<usize>,
     /// log10 of the norm of all parameters' gradients together.
@@ -113,10 +118,13 @@ impl Total {
 }
 
 impl Columns {
-    /// Columns of so many rows, nothing measured yet.
-    pub fn new(rows: usize) -> Self {
+    /// Columns of a net, nothing measured yet.
+    pub fn new(plan: &Plan) -> Self {
+        let column = || vec![f64::NAN; plan.rows.len()];
         Self {
-            values: std::array::from_fn(|_| vec![f64::NAN; rows]),
+            values: std::array::from_fn(|_| column()),
+            names: Arc::clone(&plan.extra),
+            extra: plan.extra.iter().map(|_| column()).collect(),
             first_nonfinite: None,
             log10_total: f64::NAN,
             log10_output: f64::NAN,
@@ -126,10 +134,11 @@ impl Columns {
         }
     }
 
-    /// Bytes of columns of so many rows, and of what the allocator keeps beside each.
-    pub fn bytes(rows: usize) -> u128 {
+    /// Bytes of columns of so many rows, some of them extra, and of what the allocator keeps beside each.
+    pub fn bytes(rows: usize, extra: usize) -> u128 {
         const BESIDE: u128 = 16;
-        size_of::<Self>() as u128 + COLUMNS.len() as u128 * (8 * rows as u128 + BESIDE)
+        let of_extra = size_of::<Vec<f64>>() * extra;
+        (size_of::<Self>() + of_extra) as u128 + (COLUMNS.len() + extra) as u128 * (8 * rows as u128 + BESIDE)
     }
 
     /// Rows: one for every map of a layer that counts.
@@ -142,6 +151,11 @@ impl Columns {
         for column in FORWARD {
             let rows = self.rows();
             self.values[column as usize].copy_from_slice(&deeper.values[column as usize][..rows]);
+        }
+        // Nets of a family have the same names, and what was noted on the way back is this one's own.
+        for (own, shared) in self.extra.iter_mut().zip(&deeper.extra) {
+            let missing = own.iter_mut().zip(shared).filter(|(own, _)| own.is_nan());
+            missing.for_each(|(own, shared)| *own = *shared);
         }
     }
 
@@ -168,7 +182,7 @@ impl Columns {
     /// Note the layer where a value first was not finite; what lies behind its rows says nothing.
     pub fn break_off(&mut self, plan: &Plan, layer: usize) {
         self.first_nonfinite = Some(layer);
-        for column in &mut self.values {
+        for column in self.values.iter_mut().chain(&mut self.extra) {
             let behind = column.len().min(plan.rows_up_to(layer));
             column[behind..].fill(f64::NAN);
         }
@@ -236,6 +250,19 @@ impl<F: Float> Gauge<'_, F> {
     fn set<const N: usize>(&mut self, row: usize, values: [(Column, f64); N]) {
         for (column, value) in values {
             self.columns.values[column as usize][row] = value;
+        }
+    }
+
+    /// What a part notes; behind the last layer there is no row.
+    fn write(&mut self, row: usize, name: &str, value: f64) {
+        let own = || self.columns.names.iter().position(|known| known == name);
+        let noted = match COLUMNS.iter().position(|known| *known == name).ok_or_else(own) {
+            Ok(column) => self.columns.values[column].get_mut(row),
+            Err(Some(column)) => self.columns.extra[column].get_mut(row),
+            Err(None) => unreachable!("a part notes {name}, which it does not announce"),
+        };
+        if let Some(noted) = noted {
+            *noted = value;
         }
     }
 }
@@ -323,6 +350,14 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
         let rms = log10_rms_of(h, &mut self.buffers.other);
         self.set(row, [(Column::HRms, rms)]);
     }
+
+    fn notes(&self) -> bool {
+        true
+    }
+
+    fn note(&mut self, row: usize, name: &str, value: f64) {
+        self.write(row, name, value);
+    }
 }
 
 /// A weight gradient's squared norm taken from Gram matrices is trusted down to this share of the sum of its samples'
@@ -359,10 +394,10 @@ impl<F: Float> Gauge<'_, F> {
     }
 }
 
-/// `log10` of the root of two squares, each given as the `log10` of its root; the first may be missing.
+/// `log10` of the root of two squares, each given as the `log10` of its root; one may be missing.
 fn log10_hypot(one: f64, two: f64) -> f64 {
-    if one.is_nan() {
-        return two;
+    if one.is_nan() || two.is_nan() {
+        return if one.is_nan() { two } else { one };
     }
     let (low, high) = (one.min(two), one.max(two));
     if low == f64::NEG_INFINITY { high } else { high + 0.5 * libm::log10(1.0 + libm::pow(10.0, 2.0 * (low - high))) }
@@ -385,7 +420,8 @@ impl<F: Float> Gauge<'_, F> {
             ..
         } = &mut *self.buffers;
         let linear = self.weights.linear(self.plan, owner);
-        let explicit = self.plan.tied() || linear.transformed.is_some();
+        let blocks = self.plan.parameters(owner.layer, owner.index).linear().blocks;
+        let explicit = self.plan.sums(owner) || linear.transformed.is_some() || !blocks.names.is_empty();
         let mut by_gram = *by_gram && !explicit;
         let input_gram = if value == Some(*kept) {
             input_gram
@@ -411,7 +447,16 @@ impl<F: Float> Gauge<'_, F> {
         }
         let mut gradient = matrix.to_rows();
         linear.gradient_of_parameters(&mut gradient);
-        if self.plan.tied() && owner.module != Module::Readout {
+        for (name, block) in blocks.names.iter().zip(gradient.chunks(gradient.len() / blocks.count)) {
+            let squares = block.iter().map(|g| g.wide() * g.wide()).sum();
+            let norm = log10_rms(squares, 1, delta.exponent + near.exponent);
+            // The maps of a state and of what a step gets have a gate each.
+            let name = format!("log10_wgrad_norm_{name}");
+            let known = self.columns.names.iter().position(|known| *known == name);
+            let so_far = known.map_or(f64::NAN, |column| self.columns.extra[column][owner.row]);
+            self.write(owner.row, &name, log10_hypot(so_far, norm));
+        }
+        if self.plan.sums(owner) {
             let exponent = delta.exponent + near.exponent;
             let (squares, exponent) = self.columns.sum(owner.tensor(Which::Weight), &gradient, exponent);
             if owner.module == Module::Layers {
@@ -441,7 +486,7 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         let exponent = delta.exponent + input.exponent;
         self.buffers.near = near;
         let biased = self.plan.parameters(owner.layer, owner.index).linear().bias.is_some();
-        if self.plan.tied() && owner.module != Module::Readout {
+        if self.plan.sums(owner) {
             if biased {
                 let features = std::mem::take(&mut self.buffers.features);
                 self.columns.sum(owner.tensor(Which::Bias), &features, delta.exponent);
@@ -457,19 +502,21 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         // Without biases there is no gradient of any.
         let bias = if biased { log10_rms(bias, 1, delta.exponent) } else { f64::NAN };
         match owner.module {
-            Module::Layers => {
+            // A recurrent map may be applied twice in a step, each time for some of its rows; all of `dL/dz` comes to the
+            // map of the step's own input.
+            Module::Layers | Module::Inputs | Module::LayerInputs => {
                 let Buffers { samples, other, .. } = &mut *self.buffers;
                 let correlation = correlation(&delta.panels, samples, 0, other);
-                self.set(
-                    owner.row,
-                    [
-                        (Column::DeltaRms, log10_rms(squares, batch * delta.panels.features(), delta.exponent)),
-                        (Column::WeightNorm, weight),
-                        (Column::BiasNorm, bias),
-                        (Column::SampleWeightRms, log10_rms(each, batch, exponent)),
-                        (Column::GradientCorrelation, correlation),
-                    ],
-                );
+                let delta = log10_rms(squares, batch * delta.panels.features(), delta.exponent);
+                let so_far = |column: Column| self.columns.values[column as usize][owner.row];
+                let both = |column: Column, here: f64| (column, log10_hypot(so_far(column), here));
+                let bias = both(Column::BiasNorm, bias);
+                if owner.module == Module::Layers {
+                    let each = log10_rms(each, batch, exponent);
+                    let both = [both(Column::WeightNorm, weight), both(Column::SampleWeightRms, each)];
+                    self.set(owner.row, both);
+                }
+                self.set(owner.row, [(Column::DeltaRms, delta), bias, (Column::GradientCorrelation, correlation)]);
             }
             // What ends behind the last layer has no row.
             Module::Gates | Module::Projections if owner.row < self.columns.rows() => {
@@ -506,5 +553,51 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
     fn dh(&mut self, row: usize, dh: &Scaled<F>) {
         let rms = log10_rms_of(dh, &mut self.buffers.other);
         self.set(row, [(Column::DhRms, rms)]);
+    }
+
+    fn notes(&self) -> bool {
+        true
+    }
+
+    fn note(&mut self, row: usize, name: &str, value: f64) {
+        self.write(row, name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::spec::{Request, Spec};
+
+    /// A plan whose parts note two columns.
+    fn plan(depth: i128) -> Plan {
+        let spec = Spec::new(&Request { out_features: Some(1), ..Request::new(depth, 3) }).unwrap();
+        let mut plan = Plan::new(&spec);
+        assert_eq!(plan.extra.len(), spec.extra());
+        plan.extra = ["ahead", "back"].map(str::to_owned).into();
+        plan
+    }
+
+    #[test]
+    fn what_parts_note_on_both_ways_meets_in_the_columns_of_every_net_of_a_family() {
+        let (deep, shallow) = (plan(3), plan(2));
+        let (mut shared, mut own) = (Columns::new(&deep), Columns::new(&shallow));
+        let weights = Weights::<f32>::default();
+        let buffers = &mut Buffers::default();
+        let mut ahead = Gauge { columns: &mut shared, plan: &deep, weights: &weights, buffers };
+        assert!(Watch::notes(&ahead) && !Watch::<f32>::notes(&()) && !Collect::<f32>::notes(&()));
+        (0..3).for_each(|row| Watch::note(&mut ahead, row, "ahead", row as f64));
+        let mut back = Gauge { columns: &mut own, plan: &shallow, weights: &weights, buffers: &mut Buffers::default() };
+        assert!(Collect::notes(&back));
+        // The readout has no row.
+        [2, 1].into_iter().for_each(|row| Collect::note(&mut back, row, "back", -(row as f64)));
+        own.take_forward(&shared);
+        assert_eq!(*own.names, *deep.extra);
+        assert_eq!(own.extra[0], [0.0, 1.0]);
+        assert!(own.extra[1][0].is_nan());
+        assert_eq!(own.extra[1][1], -1.0);
+        own.break_off(&shallow, 0);
+        assert_eq!(own.extra[0][0], 0.0);
+        assert!(own.extra[0][1].is_nan() && own.extra[1][1].is_nan());
     }
 }

@@ -14,7 +14,7 @@ use vgcore::jacobian::log2_singular_values;
 use vgcore::kernel::Tensor;
 use vgcore::naive::{self, Pass, Rows, Tensors, part, rows};
 use vgcore::norm::Norm;
-use vgcore::part::{Activate, Join, Keep, LinearPlan, Module, Net, Normalise, Parameters, Part};
+use vgcore::part::{Activate, Blocks, Join, Keep, LinearPlan, Module, Net, Normalise, Parameters, Part};
 use vgcore::plan::{Placed, Plan, Quantity};
 use vgcore::rng::{Role, Stream};
 use vgcore::run::{Job, drawn, probe};
@@ -666,6 +666,7 @@ fn of_parts(parts: &[Part], depth: usize, width: usize, wider: usize) -> Net {
         fan_in,
         fan_out,
         weight: Distribution::Normal(0.0, 1.0 / (fan_in as f64).sqrt()),
+        blocks: Blocks::ONE,
         factor: 1.0,
         bias: Some(Distribution::Normal(0.0, 0.1)),
         transform: None,
@@ -749,6 +750,7 @@ fn affine(
         fan_in: fans.0,
         fan_out: fans.1,
         weight: laws.0,
+        blocks: Blocks::ONE,
         factor: 1.0,
         bias: laws.1,
         transform: None,

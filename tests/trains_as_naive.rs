@@ -8,7 +8,7 @@ use vgcore::loss::{Loss, Targets};
 use vgcore::naive::train::{At, Kept, adapt, boost, norm, shrink, update};
 use vgcore::naive::{self, Net, Rows, Tensors, rows};
 use vgcore::optimizer::Optimizer;
-use vgcore::part::{self, Activate, Drop, Join, Keep, LinearPlan, Map, Masks, Module, Parameters, Part};
+use vgcore::part::{self, Activate, Blocks, Drop, Join, Keep, LinearPlan, Map, Masks, Module, Parameters, Part};
 use vgcore::plan::Plan;
 use vgcore::rng::{Role, Stream};
 use vgcore::schedule::{self, Schedule};
@@ -46,6 +46,7 @@ fn dropping() -> part::Net {
             fan_in,
             fan_out,
             weight: Distribution::Normal(0.0, 1.0 / (fan_in as f64).sqrt()),
+            blocks: Blocks::ONE,
             factor: 1.0,
             bias: Some(Distribution::Normal(0.0, 0.3)),
             transform: None,

@@ -17,6 +17,13 @@ pub trait Watch<F: Float> {
     fn a(&mut self, row: usize, a: &Scaled<F>) -> bool;
     /// The residual stream behind a layer.
     fn h(&mut self, row: usize, h: &Scaled<F>);
+
+    /// Does it take further numbers? A part works its own out only then.
+    fn notes(&self) -> bool {
+        false
+    }
+    /// A further number of a row, of a name that [`Part::extra`](super::Part::extra) says.
+    fn note(&mut self, _row: usize, _name: &str, _value: f64) {}
 }
 
 /// Sees nothing but whether values are finite.
@@ -47,6 +54,13 @@ pub trait Collect<F> {
     fn wants_input(&self) -> bool {
         true
     }
+
+    /// Does it take further numbers? A part works its own out only then.
+    fn notes(&self) -> bool {
+        false
+    }
+    /// A further number of a row, of a name that [`Part::extra`](super::Part::extra) says.
+    fn note(&mut self, _row: usize, _name: &str, _value: f64) {}
 }
 
 /// Receives nothing.
@@ -123,6 +137,16 @@ impl<F: Float> Signal<F> {
     pub fn begin(&mut self, features: usize, batch: usize, cotangent: &[f64]) {
         self.dh.fill(features, batch, cotangent);
         self.streams.iter_mut().for_each(|stream| stream.reached = false);
+    }
+
+    /// What has reached a stream, which begins anew: zeros of this shape where nothing has.
+    pub(super) fn take(streams: &mut Vec<Stream<F>>, stream: usize, features: usize, batch: usize) -> &Scaled<F> {
+        streams.resize_with(streams.len().max(stream + 1), Stream::default);
+        let stream = &mut streams[stream];
+        if !std::mem::replace(&mut stream.reached, false) {
+            stream.gradient.clear(features, batch);
+        }
+        &stream.gradient
     }
 
     /// A gradient reaches a stream: the values of `gradient`, which is left with others.

@@ -45,7 +45,7 @@ impl Plan {
             return f64::INFINITY;
         }
         let of_map = |map: &LinearPlan| {
-            let shorter = if map.weight.is_isometry() { map.fan_in.min(map.fan_out) } else { 0 };
+            let shorter = if map.weight.is_isometry() { map.fan_in.min(map.block_rows()) } else { 0 };
             (DRAWN + ROTATED * shorter as f64) * map.entries() as f64
         };
         LAYER * self.slots.len() as f64 + self.maps().map(of_map).sum::<f64>()

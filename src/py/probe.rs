@@ -23,7 +23,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 use std::sync::Arc;
 
-/// How a cell was measured, and its columns, each an array `(seeds, depth)`.
+/// How a cell was measured, and its columns, each an array `(seeds, rows)`.
 fn cell<'py, F: Float>(
     py: Python<'py>,
     runs: &[Columns],
@@ -31,8 +31,9 @@ fn cell<'py, F: Float>(
     batch: usize,
     loss: Option<Loss>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let depth = runs.first().map_or(0, |run| run.values[0].len());
-    check_memory("these columns", 8 * (COLUMNS.len() * depth * runs.len()) as u128, "lower depth or seeds")?;
+    let (rows, names) = runs.first().map_or((0, &[][..]), |run| (run.rows(), &*run.names));
+    let columns = COLUMNS.len() + names.len();
+    check_memory("these columns", 8 * (columns * rows * runs.len()) as u128, "lower depth or seeds")?;
     let result = PyDict::new(py);
     result.set_item("seeds", array(py, (0..runs.len()).map(|run| seed + run as u64).collect(), &[runs.len()])?)?;
     result.set_item("dtype", F::NAME)?;
@@ -41,8 +42,15 @@ fn cell<'py, F: Float>(
     for (i, name) in COLUMNS.into_iter().enumerate() {
         pause(py)?;
         let values = runs.iter().flat_map(|run| run.values[i].iter().copied()).collect();
-        result.set_item(name, array::<f64>(py, values, &[runs.len(), depth])?)?;
+        result.set_item(name, array::<f64>(py, values, &[runs.len(), rows])?)?;
     }
+    let extra = PyDict::new(py);
+    for (i, name) in names.iter().enumerate() {
+        pause(py)?;
+        let values = runs.iter().flat_map(|run| run.extra[i].iter().copied()).collect();
+        extra.set_item(name, array::<f64>(py, values, &[runs.len(), rows])?)?;
+    }
+    result.set_item("extra", extra)?;
     let first = runs.iter().map(|run| run.first_nonfinite.map_or(-1, |layer| layer as i64)).collect();
     result.set_item("first_nonfinite", array::<i64>(py, first, &[runs.len()])?)?;
     let number = |name: &str, of_run: fn(&Columns) -> f64| {

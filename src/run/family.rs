@@ -42,8 +42,9 @@ impl Family {
             let segment = plan.segment::<F>(job.batch);
             (segment, plan.run_bytes::<F>(job.batch, segment))
         };
+        let columns = Columns::bytes(plan.rows.len(), plan.extra.len());
         let wave = if segment < depth { cells.len() } else { cells.len().min(WAVE) } as u128;
-        let signals = wave * (3 * plan.widest_bytes::<F>(job.batch) + Columns::bytes(depth));
+        let signals = wave * (3 * plan.widest_bytes::<F>(job.batch) + columns);
         // Scaling weights by what the data make of them takes the whole net at once, beside what the last run left.
         let calibration = if plan.calibrates { plan.weight_bytes::<F>() + plan.pass_bytes::<F>(job.batch) } else { 0 };
         let plans = cells.len() as u128 * plan_bytes(&plan);
@@ -54,7 +55,7 @@ impl Family {
         Ok(Self {
             cells,
             segment,
-            bytes: run + signals + Columns::bytes(depth) + calibration + plans,
+            bytes: run + signals + columns + calibration + plans,
             forward: again * (drawn + pass) / depth as f64,
             // The norm of a weight gradient comes from Gram matrices: there is one product, as on the way forward.
             backward: pass / depth as f64,

@@ -172,7 +172,7 @@ const HINT: &str = "lower depth, width, batch or seeds";
 /// Bytes of all results; an error where not even they fit, before anything of their size is made.
 fn check_results<F>(job: &Job<F>) -> Result<u128> {
     // Lists that grow are up to twice as long as what they hold.
-    let of_run = |spec: &Spec| Columns::bytes(spec.depth()) + size_of::<(usize, Columns)>() as u128;
+    let of_run = |spec: &Spec| Columns::bytes(spec.depth(), spec.extra()) + size_of::<(usize, Columns)>() as u128;
     let results = job.specs.iter().map(of_run).sum::<u128>() * job.seeds as u128;
     // A deep net is measured by its plan, which takes much itself: as its spec lowers it, and as it is planned.
     let plan = 2 * least_plan_bytes(job.specs.iter().map(Spec::depth).max().unwrap_or(0));

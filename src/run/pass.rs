@@ -121,7 +121,7 @@ pub(super) fn run<F: Float>(
     let segments = (0..depth).step_by(segment).map(|first| first..(first + segment).min(depth));
     let source = Source { job, plan, seed, threads: *threads, cancel };
 
-    let mut shared = Columns::new(plan.rows.len());
+    let mut shared = Columns::new(plan);
     let mut broken = None;
     checkpoints.resize_with(segments.len().max(checkpoints.len()), Checkpoint::default);
     for (layers, checkpoint) in segments.clone().zip(&mut *checkpoints) {
@@ -155,7 +155,7 @@ pub(super) fn run<F: Float>(
         None => waves.push((&[], reached)),
     }
     for (wave, top) in waves {
-        let mut all = wave.iter().map(|&cell| Columns::new(plans[cell].rows.len())).collect::<Vec<Columns>>();
+        let mut all = wave.iter().map(|&cell| Columns::new(&plans[cell])).collect::<Vec<Columns>>();
         signals.resize_with(signals.len().max(all.len()), Signal::default);
         // So many of the wave's passes have begun; those of nets that broke in the readout end there.
         let (mut begun, mut active) = (0, Vec::<usize>::with_capacity(wave.len()));
@@ -181,18 +181,17 @@ pub(super) fn run<F: Float>(
                     layer(plan, weights, trace, &mut signals[index], level, gauge);
                 }
                 while let Some(plan) = wave.get(begun).map(|&cell| &plans[cell]).filter(|plan| plan.depth() == level) {
-                    let hidden = trace.value(plan.value(level));
                     if job.given.is_none() {
                         drawn.draw_readout(plan, seed, units, cancel)?;
                         if let Some(readout) = plan.readout().filter(|_| plan.calibrates) {
-                            let (out, _) = output(plan, drawn, hidden, head, cancel)?;
+                            let (out, _) = output(plan, drawn, trace, head, cancel)?;
                             let factor = factor(drawn.layer(plan, level)[readout].linear(), out);
                             drawn.scale(plan, level, readout, factor);
                         }
                     }
                     let weights = job.numbers(drawn);
                     let gauge = &mut Gauge { columns: &mut all[begun], plan, weights, buffers };
-                    if begin(&start, hidden, head, &mut signals[begun], gauge, cancel)? {
+                    if begin(&start, trace, head, &mut signals[begun], gauge, cancel)? {
                         active.push(begun);
                     } else {
                         all[begun].break_off(plan, level);
@@ -209,7 +208,7 @@ pub(super) fn run<F: Float>(
     }
     if let Some(layer) = broken {
         for (cell, plan) in plans.iter().enumerate().filter(|(_, plan)| plan.depth() > layer) {
-            let mut columns = Columns::new(plan.rows.len());
+            let mut columns = Columns::new(plan);
             columns.take_forward(&shared);
             columns.break_off(plan, layer);
             finished(cell, columns);
@@ -222,15 +221,15 @@ pub(super) fn run<F: Float>(
 fn output<'t, F: Float>(
     plan: &Plan,
     weights: &Weights<F>,
-    hidden: &'t Scaled<F>,
+    trace: &'t Trace<F>,
     head: &'t mut Trace<F>,
     cancel: &Cancel,
 ) -> Result<(&'t Scaled<F>, bool)> {
     let depth = plan.depth();
     if !plan.has_readout() {
-        return Ok((hidden, true));
+        return Ok((trace.value(plan.value(depth)), true));
     }
-    head.begin(plan, depth).copy_from(hidden);
+    head.go_on(plan, depth, trace);
     let broken = forward(plan, weights, head, depth..depth + 1, &mut (), cancel)?;
     Ok((head.value(plan.value(depth + 1)), broken.is_none()))
 }
@@ -238,14 +237,14 @@ fn output<'t, F: Float>(
 /// Begin the backward pass of a net in `signal.dh`, from its last hidden output. False where a value is not finite.
 fn begin<F: Float>(
     start: &Start,
-    hidden: &Scaled<F>,
+    trace: &Trace<F>,
     head: &mut Trace<F>,
     signal: &mut Signal<F>,
     gauge: &mut Gauge<'_, F>,
     cancel: &Cancel,
 ) -> Result<bool> {
     let Gauge { plan, weights, .. } = *gauge;
-    let (out, finite) = output(plan, weights, hidden, head, cancel)?;
+    let (out, finite) = output(plan, weights, trace, head, cancel)?;
     if !finite {
         return Ok(false);
     }
