@@ -12,6 +12,20 @@ from vgcore.model.kind import Activation
 from vgcore.model.spec import Spec
 
 
+class Block(NamedTuple):
+    """A block of rows of a map, which is drawn by itself: a gate; queries, keys or values.
+
+    Attributes:
+        weight_variance: Variance of a weight.
+        bias_mean: Mean of a bias.
+        bias_variance: Variance of a bias.
+    """
+
+    weight_variance: float
+    bias_mean: float
+    bias_variance: float
+
+
 @dataclass(frozen=True)
 class Map:
     """A linear map as it is drawn.
@@ -25,6 +39,7 @@ class Map:
         weight_variance: Variance of a weight.
         bias_mean: Mean of a bias.
         bias_variance: Variance of a bias.
+        blocks: The blocks of rows that are drawn each by itself, in order; most maps are one.
         transform: What the weights go through before they are used, as a text, if anything.
     """
 
@@ -35,25 +50,38 @@ class Map:
     weight_variance: float
     bias_mean: float
     bias_variance: float
+    blocks: tuple[Block, ...]
     transform: str | None = None
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Map:
+        """What the core says of it."""
+        return cls(**facts | {"blocks": tuple(Block(*block) for block in facts["blocks"])})
 
 
 class Step(NamedTuple):
     """A part of a layer.
 
     Attributes:
-        part: `"map"`, `"norm"`, `"activation"`, `"dropout"`, `"keep"` (something begins to go around) or `"join"`.
+        part: `"map"`, `"norm"`, `"activation"`, `"dropout"`, `"keep"` (something begins to go around), `"join"`,
+            `"attention"` or `"pool"`.
         inputs: Features that come in.
         outputs: Features that go out.
         kind: The normalisation or activation as a text; of a join `"add"`, `"rezero"`, `"gate"`, `"concat"` or
-            `"project"`; else empty.
+            `"project"`; of a pool `"mean"` or `"last"`; else empty.
         key: Where its parameters stand in a state dict, before `.weight` and `.bias`; None where it learns nothing.
         fed: Where the weights for the step's own input stand, of a map in a net that is fed.
         stream: The number of what goes around, of a keep and its joins.
         dropped: The share that dropout drops.
-        scale: The factor of the branch of a join, beside a learned one.
+        scale: The factor of the branch of a join, beside a learned one; of the logits of attention.
+        around: The factor of what went around a join.
         start: Where the learned factor of a join starts; 1 where none is learned.
+        heads: The heads of attention.
+        tokens: The tokens of a sample, of attention and of a pool.
+        causal: Whether a token sees none behind it.
+        eps: What is added to mean squares of queries and keys; None where they are not normalised.
         map: The linear map, of a map, a gate or a projection.
+        inputs_map: That of the step's own input, of a map in a net that is fed.
     """
 
     part: str
@@ -66,7 +94,13 @@ class Step(NamedTuple):
     dropped: float = 0.0
     scale: float = 1.0
     start: float = 1.0
+    around: float = 1.0
+    heads: int = 0
+    tokens: int = 1
+    causal: bool = False
+    eps: float | None = None
     map: Map | None = None
+    inputs_map: Map | None = None
 
     @property
     def factor(self) -> float:
@@ -155,4 +189,5 @@ class Plan:
 
 
 def _steps(given: Iterable[dict[str, Any]]) -> tuple[Step, ...]:
-    return tuple(Step(**(facts | {"map": Map(**facts["map"])} if "map" in facts else facts)) for facts in given)
+    maps = ("map", "inputs_map")
+    return tuple(Step(**facts | {name: Map.of(facts[name]) for name in maps if name in facts}) for facts in given)

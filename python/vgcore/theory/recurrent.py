@@ -10,18 +10,19 @@ from typing import NamedTuple
 import numpy as np
 
 from vgcore.judge.rules import RULES, of_change
-from vgcore.model.given import LONGEST, Bounds, integer, number, wrong_type
-from vgcore.model.plan import Map, Plan, Step
+from vgcore.model.given import LONGEST, wrong_type
+from vgcore.model.plan import Map, Plan
 from vgcore.model.rnn import RNN
 from vgcore.model.shown import Shown
 from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 from vgcore.show.words import count, fold
 from vgcore.theory import gated
-from vgcore.theory.gated import Law, phases, tied_growth
+from vgcore.theory.columns import Columns
+from vgcore.theory.gated import Law, tied_growth
 from vgcore.theory.maps import Floats, ranging
 from vgcore.theory.parts import finite, variance_of
-from vgcore.theory.wave import Columns, refuse
+from vgcore.theory.wave import refuse
 
 #: By how much what is left out may change the logarithm of the factor a step.
 DOUBTFUL = 0.1
@@ -88,7 +89,7 @@ class Recurrent(NamedTuple):
 def _laws(plan: Plan, spec: Spec, at: Map, fed: Map, kind: str) -> list[Law]:
     """Of each gate in the order of the rows."""
     own, inputs = (
-        [(each.fan_in * variance_of(plan, spec, each, block.weight_variance), block) for block in each.blocks]
+        [(each.fan_in * variance_of(plan, spec, each, block), block) for block in each.blocks]
         for each in (at, fed)
     )
     # Where the reset stands before the product, the bias of W is not reset.

@@ -13,7 +13,6 @@ from vgcore.model.given import wrong_type
 from vgcore.model.kind import Activation, Norm
 from vgcore.model.plan import Plan, Step
 from vgcore.model.spec import Spec
-from vgcore.model.transformer import Transformer
 from vgcore.theory.attention import Attention, Tokens
 from vgcore.theory.columns import Columns
 from vgcore.theory.maps import Floats, moments, pair_moments, ranging
@@ -35,7 +34,7 @@ class Walk:
     def __init__(self, spec: Spec) -> None:
         self.spec, self.plan = spec, Plan.of(spec)
         rows = len(self.plan.layers)
-        self.tokens = self.plan.tokens
+        self.tokens = next((s.tokens for layer in self.plan.layers for s in layer.steps if s.part == "attention"), 1)
         self.sizes = {name: np.full(rows, math.nan) for name in ("z", "a", "h", "delta", "weight", "dh")}
         self.extra: dict[str, Floats] = {}
         self.x = Tokens(1.0, 0.0)  # standard normal samples
@@ -69,8 +68,8 @@ class Walk:
             case "norm":
                 return self.norm(step)
             case "map":
-                return self.map(row, step, attends=behind is not None and behind.part == "attend")
-            case "attend":
+                return self.map(row, step, attends=behind is not None and behind.part == "attention")
+            case "attention":
                 return self.attend(row, step)
             case "activation":
                 return self.activation(row, step)
@@ -95,7 +94,7 @@ class Walk:
         at = step.map
         assert at is not None  # noqa: S101 (every map has one)
         self.entering.append(self.x)
-        scales = [at.fan_in * variance_of(self.plan, self.spec, at, block.weight_variance) for block in at.blocks]
+        scales = [at.fan_in * variance_of(self.plan, self.spec, at, block) for block in at.blocks]
         if any(block.bias_mean != 0 for block in at.blocks):
             raise refuse("biases whose mean is not 0")
         self.made = [
@@ -116,7 +115,7 @@ class Walk:
         q, k, v = self.made
         if step.eps is not None:  # queries and keys have one size
             q, k = (each.times(1 / (each.own + step.eps)) for each in (q, k))
-        scale = v_features(step) * step.scale**2
+        scale = step.outputs / step.heads * step.scale**2  # of the features of a head
         attention = Attention.of(self.tokens, scale, q, k)
         spread = scale * q.own * max(k.own - k.shared, 0.0)
         self.spread = max(self.spread, spread)
@@ -194,12 +193,6 @@ class Walk:
         )
 
 
-def v_features(step: Step) -> float:
-    """Features of a head."""
-    assert step.heads is not None  # noqa: S101 (attention has heads)
-    return step.inputs / 3 / step.heads
-
-
 def _log10(value: float) -> float:
     return math.log10(value) if value > 0 else -math.inf
 
@@ -226,7 +219,7 @@ def columns_of(spec: Spec, batch: int) -> Columns:
     )
 
 
-def token_collapse(spec: Transformer) -> float:
+def token_collapse(spec: Spec) -> float:
     """Blocks within which the tokens of a wide transformer are alike; inf where they are not within 4096.
 
     Tokens are alike where 1 less their mean cosine is `e^-6` of what it was, as of samples in `correlation_collapse`.
