@@ -1,16 +1,17 @@
 """Transformers in two numbers: the mean square of a feature of a token, and the mean product of two tokens' features.
 
-Attention averages values with weights a_ij: `S = E sum_j a_ij^2` is the share of a token that looks at one other, 1/T
-where all are looked at alike, and `O = E sum_j a_ij a_i'j` says how much two tokens look at the same. Logits of one token
-vary by `s (1 - c)` around their mean, those of two tokens vary together by `s c (1 - c)`: s is the variance that
-unlike tokens would have, c the correlation of the tokens. With gains v, attention adds to the stream
+Attention averages values with weights a_ij. `S = E sum_j a_ij^2` is 1/T where a token looks at all T alike, and 1 where
+it looks at one; `O = E sum_j a_ij a_i'j` says how much two tokens look at the same. If s is the variance that logits
+would have of tokens that are unlike, and c the correlation of tokens, then logits of one token vary by `s (1 - c)` around
+their mean, and those of two tokens vary together by `s c (1 - c)`. Of values of mean square q, and of a gradient whose
+mean square is G and mean product of two tokens P, attention makes
 
-    forward    own  v q (c + (1 - c) S)           shared  v q (c + (1 - c) O)
-    backward   own  v (G S + (T - 1) P O)         shared  what makes own + (T - 1) shared = v (G + (T - 1) P)
+    forward     own  q (c + (1 - c) S)       shared  q (c + (1 - c) O)
+    backward    own  G S + (T - 1) P O       shared  what makes own + (T - 1) shared = G + (T - 1) P
 
-The last is exact: rows of weights sum to 1, so the sum over tokens of a gradient passes as it is. How logits depend on
-the stream is left out on the way back, as is what is not normal in them. Derived; Noci et al. 2022, arXiv:2206.03126,
-and Cowsik et al. 2024, arXiv:2403.02579, have the forward half for weights that are alike.
+The last is exact: the weights of a token sum to 1, so the sum over tokens of a gradient passes as it is. What goes back
+through logits is left out. Derived; for other halves of it see Noci et al. 2022, arXiv:2206.03126, and Cowsik et al.
+2024, arXiv:2403.02579.
 """
 
 from __future__ import annotations
@@ -21,8 +22,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vgcore.model.given import Bounds, integer, number
 from vgcore.theory.maps import NODES, WEIGHTS
 
+#: The largest variance of logits: from far below it on, a token looks at one.
+MOST = 1e4
 #: Points of an integral over the logarithm of t.
 POINTS = 1500
 
@@ -56,16 +60,25 @@ class Tokens(NamedTuple):
         return min(self.shared / self.own, 1.0) if self.own > 0 else math.nan
 
 
-@lru_cache(maxsize=4096)
 def participation(spread: float, tokens: int) -> float:
     """`E sum_j a_j^2` of the softmax of so many independent normal logits of this variance: 1/T to 1.
 
     Of weights `w = e^logit`, `1 / (sum w)^2` is the integral of `t e^(-t sum w)`, which is a product over tokens. For
     small variances it is `exp(spread) / T`.
 
+    Args:
+        spread: Variance of the logits, 0 or more.
+        tokens: T.
+
     >>> round(participation(0.0, 8), 12), round(8 * participation(0.25, 8), 4)
     (0.125, 1.2228)
     """
+    variance = number("spread", spread, Bounds(least=0, most=MOST))
+    return _participation(variance, integer("tokens", tokens, least=1, most=2**16))
+
+
+@lru_cache(maxsize=4096)
+def _participation(spread: float, tokens: int) -> float:
     if tokens == 1:
         return 1.0
     deviation = math.sqrt(spread)
@@ -100,7 +113,7 @@ class Attention(NamedTuple):
             k: Keys.
         """
         apart = scale * max(k.own - k.shared, 0.0)
-        alone, together = (participation(apart * max(each, 0.0), tokens) for each in q)
+        alone, together = (_participation(min(apart * max(each, 0.0), MOST), tokens) for each in q)
         return cls(tokens, alone, together)
 
     def forward(self, v: Tokens) -> Tokens:

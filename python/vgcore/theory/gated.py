@@ -305,25 +305,22 @@ def backward(laws: Laws, steps: list[Step], size: float, *, every: bool) -> Back
 
     A mode of the shared matrix grows by `|a_t + rho_t e^(i theta)|^2` a step; what comes in starts all modes alike.
     """
-    at = phases(len(steps))
+    at, last = phases(len(steps)), len(steps) - 1
     state, h = np.full(len(steps), -math.inf), np.full(len(steps), -math.inf)
-    modes, scale = np.zeros(len(at)), 0.0  # times e^scale
+    modes, arrived, scale = np.zeros(len(at)), 0.0, 0.0  # dL/dstate of every mode, and dL/dh, times e^scale
     for t in reversed(range(len(steps))):
-        came = size * math.exp(-scale) if every or t == len(steps) - 1 else 0.0
+        came = size * math.exp(-scale) if every or t == last else 0.0
         here = came
-        if t + 1 < len(steps):
-            behind = steps[t + 1]
-            through = {
-                name: behind.state[name] * float(modes.mean()) + behind.direct[name] * before for name in behind.state
-            }
-            here += sum(laws[name].recurrent * share for name, share in through.items())
+        if t < last:
+            behind, mean = steps[t + 1], float(modes.mean())
+            for name, law in laws.items():
+                here += law.recurrent * (behind.state[name] * mean + behind.direct[name] * arrived)
             modes = modes * np.exp(log_modes(behind.keeps, behind.mixes, at))
         modes = modes + came * steps[t].reads
         mean = float(modes.mean())
-        # The state of a cell without c is h itself.
-        before = here if not math.isnan(steps[t].c) else mean
+        arrived = mean if math.isnan(steps[t].c) else here
         with ranging():
-            state[t], h[t] = (np.log10(each) + scale / math.log(10) for each in (mean, before))
+            state[t], h[t] = (np.log10(each) + scale / math.log(10) for each in (mean, arrived))
         if mean > 0:
-            modes, before, scale = modes / mean, before / mean, scale + math.log(mean)
+            modes, arrived, scale = modes / mean, arrived / mean, scale + math.log(mean)
     return Backward(state, h)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from vgcore import _core
 from vgcore.model.kind import Activation, Norm
 from vgcore.model.plan import Block, Map, Plan, Step

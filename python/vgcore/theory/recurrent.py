@@ -66,12 +66,14 @@ class Recurrent(NamedTuple):
         layer = plan.layers[-1]
         if len({step.key for each in plan.layers for step in each.steps if step.part == "map"}) > 1:
             raise refuse("a recurrent net of several layers")
-        for step in layer.steps:
-            if step.part not in ("map", "cell", "activation"):
-                raise refuse(f"a recurrent net with {'a norm' if step.part == 'norm' else 'truncate'}")
+        parts = {step.part for each in plan.layers for step in each.steps}
+        for part, words in (("norm", "a norm"), ("cut", "truncate, behind which there is no gradient")):
+            if part in parts:
+                raise refuse(f"a recurrent net with {words}")
         at = next(step for step in layer.steps if step.part == "map")
         kind = next((step.kind for step in layer.steps if step.part == "cell"), "")
-        assert at.map is not None and at.inputs_map is not None  # noqa: S101 (every step has both)
+        assert at.map is not None  # noqa: S101 (every step has both)
+        assert at.inputs_map is not None  # noqa: S101
         name = kind.partition("(")[0]
         letters = GATES.get(name, "h")
         laws = dict(zip(letters, _laws(plan, spec, at.map, at.inputs_map, kind), strict=True))
@@ -89,8 +91,7 @@ class Recurrent(NamedTuple):
 def _laws(plan: Plan, spec: Spec, at: Map, fed: Map, kind: str) -> list[Law]:
     """Of each gate in the order of the rows."""
     own, inputs = (
-        [(each.fan_in * variance_of(plan, spec, each, block), block) for block in each.blocks]
-        for each in (at, fed)
+        [(each.fan_in * variance_of(plan, spec, each, block), block) for block in each.blocks] for each in (at, fed)
     )
     # Where the reset stands before the product, the bias of W is not reset.
     inner = kind != "gru(reset=before)"
@@ -129,7 +130,7 @@ def columns_of(spec: Spec, batch: int) -> Columns:
         before = np.concatenate([[0.0], h[:-1]])
         weight[name] = delta[name] + log10(batch * net.width * net.columns * reset * before)
 
-    def together(columns: Mapping[str, Floats], mean: bool) -> Floats:
+    def together(columns: Mapping[str, Floats], *, mean: bool) -> Floats:
         total = np.logaddexp.reduce([column * math.log(10) for column in columns.values()], axis=0) / math.log(10)
         result: Floats = total - math.log10(len(columns)) * mean
         return result
@@ -257,13 +258,13 @@ class Memory(Versioned, Shown):
         limit = self.memory_limit
         far = "no number of steps changes" if math.isinf(limit) else f"{count(limit)} steps keep"
         allowed = fold(10 ** of_change(RULES, "backward", -1).decisive)
+        sum_ = f"a + rho = {self.a:.4f} + {self.rho:.4f} = {self.factor:.4f}"
         lines = [
-            f"a step back multiplies dL/dstate by a + rho = {self.a:.4f} + {self.rho:.4f} = {self.factor:.4f}; with weights "
-            f"of its own in every step by {self.untied:.4f}",
+            f"a step back multiplies dL/dstate by {sum_}, or by {self.untied:.4f} if no two steps shared weights",
             f"time constant {self.time_constant:.4g} steps; {far} it within {allowed}",
         ]
         if self.doubt:
-            lines.append(f"Not to be relied on: {self.doubt}.")
+            lines.append(f"not to be relied on: {self.doubt}.")
         return "\n".join(lines)
 
     def __repr__(self) -> str:

@@ -22,7 +22,7 @@ from vgcore.theory.wave import refuse
 Back = Callable[[Tokens], Tokens]
 #: The blocks of the map before attention.
 QKV = "qkv"
-#: A gradient that no longer is what values alone make of it: the variance of logits from where on queries and keys count.
+#: The variance of logits from where on what goes back through queries and keys counts.
 SPREAD = 1.0
 #: Blocks that are looked at for the end of a collapse.
 MOST = 4096
@@ -34,7 +34,10 @@ class Walk:
     def __init__(self, spec: Spec) -> None:
         self.spec, self.plan = spec, Plan.of(spec)
         rows = len(self.plan.layers)
-        self.tokens = next((s.tokens for layer in self.plan.layers for s in layer.steps if s.part == "attention"), 1)
+        steps = [step for layer in self.plan.layers for step in layer.steps]
+        if not any(step.part == "attention" for step in steps):
+            raise wrong_type("spec", "a Transformer", spec)
+        self.tokens = next(step.tokens for step in steps if step.part == "attention")
         self.sizes = {name: np.full(rows, math.nan) for name in ("z", "a", "h", "delta", "weight", "dh")}
         self.extra: dict[str, Floats] = {}
         self.x = Tokens(1.0, 0.0)  # standard normal samples
@@ -98,7 +101,8 @@ class Walk:
         if any(block.bias_mean != 0 for block in at.blocks):
             raise refuse("biases whose mean is not 0")
         self.made = [
-            self.x.times(scale).shifted(finite(block.bias_variance)) for scale, block in zip(scales, at.blocks, strict=True)
+            self.x.times(scale).shifted(finite(block.bias_variance))
+            for scale, block in zip(scales, at.blocks, strict=True)
         ]
         self.sizes["z"][row] = float(np.mean([each.own for each in self.made]))
         self.x = self.made[-1]
@@ -134,9 +138,8 @@ class Walk:
         slope = float(m["slope"])
         return lambda g: Tokens(g.own * slope * share, g.shared * slopes * share)
 
-    def backward(self, batch: int) -> None:
-        """All layers, from a standard normal cotangent over sqrt(batch)."""
-        g = self.from_the_end(batch)
+    def back_from(self, g: Tokens, batch: int = 1) -> Tokens:
+        """The gradient of what comes in, of that of what the last layer hands on in such a batch."""
         around: Tokens | None = None
         for row in reversed(range(len(self.ways))):
             at = next(step.map for step, _ in self.ways[row] if step.part == "map")
@@ -150,6 +153,7 @@ class Walk:
                 g = back(g)
                 if step.part == "keep" and around is not None:
                     g, around = g.plus(around), None
+        return g
 
     def weight(self, row: int, columns: int, rows: int, g: Tokens, batch: int, *, among: bool) -> None:
         """The gradient of a map's output and of its weights: over all pairs of tokens of a sample; samples differ."""
@@ -162,7 +166,7 @@ class Walk:
             self.sizes["delta"][row], self.sizes["weight"][row] = g.own, norm
 
     def from_the_end(self, batch: int) -> Tokens:
-        """The gradient of what the last layer hands on."""
+        """The gradient of what the last layer hands on, of a standard normal cotangent over sqrt(batch)."""
         ways: list[Back] = []
         for step in self.plan.ends:
             if step.part == "norm":
@@ -188,8 +192,8 @@ class Walk:
         if self.spread <= SPREAD:
             return ""
         return (
-            f"logits have a variance of {self.spread:.2g}: what goes back through queries and keys, which theory leaves "
-            f"out, is no longer small from about {SPREAD:g} on"
+            f"logits have a variance of {self.spread:.2g}: what goes back through queries and keys is left out, and is "
+            f"not small from about {SPREAD:g} on"
         )
 
 
@@ -201,7 +205,7 @@ def columns_of(spec: Spec, batch: int) -> Columns:
     """The columns of a probe of a transformer, in expectation."""
     walk = Walk(spec)
     walk.forward()
-    walk.backward(batch)
+    walk.back_from(walk.from_the_end(batch), batch)
     maps = [layer.map for layer in walk.plan.layers]
     with ranging():
         logs = {name: np.log10(values) / 2 for name, values in walk.sizes.items()}
@@ -225,18 +229,24 @@ def token_collapse(spec: Spec) -> float:
     Tokens are alike where 1 less their mean cosine is `e^-6` of what it was, as of samples in `correlation_collapse`.
 
     Args:
-        spec: A `Transformer`, whose own depth does not matter, but where it is part of the net, as with DeepNorm.
+        spec: A `Transformer`. Its depth does not matter; where numbers of a block depend on it, as with DeepNorm, no
+            blocks behind it are looked at.
 
     >>> import vgcore as vg
     >>> net = vg.Transformer(12, 128, tokens=8, norm_position="post", init="xavier_uniform")
     >>> token_collapse(net) < 16, token_collapse(net.replace(norm_position="pre"))
     (True, inf)
     """
-    if not isinstance(spec, Transformer):
+    if not isinstance(spec, Spec):
         raise wrong_type("spec", "a Transformer", spec)
-    folds = CORRELATION_COLLAPSE.decisive
-    walk = Walk(spec)
-    walk.forward()
-    apart = 1 - walk.extra["token_correlation"][-1::-4][::-1]
-    found = np.flatnonzero(apart <= math.exp(-folds))
-    return float(found[0] + 1) if len(found) else math.inf
+    net, least = spec, math.exp(-CORRELATION_COLLAPSE.decisive)
+    while True:
+        walk = Walk(net)
+        walk.forward()
+        alike = walk.extra["token_correlation"]
+        found = np.flatnonzero(1 - alike[len(alike) % 4 + 3 :: 4] <= least)
+        if len(found):
+            return float(found[0] + 1)
+        if walk.plan.knows_depth or net.depth >= MOST:
+            return math.inf
+        net = net.replace(depth=min(2 * net.depth, MOST))
