@@ -7,11 +7,15 @@ their mean, and those of two tokens vary together by `s c (1 - c)`. Of values of
 mean square is G and mean product of two tokens P, attention makes
 
     forward     own  q (c + (1 - c) S)       shared  q (c + (1 - c) O)
-    backward    own  G S + (T - 1) P O       shared  what makes own + (T - 1) shared = G + (T - 1) P
+    values      own  G S + (T - 1) P O       shared  what makes own + (T - 1) shared = G + (T - 1) P
+    queries     own  D G S                   shared  D P O,    D = r v (1 - S) times what the keys differ by
+    keys        own  r v (1 - S) (q_q G S + (T - 1) p_q P O)   shared  what makes own + (T - 1) shared = 0
 
-The last is exact: the weights of a token sum to 1, so the sum over tokens of a gradient passes as it is. What goes back
-through logits is left out. Derived; for other halves of it see Noci et al. 2022, arXiv:2206.03126, and Cowsik et al.
-2024, arXiv:2403.02579.
+with v what the values of two tokens differ by, q_q and p_q the numbers of the queries, and r the features of a head times
+the square of the factor of the logits. Both sums are exact: the weights of a token sum to 1, and what all its logits have
+in common changes nothing. That the gradient of a logit is its weight times what varies has `1 - S` for `1 - 2 a_ij +
+sum_m a_im^2`, which is exact for equal weights and for a single one. Derived; of gradients at equal weights see Noci et
+al. 2022, arXiv:2206.03126, of angles and gradients Cowsik et al. 2024, arXiv:2403.02579.
 """
 
 from __future__ import annotations
@@ -90,39 +94,52 @@ def _participation(spread: float, tokens: int) -> float:
 
 
 class Attention(NamedTuple):
-    """What attention makes of values and of their gradient.
+    """What attention makes of values, and of a gradient.
 
     Attributes:
         tokens: T.
+        scale: Features of a head times the square of the factor of the logits.
+        q: Queries.
+        k: Keys.
+        v: Values.
         alone: S.
         together: O.
     """
 
     tokens: int
+    scale: float
+    q: Tokens
+    k: Tokens
+    v: Tokens
     alone: float
     together: float
 
     @classmethod
-    def of(cls, tokens: int, scale: float, q: Tokens, k: Tokens) -> Attention:
-        """Of so many tokens with such queries and keys.
+    def of(cls, tokens: int, scale: float, q: Tokens, k: Tokens, v: Tokens) -> Attention:
+        """Of so many tokens with these queries, keys and values."""
+        alone, together = (
+            _participation(min(max(scale * each * (k.own - k.shared), 0.0), MOST), tokens) for each in q
+        )
+        return cls(tokens, scale, q, k, v, alone, together)
 
-        Args:
-            tokens: T.
-            scale: Features of a head times the square of the factor of the logits.
-            q: Queries.
-            k: Keys.
-        """
-        apart = scale * max(k.own - k.shared, 0.0)
-        alone, together = (_participation(min(apart * max(each, 0.0), MOST), tokens) for each in q)
-        return cls(tokens, alone, together)
+    @property
+    def spread(self) -> float:
+        """The variance of the logits of a token."""
+        return self.scale * self.q.own * (self.k.own - self.k.shared)
 
-    def forward(self, v: Tokens) -> Tokens:
+    def forward(self) -> Tokens:
         """What it makes of the values."""
-        apart = v.own - v.shared
-        return Tokens(v.shared + apart * self.alone, v.shared + apart * self.together)
+        apart = self.v.own - self.v.shared
+        return Tokens(self.v.shared + apart * self.alone, self.v.shared + apart * self.together)
 
-    def backward(self, g: Tokens) -> Tokens:
-        """What it makes of the gradient, of the values alone."""
+    def backward(self, g: Tokens) -> tuple[Tokens, Tokens, Tokens]:
+        """What it makes of a gradient: those of queries, keys and values."""
         others = self.tokens - 1
-        own = g.own * self.alone + others * g.shared * self.together
-        return Tokens(own, (g.own + others * g.shared - own) / others if others else own)
+        to_values = g.own * self.alone + others * g.shared * self.together
+        values = Tokens(to_values, (g.own + others * g.shared - to_values) / others if others else to_values)
+        # Of logits: a_ij times what g_i . v_j has beyond its mean over tokens; two tokens share as much as their g do.
+        to_logits = self.scale * (self.v.own - self.v.shared) * (1 - self.alone)
+        logits = Tokens(to_logits * g.own * self.alone, to_logits * g.shared * self.together)
+        queries = logits.times(self.k.own - self.k.shared)
+        keys = logits.own * self.q.own + others * logits.shared * self.q.shared
+        return queries, Tokens(keys, -keys / others if others else keys), values

@@ -22,8 +22,8 @@ from vgcore.theory.wave import refuse
 Back = Callable[[Tokens], Tokens]
 #: The blocks of the map before attention.
 QKV = "qkv"
-#: The variance of logits from where on what goes back through queries and keys counts.
-SPREAD = 1.0
+#: The variance of logits from where on they are too far from equal for what goes back through queries and keys.
+SPREAD = 2.0
 #: Blocks that are looked at for the end of a collapse.
 MOST = 4096
 
@@ -106,26 +106,37 @@ class Walk:
         ]
         self.sizes["z"][row] = float(np.mean([each.own for each in self.made]))
         self.x = self.made[-1]
+        self.turned = [scale * at.fan_out / len(at.blocks) / at.fan_in for scale in scales]
         if attends:
             for name, each in zip(QKV, self.made, strict=True):
                 self.note(f"log10_z_rms_{name}", row, _log10(each.own) / 2)
-        turned = scales[-1] * at.fan_out / len(at.blocks) / at.fan_in  # back from values alone
+            return lambda g: g  # attention has gone back through it
+        turned = self.turned[0]
         return lambda g: g.times(turned)
 
     def attend(self, row: int, step: Step) -> Back:
-        """Attention."""
+        """Attention, and on the way back the maps before it."""
         if step.causal:
             raise refuse("causal attention, whose tokens are not alike")
-        q, k, v = self.made
+        (q, k, v), turned = self.made, list(self.turned)
         if step.eps is not None:  # queries and keys have one size
-            q, k = (each.times(1 / (each.own + step.eps)) for each in (q, k))
+            sizes = [each.own + step.eps for each in (q, k)]
+            q, k = (each.times(1 / size) for each, size in zip((q, k), sizes, strict=True))
+            turned[:2] = (turn / size for turn, size in zip(turned, sizes, strict=False))
         scale = step.outputs / step.heads * step.scale**2  # of the features of a head
-        attention = Attention.of(self.tokens, scale, q, k)
-        spread = scale * q.own * max(k.own - k.shared, 0.0)
-        self.spread = max(self.spread, spread)
-        self.note("logit_std", row, math.sqrt(spread * (1 - 1 / self.tokens)))
-        self.x = attention.forward(v)
-        return attention.backward
+        attention = Attention.of(self.tokens, scale, q, k, v)
+        self.spread = max(self.spread, attention.spread)
+        self.note("logit_std", row, math.sqrt(max(attention.spread, 0.0) * (1 - 1 / self.tokens)))
+        self.x = attention.forward()
+
+        def back(g: Tokens) -> Tokens:
+            self.reached = attention.backward(g)
+            found = Tokens(0.0, 0.0)
+            for each, turn in zip(self.reached, turned, strict=True):
+                found = found.plus(each.times(turn))
+            return found
+
+        return back
 
     def activation(self, row: int, step: Step) -> Back:
         """The activation."""
@@ -142,12 +153,12 @@ class Walk:
         """The gradient of what comes in, of that of what the last layer hands on in such a batch."""
         around: Tokens | None = None
         for row in reversed(range(len(self.ways))):
-            at = next(step.map for step, _ in self.ways[row] if step.part == "map")
             if around is None:
                 self.sizes["dh"][row] = g.own
+            self.reached: tuple[Tokens, ...] = ()
             for step, back in reversed(self.ways[row]):
-                if step.part == "map" and at is not None:
-                    self.weight(row, at.fan_in, at.fan_out // len(at.blocks), g, batch, among=len(at.blocks) > 1)
+                if step.part == "map":
+                    self.weights(row, self.reached or (g,), batch)
                 if step.part == "join":
                     around = g.times(step.around**2)
                 g = back(g)
@@ -155,15 +166,20 @@ class Walk:
                     g, around = g.plus(around), None
         return g
 
-    def weight(self, row: int, columns: int, rows: int, g: Tokens, batch: int, *, among: bool) -> None:
-        """The gradient of a map's output and of its weights: over all pairs of tokens of a sample; samples differ."""
-        x, others = self.entering[row], self.tokens - 1
-        norm = batch * self.tokens * columns * rows * (g.own * x.own + others * g.shared * x.shared)
-        if among:
-            self.note("log10_delta_rms_v", row, _log10(g.own) / 2)
-            self.note("log10_wgrad_norm_v", row, _log10(norm) / 2)
-        else:
-            self.sizes["delta"][row], self.sizes["weight"][row] = g.own, norm
+    def weights(self, row: int, reached: tuple[Tokens, ...], batch: int) -> None:
+        """The gradients of what a map gives and of its weights, block by block.
+
+        Of weights it is over all pairs of tokens of a sample. Those of two samples have nothing in common.
+        """
+        x, others, at = self.entering[row], self.tokens - 1, self.plan.layers[row].map
+        entries = batch * self.tokens * at.fan_in * at.fan_out / len(reached)
+        norms = [entries * (g.own * x.own + others * g.shared * x.shared) for g in reached]
+        self.sizes["delta"][row] = float(np.mean([g.own for g in reached]))
+        self.sizes["weight"][row] = math.fsum(norms)
+        if len(reached) > 1:
+            for name, g, norm in zip(QKV, reached, norms, strict=True):
+                self.note(f"log10_delta_rms_{name}", row, _log10(g.own) / 2)
+                self.note(f"log10_wgrad_norm_{name}", row, _log10(norm) / 2)
 
     def from_the_end(self, batch: int) -> Tokens:
         """The gradient of what the last layer hands on, of a standard normal cotangent over sqrt(batch)."""
