@@ -18,7 +18,7 @@ use crate::signature::Call;
 
 /// A recurrent net as a caller describes it, nothing checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
+pub struct RnnAsked {
     /// Steps.
     pub steps: i128,
     /// Units of a layer.
@@ -47,7 +47,7 @@ pub struct Asked {
     pub truncate: Option<i128>,
 }
 
-impl Asked {
+impl RnnAsked {
     /// A net of which no more is said: the defaults of Python's `RNN`.
     pub fn new(steps: i128, width: i128) -> Self {
         Self {
@@ -117,7 +117,7 @@ fn init(name: &str, text: &str) -> Result<Init> {
 
 impl Rnn {
     /// Check what is asked for.
-    pub fn new(asked: &Asked) -> Result<Self> {
+    pub fn new(asked: &RnnAsked) -> Result<Self> {
         let layers = integer("layers", asked.layers, 1, MAX_DEPTH as u64)?;
         let steps = integer("steps", asked.steps, 1, MAX_DEPTH as u64 / layers)? as usize;
         let cell = Cell::new(&Call::parse("cell", &asked.cell)?)?;
@@ -304,7 +304,7 @@ impl Rnn {
         let mut layers = Vec::with_capacity(self.depth() + 1);
         for (step, slot) in (0..self.steps).flat_map(|step| (0..self.layers).map(move |layer| (step, layer))) {
             Cancel::heed()?;
-            layers.push(Layer { parts: self.parts(step, slot), slot });
+            layers.push(Layer { parts: self.parts(step, slot), slot, streams: false });
         }
         let mut slots = (0..self.layers).map(|layer| self.slot(layer)).collect::<Vec<_>>();
         if let Some(outputs) = self.out_features {
@@ -314,7 +314,7 @@ impl Rnn {
             } else {
                 Part::Map(Map::of(own, false))
             };
-            layers.push(Layer { parts: vec![part], slot: self.layers });
+            layers.push(Layer { parts: vec![part], slot: self.layers, streams: false });
             let place = Place::readout(self.width, outputs);
             let roles = (Role::ReadoutWeight, Role::ReadoutBias);
             let named = self.linear(&self.init, &place, true, roles);
@@ -327,7 +327,7 @@ impl Rnn {
             fed: Some(self.in_features),
             input: self.width,
             states: true,
-            streams: false,
+            tokens: 1,
             layers,
             slots,
         })

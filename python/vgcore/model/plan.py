@@ -156,8 +156,10 @@ class Plan:
     Attributes:
         layers: The hidden layers, input side first.
         ends: What stands behind the last hidden layer: a normalisation, the readout.
-        columns: Columns of the samples: those of every step where each has an input of its own.
-        outputs: Columns of the output.
+        columns: Columns of the samples: those of every step where each has an input of its own, of every token.
+        tokens: Tokens of a sample; 1 where samples have none.
+        places: Rows of the output that a sample has, each compared with a target of its own.
+        outputs: Columns of the output, of all places.
         calibrates: Whether weights are scaled by what data make of them.
         knows_depth: Whether the numbers of a layer depend on how many layers there are.
     """
@@ -165,6 +167,8 @@ class Plan:
     layers: tuple[Layer, ...]
     ends: tuple[Step, ...]
     columns: int
+    tokens: int
+    places: int
     outputs: int
     calibrates: bool
     knows_depth: bool
