@@ -1,4 +1,4 @@
-"""Theory of recurrent nets whose steps share their weights, beside bare matrices, published numbers and measured nets."""
+"""Theory of recurrent nets whose steps share their weights, beside bare matrices, known numbers and measured nets."""
 
 import math
 import pickle
@@ -111,12 +111,15 @@ def test_grus_have_the_computed_factors(bias: float, shared: float) -> None:
 def test_a_step_of_an_lstm_is_the_mean_of_drawn_ones() -> None:
     rng, of, count = np.random.default_rng(1), laws("ifgo", f=1.0), 400_000
     c, found = np.zeros(count), gated.forward(gated.lstm, of, 12)
-    for step, before in zip(found, [gated.START, *found], strict=False):
-        i, f, g, o = (law.mean + math.sqrt(law.spread(before.h, 1.0)) * rng.standard_normal(count) for law in of.values())
+    for before in [gated.START, *found[:-1]]:
+        draws = [(law.mean, math.sqrt(law.spread(before.h, 1.0))) for law in of.values()]
+        i, f, g, o = (mean + std * rng.standard_normal(count) for mean, std in draws)
         i, f, o = (1 / (1 + np.exp(-z)) for z in (i, f, o))
         g, kept = np.tanh(g), c
         c = f * c + i * g
         h = o * np.tanh(c)
+    step = found[-1]
+    step = found[-1]
     assert step.c == pytest.approx((c**2).mean(), rel=0.01)
     assert step.h == pytest.approx((h**2).mean(), rel=0.01)
     through = [(g * i * (1 - i)) ** 2, (kept * f * (1 - f)) ** 2, (i * (1 - g * g)) ** 2]

@@ -41,7 +41,7 @@ def time_constant(bias: ArrayLike) -> Floats:
     [1.4427, 3.1922, 148.9132]
     """
     with ranging():
-        return np.asarray(1 / np.logaddexp(0.0, -numbers("bias", bias)))
+        return np.asarray(1 / np.logaddexp(0.0, -numbers("bias", bias, Bounds())))
 
 
 def tied_growth(*, a: float, rho: float, steps: int) -> float:
@@ -73,7 +73,8 @@ def phases(steps: int) -> Floats:
     8 sqrt(k) are below 1e-27 of its mean.
     """
     count = min(steps + 1, 64 + 8 * math.isqrt(steps))
-    return np.arange(count) * (2 * math.pi / count)
+    result: Floats = np.arange(count) * (2 * math.pi / count)
+    return result
 
 
 def log_modes(a: float, rho: float, at: Floats) -> Floats:
