@@ -47,6 +47,7 @@ from .model.kinds import KindInfo, kinds
 from .model.mlp import MLP
 from .model.network import Forward, Gradients, Network, gradcheck
 from .model.optimizer import SGD, Adagrad, Adam, AdamW, Lion, Muon, Optimizer, RMSprop, Schedule
+from .model.rnn import RNN
 from .model.sequential import Sequential
 from .model.transformer import Transformer
 from .train.fit import train
@@ -64,6 +65,7 @@ __all__ = [
     "MLP",
     "NORMS",
     "OPTIMIZERS",
+    "RNN",
     "SCHEDULES",
     "SGD",
     "SKIPS",
