@@ -76,6 +76,7 @@ __all__ = [
     "AdamW",
     "Advice",
     "Advised",
+    "Cell",
     "Clip",
     "Clipped",
     "DepthLimit",

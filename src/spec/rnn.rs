@@ -155,7 +155,9 @@ impl Rnn {
             && by != 0.0
         {
             let name = format!("cell='{}({name}=0)'", rnn.cell.signature().name);
-            return Err(Error::Value(format!("bias=False leaves no bias to add {by} to; write {name}, or leave bias out")));
+            return Err(Error::Value(format!(
+                "bias=False leaves no bias to add {by} to; write {name}, or leave bias out"
+            )));
         }
         for layer in 0..rnn.layers.min(2) {
             for (init, place) in [(&rnn.init, rnn.place_of_input(layer)), (&rnn.recurrent_init, rnn.place(layer))] {
@@ -342,7 +344,11 @@ fn bias(given: &Bias<String>, cell: Cell) -> Result<Bias<Init>> {
         return given.checked("bias");
     }
     if cell.gates() == Gates::Plain {
-        return Err(Error::value("bias", "an init of a vector: chrono is for the gates of lstm and gru", format!("'{text}'")));
+        return Err(Error::value(
+            "bias",
+            "an init of a vector: chrono is for the gates of lstm and gru",
+            format!("'{text}'"),
+        ));
     }
     Init::new(&call).map(Bias::Named)
 }
