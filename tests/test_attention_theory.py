@@ -156,7 +156,7 @@ def test_the_last_weights_of_deep_nets_have_the_gradients_of_shallow_ones_only_b
     assert 0.9 < ratio["post"] < 1.1
     ends = {each: 10 ** (columns[each, 24][0] - columns[each, 24][-1]) for each in ("pre", "post")}
     assert ends["pre"] > 3
-    assert ends["post"] < 1
+    assert ends["post"] < 1.2
 
 
 SPECS = {
@@ -181,7 +181,7 @@ def test_columns_of_transformers_are_the_predicted_ones(name: str) -> None:
     for column in columns:
         ours, theirs = getattr(predicted, column), getattr(p, column).mean(axis=0)
         there = np.isfinite(ours) & np.isfinite(theirs)
-        limit = {"token_rank": 0.7, "logit_std": 0.1, "token_correlation": 0.03}.get(column, 0.06)
+        limit = {"logit_std": 0.1, "token_correlation": 0.03}.get(column, 0.06)
         assert np.abs(ours[there] - theirs[there]).max(initial=0) < limit, column
 
 
@@ -196,7 +196,7 @@ def test_tokens_collapse_behind_post_norms_and_not_behind_pre_norms() -> None:
         token_collapse(vg.MLP(depth=2, width=8))
 
 
-@pytest.mark.parametrize("spread", [1.0, 4.0, 16.0])
+@pytest.mark.parametrize("spread", [1.0, 4.0, 12.0])
 @pytest.mark.parametrize("position", ["post", "pre"])
 def test_large_logits_are_covered(position: str, spread: float) -> None:
     spec = net(6, norm_position=position, init=f"normal(std={(math.sqrt(spread) / 128) ** 0.5})")

@@ -91,18 +91,16 @@ def _softmax(spread: float, tokens: int) -> tuple[float, float]:
         return 1.0, 0.0
     deviation = math.sqrt(spread)
     log_t = np.linspace(-math.log(tokens) - 10 * (1 + deviation), 6 * (1 + deviation), POINTS)
-    weights, t = np.exp(deviation * NODES), np.exp(log_t)
-    left = np.exp(-t[:, None] * weights)
-    # E w^n e^(-t w), of one token; the others have E e^(-t w).
-    w = [(left * weights**n) @ WEIGHTS for n in range(5)]
+    log_tw = np.minimum(log_t[:, None] + deviation * NODES, 50.0)  # where e^(-t w) is 0
+    # E (t w)^n e^(-t w), of one token.
+    y = [np.exp(n * log_tw - np.exp(log_tw)) @ WEIGHTS for n in range(5)]
 
-    def mean(power: int, inside: Floats, others: int) -> float:
-        """What is over the sum of all weights to this power."""
-        integral = np.trapezoid(t**power * inside * w[0] ** others, log_t)
-        return float(integral) / math.factorial(power - 1)
+    def mean(inside: Floats, others: int, power: int) -> float:
+        """The mean of some weights over that power of the sum of all, of which others are not among them."""
+        return float(np.trapezoid(inside * y[0] ** others, log_t)) / math.factorial(power - 1)
 
-    squares, cubes = (tokens * mean(n, w[n], tokens - 1) for n in (2, 3))
-    products = tokens * mean(4, w[4], tokens - 1) + tokens * (tokens - 1) * mean(4, w[2] ** 2, tokens - 2)
+    squares, cubes = (tokens * mean(y[n], tokens - 1, n) for n in (2, 3))
+    products = tokens * mean(y[4], tokens - 1, 4) + tokens * (tokens - 1) * mean(y[2] ** 2, tokens - 2, 4)
     return min(max(squares, 1 / tokens), 1.0), max(squares - 2 * cubes + products, 0.0)
 
 

@@ -234,7 +234,7 @@ class Memory(Versioned, Shown):
         >>> import vgcore as vg
         >>> spec = vg.RNN(100, 128, cell="lstm(forget_bias=0)", init="torch_rnn", recurrent_init="torch_rnn")
         >>> round(vg.theory.memory(spec).log10_change(100), 1)
-        -20.6
+        -19.7
         """
         return tied_growth(a=self.a, rho=self.rho, steps=steps) / math.log(100)
 
@@ -289,6 +289,8 @@ def memory(spec: RNN) -> Memory:
 
     >>> import vgcore as vg
     >>> print(memory(vg.RNN(100, 128, cell="gru", in_features=64, init="torch_rnn", recurrent_init="torch_rnn")))
+    a step back multiplies dL/dstate by a + rho = 0.5000 + 0.1253 = 0.6253, or by 0.5256 if no two steps shared weights
+    time constant 2.13 steps; 7 steps keep it within 32-fold
     """
     if not isinstance(spec, RNN):
         raise wrong_type("spec", "an RNN", spec)
