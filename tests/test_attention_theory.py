@@ -162,7 +162,7 @@ def test_the_last_weights_of_deep_nets_have_the_gradients_of_shallow_ones_only_b
 SPECS = {
     "pre": {},
     "post": {"norm_position": "post"},
-    "rms and embedding": {"norm": "rms", "in_features": 16, "out_features": 4, "pool": "mean", "final_norm": "auto"},
+    "rms and embedding": {"norm": "rms", "in_features": 96, "out_features": 4, "pool": "mean", "final_norm": "auto"},
     "last": {"out_features": 4, "pool": "last"},
     "rezero": {"skip": "rezero", "norm": None},
     "deepnorm": {"skip": "deepnorm", "norm_position": "post", "init": "deepnorm"},

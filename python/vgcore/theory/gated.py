@@ -38,7 +38,7 @@ def time_constant(bias: ArrayLike) -> Floats:
     (Tallec and Ollivier 2018, arXiv:1804.11188).
 
     >>> time_constant([0.0, 1.0, 5.0]).round(4).tolist()
-    [1.4427, 3.1922, 148.9132]
+    [1.4427, 3.1922, 148.9126]
     """
     with ranging():
         return np.asarray(1 / np.logaddexp(0.0, -numbers("bias", bias, Bounds())))
