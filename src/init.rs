@@ -736,7 +736,7 @@ impl Kind<Row> {
 
     /// The longest memory that biases of gates are drawn for, if this is `chrono`: a step less than `T`.
     pub fn longest_memory(&self) -> Option<f64> {
-        std::ptr::eq(self.row, &CHRONO).then(|| self.values[0] - 1.0)
+        std::ptr::eq(self.row, &raw const CHRONO).then(|| self.values[0] - 1.0)
     }
 
     /// The distribution of a weight matrix.

@@ -27,9 +27,11 @@ def nets(draw: st.DrawFn) -> vg.RNN:
     """Recurrent nets of every sort, small enough to be checked in a moment."""
     cell = draw(st.sampled_from(CELLS))
     every = draw(st.booleans())
+    norm = None if "gru" in cell else draw(st.sampled_from([None, "layer", "rms"]))
     return vg.RNN(
         draw(st.integers(1, 5)),
-        draw(st.integers(1, 5)),
+        # A normalisation of fewer units leaves of gradients what rounding does.
+        draw(st.integers(3 if norm else 1, 5)),
         in_features=draw(st.integers(1, 3)),
         out_features=draw(st.integers(1, 3)) if every else draw(st.sampled_from([None, 2])),
         cell=cell,
@@ -39,7 +41,7 @@ def nets(draw: st.DrawFn) -> vg.RNN:
         recurrent_init=draw(st.sampled_from(["orthogonal", "normal(0, 0.5)"])),
         bias="normal(0, 0.3)",
         biases=draw(st.sampled_from([1, 2])),
-        norm=None if "gru" in cell else draw(st.sampled_from([None, "layer", "rms"])),
+        norm=norm,
     )
 
 

@@ -133,8 +133,7 @@ impl Cell {
         let units = self.features(input);
         match self.gates {
             Gates::Plain => 0,
-            Gates::Lstm => 10 * units,
-            Gates::Gru(Reset::After) => 10 * units,
+            Gates::Lstm | Gates::Gru(Reset::After) => 10 * units,
             Gates::Gru(Reset::Before) => 11 * units,
         }
     }
@@ -467,7 +466,7 @@ impl Cell {
             let [xr, _, _, hr, _, _] = apart_mut(delta);
             each([passed, state, apart(slopes, 0, 3)], [xr, hr], |[d, h, sr]| [d * h * sr; 2]);
             // What has gone straight is in its own place.
-            out.iter_mut().zip(passed).zip(apart(gates, 0, 3)).for_each(|((out, d), r)| *out = *out + *d * *r);
+            out.iter_mut().zip(passed).zip(apart(gates, 0, 3)).for_each(|((out, d), r)| *out += *d * *r);
         }
     }
 }

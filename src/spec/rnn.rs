@@ -273,7 +273,7 @@ impl Rnn {
     /// The parts of a layer at a step.
     fn parts(&self, step: usize, layer: usize) -> Vec<Part> {
         let ([h, c], streams) = self.streams(layer);
-        let begins = (step == 0 && layer == 0).then_some(0..streams).unwrap_or_default();
+        let begins = if step == 0 && layer == 0 { 0..streams } else { 0..0 };
         let mut parts = begins.map(|stream| Part::Keep(Keep::of(stream))).collect::<Vec<_>>();
         let cut = self.truncate.is_some_and(|steps| step > 0 && layer == 0 && step.is_multiple_of(steps));
         parts.extend(cut.then_some(Part::Cut(Cut { streams })));

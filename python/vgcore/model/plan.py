@@ -139,7 +139,7 @@ class Layer:
 
     @cached_property
     def activation(self) -> Activation:
-        """The activation; linear in the last layer of a block of order `linear`; what the state of a cell goes through."""
+        """The activation; linear in the last layer of a block of order `linear`; of a cell that of its state."""
         return Activation.of_field((self.texts("activation") or ["tanh"])[-1])
 
     @property
