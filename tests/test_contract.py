@@ -175,6 +175,7 @@ THEORY: dict[str, dict[str, Any]] = {
     "spectrum_edge": {"depth": 3},
     "tied_growth": {"a": 0.5, "rho": 0.1, "steps": 4},
     "time_constant": {"bias": 1.0},
+    "token_collapse": {"spec": vg.Transformer(2, 8, tokens=4)},
 }
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **{f"theory.{name}": (getattr(theory, name), arguments) for name, arguments in THEORY.items()},

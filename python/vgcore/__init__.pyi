@@ -42,7 +42,7 @@ from .measure.stored import open_sweep
 from .measure.sweep import sweep
 from .measure.trace import Trace
 from .model.gain import calculate_gain
-from .model.kind import Activation, Init, Loss, Norm, Skip
+from .model.kind import Activation, Cell, Init, Loss, Norm, Skip
 from .model.kinds import KindInfo, kinds
 from .model.mlp import MLP
 from .model.network import Forward, Gradients, Network, gradcheck
