@@ -197,7 +197,7 @@ class Plan:
 
 def _steps(given: Iterable[dict[str, Any]]) -> tuple[Step, ...]:
     def step(facts: dict[str, Any]) -> Step:
-        maps = {name: Map.of(facts[name]) for name in ("map", "inputs_map") if name in facts}
+        maps: dict[str, Any] = {name: Map.of(facts[name]) for name in ("map", "inputs_map") if name in facts}
         return Step(**(facts | maps))
 
     return tuple(map(step, given))

@@ -73,8 +73,7 @@ def phases(steps: int) -> Floats:
     8 sqrt(k) are below 1e-27 of its mean.
     """
     count = min(steps + 1, 64 + 8 * math.isqrt(steps))
-    result: Floats = np.arange(count) * (2 * math.pi / count)
-    return result
+    return np.linspace(0.0, 2 * math.pi, count, endpoint=False)
 
 
 def log_modes(a: float, rho: float, at: Floats) -> Floats:

@@ -160,10 +160,9 @@ class Walk:
         for row in reversed(range(len(self.ways))):
             if around is None:
                 self.sizes["dh"][row] = g.own
-            self.reached = ()
             for step, back in reversed(self.ways[row]):
                 if step.part == "map":
-                    self.weights(row, self.reached or (g,), batch)
+                    self.weights(row, g, batch)
                 if step.part == "join":
                     around = g.times(step.around**2)
                 g = back(g)
@@ -171,19 +170,20 @@ class Walk:
                     g, around = g.plus(around), None
         return g
 
-    def weights(self, row: int, reached: tuple[Tokens, ...], batch: int) -> None:
+    def weights(self, row: int, g: Tokens, batch: int) -> None:
         """The gradients of what a map gives and of its weights, block by block.
 
         Of weights it is over all pairs of tokens of a sample. Those of two samples have nothing in common.
         """
+        reached, self.reached = self.reached or (g,), ()
         x, others, at = self.entering[row], self.tokens - 1, self.plan.layers[row].map
         entries = batch * self.tokens * at.fan_in * at.fan_out / len(reached)
-        norms = [entries * (g.own * x.own + others * g.shared * x.shared) for g in reached]
-        self.sizes["delta"][row] = float(np.mean([g.own for g in reached]))
+        norms = [entries * (each.own * x.own + others * each.shared * x.shared) for each in reached]
+        self.sizes["delta"][row] = float(np.mean([each.own for each in reached]))
         self.sizes["weight"][row] = math.fsum(norms)
         if len(reached) > 1:
-            for name, g, norm in zip(QKV, reached, norms, strict=True):
-                self.note(f"log10_delta_rms_{name}", row, _log10(g.own) / 2)
+            for name, each, norm in zip(QKV, reached, norms, strict=True):
+                self.note(f"log10_delta_rms_{name}", row, _log10(each.own) / 2)
                 self.note(f"log10_wgrad_norm_{name}", row, _log10(norm) / 2)
 
     def from_the_end(self, batch: int) -> Tokens:
