@@ -27,6 +27,7 @@ from .judge.depth_limit import DepthLimit
 from .judge.diagnose import diagnose
 from .judge.diagnosis import Diagnosis
 from .judge.finding import Finding
+from .judge.memory_limit import MemoryLimit, memory_limit
 from .judge.training.diagnosis import RunDiagnosis
 from .maps.rates import RateFractal, RateMap, rate_fractal, rate_map
 from .maps.trainability import Trainability, trainability
@@ -94,6 +95,7 @@ __all__ = [
     "Lion",
     "Loss",
     "Measured",
+    "MemoryLimit",
     "Muon",
     "Network",
     "NonFinite",
@@ -139,6 +141,7 @@ __all__ = [
     "jacobian",
     "kinds",
     "measure",
+    "memory_limit",
     "open_sweep",
     "open_train_sweep",
     "plot",

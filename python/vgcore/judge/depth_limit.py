@@ -68,16 +68,25 @@ def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
     deltas = deltas[np.isfinite(deltas).all(axis=1)]
     if not e.steps or not len(deltas) or not math.isfinite(e.backward.rms):
         return None
-    runs = deltas[:, :1] - deltas
-    mean, drift = runs.mean(axis=0), drifts(runs) if len(runs) > 1 else np.zeros(e.depth)
+    value, low, high, factor = within(deltas[:, :1] - deltas, rules)
+    measured = value < e.depth
+    return DepthLimit(value, low, high, factor=factor, measured=measured) if measured or e.facts.goes_on else None
+
+
+def within(runs: Floats, rules: Sequence[Rule]) -> tuple[float, float, float, float]:
+    """How many of the places that a gradient passes keep it within a factor, the ends of its interval, and the factor.
+
+    Args:
+        runs: log10 of its change on the way to every place, 0 at the first, `(runs, places)`.
+        rules: Which say how much is allowed.
+    """
+    mean, drift = runs.mean(axis=0), drifts(runs) if len(runs) > 1 else np.zeros(runs.shape[1])
     down, up = (of_change(rules, "backward", sign).decisive for sign in (-1, 1))
     wide = next(rule for rule in rules if rule.id == FINITE_WIDTH.id)
     faded = np.maximum(mean, -drift * down / wide.decisive)
     ways = [_reach(curve, runs, down, up) for curve in (mean + drift, np.minimum(faded, 0))]
     value, low, high = (min(ends) for ends in zip(*ways, strict=True))
-    factor = ten_to(up if mean[-1] + drift[-1] > 0 else down)
-    measured = value < e.depth
-    return DepthLimit(value, low, high, factor=factor, measured=measured) if measured or e.facts.goes_on else None
+    return value, low, high, ten_to(up if mean[-1] + drift[-1] > 0 else down)
 
 
 def _reach(curve: Floats, runs: Floats, down: float, up: float) -> tuple[float, float, float]:

@@ -12,6 +12,20 @@ from vgcore.model.kind import Activation
 from vgcore.model.spec import Spec
 
 
+class Block(NamedTuple):
+    """A block of rows of a map, which is drawn by itself: a gate; queries, keys or values.
+
+    Attributes:
+        weight_variance: Variance of a weight.
+        bias_mean: Mean of a bias.
+        bias_variance: Variance of a bias.
+    """
+
+    weight_variance: float
+    bias_mean: float
+    bias_variance: float
+
+
 @dataclass(frozen=True)
 class Map:
     """A linear map as it is drawn.
@@ -25,6 +39,7 @@ class Map:
         weight_variance: Variance of a weight.
         bias_mean: Mean of a bias.
         bias_variance: Variance of a bias.
+        blocks: The blocks of rows that are drawn each by itself, in order; most maps are one.
         transform: What the weights go through before they are used, as a text, if anything.
     """
 
@@ -35,7 +50,13 @@ class Map:
     weight_variance: float
     bias_mean: float
     bias_variance: float
+    blocks: tuple[Block, ...]
     transform: str | None = None
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Map:
+        """What the core says of it."""
+        return cls(**facts | {"blocks": tuple(Block(*block) for block in facts["blocks"])})
 
 
 class Step(NamedTuple):
@@ -176,7 +197,7 @@ class Plan:
 
 def _steps(given: Iterable[dict[str, Any]]) -> tuple[Step, ...]:
     def step(facts: dict[str, Any]) -> Step:
-        maps: dict[str, Any] = {name: Map(**facts[name]) for name in ("map", "inputs_map") if name in facts}
+        maps: dict[str, Any] = {name: Map.of(facts[name]) for name in ("map", "inputs_map") if name in facts}
         return Step(**(facts | maps))
 
     return tuple(map(step, given))

@@ -204,13 +204,13 @@ def words_of(cell: Cell, without: Iterable[str] = ()) -> dict[str, str]:
 
 def of_spec(spec: Spec, without: Iterable[str] = ()) -> dict[str, str]:
     """A net in words, by field."""
-    if not isinstance(spec, MLP):  # a list of parts
+    if not isinstance(spec, MLP):
         fields = {name: " ".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in spec.to_dict().items()}
-        return {
-            "depth": f"depth {spec.depth}",
-            "parts": shortened(spelled(fields["parts"])),
-            "init": spelled(fields["init"]),
-        }
+        if "parts" in fields:
+            told = {"parts": shortened(spelled(fields["parts"]))}
+        else:
+            told = {name: spelled(f"{name} {text}") for name, text in fields.items() if name not in without}
+        return told | {"depth": f"depth {spec.depth}", "init": spelled(fields["init"])}
     return {name: _word(name, getattr(spec, name), {*without}) for name in FIELDS}
 
 
