@@ -46,6 +46,11 @@ pub enum Role {
     ProjectionBias = 14,
     /// Which entries dropout sets to zero.
     Dropout = 15,
+    /// What units of a Boltzmann machine are sampled with, and which inputs of an autoencoder are corrupted. The numbers
+    /// between are those of the low bits and companions of the roles above.
+    Units = 64,
+    /// The unit of each row that a pseudo-likelihood turns.
+    Turned = 65,
 }
 
 /// Added to a role for the stream that carries the low bits of an `f64`, so that both dtypes draw the same numbers.
