@@ -5,6 +5,7 @@ from ._core import (
     LOSSES,
     NORMS,
     OPTIMIZERS,
+    PRETRAININGS,
     SCHEDULES,
     SKIPS,
     WEIGHT_TRANSFORMS,
@@ -46,6 +47,9 @@ from .model.mlp import MLP
 from .model.network import Forward, Gradients, Network, gradcheck
 from .model.optimizer import SGD, Adagrad, Adam, AdamW, Lion, Muon, Optimizer, RMSprop, Schedule
 from .model.sequential import Sequential
+from .pretrain.greedy import pretrain
+from .pretrain.machine import RBM
+from .pretrain.pretrained import DBN, Pretrained, PretrainedLayer
 from .train.fit import train
 from .train.many import TrainSweep, open_train_sweep, train_sweep
 from .train.run import FirstBad, Replay, Run
@@ -55,11 +59,14 @@ from .watch.watch import Watch, watch
 
 __all__ = [
     "ACTIVATIONS",
+    "DBN",
     "INITS",
     "LOSSES",
     "MLP",
     "NORMS",
     "OPTIMIZERS",
+    "PRETRAININGS",
+    "RBM",
     "SCHEDULES",
     "SGD",
     "SKIPS",
@@ -93,6 +100,8 @@ __all__ = [
     "NonFinite",
     "Norm",
     "Optimizer",
+    "Pretrained",
+    "PretrainedLayer",
     "Probe",
     "RMSprop",
     "RateFractal",
@@ -135,6 +144,7 @@ __all__ = [
     "open_sweep",
     "open_train_sweep",
     "plot",
+    "pretrain",
     "probe",
     "rate_fractal",
     "rate_map",

@@ -5,9 +5,12 @@
 //! waits for the one before it.
 
 mod dae;
+mod method;
 mod rbm;
+mod units;
 
 pub use dae::Dae;
+pub use method::{Method, Row};
 pub use rbm::{Rbm, free_energies, gibbs, pseudo_likelihoods};
 
 use crate::activation::Activation;
@@ -122,13 +125,8 @@ impl Draws {
     }
 
     /// Units that are 1 with these probabilities, else 0.
-    fn sample<F: Float>(&mut self, probabilities: &Panels<F>, out: &mut Panels<F>) {
-        out.reshape(probabilities.features(), probabilities.batch());
-        let uniforms = self.uniforms(probabilities.values().len());
-        let pairs = uniforms.iter().zip(probabilities.values());
-        for (out, (uniform, probability)) in out.values_mut().iter_mut().zip(pairs) {
-            *out = F::of(if f64::from(*uniform) < probability.wide() { 1.0 } else { 0.0 });
-        }
+    fn sample(&mut self, probabilities: &Panels<f32>, out: &mut Panels<f32>) {
+        units::below(self.uniforms(probabilities.values().len()), probabilities, out);
     }
 
     /// The values, each set to 0 with a probability.

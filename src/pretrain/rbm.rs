@@ -4,6 +4,7 @@
 //! training restricted Boltzmann machines", 2010; T. Tieleman, "Training RBMs using approximations to the likelihood
 //! gradient", ICML 2008 (persistent chains).
 
+use super::units::logistic;
 use super::{Ascent, Draws, Learn, Pair, apply, in_parts};
 use crate::activation::Activation;
 use crate::error::{Cancel, Result};
@@ -15,17 +16,14 @@ use crate::simd::Float;
 ///
 /// The one reconstruction of CD-1 is of probabilities, as Hinton's guide has it. Longer chains and persistent ones
 /// sample both sides, or what they come to would not be the distribution of the model.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Rbm {
     /// Steps of a chain.
     k: usize,
     /// Does each chain go on where it was?
     persistent: bool,
-    sigmoid: Activation,
     /// The hidden units of the chains, where they persist.
     chains: Panels<f32>,
-    z: Panels<f32>,
-    slopes: Panels<f32>,
     /// Probabilities of the hidden units at the data, and at the end of the chain.
     first: Panels<f32>,
     last: Panels<f32>,
@@ -37,42 +35,40 @@ pub struct Rbm {
 impl Rbm {
     /// Chains of `k` steps.
     pub fn new(k: usize, persistent: bool) -> Self {
-        let [chains, z, slopes, first, last, hidden, visible, sampled] = std::array::from_fn(|_| Panels::default());
-        let sigmoid = Activation::sigmoid();
-        Self { k, persistent, sigmoid, chains, z, slopes, first, last, hidden, visible, sampled }
+        Self { k, persistent, ..Self::default() }
     }
 }
 
 impl Learn for Rbm {
     fn direction(&mut self, pair: &Pair<f32>, rows: &Panels<f32>, draws: &mut Draws, ascent: &mut Ascent) {
-        let Self { k, persistent, sigmoid, chains, z, slopes, first, last, hidden, visible, sampled } = self;
-        pair.up(rows, z);
-        apply(sigmoid, z, first, slopes);
+        let Self { k, persistent, chains, first, last, hidden, visible, sampled } = self;
+        pair.up(rows, first);
+        logistic(first);
         if *persistent {
             // Chains begin with all hidden units off, as scikit-learn's do.
             if chains.batch() != rows.batch() {
                 chains.fill(pair.hidden.len(), rows.batch(), |_, _| 0.0);
             }
-            hidden.copy_from(chains);
+            std::mem::swap(hidden, chains);
         } else {
             draws.sample(first, hidden);
         }
         let samples = *persistent || *k > 1;
         for step in 0..*k {
-            pair.down(hidden, z);
-            apply(sigmoid, z, visible, slopes);
+            pair.down(hidden, visible);
+            logistic(visible);
             if samples {
                 draws.sample(visible, sampled);
                 std::mem::swap(visible, sampled);
             }
-            pair.up(visible, z);
-            apply(sigmoid, z, last, slopes);
+            pair.up(visible, last);
+            logistic(last);
             if *persistent || step + 1 < *k {
                 draws.sample(last, hidden);
             }
         }
         if *persistent {
-            chains.copy_from(hidden);
+            std::mem::swap(hidden, chains);
         }
         ascent.weights([[first, rows], [last, visible]], -1.0);
         Ascent::difference(rows, visible, &mut ascent.visible, &mut ascent.other);
@@ -120,23 +116,20 @@ pub fn pseudo_likelihoods<F: Float>(pair: &Pair<F>, rows: &[F], energies: &[f64]
 
 /// Gibbs sampling from rows of visible units: the last samples of the visible units, and their probabilities given the
 /// hidden ones; both row-major.
-pub fn gibbs<F: Float>(pair: &Pair<F>, rows: &[F], steps: usize, seed: u64) -> Result<[Vec<F>; 2]> {
-    let sigmoid = Activation::sigmoid();
-    let (columns, mut found) = (pair.visible.len(), [Vec::new(), Vec::new()]);
-    let (mut z, mut slopes) = (Panels::default(), Panels::default());
-    let (mut probabilities, mut hidden) = (Panels::default(), Panels::default());
-    let (mut visible, mut draws) = (Panels::default(), Draws::new(seed, 0));
-    in_parts(rows, columns, |_, part| {
+pub fn gibbs(pair: &Pair<f32>, rows: &[f32], steps: usize, seed: u64) -> Result<[Vec<f32>; 2]> {
+    let (mut found, mut draws) = ([Vec::new(), Vec::new()], Draws::new(seed, 0));
+    let (mut probabilities, mut hidden, mut visible) = (Panels::default(), Panels::default(), Panels::default());
+    in_parts(rows, pair.visible.len(), |_, part| {
         visible.copy_from(part);
         for _ in 0..steps {
             if Cancel::requested() {
                 return;
             }
-            pair.up(&visible, &mut z);
-            apply(&sigmoid, &z, &mut probabilities, &mut slopes);
+            pair.up(&visible, &mut probabilities);
+            logistic(&mut probabilities);
             draws.sample(&probabilities, &mut hidden);
-            pair.down(&hidden, &mut z);
-            apply(&sigmoid, &z, &mut probabilities, &mut slopes);
+            pair.down(&hidden, &mut probabilities);
+            logistic(&mut probabilities);
             draws.sample(&probabilities, &mut visible);
         }
         found[0].extend(visible.to_rows());

@@ -5,7 +5,7 @@ use super::convert::{array, integer, matrix, number, numbers, seed_of, text, tru
 use crate::activation::Activation;
 use crate::data::Expected;
 use crate::error::{Cancel, Error, Result};
-use crate::pretrain::{self, Dae, Learn, Pace, Pair, Rbm};
+use crate::pretrain::{self, Dae, Learn, Method, Pace, Pair, Rbm};
 use crate::simd::Float;
 use crate::spec;
 use pyo3::prelude::*;
@@ -50,7 +50,7 @@ impl<L: Learn + Send> Layer for pretrain::Learner<L> {
     }
 }
 
-/// A layer that learns: a Boltzmann machine, or an autoencoder where there is a share to corrupt.
+/// A layer that learns by a method.
 #[pyclass(frozen, module = "vgcore._core")]
 pub struct Learner(Arc<Mutex<Box<dyn Layer>>>);
 
@@ -59,16 +59,14 @@ impl Learner {
     #[new]
     #[allow(clippy::too_many_arguments)] // Keywords of Python.
     #[pyo3(signature = (
-        weight, visible, hidden, x, *, k, persistent, corrupt, activation, probabilities, lr, decay, batch, seed, layer
+        method, weight, visible, hidden, x, *, activation, probabilities, lr, decay, batch, seed, layer
     ))]
     fn new(
+        method: &Bound<'_, PyAny>,
         weight: &Bound<'_, PyAny>,
         visible: &Bound<'_, PyAny>,
         hidden: &Bound<'_, PyAny>,
         x: &Bound<'_, PyAny>,
-        k: &Bound<'_, PyAny>,
-        persistent: &Bound<'_, PyAny>,
-        corrupt: Option<f64>,
         activation: &Bound<'_, PyAny>,
         probabilities: &Bound<'_, PyAny>,
         lr: &Bound<'_, PyAny>,
@@ -86,16 +84,19 @@ impl Learner {
             seed: seed_of(seed, 0)?,
             layer,
         };
-        let layer: Box<dyn Layer> = match corrupt {
-            Some(share) => {
+        let method = Method::parse(&text("method", method)?)?;
+        let value = |name: &str| method.parameter(name);
+        let layer: Box<dyn Layer> = match (value("k"), value("corrupt")) {
+            (Some(k), _) => {
+                let learn = Rbm::new(k as usize, value("persistent") == Some(1.0));
+                Box::new(pretrain::Learner::new(pair, rows, learn, pace))
+            }
+            (_, Some(share)) => {
                 let phi = Activation::parse(&text("activation", activation)?)?;
                 let learn = Dae::new(share, phi, truth("probabilities", probabilities)?);
                 Box::new(pretrain::Learner::new(pair, rows, learn, pace))
             }
-            None => {
-                let learn = Rbm::new(count("k", k)?, truth("persistent", persistent)?);
-                Box::new(pretrain::Learner::new(pair, rows, learn, pace))
-            }
+            _ => return Err(Error::value("method", "one that learns a layer without targets", method.text()).into()),
         };
         Ok(Self(Arc::new(Mutex::new(layer))))
     }
@@ -191,9 +192,9 @@ pub fn gibbs<'py>(
     steps: &Bound<'py, PyAny>,
     seed: &Bound<'py, PyAny>,
 ) -> PyResult<[Bound<'py, PyAny>; 2]> {
-    let pair = pair_of::<f64>(weight, visible, hidden)?;
+    let pair = pair_of::<f32>(weight, visible, hidden)?;
     let columns = pair.visible.len();
-    let (rows, steps, seed) = (rows_of::<f64>(x, columns)?, count("steps", steps)?, seed_of(seed, 0)?);
+    let (rows, steps, seed) = (rows_of::<f32>(x, columns)?, count("steps", steps)?, seed_of(seed, 0)?);
     let [samples, probabilities] = detached(x.py(), UNKNOWN, move |_| pretrain::gibbs(&pair, &rows, steps, seed))?;
     let shape = [samples.len() / columns, columns];
     Ok([array(x.py(), samples, &shape)?, array(x.py(), probabilities, &shape)?])
