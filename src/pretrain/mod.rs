@@ -11,11 +11,11 @@ mod units;
 
 pub use dae::Dae;
 pub use method::{Method, Row};
-pub use rbm::{Rbm, free_energies, gibbs, pseudo_likelihoods};
+pub use rbm::{Machine, Rbm, free_energies, gibbs, pseudo_likelihoods};
 
 use crate::activation::Activation;
 use crate::error::{Cancel, Result};
-use crate::kernel::{Along, Matrix, Panels, Term, outer_rows};
+use crate::kernel::{Matrix, Panels, RowMajor};
 use crate::rng::{Role, Stream};
 use crate::simd::{self, Float, Set, Task};
 use crate::train::Batches;
@@ -24,33 +24,45 @@ use crate::train::Batches;
 const AT_ONCE: usize = 512;
 
 /// Numbers of a layer: the weights and the biases of both sides.
-#[derive(Debug, Clone)]
-pub struct Pair<F> {
+#[derive(Debug)]
+pub struct Pair {
     /// `W`, `(hidden, visible)`.
-    pub weight: Matrix<F>,
+    weight: RowMajor<f32>,
+    /// `W^T`.
+    turned: RowMajor<f32>,
     /// The biases of the visible units.
-    pub visible: Vec<F>,
+    visible: Vec<f32>,
     /// The biases of the hidden units.
-    pub hidden: Vec<F>,
+    hidden: Vec<f32>,
 }
 
-impl<F: Float> Pair<F> {
+impl Pair {
     /// A pair of given numbers; the weights row-major.
-    pub fn new(weight: &[F], visible: Vec<F>, hidden: Vec<F>) -> Self {
-        let mut matrix = Matrix::default();
-        matrix.fill(hidden.len(), visible.len(), |to| to.copy_from_slice(weight));
-        Self { weight: matrix, visible, hidden }
+    pub fn new(weight: &[f32], visible: Vec<f32>, hidden: Vec<f32>) -> Self {
+        let weight = RowMajor::of(hidden.len(), visible.len(), weight);
+        let mut turned = RowMajor::default();
+        turned.set_transpose(&weight);
+        Self { weight, turned, visible, hidden }
     }
 
-    /// `z = W v + c` of the hidden units.
-    fn up(&self, visible: &Panels<F>, z: &mut Panels<F>) {
-        self.weight.forward(visible, &self.hidden, z);
+    /// The weights row-major, the biases of the visible units, and those of the hidden ones.
+    pub fn numbers(&self) -> [Vec<f32>; 3] {
+        [self.weight.to_rows(), self.visible.clone(), self.hidden.clone()]
+    }
+
+    /// The number of visible units.
+    pub fn visible(&self) -> usize {
+        self.visible.len()
+    }
+
+    /// `z = W v + c` of the hidden units, of the first rows.
+    fn up(&self, visible: &RowMajor<f32>, rows: usize, z: &mut RowMajor<f32>) {
+        z.product(visible, rows, &self.turned, &self.hidden);
     }
 
     /// `z = W^T h + b` of the visible units.
-    fn down(&self, hidden: &Panels<F>, z: &mut Panels<F>) {
-        self.weight.backward(hidden, z);
-        z.shift(&self.visible);
+    fn down(&self, hidden: &RowMajor<f32>, z: &mut RowMajor<f32>) {
+        z.product(hidden, hidden.rows(), &self.weight, &self.visible);
     }
 }
 
@@ -59,7 +71,7 @@ impl<F: Float> Pair<F> {
 pub struct Pace {
     /// The learning rate.
     pub lr: f64,
-    /// What weights are drawn to zero with: `decay * W` is added to the gradient of `W`, and to no bias's.
+    /// What weights are drawn to zero with: `decay * W` is taken off the direction of `W`, and off no bias's.
     pub decay: f64,
     /// Rows of a batch.
     pub batch: usize,
@@ -71,33 +83,23 @@ pub struct Pace {
 
 /// How a batch becomes a step: what the two sorts of layers differ in.
 pub trait Learn {
-    /// Put the direction of a step on these rows into `ascent`.
-    fn direction(&mut self, pair: &Pair<f32>, rows: &Panels<f32>, draws: &mut Draws, ascent: &mut Ascent);
+    /// Put the direction of a step into `ascent`, on the first rows of a matrix that has twice as many.
+    fn direction(
+        &mut self,
+        pair: &Pair,
+        batch: &mut RowMajor<f32>,
+        rows: usize,
+        draws: &mut Draws,
+        ascent: &mut Ascent,
+    );
 }
 
 /// The direction of a step, of the sum over the batch.
 #[derive(Debug, Default)]
 pub struct Ascent {
-    weight: Vec<f32>,
-    visible: Vec<f64>,
-    hidden: Vec<f64>,
-    scratch: Matrix<f32>,
-    other: Vec<f64>,
-}
-
-impl Ascent {
-    /// Take the sum over samples of `a_h a_v^T + sign * b_h b_v^T` for the weights.
-    fn weights(&mut self, [a, b]: [[&Panels<f32>; 2]; 2], sign: f32) {
-        let terms = [Term { delta: a[0], input: a[1], factor: 1.0 }, Term { delta: b[0], input: b[1], factor: sign }];
-        self.weight = outer_rows(&terms, &mut self.scratch);
-    }
-
-    /// The sums over samples of one batch less those of another.
-    fn difference(a: &Panels<f32>, b: &Panels<f32>, out: &mut Vec<f64>, other: &mut Vec<f64>) {
-        a.sums(Along::Samples, out);
-        b.sums(Along::Samples, other);
-        out.iter_mut().zip(other).for_each(|(out, other)| *out -= *other);
-    }
+    weight: RowMajor<f32>,
+    visible: Vec<f32>,
+    hidden: Vec<f32>,
 }
 
 /// The random numbers of a step, in the order in which they are asked for.
@@ -125,15 +127,16 @@ impl Draws {
     }
 
     /// Units that are 1 with these probabilities, else 0.
-    fn sample(&mut self, probabilities: &Panels<f32>, out: &mut Panels<f32>) {
-        units::below(self.uniforms(probabilities.values().len()), probabilities, out);
+    fn sample(&mut self, probabilities: &RowMajor<f32>, out: &mut RowMajor<f32>) {
+        out.reshape(probabilities.rows(), probabilities.columns());
+        let values = probabilities.values();
+        units::below(self.uniforms(values.len()), values, out.values_mut());
     }
 
     /// The values, each set to 0 with a probability.
-    fn corrupt(&mut self, share: f32, values: &Panels<f32>, out: &mut Panels<f32>) {
-        out.reshape(values.features(), values.batch());
-        let pairs = self.uniforms(values.values().len()).iter().zip(values.values());
-        for (out, (uniform, value)) in out.values_mut().iter_mut().zip(pairs) {
+    fn corrupt(&mut self, share: f32, values: &[f32], out: &mut [f32]) {
+        let pairs = self.uniforms(values.len()).iter().zip(values);
+        for (out, (uniform, value)) in out.iter_mut().zip(pairs) {
             *out = if *uniform < share { 0.0 } else { *value };
         }
     }
@@ -150,7 +153,7 @@ fn apply<F: Float>(phi: &Activation, z: &Panels<F>, a: &mut Panels<F>, slopes: &
 #[derive(Debug)]
 pub struct Learner<L> {
     /// Its numbers.
-    pub pair: Pair<f32>,
+    pub pair: Pair,
     /// What it learns from, row-major.
     rows: Vec<f32>,
     learn: L,
@@ -159,20 +162,20 @@ pub struct Learner<L> {
     draws: Draws,
     ascent: Ascent,
     velocity: [Vec<f32>; 3],
-    batch: Panels<f32>,
+    batch: RowMajor<f32>,
     step: usize,
 }
 
 impl<L: Learn> Learner<L> {
     /// A layer that has not moved yet.
-    pub fn new(pair: Pair<f32>, rows: Vec<f32>, learn: L, pace: Pace) -> Self {
+    pub fn new(pair: Pair, rows: Vec<f32>, learn: L, pace: Pace) -> Self {
         let (visible, hidden) = (pair.visible.len(), pair.hidden.len());
         Self {
             batches: Batches::new(pace.seed, rows.len() / visible, pace.batch),
             draws: Draws::new(pace.seed, pace.layer),
             ascent: Ascent::default(),
-            velocity: [visible * hidden, visible, hidden].map(|count| vec![0.0; count]),
-            batch: Panels::default(),
+            velocity: [pair.weight.values().len(), visible, hidden].map(|count| vec![0.0; count]),
+            batch: RowMajor::default(),
             step: 0,
             pair,
             rows,
@@ -185,38 +188,35 @@ impl<L: Learn> Learner<L> {
     pub fn epoch(&mut self, momentum: f64, cancel: &Cancel) -> Result<()> {
         let visible = self.pair.visible.len();
         let total = self.rows.len() / visible;
-        let batch = self.pace.batch.min(total);
-        for _ in 0..total / batch {
+        let count = self.pace.batch.min(total);
+        self.batch.reshape(2 * count, visible);
+        for _ in 0..total / count {
             cancel.check()?;
             self.step += 1;
             self.draws.at(self.step);
-            let chosen = self.batches.rows(self.step);
-            self.batch.gather(visible, batch, |sample| &self.rows[chosen[sample] * visible..][..visible]);
-            self.learn.direction(&self.pair, &self.batch, &mut self.draws, &mut self.ascent);
-            self.advance(momentum as f32, self.pace.lr as f32 / batch as f32);
+            for (row, chosen) in self.batches.rows(self.step).iter().enumerate() {
+                self.batch.row_mut(row).copy_from_slice(&self.rows[chosen * visible..][..visible]);
+            }
+            self.learn.direction(&self.pair, &mut self.batch, count, &mut self.draws, &mut self.ascent);
+            self.advance(momentum as f32, self.pace.lr as f32 / count as f32);
         }
-        Ok(())
+        // A product that was given up leaves numbers that nobody is to see.
+        cancel.check()
     }
 
     fn advance(&mut self, momentum: f32, rate: f32) {
-        let Pair { weight, visible, hidden } = &mut self.pair;
+        let Pair { weight, turned, visible, hidden } = &mut self.pair;
         let [of_weight, of_visible, of_hidden] = &mut self.velocity;
         let drag = (self.pace.lr * self.pace.decay) as f32;
-        let mut at = 0;
-        for values in weight.slices_mut() {
-            let part = at..at + values.len();
-            at = part.end;
-            let (ascent, velocity) = (&self.ascent.weight[part.clone()], &mut of_weight[part]);
+        let Ascent { weight: to_weight, visible: to_visible, hidden: to_hidden } = &self.ascent;
+        for (values, velocity, ascent, drag) in [
+            (weight.values_mut(), of_weight, to_weight.values(), drag),
+            (visible, of_visible, to_visible, 0.0),
+            (hidden, of_hidden, to_hidden, 0.0),
+        ] {
             simd::run(Advance { values, velocity, ascent, momentum, rate, drag });
         }
-        for (values, velocity, ascent) in
-            [(visible, of_visible, &self.ascent.visible), (hidden, of_hidden, &self.ascent.hidden)]
-        {
-            for ((value, velocity), ascent) in values.iter_mut().zip(velocity).zip(ascent) {
-                *velocity = momentum * *velocity + rate * *ascent as f32;
-                *value += *velocity;
-            }
-        }
+        turned.set_transpose(weight);
     }
 }
 

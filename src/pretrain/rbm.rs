@@ -5,10 +5,10 @@
 //! gradient", ICML 2008 (persistent chains).
 
 use super::units::logistic;
-use super::{Ascent, Draws, Learn, Pair, apply, in_parts};
+use super::{AT_ONCE, Ascent, Draws, Learn, Pair, apply, in_parts};
 use crate::activation::Activation;
 use crate::error::{Cancel, Result};
-use crate::kernel::{Along, Panels};
+use crate::kernel::{Along, Matrix, Panels, RowMajor};
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
 
@@ -23,13 +23,13 @@ pub struct Rbm {
     /// Does each chain go on where it was?
     persistent: bool,
     /// The hidden units of the chains, where they persist.
-    chains: Panels<f32>,
+    chains: RowMajor<f32>,
     /// Probabilities of the hidden units at the data, and at the end of the chain.
-    first: Panels<f32>,
-    last: Panels<f32>,
-    hidden: Panels<f32>,
-    visible: Panels<f32>,
-    sampled: Panels<f32>,
+    first: RowMajor<f32>,
+    last: RowMajor<f32>,
+    hidden: RowMajor<f32>,
+    visible: RowMajor<f32>,
+    sampled: RowMajor<f32>,
 }
 
 impl Rbm {
@@ -40,28 +40,36 @@ impl Rbm {
 }
 
 impl Learn for Rbm {
-    fn direction(&mut self, pair: &Pair<f32>, rows: &Panels<f32>, draws: &mut Draws, ascent: &mut Ascent) {
+    fn direction(
+        &mut self,
+        pair: &Pair,
+        batch: &mut RowMajor<f32>,
+        rows: usize,
+        draws: &mut Draws,
+        ascent: &mut Ascent,
+    ) {
         let Self { k, persistent, chains, first, last, hidden, visible, sampled } = self;
-        pair.up(rows, first);
+        pair.up(batch, rows, first);
         logistic(first);
         if *persistent {
             // Chains begin with all hidden units off, as scikit-learn's do.
-            if chains.batch() != rows.batch() {
-                chains.fill(pair.hidden.len(), rows.batch(), |_, _| 0.0);
-            }
+            chains.reshape(rows, first.columns());
             std::mem::swap(hidden, chains);
         } else {
             draws.sample(first, hidden);
         }
         let samples = *persistent || *k > 1;
         for step in 0..*k {
+            if Cancel::requested() {
+                return;
+            }
             pair.down(hidden, visible);
             logistic(visible);
             if samples {
                 draws.sample(visible, sampled);
                 std::mem::swap(visible, sampled);
             }
-            pair.up(visible, last);
+            pair.up(visible, rows, last);
             logistic(last);
             if *persistent || step + 1 < *k {
                 draws.sample(last, hidden);
@@ -70,20 +78,34 @@ impl Learn for Rbm {
         if *persistent {
             std::mem::swap(hidden, chains);
         }
-        ascent.weights([[first, rows], [last, visible]], -1.0);
-        Ascent::difference(rows, visible, &mut ascent.visible, &mut ascent.other);
-        Ascent::difference(first, last, &mut ascent.hidden, &mut ascent.other);
+        batch.sums(rows, Some(visible), &mut ascent.visible);
+        first.sums(rows, Some(last), &mut ascent.hidden);
+        for (to, from) in batch.after_mut(rows).iter_mut().zip(visible.values()) {
+            *to = -*from;
+        }
+        ascent.weight.outer([first, last], batch);
     }
 }
 
+/// A machine that is looked at, in either type.
+#[derive(Debug)]
+pub struct Machine<F> {
+    /// `W`, `(hidden, visible)`.
+    pub weight: Matrix<F>,
+    /// The biases of the visible units.
+    pub visible: Vec<F>,
+    /// The biases of the hidden units.
+    pub hidden: Vec<F>,
+}
+
 /// `F(v) = -b.v - sum softplus(c + W v)` of each row: `p(v)` is proportional to `e^-F(v)`.
-pub fn free_energies<F: Float>(pair: &Pair<F>, rows: &[F]) -> Result<Vec<f64>> {
+pub fn free_energies<F: Float>(pair: &Machine<F>, rows: &[F]) -> Result<Vec<f64>> {
     let softplus = Activation::parse("softplus")?;
     let (mut z, mut a, mut slopes, mut sums) = (Panels::default(), Panels::default(), Panels::default(), Vec::new());
     let visible = pair.visible.len();
     let mut all = Vec::with_capacity(rows.len() / visible);
     in_parts(rows, visible, |first, part| {
-        pair.up(part, &mut z);
+        pair.weight.forward(part, &pair.hidden, &mut z);
         apply(&softplus, &z, &mut a, &mut slopes);
         a.sums(Along::Features, &mut sums);
         let rows = rows[first * visible..].chunks_exact(visible);
@@ -93,13 +115,13 @@ pub fn free_energies<F: Float>(pair: &Pair<F>, rows: &[F]) -> Result<Vec<f64>> {
 }
 
 /// `b.v`.
-fn linear<F: Float>(pair: &Pair<F>, row: &[F]) -> f64 {
+fn linear<F: Float>(pair: &Machine<F>, row: &[F]) -> f64 {
     row.iter().zip(&pair.visible).map(|(v, b)| v.wide() * b.wide()).sum()
 }
 
 /// scikit-learn's estimate of the log of the pseudo-likelihood of each row: one unit, drawn for each row, is turned to
 /// `1 - v_i`, and its log-probability given all others, `ln sigmoid(F(turned) - F(v))`, stands for that of every unit.
-pub fn pseudo_likelihoods<F: Float>(pair: &Pair<F>, rows: &[F], energies: &[f64], seed: u64) -> Result<Vec<f64>> {
+pub fn pseudo_likelihoods<F: Float>(pair: &Machine<F>, rows: &[F], energies: &[f64], seed: u64) -> Result<Vec<f64>> {
     let visible = pair.visible.len();
     let mut uniforms = vec![0.0_f64; energies.len()];
     Stream::new(seed, 0, Role::Turned).uniform(0.0, 1.0, &mut uniforms);
@@ -116,16 +138,14 @@ pub fn pseudo_likelihoods<F: Float>(pair: &Pair<F>, rows: &[F], energies: &[f64]
 
 /// Gibbs sampling from rows of visible units: the last samples of the visible units, and their probabilities given the
 /// hidden ones; both row-major.
-pub fn gibbs(pair: &Pair<f32>, rows: &[f32], steps: usize, seed: u64) -> Result<[Vec<f32>; 2]> {
-    let (mut found, mut draws) = ([Vec::new(), Vec::new()], Draws::new(seed, 0));
-    let (mut probabilities, mut hidden, mut visible) = (Panels::default(), Panels::default(), Panels::default());
-    in_parts(rows, pair.visible.len(), |_, part| {
-        visible.copy_from(part);
+pub fn gibbs(pair: &Pair, rows: &[f32], steps: usize, seed: u64) -> Result<[Vec<f32>; 2]> {
+    let (mut found, mut draws, columns) = ([Vec::new(), Vec::new()], Draws::new(seed, 0), pair.visible.len());
+    let (mut probabilities, mut hidden) = (RowMajor::default(), RowMajor::default());
+    for part in rows.chunks(AT_ONCE * columns) {
+        let mut visible = RowMajor::of(part.len() / columns, columns, part);
         for _ in 0..steps {
-            if Cancel::requested() {
-                return;
-            }
-            pair.up(&visible, &mut probabilities);
+            Cancel::heed()?;
+            pair.up(&visible, visible.rows(), &mut probabilities);
             logistic(&mut probabilities);
             draws.sample(&probabilities, &mut hidden);
             pair.down(&hidden, &mut probabilities);
@@ -134,7 +154,6 @@ pub fn gibbs(pair: &Pair<f32>, rows: &[f32], steps: usize, seed: u64) -> Result<
         }
         found[0].extend(visible.to_rows());
         found[1].extend(probabilities.to_rows());
-    })?;
-    Cancel::heed()?;
+    }
     Ok(found)
 }

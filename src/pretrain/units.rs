@@ -2,18 +2,17 @@
 //!
 //! The logistic function of the activations works in `f64` and gives slopes too: here it took half of an epoch.
 
-use crate::kernel::Panels;
+use crate::kernel::RowMajor;
 use crate::simd::{self, Narrow, NarrowBits, Set, Task, Vector};
 
-/// `z = 1 / (1 + e^-z)`, in place, to 3e-7.
-pub(super) fn logistic(z: &mut Panels<f32>) {
+/// `z = 1 / (1 + e^-z)`, in place, to 3e-7; there are whole vectors of values.
+pub(super) fn logistic(z: &mut RowMajor<f32>) {
     simd::run(Logistic(z.values_mut()));
 }
 
-/// Units that are 1 where a uniform number is below their probability, else 0.
-pub(super) fn below(uniforms: &[f32], probabilities: &Panels<f32>, out: &mut Panels<f32>) {
-    out.reshape(probabilities.features(), probabilities.batch());
-    simd::run(Below { uniforms, probabilities: probabilities.values(), out: out.values_mut() });
+/// 1 where a uniform number is below a probability, else 0; there are whole vectors of each.
+pub(super) fn below(uniforms: &[f32], probabilities: &[f32], out: &mut [f32]) {
+    simd::run(Below { uniforms, probabilities, out });
 }
 
 struct Logistic<'v>(&'v mut [f32]);
@@ -23,7 +22,6 @@ impl Task for Logistic<'_> {
 
     #[inline(always)]
     fn run<S: Set>(self) {
-        // Rows of a panel are whole vectors.
         for values in self.0.chunks_exact_mut(S::Single::LANES) {
             one::<S::Single>(S::Single::load(values)).store(values);
         }
@@ -87,8 +85,8 @@ mod tests {
 
     #[test]
     fn the_logistic_function_is_that_of_libm_to_3e_7() {
-        let mut z = Panels::default();
-        z.fill(8, 1000, |sample, feature| (sample as f32 - 500.0) * 0.13 + feature as f32 * 0.01);
+        let given = (0..8000).map(|i| (i as f32 - 4000.0) * 0.03).collect::<Vec<_>>();
+        let mut z = RowMajor::of(8, 1000, &given);
         let exact = z.values().iter().map(|z| 1.0 / (1.0 + libm::exp(-f64::from(*z)))).collect::<Vec<_>>();
         logistic(&mut z);
         for (found, exact) in z.values().iter().zip(exact) {
@@ -98,11 +96,9 @@ mod tests {
 
     #[test]
     fn units_are_on_where_the_number_drawn_is_below_their_probability() {
-        let (mut probabilities, mut out) = (Panels::default(), Panels::default());
-        probabilities.fill(2, 16, |sample, _| sample as f32 / 16.0);
-        below(&[0.5; 32], &probabilities, &mut out);
-        for (_, _, row) in out.rows() {
-            assert!(row.iter().enumerate().all(|(i, v)| *v == if i > 8 { 1.0 } else { 0.0 }), "{row:?}");
-        }
+        let probabilities = (0..16).map(|i| i as f32 / 16.0).collect::<Vec<_>>();
+        let mut out = [7.0; 16];
+        below(&[0.5; 16], &probabilities, &mut out);
+        assert!(out.iter().enumerate().all(|(i, v)| *v == if i > 8 { 1.0 } else { 0.0 }), "{out:?}");
     }
 }

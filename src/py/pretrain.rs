@@ -5,7 +5,8 @@ use super::convert::{array, integer, matrix, number, numbers, seed_of, text, tru
 use crate::activation::Activation;
 use crate::data::Expected;
 use crate::error::{Cancel, Error, Result};
-use crate::pretrain::{self, Dae, Learn, Method, Pace, Pair, Rbm};
+use crate::kernel::Matrix;
+use crate::pretrain::{self, Dae, Learn, Machine, Method, Pace, Pair, Rbm};
 use crate::simd::Float;
 use crate::spec;
 use pyo3::prelude::*;
@@ -18,17 +19,38 @@ fn count(name: &str, given: &Bound<'_, PyAny>) -> PyResult<usize> {
     Ok(spec::integer(name, integer(name, given)?, 1, MOST)? as usize)
 }
 
-/// The numbers of a layer in a type: weights `(hidden, visible)` and two biases.
-fn pair_of<F: Float>(
+/// The numbers of a layer in a type: weights `(hidden, visible)`, row-major, and two biases.
+fn numbers_of<F: Float>(
     weight: &Bound<'_, PyAny>,
     visible: &Bound<'_, PyAny>,
     hidden: &Bound<'_, PyAny>,
-) -> PyResult<Pair<F>> {
+) -> PyResult<[Vec<F>; 3]> {
     let narrow = |values: Vec<f64>| values.into_iter().map(F::of).collect::<Vec<_>>();
     let (visible, hidden) = (numbers("the visible biases", visible)?, numbers("the hidden biases", hidden)?);
     let shape = Expected { name: "the weights", axis: "visible", columns: visible.len(), rows: Some(hidden.len()) };
-    let (weight, _) = matrix::<F>(weight, shape)?;
-    Ok(Pair::new(&weight, narrow(visible), narrow(hidden)))
+    Ok([matrix::<F>(weight, shape)?.0, narrow(visible), narrow(hidden)])
+}
+
+/// A layer that learns or is sampled.
+fn pair_of(weight: &Bound<'_, PyAny>, visible: &Bound<'_, PyAny>, hidden: &Bound<'_, PyAny>) -> PyResult<Pair> {
+    let [weight, visible, hidden] = numbers_of::<f32>(weight, visible, hidden)?;
+    Ok(Pair::new(&weight, visible, hidden))
+}
+
+fn matrix_of(weight: &[f64], rows: usize, columns: usize) -> Matrix<f64> {
+    let mut all = Matrix::default();
+    all.fill(rows, columns, |to| to.copy_from_slice(weight));
+    all
+}
+
+/// A machine that is looked at.
+fn machine_of(
+    weight: &Bound<'_, PyAny>,
+    visible: &Bound<'_, PyAny>,
+    hidden: &Bound<'_, PyAny>,
+) -> PyResult<Machine<f64>> {
+    let [weight, visible, hidden] = numbers_of::<f64>(weight, visible, hidden)?;
+    Ok(Machine { weight: matrix_of(&weight, hidden.len(), visible.len()), visible, hidden })
 }
 
 fn rows_of<F: Float>(rows: &Bound<'_, PyAny>, columns: usize) -> PyResult<Vec<F>> {
@@ -38,14 +60,14 @@ fn rows_of<F: Float>(rows: &Bound<'_, PyAny>, columns: usize) -> PyResult<Vec<F>
 /// A layer that learns, of either sort.
 trait Layer: Send {
     fn epoch(&mut self, momentum: f64, cancel: &Cancel) -> Result<()>;
-    fn pair(&self) -> &Pair<f32>;
+    fn pair(&self) -> &Pair;
 }
 
 impl<L: Learn + Send> Layer for pretrain::Learner<L> {
     fn epoch(&mut self, momentum: f64, cancel: &Cancel) -> Result<()> {
         self.epoch(momentum, cancel)
     }
-    fn pair(&self) -> &Pair<f32> {
+    fn pair(&self) -> &Pair {
         &self.pair
     }
 }
@@ -75,8 +97,8 @@ impl Learner {
         seed: &Bound<'_, PyAny>,
         layer: usize,
     ) -> PyResult<Self> {
-        let pair = pair_of::<f32>(weight, visible, hidden)?;
-        let rows = rows_of::<f32>(x, pair.visible.len())?;
+        let pair = pair_of(weight, visible, hidden)?;
+        let rows = rows_of::<f32>(x, pair.visible())?;
         let pace = Pace {
             lr: number("lr", "a number", lr)?,
             decay: number("decay", "a number", decay)?,
@@ -112,12 +134,9 @@ impl Learner {
     /// The weights and the biases of visible and hidden units, as they are now.
     fn numbers<'py>(&self, py: Python<'py>) -> PyResult<[Bound<'py, PyAny>; 3]> {
         let layer = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Pair { weight, visible, hidden } = layer.pair();
-        Ok([
-            array(py, weight.to_rows(), &[hidden.len(), visible.len()])?,
-            array(py, visible.clone(), &[visible.len()])?,
-            array(py, hidden.clone(), &[hidden.len()])?,
-        ])
+        let [weight, visible, hidden] = layer.pair().numbers();
+        let (rows, columns) = (hidden.len(), visible.len());
+        Ok([array(py, weight, &[rows, columns])?, array(py, visible, &[columns])?, array(py, hidden, &[rows])?])
     }
 }
 
@@ -141,9 +160,7 @@ pub fn half_pass<'py>(
     let (values, x) = (matrix::<f64>(weight, expected)?.0, rows_of::<f64>(x, from)?);
     let count = x.len() / from;
     let found = detached(weight.py(), UNKNOWN, move |_| {
-        // Biases go with the call: the pair only lends its matrix.
-        let pair = Pair::new(&values, vec![0.0; columns], vec![0.0; rows]);
-        pretrain::half_pass(&pair.weight, &bias, &x, down, &phi)
+        pretrain::half_pass(&matrix_of(&values, rows, columns), &bias, &x, down, &phi)
     })?;
     array(weight.py(), found, &[count, to])
 }
@@ -156,7 +173,7 @@ pub fn free_energies<'py>(
     hidden: &Bound<'py, PyAny>,
     x: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let pair = pair_of::<f64>(weight, visible, hidden)?;
+    let pair = machine_of(weight, visible, hidden)?;
     let rows = rows_of::<f64>(x, pair.visible.len())?;
     let found = detached(x.py(), UNKNOWN, move |_| pretrain::free_energies(&pair, &rows))?;
     let count = found.len();
@@ -172,7 +189,7 @@ pub fn pseudo_likelihoods<'py>(
     x: &Bound<'py, PyAny>,
     seed: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let pair = pair_of::<f64>(weight, visible, hidden)?;
+    let pair = machine_of(weight, visible, hidden)?;
     let (rows, seed) = (rows_of::<f64>(x, pair.visible.len())?, seed_of(seed, 0)?);
     let found = detached(x.py(), UNKNOWN, move |_| {
         let energies = pretrain::free_energies(&pair, &rows)?;
@@ -192,8 +209,8 @@ pub fn gibbs<'py>(
     steps: &Bound<'py, PyAny>,
     seed: &Bound<'py, PyAny>,
 ) -> PyResult<[Bound<'py, PyAny>; 2]> {
-    let pair = pair_of::<f32>(weight, visible, hidden)?;
-    let columns = pair.visible.len();
+    let pair = pair_of(weight, visible, hidden)?;
+    let columns = pair.visible();
     let (rows, steps, seed) = (rows_of::<f32>(x, columns)?, count("steps", steps)?, seed_of(seed, 0)?);
     let [samples, probabilities] = detached(x.py(), UNKNOWN, move |_| pretrain::gibbs(&pair, &rows, steps, seed))?;
     let shape = [samples.len() / columns, columns];

@@ -197,7 +197,7 @@ def _supervised(
     how: dict[str, Any] = {"loss": loss, "optimizer": optimizer, "batch": batch, "steps": each * pace.epochs}
     # Layers draw from streams of one seed each, so that those of a net differ.
     seed = (pace.seed + index) % 2**64
-    run = train(alone, rows, targets, seed=seed, checkpoints=(), record=[1], **how)
+    run = train(alone, rows, targets, seed=seed, checkpoints=0, record=[1], **how)
     if run.stopped_by[0] != "steps":
         raise ValueError(f"layer {index + 1} diverged: give a smaller lr than {pace.lr:g}")
     state = run.networks[0].state_dict()
