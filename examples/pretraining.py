@@ -1,9 +1,9 @@
 """Greedy layer-wise pretraining: the first remedy for vanishing gradients, shown with the gradients themselves.
 
 Sigmoid nets of 4, 6 and 8 layers on 1437 digits. Above: the size of dL/dz of each layer before any training by
-backpropagation. In a fresh net it falls toward the input by a factor of 4 a layer, as theory has it, the dotted line; where the layers were
-trained one by one as restricted Boltzmann machines, without any target, it hardly falls. Below: what SGD then makes of
-both. The fresh nets stay at a blind guess, ln 10; the pretrained ones begin to learn at once.
+backpropagation. In a fresh net it falls toward the input by a factor of 4 a layer, as theory has it, the dotted line;
+where the layers were trained one by one as restricted Boltzmann machines, without any target, it hardly falls. Below:
+what SGD then makes of both. The fresh nets stay at a blind guess, ln 10; the pretrained ones begin to learn at once.
 
 Hinton, Osindero, Teh 2006, Neural Computation 18; Bengio, Lamblin, Popovici, Larochelle 2007, NIPS 19; theory of
 Schoenholz et al. 2017, arXiv:1611.01232.
@@ -51,7 +51,9 @@ def main() -> None:
             axes[1, column].plot(np.arange(1, run.loss.shape[1] + 1), run.loss[0], color=colour, lw=1)
             right = (run.networks[0].forward(x[test]).argmax(axis=1) == y[test]).mean()
             ratio, loss = sizes[0] / sizes[-1], run.loss[0, -20:].mean()
-            print(f"{depth} layers, {words}: |dL/dz_1|/|dL/dz_L| {ratio:.1e}, loss {loss:.3f}, test accuracy {right:.3f}")
+            print(
+                f"{depth} layers, {words}: |dL/dz_1|/|dL/dz_L| {ratio:.1e}, loss {loss:.3f}, test accuracy {right:.3f}"
+            )
             if words == "fresh":
                 change = predicted[0] - predicted[-1]
                 print(f"{depth} layers, log10 of the ratio: theory {change:.3f}, measured {math.log10(ratio):.3f}")
@@ -64,8 +66,16 @@ def main() -> None:
     axes[0, 0].set_ylabel("|dL/dz| over that of the last layer")
     axes[0, 0].legend()
     axes[1, 0].set_ylabel("cross-entropy of a batch")
-    axes[1, 0].annotate("a blind guess, ln 10", (0.98, math.log(10)), (0, -4), xycoords=("axes fraction", "data"),
-                        textcoords="offset points", ha="right", va="top", color="0.4")
+    axes[1, 0].annotate(
+        "a blind guess, ln 10",
+        (0.98, math.log(10)),
+        (0, -4),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        color="0.4",
+    )
     figure.suptitle("Layers trained one by one pass the gradient on: digits, width 64, Boltzmann machines")
     figure.savefig(given.out, dpi=90)
 

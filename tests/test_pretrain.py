@@ -89,7 +89,7 @@ def test_the_pseudo_likelihood_is_on_average_that_of_all_units_given_the_others(
 def test_a_machine_too_large_to_be_summed_over_says_so() -> None:
     large = vg.RBM.drawn(21, 22)
     for ask in (large.log_partition, lambda: large.gradient(np.zeros((1, 21)))):
-        with pytest.raises(ValueError, match="at most 20 units.*has 21.*pseudo_likelihood"):
+        with pytest.raises(ValueError, match=r"at most 20 units.*has 21.*pseudo_likelihood"):
             ask()
 
 
@@ -181,7 +181,8 @@ SCRIPT = """
 import hashlib, vgcore as vg
 x = vg.data.digits(standardize=False)[0][:300] / 16
 digest = hashlib.sha256()
-for machine in (vg.RBM.drawn(64, 33).fit(x, epochs=2), vg.RBM.drawn(64, 33).fit(x, epochs=2, k=2, persistent=True, batch=7)):
+fresh = vg.RBM.drawn(64, 33)
+for machine in (fresh.fit(x, epochs=2), fresh.fit(x, epochs=2, k=2, persistent=True, batch=7)):
     digest.update(machine.W.tobytes() + machine.b.tobytes() + machine.sample(3, steps=5).tobytes())
 spec = vg.MLP(depth=2, width=17, in_features=64, out_features=10, activation="tanh")
 digest.update(vg.pretrain(spec, x, method="dae", epochs=2).network.state_dict()["layers.1.weight"].tobytes())
@@ -192,7 +193,9 @@ print(digest.hexdigest())
 def test_the_bits_are_the_same_for_any_threads_and_instruction_set() -> None:
     found = set()
     for change in ({}, {"VGCORE_NUM_THREADS": "1"}, {"VGCORE_ISA": "avx512"}, {"VGCORE_ISA": "avx2"}):
-        done = subprocess.run([sys.executable, "-c", SCRIPT], env=os.environ | change, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-c", SCRIPT], env=os.environ | change, capture_output=True, text=True, check=False
+        )
         if "VGCORE_ISA must be" not in done.stderr:
             assert done.returncode == 0, done.stderr
             found.add(done.stdout)
@@ -215,7 +218,14 @@ def pretrained(depth: int, method: str, seed: int) -> vg.Pretrained:
 def tuned(subject: vg.MLP | vg.Network, seed: int) -> tuple[float, float]:
     """The loss of 1437 digits and the accuracy on 360 others, after 600 steps."""
     run = vg.train(
-        subject, x[rows], labels[rows], optimizer="sgd(lr=0.1, momentum=0.9)", steps=600, batch=64, seed=seed, monitor=[]
+        subject,
+        x[rows],
+        labels[rows],
+        optimizer="sgd(lr=0.1, momentum=0.9)",
+        steps=600,
+        batch=64,
+        seed=seed,
+        monitor=[],
     )
     output = run.networks[0].forward(x[held_out])
     loss = vg.probe(run.networks[0], x=x[rows], y=labels[rows]).loss_value.mean()
@@ -257,9 +267,7 @@ def test_a_logistic_regression_is_better_on_features_of_a_machine_than_on_pixels
     many, y = nudged()
     shuffled = np.random.default_rng(0).permutation(len(many))
     train, test = shuffled[: len(many) * 4 // 5], shuffled[len(many) * 4 // 5 :]
-    machine = vg.RBM.drawn(64, 100).fit(
-        many[train], persistent=True, lr=0.06, epochs=10, batch=10, momentum=0.0
-    )
+    machine = vg.RBM.drawn(64, 100).fit(many[train], persistent=True, lr=0.06, epochs=10, batch=10, momentum=0.0)
     assert machine.pseudo_likelihood(many[train]).mean() > -22
 
     def score(features: NDArray[np.float64], c: float) -> float:

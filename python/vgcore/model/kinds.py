@@ -26,8 +26,8 @@ LETTERS = {
     ),
     "norm": "v is what is normalised, w and c the weight and the bias of the norm, which start at 1 and 0.",
     "pretraining": (
-        "v and h are the units of a layer's two sides, <h v> a mean over rows; x is what comes in and x~ the same with a "
-        "share of its entries at 0, W, c and b the weights and the biases of both sides."
+        "v and h are the units of a layer's two sides, <h v> a mean over rows; x is what comes in and x~ the same with "
+        "a share of its entries at 0, W, c and b the weights and the biases of both sides."
     ),
     "skip": (
         "x is the input of a block, F what its layers make of it, s the branch_scale; order says where activations "

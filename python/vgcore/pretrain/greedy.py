@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -47,8 +48,8 @@ def pretrain(
     """Train the hidden layers one by one, each on what the one below makes of the rows: greedy layer-wise pretraining.
 
     It was the first remedy for vanishing gradients: a deep sigmoid net that SGD cannot move learns once its layers are
-    pretrained (Hinton, Osindero, Teh 2006; Bengio, Lamblin, Popovici, Larochelle 2007). A layer's weights and biases are
-    put into the net, the biases of the visible side are not; the readout is that of a fresh net.
+    pretrained (Hinton, Osindero, Teh 2006; Bengio, Lamblin, Popovici, Larochelle 2007). A layer's weights and biases
+    are put into the net, the biases of the visible side are not; the readout is that of a fresh net.
 
     Args:
         spec: An `MLP` of plain layers `phi(W h + b)`, with biases, and neither norms nor skips.
@@ -90,11 +91,11 @@ def pretrain(
     rows = (chances if way.name == "rbm" else samples)("x", x, layers[0].input)
     kept, others = apart(rows, held_out, pace.seed)
     rows, targets = rows[kept], None if y is None else np.asarray(y)[kept]
-    given = {"loss": loss} if targets is not None else {}
+    measured = partial(probe, x=rows, y=targets, loss=loss if targets is not None else None)
     state = spec.init(pace.seed).state_dict()
     starts = fresh([layers[0].input, *(layer.width for layer in layers)], pace.seed) if way.name == "rbm" else None
     network = Network.from_state_dict(spec, state)
-    probes = [probe(network, x=rows, y=targets, **given)]
+    probes = [measured(network)]
     seen: list[PretrainedLayer] = []
     machines: list[RBM] = []
     below, held = rows, others
@@ -106,16 +107,17 @@ def pretrain(
                 machines.append(found)
                 pair, monitors = Pair(found.W, found.b, found.c), dict(found.monitors)
             elif way.name == "dae":
-                pair, monitors = _denoised(way, own, below, held, pace, layer, i, line)
+                pair, monitors = _denoised(way, own, below, held, pace, layer=layer, index=i, line=line)
             else:
-                pair, monitors = _supervised(spec, layer, i, below, targets, loss, pace, line)
+                assert isinstance(spec, MLP)  # noqa: S101 (which `suited` has seen)
+                pair, monitors = _supervised(spec, below, targets, pace, layer=layer, index=i, loss=loss, line=line)
             dtype = state[f"layers.{i}.weight"].dtype
             state[f"layers.{i}.weight"] = np.asarray(pair.weight, dtype=dtype)
             state[f"layers.{i}.bias"] = np.asarray(pair.hidden, dtype=dtype)
             nothing = {name: np.full(pace.epochs, math.nan) for name in MONITORS}
             seen.append(PretrainedLayer(i, layer.input, layer.width, **nothing | monitors))
             network = Network.from_state_dict(spec, state)
-            probes.append(probe(network, x=rows, y=targets, **given))
+            probes.append(measured(network))
             below = up(pair, below, layer.activation)
             held = up(pair, held, layer.activation) if len(held) else held[:, :0]
     return Pretrained(network, str(way), tuple(seen), tuple(probes), tuple(machines))
@@ -139,7 +141,9 @@ def suited(spec: Any, way: Method) -> list[Layer]:
     for i, layer in enumerate(layers):
         for part in layer.parts:
             if part in OTHERS:
-                raise ValueError(f"{advice}, and layer {i + 1} has a {part}: give {OTHERS[part]}, or leave pretraining out")
+                raise ValueError(
+                    f"{advice}, and layer {i + 1} has a {part}: give {OTHERS[part]}, or leave pretraining out"
+                )
         if f"layers.{i}.bias" not in names:
             raise ValueError(f"{advice}, and layer {i + 1} has no biases for what it learns: give bias=None")
         name = layer.activation
@@ -149,14 +153,16 @@ def suited(spec: Any, way: Method) -> list[Layer]:
                 "give activation='sigmoid', or method='dae'"
             )
         if _core.activation_outputs(name) != 1 or any(step.key for step in layer.steps if step.part == "activation"):
-            raise ValueError(f"{advice}, and {name} in layer {i + 1} gates, doubles or learns: give activation='sigmoid'")
+            raise ValueError(
+                f"{advice}, and {name} in layer {i + 1} gates, doubles or learns: give activation='sigmoid'"
+            )
     if way.name == "supervised" and spec.out_features is None:
         raise ValueError("method 'supervised' needs a readout: give out_features")
     return layers
 
 
 def _denoised(
-    way: Method, start: Pair, rows: Floats, others: Floats, pace: Pace, layer: Layer, index: int, line: Any
+    way: Method, start: Pair, rows: Floats, others: Floats, pace: Pace, *, layer: Layer, index: int, line: Any
 ) -> tuple[Pair, dict[str, Floats]]:
     """A layer that restores what was corrupted."""
     chance, phi = in_unit_interval(rows), layer.activation
@@ -174,12 +180,13 @@ def _denoised(
 
 def _supervised(
     spec: MLP,
-    layer: Layer,
-    index: int,
     rows: Floats,
     targets: NDArray[Any] | None,
-    loss: str | Loss | None,
     pace: Pace,
+    *,
+    layer: Layer,
+    index: int,
+    loss: str | Loss | None,
     line: Callable[[int, int, float], None] | None,
 ) -> tuple[Pair, dict[str, Floats]]:
     """A layer that learns the targets, with a readout of its own, on what the layers below make of the rows."""

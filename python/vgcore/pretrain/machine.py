@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -39,10 +39,10 @@ class RBM(Versioned, Shown):
         W: Weights, `(hidden, visible)`, as those of a layer.
         b: Biases of the visible units, `(visible,)`.
         c: Biases of the hidden units, `(hidden,)`.
-        monitors: What `fit` has seen after each epoch, on at most 1000 rows, `(epochs,)` each: `error`, the mean squared
-            difference of rows and their reconstruction; `held_out_error`, that of held-out rows; `pseudo_likelihood`
-            and `free_energy_gap`. The error is no likelihood: it also falls where the model gets worse (Hinton's guide,
-            section 5).
+        monitors: What `fit` has seen after each epoch, on at most 1000 rows, `(epochs,)` each: `error`, the mean
+            squared difference of rows and their reconstruction; `held_out_error`, that of held-out rows;
+            `pseudo_likelihood` and `free_energy_gap`. The error is no likelihood: it also falls where the model gets
+            worse (Hinton's guide, section 5).
 
     Sources: Hinton 2002 (contrastive divergence); Hinton 2010, "A practical guide to training restricted Boltzmann
     machines"; Tieleman 2008 (persistent chains).
@@ -96,15 +96,16 @@ class RBM(Versioned, Shown):
     @property
     def visible(self) -> int:
         """The number of visible units."""
-        return self.W.shape[1]
+        return len(self.b)
 
     @property
     def hidden(self) -> int:
         """The number of hidden units."""
-        return self.W.shape[0]
+        return len(self.c)
 
     @property
-    def _pair(self) -> Pair:
+    def pair(self) -> Pair:
+        """The weights and the biases of both sides, as layers have them."""
         return Pair(self.W, self.b, self.c)
 
     @cached_property
@@ -129,9 +130,9 @@ class RBM(Versioned, Shown):
     ) -> RBM:
         """A machine that has gone on from this one by contrastive divergence on rows; this one stays as it is.
 
-        CD-1 reconstructs probabilities and takes those of the hidden units for its sums, samples of them alone drive the
-        chain. Longer and persistent chains sample both sides. It computes in float32, a batch after the other, and the
-        bits depend on the arguments alone.
+        CD-1 reconstructs probabilities and takes those of the hidden units for its sums; samples of them alone drive
+        the chain. Longer and persistent chains sample both sides. It computes in float32, a batch after the other, and
+        the bits depend on the arguments alone.
 
         Args:
             x: Rows `(rows, visible)` of values from 0 to 1, which are probabilities of a unit that is on.
@@ -161,7 +162,7 @@ class RBM(Versioned, Shown):
         method = Method("rbm", k=k, persistent=str(persistent).lower())
         kept, others = apart(rows, held_out, pace.seed)
         with epochs_line(1, pace.epochs, show=boolean("progress", progress)) as line:
-            return fitted(method, self._pair, rows[kept], others, pace, line=line)
+            return fitted(method, self.pair, rows[kept], others, pace, line=line)
 
     def transform(self, x: ArrayLike) -> Floats:
         """`p(h = 1 | v)` of rows, `(rows, hidden)`: what a layer hands on.
@@ -169,7 +170,7 @@ class RBM(Versioned, Shown):
         Args:
             x: Rows `(rows, visible)`.
         """
-        return up(self._pair, chances("x", x, self.visible))
+        return up(self.pair, chances("x", x, self.visible))
 
     def reconstruct(self, x: ArrayLike) -> Floats:
         """Probabilities of the visible units given those of the hidden ones given rows, `(rows, visible)`.
@@ -177,7 +178,7 @@ class RBM(Versioned, Shown):
         Args:
             x: Rows `(rows, visible)`.
         """
-        return down(self._pair, self.transform(x))
+        return down(self.pair, self.transform(x))
 
     def free_energy(self, x: ArrayLike) -> Floats:
         """`F(v) = -b.v - sum_j softplus(c_j + W_j v)` of each row: `p(v) = e^-F(v) / Z`.
@@ -188,7 +189,7 @@ class RBM(Versioned, Shown):
         return _core.free_energies(self.W, self.b, self.c, chances("x", x, self.visible))
 
     def free_energy_gap(self, x: ArrayLike, held_out: ArrayLike) -> float:
-        """The mean free energy of held-out rows less that of rows it learnt from: it grows where it learns them by heart.
+        """The mean free energy of held-out rows less that of rows it learnt from: it grows as it learns them by heart.
 
         Args:
             x: Rows that it learnt from.
@@ -198,7 +199,7 @@ class RBM(Versioned, Shown):
         return float(self.free_energy(others).mean() - self.free_energy(x).mean())
 
     def pseudo_likelihood(self, x: ArrayLike, seed: int = 0) -> Floats:
-        """scikit-learn's estimate of `sum_i ln p(v_i | all others)` of each row: of one unit i drawn, times their number.
+        """scikit-learn's estimate of `sum_i ln p(v_i | all others)` of each row: that of one unit drawn, times all.
 
         Args:
             x: Rows `(rows, visible)`.
@@ -208,14 +209,14 @@ class RBM(Versioned, Shown):
         return _core.pseudo_likelihoods(self.W, self.b, self.c, rows, integer("seed", seed, least=0, most=2**64 - 1))
 
     def log_partition(self) -> float:
-        """ln Z, exact: all states of the smaller side are gone through.
+        """The log of Z, exact: all states of the smaller side are gone through.
 
         Raises:
             ValueError: Where both sides have more than 20 units.
         """
         machine = self._turned if self.hidden <= self.visible else self
         # What is summed over one side is the free energy of the other.
-        parts = [np.logaddexp.reduce(-machine.free_energy(states)) for states in machine._states()]
+        parts = [np.logaddexp.reduce(-machine.free_energy(states)) for states in states_of(machine.visible)]
         return float(np.logaddexp.reduce(parts))
 
     def log_likelihood(self, x: ArrayLike) -> Floats:
@@ -239,10 +240,11 @@ class RBM(Versioned, Shown):
             ValueError: Where both sides have more than 20 units.
         """
         rows = chances("x", x, self.visible)
-        model = self._turned._expected() if self.hidden <= self.visible else self._expected()
-        weight, of_visible, of_hidden = model
         if self.hidden <= self.visible:
-            weight, of_visible, of_hidden = weight.T, of_hidden, of_visible
+            turned, of_hidden, of_visible = expected(self._turned)
+            weight = turned.T
+        else:
+            weight, of_visible, of_hidden = expected(self)
         on = self.transform(rows)
         return {"W": on.T @ rows / len(rows) - weight, "b": rows.mean(0) - of_visible, "c": on.mean(0) - of_hidden}
 
@@ -256,29 +258,31 @@ class RBM(Versioned, Shown):
         """
         return gibbs(self, n, steps, seed)[0]
 
-    def _states(self) -> Any:
-        """All states of the visible units, many at a time."""
-        if self.visible > ENUMERATED:
-            raise ValueError(
-                f"an exact sum goes through all states of the smaller side: at most {ENUMERATED} units, "
-                f"and this machine has {self.visible} there; pseudo_likelihood is for larger ones"
-            )
-        bits = np.arange(self.visible)
-        for first in range(0, 1 << self.visible, AT_ONCE):
-            numbers = np.arange(first, min(first + AT_ONCE, 1 << self.visible))
-            yield (numbers[:, None] >> bits & 1).astype(np.float64)
 
-    def _expected(self) -> tuple[Floats, Floats, Floats]:
-        """The means of `h v`, v and h over the model, by all states of the visible units."""
-        log_z = float(np.logaddexp.reduce([np.logaddexp.reduce(-self.free_energy(s)) for s in self._states()]))
-        weight, of_visible, of_hidden = np.zeros_like(self.W), np.zeros_like(self.b), np.zeros_like(self.c)
-        for states in self._states():
-            chance = np.exp(-self.free_energy(states) - log_z)[:, None]
-            on = self.transform(states)
-            weight += (chance * on).T @ states
-            of_visible += (chance * states).sum(0)
-            of_hidden += (chance * on).sum(0)
-        return weight, of_visible, of_hidden
+def states_of(units: int) -> Iterator[Floats]:
+    """All states of so many units, many at a time."""
+    if units > ENUMERATED:
+        raise ValueError(
+            f"an exact sum goes through all states of the smaller side: at most {ENUMERATED} units, "
+            f"and this machine has {units} there; pseudo_likelihood is for larger ones"
+        )
+    bits = np.arange(units)
+    for first in range(0, 1 << units, AT_ONCE):
+        numbers = np.arange(first, min(first + AT_ONCE, 1 << units))
+        yield (numbers[:, None] >> bits & 1).astype(np.float64)
+
+
+def expected(machine: RBM) -> tuple[Floats, Floats, Floats]:
+    """The means of `h v`, v and h over the model, by all states of the visible units."""
+    log_z = machine.log_partition()
+    weight, of_visible, of_hidden = np.zeros_like(machine.W), np.zeros_like(machine.b), np.zeros_like(machine.c)
+    for states in states_of(machine.visible):
+        chance = np.exp(-machine.free_energy(states) - log_z)[:, None]
+        on = machine.transform(states)
+        weight += (chance * on).T @ states
+        of_visible += (chance * states).sum(0)
+        of_hidden += (chance * on).sum(0)
+    return weight, of_visible, of_hidden
 
 
 def fresh(sizes: list[int], seed: int) -> list[Pair]:

@@ -99,7 +99,7 @@ class DBN(Versioned, Shown):
         if not lower:
             return probabilities
         for machine in reversed(lower):
-            samples = down(machine._pair, samples)
+            samples = down(machine.pair, samples)
         return samples
 
 
@@ -149,7 +149,9 @@ class Pretrained(Versioned, Shown):
             ValueError: Of another method than `rbm`.
         """
         if not self.machines:
-            raise ValueError(f"a deep belief net is made of Boltzmann machines: pretrain with 'rbm', not {self.method!r}")
+            raise ValueError(
+                f"a deep belief net is made of Boltzmann machines: pretrain with 'rbm', not {self.method!r}"
+            )
         return DBN(self.machines)
 
     def to_dict(self) -> dict[str, Any]:
@@ -180,6 +182,6 @@ class Pretrained(Versioned, Shown):
         pretrained by rbm: 1 layer, 1 epoch each
         """
         count, epochs = len(self.layers), len(self.layers[0].error)
-        plural = lambda n, word: f"{n} {word}" + "s" * (n != 1)  # noqa: E731
-        head = f"pretrained by {self.method}: {plural(count, 'layer')}, {plural(epochs, 'epoch')} each"
+        many = f"{count} layer{'s' * (count != 1)}, {epochs} epoch{'s' * (epochs != 1)} each"
+        head = f"pretrained by {self.method}: {many}"
         return [head, *(repr(layer)[len("PretrainedLayer(") : -1] for layer in self.layers)]

@@ -209,7 +209,10 @@ def pretrained(
     columns.append(Column("dL/dz first\nover last", [number(ratio) for ratio in found.ratios[1:].tolist()]))
     console.print(Columns(columns))
     last = len(found.layers)
-    say(console, f"|dL/dz_1| / |dL/dz_{last}|: {number(found.ratios[0])} in the fresh net, {number(found.ratios[-1])} now.")
+    say(
+        console,
+        f"|dL/dz_1| / |dL/dz_{last}|: {number(found.ratios[0])} in the fresh net, {number(found.ratios[-1])} now.",
+    )
     if "error" in names:
         say(console, "A reconstruction error is no likelihood: it also falls where a model of the data gets worse.")
     for name, run in runs.items():

@@ -27,8 +27,15 @@ LIKELIHOOD = "A reconstruction error is no likelihood: it also falls where a mod
 def rbm(m: RBM) -> Html:
     """A Boltzmann machine: its sizes, and what was seen as it learnt."""
     shown = {name: values for name, values in m.monitors.items() if not np.isnan(values).all()}
-    rows = [(WORDS[name], number(values[0]), number(values[-1]), curve(values, WORDS[name])) for name, values in shown.items()]
-    seen = [table(("monitor", "first epoch", "last epoch", "by epoch"), rows, words=(0, 3)), quiet(LIKELIHOOD)] if rows else []
+    rows = [
+        (WORDS[name], number(values[0]), number(values[-1]), curve(values, WORDS[name]))
+        for name, values in shown.items()
+    ]
+    seen = (
+        [table(("monitor", "first epoch", "last epoch", "by epoch"), rows, words=(0, 3)), quiet(LIKELIHOOD)]
+        if rows
+        else []
+    )
     return block(titled("RBM", f"{m.visible} visible units, {m.hidden} hidden"), *seen)
 
 
