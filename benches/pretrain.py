@@ -4,8 +4,8 @@
 
 1797 digits, 100 hidden units, batches of 10, persistent chains of one step, as `BernoulliRBM` has them; one thread of
 BLAS. Told are the epoch alone, as `BernoulliRBM(verbose=0)` does it, and with the pseudo-likelihood after each epoch,
-as `verbose=1` does, of all rows, and `vg.RBM.fit`, of 1000 rows, whose reconstruction it looks at too. `VGCORE_ISA` chooses
-the instructions. Without scikit-learn it says so and ends.
+as `verbose=1` does, of all rows, and `vg.RBM.fit`, of 1000 rows, whose reconstruction it looks at too. `VGCORE_ISA`
+chooses the instructions. Without scikit-learn it says so and ends.
 """
 
 import argparse

@@ -388,7 +388,7 @@ def test_a_net_that_cannot_be_pretrained_is_refused_with_what_to_change(
 
 def test_other_nets_and_samples_that_are_no_probabilities_are_refused_with_advice() -> None:
     parts = vg.Sequential(["linear(8)", "sigmoid", "linear(2)"], in_features=64)
-    with pytest.raises(TypeError, match="takes an MLP"):
+    with pytest.raises(TypeError, match="spec must be an MLP, whose layers"):
         vg.pretrain(parts, x)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"x must be from 0 to 1.*got 0 to 16; scale it, as in.*or take method='dae'"):
         vg.pretrain(net(1), digits)

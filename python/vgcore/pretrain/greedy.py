@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from vgcore import _core
 from vgcore.measure.probe import probe
 from vgcore.measure.progress import epochs_line
-from vgcore.model.given import boolean, text
+from vgcore.model.given import boolean, text, wrong_type
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP
 from vgcore.model.network import Network
@@ -131,7 +131,7 @@ def suited(spec: Any, way: Method) -> list[Layer]:
         TypeError: For what is no MLP.
     """
     if not isinstance(spec, MLP):
-        raise TypeError(f"pretrain takes an MLP, whose layers it knows how to train alone, got {type(spec).__name__}")
+        raise wrong_type("spec", "an MLP, whose layers can be trained one by one", spec)
     advice = "layer-wise pretraining is of plain layers phi(W h + b)"
     if spec.tied or spec.inputs != "first":
         raise ValueError(f"{advice}, each with a matrix of its own: give tied=False and inputs='first'")
