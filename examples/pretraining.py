@@ -77,7 +77,7 @@ def main() -> None:
         color="0.4",
     )
     figure.suptitle("Layers trained one by one pass the gradient on: digits, width 64, Boltzmann machines")
-    figure.savefig(given.out, dpi=90)
+    figure.savefig(given.out, dpi=80)
 
 
 if __name__ == "__main__":

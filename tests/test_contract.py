@@ -245,6 +245,7 @@ CALLED = {
     ("data.read", "path"): "path|unknown extension",
     ("testing.assert_trainable", "fail_on"): "severity",
     ("advise", "keep"): "keep|spec",
+    ("pretrain", "method"): "method|pretraining",
     ("data.read", "target"): "target|array",
     ("plot.layers", "theory"): "theory|prediction",
     ("clip_adaptive", "params"): "params|gradients|'",

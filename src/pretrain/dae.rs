@@ -64,7 +64,7 @@ impl Learn for Dae {
         zeros.resize(z.columns(), 0.0);
         delta.product(output, rows, &pair.turned, zeros);
         for (delta, slope) in delta.values_mut().iter_mut().zip(slopes.values()) {
-            *delta = *delta * *slope;
+            *delta *= *slope;
         }
         output.sums(rows, None, &mut ascent.visible);
         delta.sums(rows, None, &mut ascent.hidden);

@@ -138,7 +138,8 @@ def in_unit_interval(rows: NDArray[Any]) -> bool:
 
 def samples(name: str, x: Any, columns: int | None = None) -> Floats:
     """Rows of finite numbers, `(rows, columns)`, at least one."""
-    found = array(name, x, kinds="biuf").astype(np.float64)
+    with np.errstate(over="ignore"):  # of longer floats, which are infinite then
+        found = array(name, x, kinds="biuf").astype(np.float64)
     if found.ndim != 2 or not found.size or (columns is not None and found.shape[1] != columns):
         wanted = f"(rows, {'units' if columns is None else columns})"
         raise ValueError(f"{name} must be of shape {wanted}, got {found.shape}")
@@ -178,7 +179,7 @@ def apart(x: Floats, held_out: Any, seed: int) -> tuple[NDArray[np.intp], Floats
     every = np.arange(len(x))
     if held_out is None:
         return every, x[:0]
-    if np.ndim(held_out) == 0:
+    if not isinstance(held_out, list | tuple) and getattr(held_out, "ndim", 0) == 0:
         share = number("held_out", held_out, Bounds(above=0.0, most=0.9))
         count = min(max(1, round(share * len(x))), len(x) - 1)
         if count < 1:

@@ -91,7 +91,7 @@ class RBM(Versioned, Shown):
         RBM(64 visible, 100 hidden)
         """
         visible, hidden = (integer(name, n, least=1) for name, n in (("visible", visible), ("hidden", hidden)))
-        return RBM(*fresh([visible, hidden], seed)[0])
+        return RBM(*fresh([visible, hidden], integer("seed", seed, least=0, most=2**64 - 1))[0])
 
     @property
     def visible(self) -> int:
