@@ -32,6 +32,7 @@ FAMILIES = {
     "optimizer": ("Optimisers", "vg.train(..., optimizer=...)"),
     "schedule": ("Schedules", "vg.train(..., schedule=...)"),
     "cell": ("Cells", "vg.RNN(cell=...)"),
+    "pretraining": ("Pretraining", "vg.pretrain(..., method=...)"),
 }
 
 

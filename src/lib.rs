@@ -30,6 +30,8 @@ pub mod norm;
 pub mod optimizer;
 pub mod part;
 pub mod plan;
+#[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
+pub mod pretrain;
 #[cfg(feature = "python")]
 mod py;
 #[allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.

@@ -48,6 +48,10 @@ pub enum Role {
     Dropout = 15,
     /// Biases of the inputs of a recurrent net. Numbers up to 63 are those of roles with low bits and companions.
     InputBias = 64,
+    /// What units of a Boltzmann machine are sampled with, and which inputs of an autoencoder are corrupted.
+    Units = 65,
+    /// The unit of each row that a pseudo-likelihood turns.
+    Turned = 66,
 }
 
 /// Added to a role for the stream that carries the low bits of an `f64`, so that both dtypes draw the same numbers.

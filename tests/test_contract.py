@@ -44,6 +44,8 @@ MAPPED: dict[str, Any] = {"depth": [1, 2], "x": X, "y": Y, "steps": 2}
 WEIGHED = vg.trainability("tanh", sigma_w=[1.0, 1.5], width=4, **MAPPED)
 RATED = vg.rate_map(CLASSES, lr=[0.1, 1.0], **MAPPED)
 FRACTAL = vg.rate_fractal([1.0, 2.0], [1.0, 2.0], width=2, steps=20)
+GREEDY = CLASSES.replace(activation="sigmoid", init="xavier_normal")
+MACHINE = vg.RBM.drawn(8, 5)
 GRADS = {"layers.0.weight": np.array([[3.0, 4.0]]), "layers.0.bias": np.array([12.0])}
 
 
@@ -197,6 +199,13 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "data.read": (data.read, {"path": Path(data.__file__).with_name("digits.npz")}),
     "testing.assert_trainable": (testing.assert_trainable, {"subject": PROBE, "fail_on": "critical"}),
     "advise": (vg.advise, {"subject": PROBE, "budget": 1}),
+    "pretrain": (vg.pretrain, {"spec": GREEDY, "x": X, "epochs": 1}),
+    "RBM.drawn": (vg.RBM.drawn, {"visible": 3, "hidden": 2}),
+    "RBM.fit": (MACHINE.fit, {"x": X, "epochs": 1}),
+    "RBM.sample": (MACHINE.sample, {"n": 2, "steps": 3}),
+    "RBM.free_energy_gap": (MACHINE.free_energy_gap, {"x": X, "held_out": X}),
+    "RBM.pseudo_likelihood": (MACHINE.pseudo_likelihood, {"x": X}),
+    "DBN.sample": (vg.DBN((MACHINE,)).sample, {"n": 2, "steps": 3}),
     "clip_adaptive": (vg.clip_adaptive, {"grads": GRADS, "params": GRADS}),
     "clip_grad_norm": (vg.clip_grad_norm, {"grads": GRADS, "max_norm": 1.0}),
     "clip_grad_value": (vg.clip_grad_value, {"grads": GRADS, "clip_value": 1.0}),
@@ -244,6 +253,7 @@ CALLED = {
     ("data.read", "path"): "path|unknown extension",
     ("testing.assert_trainable", "fail_on"): "severity",
     ("advise", "keep"): "keep|spec",
+    ("pretrain", "method"): "method|pretraining",
     ("data.read", "target"): "target|array",
     ("plot.layers", "theory"): "theory|prediction",
     ("clip_adaptive", "params"): "params|gradients|'",

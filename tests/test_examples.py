@@ -208,3 +208,12 @@ def test_typical_gradients_fall_where_their_mean_stays() -> None:
     found = numbers("finite_width")
     drifts = [measured for label, (_, measured) in found.items() if "logarithm" in label]
     assert drifts == sorted(drifts)  # the narrowest first
+
+
+def test_pretrained_layers_pass_the_gradient_on_and_fresh_ones_do_not() -> None:
+    agree("pretraining", "log10 of the ratio", abs_=0.25, count=3)
+    agree("pretraining", "fresh loss", abs_=0.05, count=3)
+    told = re.findall(r"(fresh|pretrained): \S+ (\S+), loss (\S+), test accuracy (\S+)", run("pretraining").output)
+    ratios = {word: [float(ratio) for each, ratio, *_ in told if each == word] for word, *_ in told}
+    assert all(after > 10 * before for before, after in zip(*ratios.values(), strict=True))
+    assert max(float(loss) for word, _, loss, _ in told if word == "pretrained") < 0.3

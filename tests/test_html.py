@@ -80,6 +80,12 @@ def seen() -> Any:
 
 #: A recurrent net.
 SERIES = vg.RNN(6, 8, cell="gru", recurrent_init="xavier_normal")
+@functools.cache
+def a_pretrained() -> vg.Pretrained:
+    spec = vg.MLP(depth=2, width=8, in_features=64, out_features=10, activation="sigmoid")
+    return vg.pretrain(spec, vg.data.digits(standardize=False)[0] / 16, epochs=2, held_out=0.1)
+
+
 #: One of each public result, by the name of its class.
 RESULTS: dict[str, Callable[[], Any]] = {
     "Advice": lambda: some_advice()[0],
@@ -87,6 +93,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Clipped": lambda: vg.clip_grad_norm(gradients(), 1e-3),
     "CriticalLine": lambda: theory.critical_line("tanh"),
     "CriticalPoint": lambda: theory.critical_point("tanh"),
+    "DBN": lambda: a_pretrained().dbn,
     "DepthLimit": lambda: vg.diagnose(a_probe()).depth_limit,
     "DepthScales": lambda: theory.depth_scales("tanh", sigma_w=1.5, sigma_b=0.1),
     "Diagnosis": lambda: vg.diagnose(a_probe(), explain=True),
@@ -105,7 +112,10 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Network": NET.init,
     "PhaseDiagram": lambda: theory.phase_diagram("tanh", sigma_w=[0.9, 1.5], sigma_b=[0.0, 0.1]),
     "Prediction": lambda: theory.predict(NET),
+    "Pretrained": a_pretrained,
+    "PretrainedLayer": lambda: a_pretrained().layers[0],
     "Probe": a_probe,
+    "RBM": lambda: a_pretrained().machines[0],
     "RateFractal": lambda: vg.rate_fractal([1e-2, 1e4], [1.0, 1e6]),
     "RateMap": lambda: vg.rate_map(SMALL, lr=[1e-3, 1e9], depth=[1, 2], steps=20),
     "Refusal": lambda: vg.Refusal("layers.3", "Conv2d", "a convolution is no dense map"),

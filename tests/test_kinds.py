@@ -21,7 +21,7 @@ from vgcore.model.plan import Map, Plan
 from vgcore.reference import optimizer, schedule
 from vgcore.reference.scaled import Scaled
 
-FAMILIES = ("activation", "init", "norm", "skip", "weight_transform", "loss", "optimizer", "schedule")
+FAMILIES = ("activation", "init", "norm", "skip", "weight_transform", "loss", "optimizer", "schedule", "pretraining")
 # A call with values other than the defaults, where "half as much again and a tenth" is none that is allowed.
 OTHERS = {
     "threshold": "threshold(threshold=0.2, value=0.1)",
@@ -128,7 +128,10 @@ def close(found: Any, expected: Any) -> None:
 
 
 def test_all_kinds_are_told_in_the_order_of_the_tables() -> None:
-    names = (vg.ACTIVATIONS, vg.INITS, vg.NORMS, vg.SKIPS, vg.WEIGHT_TRANSFORMS, vg.LOSSES, vg.OPTIMIZERS, vg.SCHEDULES)
+    names = (
+        *(vg.ACTIVATIONS, vg.INITS, vg.NORMS, vg.SKIPS, vg.WEIGHT_TRANSFORMS, vg.LOSSES, vg.OPTIMIZERS, vg.SCHEDULES),
+        vg.PRETRAININGS,
+    )
     assert _core.FAMILIES == FAMILIES
     for family, listed in zip(FAMILIES, names, strict=True):
         assert tuple(kind.name for kind in vg.kinds(family)) == listed

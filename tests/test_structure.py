@@ -30,7 +30,7 @@ RUST = sorted((ROOT / "src").rglob("*.rs"))
 
 # The order of the house: a module imports from its own place and from those on its left.
 PYTHON_ORDER = [
-    *("_core", "model", "convert", "data", "measure", "train", "show", "judge", "watch", "export", "cure"),
+    *("_core", "model", "convert", "data", "measure", "train", "pretrain", "show", "judge", "watch", "export", "cure"),
     *("theory", "maps", "plot", "shell"),
 ]
 RUST_ORDER = [
@@ -43,7 +43,7 @@ RUST_ORDER = [
         {"data", "threads", "plan"},
     ),
     {"weights", "forward", "backward", "stats", "calibrate", "gradients", "jacobian"},
-    *({"naive", "gradcheck"}, {"run"}, {"train"}, {"py"}, {"lib"}),
+    *({"naive", "gradcheck"}, {"run"}, {"train"}, {"pretrain"}, {"py"}, {"lib"}),
 ]
 # Imports within functions, each for a reason: a value that draws its net, a verdict in a table, pictures in a page.
 LATE = {
@@ -218,8 +218,8 @@ LIBRARIES = {
         f"plot.{name}"
         for name in ("artists", "axes", "maps", "measured", "page", "sweeps", "theory", "titles", "training")
     },
-    "pandas": {"measure.table", "measure.result", "measure.cells", "train.run", "train.many"},
-    "polars": {"measure.table", "measure.result", "measure.cells", "train.run", "train.many"},
+    "pandas": {"measure.table", "measure.result", "measure.cells", "pretrain.pretrained", "train.run", "train.many"},
+    "polars": {"measure.table", "measure.result", "measure.cells", "pretrain.pretrained", "train.run", "train.many"},
     "pyarrow": {"measure.saved", "measure.table"},
     "equinox": {"convert.jax"},
     "flax": {"convert.jax"},
@@ -306,12 +306,12 @@ def test_all_is_exactly_the_sorted_public_names() -> None:
 
 def test_functions_named_as_rooms_are_functions_whatever_was_imported_first() -> None:
     code = """
-        import vgcore.measure.probe, vgcore.train.fit, vgcore.watch.watch, vgcore.theory.maps
+        import vgcore.measure.probe, vgcore.train.fit, vgcore.watch.watch, vgcore.theory.maps, vgcore.pretrain.greedy
         import vgcore as vg
-        from vgcore import measure, train, watch
-        for name in ("measure", "train", "watch"):
+        from vgcore import measure, pretrain, train, watch
+        for name in ("measure", "pretrain", "train", "watch"):
             assert callable(getattr(vg, name)), name
-        assert (measure, train, watch) == (vg.measure, vg.train, vg.watch)
+        assert (measure, pretrain, train, watch) == (vg.measure, vg.pretrain, vg.train, vg.watch)
         assert vg.theory.predict and not hasattr(vg, "nosuch")
     """
     subprocess.run([sys.executable, "-c", textwrap.dedent(code)], check=True)

@@ -164,6 +164,7 @@ COMMANDS = {
     "a diagnosis of mixed layers": "diagnose mixed.npz --spec mixed.json --explain",
     "advice": "advise --depth 30 --activation sigmoid --budget 30",
     "advice with a loss": "advise --depth 20 --activation sigmoid --data digits --budget 20",
+    "pretraining": "pretrain --depth 3 --width 16 --activation sigmoid --epochs 2 --train-steps 20",
     "no advice": "advise --depth 3",
     "theory": "theory --depth 20 --activation tanh --init mean_field(1.5,0.05)",
     "theory of a deep net": "theory --depth 300 --activation sigmoid --init xavier_normal",

@@ -2,11 +2,11 @@
 
 import lazy_loader as _lazy
 
-# Three rooms are named as functions are, and Python sets the name of a room here when it is first imported: it does so
+# Four rooms are named as functions are, and Python sets the name of a room here when it is first imported: it does so
 # now, and never again.
-from vgcore import measure, train, watch
+from vgcore import measure, pretrain, train, watch
 
-del measure, train, watch
+del measure, pretrain, train, watch
 
 # A name is imported when it is first asked for, from where the stub has it: a script that probes does not wait for
 # converters, pictures and theory.

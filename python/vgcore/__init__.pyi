@@ -6,6 +6,7 @@ from ._core import (
     LOSSES,
     NORMS,
     OPTIMIZERS,
+    PRETRAININGS,
     SCHEDULES,
     SKIPS,
     WEIGHT_TRANSFORMS,
@@ -50,6 +51,9 @@ from .model.optimizer import SGD, Adagrad, Adam, AdamW, Lion, Muon, Optimizer, R
 from .model.rnn import RNN
 from .model.sequential import Sequential
 from .model.transformer import Transformer
+from .pretrain.greedy import pretrain
+from .pretrain.machine import RBM
+from .pretrain.pretrained import DBN, Pretrained, PretrainedLayer
 from .train.fit import train
 from .train.many import TrainSweep, open_train_sweep, train_sweep
 from .train.run import FirstBad, Replay, Run
@@ -60,11 +64,14 @@ from .watch.watch import Watch, watch
 __all__ = [
     "ACTIVATIONS",
     "CELLS",
+    "DBN",
     "INITS",
     "LOSSES",
     "MLP",
     "NORMS",
     "OPTIMIZERS",
+    "PRETRAININGS",
+    "RBM",
     "RNN",
     "SCHEDULES",
     "SGD",
@@ -101,6 +108,8 @@ __all__ = [
     "NonFinite",
     "Norm",
     "Optimizer",
+    "Pretrained",
+    "PretrainedLayer",
     "Probe",
     "RMSprop",
     "RateFractal",
@@ -145,6 +154,7 @@ __all__ = [
     "open_sweep",
     "open_train_sweep",
     "plot",
+    "pretrain",
     "probe",
     "rate_fractal",
     "rate_map",

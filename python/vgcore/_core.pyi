@@ -18,10 +18,12 @@ __all__ = [
     "MONITORS",
     "NORMS",
     "OPTIMIZERS",
+    "PRETRAININGS",
     "SCHEDULES",
     "SKIPS",
     "WEIGHT_TRANSFORMS",
     "InternalError",
+    "Learner",
     "Spec",
     "Table",
     "Weights",
@@ -40,7 +42,10 @@ __all__ = [
     "critical_point",
     "custom_activation",
     "evaluate",
+    "free_energies",
+    "gibbs",
     "gradcheck",
+    "half_pass",
     "hermite",
     "hint",
     "jacobian",
@@ -53,6 +58,7 @@ __all__ = [
     "pair_moments",
     "plan",
     "probe",
+    "pseudo_likelihoods",
     "release_memory",
     "resolve",
     "samples",
@@ -71,6 +77,7 @@ SKIPS: tuple[str, ...]
 WEIGHT_TRANSFORMS: tuple[str, ...]
 LOSSES: tuple[str, ...]
 OPTIMIZERS: tuple[str, ...]
+PRETRAININGS: tuple[str, ...]
 SCHEDULES: tuple[str, ...]
 FAMILIES: tuple[str, ...]
 MONITORS: tuple[str, ...]
@@ -194,6 +201,36 @@ def train(
     threads: int | None,
     progress: Callable[[int, int, int, float], object] | None,
 ) -> None: ...
+
+@final
+class Learner:
+    def __init__(
+        self,
+        method: str,
+        weight: ArrayLike,
+        visible: ArrayLike,
+        hidden: ArrayLike,
+        x: ArrayLike,
+        *,
+        activation: str,
+        probabilities: bool,
+        lr: float,
+        decay: float,
+        batch: int,
+        seed: int,
+        layer: int,
+    ) -> None: ...
+    def epoch(self, momentum: float) -> None: ...
+    def numbers(self) -> list[NDArray[np.float32]]: ...
+
+def half_pass(weight: ArrayLike, bias: ArrayLike, x: ArrayLike, down: bool, activation: str) -> NDArray[np.float64]: ...
+def free_energies(weight: ArrayLike, visible: ArrayLike, hidden: ArrayLike, x: ArrayLike) -> NDArray[np.float64]: ...
+def pseudo_likelihoods(
+    weight: ArrayLike, visible: ArrayLike, hidden: ArrayLike, x: ArrayLike, seed: int
+) -> NDArray[np.float64]: ...
+def gibbs(
+    weight: ArrayLike, visible: ArrayLike, hidden: ArrayLike, x: ArrayLike, steps: int, seed: int
+) -> list[NDArray[np.float32]]: ...
 def tensors(spec: AnySpec) -> list[tuple[str, int]]: ...
 def batch_rows(seed: int, total: int, batch: int, step: int) -> NDArray[np.int64]: ...
 def evaluate(

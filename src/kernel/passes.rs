@@ -49,6 +49,13 @@ impl<F: Float> Panels<F> {
         simd::run(Combine { values: self.values_mut(), a, other: other.values(), b });
     }
 
+    /// Add a number to each feature.
+    pub fn shift(&mut self, by: &[F]) {
+        for panel in self.panels_mut() {
+            simd::run(Shift { panel, by });
+        }
+    }
+
     /// Multiply by a power of two, however large, and zero what is then below `tiny`.
     pub fn times_power_of_two(&mut self, exponent: i64, tiny: F) {
         // One factor of a hundred at most: 2^exponent itself may be out of range where the products are not.
@@ -257,6 +264,22 @@ impl<F: Float> Task for Complement<'_, F> {
         let one = F::of(1.0);
         for (value, &other) in self.values.iter_mut().zip(self.other) {
             *value = one - other;
+        }
+    }
+}
+
+struct Shift<'v, F> {
+    panel: Panel<&'v mut [F]>,
+    by: &'v [F],
+}
+
+impl<F: Float> Task for Shift<'_, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: Set>(self) {
+        for (values, &by) in self.panel.values.chunks_exact_mut(self.panel.lanes).zip(self.by) {
+            values.iter_mut().for_each(|value| *value += by);
         }
     }
 }

@@ -7,6 +7,7 @@ mod convert;
 mod kinds;
 mod net;
 mod plan;
+mod pretrain;
 mod probe;
 mod spec;
 mod targets;
@@ -90,6 +91,8 @@ mod _core {
     use super::net::{Net, jacobian, tensors};
     #[pymodule_export]
     use super::plan::plan;
+    #[pymodule_export]
+    use super::pretrain::{Learner, free_energies, gibbs, half_pass, pseudo_likelihoods};
     #[pymodule_export]
     use super::probe::{cost, cotangent, gradcheck, probe, samples};
     #[pymodule_export]

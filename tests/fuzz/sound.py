@@ -53,6 +53,9 @@ EXPLAINED = (
 )
 JACOBIANS = (f"vg.jacobian({NET})",)
 PHASES = ("vg.theory.phase_diagram('tanh', sigma_w=[0.5, 1.5], sigma_b=[0.0, 0.5])",)
+GREEDY = "vg.MLP(depth=2, width=4, out_features=3, activation='sigmoid')"
+RBM = "vg.RBM.drawn(4, 3)"
+PRETRAINED = f"vg.pretrain({GREEDY}, np.eye(4), epochs=1)"
 LEARNT = "x=np.eye(4), y=[0, 1, 2, 0], steps=3"
 MAPS = {
     "Trainability": (f"vg.trainability('tanh', sigma_w=[1.0, 1.5], depth=[1, 2], width=4, {LEARNT})",),
@@ -110,6 +113,32 @@ VALUES: dict[str, tuple[str, ...]] = {
     "spec": SPECS,
     "subject": (*SPECS, *NETWORKS, PROBES[0]),
     "diagnose.subject": (*SPECS, *NETWORKS, PROBES[0], RUNS[0], f"[{RUNS[0]}]", *TRAIN_SWEEPS),
+    "pretrain.spec": (GREEDY,),
+    "pretrain.x": ("np.eye(4)", "np.full((6, 4), 0.5)"),
+    "pretrain.batch": ("1", "2", "20"),
+    "advise.pretrain": FLAGS,
+    "method": ("'rbm'", "'rbm(k=2, persistent=true)'", "'dae(corrupt=0.5)'", "'supervised'"),
+    "epochs": ("1", "2"),
+    "pretrain.momentum": ("0.0", "0.9", "(0.5, 0.9)"),
+    "fit.momentum": ("0.0", "0.9", "(0.5, 0.9)"),
+    "decay": ("0.0", "0.001"),
+    "held_out": ("None", "0.5", "np.eye(4)"),
+    "pretrain.lr": ("0.1", "0.01"),
+    "fit.x": ("np.eye(4)", "np.zeros((3, 4))"),
+    "fit.k": ("1", "3"),
+    "fit.lr": ("0.1", "0.01"),
+    "fit.batch": ("1", "2", "20"),
+    "persistent": FLAGS,
+    "sample.n": ("1", "3"),
+    "sample.steps": ("1", "5"),
+    "free_energy_gap.held_out": ("np.eye(4)",),
+    "visible": ("1", "4"),
+    "hidden": ("1", "3"),
+    "RBM.W": ("np.ones((3, 4))",),
+    "RBM.b": ("np.zeros(4)",),
+    "RBM.c": ("np.zeros(3)",),
+    "monitors": ("{}",),
+    "machines": (f"({RBM},)",),
     "advise.train": ("False", "{'steps': 2, 'seeds': 1}"),
     "depth": ("1", "2", "5", "np.int64(3)"),
     "width": ("4", "1", "7", "[4, 4]"),
@@ -405,6 +434,10 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "TrainSweep": TRAIN_SWEEPS,
     "Norm": ("vg.Norm('batch')",),
     "Skip": ("vg.Skip('residual(order=pre)')",),
+    "RBM": (RBM,),
+    "DBN": (f"vg.DBN(({RBM},))",),
+    "Pretrained": (PRETRAINED,),
+    "PretrainedLayer": (f"{PRETRAINED}.layers[0]",),
     "Advice": ("advised()[0]",),
     "Advised": ("advised()",),
     "Clipped": (f"vg.clip_grad_norm({GRADIENTS[1]}, 1.0)",),

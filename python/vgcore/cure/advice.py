@@ -14,6 +14,7 @@ from vgcore.judge.diagnosis import Diagnosis
 from vgcore.model.mlp import MLP
 from vgcore.model.shown import Shown
 from vgcore.model.versioned import Versioned
+from vgcore.pretrain.pretrained import Pretrained
 from vgcore.show import text
 
 Floats = NDArray[np.float64]
@@ -42,6 +43,8 @@ class Advice(Versioned, Shown):
         loss_after: The loss that the changed net reached; inf where it did not stay finite. Of targets that are changed
             it is in their units.
         data: By `"x"` and `"y"`, what was done to it, as in `change`.
+        pretrained: Where layers were trained one by one, what came of it: `train` goes on from its `network`. The spec
+            is the net's own.
 
     >>> import vgcore as vg
     >>> best = vg.advise(vg.MLP(depth=20, width=32, activation="sigmoid"), seeds=2)[0]
@@ -61,6 +64,7 @@ class Advice(Versioned, Shown):
     loss_before: float | None = None
     loss_after: float | None = None
     data: Mapping[str, str] = field(default_factory=dict)
+    pretrained: Pretrained | None = None
 
     def code(self, framework: str) -> str:
         """The changed net as source, and behind it what is done to the samples `x` and targets `y`.

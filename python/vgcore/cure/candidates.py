@@ -8,11 +8,16 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any
 
-from vgcore.cure.remedies import DRAWN, READOUT, REMEDIES, Change, Fields, readout
+import numpy as np
+
+from vgcore.cure.remedies import DRAWN, PRETRAINED, READOUT, REMEDIES, Change, Fields, readout
 from vgcore.cure.scaling import Data, scaled
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.measure.result import Probe
 from vgcore.model.mlp import FIELDS, MLP
+from vgcore.pretrain.greedy import pretrain, suited
+from vgcore.pretrain.learn import Method, in_unit_interval
+from vgcore.pretrain.pretrained import Pretrained
 
 #: What can be kept as it is.
 KEPT = (*FIELDS, "x", "y", "readout")
@@ -28,6 +33,7 @@ class Candidate:
         kinds: The kinds of changes that it has.
         drawn: Whether weights are drawn where there were given ones.
         changes: What differs, by the names of `KEPT`, in words.
+        pretrained: What its weights come from, where its layers were trained one by one.
     """
 
     spec: MLP
@@ -35,6 +41,7 @@ class Candidate:
     kinds: tuple[Change, ...]
     drawn: bool
     changes: Mapping[str, Any]
+    pretrained: Pretrained | None = None
 
     @property
     def key(self) -> tuple[Any, ...]:
@@ -55,7 +62,7 @@ class Candidate:
     def words(self) -> str:
         """What is changed, as code."""
         names = {"readout": "readout init"}
-        parts = ["drawn anew"] if self.drawn else []
+        parts = ["drawn anew"] if self.drawn and self.pretrained is None else []
         return ", ".join(parts + [f"{names.get(name, name)}={value}" for name, value in self.changes.items()])
 
 
@@ -100,6 +107,26 @@ class Candidates:
         """A candidate whose first loss is far above a blind guess, with a smaller readout."""
         for smaller in READOUT.propose(candidate.spec, after):
             yield from self._replaced(candidate.fields | {**smaller}, candidate.data, (*candidate.kinds, READOUT))
+
+    def pretrained(self) -> Candidate | None:
+        """The net with its hidden layers trained one by one, where it has samples and such layers.
+
+        By Boltzmann machines where its layers and samples allow it, else by denoising autoencoders.
+        """
+        x = self.data.x
+        if x is None or "init" in self.keep:
+            return None
+        for method in ("rbm", "dae"):
+            try:
+                suited(self.spec, Method(method))
+                if method == "rbm" and not in_unit_interval(np.asarray(x)):
+                    continue
+                found = pretrain(self.spec, x, method=method, seed=int(self.cell.seeds[0]))
+            except ValueError:  # such as layers with norms, or a rate with which these samples diverge
+                continue
+            changes = {"pretrain": found.method}
+            return Candidate(self.spec, self.data, (PRETRAINED,), True, changes, found)
+        return None
 
     def _suited(self, fields: Mapping[str, Any]) -> Fields:
         """Fields to replace, with the input that data have and the readout that must stay."""

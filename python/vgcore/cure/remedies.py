@@ -154,6 +154,8 @@ def _depths(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
 
 #: Weights drawn from the recipe, in place of those that a net has.
 DRAWN = Change("drawn anew", 1)
+#: Layers that were trained one by one before.
+PRETRAINED = Change("pretraining", 1)
 READOUT = Remedy("readout", 1, _readouts, best_only=True)
 REMEDIES = (
     Remedy("gain", 1, _gains, best_only=True),

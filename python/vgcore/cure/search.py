@@ -24,7 +24,7 @@ from vgcore.measure.brought import brought
 from vgcore.measure.measurement import Measurement
 from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe
-from vgcore.model.given import integer, items
+from vgcore.model.given import boolean, integer, items
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP
 from vgcore.model.names import known
@@ -161,6 +161,13 @@ class _Bench:
             found |= {i: _Judged.of(cells[j], blind, self.before) for j, i in enumerate(members)}
         return [(candidate, found[i]) for i, candidate in enumerate(candidates)]
 
+    def pretrained(self, candidate: Candidate) -> Trial:
+        """Measure and judge a net whose weights are there already, on the samples that they were learnt from."""
+        assert candidate.pretrained is not None  # noqa: S101 (it is what there is to measure)
+        cell, found = self.cell, candidate.pretrained.network
+        after = probe(found, x=cell.x, y=cell.y, loss=cell.loss, batch=cell.batch, threads=self.full.threads)
+        return candidate, _Judged.of(after, self.blind(cell.y, cell.batch), self.before)
+
     def blind(self, y: ArrayLike | None, batch: int | None) -> float | None:
         """A blind guess at targets."""
         return None if self.cell.loss is None else blind_guess(self.cell.loss, y, self.shape[-1], batch=batch)
@@ -188,6 +195,7 @@ def advise(
     budget: int = 150,
     keep: str | Collection[str] = (),
     train: bool | Mapping[str, Any] = False,
+    pretrain: bool = False,
 ) -> Advised:
     """Find changes that cure a net, by running each of them.
 
@@ -218,6 +226,9 @@ def advise(
         train: Train the net and what would be advised, and put what reaches the lowest loss first: True for 300 steps
             of two runs, else as `train` does it; or keywords of `train` in their place, of `steps`, `optimizer`,
             `batch`, `schedule`, `clip`, `noise` and `seeds`. What does not get below the net as it is is left out.
+        pretrain: Propose the net with its hidden layers trained one by one as well, on `x`: by Boltzmann machines where
+            layers are sigmoid and x is from 0 to 1, else by denoising autoencoders; of nets that `vg.pretrain` takes.
+            It costs as much as a training, and the advice has the network that was measured, in `pretrained`.
 
     Returns:
         At most 6 changes, each measured, that cure the net or halve what is wrong with it. Empty for a net without
@@ -258,7 +269,7 @@ def advise(
         if isinstance(data, tuple) and len(data) != 2:
             raise ValueError(f"data must be samples, or a pair of samples and targets, got a tuple of {len(data)}")
         x, y = data if isinstance(data, tuple) else (data, None)
-    settings = settings_of(train)
+    settings, allowed = settings_of(train), boolean("pretrain", pretrain)
     options = {"x": x, "y": y, "loss": loss, "batch": batch, "seeds": seeds, "seed": seed, "dtype": dtype}
     cell = _measured(subject, {name: value for name, value in options.items() if value is not None}, threads)
     candidates = Candidates(cell, kept)
@@ -290,8 +301,13 @@ def advise(
         screen(candidates.pairs([candidate for candidate, _ in left[:TWICE]]))
 
     shown = SHOWN if trainer is None else TWICE
-    confirmed = sorted(bench.run(_best(trials, shown)), key=_rank)
+    confirmed = bench.run(_best(trials, shown))
+    if allowed and (learnt := candidates.pretrained()) is not None:
+        confirmed.append(bench.pretrained(learnt))
+    confirmed.sort(key=_rank)
     helpful = [(_advice(trial, before.d), trial[0]) for trial in confirmed if trial[1].helps]
+    if trainer is None:
+        helpful = helpful[:SHOWN]
     if trainer is None or reached is None:
         return Advised(before.d, tuple(advice for advice, _ in helpful), 1 + len(trials), before.first_loss)
     return Advised(before.d, _by_loss(helpful, trainer, reached), 1 + len(trials), before.first_loss, reached.loss)
@@ -358,4 +374,5 @@ def _advice(trial: Trial, before: Diagnosis) -> Advice:
     changed = {name: getattr(candidate.data, name) for name in candidate.data.changes}
     measured: dict[str, Any] = {"cures": after.cured, "nearness": after.nearness, "first_loss": after.first_loss}
     told = dict(candidate.data.changes)
+    measured["pretrained"] = candidate.pretrained
     return Advice(candidate.spec, candidate.words, before, after.d, data=told, **measured, **changed)

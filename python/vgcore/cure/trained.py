@@ -62,6 +62,8 @@ class Trainer:
 
     def after(self, candidate: Candidate) -> Reached:
         """What a changed net reaches."""
+        if candidate.pretrained is not None:
+            return self._reached(candidate.pretrained.network, candidate.data)
         own = None if candidate.drawn else self.cell.network
         return self._reached(own or candidate.spec, candidate.data)
 

@@ -82,6 +82,27 @@ def training_line(steps: int, seeds: int, *, show: bool) -> Iterator[Tell | None
         yield told
 
 
+@contextmanager
+def epochs_line(layers: int, epochs: int, *, show: bool) -> Iterator[Callable[[int, int, float], None] | None]:
+    """Yield what is told of layers that learn one after the other: layer and epoch, from 0, and what is left of it.
+
+    Args:
+        layers: Layers.
+        epochs: Epochs of each.
+        show: Whether a line is wanted at all; None is yielded where there is none.
+    """
+    with _bar(layers * epochs, show=show) as draw:
+        if draw is None:
+            yield None
+            return
+
+        def told(layer: int, epoch: int, error: float) -> None:
+            where = f"layer {layer + 1}/{layers}, epoch {epoch + 1}/{epochs}"
+            draw(layer * epochs + epoch + 1, f"{where}, error {error:.4g}")
+
+        yield told
+
+
 def _bar(total: float, *, show: bool) -> AbstractContextManager[Draw | None]:
     """What draws, where somebody sees it."""
     if show and (display := _notebook()) is not None:

@@ -25,6 +25,10 @@ LETTERS = {
         "said. U(low, high) is uniform, N(mean, variance) normal, Q orthogonal and I the identity."
     ),
     "norm": "v is what is normalised, w and c the weight and the bias of the norm, which start at 1 and 0.",
+    "pretraining": (
+        "v and h are the units of a layer's two sides, <h v> a mean over rows; x is what comes in and x~ the same with "
+        "a share of its entries at 0, W, c and b the weights and the biases of both sides."
+    ),
     "skip": (
         "x is the input of a block, F what its layers make of it, s the branch_scale; order says where activations "
         "stand."
@@ -75,7 +79,7 @@ class KindInfo(Versioned):
     Attributes:
         name: The name that a field or an argument takes.
         family: That field or argument: `"activation"`, `"init"`, `"norm"`, `"skip"`, `"weight_transform"`, `"loss"`,
-            `"optimizer"`, `"schedule"` or `"cell"`.
+            `"optimizer"`, `"schedule"`, `"cell"` or `"pretraining"`.
         aliases: Other names that it answers to.
         formula: What is computed, in plain text that Python reads where it is an expression; `letters` says what its
             letters are.

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vgcore._core import MONITORS, OPTIMIZERS, SCHEDULES, __version__
+from vgcore._core import MONITORS, OPTIMIZERS, PRETRAININGS, SCHEDULES, __version__
 from vgcore.judge.finding import SEVERITIES
 from vgcore.model.names import hint, known
 from vgcore.shell import estimate, kinds, outputs, stores, streams
@@ -352,6 +352,63 @@ def _train(
         raise typer.Exit(INTERRUPTED)
     if run.first_bad is not None:
         raise typer.Exit(DIVERGED)
+
+
+@app.command("pretrain", help="Train the hidden layers of one net one by one, then all of it, if asked for.")
+@partial(
+    with_net,
+    batch=(None, {"help": "Rows of a batch.", "show_default": "20"}),
+    seeds=(1, {"help": "1: one net is pretrained."}),
+    data=("digits", {"help": "digits, FILE.csv, FILE.npz or - for CSV from a pipe.", "autocompletion": DATA}),
+)
+def _pretrain(
+    request: Request,
+    method: Annotated[
+        str,
+        _training(
+            help="rbm, which scales samples to 0 to 1; 'dae(corrupt=0.25)' or supervised.",
+            autocompletion=choices(*PRETRAININGS),
+        ),
+    ] = "rbm",
+    epochs: Annotated[int, _training(help="Passes over the rows, for each layer.")] = 30,
+    lr: Annotated[float, _training(help="The rate of a layer that learns alone.")] = 0.1,
+    train_steps: Annotated[
+        int | None, _training(help="Updates of the whole net, pretrained and fresh.", show_default="none")
+    ] = None,
+    optimizer: Annotated[
+        str, _training(help="Of --train-steps.", autocompletion=choices(*OPTIMIZERS))
+    ] = "sgd(lr=0.1, momentum=0.9)",
+    as_json: AsJson = False,
+) -> None:
+    from vgcore.pretrain.greedy import pretrain
+    from vgcore.pretrain.learn import Method, to_unit_interval
+    from vgcore.shell import tables
+    from vgcore.train.fit import train
+
+    spec, given = request.one("pretrain"), request.measurement
+    if given["seeds"] != 1:
+        raise ValueError("--seeds must be 1: one net is pretrained")
+    x, y, seed = given["x"], given["y"], given["seed"]
+    note = None
+    if Method(method).name == "rbm":
+        x, note = to_unit_interval(x)
+    started = time.perf_counter()
+    how: dict[str, Any] = {"method": method, "epochs": epochs, "lr": lr, "batch": given["batch"] or 20, "seed": seed}
+    found = pretrain(spec, x, y, loss=given["loss"], progress=True, **how)
+    seconds = time.perf_counter() - started
+    runs = {}
+    if train_steps is not None:
+        steps: dict[str, Any] = {"optimizer": optimizer, "steps": train_steps, "seed": seed, "progress": True}
+        runs = {
+            name: train(net, x, y, loss=given["loss"], **steps)
+            for name, net in (("pretrained", found.network), ("fresh", spec))
+        }
+    if as_json:
+        losses = {name: run.final_loss.tolist()[0] for name, run in runs.items()}
+        columns = {name: column.tolist() for name, column in found.to_dict().items()}
+        _print_json({"method": found.method, "ratios": found.ratios.tolist(), "loss": losses, "layers": columns})
+    else:
+        tables.pretrained(found, runs, source=request.source, note=note, seconds=seconds)
 
 
 FailOn = Annotated[

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from vgcore.measure.result import SIGNALS, Factor, Probe, columns_of
 from vgcore.measure.table import start
 from vgcore.model.mlp import MLP
 from vgcore.model.spec import Spec
+from vgcore.pretrain.pretrained import Pretrained
 from vgcore.shell import bench, rivals
 from vgcore.show.columns import Column, Columns
 from vgcore.show.page import wrapped
@@ -52,6 +54,12 @@ TRAINED = (
     "gradient norm: of all gradients together, before clipping. slowest layer: that whose update is the smallest share "
     "of its weights. Means over seeds."
 )
+#: What is seen of a layer that learns alone, and what it is called.
+MONITORED = {
+    "error": "reconstruction error",
+    "pseudo_likelihood": "pseudo-likelihood",
+    "loss": "loss",
+}
 INTERVALS = "95 % intervals"
 ELSEWHERE = "--json and --out hold all, a wider terminal shows more"
 LAYERS = 16  # of a table
@@ -180,6 +188,37 @@ def trained(run: Run, *, source: str | None, seconds: float, most: int = 10) -> 
     for line in ends:
         say(console, line)
     say(console, TRAINED, most=WIDTH)
+
+
+def pretrained(
+    found: Pretrained, runs: Mapping[str, Run], *, source: str | None, note: str | None, seconds: float
+) -> None:
+    """Print how layers learnt one by one, a row a layer, and what a training made of the net then."""
+    console = terminal()
+    say(console, f"{found.summary()[0]}{f' on {source}' if source else ''}, {seconds:.1f} s")
+    if note is not None:
+        say(console, note)
+    names = [name for name in MONITORED if not all(np.isnan(getattr(layer, name)).all() for layer in found.layers)]
+    columns = [
+        Column("layer", [str(layer.layer + 1) for layer in found.layers]),
+        Column("units", [f"{layer.inputs} -> {layer.outputs}" for layer in found.layers], left=True, rank=2),
+    ]
+    for name in names:
+        values = [getattr(layer, name) for layer in found.layers]
+        columns.append(Column(f"{MONITORED[name]},\nfirst", [number(each[0]) for each in values], rank=1))
+        columns.append(Column(f"{MONITORED[name]},\nlast", [number(each[-1]) for each in values]))
+    columns.append(Column("dL/dz first\nover last", [number(ratio) for ratio in found.ratios[1:].tolist()]))
+    console.print(Columns(columns))
+    last = len(found.layers)
+    say(
+        console,
+        f"|dL/dz_1| / |dL/dz_{last}|: {number(found.ratios[0])} in the fresh net, {number(found.ratios[-1])} now.",
+    )
+    if "error" in names:
+        say(console, "A reconstruction error is no likelihood: it also falls where a model of the data gets worse.")
+    for name, run in runs.items():
+        losses = f"loss {number(run.first_loss[0])} at first, {number(run.final_loss[0])} at last"
+        say(console, f"{name}, {_count(int(run.steps_done[0]), 'step')}: {losses}")
 
 
 def _layer(run: Run, name: str) -> str:

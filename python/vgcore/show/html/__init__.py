@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from vgcore.show.html import explained, judged, measured, nets, predicted, trained
+from vgcore.show.html import explained, judged, measured, nets, predicted, pretrained, trained
 from vgcore.show.html.blocks import STYLE, Html, block, curve, escaped, folded, quiet, table, titled, toned
 from vgcore.show.html.trained import page
 
@@ -33,6 +33,7 @@ BY_CLASS: dict[str, Callable[[Any], Html]] = {
     "Clipped": nets.clipped,
     "CriticalLine": predicted.critical_line,
     "CriticalPoint": predicted.critical_point,
+    "DBN": pretrained.dbn,
     "DepthLimit": judged.depth_limit,
     "DepthScales": predicted.depth_scales,
     "Diagnosis": judged.diagnosis,
@@ -50,7 +51,10 @@ BY_CLASS: dict[str, Callable[[Any], Html]] = {
     "Network": nets.network,
     "PhaseDiagram": predicted.phase_diagram,
     "Prediction": predicted.prediction,
+    "Pretrained": pretrained.pretrained,
+    "PretrainedLayer": pretrained.layer,
     "Probe": measured.probe,
+    "RBM": pretrained.rbm,
     "RateFractal": predicted.rate_fractal,
     "RateMap": predicted.rate_map,
     "Refusal": nets.refusal,
