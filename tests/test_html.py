@@ -108,6 +108,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Replay": lambda: a_run().replay(3),
     "Run": a_run,
     "RunDiagnosis": lambda: vg.diagnose(a_run(), explain=True),
+    "Sequences": lambda: vg.data.copy(5, 20),
     "Sequential": lambda: vg.Sequential(["keep(x)", "linear(8)", "relu", "add(x)", "linear(2)"], in_features=8),
     "Sweep": a_sweep,
     "Trace": lambda: TRACE,

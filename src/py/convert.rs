@@ -540,7 +540,14 @@ pub fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Expected<'_>) -> PyResul
 pub fn shaped<F: Float>(Reals { values, shape, bad }: Reals<F>, rows: Expected<'_>) -> PyResult<(Vec<F>, usize)> {
     let [count, columns] = *shape else {
         let allowed = format!("of shape (batch, {})", rows.axis);
-        return Err(Error::value(rows.name, &allowed, shape_text(&shape)).into());
+        // Only a net that is fed at every step tells steps from features, and its samples come here as a matrix.
+        let flat = match *shape {
+            [batch, steps, features] if steps * features == rows.columns => {
+                format!("; a net without steps takes them flat, as .reshape({batch}, {})", rows.columns)
+            }
+            _ => String::new(),
+        };
+        return Err(Error::value(rows.name, &allowed, shape_text(&shape) + &flat).into());
     };
     rows.check((count, columns), F::NAME, bad)?;
     Ok((values, count))
@@ -607,7 +614,7 @@ pub fn steps(spec: &Spec) -> Option<[usize; 2]> {
     spec.fed().then(|| [spec.depth(), spec.in_features()])
 }
 
-/// Samples of a net that is fed, `(batch, steps, in_features)`, as a matrix; others as they are.
+/// Samples of a net that is fed, `(batch, steps, in_features)` or flat, as a matrix; others as they are.
 pub fn as_matrix<'py>(x: &Bound<'py, PyAny>, steps: Option<[usize; 2]>) -> PyResult<Bound<'py, PyAny>> {
     let Some([count, columns]) = steps else { return Ok(x.clone()) };
     let array = real_array("x", x)?;
@@ -615,8 +622,12 @@ pub fn as_matrix<'py>(x: &Bound<'py, PyAny>, steps: Option<[usize; 2]>) -> PyRes
         [batch, given, each] if [given, each] == [count, columns] => {
             array.call_method1("reshape", ((batch, count * columns),))
         }
+        [_, given] if given == count * columns => Ok(array.as_any().clone()),
         _ => {
-            let allowed = format!("of shape (batch, depth, in_features) = (batch, {count}, {columns})");
+            let flat = count * columns;
+            let allowed = format!(
+                "of shape (batch, depth, in_features) = (batch, {count}, {columns}), or flat, (batch, {flat})"
+            );
             Err(Error::value("x", &allowed, shape_text(array.shape())).into())
         }
     }

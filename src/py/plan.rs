@@ -1,6 +1,7 @@
 //! The layers that a spec comes to, and the laws that their maps are drawn from.
 
 use super::background::in_parts;
+use super::convert::steps;
 use super::spec::checked_of;
 use crate::distribution::Distribution;
 use crate::part::{LinearPlan, Part};
@@ -24,6 +25,7 @@ pub fn plan<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let ends = ends.iter().map(|layer| steps_of(py, &plan, layer));
     result.set_item("ends", ends.collect::<PyResult<Vec<_>>>()?.concat())?;
     result.set_item("columns", plan.columns)?;
+    result.set_item("series", steps(spec).map(<(usize, usize)>::from))?;
     result.set_item("outputs", plan.output())?;
     result.set_item("calibrates", plan.calibrates)?;
     result.set_item("knows_depth", spec.knows_depth())?;

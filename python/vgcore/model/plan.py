@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from vgcore import _core
 from vgcore.model.kind import Activation
 from vgcore.model.spec import Spec
@@ -123,6 +126,7 @@ class Plan:
         layers: The hidden layers, input side first.
         ends: What stands behind the last hidden layer: a normalisation, the readout.
         columns: Columns of the samples: those of every step where each has an input of its own.
+        series: Steps and features of samples where each step has an input of its own, or None.
         outputs: Columns of the output.
         calibrates: Whether weights are scaled by what data make of them.
         knows_depth: Whether the numbers of a layer depend on how many layers there are.
@@ -131,6 +135,7 @@ class Plan:
     layers: tuple[Layer, ...]
     ends: tuple[Step, ...]
     columns: int
+    series: tuple[int, int] | None
     outputs: int
     calibrates: bool
     knows_depth: bool
@@ -147,6 +152,16 @@ class Plan:
         plan = _core.plan(spec)
         layers = tuple(Layer(**layer | {"steps": _steps(layer["steps"])}) for layer in plan["layers"])
         return cls(**plan | {"layers": layers, "ends": _steps(plan["ends"])})
+
+    def folded(self, x: ArrayLike) -> NDArray[Any]:
+        """Samples as an array: `(batch, steps, features)` where each step has an input of its own, flat or not.
+
+        >>> from vgcore import MLP
+        >>> Plan.of(MLP(depth=3, width=4, in_features=2, tied=True, inputs="every")).folded([[0] * 6] * 5).shape
+        (5, 3, 2)
+        """
+        samples = np.asarray(x)
+        return samples if self.series is None else samples.reshape(len(samples), *self.series)
 
     @cached_property
     def readout(self) -> Map | None:
