@@ -625,9 +625,8 @@ pub fn as_matrix<'py>(x: &Bound<'py, PyAny>, steps: Option<[usize; 2]>) -> PyRes
         [_, given] if given == count * columns => Ok(array.as_any().clone()),
         _ => {
             let flat = count * columns;
-            let allowed = format!(
-                "of shape (batch, depth, in_features) = (batch, {count}, {columns}), or flat, (batch, {flat})"
-            );
+            let allowed =
+                format!("of shape (batch, depth, in_features) = (batch, {count}, {columns}), or flat, (batch, {flat})");
             Err(Error::value("x", &allowed, shape_text(array.shape())).into())
         }
     }

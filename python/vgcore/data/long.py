@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import reprlib
 from collections import defaultdict
@@ -38,8 +39,8 @@ def read_long(source: str, lines: Iterable[str], target: str | int | None, seque
     left = [i for i in range(len(header)) if i not in apart]
     if len({*apart}) < 2 or len(left) < 2:
         raise ValueError(
-            f"{source}, line {start}: long form needs a column of the sequence, one of the step, features and a target, "
-            f"all of them different; got {printable(', '.join(header))} with sequence={shown(sequence)}, "
+            f"{source}, line {start}: long form needs a column of the sequence, one of the step, features and a "
+            f"target, all of them different; got {printable(', '.join(header))} with sequence={shown(sequence)}, "
             f"step={shown(step)}"
         )
     wanted = left[-1] if target is None else column_of(source, header, target)
@@ -56,10 +57,10 @@ def read_long(source: str, lines: Iterable[str], target: str | int | None, seque
                 raise ValueError(f"{source}, line {line}: {len(row)} cells, expected {len(header)} as in line {start}")
             name, number = row[apart[0]].strip(), number_of(row[apart[1]])
             if not name:
-                raise ValueError(f"{source}, line {line}, column {sequence!r}: it names no sequence")
+                raise ValueError(f"{source}, line {line}, column {shown(sequence)}: it names no sequence")
             if number is None or not abs(number) < LAST or number != round(number):
                 given = reprlib.repr(row[apart[1]])
-                raise ValueError(f"{source}, line {line}, column {step!r}: {given} is no step, a whole number")
+                raise ValueError(f"{source}, line {line}, column {shown(step)}: {given} is no step, a whole number")
             if int(number) in found[name]:
                 other = lines[found[name][int(number)]]
                 raise ValueError(
@@ -95,12 +96,10 @@ def check_steps(source: str, found: dict[str, Steps]) -> None:
     first, last = min(ends), max(ends)
     for name, steps in found.items():
         ordered = sorted(steps)
-        for one, other in zip(ordered, ordered[1:], strict=False):
+        for one, other in itertools.pairwise(ordered):
             if other > one + 1:
                 gap = f"step {one + 1}" if other == one + 2 else f"steps {one + 1} to {other - 1}"
-                raise ValueError(
-                    f"{source}: sequence {shown(name)} lacks {gap}; steps are whole numbers without a gap"
-                )
+                raise ValueError(f"{source}: sequence {shown(name)} lacks {gap}; steps are whole numbers without a gap")
         if (ordered[0], ordered[-1]) != (first, last):
             raise ValueError(
                 f"{source}: sequence {shown(name)} has steps {ordered[0]} to {ordered[-1]}, where the table has steps "

@@ -109,8 +109,8 @@ def read_table(
         case ".npz":
             if series is not None:
                 raise ValueError(
-                    f"{path}: sequence and step name columns of a CSV file in long form; in an NPZ file x has the shape "
-                    "(n, steps, features)"
+                    f"{path}: sequence and step name columns of a CSV file in long form; in an NPZ file x has the "
+                    "shape (n, steps, features)"
                 )
             return _read_npz(path, target)
         case suffix:
@@ -126,12 +126,12 @@ def _series(sequence: str | None, step: str | None) -> tuple[str, str] | None:
             return None
         case [str(one), str(other)]:
             return one, other
-    raise ValueError(f"sequence and step go together, the columns of long form; got {names[0]!r} and {names[1]!r}")
+    raise ValueError(
+        f"sequence and step go together, the columns of long form; got {shown(names[0])} and {shown(names[1])}"
+    )
 
 
-def _read_lines(
-    source: str, lines: Iterable[str], target: str | int | None, series: tuple[str, str] | None
-) -> Table:
+def _read_lines(source: str, lines: Iterable[str], target: str | int | None, series: tuple[str, str] | None) -> Table:
     return read_csv(source, lines, target) if series is None else read_long(source, lines, target, *series)
 
 

@@ -80,12 +80,12 @@ class Sequences(Versioned, Shown):
     @property
     def steps(self) -> int:
         """Steps of a sequence."""
-        return self.x.shape[1]
+        return int(self.x.shape[1])
 
     @property
     def features(self) -> int:
         """Numbers of a step."""
-        return self.x.shape[2]
+        return int(self.x.shape[2])
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         yield from (self.x, self.y)
@@ -225,9 +225,7 @@ def temporal_order(
     return Sequences(name, _one_hot(ids, MARKS + DISTRACTORS), y, "cross_entropy", bits * math.log(2), 2**bits, source)
 
 
-def sequential_digits(
-    *, by: Step = "pixel", permuted: int | None = None, standardize: bool = True
-) -> Sequences:
+def sequential_digits(*, by: Step = "pixel", permuted: int | None = None, standardize: bool = True) -> Sequences:
     """The bundled digits, read pixel by pixel or row by row.
 
     Args:
@@ -275,7 +273,7 @@ def _words(n: int, seed: int, each: int, numbers: int) -> NDArray[np.uint64]:
 
 def _uniform(words: NDArray[np.uint64]) -> NDArray[np.float64]:
     """Numbers of U[0, 1), of 53 bits each."""
-    return (words >> np.uint64(11)) * 2.0**-53
+    return (words >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _below(end: int, words: NDArray[np.uint64]) -> NDArray[np.int64]:

@@ -104,4 +104,5 @@ def _remarks(given: NDArray[Any], looked_at: Floats, correlation: float, size: f
         yield f"{twice} of {looked} {'are duplicates' if twice > 1 else 'is a duplicate'}"
     ones = (some != 0).sum(axis=1) == 1
     if ones.all() and some.shape[1] > 2 and len(np.unique(some)) == 2:
-        yield f"{'rows' if given.ndim < 3 else 'steps'} are one-hot: the first layer sees one column at a time, of rms {power(size)}"
+        things = "rows" if given.ndim < 3 else "steps"
+        yield f"{things} are one-hot: the first layer sees one column at a time, of rms {power(size)}"

@@ -200,7 +200,9 @@ def _refuse(table: Table, loss: str | None, dtype: str | None) -> None:
     if dtype == "float32" and (large := np.argwhere(np.abs(table.x) > np.finfo(dtype).max)).size:
         *at, column = large[0].tolist()
         value = table.x[tuple(large[0])]
-        raise ValueError(f"{table.place(tuple(at), column)}: {value:g} is beyond the range of float32; give --dtype float64")
+        raise ValueError(
+            f"{table.place(tuple(at), column)}: {value:g} is beyond the range of float32; give --dtype float64"
+        )
     if loss is None or not Loss(loss).takes_targets:
         return
     # A target a step, as the core takes it: one after the other.
@@ -211,8 +213,8 @@ def _refuse(table: Table, loss: str | None, dtype: str | None) -> None:
     except ValueError as error:
         if (found := re.match(r"y\[(\d+)(?:, \d+)?\] (.*)", str(error))) is None:
             raise
-        at = np.unravel_index(int(found[1]), table.y.shape[: 1 + each])
-        label = table.cells[at].flat[0] if table.cells.size else None
+        at = tuple(int(i) for i in np.unravel_index(int(found[1]), table.y.shape[: 1 + each]))
+        label = np.ravel(table.cells[at]).tolist()[0] if table.cells.size else None
         named = f", the number of class {label!r}" if isinstance(label, str) else ""
         raise ValueError(f"{table.place(at)}: the target {found[2]}{named}") from None
 
