@@ -307,7 +307,7 @@ def test_the_bundled_archive_can_be_read_as_a_file() -> None:
         ({"x": np.eye(2), "y": np.array([["a", "b"]] * 2)}, "y must have one name of a class a row, got (2, 2)"),
         ({"x": np.eye(2), "y": np.array([1j, 2j])}, "array 'y': expected real numbers or names, got complex"),
         ({"x": np.eye(2) * 1j, "y": np.zeros(2)}, "array 'x': expected real numbers, got complex"),
-        ({"x": np.zeros(2), "y": np.zeros(2)}, "x must have the shape (n, features), got (2,)"),
+        ({"x": np.zeros(2), "y": np.zeros(2)}, "x must have the shape (n, features) or (n, steps, features), got (2,)"),
         ({"x": np.zeros((0, 2)), "y": np.zeros(0)}, "x must have the shape (n, features)"),
         ({"x": np.eye(2), "y": np.zeros(3)}, "y must have the shape (2,) or (2, k)"),
         ({"x": np.zeros((1, 2)), "y": np.zeros(())}, "y must have the shape (1,) or (1, k)"),

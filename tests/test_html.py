@@ -123,6 +123,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Run": a_run,
     "RunDiagnosis": lambda: vg.diagnose(a_run(), explain=True),
     "RNN": lambda: vg.RNN(4, 8, cell="lstm", out_features=2),
+    "Sequences": lambda: vg.data.copy(5, 20),
     "Sequential": lambda: vg.Sequential(["keep(x)", "linear(8)", "relu", "add(x)", "linear(2)"], in_features=8),
     "Sweep": a_sweep,
     "Trace": lambda: TRACE,

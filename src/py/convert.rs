@@ -540,7 +540,14 @@ pub fn matrix<F: Float>(given: &Bound<'_, PyAny>, rows: Expected<'_>) -> PyResul
 pub fn shaped<F: Float>(Reals { values, shape, bad }: Reals<F>, rows: Expected<'_>) -> PyResult<(Vec<F>, usize)> {
     let [count, columns] = *shape else {
         let allowed = format!("of shape (batch, {})", rows.axis);
-        return Err(Error::value(rows.name, &allowed, shape_text(&shape)).into());
+        // Only a net that is fed at every step tells steps from features, and its samples come here as a matrix.
+        let flat = match *shape {
+            [batch, steps, features] if steps * features == rows.columns => {
+                format!("; a net without steps takes them flat, as .reshape({batch}, {})", rows.columns)
+            }
+            _ => String::new(),
+        };
+        return Err(Error::value(rows.name, &allowed, shape_text(&shape) + &flat).into());
     };
     rows.check((count, columns), F::NAME, bad)?;
     Ok((values, count))
@@ -609,35 +616,30 @@ pub struct Steps {
     pub columns: usize,
     /// What messages call the two.
     pub axes: &'static str,
-    /// May all stand side by side, in one axis?
-    flat: bool,
 }
 
 /// The axes of samples of a net that is fed at every step, or whose samples have several tokens.
 pub fn steps(spec: &Spec) -> Option<Steps> {
     let columns = spec.in_features();
     match spec {
-        Spec::Transformer(blocks) => {
-            Some(Steps { count: blocks.tokens, columns, axes: "tokens, in_features", flat: true })
-        }
-        Spec::Rnn(rnn) => Some(Steps { count: rnn.steps, columns, axes: "steps, in_features", flat: true }),
-        _ => spec.steps().map(|count| Steps { count, columns, axes: "depth, in_features", flat: false }),
+        Spec::Transformer(blocks) => Some(Steps { count: blocks.tokens, columns, axes: "tokens, in_features" }),
+        Spec::Rnn(rnn) => Some(Steps { count: rnn.steps, columns, axes: "steps, in_features" }),
+        _ => spec.steps().map(|count| Steps { count, columns, axes: "depth, in_features" }),
     }
 }
 
-/// Samples of several axes, `(batch, steps, in_features)`, as a matrix; others as they are.
+/// Samples of several axes, `(batch, steps, in_features)` or flat, as a matrix; others as they are.
 pub fn as_matrix<'py>(x: &Bound<'py, PyAny>, steps: Option<Steps>) -> PyResult<Bound<'py, PyAny>> {
-    let Some(Steps { count, columns, axes, flat }) = steps else { return Ok(x.clone()) };
+    let Some(Steps { count, columns, axes }) = steps else { return Ok(x.clone()) };
     let array = real_array("x", x)?;
     match *array.shape() {
         [batch, given, each] if [given, each] == [count, columns] => {
             array.call_method1("reshape", ((batch, count * columns),))
         }
-        [_, given] if flat && given == count * columns => Ok(x.clone()),
+        [_, given] if given == count * columns => Ok(array.as_any().clone()),
         _ => {
-            let all = count * columns;
-            let flat = if flat { format!(", or flat (batch, {all})") } else { String::new() };
-            let allowed = format!("of shape (batch, {axes}) = (batch, {count}, {columns}){flat}");
+            let flat = count * columns;
+            let allowed = format!("of shape (batch, {axes}) = (batch, {count}, {columns}), or flat, (batch, {flat})");
             Err(Error::value("x", &allowed, shape_text(array.shape())).into())
         }
     }

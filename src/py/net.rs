@@ -540,7 +540,9 @@ fn sample(spec: &Spec, x: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
         None => ("(in_features,)".to_owned(), vec![spec.in_features()]),
     };
     let (dtype, given) = (array.getattr("dtype")?, array.getattr("shape")?.extract::<Vec<usize>>()?);
-    if !"biuf".contains(&dtype.getattr("kind")?.extract::<String>()?) || given != shape {
+    if !"biuf".contains(&dtype.getattr("kind")?.extract::<String>()?)
+        || (given != shape && given != [shape.iter().product::<usize>()])
+    {
         let [wanted, given] = [&shape, &given].map(|shape| shape_text(shape).trim_start_matches("shape ").to_owned());
         let allowed = format!("real numbers of shape {axes} = {wanted}");
         return Err(Error::value("x", &allowed, format!("{dtype} {given}")).into());

@@ -1,6 +1,7 @@
 //! The layers that a spec comes to, and the laws that their maps are drawn from.
 
 use super::background::in_parts;
+use super::convert::steps;
 use super::spec::checked_of;
 use crate::part::{LinearPlan, Part};
 use crate::plan::{Layer, Placed, Plan};
@@ -25,6 +26,7 @@ pub fn plan<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     result.set_item("columns", plan.columns)?;
     result.set_item("tokens", plan.tokens)?;
     result.set_item("places", plan.places)?;
+    result.set_item("series", steps(spec).map(|steps| (steps.count, steps.columns)))?;
     result.set_item("outputs", plan.output())?;
     result.set_item("calibrates", plan.calibrates)?;
     result.set_item("knows_depth", spec.knows_depth())?;

@@ -61,7 +61,7 @@ def _call(rng: random.Random, entry: surface.Entry) -> Call:
 
 def _fields(entry: surface.Entry) -> list[str]:
     cls = entry.name.partition(":")[0].rpartition(".")[2]
-    held = getattr(vg, cls, None) or getattr(vg.theory, cls)
+    held = next(getattr(room, cls) for room in (vg, vg.theory, vg.data) if hasattr(room, cls))
     return [*getattr(held, "__dataclass_fields__", ["text"]), "vgcore_format", "unknown"]
 
 

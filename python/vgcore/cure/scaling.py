@@ -89,7 +89,8 @@ def scaled(cell: Probe) -> Iterator[tuple[Scaling, Data]]:
     for row in SCALINGS:
         if (old := given[row.of]) is None:
             continue
-        values = np.asarray(old, dtype=np.float64)
+        # The features of a sequence are columns over all of its steps.
+        values = np.asarray(Plan.of(cell.spec).folded(old) if row.of == "x" else old, dtype=np.float64)
         with np.errstate(over="ignore", invalid="ignore"):
             code, new = row.apply(values)
         if not np.isfinite(new).all() or np.allclose(new, values):

@@ -176,7 +176,7 @@ class _Bench:
 def _shape(spec: MLP) -> tuple[Any, ...]:
     """What a net takes and gives: its features, its steps with an input of their own, and its outputs."""
     plan = Plan.of(spec)
-    steps = spec.depth if spec.inputs == "every" else 1
+    steps = 1 if plan.series is None else plan.series[0]
     return plan.columns // steps, steps, plan.outputs
 
 

@@ -10,6 +10,7 @@ import sys
 import tokenize
 import zipfile
 import zlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -17,14 +18,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgcore import _core
-from vgcore.data.table import Features, Table, Targets, class_ids, classes_or_values, missing, read_csv
-from vgcore.model.given import printable, shown, wrong_type
+from vgcore.data.long import read_long
+from vgcore.data.table import Features, Table, Targets, class_ids, classes_or_values, missing, of_shape, read_csv
+from vgcore.model.given import printable, shown, text, wrong_type
 
 #: The path of standard input.
 STDIN = "-"
 
 
-def read(path: str | os.PathLike[str], *, target: str | int | None = None) -> tuple[Features, Targets]:
+def read(
+    path: str | os.PathLike[str],
+    *,
+    target: str | int | None = None,
+    sequence: str | None = None,
+    step: str | None = None,
+) -> tuple[Features, Targets]:
     r"""Read features and a target from a ``.csv``, ``.tsv`` or ``.npz`` file, or CSV from standard input.
 
     A CSV file is UTF-8, separated by commas, semicolons or tabs, whichever suit its first two
@@ -33,19 +41,32 @@ def read(path: str | os.PathLike[str], *, target: str | int | None = None) -> tu
     other lines have too. Blank lines are skipped. An NPZ file holds the arrays ``x`` of shape
     (n, features) and ``y``, numbers or names, of shape (n,) or (n, k).
 
+    Sequences come from a CSV file in long form, a line a step in any order, if the columns are
+    named that say which sequence and which step it is; or from an NPZ file whose ``x`` has the
+    shape (n, steps, features), and whose ``y`` may have the shape (n, steps) or (n, steps, k) too.
+    All sequences have the same steps, which are whole numbers without a gap.
+
     Args:
         path: The file, or ``"-"`` for CSV from standard input.
         target: CSV: the name of the target column or its index, negative from the right; by
-            default the last column. NPZ: the name of the target array; by default ``"y"``.
+            default the last column, of long form the last that is left. NPZ: the name of the target
+            array; by default ``"y"``.
+        sequence: CSV in long form: the column with the number or name of the sequence.
+        step: CSV in long form: the column with the number of the step.
 
     Returns:
         Features, float64 of shape (n, features), and targets: class ids, int64 of shape (n,), if
         there is one column of whole numbers or of names, whose ids follow their sorted order; else
         float64 of shape (n, k), (n, 1) for a CSV file.
 
+        Of sequences features of shape (n, steps, features), by the sorted order of their numbers or
+        names, and such targets; a target that differs within a sequence is one a step, of shape
+        (n, steps) for class ids and (n, steps, k) for numbers.
+
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: The file does not hold such a table; the message says where.
+        ValueError: The file does not hold such a table; the message says where. So for sequences of
+            different lengths, and for a step that is missing or there twice.
 
     Example:
         >>> import pathlib, tempfile
@@ -53,33 +74,65 @@ def read(path: str | os.PathLike[str], *, target: str | int | None = None) -> tu
         ...     path = pathlib.Path(folder, "points.csv")
         ...     _ = path.write_text("height;weight;kind\n1.5;60;dog\n1.75;70.5;cat\n")
         ...     x, y = read(path, target="kind")
+        ...     _ = path.write_text("name,day,size,grown\na,1,3,1\na,2,4,1\nb,2,6,0\nb,1,6,0\n")
+        ...     series, grown = read(path, sequence="name", step="day")
         >>> x.tolist(), y.tolist()
         ([[1.5, 60.0], [1.75, 70.5]], [1, 0])
+        >>> series.tolist(), grown.tolist()
+        ([[[3.0], [4.0]], [[6.0], [6.0]]], [1, 0])
     """
-    return read_table(path, target)[:2]
+    return read_table(path, target, sequence, step)[:2]
 
 
-def read_table(path: str | os.PathLike[str], target: str | int | None = None) -> Table:
+def read_table(
+    path: str | os.PathLike[str],
+    target: str | int | None = None,
+    sequence: str | None = None,
+    step: str | None = None,
+) -> Table:
     """What `read` reads, with the places of the numbers."""
     if not isinstance(path, str | os.PathLike):
         raise wrong_type("path", "the path of a file", path)
+    series = _series(sequence, step)
     if path == STDIN:
         if sys.stdin is None:
             raise ValueError("there is no standard input to read from; give the path of a file")
         # What stands in for standard input may be text alone.
         piped = sys.stdin.buffer.read() if hasattr(sys.stdin, "buffer") else sys.stdin.read().encode()
         lines = io.TextIOWrapper(io.BytesIO(piped), encoding="utf-8-sig", newline="")
-        return read_csv("standard input", lines, target)
+        return _read_lines("standard input", lines, target, series)
     path = Path(path)
     match path.suffix.lower():
         case ".csv" | ".tsv":
             with path.open(newline="", encoding="utf-8-sig") as file:
-                return read_csv(str(path), file, target)
+                return _read_lines(str(path), file, target, series)
         case ".npz":
+            if series is not None:
+                raise ValueError(
+                    f"{path}: sequence and step name columns of a CSV file in long form; in an NPZ file x has the "
+                    "shape (n, steps, features)"
+                )
             return _read_npz(path, target)
         case suffix:
             said = f"{shown(str(path))}: unknown extension {shown(suffix)}"
             raise ValueError(f"{said}; choose from: .csv, .tsv, .npz")
+
+
+def _series(sequence: str | None, step: str | None) -> tuple[str, str] | None:
+    """The columns of long form, both or neither."""
+    names = [None if name is None else text(key, name) for key, name in (("sequence", sequence), ("step", step))]
+    match names:
+        case [None, None]:
+            return None
+        case [str(one), str(other)]:
+            return one, other
+    raise ValueError(
+        f"sequence and step go together, the columns of long form; got {shown(names[0])} and {shown(names[1])}"
+    )
+
+
+def _read_lines(source: str, lines: Iterable[str], target: str | int | None, series: tuple[str, str] | None) -> Table:
+    return read_csv(source, lines, target) if series is None else read_long(source, lines, target, *series)
 
 
 #: How NumPy packs arrays.
@@ -100,16 +153,20 @@ def _read_npz(path: Path, target: str | int | None) -> Table:
             x, y = _array(path, archive, "x", "biuf"), _array(path, archive, name, "biufUS")
     except DAMAGES as error:
         raise ValueError(f"{path} is not a sound .npz archive: {printable(str(error))}") from error
-    if x.ndim != 2 or x.size == 0:
-        raise ValueError(f"{path}: x must have the shape (n, features), got {x.shape}")
-    if y.ndim not in {1, 2} or y.size == 0 or len(y) != len(x):
+    if x.ndim not in {2, 3} or x.size == 0:
+        raise ValueError(f"{path}: x must have the shape (n, features) or (n, steps, features), got {x.shape}")
+    each = x.ndim == 3 and y.ndim > 1 and y.shape[:2] == x.shape[:2]  # a target a step
+    if y.ndim not in {1, 2, 2 + each} or y.size == 0 or len(y) != len(x):
+        per_step = f", or a step, {x.shape[:2]} or {(*x.shape[:2], 'k')}" if x.ndim == 3 else ""
         raise ValueError(
-            f"{path}: {name} must have the shape ({len(x)},) or ({len(x)}, k) as x has {len(x)} rows, got {y.shape}"
+            f"{path}: {name} must have the shape ({len(x)},) or ({len(x)}, k){per_step} as x has {len(x)} rows, got "
+            f"{y.shape}"
         )
     words = y.dtype.kind in "US"
-    if y.size == len(y):
+    shape = y.shape[: 1 + each]
+    if y.size == math.prod(shape):
         targets = class_ids(y.ravel().tolist()) if words else classes_or_values(y.ravel())
-        return Table(x, targets, str(path), ["x", name])
+        return Table(x, of_shape(targets, shape), str(path), ["x", name])
     if words:
         raise ValueError(f"{path}: {name} must have one name of a class a row, got {y.shape}")
     return Table(x, y, str(path), ["x", name])

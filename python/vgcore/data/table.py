@@ -33,27 +33,37 @@ class Table(NamedTuple):
         y: The targets.
         source: What errors call the file.
         columns: Of a CSV file the columns of the features, then that of the target; of others their arrays.
-        lines: Of a CSV file the line of each sample; else empty.
-        cells: Of a CSV file the target of each sample as it stands there; else empty.
+        lines: Of a CSV file the line of each sample, or `(n, steps)` of each step; else empty.
+        cells: Of a CSV file the target in each of these lines, as it stands there; else empty.
     """
 
     x: Features
     y: Targets
     source: str
     columns: Sequence[str | int]
-    lines: Sequence[int] = ()
-    cells: Sequence[float | str] = ()
+    lines: NDArray[np.int64] = np.empty(0, np.int64)
+    cells: NDArray[np.object_] = np.empty(0, object)
 
-    def place(self, row: int, column: int = -1) -> str:
-        """Where a number stands, by its row and the column of the features, -1 for the target."""
-        if not self.lines:
-            return f"{self.source}, array {self.columns[min(column, 0)]!r}, row {row + 1}"
-        return f"{self.source}, line {self.lines[row]}, column {self.columns[column]!r}"
+    def place(self, at: tuple[int, ...], column: int = -1) -> str:
+        """Where a number stands, by its row, or its sequence and step, and the column of the features.
+
+        Column -1 is the target: of a sequence that has one for all its steps, that of the first.
+        """
+        if not self.lines.size:
+            step = "".join(f", step {step + 1}" for step in at[1:])
+            return f"{self.source}, array {self.columns[min(column, 0)]!r}, row {at[0] + 1}{step}"
+        return f"{self.source}, line {self.lines[at].flat[0]}, column {self.columns[column]!r}"
 
 
 def read_csv(source: str, lines: Iterable[str], target: str | int | None) -> Table:
     """Features and target of the lines of a table; `source` is what errors call it."""
-    rows = _rows(source, lines)
+    return table_of(source, rows_of(source, lines), target)
+
+
+def table_of(
+    source: str, rows: Iterator[tuple[int, list[str]]], target: str | int | None, *, headed: bool = False
+) -> Table:
+    """Features and target of numbered rows of cells, of which the first is a header where it is known to be one."""
     start, first = next(rows, (0, []))
     if not first:
         raise ValueError(f"{source} is empty")
@@ -63,21 +73,21 @@ def read_csv(source: str, lines: Iterable[str], target: str | int | None) -> Tab
             "semicolons or tabs"
         )
     # Only a target of words is not a number: a header that is short of names, or a sample with its class.
-    words = [i for i, cell in enumerate(first) if _number(cell) is None and DECIMAL_COMMA.fullmatch(cell) is None]
-    unclear = not isinstance(target, str) and words == [_column(source, range(len(first)), target)]
+    words = [i for i, cell in enumerate(first) if number_of(cell) is None and DECIMAL_COMMA.fullmatch(cell) is None]
+    unclear = not (headed or isinstance(target, str)) and words == [column_of(source, range(len(first)), target)]
     names: Sequence[str | int] = range(len(first))
-    if not words:
+    if not words and not headed:
         rows = itertools.chain([(start, first)], rows)
     elif not unclear:
         names = [name.strip() for name in first]
-    column = _column(source, names, target)
+    column = column_of(source, names, target)
 
     cells, labels, places = array("d"), list[float | str](), array("q")
     for line, row in rows:
         if len(row) != len(names):
             raise ValueError(f"{source}, line {line}: {len(row)} cells, expected {len(names)} as in line {start}")
         for i, cell in enumerate(row):
-            number, by_name = _number(cell), i == column and bool(labels) and isinstance(labels[0], str)
+            number, by_name = number_of(cell), i == column and bool(labels) and isinstance(labels[0], str)
             if i == column and number is None and (by_name or not labels) and _is_name(cell):
                 labels.append(cell.strip())
             elif number is None or not math.isfinite(number) or by_name:
@@ -97,10 +107,10 @@ def read_csv(source: str, lines: Iterable[str], target: str | int | None) -> Tab
     targets = class_ids(classes) if classes else classes_or_values(np.array(labels, dtype=np.float64))
     x = np.array(cells, dtype=np.float64).reshape(len(labels), -1)
     columns = [name for i, name in enumerate(names) if i != column]
-    return Table(x, targets, source, [*columns, names[column]], places, labels)
+    return Table(x, targets, source, [*columns, names[column]], np.array(places), np.array(labels, dtype=object))
 
 
-def _rows(source: str, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
+def rows_of(source: str, lines: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
     """Yield line number and cells of every line that is not blank."""
     remaining = iter(lines)
     head, told = list[str](), list[str]()
@@ -131,7 +141,7 @@ def _separator(head: Sequence[str]) -> str:
     return next(suiting, max(SEPARATORS, key=lambda each: counts[each][:1]))
 
 
-def _number(cell: str) -> float | None:
+def number_of(cell: str) -> float | None:
     """Return the number that a cell holds, None for text."""
     try:
         return float(cell)
@@ -148,10 +158,10 @@ def _fault(cell: str, *, feature: bool) -> str:
     if DECIMAL_COMMA.fullmatch(cell):
         return "has a decimal comma; write a point"
     advice = "; write a column of words as numbers, one-hot for one, leave it out, or make it the target"
-    return "is not a finite number" + advice * (feature and _number(cell) is None and bool(cell.strip()))
+    return "is not a finite number" + advice * (feature and number_of(cell) is None and bool(cell.strip()))
 
 
-def _column(source: str, names: Sequence[str | int], target: str | int | None) -> int:
+def column_of(source: str, names: Sequence[str | int], target: str | int | None) -> int:
     """Return the index of the target column; without a header the names are the indices."""
     if isinstance(target, str):
         if isinstance(names, range):
@@ -183,6 +193,11 @@ def classes_or_values(values: NDArray[np.float64]) -> Targets:
     if np.all((values == np.rint(values)) & (np.abs(values) < 2**53)):
         return values.astype(np.int64)
     return np.ascontiguousarray(values)[:, np.newaxis]
+
+
+def of_shape(targets: Targets, shape: tuple[int, ...]) -> Targets:
+    """Class ids or single numbers one after the other as an array: of this shape, and one axis more for numbers."""
+    return targets.reshape(*shape, *targets.shape[1:])
 
 
 def missing(source: str, kind: str, given: str, names: Sequence[object]) -> str:

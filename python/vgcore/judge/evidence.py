@@ -138,10 +138,10 @@ class Evidence:
         """What the samples are like."""
         if self.probe is None:
             return Inputs(math.nan, 0.0)
-        x, spec = self.probe.x, self.probe.spec
-        if getattr(spec, "inputs", "first") == "every":
-            return Inputs(math.nan, 0.0)  # Samples are series, which no first layer sees whole.
-        return Inputs.drawn(Plan.of(spec).columns) if x is None else Inputs.of(x)
+        x, plan = self.probe.x, Plan.of(self.probe.spec)
+        if x is not None:
+            return Inputs.of(plan.folded(x))
+        return Inputs.drawn(plan.columns) if plan.series is None else Inputs(math.nan, 0.0)
 
     @cached_property
     def equal_units(self) -> Floats:

@@ -29,9 +29,9 @@ class Inputs:
     """Numbers of samples.
 
     Attributes:
-        correlation: Mean cosine of two samples; nan for fewer than two.
+        correlation: Mean cosine of two samples; nan for fewer than two, and for sequences, which no layer sees whole.
         alignment: `(B/rank - 1)/(B - 1)` less the squared mean cosine, with `rank` the participation ratio of the B
-            samples: 1 where all lie on one line, either way from 0.
+            samples: 1 where all lie on one line, either way from 0. 0 for sequences.
         size: log10 of the root mean square.
         remarks: What makes them hard to learn from, in words.
     """
@@ -50,6 +50,8 @@ class Inputs:
     def of(cls, x: ArrayLike) -> Inputs:
         """Of given samples `(rows, columns)`: of at most `MOST` rows, evenly spread, for a net is judged many times.
 
+        Of sequences `(rows, steps, features)` a step is a row, and a feature a column.
+
         >>> found = Inputs.of([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]])  # of six cosines two are -1
         >>> round(found.correlation, 3), round(found.alignment, 3), found.remarks
         (-0.333, 0.222, ())
@@ -60,7 +62,7 @@ class Inputs:
         top = float(np.abs(some).max(initial=0.0))
         by = 0 if 1e-100 < top < 1e100 else -math.frexp(top)[1]
         some = np.ldexp(some, by)
-        correlation, alignment = _pairs(some)
+        correlation, alignment = _pairs(some) if some.ndim < 3 else (math.nan, 0.0)
         with np.errstate(divide="ignore"):
             size = float(np.log10(np.sqrt(np.mean(some**2)))) - by * math.log10(2)
         return cls(correlation, alignment, size, tuple(_remarks(rows, some, correlation, size)))
@@ -80,8 +82,9 @@ def _pairs(x: Floats) -> tuple[float, float]:
     return mean, (count / rank - 1) / (count - 1) - mean**2
 
 
-def _remarks(rows: NDArray[Any], some: Floats, correlation: float, size: float) -> Iterator[str]:
-    """What makes samples hard to learn from; `some` are looked at for all."""
+def _remarks(given: NDArray[Any], looked_at: Floats, correlation: float, size: float) -> Iterator[str]:
+    """What makes samples hard to learn from; some are looked at for all."""
+    rows, some = (each.reshape(-1, each.shape[-1]) for each in (given, looked_at))
     if correlation >= ALIKE:
         yield f"the samples are not centred, two of them have a mean cosine of {correlation:.2f}"
     if abs(size) >= 1:
@@ -95,9 +98,11 @@ def _remarks(rows: NDArray[Any], some: Floats, correlation: float, size: float) 
     still = 0 if len(rows) == 1 else int((rows[:, ~moves].std(axis=0) <= ROUNDING * spread.max()).sum())
     if still:
         yield f"{still} of {len(spread)} columns {'are' if still > 1 else 'is'} constant"
-    if twice := len(some) - len(np.unique(some, axis=0)):
-        looked = f"{len(some)} rows" + " looked at" * (len(some) < len(rows))
+    if twice := len(looked_at) - len(np.unique(looked_at.reshape(len(looked_at), -1), axis=0)):
+        things = "rows" if given.ndim < 3 else "sequences"
+        looked = f"{len(looked_at)} {things}" + " looked at" * (len(looked_at) < len(given))
         yield f"{twice} of {looked} {'are duplicates' if twice > 1 else 'is a duplicate'}"
     ones = (some != 0).sum(axis=1) == 1
     if ones.all() and some.shape[1] > 2 and len(np.unique(some)) == 2:
-        yield f"rows are one-hot: the first layer sees one column at a time, of rms {power(size)}"
+        things = "rows" if given.ndim < 3 else "steps"
+        yield f"{things} are one-hot: the first layer sees one column at a time, of rms {power(size)}"

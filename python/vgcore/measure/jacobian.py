@@ -102,8 +102,8 @@ def jacobian(subject: Any, x: ArrayLike | None = None, *, seed: int = 0) -> Jaco
         subject: A spec, whose weights are drawn in float64 from `seed`; or a `Network`, or a model of another library,
             as in `probe`, whose own weights are taken.
         x: The input, `(in_features,)`; standard normal from the net's stream of samples if None. With
-            `inputs="every"` it is `(depth, in_features)`, and the Jacobian is that of y by the state before the first
-            step.
+            `inputs="every"` it is `(depth, in_features)`, or flat, and the Jacobian is that of y by the state before
+            the first step.
         seed: Of weights and x, 0 to 2^64 - 1.
 
     Raises:

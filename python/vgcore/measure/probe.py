@@ -31,7 +31,8 @@ def probe(
     Args:
         subject: A spec, whose weights are drawn for each seed; or a `Network`, whose weights are those of every run:
             trained, edited, or what `spec.init(seed=...)` drew; or a model of another library, which is brought in.
-        x: Samples `(rows, in_features)`; standard normal ones, drawn for each seed, if None.
+        x: Samples `(rows, in_features)`; of a net that has an input at every step `(rows, steps, in_features)`, or the
+            same numbers flat, `(rows, steps * in_features)`. Standard normal ones, drawn for each seed, if None.
         y: Targets of `loss`, as an array, a list, a pandas or polars column or whatever else NumPy reads; none for
             `output_sum`. For `cross_entropy` classes: ids `(rows,)` or `(rows, 1)`, whole numbers of any dtype; names,
             which get ids in sorted order, as scikit-learn's `LabelEncoder` gives them; or one-hot rows

@@ -185,7 +185,7 @@ class Network(Shown):
 
         Args:
             x: Real and finite, `(batch, in_features)`, of any memory layout; rounded to the net's dtype. With
-                `inputs="every"` it is `(batch, depth, in_features)`, here and below.
+                `inputs="every"` it is `(batch, depth, in_features)`, or flat, here and below.
             threads: At most this many; else VGCORE_NUM_THREADS, else all that the process may use. The numbers do not
                 depend on it, here and below.
         """

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
 
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
 from vgcore import _core
 from vgcore.model.kind import Activation
 from vgcore.model.spec import Spec
@@ -160,6 +163,7 @@ class Plan:
         layers: The hidden layers, input side first.
         ends: What stands behind the last hidden layer: a normalisation, the readout.
         columns: Columns of the samples: those of every step where each has an input of its own, of every token.
+        series: Steps, or tokens, and features of samples that have several of them; else None.
         tokens: Tokens of a sample; 1 where samples have none.
         places: Rows of the output that a sample has, each compared with a target of its own.
         outputs: Columns of the output, of all places.
@@ -170,6 +174,7 @@ class Plan:
     layers: tuple[Layer, ...]
     ends: tuple[Step, ...]
     columns: int
+    series: tuple[int, int] | None
     tokens: int
     places: int
     outputs: int
@@ -188,6 +193,16 @@ class Plan:
         plan = _core.plan(spec)
         layers = tuple(Layer(**layer | {"steps": _steps(layer["steps"])}) for layer in plan["layers"])
         return cls(**plan | {"layers": layers, "ends": _steps(plan["ends"])})
+
+    def folded(self, x: ArrayLike) -> NDArray[Any]:
+        """Samples as an array: `(batch, steps, features)` where each step has an input of its own, flat or not.
+
+        >>> from vgcore import MLP
+        >>> Plan.of(MLP(depth=3, width=4, in_features=2, tied=True, inputs="every")).folded([[0] * 6] * 5).shape
+        (5, 3, 2)
+        """
+        samples = np.asarray(x)
+        return samples if self.series is None else samples.reshape(len(samples), *self.series)
 
     @cached_property
     def readout(self) -> Map | None:

@@ -167,7 +167,9 @@ def _option(name: str) -> inspect.Parameter:
 DATA_TAKES = "--data takes digits, a .csv, .tsv or .npz file, or - for a pipe"
 
 
-def _load(source: str, target: str | None, loss: str | None, dtype: str | None) -> tuple[Any, Any]:
+def _load(
+    source: str, target: str | None, series: tuple[str | None, str | None], loss: str | None, dtype: str | None
+) -> tuple[Any, Any]:
     """Samples and targets; what a loss or a dtype does not take is refused by where it stands in the file."""
     from vgcore import data as datasets
     from vgcore.data.read import read_table
@@ -175,12 +177,14 @@ def _load(source: str, target: str | None, loss: str | None, dtype: str | None) 
     if source == "digits":
         if target is not None:
             raise ValueError("--target goes with a file; digits has its classes")
+        if series != (None, None):
+            raise ValueError("--sequence and --step go with a file in long form; digits are no sequences")
         return datasets.digits()
     if not Path(source).suffix and not Path(source).exists() and (near := hint(source, ["digits"])):
         raise ValueError(f"unknown data {shown(source)}{near}; {DATA_TAKES}")
     column: str | int | None = int(target) if target and re.fullmatch(r"-?\d+", target) else target
     try:
-        table = read_table(source, column)
+        table = read_table(source, column, *series)
     except OSError as error:
         if error.strerror is None:
             raise
@@ -194,20 +198,25 @@ def _refuse(table: Table, loss: str | None, dtype: str | None) -> None:
     from vgcore.model.kind import Loss
 
     if dtype == "float32" and (large := np.argwhere(np.abs(table.x) > np.finfo(dtype).max)).size:
-        row, column = large[0].tolist()
-        value = table.x[row, column]
-        raise ValueError(f"{table.place(row, column)}: {value:g} is beyond the range of float32; give --dtype float64")
+        *at, column = large[0].tolist()
+        value = table.x[tuple(large[0])]
+        raise ValueError(
+            f"{table.place(tuple(at), column)}: {value:g} is beyond the range of float32; give --dtype float64"
+        )
     if loss is None or not Loss(loss).takes_targets:
         return
+    # A target a step, as the core takes it: one after the other.
+    each = _each_step(table.x, table.y)
+    flat = table.y.reshape(-1, *table.y.shape[2:]) if each else table.y
     try:
-        targets(str(Loss(loss)), table.y, len(table.y), _outputs(table.y, loss))
+        targets(str(Loss(loss)), flat, len(flat), _outputs(table.y, loss))
     except ValueError as error:
         if (found := re.match(r"y\[(\d+)(?:, \d+)?\] (.*)", str(error))) is None:
             raise
-        row = int(found[1])
-        label = table.cells[row] if table.cells else None
+        at = tuple(int(i) for i in np.unravel_index(int(found[1]), table.y.shape[: 1 + each]))
+        label = np.ravel(table.cells[at]).tolist()[0] if table.cells.size else None
         named = f", the number of class {label!r}" if isinstance(label, str) else ""
-        raise ValueError(f"{table.place(row)}: the target {found[2]}{named}") from None
+        raise ValueError(f"{table.place(at)}: the target {found[2]}{named}") from None
 
 
 def unreadable(path: str, error: OSError, instead: str) -> OSError:
@@ -216,17 +225,30 @@ def unreadable(path: str, error: OSError, instead: str) -> OSError:
     return type(error)(f"cannot read {shown(path)}: {reason}")
 
 
+def _each_step(x: Any, y: Any) -> bool:
+    """Whether sequences have a target for each of their steps."""
+    return bool(x.ndim == 3 and y.ndim > 1 and x.shape[:2] == y.shape[:2] and (y.ndim == 3 or y.dtype.kind == "i"))
+
+
 def _outputs(y: Any, loss: str | None) -> int:
     """How many outputs the targets are for; without a loss, whole numbers are classes where they can be."""
     from vgcore.model.kind import Loss
 
-    if y.ndim > 1:
-        return int(y.shape[1])
+    if y.dtype.kind == "f":
+        return int(y.shape[-1])
     if loss is not None and not Loss(loss).takes_classes:
         return 1
     if loss is None and not (y.min() >= 0 and y.max() < len(y)):
         raise ValueError(f"the target ranges from {y.min()} to {y.max()}, so it names no classes; give --loss mse")
     return int(y.max()) + 1
+
+
+def _check_fed(fields: Mapping[str, list[Any]], shape: tuple[int, ...]) -> None:
+    """Refuse sequences for nets that do not take them."""
+    if fields.get("inputs", []) != ["every"]:
+        raise ValueError(
+            f"--data has sequences, {shape[1]} steps of {shape[2]}; a net takes them with --tied --inputs every"
+        )
 
 
 @dataclass(frozen=True)
@@ -359,6 +381,12 @@ def _request(
             show_default="the last column",
         ),
     ] = None,
+    sequence: Annotated[
+        str | None, _measured(help="The column of the sequence, of CSV in long form.", show_default="none")
+    ] = None,
+    step: Annotated[
+        str | None, _measured(help="The column of the step, of CSV in long form.", show_default="none")
+    ] = None,
     loss: Annotated[
         str | None,
         _measured(
@@ -388,16 +416,21 @@ def _request(
         raise ValueError(f"--spec says what the arrays of a file are; give the file, {FILES}")
     file = None if net is None else _file(net, spec, fields, flags)
     fields = {} if file else fields
-    fields = {name: [value] for name, value in NET_DEFAULTS.items()} | fields
     x = y = None
     if data is not None:
-        x, y = _load(data, target, loss, None if file else dtype)
+        x, y = _load(data, target, (sequence, step), loss, None if file else dtype)
         if file is None:
-            fields.setdefault("in_features", [x.shape[1]])
+            if x.ndim == 3:
+                _check_fed(fields, x.shape)
+                fields.setdefault("depth", [x.shape[1]])
+            fields.setdefault("in_features", [x.shape[-1]])
             fields.setdefault("out_features", [_outputs(y, loss)])
         y = y if loss is None or Loss(loss).takes_targets else None
+    elif sequence is not None or step is not None:
+        raise ValueError("--sequence and --step name columns of a file in long form; give --data")
     elif target is not None or (loss is not None and Loss(loss).takes_targets):
         raise ValueError(f"{'--loss' if loss else '--target'} needs targets; give --data")
+    fields = {name: [value] for name, value in NET_DEFAULTS.items()} | fields
     measurement = {"x": x, "y": y, "loss": loss, "batch": batch, "seeds": seeds, "seed": seed}
     measurement |= {"dtype": dtype, "threads": threads}
     if file is not None:  # which has a dtype of its own, and gives the same in every run of the same samples

@@ -56,7 +56,7 @@ def train(
     Args:
         subject: A spec, whose weights are drawn for each seed; or a `Network`, which every seed starts from, or a model
             of another library, as in `probe`, of which that is made.
-        x: Samples `(rows, in_features)`.
+        x: Samples `(rows, in_features)`, or sequences as in `probe`.
         y: Targets of `loss`, as in `probe`: classes as ids, names or one-hot rows, or numbers.
         loss: One of `LOSSES`, a call, or a `Loss`; if None, the one that `probe` would take for such targets.
         optimizer: One of `OPTIMIZERS`, a call such as `"sgd(lr=0.1, momentum=0.9)"`, or what `SGD`, `Adam` and their

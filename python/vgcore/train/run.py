@@ -538,7 +538,7 @@ class Run(Versioned, Shown):
         """What the trained net makes of other samples; batch norms use their running mean and variance.
 
         Args:
-            x: Samples `(rows, in_features)`.
+            x: Samples `(rows, in_features)`, or sequences as in `probe`.
             y: Their targets; names of classes are those of the training.
             seed: One of `seeds`; the first one if None.
         """

@@ -98,8 +98,7 @@ def see(
 
 def drawn_samples(spec: Spec, seed: int, batch: int, dtype: str) -> npt.NDArray[np.float64]:
     """The samples that a probe of this seed draws, of the shape that the net takes."""
-    drawn = _core.samples(spec, seed, batch, dtype)
-    return drawn.reshape(batch, spec.depth, -1) if getattr(spec, "inputs", "first") == "every" else drawn
+    return Plan.of(spec).folded(_core.samples(spec, seed, batch, dtype))
 
 
 def _cast(arrays: Iterable[npt.NDArray[Any]]) -> tuple[Array, ...]:

@@ -83,7 +83,9 @@ def _inputs(e: Evidence, _: Rule) -> Hit | None:
     remarks = e.inputs.remarks
     if not remarks:
         return None
-    working = f"{len(remarks)}: mean cosine of two samples {e.inputs.correlation:.3f}, rms of x {power(e.inputs.size)}."
+    cosine = e.inputs.correlation
+    said = "" if math.isnan(cosine) else f"mean cosine of two samples {cosine:.3f}, "
+    working = f"{len(remarks)}: {said}rms of x {power(e.inputs.size)}."
     return Hit(float(len(remarks)), (), 1.0, f"of x: {'; '.join(remarks)}", working)
 
 

@@ -61,6 +61,7 @@ BY_CLASS: dict[str, Callable[[Any], Html]] = {
     "Replay": trained.replay,
     "Run": trained.run,
     "RunDiagnosis": judged.run_diagnosis,
+    "Sequences": measured.sequences,
     "Spec": nets.spec,
     "Sweep": measured.sweep,
     "Trace": measured.trace,

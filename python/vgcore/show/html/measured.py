@@ -13,6 +13,7 @@ from vgcore.show.html.blocks import Html, block, curve, folded, means, quiet, sa
 from vgcore.show.words import exponent, number
 
 if TYPE_CHECKING:
+    from vgcore.data.sequences import Sequences
     from vgcore.judge.diagnosis import Diagnosis
     from vgcore.measure.cells import Sweep
     from vgcore.measure.jacobian import Jacobian
@@ -39,6 +40,15 @@ TRACED = {
     "log10_weight": "log10 |dL/dW|",
     "zeros": "zeros",
 }
+
+
+def sequences(s: Sequences) -> Html:
+    """Sequences: what a net gets and is to say, and what it comes to without looking."""
+    targets = f"{s.outputs} classes" if s.y.dtype.kind == "i" else f"{s.y.min():.4g} to {s.y.max():.4g}"
+    rows = [("x", s.x.shape, f"{s.x.min():.4g} to {s.x.max():.4g}"), ("y", s.y.shape, targets)]
+    told = table(("array", "shape", "numbers"), rows, words=(0, 1, 2))
+    chance = f"Chance is {s.chance:.6g}, the {s.loss} of the best outputs that do not depend on x."
+    return block(titled(repr(s)), told, quiet(chance), quiet(s.source))
 
 
 def probe(p: Probe) -> Html:
