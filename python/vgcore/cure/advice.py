@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from vgcore.convert.source import with_data
 from vgcore.judge.diagnosis import Diagnosis
-from vgcore.model.mlp import MLP
 from vgcore.model.shown import Shown
+from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 from vgcore.show import text
 
@@ -49,7 +49,7 @@ class Advice(Versioned, Shown):
     ('healthy', 'healthy')
     """
 
-    spec: MLP
+    spec: Spec
     change: str
     before: Diagnosis
     after: Diagnosis

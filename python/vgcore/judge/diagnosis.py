@@ -17,7 +17,7 @@ from vgcore.model.names import known
 from vgcore.model.shown import Shown
 from vgcore.model.versioned import Versioned
 from vgcore.show import text
-from vgcore.show.words import own
+from vgcore.show.words import own, row
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +91,17 @@ class Diagnosis(Versioned, Shown):
     @property
     def names(self) -> tuple[str, ...]:
         """The layers by name; empty where they have numbers alone."""
-        return () if self.measured is None else own(self.measured.names)
+        return own(self._rows)
+
+    @property
+    def row(self) -> str:
+        """What that is called which `Finding.layers` count: `"layer"`, or `"step"` of a recurrent net."""
+        return row(self._rows)
+
+    @property
+    def _rows(self) -> tuple[str, ...]:
+        found = self.probe or self.measured
+        return () if found is None else found.trace.names
 
     def told(self, signal: Signal) -> Change | None:
         """The change of a signal as the summary tells it; None where another tool's rules judged."""

@@ -57,6 +57,8 @@ class RuleOf(Generic[E]):
         sign: 1 where the rule speaks of growth of the signal, -1 of loss.
         condition: What holds beside a verdict where the rule speaks, in a word; None for nothing.
         needs: What must be known: columns of a trace, or what else `NEEDS` names.
+        nets: The kinds of specs that it is about, `"RNN"` and so on; empty for all.
+        spares: The kinds of specs of which it says nothing.
     """
 
     id: str
@@ -73,6 +75,12 @@ class RuleOf(Generic[E]):
     sign: int = 0
     condition: str | None = None
     needs: tuple[str, ...] = ()
+    nets: tuple[str, ...] = ()
+    spares: tuple[str, ...] = ()
+
+    def concerns(self, kind: str) -> bool:
+        """Whether it says something of nets of a kind."""
+        return kind not in self.spares and (not self.nets or kind in self.nets)
 
     @property
     def least(self) -> float:

@@ -34,13 +34,13 @@ E = TypeVar("E")
 
 def findings(e: Evidence, rules: Sequence[Rule] = RULES, *, explain: bool = False) -> tuple[Finding, ...]:
     """What the rules find that have what they need, the most severe first."""
-    judges = [_pictured(e, rule) for rule in rules if not lacks(e, rule)]
+    judges = [_pictured(e, rule) for rule in rules if rule.concerns(e.kind) and not lacks(e, rule)]
     return found_by(judges, e, explain=explain)
 
 
 def not_judged(e: Evidence, rules: Sequence[Rule] = RULES) -> tuple[tuple[str, str], ...]:
     """The rules that lack something, each with what it needs."""
-    missing = {rule.id: lacks(e, rule) for rule in rules}
+    missing = {rule.id: lacks(e, rule) for rule in rules if rule.concerns(e.kind)}
     return tuple((name, f"needs {', '.join(words)}") for name, words in missing.items() if words)
 
 

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
 from vgcore.measure import clip, table
-from vgcore.measure.trace import Facts, Trace
+from vgcore.measure.trace import Facts, Trace, row_labels
 from vgcore.model.given import boolean
 from vgcore.model.kind import Loss
 from vgcore.model.names import known
@@ -212,7 +212,7 @@ class Probe(Versioned, Shown):
             "log10_weight": self.log10_wgrad_norm,
         }
         return Trace(
-            names=tuple(f"layer {i + 1}" for i in range(len(plan.layers))),
+            names=row_labels(self.spec),
             columns=columns,
             first_nonfinite=self.first_nonfinite,
             dtype=self.dtype,

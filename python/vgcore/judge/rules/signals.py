@@ -38,7 +38,7 @@ def _moves(e: Evidence, rule: Rule) -> Hit | None:
     change = dataclasses.replace(change, rms=change.shown)
     value = sign * change.rms
     steps = e.steps_of(signal)
-    f = e.factor(change, steps)
+    f, many = e.factor(change, steps), steps / e.per
     first, last = e.layer(e.steps - steps), e.layer(e.depth - 1)
     ends = (first, last) if signal == "forward" else (last, first)
     way = f"from {ends[0]} to {ends[1]}"
@@ -51,12 +51,12 @@ def _moves(e: Evidence, rule: Rule) -> Hit | None:
         text = f"{name} does not arrive: it is exactly 0 at {ends[1]}{most}"
         working = f"|{name}| at {ends[1]} = 0: no factor is left to take a root of."
     else:
-        text = f"{name} {verb} {power(abs(change.rms))}-fold {way}, x{f:.3g} a layer"
+        text = f"{name} {verb} {power(abs(change.rms))}-fold {way}, x{f:.3g} a {e.unit}"
         text += ", and is lost below" * lost
         interval = "" if math.isnan(change.low) else f", 95 % interval 10^{change.low:.2f} to 10^{change.high:.2f}"
         working = (
-            f"F = 10^{change.rms:.2f}{interval}; f = 10^({change.rms:.2f}/{steps}) = {f:.4g} a layer. "
-            f"One layer says little, all of them {f:.4g}^{steps} = {power(change.rms)}."
+            f"F = 10^{change.rms:.2f}{interval}; f = 10^({change.rms:.2f}/{many:g}) = {f:.4g} a {e.unit}. "
+            f"One {e.unit} says little, all of them {f:.4g}^{many:g} = {power(change.rms)}."
         )
         if e.facts is not None and e.facts.plain:
             working += f" Weights {power(-change.rms / steps)} times as large would make f = 1, if phi were a line."
@@ -150,8 +150,8 @@ def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
         return None
     value = abs(back - forth)
     text = (
-        f"a layer multiplies {e.name('forward')} by {ten_to(forth / e.steps):.3g} on the way forward and "
-        f"{e.name('backward')} by {ten_to(back / e.steps):.3g} on the way back: no gain keeps both at this size of z"
+        f"a {e.unit} multiplies {e.name('forward')} by {ten_to(forth * e.per / e.steps):.3g} on the way forward and "
+        f"{e.name('backward')} by {ten_to(back * e.per / e.steps):.3g} on the way back: no gain keeps both at this size of z"
     )
     working = f"|log10 F_back - log10 F_forth| = |{back:.2f} - {forth:.2f}| = {value:.2f} decades."
     if e.facts is not None and e.facts.plain and len(set(e.facts.activations)) == 1:
@@ -186,6 +186,7 @@ FORWARD_BACKWARD_MISMATCH = Rule(
     picture=("log10_z_rms", "log10_delta_rms"),
     check=_mismatch,
     needs=("log10_forward", "log10_backward"),
+    spares=("RNN",),
 )
 
 
@@ -217,6 +218,7 @@ WEIGHT_GRADIENT_FLAT = Rule(
     picture=("log10_wgrad_norm", "log10_delta_rms"),
     check=_flat,
     needs=("log10_backward", "log10_weight"),
+    spares=("RNN",),
 )
 
 
