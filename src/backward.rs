@@ -1,7 +1,7 @@
 //! The backward pass: the parts of a layer, the last one first, then the stack. Reads as a pair with `forward.rs`.
 
 use crate::forward::Trace;
-use crate::part::{Back, Collect, Signal};
+use crate::part::{Back, Collect, Part, Signal};
 use crate::plan::{Place, Plan};
 use crate::simd::Float;
 use crate::weights::Weights;
@@ -16,10 +16,15 @@ pub fn layer<F: Float>(
     collect: &mut impl Collect<F>,
 ) {
     let Some(last) = plan.layers[layer].parts.len().checked_sub(1) else { return };
-    if plan.layers[layer].on_stream {
-        collect.dh(plan.layers[layer].parts[last].row, &signal.dh);
+    let parts = &plan.layers[layer].parts;
+    // What goes around from here on adds to the gradient of what the layer hands on.
+    let keeps = parts.iter().rev().take_while(|placed| matches!(placed.part, Part::Keep(_))).count();
+    for index in (0..=last).rev() {
+        if index + keeps == last && plan.layers[layer].on_stream {
+            collect.dh(parts[last].row, &signal.dh);
+        }
+        part(plan, weights, trace, signal, (layer, index), collect);
     }
-    (0..=last).rev().for_each(|index| part(plan, weights, trace, signal, (layer, index), collect));
     // Not flushed: what is tiny here may be all that is left where the large values meet a flat activation.
 }
 
@@ -34,12 +39,11 @@ pub(crate) fn part<F: Float>(
     collect: &mut impl Collect<F>,
 ) {
     let placed = &plan.layers[layer].parts[index];
-    let value = match (placed.around, placed.from) {
-        (Some(value), _) | (None, Place::Value(value)) => Some((trace.value(value), value)),
-        (None, Place::Moving) => None,
-    };
+    let value = |value: usize| (trace.value(value), value);
+    let input = if let Place::Value(from) = placed.from { Some(value(from)) } else { None };
+    let (around, states) = (placed.around.map(value), trace.states(plan, &placed.part));
     let (numbers, kept) = (weights.layer(plan, layer), &trace.kept(layer)[index]);
-    let (step, row, first) = (trace.step(layer), placed.row, (layer, index) == (0, 0));
-    let back = Back { numbers, kept, value, step, row, first };
+    let (states, step, row, first) = (&states, trace.step(plan, layer), placed.row, (layer, index) == (0, 0));
+    let back = Back { numbers, kept, input, around, states, step, row, first };
     placed.part.backward(&back, signal, |parameters| plan.owner(layer, back.row, parameters), collect);
 }

@@ -37,6 +37,18 @@ pub enum Distribution {
     },
     /// Haar-distributed orthonormal rows or columns times a gain.
     Orthogonal(f64),
+    /// Biases of gates of memories between 1 and `most` steps long: `ln u` in the block that keeps, `u` uniform between 1
+    /// and `most`, and its negative in the block that takes in, if there is one; zeros elsewhere.
+    Chrono {
+        /// The longest memory.
+        most: f64,
+        /// Blocks of rows.
+        blocks: usize,
+        /// The block that keeps.
+        keeps: usize,
+        /// The block that takes in.
+        takes: Option<usize>,
+    },
     /// An orthogonal block `V` and its negative: `[V; -V]`, `[V, -V]` or `[[V, -V], [-V, V]]`.
     Mirrored {
         /// The gain of `V`.
@@ -56,6 +68,7 @@ impl Distribution {
             Self::Normal(a, b) | Self::Uniform(a, b) => a.abs().max(b.abs()),
             Self::TruncatedNormal { low, high, .. } => low.abs().max(high.abs()),
             Self::Sparse { std, .. } => std,
+            Self::Chrono { most, .. } => most - 1.0,
             Self::Mirrored { gain, .. } => gain,
         };
         largest == 0.0
@@ -70,6 +83,7 @@ impl Distribution {
             Self::TruncatedNormal { .. } => "truncated_normal",
             Self::Eye(_) => "eye",
             Self::Sparse { .. } => "sparse",
+            Self::Chrono { .. } => "chrono",
             Self::Orthogonal(_) => "orthogonal",
             Self::Mirrored { .. } => "mirrored",
         }
@@ -90,6 +104,16 @@ impl Distribution {
             Self::TruncatedNormal { mean, std, low, high } => truncated(mean, std, low, high),
             Self::Eye(size) => [size / longer, size * size * (longer - 1.0) / (longer * longer)],
             Self::Sparse { zeros, std } => [0.0, std * std * (rows - zeros) as f64 / rows as f64],
+            Self::Chrono { most, blocks, takes, .. } => {
+                let (log, all) = (libm::log(most), blocks as f64);
+                // Means of ln u and of its square between 1 and `most`.
+                let (first, second) = match most - 1.0 {
+                    0.0 => (0.0, 0.0),
+                    span => ((most * log - span) / span, (most * log * log - 2.0 * (most * log - span)) / span),
+                };
+                let mean = if takes.is_some() { 0.0 } else { first / all };
+                [mean, second * (1 + usize::from(takes.is_some())) as f64 / all - mean * mean]
+            }
             Self::Orthogonal(gain) => [0.0, gain * gain / longer],
             Self::Mirrored { gain, rows: both_rows, columns: both_columns } => {
                 let halved = |length: usize, both: bool| if both { length / 2 } else { length };
@@ -125,6 +149,19 @@ impl Distribution {
             Self::Sparse { zeros, std } => {
                 Self::Normal(0.0, std).fill(stream, rows, columns, out, cancel)?;
                 clear(stream.companion(), zeros, rows, columns, out, cancel)?;
+            }
+            Self::Chrono { most, blocks, keeps, takes } => {
+                let each = rows / blocks;
+                out.fill(F::ZERO);
+                let mut drawn = vec![0.0_f64; each];
+                stream.uniform(1.0, most, &mut drawn);
+                for (row, u) in drawn.into_iter().enumerate() {
+                    let log = libm::log(u);
+                    out[keeps * each + row] = F::of(log);
+                    if let Some(takes) = takes {
+                        out[takes * each + row] = F::of(-log);
+                    }
+                }
             }
             Self::Orthogonal(gain) => {
                 let (tall, narrow) = (rows.max(columns), rows.min(columns));

@@ -2,7 +2,7 @@
 
 use crate::error::{Cancel, Result};
 use crate::kernel::Scaled;
-use crate::part::{Here, Kept, Masks, Scratch, Watch, Work};
+use crate::part::{Here, Kept, Masks, Part, Scratch, Watch, Work};
 use crate::plan::{Place, Plan, Quantity};
 use crate::simd::Float;
 use crate::weights::Weights;
@@ -89,7 +89,7 @@ impl<F: Float> Trace<F> {
         };
         // A recurrent net that is fed starts from zeros.
         input.panels.fill(plan.values[0], batch, |_, _| F::ZERO);
-        self.feed.resize_with(plan.depth(), Scaled::default);
+        self.feed.resize_with(plan.steps(), Scaled::default);
         for (step, input) in self.feed.iter_mut().enumerate() {
             input.panels.fill(columns, batch, |sample, feature| value(sample, step * columns + feature));
         }
@@ -123,6 +123,18 @@ impl<F: Float> Trace<F> {
         self.live.extend(live.iter().cloned());
     }
 
+    /// Begin with a layer behind a pass that has come to it, with all that it reads.
+    pub fn go_on(&mut self, plan: &Plan, layer: usize, pass: &Self) {
+        self.begin(plan, layer).copy_from(pass.value(plan.value(layer)));
+        let live = plan.layers.get(layer).map_or(&[][..], |layer| &layer.live);
+        self.live.extend(live.iter().map(|&value| (value, pass.value(value).clone())));
+    }
+
+    /// The states behind all steps with their numbers, for the part that reads them.
+    pub fn states(&self, plan: &Plan, part: &Part) -> Vec<(&Scaled<F>, usize)> {
+        states(plan, part, |value| self.value(value))
+    }
+
     /// A value, by its number.
     pub fn value(&self, value: usize) -> &Scaled<F> {
         find(&self.live, &self.values, self.first.1, value)
@@ -134,8 +146,21 @@ impl<F: Float> Trace<F> {
     }
 
     /// The input of a step of a recurrent net that is fed, alone in the slice; nothing of any other net.
-    pub fn step(&self, layer: usize) -> &[Scaled<F>] {
-        self.feed.get(layer..=layer).unwrap_or_default()
+    pub fn step(&self, plan: &Plan, layer: usize) -> &[Scaled<F>] {
+        step(&self.feed, plan, layer)
+    }
+}
+
+/// The input of a step that a layer gets, alone in the slice.
+fn step<'f, F>(feed: &'f [Scaled<F>], plan: &Plan, layer: usize) -> &'f [Scaled<F>] {
+    plan.step(layer).and_then(|step| feed.get(step..=step)).unwrap_or_default()
+}
+
+/// The states behind all steps with their numbers, for the part that reads them.
+fn states<'v, F>(plan: &Plan, part: &Part, get: impl Fn(usize) -> &'v Scaled<F>) -> Vec<(&'v Scaled<F>, usize)> {
+    match part {
+        Part::Steps(_) => plan.states().map(|value| (get(value), value)).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -155,7 +180,7 @@ fn layer<F: Float>(
 ) -> bool {
     let Trace { first, values, live, kept, feed, moving, scratch, masks } = trace;
     let (layer, numbers, first, masks) = (&plan.layers[index], weights.layer(plan, index), *first, *masks);
-    let step = feed.get(index..=index).unwrap_or_default();
+    let step = step(feed, plan, index);
     let (mut finite, carries) = (true, carries(plan, weights));
     for (placed, kept) in layer.parts.iter().zip(&mut kept[index - first.0]) {
         let work = placed.part.work();
@@ -163,6 +188,7 @@ fn layer<F: Float>(
             continue;
         }
         let mut taken = if work == Work::Takes { std::mem::take(moving) } else { Scaled::default() };
+        let mut next = placed.next.map_or_else(Scaled::default, |value| std::mem::take(&mut values[value - first.1]));
         // The values so far, and the batch that the part writes.
         let (before, output) = match placed.to {
             Place::Moving => (&values[..], &mut *moving),
@@ -182,8 +208,9 @@ fn layer<F: Float>(
             _ => (),
         }
         let around = placed.around.map(get);
-        let here = Here { numbers, input, around, step, masks, carries, row: placed.row };
-        finite &= placed.part.forward(&here, &mut taken, output, kept, scratch, watch);
+        let states = states(plan, &placed.part, get);
+        let here = Here { numbers, input, around, states: &states, step, masks, carries, row: placed.row };
+        finite &= placed.part.forward(&here, (&mut taken, &mut next), output, kept, scratch, watch);
         // What was added to something keeps its padding.
         if let (Place::Value(_), None) = (placed.to, placed.around) {
             output.panels.clear_padding();
@@ -195,6 +222,9 @@ fn layer<F: Float>(
         };
         if work == Work::Takes {
             *moving = taken;
+        }
+        if let Some(value) = placed.next {
+            values[value - first.1] = next;
         }
     }
     let output = &mut values[layer.output - first.1];

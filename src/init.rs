@@ -192,7 +192,7 @@ fn edge(p: &Values, at: &Place<'_>) -> Result<Critical> {
     })
 }
 
-static TABLE: [Row; 27] = [
+static TABLE: [Row; 28] = [
     plain("zeros", about("W = 0", "all 0: units of a layer stay the same", "torch.nn.init.zeros_"), &[GAIN], ZEROS),
     plain(
         "constant",
@@ -515,7 +515,46 @@ static TABLE: [Row; 27] = [
             |p, at| torch_uniform(p[0], at),
         )
     },
+    // torch.nn.RNNBase.reset_parameters: everything is uniform up to 1 / sqrt(hidden_size), which are the rows of a gate.
+    Row {
+        bias: |_, at| torch_recurrent(1.0, at),
+        ..row(
+            "torch_rnn",
+            &[],
+            about(
+                "W, b ~ U(-r, r), r = gain / sqrt(units), gain 1 for b; torch_default in a readout",
+                "what torch.nn.RNN, LSTM and GRU draw, whatever their inputs",
+                "torch.nn.LSTM",
+            ),
+            &[GAIN],
+            |p, at| torch_recurrent(p[0], at),
+        )
+    },
 ];
+
+/// Biases of gates for memories of up to so many steps; of no table, for no other map has such biases.
+static CHRONO: Row = Row {
+    check: |p, _| {
+        let allowed = "a number above 2: memories are from 1 to T - 1 steps long";
+        if p[0] > 2.0 { Ok(()) } else { Err(Error::value("init chrono: T", allowed, p[0])) }
+    },
+    ..row(
+        "chrono",
+        &[],
+        about(
+            "b_f = ln u, u ~ U(1, T - 1), b_i = -b_f",
+            "biases of gates for memories of 1 to T steps; of a GRU, b_z = ln u",
+            "Tallec and Ollivier 2018, arXiv:1804.11188",
+        ),
+        &[Param::required("T", Domain::Positive)],
+        ZEROS,
+    )
+};
+
+fn torch_recurrent(gain: f64, at: &Place<'_>) -> Distribution {
+    let bound = over_root(gain, if at.layer.is_some() { at.fan_out } else { at.fan_in });
+    Uniform(-bound, bound)
+}
 
 fn torch_uniform(gain: f64, at: &Place<'_>) -> Distribution {
     let bound = over_root(gain, at.fan_in);
@@ -540,7 +579,7 @@ impl kind::Row for Row {
                 call.name
             )));
         }
-        Ok(None)
+        Ok((call.name == CHRONO.signature.name).then_some(&CHRONO))
     }
 
     fn check(&self, values: &Values) -> Result<()> {
@@ -571,7 +610,18 @@ impl Kind<Row> {
 
     /// Refuse a place that this init has no numbers for.
     pub fn check(&self, place: &Place<'_>) -> Result<()> {
+        if self.longest_memory().is_some() {
+            return Err(Error::Value(format!(
+                "init '{}' is for the biases of gates alone: give it as bias of an RNN whose cell is lstm or gru",
+                self.text()
+            )));
+        }
         (self.row.check)(&self.values, place)
+    }
+
+    /// The longest memory that biases of gates are drawn for, if this is `chrono`: a step less than `T`.
+    pub fn longest_memory(&self) -> Option<f64> {
+        std::ptr::eq(self.row, &CHRONO).then(|| self.values[0] - 1.0)
     }
 
     /// The distribution of a weight matrix.
@@ -676,6 +726,7 @@ mod tests {
             ("mup", 0.0, 1.0 / fan_in),
             ("depth_mup", 0.0, 1.0 / fan_in),
             ("torch_default", 0.0, 1.0 / (3.0 * fan_in)),
+            ("torch_rnn", 0.0, 1.0 / (3.0 * fan_out)),
         ];
         for name in Init::names() {
             assert!(table.iter().any(|(text, ..)| init(text).signature().name == name), "{name} is not in the table");

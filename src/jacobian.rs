@@ -17,7 +17,7 @@ use crate::kernel::{Matrix, Panels, Scaled};
 use crate::linalg::graded::{Factors, factors};
 use crate::linalg::jacobi;
 use crate::part::{Part, Signal};
-use crate::plan::Plan;
+use crate::plan::{Placed, Plan};
 use crate::simd::{exponent_of, times_power_of_two};
 use crate::weights::Weights;
 use std::ops::Range;
@@ -29,6 +29,19 @@ pub fn log2_singular_values(plan: &Plan, weights: &Weights<f64>, x: &[f64], canc
         return Err(Error::Value(
             "norm='batch' ties the samples of a batch together, so one sample has no Jacobian of its own; \
              take norm='layer' or 'rms', or none"
+                .to_owned(),
+        ));
+    }
+    let parts = || plan.layers.iter().flat_map(|layer| &layer.parts);
+    let beyond = |placed: &Placed| match placed.part {
+        Part::Map(map) => map.state.is_some(),
+        Part::Cell(_) | Part::Cut(_) | Part::Steps(_) => true,
+        _ => false,
+    };
+    if parts().any(beyond) {
+        return Err(Error::Value(
+            "the Jacobian of a recurrent net is that of its last state by its first, which is taken of one layer of a \
+             plain cell, with outputs='last' and truncate=None, alone: an LSTM has two states, and layers have one each"
                 .to_owned(),
         ));
     }
@@ -44,7 +57,7 @@ pub fn log2_singular_values(plan: &Plan, weights: &Weights<f64>, x: &[f64], canc
 /// of the product.
 pub fn bytes(plan: &Plan) -> u128 {
     let longest = segments(plan).map(|layers| layers.len()).max().unwrap_or(0) as u128;
-    let fed = plan.fed.map_or(0, |columns| plan.depth() as u128 * Panels::<f64>::bytes(columns, plan.output()));
+    let fed = plan.fed.map_or(0, |columns| plan.steps() as u128 * Panels::<f64>::bytes(columns, plan.output()));
     // A layer keeps ten batches at most; the passes use eight more between them, and the product twelve.
     plan.pass_bytes::<f64>(1) + fed + (10 * longest + 20) * plan.widest_bytes::<f64>(plan.output())
 }

@@ -7,6 +7,7 @@
 pub mod activation;
 pub mod backward;
 pub mod calibrate;
+pub mod cell;
 pub mod data;
 mod distribution;
 pub mod error;

@@ -46,6 +46,8 @@ pub enum Role {
     ProjectionBias = 14,
     /// Which entries dropout sets to zero.
     Dropout = 15,
+    /// Biases of the inputs of a recurrent net. Numbers up to 63 are those of roles with low bits and companions.
+    InputBias = 64,
 }
 
 /// Added to a role for the stream that carries the low bits of an `f64`, so that both dtypes draw the same numbers.

@@ -71,7 +71,7 @@ const FORWARD: [Column; 7] = [
 ];
 
 /// A unit counts as saturated where `|phi'|` is below this share of its maximum.
-const SATURATED: f64 = 0.01;
+pub(crate) const SATURATED: f64 = 0.01;
 
 /// The numbers of one run: one value a layer for each of [`COLUMNS`]; NaN where the run did not get.
 #[derive(Debug, Clone, PartialEq)]
@@ -255,10 +255,13 @@ impl<F: Float> Gauge<'_, F> {
 
     /// What a part notes; behind the last layer there is no row.
     fn write(&mut self, row: usize, name: &str, value: f64) {
-        let Some(column) = self.columns.names.iter().position(|known| known == name) else {
-            unreachable!("a part notes {name}, which it does not announce");
+        let own = || self.columns.names.iter().position(|known| known == name);
+        let noted = match COLUMNS.iter().position(|known| *known == name).ok_or_else(own) {
+            Ok(column) => self.columns.values[column].get_mut(row),
+            Err(Some(column)) => self.columns.extra[column].get_mut(row),
+            Err(None) => unreachable!("a part notes {name}, which it does not announce"),
         };
-        if let Some(noted) = self.columns.extra[column].get_mut(row) {
+        if let Some(noted) = noted {
             *noted = value;
         }
     }
@@ -391,10 +394,10 @@ impl<F: Float> Gauge<'_, F> {
     }
 }
 
-/// `log10` of the root of two squares, each given as the `log10` of its root; the first may be missing.
+/// `log10` of the root of two squares, each given as the `log10` of its root; one may be missing.
 fn log10_hypot(one: f64, two: f64) -> f64 {
-    if one.is_nan() {
-        return two;
+    if one.is_nan() || two.is_nan() {
+        return if one.is_nan() { two } else { one };
     }
     let (low, high) = (one.min(two), one.max(two));
     if low == f64::NEG_INFINITY { high } else { high + 0.5 * libm::log10(1.0 + libm::pow(10.0, 2.0 * (low - high))) }
@@ -417,7 +420,8 @@ impl<F: Float> Gauge<'_, F> {
             ..
         } = &mut *self.buffers;
         let linear = self.weights.linear(self.plan, owner);
-        let explicit = self.plan.tied() || linear.transformed.is_some();
+        let blocks = self.plan.parameters(owner.layer, owner.index).linear().blocks;
+        let explicit = self.plan.sums(owner) || linear.transformed.is_some() || !blocks.names.is_empty();
         let mut by_gram = *by_gram && !explicit;
         let input_gram = if value == Some(*kept) {
             input_gram
@@ -443,7 +447,16 @@ impl<F: Float> Gauge<'_, F> {
         }
         let mut gradient = matrix.to_rows();
         linear.gradient_of_parameters(&mut gradient);
-        if self.plan.tied() && owner.module != Module::Readout {
+        for (name, block) in blocks.names.iter().zip(gradient.chunks(gradient.len() / blocks.count)) {
+            let squares = block.iter().map(|g| g.wide() * g.wide()).sum();
+            let norm = log10_rms(squares, 1, delta.exponent + near.exponent);
+            // The maps of a state and of what a step gets have a gate each.
+            let name = format!("log10_wgrad_norm_{name}");
+            let known = self.columns.names.iter().position(|known| *known == name);
+            let so_far = known.map_or(f64::NAN, |column| self.columns.extra[column][owner.row]);
+            self.write(owner.row, &name, log10_hypot(so_far, norm));
+        }
+        if self.plan.sums(owner) {
             let exponent = delta.exponent + near.exponent;
             let (squares, exponent) = self.columns.sum(owner.tensor(Which::Weight), &gradient, exponent);
             if owner.module == Module::Layers {
@@ -473,7 +486,7 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         let exponent = delta.exponent + input.exponent;
         self.buffers.near = near;
         let biased = self.plan.parameters(owner.layer, owner.index).linear().bias.is_some();
-        if self.plan.tied() && owner.module != Module::Readout {
+        if self.plan.sums(owner) {
             if biased {
                 let features = std::mem::take(&mut self.buffers.features);
                 self.columns.sum(owner.tensor(Which::Bias), &features, delta.exponent);
@@ -489,19 +502,21 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         // Without biases there is no gradient of any.
         let bias = if biased { log10_rms(bias, 1, delta.exponent) } else { f64::NAN };
         match owner.module {
-            Module::Layers => {
+            // A recurrent map may be applied twice in a step, each time for some of its rows; all of `dL/dz` comes to the
+            // map of the step's own input.
+            Module::Layers | Module::Inputs | Module::LayerInputs => {
                 let Buffers { samples, other, .. } = &mut *self.buffers;
                 let correlation = correlation(&delta.panels, samples, 0, other);
-                self.set(
-                    owner.row,
-                    [
-                        (Column::DeltaRms, log10_rms(squares, batch * delta.panels.features(), delta.exponent)),
-                        (Column::WeightNorm, weight),
-                        (Column::BiasNorm, bias),
-                        (Column::SampleWeightRms, log10_rms(each, batch, exponent)),
-                        (Column::GradientCorrelation, correlation),
-                    ],
-                );
+                let delta = log10_rms(squares, batch * delta.panels.features(), delta.exponent);
+                let so_far = |column: Column| self.columns.values[column as usize][owner.row];
+                let both = |column: Column, here: f64| (column, log10_hypot(so_far(column), here));
+                let bias = both(Column::BiasNorm, bias);
+                if owner.module == Module::Layers {
+                    let each = log10_rms(each, batch, exponent);
+                    let both = [both(Column::WeightNorm, weight), both(Column::SampleWeightRms, each)];
+                    self.set(owner.row, both);
+                }
+                self.set(owner.row, [(Column::DeltaRms, delta), bias, (Column::GradientCorrelation, correlation)]);
             }
             // What ends behind the last layer has no row.
             Module::Gates | Module::Projections if owner.row < self.columns.rows() => {

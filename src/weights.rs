@@ -59,7 +59,7 @@ impl<F: Float> Weights<F> {
         cancel: &Cancel,
     ) -> Result<()> {
         let slot = plan.layers[layer].slot;
-        if layer > 0 && plan.layers[layer - 1].slot == slot {
+        if layer != slot {
             return Ok(());
         }
         draw_slot(&mut self.slots[slot - self.first], &plan.slots[slot], seed, units, cancel)
@@ -179,5 +179,5 @@ fn hidden_slots(plan: &Plan) -> usize {
 
 /// The slots of some layers.
 fn slots(plan: &Plan, layers: &Range<usize>) -> Range<usize> {
-    if plan.tied() { 0..1 } else { layers.clone() }
+    if plan.tied() { 0..hidden_slots(plan) } else { layers.clone() }
 }

@@ -1,6 +1,7 @@
 from . import data, export, plot, reference, testing, theory
 from ._core import (
     ACTIVATIONS,
+    CELLS,
     INITS,
     LOSSES,
     NORMS,
@@ -40,11 +41,12 @@ from .measure.stored import open_sweep
 from .measure.sweep import sweep
 from .measure.trace import Trace
 from .model.gain import calculate_gain
-from .model.kind import Activation, Init, Loss, Norm, Skip
+from .model.kind import Activation, Cell, Init, Loss, Norm, Skip
 from .model.kinds import KindInfo, kinds
 from .model.mlp import MLP
 from .model.network import Forward, Gradients, Network, gradcheck
 from .model.optimizer import SGD, Adagrad, Adam, AdamW, Lion, Muon, Optimizer, RMSprop, Schedule
+from .model.rnn import RNN
 from .model.sequential import Sequential
 from .train.fit import train
 from .train.many import TrainSweep, open_train_sweep, train_sweep
@@ -55,6 +57,7 @@ from .watch.watch import Watch, watch
 
 __all__ = [
     "ACTIVATIONS",
+    "CELLS",
     "INITS",
     "LOSSES",
     "MLP",

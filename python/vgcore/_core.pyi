@@ -8,6 +8,7 @@ from vgcore.model.spec import Spec as AnySpec
 
 __all__ = [
     "ACTIVATIONS",
+    "CELLS",
     "BATCH",
     "COLUMNS",
     "FAMILIES",
@@ -63,6 +64,7 @@ __all__ = [
 
 __version__: str
 ACTIVATIONS: tuple[str, ...]
+CELLS: tuple[str, ...]
 INITS: tuple[str, ...]
 NORMS: tuple[str, ...]
 SKIPS: tuple[str, ...]
@@ -83,6 +85,8 @@ class Spec:
     def __new__(cls, fields: dict[str, Any]) -> Spec: ...
     @staticmethod
     def of_parts(fields: dict[str, Any]) -> Spec: ...
+    @staticmethod
+    def of_steps(fields: dict[str, Any]) -> Spec: ...
     def fields(self) -> dict[str, Any]: ...
     def widths(self) -> list[int]: ...
     def rows(self) -> int: ...

@@ -13,7 +13,7 @@ use crate::error::{Cancel, Error, Result};
 use crate::forward::{Trace, forward};
 use crate::gradients::{Start, gradients};
 use crate::loss::Loss;
-use crate::naive::{self, Net, Pass, Rows, Tensors, part, rows};
+use crate::naive::{self, Net, Pass, Rows, Tensors, cell, part, rows};
 use crate::part::Part;
 use crate::plan::{Placed, Plan};
 use crate::rng::{Role, Stream};
@@ -36,7 +36,8 @@ fn stages(net: &Net<'_>, weights: &Weights<f64>, x: &Rows, cancel: &Cancel) -> R
     for (index, layer) in plan.layers.iter().enumerate() {
         steps.push(naive::step(net, index, &mut values, x));
         if index < plan.depth() {
-            values[layer.output] = of_kernels(layer.output);
+            let states = layer.parts.iter().filter_map(|placed| placed.next);
+            states.chain([layer.output]).for_each(|value| values[value] = of_kernels(value));
         }
     }
     Ok(Pass { values, steps })
@@ -53,8 +54,17 @@ fn out_of_range(plan: &Plan, pass: &Pass) -> Option<usize> {
 }
 
 /// The slopes of a part that got this, by differences: of an activation or a gate.
-fn slopes_of_part(net: &Net<'_>, layer: usize, placed: &Placed, got: &Rows, values: &[Rows]) -> Rows {
+fn slopes_of_part(at: &part::At<'_>, got: &Rows) -> Rows {
+    let part::At { net, layer, placed, values, .. } = *at;
     match &placed.part {
+        Part::Cell(part) => {
+            let z = cell::within(at, part, got).z.into_iter().enumerate();
+            let slope = |(gate, z)| part::slopes(&cell::activation(part, gate), &z, bend);
+            // Of a GRU with a gate less, so that all are quarters.
+            let mut all = z.map(slope).collect::<Vec<_>>();
+            all.resize(4, all[0].clone());
+            all[1..].iter().fold(all[0].clone(), |all, gate| naive::beside(&all, gate))
+        }
         Part::Phi(phi) => part::slopes(&part::activation(net, layer, phi), got, bend),
         Part::Join(join) if join.way == skip::Way::Gate => {
             let gate = part::map_around(net, layer, join, &values[placed.around.unwrap_or_default()]);
@@ -88,6 +98,13 @@ pub fn gradcheck(
             Start::Loss(loss, loss.targets(&uniform, plan.output()))
         }
     };
+    if plan.layers.iter().flat_map(|layer| &layer.parts).any(|placed| matches!(placed.part, Part::Cut(_))) {
+        return Err(Error::Value(
+            "truncate cuts the gradient on purpose, so that it is not the derivative of the loss; check the net with \
+             truncate=None"
+                .to_owned(),
+        ));
+    }
     let all = gradients(plan, &weights, &x, &start, 1, |_| (), cancel)?;
 
     let tensors = plan.tensors();
@@ -115,7 +132,8 @@ pub fn gradcheck(
     let layers = || plan.layers.iter().enumerate().zip(&pass.steps);
     let slopes = layers().map(|((layer, placed), step)| {
         let parts = placed.parts.iter().zip(&step.got);
-        parts.map(|(placed, got)| slopes_of_part(&net, layer, placed, got, &pass.values)).collect()
+        let at = |placed| part::At { net: &net, layer, placed, values: &pass.values, x: &x };
+        parts.map(|(placed, got)| slopes_of_part(&at(placed), got)).collect()
     });
     let slopes = slopes.collect();
     let in_use = layers().map(|((layer, placed), _)| {

@@ -1,16 +1,17 @@
 //! How a net changes along a direction: tangents pushed forward through its parts, with the exponent carried.
 
-use super::differences::{normed, standardise, stretch, transformed};
+use super::differences::{bend, normed, standardise, stretch, transformed};
 use crate::activation::Shape;
+use crate::cell::{Gates, Reset};
 use crate::kernel::Tensor;
+use crate::naive::cell::{self, Within};
 use crate::naive::{self, Net, Pass, Rows, apart, beside, map2, part, rows};
-use crate::part::{Activate, Join, Map, Normalise, Part, TensorId, Which};
+use crate::part::{Activate, Cell, Join, Map, Normalise, Part, Steps, TensorId, Which};
 use crate::plan::Placed;
 use crate::rng::Stream;
 use crate::simd::{exponent_of, times_power_of_two};
 use crate::skip;
 use crate::transform::Back;
-use std::cell::Cell;
 use std::collections::BTreeMap;
 
 /// A gradient below this share of the terms that add up to it, at any stage, is what rounding leaves of a sum that is
@@ -69,6 +70,12 @@ impl Tangent {
         (aligned(self), aligned(other), exponent)
     }
 
+    /// Both side by side.
+    fn beside(&self, other: &Self) -> Self {
+        let (a, b, exponent) = self.aligned(other);
+        Self::new(beside(&a, &b), exponent)
+    }
+
     fn plus(&self, other: &Self) -> Self {
         let (a, b, exponent) = self.aligned(other);
         Self::new(map2(&a, &b, |a, b| a + b), exponent)
@@ -94,7 +101,7 @@ pub(super) struct Motion {
     /// The first layer that feels it.
     pub first: usize,
     /// Random numbers that shake all terms, and how many have been drawn.
-    pub noise: Option<(Stream, Cell<usize>)>,
+    pub noise: Option<(Stream, std::cell::Cell<usize>)>,
 }
 
 impl Motion {
@@ -155,11 +162,17 @@ impl Point<'_> {
         };
         // What goes around, as far as it changes.
         let mut streams = BTreeMap::<usize, Tangent>::new();
+        let around = |streams: &BTreeMap<usize, Tangent>, stream: usize, placed: &Placed| {
+            streams.get(&stream).cloned().unwrap_or_else(|| zeros(placed.around.unwrap_or_default()))
+        };
         for (layer, step) in self.pass.steps.iter().enumerate().skip(motion.first) {
             for (index, (placed, got)) in plan.layers[layer].parts.iter().zip(&step.got).enumerate() {
                 let at = At { layer, index, placed, got, d: &d };
                 d = match &placed.part {
-                    Part::Map(map) => self.map(motion, &at, map),
+                    Part::Map(map) => {
+                        let around = map.state.map(|state| around(&streams, state, placed));
+                        self.map(motion, &at, map, around.as_ref())
+                    }
                     Part::Norm(norm) => self.norm(motion, &at, norm),
                     Part::Phi(phi) => self.activation(motion, &at, phi),
                     Part::Keep(keep) => {
@@ -167,11 +180,22 @@ impl Point<'_> {
                         d
                     }
                     // No pass but those of training drops anything.
-                    Part::Drop(_) => d,
+                    Part::Drop(_) | Part::Cut(_) => d,
+                    Part::Cell(cell) => {
+                        let (h, c) = self.cell(motion, &at, cell, &around(&streams, cell.stream, placed));
+                        streams.extend(c.map(|c| (cell.stream, c)));
+                        h
+                    }
+                    Part::Steps(steps) => {
+                        let values = plan.states().enumerate();
+                        let state = |(step, value): (usize, usize)| {
+                            let moved = streams.get(&(steps.first + step)).cloned().unwrap_or_else(|| zeros(value));
+                            self.readout(motion, layer, steps, value, &moved)
+                        };
+                        values.map(state).reduce(|all, step| all.beside(&step)).unwrap_or(d)
+                    }
                     Part::Join(join) => {
-                        let around = streams.get(&join.stream).cloned();
-                        let around = around.unwrap_or_else(|| zeros(placed.around.unwrap_or_default()));
-                        self.join(motion, &at, join, &around)
+                        self.join(motion, &at, join, &around(&streams, join.stream, placed))
                     }
                 };
             }
@@ -191,8 +215,10 @@ impl Point<'_> {
         motion.adds(naive::affine(&weight, bias, input))
     }
 
-    fn map(&self, motion: &Motion, at: &At<'_>, map: &Map) -> Tangent {
-        let At { layer, got, d, .. } = *at;
+    fn map(&self, motion: &Motion, at: &At<'_>, map: &Map, state: Option<&Tangent>) -> Tangent {
+        let At { layer, d: below, .. } = *at;
+        let (own, step) = cell::map_inputs(&self.at(at), map.fed, map.state, at.got);
+        let (got, d) = (&own, state.unwrap_or(below));
         let (weight, back) = &self.weights[layer][at.index];
         let mut d = d.map(|d| naive::affine(weight, None, d));
         let plan = self.net.plan.parameters(layer, map.own).linear();
@@ -214,17 +240,69 @@ impl Point<'_> {
         {
             d = d.plus(&self.affine(motion, layer, map.own, got));
         }
-        let (Some(fed), Some(columns)) = (map.fed, self.net.plan.fed) else { return d };
-        let weight = rows(self.net.tensor(layer, fed, Which::Weight), columns);
-        if let Some(along) = moving(fed, Which::Weight) {
-            let x = part::step_input(columns, self.x, layer);
-            d = d.plus(&motion.adds(naive::affine(&rows(along, columns), None, &x)));
+        let (Some(fed), Some(step), Some(columns)) = (map.fed, step, self.net.plan.fed) else { return d };
+        let weight = rows(self.net.tensor(layer, fed, Which::Weight), step[0].len());
+        let mut u = match (self.net.plan.step(layer), &motion.x) {
+            (None, _) => below.map(|d| naive::affine(&weight, None, d)),
+            (Some(step), Some(dx)) => Tangent::new(naive::affine(&weight, None, &part::step_input(columns, dx, step)), 0),
+            (Some(_), None) => Tangent::new(naive::affine(&weight, None, &map2(&step, &step, |_, _| 0.0)), 0),
+        };
+        if moving(fed, Which::Weight).or(moving(fed, Which::Bias)).is_some() {
+            u = u.plus(&self.affine(motion, layer, fed, &step));
         }
-        if let Some(dx) = &motion.x {
-            let dx = part::step_input(columns, dx, layer);
-            d = d.plus(&Tangent::new(naive::affine(&weight, None, &dx), 0));
+        if map.apart { u.beside(&d) } else { d.plus(&u) }
+    }
+
+    fn at<'a>(&'a self, at: &At<'a>) -> part::At<'a> {
+        part::At { net: &self.net, layer: at.layer, placed: at.placed, values: &self.pass.values, x: self.x }
+    }
+
+    /// What becomes of `h`, and of `c` where the cell has one; `state` is the change of what its stream has.
+    fn cell(&self, motion: &Motion, at: &At<'_>, part: &Cell, state: &Tangent) -> (Tangent, Option<Tangent>) {
+        let (here, d) = (self.at(at), at.d);
+        let Within { gates, recurrent, passed, .. } = cell::within(&here, part, at.got);
+        let slopes = cell::in_parts(&self.slopes[at.layer][at.index], 4);
+        let times = |d: &Tangent, factor: &Rows| d.map(|d| map2(d, factor, |d, f| d * f));
+        let piece = |index: usize, count: usize| d.map(|d| cell::in_parts(d, count).swap_remove(index));
+        let before = here.around();
+        if part.gates == Gates::Lstm {
+            let [di, df, dg, d_o] = [0, 1, 2, 3].map(|gate| times(&piece(gate, 4), &slopes[gate]));
+            let c = times(&df, before).plus(&times(state, &gates[1]));
+            let c = c.plus(&times(&di, &gates[2])).plus(&times(&dg, &gates[0]));
+            let c = Tangent { rows: motion.shaken(c.rows), exponent: c.exponent };
+            let found = cell::within(&here, part, at.got).c;
+            let squashed = map2(&found, &found, |c, _| part.squash.both(c).0);
+            let bend = map2(&found, &found, |c, _| bend(&part.squash, c));
+            let h = times(&d_o, &squashed).plus(&times(&times(&c, &bend), &gates[3]));
+            return (h, Some(c));
         }
-        d
+        let [dr, dz] = [0, 1].map(|gate| times(&piece(gate, 6).plus(&piece(gate + 3, 6)), &slopes[gate]));
+        let [r, z, n] = [0, 1, 2].map(|gate| &gates[gate]);
+        let through = if part.gates == Gates::Gru(Reset::After) {
+            times(&dr, &recurrent).plus(&times(&piece(5, 6), r))
+        } else {
+            let weight = cell::of_candidate(&here, part);
+            let moved = times(&dr, before).plus(&times(state, r));
+            let through = moved.map(|d| naive::affine(&weight, None, d));
+            let moving = |which| motion.of(self.net, at.layer, part.own, which);
+            if moving(Which::Weight).or(moving(Which::Bias)).is_some() {
+                let moved = self.affine(motion, at.layer, part.own, &passed);
+                through.plus(&moved.map(|d| cell::in_parts(d, 3).swap_remove(2)))
+            } else {
+                through
+            }
+        };
+        let dn = times(&piece(2, 6).plus(&through), &slopes[2]);
+        let fresh = times(&dn, &map2(z, z, |z, _| 1.0 - z)).plus(&times(&dz, &map2(before, n, |h, n| h - n)));
+        (fresh.plus(&times(state, z)), None)
+    }
+
+    /// The output of a step whose state is a value that changes like this.
+    fn readout(&self, motion: &Motion, layer: usize, steps: &Steps, value: usize, state: &Tangent) -> Tangent {
+        let h = &self.pass.values[value];
+        let weight = rows(self.net.tensor(layer, steps.own, Which::Weight), h[0].len());
+        let y = state.map(|d| naive::affine(&weight, None, d));
+        y.plus(&self.affine(motion, layer, steps.own, h))
     }
 
     fn norm(&self, motion: &Motion, at: &At<'_>, part: &Normalise) -> Tangent {
@@ -290,10 +368,7 @@ impl Point<'_> {
                 let share = |d: &Tangent, factor: &Rows| d.map(|d| map2(d, factor, |d, f| d * f));
                 share(dx, &shut).plus(&share(d, &open)).plus(&share(&dt, &by_gate))
             }
-            skip::Way::Concatenate => {
-                let (x, d, exponent) = dx.aligned(d);
-                Tangent::new(beside(&x, &d), exponent)
-            }
+            skip::Way::Concatenate => dx.beside(d),
             skip::Way::Project => {
                 let weight = rows(self.net.tensor(layer, join.learned, Which::Weight), x[0].len());
                 let sum = dx.map(|d| naive::affine(&weight, None, d)).plus(&times(d, join.scale));
@@ -319,7 +394,7 @@ impl Point<'_> {
             return if gap == 0.0 { 0.0 } else { gap / norm };
         }
         // Terms that cancel do not when each is off by a share of its own: what is left over that share is their size.
-        motion.noise = Some((noise, Cell::new(0)));
+        motion.noise = Some((noise, std::cell::Cell::new(0)));
         let (still, shaken, exponent) = still.aligned(&self.push(&motion));
         let left = map2(&still, &shaken, |still, shaken| still.hypot((shaken - still) / SHARE));
         let terms = here(left.iter().flatten().map(|d| d * d).sum::<f64>().sqrt(), exponent);

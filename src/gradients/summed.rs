@@ -37,8 +37,13 @@ impl<F: Float> Collect<F> for Sums<'_, F> {
         self.add(owner.tensor(Which::Weight), &weight.values, weight.exponent);
         self.add(owner.tensor(Which::Bias), &bias.values, bias.exponent);
         match owner.module {
-            Module::Layers => self.preactivations.push(preactivation),
-            Module::Inputs => {
+            Module::Layers => self.preactivations[owner.row] = preactivation,
+            Module::Inputs | Module::LayerInputs => {
+                // That of all gates, where the recurrent map has a share of some.
+                self.preactivations[owner.row] = preactivation;
+                if self.plan.step(owner.layer).is_none() {
+                    return;
+                }
                 linear.weight.backward(&delta.panels, &mut self.dx);
                 self.inputs.push(Tensor { values: self.dx.to_rows(), exponent: delta.exponent });
             }
@@ -65,7 +70,7 @@ pub(super) fn summed<F: Float>(
         plan,
         weights,
         of: HashMap::new(),
-        preactivations: Vec::new(),
+        preactivations: plan.rows.iter().map(|_| Tensor { values: Vec::new(), exponent: 0 }).collect(),
         inputs: Vec::new(),
         scratch: Matrix::default(),
         dx: Panels::default(),
@@ -76,8 +81,7 @@ pub(super) fn summed<F: Float>(
         }
         backward::layer(plan, weights, trace, signal, layer, &mut sums);
     }
-    let Sums { of: sums, mut preactivations, mut inputs, .. } = sums;
-    preactivations.reverse();
+    let Sums { of: sums, preactivations, mut inputs, .. } = sums;
     inputs.reverse();
     let input = match plan.fed {
         Some(_) => side_by_side(&inputs, signal.dh.panels.batch()),

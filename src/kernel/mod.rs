@@ -1,6 +1,7 @@
 //! Storage and matrix products of the hot path. Callers know none of the layouts.
 
 mod buffer;
+mod each;
 mod matrix;
 mod moments;
 mod panels;
@@ -9,6 +10,7 @@ mod scaled;
 mod tensor;
 mod tiles;
 
+pub use each::each;
 pub use matrix::{GramSums, Matrix, Term, gram, gram_sums, outer, outer_rows};
 pub use moments::Along;
 pub use panels::Panels;

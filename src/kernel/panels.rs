@@ -221,6 +221,23 @@ impl<F: Float> Panels<F> {
         }
     }
 
+    /// Put a batch of fewer features among these, from a feature on.
+    pub fn put(&mut self, first: usize, other: &Self) {
+        for (out, from) in self.panels_mut().zip(other.panels()) {
+            out.values[first * from.lanes..][..from.values.len()].copy_from_slice(from.values);
+        }
+    }
+
+    /// The values of each panel, `[feature][lane]`, lanes past the batch too.
+    pub fn slices(&self) -> impl Iterator<Item = &[F]> {
+        self.panels().map(|panel| panel.values)
+    }
+
+    /// The values of each panel, to be written.
+    pub fn slices_mut(&mut self) -> impl Iterator<Item = &mut [F]> {
+        self.panels_mut().map(|panel| panel.values)
+    }
+
     /// The number of samples.
     pub fn batch(&self) -> usize {
         self.batch

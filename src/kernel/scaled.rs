@@ -52,6 +52,12 @@ impl<F: Float> Scaled<F> {
         }
     }
 
+    /// Become zeros of this shape.
+    pub fn clear(&mut self, features: usize, batch: usize) {
+        self.panels.fill(features, batch, |_, _| F::ZERO);
+        self.exponent = OF_ZERO;
+    }
+
     /// Become a copy of another batch, keeping the allocation.
     pub fn copy_from(&mut self, other: &Self) {
         self.panels.copy_from(&other.panels);

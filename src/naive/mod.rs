@@ -3,6 +3,7 @@
 //! A net is the list of its parts; each is a function here that gives what it makes of its input, and another that
 //! takes a gradient back.
 
+pub mod cell;
 pub mod part;
 mod rows;
 pub mod train;
@@ -34,7 +35,7 @@ impl Net<'_> {
     }
 
     /// A tensor of a part, if it has one of the kind.
-    fn find(&self, layer: usize, index: usize, which: Which) -> Option<&Vec<f64>> {
+    pub fn find(&self, layer: usize, index: usize, which: Which) -> Option<&Vec<f64>> {
         self.state.get(&self.name(layer, index, which))
     }
 
@@ -100,12 +101,23 @@ pub fn first_input(plan: &Plan, x: &Rows) -> Rows {
     if plan.fed.is_some() { vec![vec![0.0; plan.values[0]]; x.len()] } else { x.clone() }
 }
 
+/// Add to the gradient of a tensor, which may have come already.
+pub fn add(found: &mut Tensors, name: String, values: Vec<f64>) {
+    let sum = found.entry(name).or_insert_with(|| vec![0.0; values.len()]);
+    sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+}
+
 /// One layer, from the values so far, which what it gives is added to.
 pub fn step(net: &Net<'_>, layer: usize, values: &mut Vec<Rows>, x: &Rows) -> Step {
     let mut step = Step::default();
     let mut h = values[net.plan.layers[layer].input].clone();
     for placed in &net.plan.layers[layer].parts {
-        let gave = part::forward(&part::At { net, layer, placed, values, x }, &h);
+        let at = part::At { net, layer, placed, values, x };
+        let (gave, next) = (part::forward(&at, &h), part::next(&at, &h));
+        if let (Some(value), Some(next)) = (placed.next, next) {
+            values.resize(values.len().max(value + 1), Rows::new());
+            values[value] = next;
+        }
         if let Place::Value(value) = placed.to {
             values.resize(values.len().max(value + 1), Rows::new());
             values[value].clone_from(&gave);
@@ -137,19 +149,26 @@ pub fn backward(net: &Net<'_>, x: &Rows, pass: &Pass, cotangent: &Rows) -> Gradi
     let mut streams = BTreeMap::<usize, Rows>::new();
     let mut d = cotangent.clone();
     for (layer, Step { got, .. }) in pass.steps.iter().enumerate().rev() {
-        all.outputs[layer].clone_from(&d);
         let found = &mut all.steps[layer];
-        for (placed, got) in layers[layer].parts.iter().zip(got).rev() {
-            if let (Part::Map(_), Some(preactivations)) = (&placed.part, all.preactivations.get_mut(placed.row)) {
-                preactivations.clone_from(&d);
+        let keeps = layers[layer].parts.iter().rev().take_while(|placed| matches!(placed.part, Part::Keep(_))).count();
+        let last = layers[layer].parts.len() - keeps;
+        if keeps == 0 {
+            all.outputs[layer].clone_from(&d);
+        }
+        for (index, (placed, got)) in layers[layer].parts.iter().zip(got).enumerate().rev() {
+            if let (Part::Map(map), Some(preactivations)) = (&placed.part, all.preactivations.get_mut(placed.row)) {
+                *preactivations = cell::halves(&d, map.apart).1;
             }
             let at = part::At { net, layer, placed, values: &pass.values, x };
             d = part::backward(&at, got, d, found, &mut streams, &mut all.input);
+            // What goes around from here on adds to the gradient of what the layer hands on.
+            if index == last {
+                all.outputs[layer].clone_from(&d);
+            }
         }
     }
     for (key, values) in all.steps.iter().flatten() {
-        let sum = all.tensors.entry(key.clone()).or_insert_with(|| vec![0.0; values.len()]);
-        sum.iter_mut().zip(values).for_each(|(sum, value)| *sum += value);
+        add(&mut all.tensors, key.clone(), values.clone());
     }
     if net.plan.fed.is_none() {
         all.input = d;

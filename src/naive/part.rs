@@ -4,7 +4,7 @@ use super::rows::{
     Rows, Singular, affine, apart, beside, column_sums, dot, flat, map, map2, moments, outer, rows, singular,
     standardise, standardise_backward, transposed,
 };
-use super::{Net, Tensors};
+use super::{Net, Tensors, add, cell};
 use crate::activation::{Activation, Shape};
 use crate::norm::Norm;
 use crate::part::{Activate, Drop, Join, Map, Normalise, Part, Which};
@@ -30,7 +30,7 @@ pub struct At<'a> {
 
 impl At<'_> {
     /// What went around.
-    fn around(&self) -> &Rows {
+    pub fn around(&self) -> &Rows {
         &self.values[self.placed.around.unwrap_or_default()]
     }
 }
@@ -39,12 +39,22 @@ impl At<'_> {
 pub fn forward(at: &At<'_>, got: &Rows) -> Rows {
     let At { net, layer, .. } = *at;
     match &at.placed.part {
-        Part::Map(map) => map_forward(net, layer, map, got, at.x),
+        Part::Map(map) => map_forward(at, map, got),
         Part::Norm(norm) => norm_forward(net, layer, norm, got),
         Part::Phi(phi) => activate(&activation(net, layer, phi), got),
-        Part::Keep(_) => got.clone(),
+        Part::Keep(_) | Part::Cut(_) => got.clone(),
+        Part::Cell(cell) => cell::forward(at, cell, got),
+        Part::Steps(steps) => cell::steps_forward(at, steps),
         Part::Drop(drop) => dropped(net, drop, got),
         Part::Join(join) => join_forward(net, layer, join, at.around(), got),
+    }
+}
+
+/// What a part moves its stream on to, if it does.
+pub fn next(at: &At<'_>, got: &Rows) -> Option<Rows> {
+    match &at.placed.part {
+        Part::Cell(cell) if cell.moves() => Some(cell::within(at, cell, got).c),
+        _ => None,
     }
 }
 
@@ -59,7 +69,7 @@ pub fn backward(
 ) -> Rows {
     let At { net, layer, .. } = *at;
     match &at.placed.part {
-        Part::Map(map) => map_backward(net, layer, map, got, at.x, &d, found, dx),
+        Part::Map(map) => map_backward(at, map, got, &d, found, streams, dx),
         Part::Norm(norm) => norm_backward(net, layer, norm, got, &d, found),
         Part::Phi(phi) => activation_backward(net, layer, phi, got, &d, found),
         Part::Keep(keep) => match streams.remove(&keep.stream) {
@@ -76,6 +86,12 @@ pub fn backward(
             through
         }
         Part::Drop(drop) => dropped(net, drop, &d),
+        Part::Cell(part) => cell::backward(at, part, got, &d, found, streams),
+        Part::Steps(steps) => cell::steps_backward(at, steps, &d, found, streams),
+        Part::Cut(cut) => {
+            streams.retain(|stream, _| *stream >= cut.streams);
+            map(&d, |_| 0.0)
+        }
     }
 }
 
@@ -151,41 +167,57 @@ pub fn step_input(columns: usize, x: &Rows, step: usize) -> Rows {
     x.iter().map(|x| x[step * columns..][..columns].to_vec()).collect()
 }
 
-/// What a map gives; `x` are the samples of the net.
-pub fn map_forward(net: &Net<'_>, layer: usize, map: &Map, h: &Rows, x: &Rows) -> Rows {
-    let z = affine(&weight(net, layer, map), net.find(layer, map.own, Which::Bias), h);
-    let (Some(fed), Some(columns)) = (map.fed, net.plan.fed) else { return z };
-    map2(&z, &affine(&fed_weight(net, layer, fed), None, &step_input(columns, x, layer)), |z, u| z + u)
+/// What a map gives.
+pub fn map_forward(at: &At<'_>, map: &Map, got: &Rows) -> Rows {
+    let At { net, layer, .. } = *at;
+    let (own, step) = cell::map_inputs(at, map.fed, map.state, got);
+    let z = affine(&weight(net, layer, map), net.find(layer, map.own, Which::Bias), &own);
+    let (Some(fed), Some(step)) = (map.fed, step) else { return z };
+    let fed = affine(&fed_weight(net, layer, fed), net.find(layer, fed, Which::Bias), &step);
+    if map.apart { beside(&fed, &z) } else { map2(&z, &fed, |z, u| z + u) }
 }
 
 /// From `dL/dz` to the gradient of what the map got; that of an input of its own goes into `dx`.
-#[allow(clippy::too_many_arguments)] // No struct that the kernels might share.
 pub fn map_backward(
-    net: &Net<'_>,
-    layer: usize,
+    at: &At<'_>,
     map: &Map,
-    h: &Rows,
-    x: &Rows,
+    got: &Rows,
     delta: &Rows,
     found: &mut Tensors,
+    streams: &mut BTreeMap<usize, Rows>,
     dx: &mut Rows,
 ) -> Rows {
-    let mut dw = outer(delta, h);
+    let At { net, layer, .. } = *at;
+    let (own, step) = cell::map_inputs(at, map.fed, map.state, got);
+    let (of_own, of_step) = cell::halves(delta, map.apart);
+    let mut dw = outer(&of_own, &own);
     if let Some(transform) = &net.plan.parameters(layer, map.own).linear().transform {
-        dw = transform_backward(transform, &rows(net.tensor(layer, map.own, Which::Weight), h[0].len()), &dw);
+        dw = transform_backward(transform, &rows(net.tensor(layer, map.own, Which::Weight), own[0].len()), &dw);
     }
-    found.insert(net.name(layer, map.own, Which::Weight), flat(&dw));
+    add(found, net.name(layer, map.own, Which::Weight), flat(&dw));
     if net.find(layer, map.own, Which::Bias).is_some() {
-        found.insert(net.name(layer, map.own, Which::Bias), column_sums(delta));
+        add(found, net.name(layer, map.own, Which::Bias), column_sums(&of_own));
     }
-    if let (Some(fed), Some(columns)) = (map.fed, net.plan.fed) {
-        let here = outer(delta, &step_input(columns, x, layer));
-        found.insert(net.name(layer, fed, Which::Weight), flat(&here));
-        for (dx, here) in dx.iter_mut().zip(affine(&transposed(&fed_weight(net, layer, fed)), None, delta)) {
-            dx[layer * columns..][..columns].copy_from_slice(&here);
+    let mut below = super::rows::map(got, |_| 0.0);
+    if let (Some(fed), Some(step)) = (map.fed, step) {
+        found.insert(net.name(layer, fed, Which::Weight), flat(&outer(&of_step, &step)));
+        if net.find(layer, fed, Which::Bias).is_some() {
+            found.insert(net.name(layer, fed, Which::Bias), column_sums(&of_step));
+        }
+        let here = affine(&transposed(&fed_weight(net, layer, fed)), None, &of_step);
+        match (net.plan.step(layer), net.plan.fed) {
+            (Some(step), Some(columns)) => {
+                for (dx, here) in dx.iter_mut().zip(here) {
+                    dx[step * columns..][..columns].copy_from_slice(&here);
+                }
+            }
+            _ => below = here,
         }
     }
-    affine(&transposed(&weight(net, layer, map)), None, delta)
+    let back = affine(&transposed(&weight(net, layer, map)), None, &of_own);
+    let Some(state) = map.state else { return back };
+    cell::reach(streams, state, back);
+    below
 }
 
 // Normalisation

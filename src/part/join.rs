@@ -11,9 +11,16 @@ use crate::skip;
 pub struct Keep {
     /// The stream.
     pub stream: usize,
+    /// Does it go to the readout of every step alone?
+    pub to_readout: bool,
 }
 
 impl Keep {
+    /// The beginning of a stream that ends at a join, or at the next step.
+    pub fn of(stream: usize) -> Self {
+        Self { stream, to_readout: false }
+    }
+
     /// Add what reached the stream to the gradient of what it began from.
     pub(super) fn backward<F: Float>(self, signal: &mut Signal<F>) {
         let Signal { dh, streams, .. } = signal;

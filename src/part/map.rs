@@ -1,6 +1,6 @@
 //! `z = W x + b`, and `W x + b + U x_t` where every step gets an input of its own.
 
-use super::{Back, Collect, Here, Owner, Signal, Which};
+use super::{Back, Collect, Here, Owner, Scratch, Signal, Which};
 use crate::error::{Cancel, Result};
 use crate::init::{Distribution, rescale};
 use crate::kernel::{Matrix, Scaled};
@@ -14,8 +14,13 @@ use std::collections::HashMap;
 pub struct Map {
     /// Index of the map's weights and biases among the parameters of the layer's slot.
     pub own: usize,
-    /// Index of the weights for the step's own input, if every step gets one.
+    /// Index of the map of the step's own input, if every step gets one.
     pub fed: Option<usize>,
+    /// The stream of the state that the map is of, where what comes in is the state of the layer below: then that is the
+    /// step's own input, but for the first layer.
+    pub state: Option<usize>,
+    /// Do the two stay apart, the map of the step's own input first?
+    pub apart: bool,
     /// Must `dL/dz` be brought near 1 here? An activation or a normalisation behind the map has done so already, and
     /// the cotangent of a readout begins so.
     pub rescales: bool,
@@ -31,6 +36,9 @@ pub struct Blocks {
     pub count: usize,
     /// A factor of what is drawn, for each block.
     pub factors: [f64; 4],
+    /// What the blocks are called in `log10_wgrad_norm_NAME`, the column of the norm of each one's gradient; none where a
+    /// probe does not tell them apart.
+    pub names: &'static [&'static str],
 }
 
 impl Blocks {
@@ -39,7 +47,7 @@ impl Blocks {
 
     /// So many blocks, at most four, with factors of 1.
     pub const fn of(count: usize) -> Self {
-        Self { count, factors: [1.0; 4] }
+        Self { count, factors: [1.0; 4], names: &[] }
     }
 }
 
@@ -58,6 +66,8 @@ pub struct LinearPlan {
     pub factor: f64,
     /// Distribution of the biases; none where there are no biases.
     pub bias: Option<Distribution>,
+    /// What is added to the biases of some consecutive rows: the first of them, how many, and the number.
+    pub raised: Option<(usize, usize, f64)>,
     /// What the weights go through before they are used.
     pub transform: Option<Transform>,
     /// Are the weights scaled by what data make of them?
@@ -84,6 +94,13 @@ impl LinearPlan {
         self.fan_out / self.blocks.count
     }
 
+    /// Mean and variance of a bias that is picked at random.
+    pub fn bias_moments(&self) -> [f64; 2] {
+        let [mean, variance] = self.bias.unwrap_or(Distribution::Constant(0.0)).moments(self.fan_out, 1);
+        let (share, by) = self.raised.map_or((0.0, 0.0), |(_, count, by)| (count as f64 / self.fan_out as f64, by));
+        [mean + share * by, variance + share * (1.0 - share) * by * by]
+    }
+
     /// Mean and variance of an entry of the weights that is picked at random.
     pub fn moments(&self) -> [f64; 2] {
         let [mean, variance] = self.weight.moments(self.block_rows(), self.fan_in);
@@ -104,7 +121,7 @@ impl LinearPlan {
 
     /// Can a bias be other than zero?
     pub fn biased(&self) -> bool {
-        self.bias.is_some_and(|bias| !bias.is_zero())
+        self.bias.is_some_and(|bias| !bias.is_zero() || self.raised.is_some_and(|(.., by)| by != 0.0))
     }
 }
 
@@ -148,6 +165,9 @@ impl<F: Float> Linear<F> {
         })?;
         self.bias.resize(plan.bias.map_or(0, |_| plan.fan_out), F::ZERO);
         plan.bias.map_or(Ok(()), |bias| bias.fill(biases, plan.fan_out, 1, &mut self.bias, cancel))?;
+        if let Some((first, count, by)) = plan.raised.filter(|_| plan.bias.is_some()) {
+            self.bias[first..first + count].iter_mut().for_each(|b| *b = *b + F::of(by));
+        }
         self.transform(plan, cancel)
     }
 
@@ -260,20 +280,41 @@ impl<F: Float> UnitNormals<F> {
 }
 
 impl Map {
+    /// A map of what comes in, and of nothing else.
+    pub fn of(own: usize, rescales: bool) -> Self {
+        Self { own, fed: None, state: None, apart: false, rescales }
+    }
+
+    /// The input of the map, and that of a step, of what comes in, of what went around and of what the step is fed.
+    fn inputs<T: Copy>(&self, x: T, around: Option<T>, step: Option<T>) -> (T, Option<T>) {
+        match around.filter(|_| self.state.is_some()) {
+            Some(state) => (state, Some(step.unwrap_or(x))),
+            None => (x, step),
+        }
+    }
+
     /// `z` from the map's input and, where there is one, the step's own input.
     pub(super) fn forward<F: Float>(
         &self,
         here: &Here<'_, F>,
         x: &Scaled<F>,
         z: &mut Scaled<F>,
-        spare: &mut Scaled<F>,
+        scratch: &mut Scratch<F>,
     ) {
+        let (own, step) = self.inputs(x, here.around, here.step.first());
         let linear = here.numbers[self.own].linear();
-        linear.weight.forward(&x.panels, &linear.bias, &mut z.panels);
-        z.exponent = x.exponent;
-        if let (Some(fed), Some(step)) = (self.fed, here.step.first()) {
-            here.numbers[fed].linear().weight.forward(&step.panels, &[], &mut spare.panels);
-            z.panels.combine(F::of(1.0), &spare.panels, F::of(1.0));
+        linear.weight.forward(&own.panels, &linear.bias, &mut z.panels);
+        z.exponent = own.exponent;
+        if let (Some(fed), Some(step)) = (self.fed, step) {
+            let Scratch { spare, halves: [both, ..], .. } = scratch;
+            let fed = here.numbers[fed].linear();
+            fed.weight.forward(&step.panels, &fed.bias, &mut spare.panels);
+            if self.apart {
+                both.stack(&spare.panels, &z.panels);
+                std::mem::swap(both, &mut z.panels);
+            } else {
+                z.panels.combine(F::of(1.0), &spare.panels, F::of(1.0));
+            }
         }
     }
 
@@ -281,25 +322,44 @@ impl Map {
     pub(super) fn backward<F: Float>(
         &self,
         back: &Back<'_, F>,
-        (x, value): (&Scaled<F>, usize),
+        x: (&Scaled<F>, usize),
         signal: &mut Signal<F>,
         owner: impl Fn(usize) -> Owner,
         collect: &mut impl Collect<F>,
     ) {
-        let Signal { dh, delta, .. } = signal;
+        let Signal { dh, delta, spare, half, streams, .. } = signal;
         std::mem::swap(dh, delta);
         if self.rescales {
             delta.rescale_and_flush();
         }
-        collect.map(owner(self.own), delta, x, Some(value));
-        if let (Some(fed), Some(step)) = (self.fed, back.step.first()) {
-            collect.map(owner(fed), delta, step, None);
+        let fed = back.step.first().map(|step| (step, usize::MAX));
+        let ((own, value), step) = self.inputs(x, back.around, fed);
+        if self.apart {
+            let rows = delta.panels.features() / 2;
+            spare.panels.take(&delta.panels, rows..2 * rows);
+            spare.exponent = delta.exponent;
+            half.take(&delta.panels, 0..rows);
+            std::mem::swap(half, &mut delta.panels);
+        }
+        let of_own = if self.apart { &*spare } else { &*delta };
+        collect.map(owner(self.own), of_own, own, Some(value));
+        if let (Some(fed), Some((step, value))) = (self.fed, step) {
+            collect.map(owner(fed), delta, step, Some(value).filter(|value| *value != usize::MAX));
         }
         if back.first && !collect.wants_input() {
             return;
         }
-        back.numbers[self.own].linear().weight.backward(&delta.panels, &mut dh.panels);
+        back.numbers[self.own].linear().weight.backward(&of_own.panels, &mut dh.panels);
         dh.exponent = delta.exponent;
+        let (Some(state), Some(fed)) = (self.state, self.fed) else { return };
+        Signal::reach(streams, state, dh);
+        if back.step.is_empty() {
+            // What came in is the state of the layer below.
+            back.numbers[fed].linear().weight.backward(&delta.panels, &mut dh.panels);
+            dh.exponent = delta.exponent;
+        } else {
+            dh.clear(x.0.panels.features(), delta.panels.batch());
+        }
     }
 }
 
@@ -315,6 +375,7 @@ mod tests {
             blocks,
             factor: 0.5,
             bias: Some(Distribution::Normal(0.0, 1.0)),
+            raised: None,
             transform: None,
             calibrates: false,
             layer: 2,
@@ -330,7 +391,7 @@ mod tests {
 
     #[test]
     fn every_block_of_rows_is_drawn_by_itself_times_its_factor() {
-        let blocks = Blocks { count: 3, factors: [1.0, 3.0, 0.25, f64::NAN] };
+        let blocks = Blocks { factors: [1.0, 3.0, 0.25, f64::NAN], ..Blocks::of(3) };
         let (weight, _) = drawn(&plan(Distribution::Orthogonal(2.0), 12, blocks), 0);
         for (block, factor) in weight.chunks_exact(20).zip(blocks.factors) {
             for (i, j) in (0..16).map(|pair| (pair / 4, pair % 4)) {
@@ -365,7 +426,7 @@ mod tests {
 
     #[test]
     fn moments_are_those_of_all_blocks_together() {
-        let blocks = Blocks { count: 2, factors: [1.0, 3.0, 0.0, 0.0] };
+        let blocks = Blocks { factors: [1.0, 3.0, 0.0, 0.0], ..Blocks::of(2) };
         let [mean, variance] = plan(Distribution::Normal(2.0, 1.0), 8, blocks).moments();
         // Normals of mean 1 and deviation 0.5, and of mean 3 and deviation 1.5.
         assert_eq!([mean, variance], [2.0, 0.5 * (0.25 + 2.25) + 1.0]);

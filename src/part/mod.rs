@@ -2,20 +2,24 @@
 //! beside backward, and what the plan asks of it. `README.md` says how parts, streams and exponents fit together.
 
 mod activate;
+mod cell;
 mod drop;
 mod join;
 mod map;
 mod normalise;
 mod parameters;
 mod signal;
+mod steps;
 
 pub use activate::Activate;
+pub use cell::Cell;
 pub use drop::{Drop, Masks};
 pub use join::{Join, Keep};
 pub use map::{Blocks, Linear, LinearPlan, Map, UnitNormals};
 pub use normalise::{Affine, Normalise};
 pub use parameters::{Numbers, Owner, Parameters, Shape, TensorId, Which};
 pub use signal::{Collect, Scratch, Signal, Watch};
+pub use steps::{Cut, Steps};
 
 use crate::kernel::{Panels, Scaled};
 use crate::norm::Norm;
@@ -36,6 +40,12 @@ pub enum Part {
     Join(Join),
     /// Dropout.
     Drop(Drop),
+    /// The gates of a recurrent cell.
+    Cell(Cell),
+    /// An end of truncated backpropagation.
+    Cut(Cut),
+    /// The readout of every step.
+    Steps(Steps),
 }
 
 /// A layer: parts in their order, and the slot of parameters that they name. Layers that name one slot share it.
@@ -56,6 +66,8 @@ pub struct Net {
     pub columns: usize,
     /// Columns of each step's input, where each layer gets one.
     pub fed: Option<usize>,
+    /// Is what each layer hands on the state of a recurrent net, of which a probe tells as of a residual stream?
+    pub states: bool,
     /// Features of the first layer's input.
     pub input: usize,
     /// Has the net a residual stream, though its first blocks may not join one?
@@ -85,8 +97,10 @@ pub(crate) struct Here<'h, F> {
     pub numbers: &'h [Numbers<F>],
     /// The input, where that is a value.
     pub input: Option<&'h Scaled<F>>,
-    /// What went around, for a join.
+    /// What went around, for a join, or the state before a step.
     pub around: Option<&'h Scaled<F>>,
+    /// The states behind all steps, with their numbers, for the readout of every step.
+    pub states: &'h [(&'h Scaled<F>, usize)],
     /// The input of the step, alone in the slice, in a net that is fed.
     pub step: &'h [Scaled<F>],
     /// What the masks of dropout are drawn from, in a pass of training.
@@ -103,8 +117,12 @@ pub(crate) struct Back<'b, F> {
     pub numbers: &'b [Numbers<F>],
     /// What the forward pass has left.
     pub kept: &'b Kept<F>,
-    /// The value that was the input, or that went around, and its number.
-    pub value: Option<(&'b Scaled<F>, usize)>,
+    /// The value that was the input, and its number.
+    pub input: Option<(&'b Scaled<F>, usize)>,
+    /// The value that went around, and its number.
+    pub around: Option<(&'b Scaled<F>, usize)>,
+    /// The states behind all steps, with their numbers, for the readout of every step.
+    pub states: &'b [(&'b Scaled<F>, usize)],
     /// The input of the step, alone in the slice, in a net that is fed.
     pub step: &'b [Scaled<F>],
     /// The row of a probe.
@@ -124,16 +142,19 @@ impl Part {
             Self::Keep(_) => "keep",
             Self::Join(_) => "join",
             Self::Drop(_) => "dropout",
+            Self::Cell(_) => "cell",
+            Self::Cut(_) => "cut",
+            Self::Steps(_) => "steps",
         }
     }
 
     /// How the part goes about its input and its output.
     pub fn work(&self) -> Work {
         match self {
-            Self::Map(_) => Work::Apart,
-            Self::Phi(_) => Work::Takes,
+            Self::Map(_) | Self::Steps(_) => Work::Apart,
+            Self::Phi(_) | Self::Cell(_) => Work::Takes,
             Self::Norm(_) | Self::Join(_) | Self::Drop(_) => Work::InPlace,
-            Self::Keep(_) => Work::Nothing,
+            Self::Keep(_) | Self::Cut(_) => Work::Nothing,
         }
     }
 
@@ -147,9 +168,9 @@ impl Part {
     pub fn proportional(&self) -> bool {
         match self {
             Self::Map(map) => map.fed.is_none(),
-            Self::Norm(_) => false,
+            Self::Norm(_) | Self::Cell(_) | Self::Steps(_) => false,
             Self::Phi(phi) => phi.activation.at_zero().is_some(),
-            Self::Keep(_) | Self::Drop(_) => true,
+            Self::Keep(_) | Self::Drop(_) | Self::Cut(_) => true,
             Self::Join(join) => join.proportional(),
         }
     }
@@ -167,6 +188,7 @@ impl Part {
         match self {
             Self::Map(map) => Some(map.own),
             Self::Join(join) => join.linear(),
+            Self::Steps(steps) => Some(steps.own),
             _ => None,
         }
     }
@@ -174,9 +196,11 @@ impl Part {
     /// Features that go out, of those that come in and those that went around.
     pub fn features(&self, slot: &[Parameters], input: usize, around: usize) -> usize {
         match self {
-            Self::Map(map) => slot[map.own].linear().fan_out,
+            Self::Map(map) => slot[map.own].linear().fan_out * (1 + usize::from(map.apart)),
             Self::Phi(phi) => phi.activation.outputs(input),
             Self::Join(join) => join.features(input, around),
+            Self::Cell(cell) => cell.features(input),
+            Self::Steps(steps) => steps.count * slot[steps.own].linear().fan_out,
             _ => input,
         }
     }
@@ -185,7 +209,8 @@ impl Part {
     /// back.
     pub fn extra(&self) -> Vec<String> {
         match self {
-            Self::Map(_) | Self::Norm(_) | Self::Phi(_) | Self::Keep(_) | Self::Join(_) | Self::Drop(_) => Vec::new(),
+            Self::Cell(cell) => cell.extra(),
+            _ => Vec::new(),
         }
     }
 
@@ -193,34 +218,59 @@ impl Part {
     /// whoever made it.
     pub fn kept_features(&self, input: usize, output: usize) -> usize {
         match self {
-            Self::Map(_) | Self::Keep(_) => 0,
+            Self::Map(_) | Self::Keep(_) | Self::Cut(_) | Self::Steps(_) => 0,
             Self::Norm(_) | Self::Drop(_) => input,
             Self::Phi(phi) => phi.kept_features(input),
             Self::Join(join) => join.kept_features(output),
+            Self::Cell(cell) => cell.kept_features(input),
         }
     }
 
-    /// The way forward. `taken` is the input of a part that takes it; a part that works in place finds it in `output`.
+    /// The stream that the part reads, and ends unless a later part reads it.
+    pub fn reads(&self) -> Option<usize> {
+        match self {
+            Self::Map(map) => map.state,
+            Self::Join(join) => Some(join.stream),
+            Self::Cell(cell) => Some(cell.stream),
+            _ => None,
+        }
+    }
+
+    /// The stream that begins with the part, or that it moves on.
+    pub fn begins(&self) -> Option<usize> {
+        match self {
+            Self::Keep(keep) => Some(keep.stream).filter(|_| !keep.to_readout),
+            Self::Cell(cell) => Some(cell.stream).filter(|_| cell.moves()),
+            _ => None,
+        }
+    }
+
+    /// The way forward. `taken` is the input of a part that takes it, and `next` gets what a stream is moved on to; a
+    /// part that works in place finds its input in `output`.
     /// False where the part itself sees a value that is not finite.
     pub(crate) fn forward<F: Float>(
         &self,
         here: &Here<'_, F>,
-        taken: &mut Scaled<F>,
+        (taken, next): (&mut Scaled<F>, &mut Scaled<F>),
         output: &mut Scaled<F>,
         kept: &mut Kept<F>,
         scratch: &mut Scratch<F>,
         watch: &mut impl Watch<F>,
     ) -> bool {
         match (self, here.input, here.around) {
-            (Self::Map(map), Some(x), _) => map.forward(here, x, output, &mut scratch.spare),
+            (Self::Map(map), Some(x), _) => map.forward(here, x, output, scratch),
             (Self::Norm(norm), ..) => norm.forward(here.numbers, &mut output.panels, kept, &mut scratch.sums),
             (Self::Phi(phi), ..) => phi.forward(here, taken, output, kept, &mut scratch.halves, watch),
             (Self::Join(join), _, Some(x)) => return join.forward(here, x, output, kept, &mut scratch.spare),
             (Self::Drop(drop), ..) => {
                 drop.forward(here, &mut output.panels, kept, (&mut scratch.uniforms, &mut scratch.rows));
             }
-            (Self::Keep(_), ..) => (),
-            (Self::Map(_), None, _) | (Self::Join(_), _, None) => unreachable!("the plan gives {self:?} a value"),
+            (Self::Cell(cell), _, Some(state)) => {
+                return cell.forward(here, state, (taken, next, output), kept, scratch, watch);
+            }
+            (Self::Steps(steps), ..) => steps.forward(here, output, scratch),
+            (Self::Keep(_) | Self::Cut(_), ..) => (),
+            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => unreachable!("the plan gives {self:?} a value"),
         }
         true
     }
@@ -233,14 +283,17 @@ impl Part {
         owner: impl Fn(usize) -> Owner,
         collect: &mut impl Collect<F>,
     ) {
-        match (self, back.value) {
-            (Self::Map(map), Some(x)) => map.backward(back, x, signal, owner, collect),
-            (Self::Norm(norm), _) => norm.backward(back, signal, owner(norm.affine), collect),
-            (Self::Phi(phi), _) => phi.backward(back, signal, owner, collect),
-            (Self::Join(join), Some(x)) => join.backward(back, x, signal, owner, collect),
-            (Self::Keep(keep), _) => keep.backward(signal),
-            (Self::Drop(_), _) => Drop::backward(back.kept, signal),
-            (Self::Map(_) | Self::Join(_), None) => unreachable!("the plan gives {self:?} a value"),
+        match (self, back.input, back.around) {
+            (Self::Map(map), Some(x), _) => map.backward(back, x, signal, owner, collect),
+            (Self::Norm(norm), ..) => norm.backward(back, signal, owner(norm.affine), collect),
+            (Self::Phi(phi), ..) => phi.backward(back, signal, owner, collect),
+            (Self::Join(join), _, Some(x)) => join.backward(back, x, signal, owner, collect),
+            (Self::Cell(cell), _, Some((state, _))) => cell.backward(back, state, signal, owner, collect),
+            (Self::Steps(steps), ..) => steps.backward(back, signal, owner(steps.own), collect),
+            (Self::Keep(keep), ..) => keep.backward(signal),
+            (Self::Cut(cut), ..) => cut.backward(signal),
+            (Self::Drop(_), ..) => Drop::backward(back.kept, signal),
+            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => unreachable!("the plan gives {self:?} a value"),
         }
     }
 }
@@ -262,6 +315,8 @@ pub enum Module {
     Projections,
     /// The map of every step's input, one for the whole net.
     Inputs,
+    /// The map of what a layer of a recurrent net gets at every step beside its own state.
+    LayerInputs,
     /// Weight and bias of the normalisation behind the last layer.
     FinalNorm,
     /// The map of the readout.
@@ -279,6 +334,7 @@ impl Module {
             Self::Gates => format!("gates.{slot}"),
             Self::Projections => format!("projections.{slot}"),
             Self::Inputs => "inputs".to_owned(),
+            Self::LayerInputs => format!("inputs.{slot}"),
             Self::FinalNorm => "final_norm".to_owned(),
             Self::Readout => "readout".to_owned(),
         }
@@ -299,4 +355,6 @@ pub enum Kept<F> {
     Join(join::Kept<F>),
     /// The mask of a dropout.
     Drop(Panels<F>),
+    /// Of a recurrent cell.
+    Cell(Box<cell::Kept<F>>),
 }

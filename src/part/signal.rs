@@ -139,6 +139,16 @@ impl<F: Float> Signal<F> {
         self.streams.iter_mut().for_each(|stream| stream.reached = false);
     }
 
+    /// What has reached a stream, which begins anew: zeros of this shape where nothing has.
+    pub(super) fn take(streams: &mut Vec<Stream<F>>, stream: usize, features: usize, batch: usize) -> &Scaled<F> {
+        streams.resize_with(streams.len().max(stream + 1), Stream::default);
+        let stream = &mut streams[stream];
+        if !std::mem::replace(&mut stream.reached, false) {
+            stream.gradient.clear(features, batch);
+        }
+        &stream.gradient
+    }
+
     /// A gradient reaches a stream: the values of `gradient`, which is left with others.
     pub(super) fn reach(streams: &mut Vec<Stream<F>>, stream: usize, gradient: &mut Scaled<F>) {
         streams.resize_with(streams.len().max(stream + 1), Stream::default);

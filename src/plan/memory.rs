@@ -38,7 +38,7 @@ impl Plan {
                 + 2 * smaller * smaller * size_of::<F>() as u128
         };
         // The sum over the steps of a tied net is in f64.
-        let sum = if self.tied() { 16 * self.slots[0][0].linear().entries() as u128 } else { 0 };
+        let sum = if self.tied() { 16 * self.weight_entries() as u128 } else { 0 };
         // Samples are drawn in rows, then put into panels.
         self.maps().map(scratch).max().unwrap_or(0) + 2 * Panels::<F>::bytes(self.columns, batch) + sum
     }
@@ -51,7 +51,8 @@ impl Plan {
         let depth = self.depth();
         let weights = if self.tied() { 0 } else { self.weight_bytes::<F>() };
         let all = weights + (0..depth).map(|layer| self.trace_bytes::<F>(layer, batch)).sum::<u128>();
-        if all <= BUDGET {
+        // A readout of every step needs all of them at once.
+        if all <= BUDGET || self.reads_every_step() {
             return depth;
         }
         let checkpoints = (0..depth).map(|layer| self.checkpoint_bytes::<F>(layer, batch)).sum::<u128>();

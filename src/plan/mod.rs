@@ -38,8 +38,10 @@ pub struct Placed {
     pub from: Place,
     /// Where its output goes.
     pub to: Place,
-    /// The value that went around, for a join.
+    /// The value that went around, for a join, or the state before a step.
     pub around: Option<usize>,
+    /// The value that the part moves a stream on to.
+    pub next: Option<usize>,
     /// Features of its input and of its output.
     pub features: (usize, usize),
     /// The row of a probe that it belongs to: that of the last map of its layer so far, or of the first one.
@@ -121,7 +123,7 @@ impl Plan {
     }
 
     fn placed(net: Net) -> Result<Self> {
-        let Net { depth, columns, fed, input, streams, layers, slots } = net;
+        let Net { depth, columns, fed, input, streams, states, layers, slots } = net;
         let linear = || slots.iter().flatten().filter_map(Parameters::as_linear);
         let parts = || layers.iter().flat_map(|layer| &layer.parts);
         let mut plan = Self {
@@ -141,10 +143,14 @@ impl Plan {
         for (index, layer) in layers.iter().enumerate() {
             Cancel::heed()?;
             let placed = plan.place(&layer.parts, &slots[layer.slot], &mut open, &mut ahead, index >= depth);
-            let on_stream = streams && open.is_empty() && index < depth;
+            let on_stream = index < depth && (states || streams && open.is_empty());
             plan.layers.push(Layer { slot: layer.slot, on_stream, ..placed });
         }
         plan.slots = slots;
+        if plan.reads_every_step() {
+            let states = plan.states().filter(|&value| value != plan.value(depth)).collect();
+            plan.layers[depth].live = states;
+        }
         Ok(plan)
     }
 
@@ -164,22 +170,28 @@ impl Plan {
         let mut row = self.rows.len();
         let mut placed = Vec::with_capacity(parts.len());
         for (index, &part) in parts.iter().enumerate() {
-            let (from, before, mut around) = (at, features, None);
+            let (from, before, mut around, mut next) = (at, features, None, None);
             ahead.next();
             // What others still read stays what it is: a part that would work in its place works in a copy.
             let read = |value| value == input || open.iter().any(|&(_, kept)| kept == value);
             let copies = matches!(at, Place::Value(value) if part.work() == Work::InPlace && read(value));
-            match (part, at) {
-                (Part::Keep(keep), Place::Value(value)) => open.push((keep.stream, value)),
-                (Part::Join(join), _) => {
-                    let stream = open.iter().position(|&(stream, _)| stream == join.stream);
-                    around = Some(stream.map_or(input, |stream| open[stream].1));
-                    // A stream ends with the last of its joins.
-                    let more = |part: &&Part| matches!(part, Part::Join(other) if other.stream == join.stream);
-                    let begins = |part: &&Part| matches!(part, Part::Keep(other) if other.stream == join.stream);
-                    if !ahead.clone().take_while(|part| !begins(part)).any(|part| more(&part)) {
-                        stream.map(|stream| open.swap_remove(stream));
-                    }
+            if let Some(stream) = part.reads() {
+                let at = open.iter().position(|&(other, _)| other == stream);
+                around = Some(at.map_or(input, |at| open[at].1));
+                // A stream ends with the last part that reads it.
+                let next = ahead.clone().find(|part| [part.reads(), part.begins()].contains(&Some(stream)));
+                if next.is_none_or(|part| part.reads() != Some(stream)) {
+                    at.map(|at| open.swap_remove(at));
+                }
+            }
+            match (part, part.begins(), at) {
+                (Part::Keep(_), Some(stream), Place::Value(value)) => open.push((stream, value)),
+                (_, Some(stream), _) => {
+                    let value = self.values.len();
+                    self.values.push(part.features(slot, before, 0));
+                    next = Some(value);
+                    // Unless it has ended here.
+                    open.iter_mut().filter(|(other, _)| *other == stream).for_each(|(_, at)| *at = value);
                 }
                 _ => (),
             }
@@ -195,15 +207,17 @@ impl Plan {
                 self.values[value] = features;
             }
             let shows = match part {
+                // Of maps that stand apart, the cell behind them makes the pre-activations.
+                Part::Map(map) if map.apart => None,
                 Part::Map(_) => Some(Quantity::Z),
                 _ if shows_activations(&parts[..=index], &parts[index + 1..]) => Some(Quantity::A),
                 _ => None,
             };
-            if matches!(part, Part::Map(_)) && !readout {
+            if let (Part::Map(map), false) = (part, readout) {
                 row = self.rows.len();
-                self.rows.push(features);
+                self.rows.push(slot[map.own].linear().fan_out);
             }
-            placed.push(Placed { part, from, to: at, around, features: (before, features), row, shows });
+            placed.push(Placed { part, from, to: at, around, next, features: (before, features), row, shows });
         }
         Layer { parts: placed, slot: 0, input, output: self.values.len() - 1, on_stream: false, live }
     }
@@ -223,6 +237,38 @@ impl Plan {
     /// Do all layers share their parameters?
     pub fn tied(&self) -> bool {
         self.layers[self.depth - 1].slot + 1 < self.depth
+    }
+
+    /// Layers of a step of a net that is fed.
+    fn layers_of_step(&self) -> usize {
+        self.fed.map_or(self.depth, |columns| self.depth * columns / self.columns)
+    }
+
+    /// The step whose input a layer gets, in a net that is fed.
+    pub fn step(&self, layer: usize) -> Option<usize> {
+        let each = self.layers_of_step();
+        (self.fed.is_some() && layer < self.depth && layer.is_multiple_of(each)).then(|| layer / each)
+    }
+
+    /// Steps that are fed.
+    pub fn steps(&self) -> usize {
+        self.fed.map_or(0, |columns| self.columns / columns)
+    }
+
+    /// The values that the steps of a net that is fed hand on.
+    pub fn states(&self) -> impl Iterator<Item = usize> {
+        let each = self.layers_of_step();
+        self.layers[..self.depth].iter().skip(each - 1).step_by(each).map(|layer| layer.output)
+    }
+
+    /// Is there a readout of every step?
+    pub fn reads_every_step(&self) -> bool {
+        self.layers.last().is_some_and(|layer| layer.parts.iter().any(|placed| matches!(placed.part, Part::Steps(_))))
+    }
+
+    /// Are there several gradients of these parameters, which add up?
+    pub fn sums(&self, owner: Owner) -> bool {
+        if owner.module == Module::Readout { self.reads_every_step() } else { self.tied() }
     }
 
     /// Layers that count.
@@ -327,10 +373,10 @@ fn kept(behind: &[Part]) -> bool {
     behind.iter().map(Part::work).find(|work| *work != Work::InPlace) != Some(Work::Takes)
 }
 
-/// Is what the last of these parts gives the activations of a layer: those of `phi`, behind all that adjusts them?
+/// Is what the last of these parts gives the activations of a layer: those of `phi`, or the state of a cell, behind all that adjusts them?
 fn shows_activations(so_far: &[Part], behind: &[Part]) -> bool {
     let last = so_far.iter().rev().find(|part| !part.adjusts());
-    matches!(last, Some(Part::Phi(_))) && !behind.first().is_some_and(Part::adjusts)
+    matches!(last, Some(Part::Phi(_) | Part::Cell(_))) && !behind.first().is_some_and(Part::adjusts)
 }
 
 #[cfg(test)]

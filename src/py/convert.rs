@@ -604,7 +604,7 @@ pub fn thread_limit(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>>
 
 /// Steps and columns of each step's input, for a net that is fed at every step.
 pub fn steps(spec: &Spec) -> Option<[usize; 2]> {
-    spec.fed().then(|| [spec.depth(), spec.in_features()])
+    spec.steps().map(|steps| [steps, spec.in_features()])
 }
 
 /// Samples of a net that is fed, `(batch, steps, in_features)`, as a matrix; others as they are.

@@ -11,7 +11,7 @@ use crate::loss::{self, Loss};
 use crate::memory::check_memory;
 use crate::signature::{Argument, Call, Default, Param, Signature};
 use crate::synonyms;
-use crate::{init, norm, optimizer, schedule, skip, transform};
+use crate::{cell, init, norm, optimizer, schedule, skip, transform};
 use pyo3::IntoPyObjectExt;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString, PyTuple};
@@ -37,7 +37,7 @@ const fn sort<R: Row>(constant: &'static str) -> Sort {
     Sort { noun: R::NOUN, constant, names: || Kind::<R>::names().collect(), signatures, resolve }
 }
 
-pub static SORTS: [Sort; 8] = [
+pub static SORTS: [Sort; 9] = [
     sort::<activation::Row>("ACTIVATIONS"),
     sort::<init::Row>("INITS"),
     sort::<norm::Row>("NORMS"),
@@ -46,6 +46,7 @@ pub static SORTS: [Sort; 8] = [
     sort::<loss::Row>("LOSSES"),
     sort::<optimizer::Row>("OPTIMIZERS"),
     sort::<schedule::Row>("SCHEDULES"),
+    sort::<cell::Row>("CELLS"),
 ];
 
 /// The text of a kind of this sort that a caller gives for the field of this name, or what to write instead.

@@ -12,7 +12,7 @@ use crate::init::Init;
 use crate::memory::check_memory;
 use crate::plan::Plan;
 use crate::signature::Argument;
-use crate::spec::{Bias, BranchScale, Given, MAX_DEPTH, Mlp, PerLayer, Position, Request, Sequential, Spec};
+use crate::spec::{Asked, Bias, BranchScale, Given, MAX_DEPTH, Mlp, PerLayer, Position, Request, Rnn, Sequential, Spec};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -147,6 +147,56 @@ fn given_of(fields: &Bound<'_, PyDict>) -> PyResult<Given> {
     Ok(given)
 }
 
+/// Reads the fields of a recurrent net.
+fn asked_of(fields: &Bound<'_, PyDict>) -> PyResult<Asked> {
+    let mut asked = Asked::new(1, 1);
+    for (name, value) in fields {
+        let name = name.cast::<PyString>()?.to_str()?;
+        let kind = |sort: &str| kind_text(sort, name, &value);
+        match name {
+            "steps" => asked.steps = integer(name, &value)?,
+            "width" => asked.width = integer(name, &value)?,
+            "in_features" => asked.in_features = integer(name, &value)?,
+            "out_features" => asked.out_features = optional(&value, |v| integer(name, v))?,
+            "cell" => asked.cell = kind("cell")?,
+            "layers" => asked.layers = integer(name, &value)?,
+            "outputs" => asked.outputs = text(name, &value)?,
+            "init" => asked.init = kind("init")?,
+            "recurrent_init" => asked.recurrent_init = kind("init")?,
+            "bias" => {
+                asked.bias = match biases(name, &value)? {
+                    PerLayer::All(bias) => bias,
+                    _ => return Err(type_error(name, "None, False or an init", &value)),
+                }
+            }
+            "biases" => asked.biases = integer(name, &value)?,
+            "norm" => asked.norm = optional(&value, |v| kind_text("norm", name, v))?,
+            "truncate" => asked.truncate = optional(&value, |v| integer(name, v))?,
+            _ => return Err(Error::Value(format!("unknown field '{name}'")).into()),
+        }
+    }
+    Ok(asked)
+}
+
+/// The fields of a recurrent net by name.
+fn steps_of<'py>(py: Python<'py>, spec: &Rnn) -> PyResult<Bound<'py, PyDict>> {
+    let fields = PyDict::new(py);
+    fields.set_item("steps", spec.steps)?;
+    fields.set_item("width", spec.width)?;
+    fields.set_item("in_features", spec.in_features)?;
+    fields.set_item("out_features", spec.out_features)?;
+    fields.set_item("cell", spec.cell.text())?;
+    fields.set_item("layers", spec.layers)?;
+    fields.set_item("outputs", if spec.every { "every" } else { "last" })?;
+    fields.set_item("init", spec.init.text())?;
+    fields.set_item("recurrent_init", spec.recurrent_init.text())?;
+    fields.set_item("bias", bias_object(py, &PerLayer::All(spec.bias))?)?;
+    fields.set_item("biases", if spec.two_biases { 2 } else { 1 })?;
+    fields.set_item("norm", spec.norm.map(|norm| norm.text()))?;
+    fields.set_item("truncate", spec.truncate)?;
+    Ok(fields)
+}
+
 /// The values of a field as they were given, and one for the readout where that was too.
 fn with_readout<T: Clone, G>(hidden: &PerLayer<T>, readout: &T, given: &PerLayer<G>) -> PerLayer<T> {
     if let PerLayer::All(_) = given {
@@ -247,6 +297,13 @@ impl Checked {
         Ok(Self { spec, request: None, plan: OnceLock::new(), tables })
     }
 
+    /// Check the fields of a recurrent net, given by name.
+    #[staticmethod]
+    fn of_steps(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let spec = Spec::of_steps(&asked_of(fields)?)?;
+        Ok(Self { spec, request: None, plan: OnceLock::new(), tables: Vec::new() })
+    }
+
     /// Units of the hidden layers, input side first.
     fn widths(&self, py: Python<'_>) -> PyResult<Vec<usize>> {
         Ok(self.plan(py)?.rows.clone())
@@ -272,6 +329,7 @@ impl Checked {
         match &self.spec {
             Spec::Mlp(mlp) => mlp.out_features,
             Spec::Sequential(list) => list.out_features(),
+            Spec::Rnn(rnn) => rnn.out_features,
         }
     }
 
@@ -280,6 +338,7 @@ impl Checked {
         match (&self.request, &self.spec) {
             (Some(request), Spec::Mlp(mlp)) => fields_of(py, request, mlp),
             (None, Spec::Sequential(list)) => parts_of(py, list),
+            (None, Spec::Rnn(rnn)) => steps_of(py, rnn),
             _ => unreachable!("an MLP has fields, and nothing else"),
         }
     }

@@ -181,18 +181,17 @@ pub(super) fn run<F: Float>(
                     layer(plan, weights, trace, &mut signals[index], level, gauge);
                 }
                 while let Some(plan) = wave.get(begun).map(|&cell| &plans[cell]).filter(|plan| plan.depth() == level) {
-                    let hidden = trace.value(plan.value(level));
                     if job.given.is_none() {
                         drawn.draw_readout(plan, seed, units, cancel)?;
                         if let Some(readout) = plan.readout().filter(|_| plan.calibrates) {
-                            let (out, _) = output(plan, drawn, hidden, head, cancel)?;
+                            let (out, _) = output(plan, drawn, trace, head, cancel)?;
                             let factor = factor(drawn.layer(plan, level)[readout].linear(), out);
                             drawn.scale(plan, level, readout, factor);
                         }
                     }
                     let weights = job.numbers(drawn);
                     let gauge = &mut Gauge { columns: &mut all[begun], plan, weights, buffers };
-                    if begin(&start, hidden, head, &mut signals[begun], gauge, cancel)? {
+                    if begin(&start, trace, head, &mut signals[begun], gauge, cancel)? {
                         active.push(begun);
                     } else {
                         all[begun].break_off(plan, level);
@@ -222,15 +221,15 @@ pub(super) fn run<F: Float>(
 fn output<'t, F: Float>(
     plan: &Plan,
     weights: &Weights<F>,
-    hidden: &'t Scaled<F>,
+    trace: &'t Trace<F>,
     head: &'t mut Trace<F>,
     cancel: &Cancel,
 ) -> Result<(&'t Scaled<F>, bool)> {
     let depth = plan.depth();
     if !plan.has_readout() {
-        return Ok((hidden, true));
+        return Ok((trace.value(plan.value(depth)), true));
     }
-    head.begin(plan, depth).copy_from(hidden);
+    head.go_on(plan, depth, trace);
     let broken = forward(plan, weights, head, depth..depth + 1, &mut (), cancel)?;
     Ok((head.value(plan.value(depth + 1)), broken.is_none()))
 }
@@ -238,14 +237,14 @@ fn output<'t, F: Float>(
 /// Begin the backward pass of a net in `signal.dh`, from its last hidden output. False where a value is not finite.
 fn begin<F: Float>(
     start: &Start,
-    hidden: &Scaled<F>,
+    trace: &Trace<F>,
     head: &mut Trace<F>,
     signal: &mut Signal<F>,
     gauge: &mut Gauge<'_, F>,
     cancel: &Cancel,
 ) -> Result<bool> {
     let Gauge { plan, weights, .. } = *gauge;
-    let (out, finite) = output(plan, weights, hidden, head, cancel)?;
+    let (out, finite) = output(plan, weights, trace, head, cancel)?;
     if !finite {
         return Ok(false);
     }

@@ -158,6 +158,7 @@ impl Mlp {
             columns: self.in_features * if self.fed { self.depth } else { 1 },
             fed: self.fed.then_some(self.in_features),
             input: shapes.first().map_or(0, |shape| shape.input),
+            states: false,
             streams: self.skip.is_some(),
             layers,
             slots,
@@ -185,6 +186,7 @@ impl Lowering<'_> {
                 Bias::Absent => None,
                 bias => Some(init.bias(bias.named(), &place)),
             },
+            raised: None,
             transform: None,
             calibrates: init.calibrates(),
             layer: layer.unwrap_or(0),
@@ -202,7 +204,7 @@ impl Lowering<'_> {
         }
         if self.spec.out_features.is_some() {
             let place = self.spec.place(self.shapes, None);
-            parts.push(Part::Map(Map { own: slot.len(), fed: None, rescales: false }));
+            parts.push(Part::Map(Map::of(slot.len(), false)));
             let plan = self.linear(None, place, (Role::ReadoutWeight, Role::ReadoutBias));
             slot.push(Parameters::linear_of(Module::Readout, plan));
         }
@@ -258,13 +260,13 @@ impl Lowering<'_> {
         let shape = &shapes[layer];
         let place = |module| slot.iter().position(|parameters| parameters.module == module);
         let pre = shape.order == Order::Pre;
-        let map = Part::Map(Map { own: 0, fed: place(Module::Inputs), rescales: pre });
+        let map = Part::Map(Map { fed: place(Module::Inputs), ..Map::of(0, pre) });
         let norm = |norm: Norm| place(Module::Norms).map(|affine| Part::Norm(Normalise { norm, affine }));
         let slope = shape.activation.learned().and_then(|_| place(Module::Activations));
         let phi = Part::Phi(Activate { activation: shape.activation, slope });
         // A block that begins here ends as many layers on as a skip spans.
         let opens = shapes.get(layer + spec.block - 1).is_some_and(|end| end.from == Some(layer));
-        let keep = opens.then_some(Part::Keep(Keep { stream: 0 }));
+        let keep = opens.then_some(Part::Keep(Keep::of(0)));
         let join = spec.skip.filter(|_| shape.from.is_some()).map(|skip| {
             let learned = place(Module::Skips).or(place(Module::Gates)).unwrap_or_default();
             Part::Join(Join { stream: 0, way: skip.way(), scale: spec.branch_scale, learned })

@@ -6,11 +6,13 @@
 mod lower;
 mod mlp;
 mod per_layer;
+mod rnn;
 mod sequential;
 
 pub use lower::LayerShape;
 pub use mlp::{Bias, BranchScale, Mlp, Position, Request};
 pub use per_layer::PerLayer;
+pub use rnn::{Asked, Rnn};
 pub use sequential::{Given, Sequential};
 
 use crate::activation::Activation;
@@ -32,6 +34,8 @@ pub enum Spec {
     Mlp(Box<Mlp>),
     /// A list of parts.
     Sequential(Box<Sequential>),
+    /// A recurrent net, step by step.
+    Rnn(Box<Rnn>),
 }
 
 impl Spec {
@@ -45,11 +49,16 @@ impl Spec {
         Sequential::new(given).map(|list| Self::Sequential(Box::new(list)))
     }
 
+    /// Check the fields of a recurrent net.
+    pub fn of_steps(asked: &Asked) -> Result<Self> {
+        Rnn::new(asked).map(|rnn| Self::Rnn(Box::new(rnn)))
+    }
+
     /// The fields of an MLP.
     pub fn as_mlp(&self) -> Option<&Mlp> {
         match self {
             Self::Mlp(mlp) => Some(mlp),
-            Self::Sequential(_) => None,
+            Self::Sequential(_) | Self::Rnn(_) => None,
         }
     }
 
@@ -58,6 +67,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.depth,
             Self::Sequential(list) => list.depth(),
+            Self::Rnn(rnn) => rnn.depth(),
         }
     }
 
@@ -65,6 +75,7 @@ impl Spec {
     pub fn extra(&self) -> usize {
         match self {
             Self::Mlp(_) | Self::Sequential(_) => 0,
+            Self::Rnn(rnn) => rnn.extra(),
         }
     }
 
@@ -73,17 +84,22 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.in_features,
             Self::Sequential(list) => list.in_features,
+            Self::Rnn(rnn) => rnn.in_features,
         }
     }
 
     /// Columns of the samples: every step's input where each layer gets one.
     pub fn columns(&self) -> usize {
-        self.in_features() * if self.fed() { self.depth() } else { 1 }
+        self.in_features() * self.steps().unwrap_or(1)
     }
 
-    /// Does every layer get an input of its own?
-    pub fn fed(&self) -> bool {
-        self.as_mlp().is_some_and(|mlp| mlp.fed)
+    /// Steps with inputs of their own; none in a net that has one input.
+    pub fn steps(&self) -> Option<usize> {
+        match self {
+            Self::Mlp(mlp) => mlp.fed.then_some(mlp.depth),
+            Self::Sequential(_) => None,
+            Self::Rnn(rnn) => Some(rnn.steps),
+        }
     }
 
     /// Columns of the output.
@@ -91,6 +107,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.output(),
             Self::Sequential(list) => list.output(),
+            Self::Rnn(rnn) => rnn.output(),
         }
     }
 
@@ -99,6 +116,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.width.values().iter().copied().max().unwrap_or(0),
             Self::Sequential(list) => list.widest(),
+            Self::Rnn(rnn) => rnn.gates().count() * rnn.width,
         }
     }
 
@@ -107,6 +125,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.listed(),
             Self::Sequential(list) => list.texts().len(),
+            Self::Rnn(_) => 1,
         }
     }
 
@@ -115,6 +134,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.activation.values().to_vec(),
             Self::Sequential(list) => list.activations().collect(),
+            Self::Rnn(rnn) => vec![rnn.cell.activation()],
         }
     }
 
@@ -123,6 +143,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.inits().any(Init::depends_on_depth),
             Self::Sequential(list) => list.inits().any(Init::depends_on_depth),
+            Self::Rnn(_) => false,
         }
     }
 
@@ -132,6 +153,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.content(),
             Self::Sequential(list) => list.content(),
+            Self::Rnn(rnn) => rnn.content(),
         }
     }
 
@@ -140,6 +162,8 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.family(),
             Self::Sequential(list) => list.content(),
+            // Each step has its own columns, which another number of steps would lay out differently.
+            Self::Rnn(rnn) => rnn.content(),
         }
     }
 
@@ -148,6 +172,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.lower(),
             Self::Sequential(list) => list.lower(),
+            Self::Rnn(rnn) => rnn.lower(),
         }
     }
 }

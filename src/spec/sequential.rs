@@ -493,7 +493,7 @@ impl Sequential {
             slots.push(slot);
         }
         let joins = self.items.iter().any(|item| matches!(item, Item::Join(..)));
-        Ok(Net { depth, columns: self.in_features, fed: None, input: self.in_features, streams: joins, layers, slots })
+        Ok(Net { depth, columns: self.in_features, fed: None, states: false, input: self.in_features, streams: joins, layers, slots })
     }
 
     fn linear(&self, map: &AMap, place: &Place<'_>) -> LinearPlan {
@@ -513,6 +513,7 @@ impl Sequential {
                 Bias::Absent => None::<Distribution>,
                 bias => Some(init.bias(bias.named(), place)),
             },
+            raised: None,
             transform: None,
             calibrates: init.calibrates() && !map.projects,
             // Projections count for themselves: several may end at one layer.
@@ -554,7 +555,7 @@ impl Making<'_> {
     fn add(&mut self, index: usize, projection: Option<LinearPlan>) {
         let before = if index == 0 { self.list.in_features } else { self.list.features[index - 1] };
         let part = match &self.list.items[index] {
-            Item::Linear(_) => Part::Map(Map { own: 0, fed: None, rescales: !self.ends }),
+            Item::Linear(_) => Part::Map(Map::of(0, !self.ends)),
             Item::Phi(activation) => {
                 let learned = activation.learned();
                 let slope = learned.map(|slope| self.learns(Parameters::scalar(Module::Activations, slope)));
@@ -567,7 +568,7 @@ impl Making<'_> {
             }
             Item::Drop(share) if *share == 0.0 => return,
             Item::Drop(share) => Part::Drop(Drop { p: *share, layer: index }),
-            Item::Keep(stream) => Part::Keep(Keep { stream: *stream }),
+            Item::Keep(stream) => Part::Keep(Keep::of(*stream)),
             Item::Join(stream, way, scale) => {
                 let learned = match (way, projection) {
                     (Way::Learned, _) => self.learns(Parameters::scalar(Module::Skips, 0.0)),
@@ -592,7 +593,7 @@ impl Making<'_> {
                 Part::Norm(norm) => place(&mut norm.affine),
                 Part::Phi(phi) => phi.slope.iter_mut().for_each(place),
                 Part::Join(join) => place(&mut join.learned),
-                Part::Keep(_) | Part::Drop(_) => (),
+                Part::Keep(_) | Part::Drop(_) | Part::Cell(_) | Part::Cut(_) | Part::Steps(_) => (),
             }
         }
         (self.parts, order.iter().map(|&index| self.slot[index]).collect())

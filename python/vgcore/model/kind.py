@@ -262,6 +262,22 @@ class Skip(Kind):
     _kind = "skip"
 
 
+class Cell(Kind):
+    """A recurrent cell by name, with its parameters: `tanh`, `relu`, `irnn`, `lstm` or `gru`.
+
+    - `tanh`, `relu`: `h' = phi(W h + U x + b)`; `irnn`: `relu` that starts with W = I and tiny U (Le et al. 2015).
+    - `lstm`: `c' = f c + i g`, `h' = o tanh(c')`; `forget_bias=1` is added to the biases of f at first.
+    - `gru`: `h' = (1 - z) n + z h`, so that z keeps; `reset="after"`: `n = tanh(U x + b + r (W h + b'))`, as in torch
+      and cuDNN; `"before"`: `n = tanh(U x + b + W (r h) + b')`, as in Cho et al. 2014. `update_bias=0` is added to the
+      biases of z at first.
+
+    >>> Cell("gru", reset="before").params
+    {'reset': 'before', 'update_bias': 0.0}
+    """
+
+    _kind = "cell"
+
+
 class Transform(Kind):
     """A weight transform by name, with its parameters."""
 

@@ -26,15 +26,19 @@ Held = TypeVar("Held")
 class Field(Generic[Given, Held]):
     """A field that takes text and holds kinds."""
 
-    def __init__(self, kind: type[Kind]) -> None:
-        self.kind = kind
+    def __init__(self, kind: type[Kind], *default: Any) -> None:
+        # Without a default of its own it has that of an MLP.
+        self.kind, self.default = kind, default
 
     def __set_name__(self, _: type[Spec], name: str) -> None:
         self.name = name
 
     def __get__(self, spec: Spec | None, _: type[Spec]) -> Held:
-        held: Held = DEFAULTS[self.name] if spec is None else spec.__dict__[self.name]
-        return held
+        if spec is not None:
+            held: Held = spec.__dict__[self.name]
+            return held
+        default: Held = self.default[0] if self.default else DEFAULTS[self.name]
+        return default
 
     if TYPE_CHECKING:
         # What a spec is made with. Without it Python reads and writes the spec's dictionary, without a call.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from vgcore.model.mlp import MLP
+from vgcore.model.rnn import RNN
 from vgcore.model.sequential import Sequential
 from vgcore.model.spec import Spec, documented
 
 
 def read_spec(text: str) -> Spec:
-    """The spec that `to_json` wrote, an `MLP` or a `Sequential`.
+    """The spec that `to_json` wrote, an `MLP`, a `Sequential` or an `RNN`.
 
     Raises:
         ValueError: For what is no JSON of a spec, as in `MLP.from_json`.
@@ -18,4 +19,5 @@ def read_spec(text: str) -> Spec:
     """
     fields, known = documented(text)
     del known  # which the spec keeps
-    return Sequential.from_json(text) if "parts" in fields else MLP.from_json(text)
+    sort = Sequential if "parts" in fields else RNN if "steps" in fields else MLP
+    return sort.from_json(text)

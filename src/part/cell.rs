@@ -1,0 +1,466 @@
+//! The gates of a recurrent cell: from the pre-activations of a step and the state before it to the state behind it.
+//!
+//! An LSTM has a stream `c` of its own, which it reads and moves on; a GRU reads the stream of `h`. Going back, what
+//! reaches either stream carries its own exponent, so that neither is lost beside the other.
+
+use super::{Back, Collect, Here, Owner, Scratch, Signal, Watch};
+use crate::activation::Activation;
+use crate::cell::{Gates, Reset};
+use crate::kernel::{Panels, Scaled, each};
+use crate::simd::{Float, times_power_of_two};
+use crate::stats::SATURATED;
+use std::f64::consts::LOG10_2;
+
+/// The gates of a layer of a recurrent net.
+#[derive(Debug, Clone, Copy)]
+pub struct Cell {
+    /// Which gates.
+    pub gates: Gates,
+    /// What a candidate and a state go through.
+    pub squash: Activation,
+    /// The stream of `c`, or of `h` where the cell has no `c`.
+    pub stream: usize,
+    /// The recurrent map among the parameters of the layer's slot, which a reset before the product applies once more.
+    pub own: usize,
+}
+
+/// What the forward pass leaves for the backward pass.
+#[derive(Debug, Clone)]
+pub struct Kept<F> {
+    /// The gates, in their order.
+    gates: Panels<F>,
+    /// Their slopes at the pre-activations.
+    slopes: Panels<F>,
+    /// `tanh c'` and its slope; of a GRU what the recurrent map gave the candidate.
+    squashed: [Panels<F>; 2],
+    /// Pre-activations of all gates of a GRU.
+    z: Scaled<F>,
+    /// `r h`, where the reset stands before the product.
+    reset: Scaled<F>,
+}
+
+impl<F> Default for Kept<F> {
+    fn default() -> Self {
+        Self {
+            gates: Panels::default(),
+            slopes: Panels::default(),
+            squashed: std::array::from_fn(|_| Panels::default()),
+            z: Scaled::default(),
+            reset: Scaled::default(),
+        }
+    }
+}
+
+impl<F> super::Kept<F> {
+    fn cell(&mut self) -> &mut Kept<F> {
+        if !matches!(self, Self::Cell(_)) {
+            *self = Self::Cell(Box::default());
+        }
+        match self {
+            Self::Cell(kept) => kept,
+            _ => unreachable!("set above"),
+        }
+    }
+}
+
+/// The gates that are candidates for a state, which are squashed as it is.
+const CANDIDATES: [&str; 2] = ["g", "n"];
+
+/// The sum of squares over the samples.
+fn squares<F: Float>(values: &Panels<F>) -> f64 {
+    values.squares(1.0, &mut Vec::new())
+}
+
+/// log10 of the root mean square of a batch.
+fn log10_rms<F: Float>(values: &Panels<F>, exponent: i64) -> f64 {
+    let count = values.features() * values.batch();
+    0.5 * libm::log10(squares(values) / count as f64) + exponent as f64 * LOG10_2
+}
+
+/// The gates of one panel, each of one length.
+fn apart<F>(values: &[F], gate: usize, count: usize) -> &[F] {
+    let each = values.len() / count;
+    &values[gate * each..][..each]
+}
+
+/// The gates of one panel, to be written.
+fn apart_mut<const N: usize, F>(values: &mut [F]) -> [&mut [F]; N] {
+    let each = values.len() / N;
+    let mut rest = values;
+    std::array::from_fn(|_| {
+        let (gate, others) = std::mem::take(&mut rest).split_at_mut(each);
+        rest = others;
+        gate
+    })
+}
+
+impl Cell {
+    /// Does the cell have a stream of its own, which it moves on?
+    pub fn moves(&self) -> bool {
+        self.gates == Gates::Lstm
+    }
+
+    /// Names of the columns of a probe that the cell notes.
+    pub fn extra(&self) -> Vec<String> {
+        let letters = self.gates.letters();
+        if letters.is_empty() {
+            return Vec::new();
+        }
+        let of_state = ["log10_c_rms", "log10_dc_rms"].into_iter().filter(|_| self.moves()).map(str::to_owned);
+        let each = |letter: &&str| {
+            let columns = ["log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "mean", "saturated", "share"];
+            columns.map(|column| format!("{column}_{letter}"))
+        };
+        of_state.chain(["share_cell".to_owned()]).chain(letters.iter().flat_map(each)).collect()
+    }
+
+    /// Batches of `z` of one gate that come in.
+    fn blocks(&self) -> usize {
+        match self.gates {
+            Gates::Plain => 1,
+            Gates::Lstm => 4,
+            Gates::Gru(_) => 6,
+        }
+    }
+
+    /// Features that go out, of those that come in.
+    pub(super) fn features(&self, input: usize) -> usize {
+        input / self.blocks()
+    }
+
+    /// Features of what is kept.
+    pub(super) fn kept_features(&self, input: usize) -> usize {
+        let units = self.features(input);
+        match self.gates {
+            Gates::Plain => 0,
+            Gates::Lstm => 10 * units,
+            Gates::Gru(Reset::After) => 10 * units,
+            Gates::Gru(Reset::Before) => 11 * units,
+        }
+    }
+
+    /// The state behind a step, `h` in `output` and `c` in `next`, from `z` and what the stream has. False where a
+    /// value is not finite.
+    pub(super) fn forward<F: Float>(
+        &self,
+        here: &Here<'_, F>,
+        state: &Scaled<F>,
+        (z, next, h): (&mut Scaled<F>, &mut Scaled<F>, &mut Scaled<F>),
+        kept: &mut super::Kept<F>,
+        scratch: &mut Scratch<F>,
+        watch: &mut impl Watch<F>,
+    ) -> bool {
+        z.spell_out();
+        (h.exponent, next.exponent) = (0, 0);
+        match self.gates {
+            Gates::Plain => unreachable!("a plain cell is an activation"),
+            Gates::Lstm => {
+                self.lstm(state, &z.panels, &mut next.panels, &mut h.panels, kept.cell());
+                if watch.notes() {
+                    watch.note(here.row, "log10_c_rms", log10_rms(&next.panels, 0));
+                    self.note(here.row, &z.panels, kept.cell(), watch);
+                }
+                true
+            }
+            Gates::Gru(reset) => {
+                self.gru(reset, here, state, &z.panels, &mut h.panels, kept.cell(), scratch);
+                if watch.notes() {
+                    let kept = kept.cell();
+                    self.note(here.row, &kept.z.panels, kept, watch);
+                }
+                watch.z(here.row, &kept.cell().z)
+            }
+        }
+    }
+
+    /// Note what the gates got and gave.
+    fn note<F: Float>(&self, row: usize, z: &Panels<F>, kept: &Kept<F>, watch: &mut impl Watch<F>) {
+        let letters = self.gates.letters();
+        let (mut alone, mut flat) = (Panels::default(), 0);
+        for (gate, letter) in letters.iter().enumerate() {
+            let each = z.features() / letters.len();
+            let range = gate * each..(gate + 1) * each;
+            let count = (each * z.batch()) as f64;
+            alone.take(z, range.clone());
+            watch.note(row, &format!("log10_z_rms_{letter}"), log10_rms(&alone, 0));
+            alone.take(&kept.gates, range.clone());
+            let sum = alone.rows().flat_map(|(.., values)| values).map(|value| value.wide()).sum::<f64>();
+            watch.note(row, &format!("mean_{letter}"), sum / count);
+            alone.take(&kept.slopes, range);
+            let through = if CANDIDATES.contains(letter) { self.squash } else { Activation::sigmoid() };
+            let steepest = through.steepest();
+            let below = alone.count_below(F::of(SATURATED * steepest));
+            watch.note(row, &format!("saturated_{letter}"), below as f64 / count);
+            flat += below;
+        }
+        watch.note(row, "saturated", flat as f64 / (z.features() * z.batch()) as f64);
+    }
+
+    fn lstm<F: Float>(&self, state: &Scaled<F>, z: &Panels<F>, c: &mut Panels<F>, h: &mut Panels<F>, kept: &mut Kept<F>) {
+        let Kept { gates, slopes, squashed: [squashed, bend], .. } = kept;
+        let (units, batch) = (z.features() / 4, z.batch());
+        for panels in [&mut *gates, slopes] {
+            panels.reshape(4 * units, batch);
+        }
+        for panels in [&mut *c, squashed, bend, h] {
+            panels.reshape(units, batch);
+        }
+        let sigmoid = Activation::sigmoid();
+        for ((z, gates), slopes) in z.slices().zip(gates.slices_mut()).zip(slopes.slices_mut()) {
+            let each = z.len() / 4;
+            for (activation, range) in
+                [(&sigmoid, 0..2 * each), (&self.squash, 2 * each..3 * each), (&sigmoid, 3 * each..4 * each)]
+            {
+                activation.apply(&z[range.clone()], &mut gates[range.clone()], &mut slopes[range]);
+            }
+        }
+        for ((c, gates), state) in c.slices_mut().zip(gates.slices()).zip(state.panels.slices()) {
+            let [i, f, g] = [0, 1, 2].map(|gate| apart(gates, gate, 4));
+            each([i, f, g, state], [c], |[i, f, g, state]| [f * state + i * g]);
+        }
+        c.clear_padding();
+        self.squash.apply(c.values(), squashed.values_mut(), bend.values_mut());
+        for ((h, gates), squashed) in h.slices_mut().zip(gates.slices()).zip(squashed.slices()) {
+            each([apart(gates, 3, 4), squashed], [h], |[o, squashed]| [o * squashed]);
+        }
+        h.clear_padding();
+    }
+
+    #[allow(clippy::too_many_arguments)] // Buffers that are borrowed one by one.
+    fn gru<F: Float>(
+        &self,
+        reset: Reset,
+        here: &Here<'_, F>,
+        state: &Scaled<F>,
+        both: &Panels<F>,
+        h: &mut Panels<F>,
+        kept: &mut Kept<F>,
+        scratch: &mut Scratch<F>,
+    ) {
+        let Kept { gates, slopes, squashed: [recurrent, _], z, reset: passed } = kept;
+        let (units, batch) = (both.features() / 6, both.batch());
+        for panels in [&mut *gates, slopes, &mut z.panels] {
+            panels.reshape(3 * units, batch);
+        }
+        z.exponent = 0;
+        let sigmoid = Activation::sigmoid();
+        let panels = both.slices().zip(z.panels.slices_mut()).zip(gates.slices_mut()).zip(slopes.slices_mut());
+        for (((both, z), gates), slopes) in panels {
+            let each_gate = z.len() / 3;
+            let (first, second) = both.split_at(3 * each_gate);
+            each([first, second], [&mut z[..2 * each_gate]], |[x, h]| [x + h]);
+            let range = 0..2 * each_gate;
+            sigmoid.apply(&z[range.clone()], &mut gates[range.clone()], &mut slopes[range]);
+        }
+        match reset {
+            Reset::After => recurrent.take(both, 5 * units..6 * units),
+            Reset::Before => {
+                passed.panels.reshape(units, batch);
+                passed.exponent = 0;
+                for ((passed, gates), state) in
+                    passed.panels.slices_mut().zip(gates.slices()).zip(state.panels.slices())
+                {
+                    each([apart(gates, 0, 3), state], [passed], |[r, h]| [r * h]);
+                }
+                passed.panels.clear_padding();
+                let linear = here.numbers[self.own].linear();
+                linear.weight.forward(&passed.panels, &linear.bias, &mut scratch.spare.panels);
+                recurrent.take(&scratch.spare.panels, 2 * units..3 * units);
+            }
+        }
+        let after = reset == Reset::After;
+        let panels = both.slices().zip(recurrent.slices()).zip(z.panels.slices_mut());
+        for (((both, recurrent), z), (gates, slopes)) in panels.zip(gates.slices_mut().zip(slopes.slices_mut())) {
+            let ([r, _, n], [_, _, slope]) = (apart_mut(gates), apart_mut(slopes));
+            let [_, _, z] = apart_mut(z);
+            let x = apart(both, 2, 6);
+            if after {
+                each([x, &*r, recurrent], [&mut *z], |[x, r, recurrent]| [x + r * recurrent]);
+            } else {
+                each([x, recurrent], [&mut *z], |[x, recurrent]| [x + recurrent]);
+            }
+            self.squash.apply(z, n, slope);
+        }
+        h.reshape(units, batch);
+        for ((h, gates), state) in h.slices_mut().zip(gates.slices()).zip(state.panels.slices()) {
+            let [z, n] = [1, 2].map(|gate| apart(gates, gate, 3));
+            each([z, n, state], [h], |[z, n, h]| [(F::of(1.0) - z) * n + z * h]);
+        }
+        h.clear_padding();
+    }
+
+    /// From the gradient of `h` behind a step, and of `c`, to that of `z`; that of the state before the step reaches
+    /// the stream. `state` is what the stream had.
+    pub(super) fn backward<F: Float>(
+        &self,
+        back: &Back<'_, F>,
+        state: &Scaled<F>,
+        signal: &mut Signal<F>,
+        owner: impl Fn(usize) -> Owner,
+        collect: &mut impl Collect<F>,
+    ) {
+        let super::Kept::Cell(kept) = back.kept else { return };
+        signal.dh.rescale_if_far();
+        match self.gates {
+            Gates::Plain => return,
+            Gates::Lstm => self.lstm_backward(back, kept, state, signal, collect),
+            Gates::Gru(reset) => self.gru_backward(reset, back, kept, state, signal, owner, collect),
+        }
+        if collect.notes() {
+            self.note_back(back, signal, kept, collect);
+        }
+        let Signal { dh, delta, spare, streams, .. } = signal;
+        delta.rescale_and_flush();
+        spare.rescale_and_flush();
+        Signal::reach(streams, self.stream, spare);
+        std::mem::swap(dh, delta);
+    }
+
+    /// Note the gradients of the gates' pre-activations, and the shares of what goes on to the state before: straight, and
+    /// through each gate.
+    fn note_back<F: Float>(
+        &self,
+        back: &Back<'_, F>,
+        signal: &Signal<F>,
+        kept: &Kept<F>,
+        collect: &mut impl Collect<F>,
+    ) {
+        let (letters, delta) = (self.gates.letters(), &signal.delta);
+        let (units, batch) = (signal.spare.panels.features(), signal.spare.panels.batch());
+        let weight = &back.numbers[self.own].linear().weight;
+        let (mut alone, mut only, mut through) = (Panels::default(), Panels::default(), Panels::default());
+        let mut shares = Vec::with_capacity(letters.len());
+        // Those of the recurrent map stand behind those of the step's own input.
+        let recurrent = delta.panels.features() - letters.len() * units;
+        for (gate, letter) in letters.iter().enumerate() {
+            alone.take(&delta.panels, gate * units..(gate + 1) * units);
+            collect.note(back.row, &format!("log10_delta_rms_{letter}"), log10_rms(&alone, delta.exponent));
+            let first = recurrent + gate * units;
+            let before = self.gates == Gates::Gru(Reset::Before) && gate == 2;
+            if !before {
+                alone.take(&delta.panels, first..first + units);
+            }
+            only.fill(letters.len() * units, batch, |_, _| F::ZERO);
+            only.put(gate * units, &alone);
+            weight.backward(&only, &mut through);
+            if before {
+                alone.take(&kept.gates, 0..units);
+                through.times(&alone);
+            }
+            shares.push(squares(&through));
+        }
+        let mut straight = squares(&signal.spare.panels);
+        if self.gates == Gates::Gru(Reset::Before) {
+            // What goes straight through z alone: the candidate has added to it.
+            alone.take(&kept.gates, units..2 * units);
+            only.copy_from(&signal.dh.panels);
+            only.times(&alone);
+            straight = squares(&only);
+        }
+        let all = straight + shares.iter().sum::<f64>();
+        collect.note(back.row, "share_cell", straight / all);
+        for (letter, share) in letters.iter().zip(shares) {
+            collect.note(back.row, &format!("share_{letter}"), share / all);
+        }
+    }
+
+    fn lstm_backward<F: Float>(
+        &self,
+        back: &Back<'_, F>,
+        kept: &Kept<F>,
+        state: &Scaled<F>,
+        signal: &mut Signal<F>,
+        collect: &mut impl Collect<F>,
+    ) {
+        let (units, batch) = (signal.dh.panels.features(), signal.dh.panels.batch());
+        let Kept { gates, slopes, squashed: [squashed, bend], .. } = kept;
+        let Signal { dh, delta, spare, half, streams, .. } = signal;
+        let dc = Signal::take(streams, self.stream, units, batch);
+        let exponent = dh.exponent.max(dc.exponent);
+        let [of_h, of_c] = [dh.exponent, dc.exponent].map(|own| F::of(times_power_of_two(1.0, own - exponent)));
+        delta.panels.reshape(4 * units, batch);
+        spare.panels.reshape(units, batch);
+        (delta.exponent, spare.exponent) = (exponent, exponent);
+        // What has reached c, straight and through h.
+        let arrive = dh.panels.slices().zip(dc.panels.slices()).zip(spare.panels.slices_mut());
+        for (((dh, dc), out), (gates, bend)) in arrive.zip(gates.slices().zip(bend.slices())) {
+            let o = apart(gates, 3, 4);
+            each([dh, dc, o, bend], [out], |[dh, dc, o, bend]| [of_c * dc + of_h * dh * o * bend]);
+        }
+        if collect.notes() {
+            collect.note(back.row, "log10_dc_rms", log10_rms(&spare.panels, exponent));
+        }
+        half.reshape(units, batch);
+        let arrive = dh.panels.slices().zip(spare.panels.slices()).zip(state.panels.slices());
+        let left = gates.slices().zip(slopes.slices()).zip(squashed.slices());
+        let outputs = delta.panels.slices_mut().zip(half.slices_mut());
+        for ((((dh, dc), state), ((gates, slopes), squashed)), (delta, out)) in arrive.zip(left).zip(outputs) {
+            let [i, f, g] = [0, 1, 2].map(|gate| apart(gates, gate, 4));
+            let [si, sf, sg, so] = [0, 1, 2, 3].map(|gate| apart(slopes, gate, 4));
+            let [di, df, dg, d_o] = apart_mut(delta);
+            each([dh, squashed, so], [d_o], |[dh, squashed, so]| [of_h * dh * squashed * so]);
+            each([dc, i, g, si, sg], [di, dg], |[dc, i, g, si, sg]| [dc * g * si, dc * i * sg]);
+            each([dc, state, f, sf], [df, out], |[dc, c, f, sf]| [dc * c * sf, dc * f]);
+        }
+        std::mem::swap(half, &mut spare.panels);
+    }
+
+    #[allow(clippy::too_many_arguments)] // Buffers that are borrowed one by one.
+    fn gru_backward<F: Float>(
+        &self,
+        reset: Reset,
+        back: &Back<'_, F>,
+        kept: &Kept<F>,
+        state: &Scaled<F>,
+        signal: &mut Signal<F>,
+        owner: impl Fn(usize) -> Owner,
+        collect: &mut impl Collect<F>,
+    ) {
+        let Signal { dh, delta, spare, half, .. } = signal;
+        let (units, batch) = (dh.panels.features(), dh.panels.batch());
+        let Kept { gates, slopes, squashed: [recurrent, _], reset: passed, .. } = kept;
+        delta.panels.reshape(6 * units, batch);
+        spare.panels.reshape(units, batch);
+        (delta.exponent, spare.exponent) = (dh.exponent, dh.exponent);
+        // What the recurrent map gave the candidate gets as much as the candidate, or its share of it.
+        let after = reset == Reset::After;
+        let panels = delta.panels.slices_mut().zip(spare.panels.slices_mut()).zip(dh.panels.slices());
+        let left = gates.slices().zip(slopes.slices()).zip(state.panels.slices().zip(recurrent.slices()));
+        for (((delta, out), dh), ((gates, slopes), (state, recurrent))) in panels.zip(left) {
+            let [r, z, n] = [0, 1, 2].map(|gate| apart(gates, gate, 3));
+            let [sr, sz, sn] = [0, 1, 2].map(|gate| apart(slopes, gate, 3));
+            let [xr, xz, xn, hr, hz, hn] = apart_mut(delta);
+            each([dh, z, sn], [&mut *xn, &mut *out], |[dh, z, sn]| [dh * (F::of(1.0) - z) * sn, dh * z]);
+            each([dh, state, n, sz], [xz, hz], |[dh, h, n, sz]| [dh * (h - n) * sz; 2]);
+            if after {
+                each([&*xn, r, recurrent, sr], [xr, hr, hn], |[dn, r, recurrent, sr]| {
+                    let dr = dn * recurrent * sr;
+                    [dr, dr, dn * r]
+                });
+            } else {
+                for zeros in [xr, hr, hn] {
+                    zeros.fill(F::ZERO);
+                }
+            }
+        }
+        if after {
+            return;
+        }
+        // The recurrent map once more: of r h, for the candidate alone.
+        let mut alone = Scaled::default();
+        alone.clear(3 * units, batch);
+        alone.exponent = delta.exponent;
+        half.take(&delta.panels, 2 * units..3 * units);
+        alone.panels.put(2 * units, half);
+        collect.map(owner(self.own), &alone, passed, None);
+        back.numbers[self.own].linear().weight.backward(&alone.panels, half);
+        let panels = delta.panels.slices_mut().zip(spare.panels.slices_mut()).zip(half.slices());
+        let left = gates.slices().zip(slopes.slices()).zip(state.panels.slices());
+        for (((delta, out), passed), ((gates, slopes), state)) in panels.zip(left) {
+            let [xr, _, _, hr, _, _] = apart_mut(delta);
+            each([passed, state, apart(slopes, 0, 3)], [xr, hr], |[d, h, sr]| [d * h * sr; 2]);
+            // What has gone straight is in its own place.
+            out.iter_mut().zip(passed).zip(apart(gates, 0, 3)).for_each(|((out, d), r)| *out = *out + *d * *r);
+        }
+    }
+}
