@@ -91,15 +91,7 @@ def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
     if deltas.shape[1] < 2 or not len(deltas) or not math.isfinite(e.backward.rms):
         return None
     runs = (deltas - deltas[:, -1:])[:, ::-1] if e.shared else deltas[:, :1] - deltas
-    mean, drift = runs.mean(axis=0), np.zeros(runs.shape[1])
-    if len(runs) > 1 and not e.shared:
-        drift = drifts(runs)
-    down, up = (of_change(rules, "backward", sign).decisive for sign in (-1, 1))
-    wide = next(rule for rule in rules if rule.id == FINITE_WIDTH.id)
-    faded = np.maximum(mean, -drift * down / wide.decisive)
-    ways = [_reach(curve, runs, down, up) for curve in (mean + drift, np.minimum(faded, 0))]
-    value, low, high = (min(ends) for ends in zip(*ways, strict=True))
-    factor = ten_to(up if mean[-1] + drift[-1] > 0 else down)
+    value, low, high, factor = within(runs, rules, drift=not e.shared)
     measured = value < runs.shape[1]
     if not e.shared:
         value, low, high = (end if e.per == 1 else end // e.per for end in (value, low, high))
@@ -107,6 +99,24 @@ def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
         return None
     signal = e.name("backward") if e.unit != "layer" else "dL/dz"
     return DepthLimit(value, low, high, factor=factor, measured=measured, unit=e.unit, signal=signal)
+
+
+def within(runs: Floats, rules: Sequence[Rule], *, drift: bool = True) -> tuple[float, float, float, float]:
+    """How many of the places that a gradient passes keep it within a factor, the ends of its interval, and the factor.
+
+    Args:
+        runs: log10 of its change on the way to every place, 0 at the first, `(runs, places)`.
+        rules: Which say how much is allowed.
+        drift: Whether a place draws weights of its own, so that a typical net loses more than the mean of squares.
+    """
+    mean = runs.mean(axis=0)
+    drifted = drifts(runs) if drift and len(runs) > 1 else np.zeros(runs.shape[1])
+    down, up = (of_change(rules, "backward", sign).decisive for sign in (-1, 1))
+    wide = next(rule for rule in rules if rule.id == FINITE_WIDTH.id)
+    faded = np.maximum(mean, -drifted * down / wide.decisive) if drift else mean
+    ways = [_reach(curve, runs, down, up) for curve in (mean + drifted, np.minimum(faded, 0))]
+    value, low, high = (min(ends) for ends in zip(*ways, strict=True))
+    return value, low, high, ten_to(up if mean[-1] + drifted[-1] > 0 else down)
 
 
 def _reach(curve: Floats, runs: Floats, down: float, up: float) -> tuple[float, float, float]:

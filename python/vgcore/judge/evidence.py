@@ -97,7 +97,8 @@ class Evidence:
     def name(self, signal: Signal) -> str:
         """What a signal is called."""
         plain: dict[Signal, str] = {"forward": "z", "backward": "dL/dz", "weight": "dL/dW"}
-        streams: dict[Signal, str] = {"forward": "h", "backward": "dL/dh", "weight": "dL/dW"}
+        state = "h" if self.facts is None else self.facts.state
+        streams: dict[Signal, str] = {"forward": "h", "backward": f"dL/d{state}", "weight": "dL/dW"}
         return (streams if self.streams else plain)[signal]
 
     def values(self, name: str) -> Floats:

@@ -193,9 +193,10 @@ class Probe(Versioned, Shown):
     def trace(self) -> Trace:
         """Sizes of the signals as the judge reads them, beside all columns.
 
-        In a net with skips the signal is the stream, h and dL/dh: a branch may be scaled down or closed
+        In a net with skips, a recurrent net or a transformer the signal is the stream, h and dL/dh: a branch may be scaled down or closed
         (arXiv:2003.04887), and what is small within it is not lost. nan where the stream passes by. Elsewhere it is z
-        and dL/dz.
+        and dL/dz. Of an LSTM the backward signal is dL/dc: its state is handed on by way of c, and dL/dh is what its
+        gates add.
 
         >>> import vgcore as vg
         >>> p = vg.probe(vg.MLP(depth=2, width=16), seeds=1)
@@ -208,7 +209,7 @@ class Probe(Versioned, Shown):
         columns: dict[str, Floats] = {name: getattr(self, name) for name in _core.COLUMNS}
         columns |= {
             "log10_forward": self.log10_h_rms if facts.streams else self.log10_z_rms,
-            "log10_backward": (self.log10_dh_rms if facts.streams else self.log10_delta_rms) + np.log10(widths) / 2,
+            "log10_backward": columns[_signal(facts)] + np.log10(widths) / 2,
             "log10_weight": self.log10_wgrad_norm,
         }
         return Trace(
@@ -299,6 +300,11 @@ class Probe(Versioned, Shown):
         own = "" if self.network is None else "own weights, "
         factors = ", ".join(f"{signal} {self.factor(signal).value:.3g}" for signal in SIGNALS)
         return f"Probe({self.spec!r}, {own}seeds={len(self.seeds)}, a layer: {factors})"
+
+
+def _signal(facts: Facts) -> str:
+    """The column of the backward signal."""
+    return ("log10_dc_rms" if facts.state == "c" else "log10_dh_rms") if facts.streams else "log10_delta_rms"
 
 
 def _linear(log10: Floats) -> Floats:

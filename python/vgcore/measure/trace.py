@@ -52,6 +52,7 @@ class Facts:
         per: Layers, as a probe counts them, of one such unit.
         tokens: Of a sample; 1 in a net that knows none.
         shared: Whether all units have the same weights, as the steps of a recurrent net.
+        state: What the backward signal is the gradient of, in a net with streams: `"h"`, or `"c"` of an LSTM.
     """
 
     activations: tuple[Activation, ...]
@@ -67,6 +68,7 @@ class Facts:
     per: int = 1
     tokens: int = 1
     shared: bool = False
+    state: str = "h"
 
     @classmethod
     def of(cls, spec: Spec, plan: Plan) -> Facts:
@@ -89,6 +91,7 @@ class Facts:
             per=spec.layers if recurs else 4 if attends else 1,
             tokens=spec.tokens if attends else 1,
             shared=recurs,
+            state="c" if getattr(getattr(spec, "cell", None), "name", None) == "lstm" else "h",
         )
 
 
