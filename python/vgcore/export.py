@@ -141,7 +141,7 @@ def _scalars(s: Sweep | Probe, rows: list[Row]) -> dict[str, float]:
     found |= {word: verdicts.count(word) for word in VERDICTS}
     for signal in SIGNALS:
         factors = [row[signal] for row in rows]
-        steps = [cell.spec.depth - 1 for cell in cells]
+        steps = [cell.spec.rows - 1 for cell in cells]
         decades = [count * math.log10(factor) for count, factor in zip(steps, factors, strict=True) if factor > 0]
         for name, values in {"factor": factors, "decades": decades}.items():
             finite = [value for value in values if math.isfinite(value)]

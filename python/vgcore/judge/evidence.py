@@ -155,9 +155,10 @@ class Evidence:
         if self.probe is None:
             return Inputs(math.nan, 0.0)
         x, spec = self.probe.x, self.probe.spec
-        if getattr(spec, "inputs", "first") == "every":
+        if self.shared or getattr(spec, "inputs", "first") == "every":
             return Inputs(math.nan, 0.0)  # Samples are series, which no first layer sees whole.
-        return Inputs.drawn(Plan.of(spec).columns) if x is None else Inputs.of(x)
+        features = Plan.of(spec).columns // self.tokens
+        return Inputs.drawn(features) if x is None else Inputs.of(np.reshape(x, (-1, features)))
 
     @cached_property
     def equal_units(self) -> Floats:

@@ -19,7 +19,7 @@ from vgcore.measure.result import Probe
 from vgcore.measure.table import OF_RUN
 from vgcore.model.spec import Spec
 
-#: The columns of a cell, in their order, and the numbers of its runs.
+#: The columns of every cell, in their order, and the numbers of its runs; columns that only some nets have follow.
 LAYOUT = (*COLUMNS, *OF_RUN)
 #: What else the core says of a cell.
 FACTS = ("dtype", "batch", "loss")
@@ -27,15 +27,15 @@ FACTS = ("dtype", "batch", "loss")
 
 def pack(cell: Probe) -> bytes:
     """The bytes of a cell, without its spec, its network and its data."""
-    seeds, depth = cell.log10_z_rms.shape
-    header = _header(seeds, depth, int(cell.seeds[0]), *(getattr(cell, name) for name in FACTS))
-    return header + np.concatenate([getattr(cell, name).ravel() for name in LAYOUT], dtype="<f8").tobytes()
+    header = _header(cell.log10_z_rms.shape, tuple(cell.extra), int(cell.seeds[0]), *(getattr(cell, n) for n in FACTS))
+    arrays = [*(getattr(cell, name) for name in LAYOUT), *cell.extra.values()]
+    return header + np.concatenate([array.ravel() for array in arrays], dtype="<f8").tobytes()
 
 
 @lru_cache(maxsize=1024)
-def _header(seeds: int, depth: int, seed: int, *facts: Any) -> bytes:
+def _header(shape: tuple[int, ...], extra: tuple[str, ...], seed: int, *facts: Any) -> bytes:
     """What stands before the numbers; it ends where 8 bytes begin, so that they are read without a copy."""
-    arrays = [[name, seeds] if name in OF_RUN else [name, seeds, depth] for name in LAYOUT]
+    arrays = [[name, *(shape[:1] if name in OF_RUN else shape)] for name in (*LAYOUT, *extra)]
     header = dict(zip(FACTS, facts, strict=True)) | {"seed": seed, "arrays": arrays}
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-(4 + len(text)) % 8)
@@ -46,11 +46,11 @@ def unpack(packed: bytes) -> dict[str, Any]:
     """What `pack` was given, as the fields of a `Probe`; its arrays share the bytes and cannot be written."""
     start = 4 + int.from_bytes(packed[:4], "little")
     header = json.loads(packed[4:start])
-    fields: dict[str, Any] = {name: header[name] for name in FACTS}
+    fields: dict[str, Any] = {name: header[name] for name in FACTS} | {"extra": {}}
     values = np.frombuffer(packed, "<f8", offset=start)
     for name, *shape in header["arrays"]:
         size = int(np.prod(shape))
-        fields[name] = values[:size].reshape(shape)
+        (fields if name in LAYOUT else fields["extra"])[name] = values[:size].reshape(shape)
         values = values[size:]
     fields["first_nonfinite"] = fields["first_nonfinite"].astype(np.int64)
     fields["seeds"] = header["seed"] + np.arange(len(fields["first_nonfinite"]), dtype=np.uint64)
@@ -96,4 +96,5 @@ def packed_of(result: Any) -> bytes:
 
 
 # A field of a probe that is in none of the lists would not come back.
-assert {*LAYOUT, *FACTS, "spec", "seeds", "network", "x", "y"} == {each.name for each in dataclasses.fields(Probe)}  # noqa: S101
+_GIVEN = {"spec", "seeds", "network", "x", "y", "extra"}
+assert {*LAYOUT, *FACTS, *_GIVEN} == {each.name for each in dataclasses.fields(Probe)}  # noqa: S101

@@ -81,4 +81,4 @@ UNIT = 64
 def multiplications(spec: Spec) -> float:
     """Multiply-adds in the time of a sample's way through a net, about."""
     widest = spec.width if isinstance(spec.width, int) else max(spec.width)
-    return float(spec.depth * widest * (widest + UNIT))
+    return float(spec.rows * widest * (widest + UNIT))

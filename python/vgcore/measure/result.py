@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -15,7 +17,7 @@ from vgcore.measure import clip, table
 from vgcore.measure.trace import Facts, Trace, row_labels
 from vgcore.model.given import boolean
 from vgcore.model.kind import Loss
-from vgcore.model.names import known
+from vgcore.model.names import known, listing
 from vgcore.model.plan import Plan
 from vgcore.model.shown import Shown
 from vgcore.model.spec import Spec
@@ -36,6 +38,10 @@ SIGNALS: dict[Signal, tuple[str, bool]] = {
     "backward": ("log10_delta_rms", True),
     "weight": ("log10_wgrad_norm", True),
 }
+
+
+#: Of most nets.
+NO_EXTRA: Mapping[str, Floats] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -63,7 +69,9 @@ class Factor(Versioned, Shown):
 
 @dataclass(frozen=True, eq=False)
 class Probe(Versioned, Shown):
-    """What was measured of one spec over its seeds. Columns are float64 `(seeds, depth)`, index 0 at the input.
+    """What was measured of one spec over its seeds. Columns are float64 `(seeds, rows)`, index 0 at the input.
+
+    A row is a linear map, `spec.row_names` says which: a layer of an `MLP`.
 
     Norms are log10, whose range no depth leaves. Slopes phi'(z) and activations are of the dtype: where all units of a
     layer are so flat that they end there (sigmoid beyond |z| of 88 in float32, 708 in float64), they read as 0.
@@ -104,8 +112,8 @@ class Probe(Versioned, Shown):
         log10_h_rms: Root mean square of the residual stream h behind a layer, in a net with skips; nan without one, and
             for a layer within a block, which the stream passes by.
         log10_dh_rms: Root mean square of the whole gradient dL/dh of that stream, through the next block and around it.
-        first_nonfinite: The index, from 0, of the layer where a value first was not finite; depth for readout or loss,
-            -1 for none; `(seeds,)`. In frames it is counted from 1, as `first_nonfinite_layer`.
+        first_nonfinite: The index, from 0, of the layer where a value first was not finite; `spec.rows` for readout or
+            loss, -1 for none; `(seeds,)`. In frames it is counted from 1, as `first_nonfinite_layer`.
         log10_total_grad_norm: Norm of the gradients of all parameters together, the readout's too: what clipping by a
             global norm looks at; nan after a value that is not finite. `(seeds,)`.
         log10_output_rms: Root mean square of the output, `(seeds,)`.
@@ -113,6 +121,8 @@ class Probe(Versioned, Shown):
         network: The net whose weights were those of every run; None where they were drawn.
         x: The samples as they were given; None where they were drawn.
         y: The targets as they were given.
+        extra: Columns that only some nets have, such as `log10_dc_rms` of an LSTM's cell, by their names; each is also
+            an attribute. nan in rows that have no such number.
 
     >>> import vgcore as vg
     >>> p = vg.probe(vg.MLP(depth=50, width=128, activation="sigmoid"), seeds=4)
@@ -151,8 +161,27 @@ class Probe(Versioned, Shown):
     network: Network | None = None
     x: ArrayLike | None = None
     y: ArrayLike | None = None
+    extra: Mapping[str, Floats] = field(default_factory=dict)
 
     _callers: ClassVar[frozenset[str]] = frozenset({"x", "y"})
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        extra = {name: _read_only(column) for name, column in self.extra.items()}
+        vars(self)["extra"] = MappingProxyType(extra) if extra else NO_EXTRA
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"extra": dict(self.extra)}  # A view of a dict has no pickle.
+
+    def __getattr__(self, name: str) -> Floats:
+        extra: Mapping[str, Floats] = vars(self).get("extra", {})
+        if name in extra:
+            return extra[name]
+        there = f"; of its own the net has {listing(extra)}" if extra else ""
+        raise AttributeError(f"a Probe has no attribute {name!r}{there}", name=name, obj=self)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.extra]
 
     @property
     def reduction(self) -> str | None:
@@ -206,10 +235,10 @@ class Probe(Versioned, Shown):
         plan = Plan.of(self.spec)
         facts = Facts.of(self.spec, plan)
         widths = [layer.output if facts.streams else layer.width for layer in plan.layers]
-        columns: dict[str, Floats] = {name: getattr(self, name) for name in _core.COLUMNS}
+        columns = columns_of(self)
         columns |= {
             "log10_forward": self.log10_h_rms if facts.streams else self.log10_z_rms,
-            "log10_backward": columns[_signal(facts)] + np.log10(widths) / 2,
+            "log10_backward": columns[facts.backward] + np.log10(widths) / 2,
             "log10_weight": self.log10_wgrad_norm,
         }
         return Trace(
@@ -245,7 +274,7 @@ class Probe(Versioned, Shown):
         >>> 0.22 < p.factor("backward").value < 0.25  # mean field: 0.236
         True
         """
-        steps = self.spec.depth - 1
+        steps = self.spec.rows - 1
         logs = self.end_to_end(signal) / steps if steps else np.array([])
         logs = logs[np.isfinite(logs)]
         count = len(logs)
@@ -264,7 +293,7 @@ class Probe(Versioned, Shown):
             per_layer: Judge every hidden layer by the norm of its own weight and bias gradients.
 
         Returns:
-            `(seeds,)`, or `(seeds, depth)` per layer, at most 0; nan where a norm is not finite.
+            `(seeds,)`, or `(seeds, rows)` per layer, at most 0; nan where a norm is not finite.
         """
         if boolean("per_layer", per_layer):
             return clip.log10_coef(clip.log10_hypot(self.log10_wgrad_norm, self.log10_bgrad_norm), max_norm)
@@ -302,9 +331,15 @@ class Probe(Versioned, Shown):
         return f"Probe({self.spec!r}, {own}seeds={len(self.seeds)}, a layer: {factors})"
 
 
-def _signal(facts: Facts) -> str:
-    """The column of the backward signal."""
-    return ("log10_dc_rms" if facts.state == "c" else "log10_dh_rms") if facts.streams else "log10_delta_rms"
+def columns_of(probe: Probe) -> dict[str, Floats]:
+    """Every column by its name, those that only some nets have last."""
+    return {name: getattr(probe, name) for name in _core.COLUMNS} | dict(probe.extra)
+
+
+def _read_only(column: ArrayLike) -> Floats:
+    view = np.asarray(column, dtype=np.float64).view()
+    view.flags.writeable = False
+    return view
 
 
 def _linear(log10: Floats) -> Floats:

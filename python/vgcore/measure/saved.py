@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from vgcore._core import COLUMNS
 from vgcore.measure import table
 from vgcore.measure.cells import Sweep
+from vgcore.measure.extra import EXTRA
 from vgcore.measure.result import Probe
 from vgcore.model import custom
 from vgcore.model.given import out_of_bounds, printable, shown
@@ -128,7 +129,7 @@ def _of_text(name: str, values: Sequence[str]) -> NDArray[Any]:
 
 def _is_number(name: str) -> bool:
     """Has the column numbers, of which some may be unknown?"""
-    return name in {*_MEASURES, "gain"} or _is_parameter(name)
+    return name in {*_MEASURES, *EXTRA, "gain"} or _is_parameter(name)
 
 
 def _is_parameter(name: str) -> bool:
@@ -189,7 +190,8 @@ def _typed(columns: Columns) -> Columns:
     rows, many = len(columns.get("cell", ())), len(columns)
     layout = _layout(columns)
     names = _NAMES[layout]
-    if unknown := [name for name in columns if name not in names and not (layout == "2" and _is_parameter(name))]:
+    known = {*names} | {name for name in columns if layout == "2" and (name in EXTRA or _is_parameter(name))}
+    if unknown := [name for name in columns if name not in known]:
         raise ValueError(f"it has unknown columns: {_some(list(map(shown, unknown)))}")
     later: Columns = {name: [default] * rows for name, default in _LATER.items()}
     columns = later | columns
@@ -247,31 +249,32 @@ def _cells(columns: Columns, given: str, x: ArrayLike | None, y: ArrayLike | Non
     count = int(columns["cells"][0])
     if index[borders[:-1]].tolist() != list(range(count)) or (columns["cells"] != count).any():
         raise ValueError(f"it is not whole: it has {len({*index.tolist()})} of {count} cells, or not in order")
-    cells = [
-        _cell(_rows(columns, i, slice(*ends)), i, given, x, y) for i, ends in enumerate(itertools.pairwise(borders))
-    ]
+    cells = [_cell(_rows(columns, *ends), i, given, x, y) for i, ends in enumerate(itertools.pairwise(borders))]
     if given not in {table.DRAWN, *columns["data"]}:
         raise ValueError("x and y are not those that it was measured on")
     return cells
 
 
-def _rows(columns: Columns, cell: int, rows: slice) -> Columns:
-    """The rows of a cell, as many as its net has layers, seed after seed."""
-    part = {name: values[rows] for name, values in columns.items()}
-    seeds, depth = int(part["seeds"][0]), int(part["depth"][0])
-    if len(part["layer"]) != seeds * depth or depth < 1:
-        raise ValueError(f"it is not whole: cell {cell} has {len(part['layer'])} of {seeds * depth} rows")
-    runs = part["seed"].reshape(seeds, depth)
+def _rows(columns: Columns, first: int, end: int) -> Columns:
+    """Some rows of all columns."""
+    return {name: values[first:end] for name, values in columns.items()}
+
+
+def _check_rows(part: Columns, cell: int, spec: Spec) -> None:
+    """Refuse the rows of a cell that are not as many as its net has, seed after seed."""
+    seeds, rows = int(part["seeds"][0]), spec.rows
+    if len(part["layer"]) != seeds * rows:
+        raise ValueError(f"it is not whole: cell {cell} has {len(part['layer'])} of {seeds * rows} rows")
+    runs = part["seed"].reshape(seeds, rows)
     of_run = [table.FROM_1.get(name, name) for name in table.OF_RUN]
     once = [*_TEXTS, "seeds", "batch", *filter(_is_parameter, part)]
     if (
-        (part["layer"] != np.tile(np.arange(1, depth + 1), seeds)).any()
+        (part["layer"] != np.tile(np.arange(1, rows + 1), seeds)).any()
         or (runs != runs[:, :1]).any()
         or any(not _equal(part[name], part[name][0]) for name in once)
-        or any(not _equal(part[name].reshape(seeds, depth), part[name][::depth, None]) for name in of_run)
+        or any(not _equal(part[name].reshape(seeds, rows), part[name][::rows, None]) for name in of_run)
     ):
         raise ValueError(f"the rows of cell {cell} do not belong together")
-    return part
 
 
 def _equal(values: NDArray[Any], others: Any) -> bool:
@@ -288,17 +291,22 @@ def _cell(part: Columns, index: int, given: str, x: ArrayLike | None, y: ArrayLi
         loss = None if said["loss"] == "none" else str(Loss(said["loss"]))
     except (TypeError, ValueError) as error:
         raise ValueError(f"cell {index}: {error}") from error
-    shape = (int(said["seeds"]), spec.depth)
+    _check_rows(part, index, spec)
+    shape = (int(said["seeds"]), spec.rows)
+    # A column that is nan in all rows is in no file, or in that of other cells: the net says that it has it.
+    names = [name for name in part if name in EXTRA and not np.isnan(part[name]).all()]
+    names += [name for name in spec.extra_columns if name not in names]
+    extra = {name: part.get(name, np.full(shape, math.nan)).reshape(shape).copy() for name in names}
     if (data := said["data"]) not in {table.DRAWN, given}:
         takes = loss is not None and Loss(loss).takes_targets
         why = "no saved sweep holds them; give them, as in vg.read_sweep(path, x=x, y=y)"
         x, y = table.Unkept("x", data, why), table.Unkept("y", data, why) if takes else None
     elif data == table.DRAWN:
         x = y = None
-    of_run = {name: part[table.FROM_1.get(name, name)][:: spec.depth] for name in table.OF_RUN}
+    of_run = {name: part[table.FROM_1.get(name, name)][:: spec.rows] for name in table.OF_RUN}
     cell = Probe(
         spec,
-        seeds=part["seed"][:: spec.depth].copy(),
+        seeds=part["seed"][:: spec.rows].copy(),
         dtype=said["dtype"],
         batch=int(said["batch"]),
         loss=loss,
@@ -306,6 +314,7 @@ def _cell(part: Columns, index: int, given: str, x: ArrayLike | None, y: ArrayLi
         **{name: values - 1 if name in table.FROM_1 else values.copy() for name, values in of_run.items()},
         x=x,
         y=y,
+        extra=extra,
     )
     # What was made of the file must say of itself what the file says, its id first of all.
     ours: Columns = table.key_columns(cell, data)

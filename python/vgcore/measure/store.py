@@ -144,7 +144,7 @@ class Grid(NamedTuple):
 def planned(specs: Sequence[Spec], varied: tuple[str, ...], how: Measurement, shard: tuple[int, int]) -> Grid:
     """The cells of a grid that are of a shard."""
     how.columns([], lambda *_: None)  # The core says what is wrong with it.
-    layers = [spec.depth for spec in specs]
+    layers = [spec.rows for spec in specs]
     return grid_of(varied, (specs, specs, range(len(specs)), layers), how, _facts(how), shard)
 
 

@@ -82,7 +82,7 @@ class Kept(Generic[Made]):
             known = store.numbers(self._keys)
             again = (PLANNED, FAILED) if retry_failed else (PLANNED,)
             cells = {
-                key: (cell, layers, layers / spec.depth * multiplications(spec))
+                key: (cell, layers, layers / spec.rows * multiplications(spec))
                 for grid in self._grids
                 for key, cell, layers, spec in zip(grid.keys, grid.cells, grid.layers, grid.specs, strict=True)
             }

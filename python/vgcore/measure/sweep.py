@@ -115,7 +115,7 @@ def _measured(run: Run, specs: Sequence[Spec], varied: tuple[str, ...], *, show:
     def so_far() -> Sweep:
         return Sweep(tuple(done[i] for i in sorted(done)), varied, len(specs))
 
-    bar = progress_bar([cell.depth for cell in specs], [*map(multiplications, specs)], show=show)
+    bar = progress_bar([cell.rows for cell in specs], [*map(multiplications, specs)], show=show)
     with leaving(so_far), bar as advance:
 
         def finished(index: int, cell: Probe) -> None:

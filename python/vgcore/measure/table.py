@@ -58,7 +58,7 @@ FROM_1 = {"first_nonfinite": "first_nonfinite_layer"}
 #: What a frame of pandas and a Parquet file say beside their columns.
 NOTES = {
     "layer": "hidden layers, counted from 1 at the input",
-    "first_nonfinite_layer": "counted as layer is; depth + 1: readout or loss; 0: every value was finite",
+    "first_nonfinite_layer": "counted as layer is; one more than there are: readout or loss; 0: every value was finite",
 }
 #: What these columns are. Parquet files say it; others by the column that their layers go by.
 LAYOUT = {"vgcore_layout": "2"}
@@ -80,12 +80,15 @@ def tidy(cells: Sequence[Probe]) -> dict[str, NDArray[Any]]:
     columns = {name: np.repeat(column, rows) for name, column in key_table(cells).items()}
     columns["cell"] = np.repeat(np.arange(len(cells)), rows)
     columns["cells"] = np.full(sum(rows), len(cells))
-    columns["seed"] = np.concatenate([np.repeat(cell.seeds, cell.spec.depth) for cell in cells])
-    columns["layer"] = np.concatenate([np.tile(np.arange(1, cell.spec.depth + 1), len(cell.seeds)) for cell in cells])
+    columns["seed"] = np.concatenate([np.repeat(cell.seeds, cell.spec.rows) for cell in cells])
+    columns["layer"] = np.concatenate([np.tile(np.arange(1, cell.spec.rows + 1), len(cell.seeds)) for cell in cells])
     for name in COLUMNS:
         columns[name] = np.concatenate([getattr(cell, name).ravel() for cell in cells])
+    for name in dict.fromkeys(name for cell in cells for name in cell.extra):
+        lacking = [cell.extra.get(name, np.full_like(cell.log10_z_rms, math.nan)) for cell in cells]
+        columns[name] = np.concatenate([column.ravel() for column in lacking])
     for name in OF_RUN:
-        values = np.concatenate([np.repeat(getattr(cell, name), cell.spec.depth) for cell in cells])
+        values = np.concatenate([np.repeat(getattr(cell, name), cell.spec.rows) for cell in cells])
         columns[FROM_1.get(name, name)] = values + (name in FROM_1)
     columns = informative(columns)
     return columns | {"columns": np.full(sum(rows), len(columns) + 1)}

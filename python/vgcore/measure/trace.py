@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgcore import _core
+from vgcore.measure.extra import EXTRA
 from vgcore.model.given import integer, items, shown, text, wrong_type
 from vgcore.model.kind import Activation
 from vgcore.model.mlp import MLP
@@ -28,7 +29,7 @@ Floats = NDArray[np.float64]
 #: What is measured of a layer of any net.
 SIGNALS = ("log10_forward", "log10_backward", "log10_weight", "zeros", "log10_largest", "nonfinite")
 #: The columns that a trace may have: those, and the columns of a probe.
-COLUMNS = (*SIGNALS, *_core.COLUMNS)
+COLUMNS = (*SIGNALS, *_core.COLUMNS, *EXTRA)
 #: Shares, from 0 to 1.
 SHARES = ("zeros", "nonfinite")
 DTYPES = ("float16", "bfloat16", "float32", "float64")
@@ -69,6 +70,11 @@ class Facts:
     tokens: int = 1
     shared: bool = False
     state: str = "h"
+
+    @property
+    def backward(self) -> str:
+        """The column of the backward signal."""
+        return f"log10_d{self.state}_rms" if self.streams else "log10_delta_rms"
 
     @classmethod
     def of(cls, spec: Spec, plan: Plan) -> Facts:

@@ -67,6 +67,7 @@ class Step(NamedTuple):
     scale: float = 1.0
     start: float = 1.0
     map: Map | None = None
+    inputs_map: Map | None = None
 
     @property
     def factor(self) -> float:
@@ -155,4 +156,5 @@ class Plan:
 
 
 def _steps(given: Iterable[dict[str, Any]]) -> tuple[Step, ...]:
-    return tuple(Step(**(facts | {"map": Map(**facts["map"])} if "map" in facts else facts)) for facts in given)
+    maps = ("map", "inputs_map")
+    return tuple(Step(**facts | {name: Map(**facts[name]) for name in maps if name in facts}) for facts in given)

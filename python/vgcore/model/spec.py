@@ -96,6 +96,36 @@ class Spec(Shown):
         return hashlib.sha256(self._checked.content().encode()).hexdigest()[:16]
 
     @property
+    def rows(self) -> int:
+        """Rows of a probe: one for each linear map that the net runs through, without the readout.
+
+        >>> import vgcore as vg
+        >>> vg.MLP(depth=3, width=4).rows
+        3
+        """
+        return self._checked.rows()
+
+    @property
+    def row_names(self) -> tuple[str, ...]:
+        """The name of each row: that of its map in a state dict.
+
+        >>> import vgcore as vg
+        >>> vg.MLP(depth=2, width=4, tied=True, in_features=4).row_names
+        ('layers.0', 'layers.0')
+        """
+        return tuple(self._checked.row_names())
+
+    @property
+    def extra_columns(self) -> tuple[str, ...]:
+        """The names of the columns that a probe of the net has beside those of every net: `Probe.extra`.
+
+        >>> import vgcore as vg
+        >>> vg.MLP(depth=2, width=4).extra_columns
+        ()
+        """
+        return tuple(self._checked.extra())
+
+    @property
     def _checked(self) -> _core.Spec:
         """What the core has checked, and reads from then on."""
         checked: _core.Spec = self.__dict__["_checked"]

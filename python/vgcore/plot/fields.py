@@ -319,7 +319,7 @@ def _change(signal: Signal) -> Callable[[Probe], Floats]:
 
 def _factor(signal: Signal) -> Callable[[Probe], Floats]:
     def of(cell: Probe) -> Floats:
-        layers = cell.spec.depth - 1
+        layers = cell.spec.rows - 1
         return cell.end_to_end(signal) / layers if layers else np.full(len(cell.seeds), np.nan)
 
     return of
@@ -332,7 +332,7 @@ def _lost(cell: Probe) -> str:
 
 def _no_factor(cell: Probe) -> str:
     lost = _lost(cell)
-    return "one layer" if cell.spec.depth == 1 and lost == "dead" else lost
+    return "one layer" if cell.spec.rows == 1 and lost == "dead" else lost
 
 
 def _limit(cell: Probe) -> Floats:
@@ -346,7 +346,7 @@ def _no_limit(cell: Probe) -> str:
         return "no limit"
     if not np.isfinite(cell.log10_delta_rms).all():
         return _lost(cell)
-    return "one layer" if cell.spec.depth == 1 else "not known"
+    return "one layer" if cell.spec.rows == 1 else "not known"
 
 
 def _log10(values: Any) -> Floats:

@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore._core import COLUMNS
 from vgcore.measure import table
 from vgcore.measure.jacobian import Jacobian
-from vgcore.measure.result import SIGNALS, Probe, Signal
+from vgcore.measure.result import SIGNALS, Probe, Signal, columns_of
 from vgcore.measure.trace import Trace
 from vgcore.model.given import integer, items, text, wrong_type
 from vgcore.model.names import known
@@ -108,7 +107,7 @@ def layers(
     ax = new_axes(ax, 8, height_of(label for _, _, label in lines))
     for i, (cell, each, label) in enumerate(lines):
         values = getattr(cell, SIGNALS[each][0])
-        x = np.arange(1, cell.spec.depth + 1)
+        x = np.arange(1, cell.spec.rows + 1)
         line(ax, x, values, label=label + gap(values, [cell]), look=looks[i], start=i / len(lines))
         if predictions:
             _theory(ax, x, predictions[i if len(cells) > 1 else 0], each, looks[i]["color"])
@@ -131,7 +130,7 @@ def _allowed(ax: Axes, cells: Sequence[Probe], signal: Signal) -> None:
     """What a verdict allows a signal to change from where it starts, if all cells start at one size."""
     limit, at = allowed_change(signal), -1 if SIGNALS[signal][1] else 0
     starts = np.array([getattr(cell, SIGNALS[signal][0])[:, at].mean() for cell in cells])
-    if limit is None or not np.isfinite(starts).all() or np.ptp(starts) > ALIKE or {c.spec.depth for c in cells} == {1}:
+    if limit is None or not np.isfinite(starts).all() or np.ptp(starts) > ALIKE or {c.spec.rows for c in cells} == {1}:
         return
     allowed(ax, (starts.min(), starts.max()), limit, " dL/dz" if signal == "backward" else " z")
 
@@ -189,7 +188,7 @@ def columns(probe: Probe | Trace, names: Sequence[str], *, layers: Sequence[int]
     if not isinstance(probe, Probe | Trace):
         raise wrong_type("probe", "a Probe or a Trace", probe)
     trace = probe.trace
-    there = COLUMNS if isinstance(probe, Probe) else tuple(trace.columns)
+    there = columns_of(probe) if isinstance(probe, Probe) else trace.columns
     names = [known("column", name, there) for name in items("names", names, "a list of columns")]
     shaded = [
         integer("a layer", l, least=0, most=trace.depth - 1) for l in items("layers", layers, "a list of indices")

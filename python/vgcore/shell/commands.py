@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from vgcore._core import COLUMNS, MONITORS, OPTIMIZERS, SCHEDULES, __version__
+from vgcore._core import MONITORS, OPTIMIZERS, SCHEDULES, __version__
 from vgcore.judge.finding import SEVERITIES
 from vgcore.model.names import hint, known
 from vgcore.shell import estimate, kinds, outputs, stores, streams
@@ -539,7 +539,7 @@ def _theory(
     yes: Yes = False,
 ) -> None:
     from vgcore.measure.probe import probe
-    from vgcore.measure.result import SIGNALS
+    from vgcore.measure.result import SIGNALS, columns_of
     from vgcore.theory import predict
 
     form = _form(summary, as_json)
@@ -563,7 +563,7 @@ def _theory(
     with writing(files, force=force):
         if form == "json":
             factors: dict[str, Any] = {signal: vars(measured.factor(signal)) for signal in SIGNALS}
-            means = {name: getattr(measured, name).mean(axis=0).tolist() for name in COLUMNS}
+            means = {name: column.mean(axis=0).tolist() for name, column in columns_of(measured).items()}
             _print_json({"theory": predicted.to_dict(), "measured": {"factors": factors} | means})
         elif form == "summary":
             from vgcore.shell import summary as brief
@@ -693,14 +693,14 @@ def _outputs(result: Sweep, out: Path | None, folder: Path | None, *, force: boo
 
 
 def _cell(cell: Probe, row: dict[str, Any], *, columns: bool) -> dict[str, Any]:
-    from vgcore.measure.result import SIGNALS
+    from vgcore.measure.result import SIGNALS, columns_of
 
     row = row | {signal: vars(row[signal]) for signal in SIGNALS}
     row |= {"cell_id": cell.spec.id, "spec": cell.spec.to_dict(), "batch": cell.batch}
     row |= {"loss": cell.loss, "reduction": cell.reduction}
     row |= {"seeds": cell.seeds.tolist(), "dtype": cell.dtype, "first_nonfinite": cell.first_nonfinite.tolist()}
     if columns:
-        row |= {name: getattr(cell, name).tolist() for name in COLUMNS}
+        row |= {name: column.tolist() for name, column in columns_of(cell).items()}
     return row
 
 

@@ -134,7 +134,7 @@ def of_cells(
     with suppress(MemoryError, TypeError, ValueError):
         seconds, taken, free = guess(specs, batch, how.seeds)
         seconds *= more
-        taken += int((more - 1) * sum(spec.depth for spec in specs) * how.seeds * 8 * len(_core.COLUMNS))
+        taken += int((more - 1) * sum(spec.rows for spec in specs) * how.seeds * 8 * len(_core.COLUMNS))
         if trial and seconds >= TOLD / slowest:
             threads = int(_core.build_info()["threads"]) if how.threads is None else how.threads
             seeds = min(how.seeds, threads)
@@ -243,7 +243,7 @@ def _sample(count: int, cell: Callable[[int], Spec]) -> list[Spec]:
         if layers > LAYERS and len(found) >= 16:
             break
         found.append(cell(place))
-        layers += found[-1].depth
+        layers += found[-1].rows
     return found
 
 

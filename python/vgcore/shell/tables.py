@@ -10,11 +10,10 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from vgcore._core import COLUMNS
 from vgcore.cure.advice import Advised
 from vgcore.judge.verdict import VERDICTS
 from vgcore.measure.cells import Sweep, judged_rows
-from vgcore.measure.result import SIGNALS, Factor, Probe
+from vgcore.measure.result import SIGNALS, Factor, Probe, columns_of
 from vgcore.measure.table import start
 from vgcore.model.mlp import MLP
 from vgcore.model.spec import Spec
@@ -95,8 +94,8 @@ def show(result: Sweep, base: Spec, *, source: str | None, seconds: float, layer
     console.print(_cells(result))
     if layers:
         console.print(_layers(first))
-        if first.spec.depth > LAYERS:
-            say(console, f"{LAYERS} of {first.spec.depth} layers; --json and --out hold all.")
+        if first.spec.rows > LAYERS:
+            say(console, f"{LAYERS} of {first.spec.rows} layers; --json and --out hold all.")
     say(console, LEGEND, most=WIDTH)
 
 
@@ -132,12 +131,14 @@ def _layers(cell: Probe, most: int = LAYERS) -> Columns:
 
     Random cotangents are as good as orthogonal, and so is all that comes of them: `gradient_correlation` needs a loss.
     """
-    depth = cell.spec.depth
+    depth = cell.spec.rows
     chosen = sorted({round(i * (depth - 1) / max(most - 1, 1)) for i in range(most)}) if depth > most else range(depth)
     columns = [Column("layer", [str(layer + 1) for layer in chosen])]
-    for name in sorted(COLUMNS, key=lambda name: not name.startswith("log10_")):  # sizes first, then shares
-        mean = getattr(cell, name).mean(axis=0)
-        if (name in SOME and np.isnan(mean).all()) or (name == "gradient_correlation" and cell.loss is None):
+    measured = columns_of(cell)
+    for name in sorted(measured, key=lambda name: not name.startswith("log10_")):  # sizes first, then shares
+        mean = measured[name].mean(axis=0)
+        lacks = (name in SOME or name in cell.extra) and np.isnan(mean).all()
+        if lacks or (name == "gradient_correlation" and cell.loss is None):
             continue
         size = name.startswith("log10_")
         head = "log10\n" + name.removeprefix("log10_").replace("_", " ") if size else name.replace("_", "\n")

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from vgcore.measure.extra import FAMILIES
+
 
 @dataclass(frozen=True)
 class Word:
@@ -490,6 +492,88 @@ _WORDS = (
         "Near 1: wider layers, orthogonal weights, batch norm, a skip.",
         ("rank_collapse", "collapsed"),
         ("participation ratio", "rank"),
+    ),
+    Word(
+        "size by gate",
+        "column",
+        "Of one gate of a cell, or of the queries, keys or values of attention, by its letter (i, f, g, o; r, z, n; q, "
+        "k, v): the size of its z, of its dL/dz, or the norm of its weights' gradient in this row. The columns without "
+        "a letter are of all of them together.",
+        "such as log10_z_rms_f, log10_delta_rms_f, log10_wgrad_norm_q",
+        see=("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm"),
+        synonyms=FAMILIES["sizes by gate"],
+    ),
+    Word(
+        "mean by gate",
+        "column",
+        "The mean of what a gate of a cell gives, over samples and units: a forget gate of 0.9 keeps 0.9 of the cell a "
+        "step. Of the candidate, g or n, it is the mean of a tanh.",
+        "such as mean_f = mean(sigmoid(z_f))",
+        see=("saturation by gate",),
+        synonyms=FAMILIES["means by gate"],
+    ),
+    Word(
+        "saturation by gate",
+        "column",
+        "The share of (sample, unit) of one gate whose slope is below 1 % of its largest: what it lets pass hardly "
+        "depends on its weights any more.",
+        "such as saturated_f",
+        see=("saturated", "mean by gate"),
+        synonyms=FAMILIES["saturation by gate"],
+    ),
+    Word(
+        "share by path",
+        "column",
+        "Of the gradient that goes back from a step to the one before: the share that takes this path, the cell's or "
+        "that through a gate. Shares are of mean squares and add up to 1.",
+        "such as share_cell = rms(path)^2 / sum of rms^2 over all paths",
+        see=("log10_dc_rms",),
+        synonyms=FAMILIES["shares by path"],
+    ),
+    Word(
+        "log10_c_rms",
+        "column",
+        "The size of the cell c of an LSTM, over samples and units.",
+        "log10 sqrt(mean(c^2))",
+        see=("log10_dc_rms",),
+    ),
+    Word(
+        "log10_dc_rms",
+        "column",
+        "The size of dL/dc, the whole gradient of an LSTM's cell: what the forget gates carry back through time.",
+        "log10 sqrt(mean((dL/dc)^2))",
+        see=("log10_c_rms", "share by path"),
+    ),
+    Word(
+        "attention_entropy",
+        "column",
+        "How evenly a query spreads its attention over the tokens, as a mean over heads, samples and queries: 1 where "
+        "all tokens count alike, 0 where one takes all.",
+        "-sum(p ln p) / ln(tokens)",
+        see=("logit_std",),
+    ),
+    Word(
+        "logit_std",
+        "column",
+        "The standard deviation of the logits of attention, before the softmax: large ones let one token take all.",
+        "std(q . k / sqrt(width of a head))",
+        see=("attention_entropy",),
+    ),
+    Word(
+        "token_correlation",
+        "column",
+        "The mean cosine of two tokens of one sample in the stream. 1 means that a sample's tokens have become alike: "
+        "then the gradients of W_Q and W_K vanish while the stream looks healthy.",
+        "mean of h_s . h_t / (|h_s| |h_t|)",
+        see=("token_rank", "correlation"),
+    ),
+    Word(
+        "token_rank",
+        "column",
+        "How many directions the tokens of one sample fill in the stream, as a mean over samples, from 1 to the number "
+        "of tokens.",
+        "(tr G)^2 / |G|^2, G the Gram matrix of a sample's tokens",
+        see=("token_correlation", "effective_rank"),
     ),
     Word(
         "log10_weight_norm",

@@ -98,7 +98,7 @@ def _depth(d: Diagnosis) -> int:
     """Layers of what was judged."""
     if d.measured is not None:
         return d.measured.depth
-    return 0 if d.spec is None else d.spec.depth
+    return 0 if d.spec is None else d.spec.rows
 
 
 def seen(trace: Trace, confidence: float) -> str:

@@ -139,12 +139,12 @@ class Prediction(Versioned, Shown):
                     f"depth scales in layers: xi_q = {scales.xi_q:.4g}, xi_c = {scales.xi_c:.4g}, "
                     f"xi_grad = {scales.xi_grad:.4g}"
                 )
-        elif self.spec.depth > 1:
+        elif self.spec.rows > 1:
             forth, back, weight = (f"{self.factor(signal):.4g}" for signal in SIGNALS)
             lines.append(f"a layer multiplies z by {forth}, and on the way back dL/dz by {back} and dL/dW by {weight}")
         if self.uncovered:
             lines.append(f"{self.uncovered}.")
-        elif self.spec.depth > 1:
+        elif self.spec.rows > 1:
             lines.append(
                 f"width: dL/dz of one sample at the first layer lies 10^{self.delta_drift[0]:.2f} times theory's in "
                 f"typical nets, ± 10^{self.delta_std[0]:.2f} between them"
@@ -191,10 +191,10 @@ def predict(spec: Spec, *, depth: int | None = None, batch: int = _core.BATCH) -
 def _propagate(net: Net) -> Prediction:
     spec, plan = net.spec, net.plan
     h = [Wave(1.0, 0.0, normal=True)]  # standard normal samples
-    z, a, map_input = ([Wave(math.nan, math.nan)] * spec.depth for _ in range(3))
-    scale = np.zeros(spec.depth)  # log10 of what their squares are to be multiplied by
+    z, a, map_input = ([Wave(math.nan, math.nan)] * spec.rows for _ in range(3))
+    scale = np.zeros(spec.rows)  # log10 of what their squares are to be multiplied by
     ways: list[list[tuple[Step, Back | Split]]] = []
-    for l in range(spec.depth):
+    for l in range(spec.rows):
         v, way, steps = h[l], list[tuple[Step, Back | Split]](), active(plan.layers[l].steps)
         scale[l] = net.log10_scale
         bent = False  # are these the activations, normalised or not?
@@ -227,10 +227,10 @@ def _propagate(net: Net) -> Prediction:
         ways.append(way)
 
     g = _from_the_end(net, h[-1])
-    delta, lost = list(z), np.zeros(spec.depth)  # log10 of what dL/dz's squares are to be multiplied by
+    delta, lost = list(z), np.zeros(spec.rows)  # log10 of what dL/dz's squares are to be multiplied by
     around: dict[int | None, Wave] = {}
     carried = 0.0
-    for l in reversed(range(spec.depth)):
+    for l in reversed(range(spec.rows)):
         for step, back in reversed(ways[l]):
             if step.part == "map":
                 delta[l], lost[l] = g, carried
@@ -253,7 +253,7 @@ def _propagate(net: Net) -> Prediction:
     def log10(squares: list[float], factors: Floats) -> Floats:
         return (np.log10(np.maximum(squares, 0.0)) + factors) / 2
 
-    gradients = [net.weight_gradient(l, map_input[l], delta[l]) for l in range(spec.depth)]
+    gradients = [net.weight_gradient(l, map_input[l], delta[l]) for l in range(spec.rows)]
     drift, variance, uncovered = _finite_width(net)
     return Prediction(
         spec,
@@ -318,7 +318,7 @@ def _wide(net: Net) -> list[Layer]:
 
 def _along(net: Net, h: list[Wave]) -> Floats:
     """The factors by which the squares of dL/dz exceed those of the widest nets: 1 where nothing shows."""
-    excess = np.ones(net.spec.depth)
+    excess = np.ones(net.spec.rows)
     # A first layer that changes the number of features has no skip; behind it all blocks are equal.
     layers = [active(layer.steps) for layer in net.plan.layers]
     first = 0 if layers[0][0].part == "keep" else 1
@@ -347,7 +347,7 @@ def _finite_width(net: Net) -> tuple[Floats, Floats, str]:
         "of weights that depend on each other": any(layer.map.law == "orthogonal" for layer in layers),
         "of activations that change the number of features": any(layer.output != layer.width for layer in layers),
     }
-    none = np.full(spec.depth, math.nan)
+    none = np.full(spec.rows, math.nan)
     for words, there in gaps.items():
         if there:
             return none, none, f"theory has no finite-width band {words}"

@@ -336,7 +336,7 @@ def _trained(
     def so_far() -> TrainSweep:
         return TrainSweep(tuple(done[i] for i in sorted(done)), varied, len(cells))
 
-    layers, costs = [cell.spec.depth * steps for cell in cells], [multiplications(cell.spec) for cell in cells]
+    layers, costs = [cell.spec.rows * steps for cell in cells], [multiplications(cell.spec) for cell in cells]
     bar = progress_bar(layers, costs, show=show)
     with leaving(so_far), bar as advance:
 

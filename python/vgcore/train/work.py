@@ -112,7 +112,7 @@ class Trainer:
         for place, cell in enumerate(cells):
             facts = kept.facts(self.training, cell.recipe, self.network0)
             _, rows = found.setdefault(json.dumps(facts), (facts, []))
-            rows.append((cell, cell.spec, place, cell.spec.depth * self.training.steps))
+            rows.append((cell, cell.spec, place, cell.spec.rows * self.training.steps))
         grids = []
         for facts, rows in found.values():
             cells_, specs, places, layers = zip(*rows, strict=True)

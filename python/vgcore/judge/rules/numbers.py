@@ -77,7 +77,8 @@ def _finite_width(e: Evidence, _: Rule) -> Hit | None:
         return None  # The runs of given weights are of one net.
     spread = float(np.std(runs, ddof=1))
     least = e.facts and e.facts.least
-    at, example = (f" at width {least}", f" = {5 * e.depth / least:.2f}") if least else ("", "")
+    at = f" at width {least}" if least else ""
+    example = f" = {5 * e.depth / least:.2f}" if least and e.per == 1 else ""
     text = (
         f"depth {e.depth // e.per}{at}: nets of one recipe differ {power(spread)}-fold (1 std), "
         f"and a typical one has a gradient {power(drift)} times smaller than the recipe's"

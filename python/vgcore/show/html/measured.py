@@ -56,7 +56,7 @@ def probe(p: Probe) -> Html:
         factor = p.factor(signal)
         told = number(factor.value), interval(factor), exponent(values[0]), exponent(values[-1])
         rows.append((words, *told, curve(values, words, column=column), _word(judged, signal)))
-    depth = p.spec.depth
+    depth = p.spec.rows
     ends = "log10 at layer\xa01", f"at layer\xa0{depth}", f"layer 1\xa0to\xa0{depth}"
     head = ("signal", "factor a layer", "95 % interval", *ends, "verdict")
     return block(
@@ -80,9 +80,9 @@ def _word(judged: Diagnosis, signal: Signal) -> object:
 def layers(p: Probe) -> Html:
     """The signals of some layers."""
     columns = [means(getattr(p, name)) for name in COLUMNS]
-    chosen = spread(p.spec.depth, LAYERS)
+    chosen = spread(p.spec.rows, LAYERS)
     rows = [(str(i + 1), *(exponent(column[i]) for column in columns)) for i in chosen]
-    which = "all layers" if len(chosen) == p.spec.depth else f"{len(chosen)} of {p.spec.depth} layers"
+    which = "all layers" if len(chosen) == p.spec.rows else f"{len(chosen)} of {p.spec.rows} layers"
     return folded(f"{which}, means over the seeds", table(("layer", *COLUMNS.values()), rows, words=()))
 
 

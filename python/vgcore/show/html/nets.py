@@ -72,7 +72,7 @@ def refusal(r: Refusal) -> Html:
 
 def _spec(s: Spec, what: str, *facts: str) -> Iterator[Html]:
     yield titled(f"{what}: {s.sizes}", repr(s))
-    if s.depth > DEEPEST:
+    if s.rows > DEEPEST:
         yield from map(quiet, facts)
         return
     counts: Counter[str] = Counter()

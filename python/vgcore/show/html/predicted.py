@@ -46,7 +46,7 @@ def prediction(p: Prediction) -> Html:
         values: NDArray[np.float64] = getattr(p, name)
         ends = exponent(values[0]), exponent(values[-1])
         rows.append((words, number(p.factor(signal)), *ends, curve(values, words, column=name)))
-    depth = p.spec.depth
+    depth = p.spec.rows
     head = ("signal", "factor a layer", "log10 at layer 1", f"at layer {depth}", f"layer 1 to {depth}")
     chosen = spread(depth, LAYERS)
     some = [
@@ -57,7 +57,7 @@ def prediction(p: Prediction) -> Html:
         *(line for line in str(p).splitlines() if line != repr(p)),
         table(head, rows, words=(0, 4)),
         folded(
-            f"{len(chosen)} of {p.spec.depth} layers",
+            f"{len(chosen)} of {p.spec.rows} layers",
             table(("layer", *COLUMNS.values(), "correlation"), some, words=()),
         ),
         quiet("vg.plot.layers(vg.probe(p.spec), theory=p) draws it over what is measured."),
