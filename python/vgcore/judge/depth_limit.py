@@ -93,8 +93,8 @@ def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
     runs = (deltas - deltas[:, -1:])[:, ::-1] if e.shared else deltas[:, :1] - deltas
     value, low, high, factor = within(runs, rules, drift=not e.shared)
     measured = value < runs.shape[1]
-    if not e.shared:
-        value, low, high = (end if e.per == 1 else end // e.per for end in (value, low, high))
+    if not e.shared and e.per > 1:
+        value, low, high = (end // e.per if math.isfinite(end) else end for end in (value, low, high))
     if not measured and not e.facts.goes_on:
         return None
     signal = e.name("backward") if e.unit != "layer" else "dL/dz"

@@ -6,7 +6,7 @@ No absolute size of a gradient is among it: a loss times a constant changes noth
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -143,6 +143,10 @@ class Evidence:
     def steps_of(self, signal: Signal) -> int:
         """Steps from layer to layer over which the change of a signal is known."""
         return self.steps if signal == "forward" else max(self.steps - (self.lost + 1), 0)
+
+    def blocks(self, rows: Iterable[int]) -> tuple[int, ...]:
+        """All layers of the blocks that begin at these."""
+        return tuple(layer for row in rows for layer in range(row, min(row + self.per, self.depth)))
 
     def units(self, steps: int) -> str:
         """So many steps from layer to layer as layers, steps in time or blocks, in words."""

@@ -103,8 +103,8 @@ class Layer:
 
     @cached_property
     def activation(self) -> Activation:
-        """The activation; linear in the last layer of a block of order `linear`."""
-        return Activation.of_field(self.texts("activation")[-1])
+        """The activation; linear where there is none, as in the last layer of a block of order `linear`."""
+        return Activation.of_field((self.texts("activation") or ["linear"])[-1])
 
     @property
     def parts(self) -> tuple[str, ...]:

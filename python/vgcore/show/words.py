@@ -18,6 +18,8 @@ SHARES = {
 }
 #: Most values of a list that are told one by one.
 MANY = 12
+#: Most places that are told by name.
+PLACES = 4
 #: What rows are called that have numbers in place of names, the usual word first.
 NUMBERED = ("layer", "step")
 
@@ -86,8 +88,12 @@ def count(layers: float) -> str:
 def spans(layers: Sequence[int], names: Sequence[str] = ()) -> str:
     """Layers as people count them, from 1: `1-5, 8`; or by their names, where they have some.
 
+    Names in many places are told by the ends of them all.
+
     >>> spans([0, 1, 3]), spans([0, 1, 3], ["stem", "blocks.0", "blocks.1", "head"])
     ('1-2, 4', 'stem to blocks.0, head')
+    >>> spans(range(0, 40, 4), [f"block {i // 4}, map {i % 4}" for i in range(40)])
+    '10 from block 0, map 0 to block 9, map 0'
     """
     parts: list[list[int]] = []
     for layer in sorted(layers):
@@ -95,6 +101,8 @@ def spans(layers: Sequence[int], names: Sequence[str] = ()) -> str:
             parts[-1][1] = layer
         else:
             parts.append([layer, layer])
+    if names and len(parts) > PLACES:
+        return f"{len(layers)} from {names[parts[0][0]]} to {names[parts[-1][1]]}"
     if names:
         return ", ".join(names[a] if a == b else f"{names[a]} to {names[b]}" for a, b in parts)
     return ", ".join(str(a + 1) if a == b else f"{a + 1}-{b + 1}" for a, b in parts)

@@ -47,7 +47,7 @@ def _same(e: Evidence, rule: Rule) -> Hit | None:
         "queries and keys start as if they were not there"
     )
     working = f"entropy / ln T = {value:.5f} in the mean of {len(rows)} blocks, std of logits {spread:.3g}."
-    layers = tuple(row for row, mean in zip(rows, means, strict=True) if mean >= rule.least)
+    layers = e.blocks(row for row, mean in zip(rows, means, strict=True) if mean >= rule.least)
     return Hit(value, layers, share(entropies.mean(axis=1), lambda r: r >= rule.least), text, working)
 
 
@@ -85,7 +85,7 @@ def _single(e: Evidence, rule: Rule) -> Hit | None:
         f"logits of std {spread:.3g}"
     )
     working = f"1 - entropy / ln T = {value:.4f}; softmax freezes where the variance of logits passes 2 ln T."
-    layers = tuple(row for row, mean in zip(rows, means, strict=True) if mean >= rule.least)
+    layers = e.blocks(row for row, mean in zip(rows, means, strict=True) if mean >= rule.least)
     return Hit(value, layers, share(lost.max(axis=1), lambda r: r >= rule.level(value)), text, working)
 
 

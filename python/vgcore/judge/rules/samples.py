@@ -127,17 +127,17 @@ def _of_tokens(e: Evidence, rule: Rule) -> Hit | None:
     correlation = e.column("token_correlation")[entered[worst]]
     shown = f"1 - {1 - correlation:.1g}" if 0 < 1 - correlation < 1e-3 else f"{correlation:.3f}"
     text = (
-        f"the tokens of a sample are one before {e.layer(where)}, with a mean cosine of {shown}: beside W_V, the gradients "
-        f"of W_Q and W_K fall {power(-fell)}-fold from the first block on"
+        f"the tokens of a sample have a mean cosine of {shown} before {e.layer(where)}: beside W_V, the gradients of W_Q "
+        f"and W_K fall {'to 0' if math.isinf(fell) else f'{power(-fell)}-fold'} from the first block on"
     )
     if abs(stream) < DECADES["warning"]:
-        text += f", while {e.name('backward')} changes {power(abs(stream))}-fold: a plot of it looks healthy"
+        text += f", while {e.name('backward')} changes {power(abs(stream))}-fold: a plot of it shows nothing of this"
     working = (
         f"rank = (tr G)^2/|G|^2 = {e.column('token_rank')[entered[worst]]:.4g} of {e.tokens} tokens, mean squared cosine "
         f"(T/rank - 1)/(T - 1) = {np.nanmean(alike[:, worst]):.4f}; |dW_Q|, |dW_K| over |dW_V| against the first block: "
         f"10^{fell:.2f}. The lesser of {np.nanmean(alike[:, worst]):.4f} and 1 - 10^{fell:.2f}: {means[worst]:.4f}."
     )
-    layers = tuple(int(row) for row, mean in zip(at, means, strict=True) if mean >= rule.least)
+    layers = e.blocks(int(row) for row, mean in zip(at, means, strict=True) if mean >= rule.least)
     own = share(np.where(np.isnan(runs), -math.inf, runs).max(axis=1), lambda r: r >= rule.level(float(means[worst])))
     return Hit(float(means[worst]), layers, own, text, working)
 
