@@ -56,7 +56,7 @@ def log10_summed_norm(trace: Trace, signals: Signals, l: int) -> float:
     """log10 of the norm of dL/dW of this step of a tied net and of all later ones; nan of a net that is not tied."""
     if not trace.at.plan.tied or trace.at.plan.depth == 1:
         return math.nan
-    return summed(signals.found[l : trace.at.plan.depth])["layers.0.weight"].log10_norm()
+    return summed(signals.found[l : trace.at.plan.depth])[f"layers.{l % trace.at.plan.layers_of_step}.weight"].log10_norm()
 
 
 def saturated(trace: Trace, l: int) -> float:
@@ -75,7 +75,7 @@ FORWARD: dict[str, Callable[[Trace, int], float]] = {
 }
 GRADIENT_NORMS = {  # of which parameters
     "log10_wgrad_norm": r"layers\.\d+\.weight",
-    "log10_bgrad_norm": r"layers\.\d+\.bias",
+    "log10_bgrad_norm": r"(layers|inputs)\.\d+\.bias",
     "log10_affine_grad_norm": r"norms\..*",
     "log10_slope_grad_norm": r"activations\..*",
     "log10_gate_grad_norm": r"(gates|projections|skips)\..*",

@@ -20,6 +20,7 @@ from vgcore.reference.random import (
     GATE_BIAS,
     GATE_WEIGHT,
     INPUT,
+    INPUT_BIAS,
     INPUT_WEIGHT,
     PROJECTION_BIAS,
     PROJECTION_WEIGHT,
@@ -110,13 +111,15 @@ def scale(kind: Kind, at: Place) -> tuple[str, float]:
             std = gain / (fan_in if at.layer is None else math.sqrt(fan_in))
             if name == "depth_mup" and at.ends_branch:
                 std /= math.sqrt(at.blocks)
+        case "torch_rnn":  # torch.nn.RNNBase: uniform up to 1 / sqrt(hidden_size)
+            std = gain / math.sqrt(3 * (fan_in if at.layer is None else at.fan_out))
         case "lecun_uniform" | "lecun_normal":  # LeCun et al. 1998
             std = gain / math.sqrt(fan_in)
         case _:
             raise ValueError(f"unknown init {name!r}")
     if name in {"he_normal", "glorot_normal"}:
         return "truncated_normal", std
-    return ("uniform" if name.endswith(("uniform", "default")) else "normal"), std
+    return ("uniform" if name.endswith(("uniform", "default", "torch_rnn")) else "normal"), std
 
 
 def truncated(mean: float, std: float, low: float, high: float, uniform: Array) -> Array:
@@ -187,16 +190,36 @@ def bias_kind(at: Place) -> Kind:
     if name == "torch_default":
         bound = (p.get("gain", 1.0) if at.bias else 1.0) / math.sqrt(at.fan_in)
         return "uniform", {"a": -bound, "b": bound}
+    if name == "torch_rnn":
+        bound = 1 / math.sqrt(at.fan_in if at.layer is None else at.fan_out)
+        return "uniform", {"a": -bound, "b": bound}
     if name == "mean_field" or (name == "critical" and at.layer is not None):
         return "normal", {"std": p.get("sigma_b", 0.0)}
     return (name, p) if at.bias else ("zeros", {})
+
+
+def gate_biases(at: Place, stream: Stream) -> Array:
+    """The biases of all gates of a map, and what a cell adds to those of one."""
+    kind, rows = bias_kind(at), at.fan_out
+    if kind[0] == "chrono":  # Tallec and Ollivier 2018
+        biases = np.zeros((at.gates, rows))
+        if at.cell[0]:
+            biases[1] = np.log(1 + (kind[1]["T"] - 2) * stream.uniform((rows,)))
+        if at.cell[0] == "lstm":
+            biases[0] = -biases[1]
+        return biases.ravel()
+    biases = draw(kind, (at.gates * rows,), stream, at)
+    biases[rows : 2 * rows] += {"lstm": at.cell[1].get("forget_bias", 1.0), "gru": at.cell[1].get("update_bias", 0.0)}.get(
+        at.cell[0], 0.0
+    )
+    return biases
 
 
 ROLES = {
     "layers": (WEIGHT, BIAS),
     "readout": (READOUT_WEIGHT, READOUT_BIAS),
     "gates": (GATE_WEIGHT, GATE_BIAS),
-    "inputs": (INPUT_WEIGHT, BIAS),  # which have no biases
+    "inputs": (INPUT_WEIGHT, INPUT_BIAS),  # an MLP's have no biases
     "projections": (PROJECTION_WEIGHT, PROJECTION_BIAS),
 }
 
@@ -209,7 +232,10 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float64", x: Array | None = No
     def linear(part: Part, at: Place) -> None:
         of_weight, of_bias = ROLES[part.module]
         gate = {"gate_gain": 1.0, "gate_bias": -1.0} | parse(part.kind)[1]
-        drawn = draw(at.init, (at.fan_out, at.fan_in), Stream(seed, of_weight, at.stream, dtype), at).astype(dtype)
+        # Each block begins as if the columns of all before it were a multiple of four long.
+        length = -(-at.fan_out // 4) * 4 * at.fan_in
+        streams = (Stream(seed, of_weight, at.stream, dtype, block * length) for block in range(at.gates))
+        drawn = np.vstack([draw(at.init, (at.fan_out, at.fan_in), stream, at) for stream in streams]).astype(dtype)
         if part.module == "gates":
             drawn = (gate["gate_gain"] * drawn).astype(dtype)
         state[f"{part.key}.weight"] = drawn
@@ -217,7 +243,7 @@ def init(spec: Spec, seed: int = 0, dtype: str = "float64", x: Array | None = No
             state[f"{part.key}.bias"] = np.full(at.fan_out, gate["gate_bias"], dtype)
         elif at.bias is not False:
             stream = Stream(seed, of_bias, at.stream, dtype)
-            state[f"{part.key}.bias"] = draw(bias_kind(at), (at.fan_out,), stream, at).astype(dtype)
+            state[f"{part.key}.bias"] = gate_biases(at, stream).astype(dtype)
 
     for part in plan.learners():
         if part.place is not None:
@@ -233,7 +259,7 @@ def samples(spec: Spec, seed: int, batch: int, dtype: str) -> Array:
     """The standard normal samples of a run, `(batch, in_features)`; of `depth` steps if each has an input."""
     plan = Plan.of(spec)
     columns = spec.in_features or plan.layers[0].map.outputs
-    each = (plan.depth, columns) if plan.fed else (columns,)
+    each = (plan.depth // plan.layers_of_step, columns) if plan.fed else (columns,)
     return Stream(seed, INPUT, dtype=dtype).normal((batch, *each))
 
 

@@ -34,8 +34,9 @@ class Trace:
 
     @cached_property
     def z(self) -> list[Scaled]:
-        """The pre-activations, which are the outputs of the maps."""
-        return [step.value for step in self.each("map")]
+        """The pre-activations, which are the outputs of the maps; of a GRU its cell makes them of these."""
+        made = [step.z for step in self.each("cell") if step.z is not None]
+        return made or [step.value for step in self.each("map")]
 
     @cached_property
     def map_input(self) -> list[Scaled]:
@@ -54,15 +55,16 @@ class Trace:
 
     @cached_property
     def slopes(self) -> list[Array]:
-        """The slopes phi'(z) of each activation."""
-        return [step.slopes for step in self.each("activation") if step.slopes is not None]
+        """The slopes phi'(z) of each activation, and those of a cell's gates over the steepest of each."""
+        found = [step.slopes for steps in self.steps[: self.at.plan.depth] for step in steps]
+        return [slopes for slopes in found if slopes is not None]
 
     @cached_property
     def a(self) -> list[Scaled]:
-        """The outputs of the activations, or of the normalisations right behind them."""
+        """The outputs of the activations and cells, or of the normalisations right behind them."""
         found = []
         for steps in self.steps[: self.at.plan.depth]:
-            at = next(i for i, step in enumerate(steps) if step.part.name == "activation")
+            at = next(i for i, step in enumerate(steps) if step.part.name in {"activation", "cell"})
             while steps[at + 1 :] and steps[at + 1].part.name == "norm":
                 at += 1
             found.append(steps[at].value)
@@ -111,7 +113,7 @@ def propagate(spec: Spec, state: State, x: Array, masks: tuple[int, int] | None 
 
     first = np.zeros((len(x), plan.layers[0].input)) if plan.fed else x
     h = [settled(Scaled(np.asarray(first, state["layers.0.weight"].dtype)))]
-    trace = Trace(Pass(plan, state, x, h, {}, masks), [])
+    trace = Trace(Pass(plan, state, x, h, {}, masks, {}), [])
     for l, layer in enumerate(plan.layers):
         v, steps = h[l], list[Step]()
         for part in layer.parts:
@@ -129,7 +131,7 @@ def proportional(part: Part) -> bool:
     """Does a part without biases pass a small signal in proportion?"""
     if part.name == "activation":
         return straight(part.kind)
-    return part.name != "norm" and part.module != "gates"
+    return part.name not in {"norm", "cell"} and part.module != "gates"
 
 
 @np.errstate(all="ignore")
@@ -139,23 +141,29 @@ def backpropagate(trace: Trace, cotangent: Array) -> Signals:
     dy = Scaled(np.asarray(cotangent, np.float64)).rescaled()
     found: list[Found] = [{} for _ in range(count)]
     delta = [dy] * count
-    inputs: Found = {}
+    inputs = trace.at.reached
+    inputs.clear()
     dh = [Scaled(dy.value.astype(trace.y.value.dtype), dy.exponent)]
     for l in reversed(range(count)):
-        g = dh[0]
+        g, inner = dh[0], False
         for step in reversed(trace.steps[l]):
             g = g.rescaled()
             if step.part.name == "map":
-                delta[l] = g
+                # Of a GRU what comes to the map of the step's own input, which is dL/dz of all gates.
+                both = step.part.kind == "gru"
+                delta[l] = Scaled(g.value[:, : g.value.shape[1] // 2], g.exponent) if both else g
             g, others = step.back(g)
             for name, gradient in others.items():
                 reach(found[l] if name in trace.at.state else inputs, name, gradient)
-            if step.part.name == "keep":
-                g += inputs.pop(f"around.{step.part.stream}")
+            if step.part.name == "keep" and (around := inputs.pop(f"around.{step.part.stream}", None)) is not None:
+                g += around
+            if step.part.name == "keep" and not inner:
+                dh[0] = g  # what a layer hands on is whole only with what goes around from there
+            inner = inner or step.part.name != "keep"
         dh.insert(0, g)
     dx = dh[0]
     if plan.fed:
-        fed = [inputs[f"x.{l}"] for l in range(plan.depth)]
+        fed = [inputs[f"x.{t}"] for t in range(plan.depth // plan.layers_of_step)]
         top = max(each.exponent for each in fed)
         dx = Scaled(np.stack([np.ldexp(each.value, each.exponent - top) for each in fed], axis=1), top)
     return Signals(found, delta[: plan.depth], dx, dh)

@@ -33,10 +33,11 @@ class Pass(NamedTuple):
 
     plan: Plan
     state: State
-    x: Array  # the samples, (batch, features), or (batch, depth, features) with an input at every step
+    x: Array  # the samples, (batch, features), or (batch, steps, features) with an input at every step
     h: list[Scaled]  # h_0 and what each layer has handed on
     around: dict[int, Scaled]  # what goes around parts, by number
     masks: tuple[int, int] | None  # seed and step of a pass of training, whose dropout drops something
+    reached: Found  # on the way back, the gradients that have reached what goes around
 
 
 class Step(NamedTuple):
@@ -46,7 +47,8 @@ class Step(NamedTuple):
     input: Scaled
     value: Scaled
     back: Back
-    slopes: Array | None = None  # of an activation
+    slopes: Array | None = None  # of an activation, or of a cell's gates over the steepest of each
+    z: Scaled | None = None  # the pre-activations of a cell that makes them itself
 
 
 def reach(found: Found, name: str, gradient: Scaled) -> None:
@@ -59,6 +61,8 @@ def reach(found: Found, name: str, gradient: Scaled) -> None:
 
 def linear(at: Pass, part: Part, v: Scaled) -> Step:
     """Map v to z = W v + b, where a transform may stand between the parameters and W, and add W_x x_l if x_l is fed."""
+    if part.fed:
+        return recurrent(at, part, v)
     state, key, hidden = at.state, f"{part.key}.weight", part.module == "layers"
     pull, feed = None, None
     if at.plan.transform and hidden:
@@ -80,6 +84,126 @@ def linear(at: Pass, part: Part, v: Scaled) -> Step:
         return dv, found
 
     return Step(part, v, z, back)
+
+
+def recurrent(at: Pass, part: Part, v: Scaled) -> Step:
+    """Map a state h and what a step gets to z = W h + U x + b; of a GRU, whose candidate keeps them apart, to both."""
+    # In a net of one layer v is the state; of several it is the state of the layer below, but for the first.
+    first = part.fed == "inputs.0"
+    x = Scaled(at.x[:, part.layer].astype(v.value.dtype)) if first else v
+    h = v if part.state is None else at.around[part.state]
+    w, of_state = affine(at.state, part.key, h)
+    u, of_input = affine(at.state, part.fed, x)
+    apart = part.kind == "gru"
+    z = Scaled(np.hstack([u.value, w.value])) if apart else w + u
+
+    def back(delta: Scaled) -> tuple[Scaled, Found]:
+        count = w.value.shape[1]
+        to_u, to_w = (Scaled(half, delta.exponent) for half in (delta.value[:, :count], delta.value[:, -count:]))
+        dh, found = of_state(to_w)
+        dx, more = of_input(to_u)
+        found |= more | ({f"x.{part.layer}": dx} if first else {})
+        if part.state is None:
+            return dh, found
+        return (Scaled(np.zeros_like(v.value)) if first else dx), found | {f"around.{part.state}": dh}
+
+    return Step(part, h, z, back)
+
+
+# --- The cell ------------------------------------------------------------------------------------
+
+
+def cell(at: Pass, part: Part, v: Scaled) -> Step:
+    """The state behind a step, from v, what the gates get of the state before and of the step's input."""
+    return (lstm if parse(part.kind)[0] == "lstm" else gru)(at, part, v)
+
+
+def lstm(at: Pass, part: Part, v: Scaled) -> Step:
+    """C' = f c + i g and h' = o tanh(c') (Hochreiter and Schmidhuber 1997; Gers et al. 2000)."""
+    c = at.around[part.stream].value
+    z = np.split(v.true(), 4, axis=1)
+    (i, si), (f, sf), (g, sg), (o, so) = (activate("tanh" if k == 2 else "sigmoid", each) for k, each in enumerate(z))
+    new = f * c + i * g
+    squashed, bend = activate("tanh", new)
+    at.around[part.stream] = Scaled(new)
+
+    def back(dh: Scaled) -> tuple[Scaled, Found]:
+        dc = at.reached.pop(f"around.{part.stream}", Scaled(np.zeros_like(c)).rescaled())
+        both = (dh * (o * bend) + dc).rescaled()
+        dz = [both * (g * si), both * (c * sf), both * (i * sg), dh * (squashed * so)]
+        return beside(dz), {f"around.{part.stream}": (both * f).rescaled()}
+
+    return Step(part, v, Scaled(o * squashed), back, np.hstack([4 * si, 4 * sf, sg, 4 * so]))
+
+
+def gru(at: Pass, part: Part, v: Scaled) -> Step:
+    """H' = (1 - z) n + z h (Cho et al. 2014), with the reset behind the product with W, as in cuDNN, or before it."""
+    after = parse(part.kind)[1].get("reset", "after") == "after"
+    # The layer's state: what goes around by the number of h, be it the cell's own or not.
+    h = at.around[part.stream].value
+    n = h.shape[1]
+    xr, xz, xn, hr, hz, hn = np.split(v.true(), 6, axis=1)
+    opens, holds = xr + hr, xz + hz
+    (r, sr), (keeps, sz) = activate("sigmoid", opens), activate("sigmoid", holds)
+    passed, through = Scaled(r * h), None
+    if not after:
+        hn, through = affine(at.state, part.key, passed)
+        hn = hn.value[:, 2 * n :]
+    candidate = xn + r * hn if after else xn + hn
+    new, sn = activate("tanh", candidate)
+
+    def back(dh: Scaled) -> tuple[Scaled, Found]:
+        dn, dz, dstate = dh * ((1 - keeps) * sn), dh * ((h - new) * sz), dh * keeps
+        none = Scaled(np.zeros_like(h)).rescaled()
+        if through is None:
+            dr = dn * (hn * sr)
+            return beside([dr, dz, dn, dr, dz, dn * r]), {f"around.{part.stream}": dstate}
+        dpassed, found = through(beside([none, none, dn]))
+        dr = dpassed * (h * sr)
+        found |= {f"around.{part.stream}": dstate + dpassed * r}
+        return beside([dr, dz, dn, dr, dz, none]), found
+
+    z, slopes = np.hstack([opens, holds, candidate]), np.hstack([4 * sr, 4 * sz, sn])
+    return Step(part, v, Scaled((1 - keeps) * new + keeps * h), back, slopes, Scaled(z))
+
+
+def beside(parts: list[Scaled]) -> Scaled:
+    """Features next to each other, over the largest of their exponents."""
+    near = [part.rescaled() for part in parts]
+    top = max(part.exponent for part in near)
+    return Scaled(np.hstack([np.ldexp(part.value, part.exponent - top) for part in near]), top)
+
+
+# --- Steps ---------------------------------------------------------------------------------------
+
+
+def cut(at: Pass, part: Part, v: Scaled) -> Step:
+    """No gradient goes on to the step before: not by v, and not by the states, which have the first numbers."""
+
+    def back(g: Scaled) -> tuple[Scaled, Found]:
+        for stream in range(part.stream):
+            at.reached.pop(f"around.{stream}", None)
+        return Scaled(np.zeros_like(g.value)).rescaled(), {}
+
+    return Step(part, v, v, back)
+
+
+def steps(at: Pass, part: Part, v: Scaled) -> Step:
+    """The readout of every step, side by side."""
+    count = at.plan.depth // at.plan.layers_of_step
+    each = [affine(at.state, part.key, at.around[part.stream + t]) for t in range(count)]
+
+    def back(dy: Scaled) -> tuple[Scaled, Found]:
+        found: Found = {}
+        for t, (_, through) in enumerate(each):
+            columns = slice(t * part.outputs, (t + 1) * part.outputs)
+            dh, more = through(Scaled(dy.value[:, columns], dy.exponent))
+            for name, gradient in more.items():
+                reach(found, name, gradient)
+            found[f"around.{part.stream + t}"] = dh
+        return Scaled(np.zeros_like(v.value)).rescaled(), found
+
+    return Step(part, v, Scaled(np.hstack([y.value for y, _ in each])), back)
 
 
 def affine(state: State, name: str, v: Scaled) -> tuple[Scaled, Back]:
@@ -298,6 +422,9 @@ PARTS: dict[str, Callable[[Pass, Part, Scaled], Step]] = {
     "dropout": dropout,
     "keep": keep,
     "join": join,
+    "cell": cell,
+    "cut": cut,
+    "steps": steps,
 }
 
 

@@ -14,6 +14,7 @@ from vgcore.reference.kind import Kind, features, parse
 
 if TYPE_CHECKING:
     from vgcore.model.mlp import MLP
+    from vgcore.model.rnn import RNN
     from vgcore.model.sequential import Sequential
     from vgcore.model.spec import Spec
 
@@ -35,13 +36,15 @@ class Place(NamedTuple):
     init: Kind
     bias: str | bool | None  # None for what the init brings, False for none at all
     stream: int  # the number of its random streams
+    gates: int = 1  # blocks of rows that are drawn each by itself; fan_out is that of one
+    cell: Kind = ("", {})  # whose numbers are added to the biases of a gate
 
 
 class Part(NamedTuple):
     """One part of a layer."""
 
-    name: str  # "map", "norm", "activation", "dropout", "keep" or "join"
-    kind: str = ""  # of a normalisation or an activation; the skip that a join is of
+    name: str  # "map", "norm", "activation", "dropout", "keep", "join"; of a recurrent net "cell", "cut" and "steps" too
+    kind: str = ""  # of a normalisation, an activation or a cell; the skip that a join is of
     layer: int = 0  # where it is; of a list of parts, its own number
     inputs: int = 0
     outputs: int = 0
@@ -50,6 +53,8 @@ class Part(NamedTuple):
     stream: int = 0  # what goes around, of a keep and its joins; of dropout, its random numbers
     number: float = 1.0  # a join's factor of the branch; the share that is dropped
     place: Place | None = None  # of the map that the part is or has
+    fed: str = ""  # of a map, the name of the map of what a step gets beside its state
+    state: int | None = None  # of a map, what goes around by this number is its state; v is what the step gets
 
     @property
     def module(self) -> str:
@@ -71,8 +76,8 @@ class Layer(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The activation."""
-        return next(part.kind for part in self.parts if part.name == "activation")
+        """The activation; "linear" of a cell, whose slopes are told over the steepest of each gate."""
+        return next((part.kind for part in self.parts if part.name == "activation"), "linear")
 
 
 class Plan(NamedTuple):
@@ -81,17 +86,23 @@ class Plan(NamedTuple):
     layers: list[Layer]  # what stands behind the last one, if anything does, counts as one more
     depth: int
     tied: bool = False
-    fed: int = 0  # columns of each layer's own input; 0 where only the first one gets any
+    fed: int = 0  # columns of each step's own input; 0 where only the first layer gets any
+    layers_of_step: int = 1  # in a net that is fed
+    own: tuple[Part, ...] = ()  # what a recurrent net learns, in the order of a state dict
     transform: str | None = None
     streams: bool = False  # does anything go around?
 
     @classmethod
     def of(cls, spec: Spec) -> Plan:
         """Spread what a spec says over its layers."""
+        if hasattr(spec, "steps"):
+            return of_steps(spec)  # type: ignore[arg-type]
         return of_list(spec) if hasattr(spec, "parts") else of_fields(spec)  # type: ignore[arg-type]
 
     def on_stream(self, l: int) -> bool:
         """Has the net a residual stream, and is h_{l+1} on it, rather than within what something goes around?"""
+        if self.own:
+            return True  # every state of a recurrent net is one
         begun = {part.stream for layer in self.layers[: l + 1] for part in layer.parts if part.name == "keep"}
         for layer in self.layers[l + 1 :]:
             for part in layer.parts:
@@ -103,6 +114,8 @@ class Plan(NamedTuple):
 
     def learners(self) -> list[Part]:
         """The parts that learn, once for each set of parameters, in the order of a state dict."""
+        if self.own:
+            return list(self.own)
         hidden, ends = self.layers[: self.depth], self.layers[self.depth :]
         found: list[Part] = []
         for layers in [*([hidden] if self.tied else ([layer] for layer in hidden)), ends]:
@@ -352,3 +365,71 @@ def groups(items: list[Part], linears: list[int], *, readout: bool) -> list[list
                 cut = next((i for i in range(start, end) if items[i].name == "norm"), end)
         cuts.append(cut)
     return [items[a:b] for a, b in zip(cuts, [*cuts[1:], len(items)], strict=True) if a < b]
+
+
+# --- Step by step --------------------------------------------------------------------------------
+
+GATES = {"lstm": 4, "gru": 3}
+
+
+def of_steps(spec: RNN) -> Plan:
+    """The layers of an `RNN`: a layer at a step is one, in the order of time.
+
+    With several layers v is what the layer below gives, and each state goes around: h_l by the number 2 l, an LSTM's c
+    by the number 2 l + 1. What the readout of every step gets goes around by numbers behind those.
+    """
+    kind, n, count = parse(str(spec.cell))[0], spec.width, spec.layers
+    gates, deep = GATES.get(kind, 1), spec.layers > 1
+    phi = "relu" if kind in {"relu", "irnn"} else "tanh"
+
+    def parts(t: int, l: int) -> list[Part]:
+        found = [Part("keep", stream=s) for s in range(2 * count)] if t == l == 0 else []
+        if spec.truncate and t and l == 0 and t % spec.truncate == 0:
+            found.append(Part("cut", stream=2 * count))
+        if kind == "gru" and not deep:
+            found.append(Part("keep"))  # its state, which it reads twice
+        found.append(Part("map", kind, t, key=f"layers.{l}", fed=f"inputs.{l}", state=2 * l if deep else None))
+        if spec.norm is not None:
+            found.append(Part("norm", str(spec.norm), key=f"norms.{l}", inputs=gates * n))
+        cell = Part("cell", str(spec.cell), key=f"layers.{l}", stream=2 * l + (kind == "lstm"))
+        found.append(cell if gates > 1 else Part("activation", phi))
+        if deep:
+            found.append(Part("keep", stream=2 * l))
+        if spec.outputs == "every" and l == count - 1:
+            found.append(Part("keep", stream=2 * count + t))
+        return found
+
+    layers = [Layer(tuple(parts(t, l)), n, n) for t in range(spec.steps) for l in range(count)]
+    own, out = list[Part](), spec.out_features
+    for l in range(count):
+        columns = spec.in_features if l == 0 else n
+        own.append(Part("map", key=f"layers.{l}", place=place_of_steps(spec, l, n, f"layers.{l}")))
+        if spec.norm is not None:
+            own.append(Part("norm", str(spec.norm), key=f"norms.{l}", inputs=gates * n))
+        own.append(Part("map", key=f"inputs.{l}", place=place_of_steps(spec, l, columns, f"inputs.{l}")))
+    if out is not None:
+        name = "steps" if spec.outputs == "every" else "map"
+        layers.append(Layer((Part(name, key="readout", stream=2 * count, inputs=n, outputs=out),), n, out))
+        own.append(Part("map", key="readout", place=place_of_steps(spec, None, n, "readout")))
+    return Plan(layers, spec.depth, spec.steps > 1, spec.in_features, count, tuple(own))
+
+
+def place_of_steps(spec: RNN, l: int | None, columns: int, key: str) -> Place:
+    """Where a map of a recurrent net stands, of one gate."""
+    kind, bias = parse(str(spec.cell))[0], bias_of(spec.bias)
+    chosen = spec.recurrent_init if key.startswith("layers") else spec.init
+    init = parse(str(chosen))
+    if kind == "irnn" and l is not None:  # Le et al. 2015
+        if bias is None and init[0] in {"torch_rnn", "torch_default", "mean_field", "critical"}:
+            bias = str(chosen)  # the weights alone are others
+        init = ("eye", {}) if key.startswith("layers") else ("normal", {"std": 0.001})
+    if l is None and str(bias).startswith("chrono"):
+        bias = None
+    if key.startswith("layers") and spec.biases == 1:
+        bias = False
+    rows = spec.width if l is not None else spec.out_features or 0
+    phi = "relu" if kind in {"relu", "irnn"} else "tanh"
+    if l is None:
+        return Place(columns, rows, None, None, spec.layers, 0, False, init, bias, 0)
+    cell = parse(str(spec.cell)) if key.startswith("inputs") else ("", {})
+    return Place(columns, rows, l, phi, spec.layers, 0, False, init, bias, l, GATES.get(kind, 1), cell)

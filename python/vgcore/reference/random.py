@@ -14,6 +14,7 @@ Array = npt.NDArray[Any]
 WEIGHT, BIAS, INPUT, COTANGENT, READOUT_WEIGHT, READOUT_BIAS = range(6)  # roles of a stream
 GATE_WEIGHT, GATE_BIAS, INPUT_WEIGHT = range(8, 11)
 PROJECTION_WEIGHT, PROJECTION_BIAS, DROPOUT = range(13, 16)
+INPUT_BIAS = 64
 COMPANION = 32  # added to a role: the stream that says which elements count
 LOW_BITS = 16  # added to a role: the companion stream that extends 32 bits to 53
 
@@ -38,10 +39,11 @@ class Stream:
     role: int
     layer: int = 0
     dtype: str = "float64"
+    first: int = 0  # the element that it begins with, a multiple of four
 
     def words(self, count: int, role: int, step: int = 0) -> Array:
         """32-bit words: element i is word i % 4 of block i // 4; each step of training has 2^32 blocks of its own."""
-        block = np.arange(-(-count // 4), dtype=np.uint64) + (np.uint64(step) << np.uint64(32))
+        block = np.arange(-(-count // 4), dtype=np.uint64) + np.uint64(self.first // 4) + (np.uint64(step) << np.uint64(32))
         layer, role_ = np.full_like(block, self.layer), np.full_like(block, role)
         counter = np.stack([block & np.uint64(0xFFFFFFFF), block >> 32, layer, role_])
         return philox(counter, self.seed).T.ravel()[:count]
