@@ -83,7 +83,10 @@ impl<F: Float> Trace<F> {
         let input = self.begin(plan, 0);
         input.exponent = 0;
         let Some(columns) = plan.fed else {
-            input.panels.fill(plan.columns, batch, value);
+            let (tokens, features) = (plan.tokens, plan.values[0]);
+            input
+                .panels
+                .fill(features, batch * tokens, |row, feature| value(row / tokens, row % tokens * features + feature));
             self.feed.clear();
             return;
         };
@@ -102,7 +105,10 @@ impl<F: Float> Trace<F> {
         }
         let input = self.begin(plan, 0);
         input.exponent = 0;
-        input.panels.gather(plan.columns, batch, row);
+        let (tokens, features) = (plan.tokens, plan.values[0]);
+        input
+            .panels
+            .gather(features, batch * tokens, |token| &row(token / tokens)[token % tokens * features..][..features]);
         self.feed.clear();
     }
 

@@ -36,13 +36,41 @@ pub struct Place<'a> {
     pub ends_branch: bool,
     /// The activation that the map feeds; `None` for the readout.
     pub activation: Option<&'a Activation>,
+    /// What the map is to a block of a transformer.
+    pub stands: Stands,
+}
+
+/// What a map is to a block of a transformer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    /// It stands in none.
+    Alone,
+    /// It makes queries.
+    Query,
+    /// It makes keys.
+    Key,
+    /// It makes values.
+    Value,
+    /// It takes what attention gives.
+    Out,
+    /// The first map of a token.
+    Up,
+    /// The last map of a token.
+    Down,
+}
+
+impl Stands {
+    /// Does it make what attention takes?
+    fn before_attention(self) -> bool {
+        matches!(self, Self::Query | Self::Key | Self::Value)
+    }
 }
 
 impl Place<'_> {
     /// A readout of these fans.
     pub fn readout(fan_in: usize, fan_out: usize) -> Self {
-        let (depth, blocks, block) = (1, 1, 0);
-        Self { fan_in, fan_out, depth, layer: None, blocks, block, ends_branch: false, activation: None }
+        let (depth, blocks, block, stands) = (1, 1, 0, Stands::Alone);
+        Self { fan_in, fan_out, depth, layer: None, blocks, block, ends_branch: false, activation: None, stands }
     }
 }
 
@@ -62,6 +90,8 @@ pub struct Row {
     depends_on_depth: bool,
     /// Are the weights scaled by what a batch of data makes of them?
     calibrates: bool,
+    /// Are all blocks of a transformer drawn equal?
+    alike: bool,
 }
 
 /// A row with zero biases and nothing to refuse.
@@ -74,7 +104,16 @@ const fn row(
 ) -> Row {
     let signature = Signature { name, aliases, params, about };
     let check = |_: &Values, _: &Place<'_>| Ok(());
-    Row { signature, weight, bias: ZEROS, vector: None, check, depends_on_depth: false, calibrates: false }
+    Row {
+        signature,
+        weight,
+        bias: ZEROS,
+        vector: None,
+        check,
+        depends_on_depth: false,
+        calibrates: false,
+        alike: false,
+    }
 }
 
 /// A row that asks for no fans, so that a bias may have this init too.
@@ -192,7 +231,7 @@ fn edge(p: &Values, at: &Place<'_>) -> Result<Critical> {
     })
 }
 
-static TABLE: [Row; 28] = [
+static TABLE: [Row; 32] = [
     plain("zeros", about("W = 0", "all 0: units of a layer stay the same", "torch.nn.init.zeros_"), &[GAIN], ZEROS),
     plain(
         "constant",
@@ -530,6 +569,70 @@ static TABLE: [Row; 28] = [
             |p, at| torch_recurrent(p[0], at),
         )
     },
+    // torch.nn.TransformerEncoderLayer: MultiheadAttention._reset_parameters, and Linear for all else.
+    Row {
+        bias: torch_attention_bias,
+        ..row(
+            "torch_transformer",
+            &[],
+            about(
+                "W_QKV ~ U(-r, r), r = gain * sqrt(6 / (fan_in + 3 * fan_out)); others as torch_default",
+                "what torch.nn.TransformerEncoderLayer draws: queries, keys and values as one matrix, which halves their \
+                 variance; biases of attention are 0",
+                "torch.nn.TransformerEncoderLayer, torch.nn.MultiheadAttention",
+            ),
+            &[GAIN],
+            torch_attention,
+        )
+    },
+    Row {
+        bias: torch_attention_bias,
+        alike: true,
+        ..row(
+            "torch_encoder",
+            &[],
+            about(
+                "as torch_transformer, W of every block the same",
+                "what torch.nn.TransformerEncoder starts from: copies of one layer, all equal",
+                "torch.nn.TransformerEncoder; pytorch issue 86274",
+            ),
+            &[GAIN],
+            torch_attention,
+        )
+    },
+    Row {
+        depends_on_depth: true,
+        ..row(
+            "gpt2",
+            &[],
+            about(
+                "W ~ N(0, (gain * std)**2), times 1 / sqrt(L) in the last map of each of L branches",
+                "small whatever the fans, and smaller where a branch meets the stream",
+                "Radford et al. 2019, \"Language models are unsupervised multitask learners\", section 2.3",
+            ),
+            &[Param::new("std", Domain::NonNegative, 0.02), GAIN],
+            |p, at| Normal(0.0, if at.ends_branch { over_root(p[1] * p[0], at.blocks) } else { p[1] * p[0] }),
+        )
+    },
+    Row {
+        depends_on_depth: true,
+        ..row(
+            "deepnorm",
+            &[],
+            about(
+                "W ~ N(0, (gain * beta)**2 * 2 / (fan_in + fan_out)), beta = (8 N)**(-1/4), 1 for queries and keys",
+                "Xavier's, smaller in what N blocks of a transformer add to the stream; goes with skip='deepnorm'",
+                "Wang et al. 2022, arXiv:2203.00555, figure 2",
+            ),
+            &[GAIN],
+            |p, at| {
+                // Each block has two branches.
+                let beta = (4.0 * at.blocks as f64).powf(-0.25);
+                let adds = matches!(at.stands, Stands::Value | Stands::Out | Stands::Up | Stands::Down);
+                Normal(0.0, if adds { beta } else { 1.0 } * xavier(p, at))
+            },
+        )
+    },
 ];
 
 /// Biases of gates for memories of up to so many steps; of no table, for no other map has such biases.
@@ -554,6 +657,18 @@ static CHRONO: Row = Row {
 fn torch_recurrent(gain: f64, at: &Place<'_>) -> Distribution {
     let bound = over_root(gain, if at.layer.is_some() { at.fan_out } else { at.fan_in });
     Uniform(-bound, bound)
+}
+
+fn torch_attention(p: &Values, at: &Place<'_>) -> Distribution {
+    if at.stands.before_attention() {
+        uniform(p[0] * (2.0 / (at.fan_in + 3 * at.fan_out) as f64).sqrt())
+    } else {
+        torch_uniform(p[0], at)
+    }
+}
+
+fn torch_attention_bias(_: &Values, at: &Place<'_>) -> Distribution {
+    if at.stands.before_attention() || at.stands == Stands::Out { Constant(0.0) } else { torch_uniform(1.0, at) }
 }
 
 fn torch_uniform(gain: f64, at: &Place<'_>) -> Distribution {
@@ -649,6 +764,11 @@ impl Kind<Row> {
         self.row.depends_on_depth
     }
 
+    /// Are all blocks of a transformer drawn equal?
+    pub fn alike(&self) -> bool {
+        self.row.alike
+    }
+
     /// Are the weights to be scaled by what a batch of data makes of them?
     pub fn calibrates(&self) -> bool {
         self.row.calibrates
@@ -727,6 +847,10 @@ mod tests {
             ("depth_mup", 0.0, 1.0 / fan_in),
             ("torch_default", 0.0, 1.0 / (3.0 * fan_in)),
             ("torch_rnn", 0.0, 1.0 / (3.0 * fan_out)),
+            ("torch_transformer", 0.0, 1.0 / (3.0 * fan_in)),
+            ("torch_encoder", 0.0, 1.0 / (3.0 * fan_in)),
+            ("gpt2", 0.0, 0.02 * 0.02),
+            ("deepnorm", 0.0, 2.0 / (fan_in + fan_out)),
         ];
         for name in Init::names() {
             assert!(table.iter().any(|(text, ..)| init(text).signature().name == name), "{name} is not in the table");

@@ -45,7 +45,7 @@ pub fn log2_singular_values(plan: &Plan, weights: &Weights<f64>, x: &[f64], canc
                 .to_owned(),
         ));
     }
-    let count = plan.values[0].min(plan.output());
+    let count = (plan.tokens * plan.values[0]).min(plan.output());
     let Some(product) = back(plan, weights, x, cancel)? else { return Ok(vec![f64::NAN; count]) };
     let mut values = product.log2_singular_values(cancel)?;
     values.sort_by(|a, b| b.total_cmp(a));
@@ -79,8 +79,11 @@ fn back(plan: &Plan, weights: &Weights<f64>, x: &[f64], cancel: &Cancel) -> Resu
         return Ok(None);
     }
     let outputs = plan.output();
-    let (mut product, mut open, mut fed) = (Product::identity(outputs), Vec::new(), 0);
-    signal.dh.panels.fill(outputs, outputs, |sample, feature| f64::from(u8::from(sample == feature)));
+    let (mut product, mut open, mut fed) = (Product::identity(outputs, plan.places), Vec::new(), 0);
+    let (places, columns) = (plan.places, plan.output_row());
+    signal.dh.panels.fill(columns, outputs * places, |row, feature| {
+        f64::from(u8::from(row / places == row % places * columns + feature))
+    });
     for layers in segments(plan) {
         if !product.level(&mut signal.dh) {
             return Ok(None);
@@ -92,7 +95,8 @@ fn back(plan: &Plan, weights: &Weights<f64>, x: &[f64], cancel: &Cancel) -> Resu
         }
         let input = once.value(plan.value(layers.start));
         let (values, repeated) = (input.panels.to_rows(), trace.begin(plan, layers.start));
-        repeated.panels.fill(values.len(), copies, |_, feature| values[feature]);
+        let (rows, features) = (input.panels.batch(), input.panels.features());
+        repeated.panels.fill(features, copies * rows, |row, feature| values[row % rows * features + feature]);
         repeated.exponent = input.exponent;
         forward(plan, weights, &mut trace, layers.clone(), &mut (), cancel)?;
         for (layer, index) in
@@ -104,11 +108,12 @@ fn back(plan: &Plan, weights: &Weights<f64>, x: &[f64], cancel: &Cancel) -> Resu
             match part {
                 Part::Join(join) if !open.contains(&join.stream) => open.push(join.stream),
                 Part::Keep(keep) => open.retain(|stream| *stream != keep.stream),
+                Part::Pool(pool) => product.rows = pool.tokens,
                 _ => (),
             }
             // Rows that slopes have scaled still are what they are: the next map would mix them, and what is in the
             // small ones be lost. Inside a block, what went around it is yet to come.
-            let renews = matches!(part, Part::Phi(_) | Part::Keep(_)) && open.is_empty();
+            let renews = matches!(part, Part::Phi(_) | Part::Attend(_) | Part::Keep(_)) && open.is_empty();
             if renews && !product.renew(&mut signal.dh, cancel)? {
                 return Ok(None);
             }
@@ -122,6 +127,8 @@ fn back(plan: &Plan, weights: &Weights<f64>, x: &[f64], cancel: &Cancel) -> Resu
 
 /// A product `U diag(2^e) T` whose U, transposed, is a batch on its way back.
 struct Product {
+    /// Rows of the batch that are one row of U: the tokens of a sample.
+    rows: usize,
     exponents: Vec<i64>,
     t: Matrix<f64>,
     n: Panels<f64>,
@@ -129,10 +136,10 @@ struct Product {
 }
 
 impl Product {
-    fn identity(size: usize) -> Self {
+    fn identity(size: usize, rows: usize) -> Self {
         let mut t = Matrix::default();
         t.fill(size, size, |entries| entries.iter_mut().step_by(size + 1).for_each(|entry| *entry = 1.0));
-        Self { exponents: vec![0; size], t, n: Panels::default(), next: Panels::default() }
+        Self { rows, exponents: vec![0; size], t, n: Panels::default(), next: Panels::default() }
     }
 
     fn rank(&self) -> usize {
@@ -143,8 +150,8 @@ impl Product {
     fn level(&mut self, u: &mut Scaled<f64>) -> bool {
         let (mut rows, features) = (u.panels.to_rows(), u.panels.features());
         self.exponents.iter_mut().for_each(|exponent| *exponent += u.exponent);
-        self.scale(&mut rows, features);
-        u.panels.fill(features, self.rank(), |sample, feature| rows[sample * features + feature]);
+        self.scale(&mut rows, features * self.rows);
+        u.panels.fill(features, self.rank() * self.rows, |row, feature| rows[row * features + feature]);
         u.exponent = 0;
         rows.iter().all(|entry| entry.is_finite())
     }
@@ -157,7 +164,7 @@ impl Product {
             return Ok(false);
         }
         self.exponents.iter_mut().for_each(|exponent| *exponent += u.exponent);
-        let found = factors(&rows[..self.rank() * features], &self.exponents, cancel)?;
+        let found = factors(&rows[..self.rank() * self.rows * features], &self.exponents, cancel)?;
         u.panels
             .fill(features, batch, |sample, feature| found.u.get(sample * features + feature).copied().unwrap_or(0.0));
         u.exponent = 0;

@@ -1,7 +1,7 @@
 //! From values of a layer to its numbers. Sums are in `f64`, in an order fixed by the shapes.
 
 use crate::activation::Activation;
-use crate::kernel::{Matrix, Panels, Scaled, Tensor, gram, gram_sums, outer};
+use crate::kernel::{Matrix, Panels, Scaled, Tensor, gram, gram_sums, log10_rms, outer};
 use crate::part::{Collect, Module, Owner, TensorId, Watch, Which};
 use crate::plan::Plan;
 use crate::simd::{Float, exponent_of, times_power_of_two};
@@ -267,27 +267,6 @@ impl<F: Float> Gauge<'_, F> {
     }
 }
 
-/// `log10(root of (sum of squares / count) * 2^exponent)`.
-fn log10_rms(squares: f64, count: usize, exponent: i64) -> f64 {
-    0.5 * libm::log10(squares / count as f64) + exponent as f64 * LOG10_2
-}
-
-/// Sums of squares of `value / 2^shift` for each sample, into `sums`: (their sum, shift). The shift is 0 unless squares
-/// leave the range of `f64`, as those of another `f64` may.
-fn squares<F: Float>(panels: &Panels<F>, sums: &mut Vec<f64>) -> (f64, i64) {
-    let plain = panels.squares(1.0, sums);
-    if (1e-280..1e280).contains(&plain) {
-        return (plain, 0);
-    }
-    let largest = panels.largest();
-    if largest == 0.0 || !largest.is_finite() {
-        return (plain, 0);
-    }
-    // Within the powers that f64 has both of: those of a subnormal number have no inverse.
-    let shift = exponent_of(largest).clamp(-1000, 1000);
-    (panels.squares(times_power_of_two(1.0, -shift), sums), shift)
-}
-
 /// Mean over pairs of samples of the cosine between their rows: `(|sum of unit rows|^2 - n) / (n (n - 1))` over the `n`
 /// samples that are not zero, NaN for fewer than two. `squares` holds each sample's sum of squares over `4^shift`, and
 /// the inverse norms afterwards; `sums` is reused.
@@ -306,16 +285,48 @@ fn correlation<F: Float>(x: &Panels<F>, squares: &mut [f64], shift: i64, sums: &
     ((square - count) / (count * (count - 1.0))).clamp(-1.0, 1.0)
 }
 
-/// log10 of the root mean square of a batch; `sums` is reused.
-fn log10_rms_of<F: Float>(values: &Scaled<F>, sums: &mut Vec<f64>) -> f64 {
-    let (squares, shift) = squares(&values.panels, sums);
-    log10_rms(squares, values.panels.batch() * values.panels.features(), values.exponent + shift)
+/// Of the tokens of a sample, each a row: the mean cosine of two, and the participation ratio of their Gram matrix; the
+/// means over samples. Samples with fewer than two tokens that are not zero say nothing of cosines, and those of zeros
+/// nothing of rank.
+fn alike<F: Float>(h: &Scaled<F>, tokens: usize) -> [f64; 2] {
+    let mut near = Scaled::default();
+    let rows = h.near_one(&mut near).panels.to_rows();
+    let features = h.panels.features();
+    let (mut sums, mut counts) = ([0.0; 2], [0.0; 2]);
+    for sample in rows.chunks_exact(tokens * features) {
+        let token = |index: usize| &sample[index * features..][..features];
+        let dot = |one: usize, two: usize| {
+            let pairs = token(one).iter().zip(token(two));
+            pairs.map(|(a, b)| a.wide() * b.wide()).sum::<f64>()
+        };
+        let norms = (0..tokens).map(|index| dot(index, index)).collect::<Vec<_>>();
+        let (mut cosines, mut pairs) = (0.0, 0.0);
+        let mut squares = norms.iter().map(|norm| norm * norm).sum::<f64>();
+        for (one, two) in (0..tokens).flat_map(|one| (0..one).map(move |two| (one, two))) {
+            let product = dot(one, two);
+            squares += 2.0 * product * product;
+            if norms[one] > 0.0 && norms[two] > 0.0 {
+                cosines += product / (norms[one] * norms[two]).sqrt();
+                pairs += 1.0;
+            }
+        }
+        let trace = norms.iter().sum::<f64>();
+        if pairs > 0.0 {
+            sums[0] += cosines / pairs;
+            counts[0] += 1.0;
+        }
+        if trace > 0.0 {
+            sums[1] += trace * trace / squares;
+            counts[1] += 1.0;
+        }
+    }
+    [(sums[0] / counts[0]).clamp(-1.0, 1.0), sums[1] / counts[1]]
 }
 
 impl<F: Float> Gauge<'_, F> {
     /// See the output, and the loss where there is one.
     pub fn output(&mut self, output: &Scaled<F>, loss: Option<f64>) {
-        self.columns.log10_output = log10_rms_of(output, &mut self.buffers.other);
+        self.columns.log10_output = output.log10_rms(&mut self.buffers.other);
         self.columns.loss = loss.unwrap_or(f64::NAN);
     }
 }
@@ -324,7 +335,7 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     fn z(&mut self, row: usize, z: &Scaled<F>) -> bool {
         let count = z.panels.batch() * z.panels.features();
         let Buffers { samples, features, .. } = &mut *self.buffers;
-        let (squares, shift) = squares(&z.panels, samples);
+        let (squares, shift) = z.panels.squares_within(samples);
         let correlation = correlation(&z.panels, samples, shift, features);
         let rms = log10_rms(squares, count, z.exponent + shift);
         self.set(row, [(Column::ZRms, rms), (Column::Correlation, correlation)]);
@@ -339,7 +350,7 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     fn a(&mut self, row: usize, a: &Scaled<F>) -> bool {
         let count = a.panels.batch() * a.panels.features();
         let Buffers { other, alive, .. } = &mut *self.buffers;
-        let (squares, shift) = squares(&a.panels, other);
+        let (squares, shift) = a.panels.squares_within(other);
         let dead = a.panels.count_dead(alive) as f64 / a.panels.features() as f64;
         let rms = log10_rms(squares, count, a.exponent + shift);
         self.set(row, [(Column::ARms, rms), (Column::Dead, dead)]);
@@ -347,8 +358,13 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     }
 
     fn h(&mut self, row: usize, h: &Scaled<F>) {
-        let rms = log10_rms_of(h, &mut self.buffers.other);
+        let rms = h.log10_rms(&mut self.buffers.other);
         self.set(row, [(Column::HRms, rms)]);
+        if self.plan.tokens > 1 {
+            let [correlation, rank] = alike(h, self.plan.tokens);
+            self.write(row, "token_correlation", correlation);
+            self.write(row, "token_rank", rank);
+        }
     }
 
     fn notes(&self) -> bool {
@@ -551,7 +567,7 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
     }
 
     fn dh(&mut self, row: usize, dh: &Scaled<F>) {
-        let rms = log10_rms_of(dh, &mut self.buffers.other);
+        let rms = dh.log10_rms(&mut self.buffers.other);
         self.set(row, [(Column::DhRms, rms)]);
     }
 

@@ -214,6 +214,7 @@ fn three_steps_of_every_optimiser_and_clip_match_the_oracle() {
                     x: x.clone(),
                     columns: plan.columns,
                     count: BATCH,
+                    places: plan.places,
                     targets: targets.clone(),
                     loss,
                 },

@@ -48,6 +48,7 @@ from .model.network import Forward, Gradients, Network, gradcheck
 from .model.optimizer import SGD, Adagrad, Adam, AdamW, Lion, Muon, Optimizer, RMSprop, Schedule
 from .model.rnn import RNN
 from .model.sequential import Sequential
+from .model.transformer import Transformer
 from .train.fit import train
 from .train.many import TrainSweep, open_train_sweep, train_sweep
 from .train.run import FirstBad, Replay, Run
@@ -111,6 +112,7 @@ __all__ = [
     "Trace",
     "TrainSweep",
     "Trainability",
+    "Transformer",
     "Watch",
     "__version__",
     "advise",

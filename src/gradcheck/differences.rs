@@ -1,8 +1,9 @@
 //! Derivatives by differences: of activations, losses, normalisations and weight transforms, each by itself.
 
 use crate::activation::Activation;
+use crate::kernel::attention::Heads;
 use crate::loss::{Loss, Targets};
-use crate::naive::{self, Rows, map2};
+use crate::naive::{self, Rows, map2, part};
 use crate::norm::Norm;
 use crate::transform::{Back, Transform};
 
@@ -99,6 +100,50 @@ pub(super) fn stretch(values: &[f64], centred: bool, eps: f64, along: &[f64]) ->
     let mean = if centred { values.iter().sum::<f64>() / count } else { 0.0 };
     let root = (values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count + eps).sqrt();
     along.iter().map(|d| if root == 0.0 { 0.0 } else { d / root }).collect()
+}
+
+/// The change of a softmax along a direction.
+fn softmax(logits: &[f64], along: &[f64]) -> Vec<f64> {
+    // What is alike in all changes nothing: beside it, small differences would lose their digits.
+    let mean = along.iter().sum::<f64>() / along.len() as f64;
+    let along = along.iter().map(|d| d - mean).collect::<Vec<_>>();
+    let largest = along.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
+    // As in `standardise`.
+    if largest < 1e-200 {
+        return vec![0.0; logits.len()];
+    }
+    let h = STEP / largest;
+    let at = |steps: f64| {
+        let moved = logits.iter().zip(&along).map(|(v, d)| v + steps * h * d).collect::<Vec<_>>();
+        part::softmax(&moved)
+    };
+    let [back2, back1, on1, on2] = [-2.0, -1.0, 1.0, 2.0].map(at);
+    (0..logits.len()).map(|i| (8.0 * (on1[i] - back1[i]) - (on2[i] - back2[i])) / (12.0 * h)).collect()
+}
+
+/// The change of attention along a direction: products are linear in each factor, and all else goes by differences.
+pub(super) fn attention(heads: &Heads, qkv: &Rows, along: &Rows) -> Rows {
+    let normed = |raw: &Rows, along: &Rows| match heads.eps {
+        None => along.clone(),
+        Some(eps) => raw.iter().zip(along).map(|(raw, along)| standardise(raw, false, eps, along)).collect(),
+    };
+    part::by_head(heads, qkv.len(), |sample, index| {
+        let [raw_q, raw_k, v] = part::head(heads, qkv, sample, index);
+        let [dq, dk, dv] = part::head(heads, along, sample, index);
+        let (q, k) = (part::met(heads, &raw_q), part::met(heads, &raw_k));
+        let (dq, dk) = (normed(&raw_q, &dq), normed(&raw_k, &dk));
+        let of_query = |query: usize| {
+            let logits = part::logits(heads, &q, &k, query);
+            let [by_query, by_key] = [part::logits(heads, &dq, &k, query), part::logits(heads, &q, &dk, query)];
+            let moved = softmax(&logits, &by_query.iter().zip(by_key).map(|(a, b)| a + b).collect::<Vec<_>>());
+            let each = |i: usize| {
+                let terms = part::softmax(&logits).into_iter().zip(&moved).zip(v.iter().zip(&dv));
+                terms.map(|((weight, moved), (v, dv))| moved * v[i] + weight * dv[i]).sum()
+            };
+            (0..heads.features).map(each).collect()
+        };
+        (0..heads.tokens).map(of_query).collect()
+    })
 }
 
 /// The change of a batch's normalisation, without weight and bias, or its terms.

@@ -95,7 +95,7 @@ pub fn gradcheck(
         Some(loss) => {
             let mut uniform = vec![0.0; batch * plan.output()];
             Stream::new(seed, 0, Role::Cotangent).uniform::<f64>(0.0, 1.0, &mut uniform);
-            Start::Loss(loss, loss.targets(&uniform, plan.output()))
+            Start::Loss(loss, loss.targets(&uniform, plan.output_row()))
         }
     };
     if plan.layers.iter().flat_map(|layer| &layer.parts).any(|placed| matches!(placed.part, Part::Cut(_))) {
@@ -121,7 +121,7 @@ pub fn gradcheck(
         )));
     }
     let cotangent = match &start {
-        Start::Cotangent(cotangent) => rows(cotangent, plan.output()),
+        Start::Cotangent(cotangent) => rows(cotangent, plan.output_row()),
         Start::Loss(loss, targets) => slopes_of(loss, pass.y(), targets),
     };
     if !cotangent.iter().flatten().all(|c| c.is_finite()) {
@@ -166,7 +166,7 @@ pub fn gradcheck(
     }
     let index = 2 * all.tensors.len();
     let direction = normals(Role::Direction, index, batch * plan.columns);
-    let motion = Motion { tensor: None, x: Some(rows(&direction, plan.columns)), first: 0, noise: None };
+    let motion = Motion { tensor: None, x: Some(rows(&direction, plan.columns / plan.tokens)), first: 0, noise: None };
     let noise = Stream::new(seed, index + 1, Role::Direction);
     errors.push(("input".to_owned(), point.error(&all.input, &direction, motion, noise)));
     Ok(errors)

@@ -1,6 +1,6 @@
 //! How a net changes along a direction: tangents pushed forward through its parts, with the exponent carried.
 
-use super::differences::{bend, normed, standardise, stretch, transformed};
+use super::differences::{attention, bend, normed, standardise, stretch, transformed};
 use crate::activation::Shape;
 use crate::cell::{Gates, Reset};
 use crate::kernel::Tensor;
@@ -194,9 +194,9 @@ impl Point<'_> {
                         };
                         values.map(state).reduce(|all, step| all.beside(&step)).unwrap_or(d)
                     }
-                    Part::Join(join) => {
-                        self.join(motion, &at, join, &around(&streams, join.stream, placed))
-                    }
+                    Part::Attend(attend) => d.map(|d| attention(&attend.heads, got, d)),
+                    Part::Pool(_) => d.map(|d| part::forward(&self.part(layer, placed), d)),
+                    Part::Join(join) => self.join(motion, &at, join, &around(&streams, join.stream, placed)),
                 };
             }
             if layer < plan.depth() {
@@ -204,6 +204,11 @@ impl Point<'_> {
             }
         }
         d.map(|d| map2(d, self.cotangent, |d, c| d * c))
+    }
+
+    /// A part of the plain twin.
+    fn part<'a>(&'a self, layer: usize, placed: &'a Placed) -> part::At<'a> {
+        part::At { net: &self.net, layer, placed, values: &self.pass.values, x: self.x }
     }
 
     /// What moving weights and biases add to a linear map; `index` says which parameters of the layer's slot.
@@ -244,7 +249,9 @@ impl Point<'_> {
         let weight = rows(self.net.tensor(layer, fed, Which::Weight), step[0].len());
         let mut u = match (self.net.plan.step(layer), &motion.x) {
             (None, _) => below.map(|d| naive::affine(&weight, None, d)),
-            (Some(step), Some(dx)) => Tangent::new(naive::affine(&weight, None, &part::step_input(columns, dx, step)), 0),
+            (Some(step), Some(dx)) => {
+                Tangent::new(naive::affine(&weight, None, &part::step_input(columns, dx, step)), 0)
+            }
             (Some(_), None) => Tangent::new(naive::affine(&weight, None, &map2(&step, &step, |_, _| 0.0)), 0),
         };
         if moving(fed, Which::Weight).or(moving(fed, Which::Bias)).is_some() {
@@ -349,7 +356,7 @@ impl Point<'_> {
         let times = |d: &Tangent, factor: f64| d.map(|d| map2(d, d, |d, _| factor * d));
         let moving = |which| motion.of(self.net, layer, join.learned, which);
         match join.way {
-            skip::Way::Add => dx.plus(&times(d, join.scale)),
+            skip::Way::Add => times(dx, join.around).plus(&times(d, join.scale)),
             skip::Way::Learned => {
                 let alpha = self.net.tensor(layer, join.learned, Which::Weight)[0];
                 let sum = dx.plus(&times(d, join.scale * alpha));

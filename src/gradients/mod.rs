@@ -153,7 +153,7 @@ pub fn gradients<F: Float>(
     plan.check_batch(x.len() / plan.columns)?;
     let passes = Passes::new(plan, weights, x, threads, spell, cancel).forward();
     cancel.check()?;
-    let (cotangent, loss) = start.cotangent(plan.output(), || passes.output());
+    let (cotangent, loss) = start.cotangent(plan.output_row(), || passes.output());
     let Collected { mut tensors, mut preactivations, input } = passes.backward(&cotangent);
     cancel.check()?;
     preactivations.iter_mut().for_each(spell);

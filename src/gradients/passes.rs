@@ -96,7 +96,8 @@ fn write<T>(value: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 
 /// The groups of a batch: few enough to use a layer's weights for many samples while they are in the caches, and more
 /// than one wherever a group still fills the vectors. What is taken over all samples or over all steps leaves one.
-fn groups<F: Float>(plan: &Plan, batch: usize) -> Vec<Range<usize>> {
+fn groups<F: Float>(plan: &Plan, samples: usize) -> Vec<Range<usize>> {
+    let batch = samples * plan.tokens;
     let needs_all =
         plan.layers.iter().flat_map(|layer| &layer.parts).any(|placed| placed.part.needs_samples().is_some());
     // Half a panel is the least that fills a vector on every set.
@@ -110,7 +111,9 @@ fn groups<F: Float>(plan: &Plan, batch: usize) -> Vec<Range<usize>> {
         _ if plan.weight_entries() >= plan.layers.len() << 18 => 8 * unit,
         _ => 4 * unit,
     };
-    (0..batch).step_by(size).map(|first| first..batch.min(first + size)).collect()
+    // The tokens of a sample stay together.
+    let size = size.div_ceil(plan.tokens);
+    (0..samples).step_by(size).map(|first| first..samples.min(first + size)).collect()
 }
 
 impl<F: Float> Passes<F> {
@@ -180,12 +183,12 @@ impl<F: Float> Passes<F> {
 
     /// All gradients from `dL/dy`, row-major.
     pub fn backward(mut self, cotangent: &[f64]) -> Collected<F> {
-        let outputs = self.plan.output();
+        let (outputs, places) = (self.plan.output(), self.plan.places);
         self.maps = maps_backward(&self.plan).map(|(owner, input)| Map::new(owner, input)).collect();
         for Group { samples, back, deltas, .. } in &mut self.space.space.groups {
             let rows = &cotangent[samples.start * outputs..samples.end * outputs];
             let back = back.get_mut().unwrap_or_else(PoisonError::into_inner);
-            back.signal.begin(outputs, samples.len(), rows);
+            back.signal.begin(outputs / places, samples.len() * places, rows);
             back.vectors.clear();
             deltas.resize_with(self.maps.len().max(deltas.len()), RwLock::default);
         }

@@ -1,5 +1,6 @@
 //! Storage and matrix products of the hot path. Callers know none of the layouts.
 
+pub mod attention;
 mod buffer;
 mod each;
 mod matrix;
@@ -15,5 +16,5 @@ pub use matrix::{GramSums, Matrix, Term, gram, gram_sums, outer, outer_rows};
 pub use moments::Along;
 pub use panels::Panels;
 pub use passes::{largest, sum_of_squares};
-pub use scaled::Scaled;
+pub use scaled::{Scaled, log10_rms};
 pub use tensor::Tensor;

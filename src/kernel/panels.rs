@@ -238,6 +238,33 @@ impl<F: Float> Panels<F> {
         self.panels_mut().map(|panel| panel.values)
     }
 
+    /// Where one feature of a sample is, and how many samples from it on lie side by side.
+    fn side_by_side(&self, feature: usize, sample: usize) -> (usize, usize) {
+        let first = sample / F::LANES * F::LANES;
+        let lanes = lanes_at::<F>(first, self.batch);
+        (first * self.features + feature * lanes + sample - first, lanes - (sample - first))
+    }
+
+    /// Copy one feature of consecutive samples into a slice, as many as it has room for.
+    pub fn read(&self, feature: usize, mut sample: usize, mut out: &mut [F]) {
+        while !out.is_empty() {
+            let (at, count) = self.side_by_side(feature, sample);
+            let (now, rest) = out.split_at_mut(count.min(out.len()));
+            now.copy_from_slice(&self.data[at..][..now.len()]);
+            (sample, out) = (sample + count, rest);
+        }
+    }
+
+    /// Write one feature of consecutive samples.
+    pub fn write(&mut self, feature: usize, mut sample: usize, mut values: &[F]) {
+        while !values.is_empty() {
+            let (at, count) = self.side_by_side(feature, sample);
+            let (now, rest) = values.split_at(count.min(values.len()));
+            self.data[at..][..now.len()].copy_from_slice(now);
+            (sample, values) = (sample + count, rest);
+        }
+    }
+
     /// The number of samples.
     pub fn batch(&self) -> usize {
         self.batch

@@ -3,7 +3,7 @@
 //! Sums are in `f64`, in an order fixed by the shapes.
 
 use super::panels::{MOST, Panel, Panels};
-use crate::simd::{self, Eight, Float, Set, Task, Vector, Wide, sum_of_eight, times_power_of_two};
+use crate::simd::{self, Eight, Float, Set, Task, Vector, Wide, exponent_of, sum_of_eight, times_power_of_two};
 
 /// The number of values that a pass takes at once: every row of a panel is a whole number of them.
 pub(super) const CHUNK: usize = 8;
@@ -73,6 +73,22 @@ impl<F: Float> Panels<F> {
             sums.extend(&lanes[..panel.valid]);
         }
         sums.iter().sum()
+    }
+
+    /// Write the sum of squares of `value / 2^shift` of each sample into `sums`; gives the sum of all, and the shift. That
+    /// is 0 unless squares leave the range of `f64`, as those of another `f64` may.
+    pub fn squares_within(&self, sums: &mut Vec<f64>) -> (f64, i64) {
+        let plain = self.squares(1.0, sums);
+        if (1e-280..1e280).contains(&plain) {
+            return (plain, 0);
+        }
+        let largest = self.largest();
+        if largest == 0.0 || !largest.is_finite() {
+            return (plain, 0);
+        }
+        // Within the powers that f64 has both of: those of a subnormal number have no inverse.
+        let shift = exponent_of(largest).clamp(-1000, 1000);
+        (self.squares(times_power_of_two(1.0, -shift), sums), shift)
     }
 
     /// Write the sum of squares of each sample into `squares` and the sum of each feature into `sums`; gives the sum of

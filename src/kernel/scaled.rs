@@ -2,6 +2,7 @@
 
 use super::panels::Panels;
 use crate::simd::{Float, exponent_of, times_power_of_two};
+use std::f64::consts::LOG10_2;
 
 /// The distance from 1, in powers of two, to which a forward signal may drift before it is rescaled.
 const FAR: i64 = 20;
@@ -31,7 +32,18 @@ impl<F> Default for Scaled<F> {
     }
 }
 
+/// `log10(root of (sum of squares / count) * 2^exponent)`.
+pub fn log10_rms(squares: f64, count: usize, exponent: i64) -> f64 {
+    0.5 * libm::log10(squares / count as f64) + exponent as f64 * LOG10_2
+}
+
 impl<F: Float> Scaled<F> {
+    /// log10 of the root mean square; `sums` is reused.
+    pub fn log10_rms(&self, sums: &mut Vec<f64>) -> f64 {
+        let (squares, shift) = self.panels.squares_within(sums);
+        log10_rms(squares, self.panels.batch() * self.panels.features(), self.exponent + shift)
+    }
+
     /// Fill from row-major true values in `f64`, which may lie far outside the range of `F`.
     pub fn fill(&mut self, features: usize, batch: usize, rows: &[f64]) {
         let largest = rows.iter().fold(0.0, |m: f64, v| m.max(v.abs()));

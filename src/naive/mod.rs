@@ -96,9 +96,12 @@ pub struct Gradients {
     pub input: Rows,
 }
 
-/// What the first layer gets: `x`, or zeros where every step gets its own.
+/// What the first layer gets: `x`, token by token, or zeros where every step gets its own.
 pub fn first_input(plan: &Plan, x: &Rows) -> Rows {
-    if plan.fed.is_some() { vec![vec![0.0; plan.values[0]]; x.len()] } else { x.clone() }
+    if plan.fed.is_some() {
+        return vec![vec![0.0; plan.values[0]]; x.len()];
+    }
+    rows(&rows::flat(x), plan.values[0])
 }
 
 /// Add to the gradient of a tensor, which may have come already.
@@ -171,7 +174,7 @@ pub fn backward(net: &Net<'_>, x: &Rows, pass: &Pass, cotangent: &Rows) -> Gradi
         add(&mut all.tensors, key.clone(), values.clone());
     }
     if net.plan.fed.is_none() {
-        all.input = d;
+        all.input = rows(&rows::flat(&d), net.plan.columns);
     }
     all
 }

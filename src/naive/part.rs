@@ -6,8 +6,9 @@ use super::rows::{
 };
 use super::{Net, Tensors, add, cell};
 use crate::activation::{Activation, Shape};
+use crate::kernel::attention::Heads;
 use crate::norm::Norm;
-use crate::part::{Activate, Drop, Join, Map, Normalise, Part, Which};
+use crate::part::{Activate, Drop, Join, Map, Normalise, Part, Pool, Pooling, Which};
 use crate::plan::Placed;
 use crate::rng::{Role, Stream};
 use crate::skip;
@@ -46,6 +47,8 @@ pub fn forward(at: &At<'_>, got: &Rows) -> Rows {
         Part::Cell(cell) => cell::forward(at, cell, got),
         Part::Steps(steps) => cell::steps_forward(at, steps),
         Part::Drop(drop) => dropped(net, drop, got),
+        Part::Attend(attend) => attention(&attend.heads, got),
+        Part::Pool(pool) => pooled(pool, got),
         Part::Join(join) => join_forward(net, layer, join, at.around(), got),
     }
 }
@@ -92,6 +95,8 @@ pub fn backward(
             streams.retain(|stream, _| *stream >= cut.streams);
             map(&d, |_| 0.0)
         }
+        Part::Attend(attend) => attention_backward(&attend.heads, got, &d),
+        Part::Pool(pool) => pooled_backward(pool, got.len(), &d),
     }
 }
 
@@ -347,6 +352,109 @@ fn dropped(net: &Net<'_>, drop: &Drop, h: &Rows) -> Rows {
     map2(h, &uniforms, |h, u| if u < drop.p { 0.0 } else { h / (1.0 - drop.p) })
 }
 
+// Attention
+
+/// Queries, keys and values of one head of one sample, as they come in: a row a token each.
+pub fn head(heads: &Heads, qkv: &Rows, sample: usize, head: usize) -> [Rows; 3] {
+    let tokens = &qkv[sample * heads.tokens..][..heads.tokens];
+    [0, 1, 2].map(|block| {
+        let first = (block * heads.count + head) * heads.features;
+        tokens.iter().map(|row| row[first..][..heads.features].to_vec()).collect()
+    })
+}
+
+/// The rows of queries or keys as they meet.
+pub fn met(heads: &Heads, rows: &Rows) -> Rows {
+    heads.eps.map_or(rows.clone(), |eps| rows.iter().map(|row| standardise(row, false, eps)).collect())
+}
+
+/// How many keys a query sees.
+pub fn visible(heads: &Heads, query: usize) -> usize {
+    if heads.causal { query + 1 } else { heads.tokens }
+}
+
+/// Numbers that are positive and add up to 1.
+pub fn softmax(logits: &[f64]) -> Vec<f64> {
+    let most = logits.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let powers = logits.iter().map(|logit| (logit - most).exp()).collect::<Vec<_>>();
+    let sum = powers.iter().sum::<f64>();
+    powers.iter().map(|power| power / sum).collect()
+}
+
+/// The logits of a query over the keys that it sees.
+pub fn logits(heads: &Heads, q: &Rows, k: &Rows, query: usize) -> Vec<f64> {
+    k[..visible(heads, query)].iter().map(|k| heads.scale * dot(&q[query], k)).collect()
+}
+
+/// What becomes of tokens: `join(sample, head)` has the rows of one head.
+pub fn by_head(heads: &Heads, batch: usize, join: impl Fn(usize, usize) -> Rows) -> Rows {
+    let samples = (0..batch / heads.tokens).map(|sample| {
+        let each = (0..heads.count).map(|head| join(sample, head));
+        each.reduce(|all, head| beside(&all, &head)).unwrap_or_default()
+    });
+    samples.flatten().collect()
+}
+
+fn attention(heads: &Heads, qkv: &Rows) -> Rows {
+    by_head(heads, qkv.len(), |sample, index| {
+        let [q, k, v] = head(heads, qkv, sample, index);
+        let (q, k) = (met(heads, &q), met(heads, &k));
+        let of_query = |query: usize| {
+            let weights = softmax(&logits(heads, &q, &k, query));
+            (0..heads.features).map(|i| weights.iter().zip(&v).map(|(w, v)| w * v[i]).sum()).collect()
+        };
+        (0..heads.tokens).map(of_query).collect()
+    })
+}
+
+fn attention_backward(heads: &Heads, qkv: &Rows, d: &Rows) -> Rows {
+    let zeros = || vec![vec![0.0; heads.features]; heads.tokens];
+    let of_head = |sample: usize, index: usize| -> [Rows; 3] {
+        let [raw_q, raw_k, v] = head(heads, qkv, sample, index);
+        let (q, k) = (met(heads, &raw_q), met(heads, &raw_k));
+        let [mut dq, mut dk, mut dv] = [zeros(), zeros(), zeros()];
+        for query in 0..heads.tokens {
+            let weights = softmax(&logits(heads, &q, &k, query));
+            let d = &d[sample * heads.tokens + query][index * heads.features..][..heads.features];
+            let of_weights = v.iter().map(|v| dot(d, v)).collect::<Vec<_>>();
+            let mean = dot(&weights, &of_weights);
+            for (key, weight) in weights.iter().enumerate() {
+                let of_logit = heads.scale * weight * (of_weights[key] - mean);
+                for i in 0..heads.features {
+                    dq[query][i] += of_logit * k[key][i];
+                    dk[key][i] += of_logit * q[query][i];
+                    dv[key][i] += weight * d[i];
+                }
+            }
+        }
+        if let Some(eps) = heads.eps {
+            let pulled = |raw: &Rows, d: &Rows| {
+                raw.iter().zip(d).map(|(raw, d)| standardise_backward(raw, false, eps, d)).collect::<Rows>()
+            };
+            (dq, dk) = (pulled(&raw_q, &dq), pulled(&raw_k, &dk));
+        }
+        [dq, dk, dv]
+    };
+    let block = |block: usize| by_head(heads, qkv.len(), |sample, index| of_head(sample, index)[block].clone());
+    beside(&beside(&block(0), &block(1)), &block(2))
+}
+
+fn pooled(pool: &Pool, h: &Rows) -> Rows {
+    let of_sample = |tokens: &[Vec<f64>]| match pool.way {
+        Pooling::Last => tokens[pool.tokens - 1].clone(),
+        Pooling::Mean => column_sums(&tokens.to_vec()).iter().map(|sum| sum / pool.tokens as f64).collect(),
+    };
+    h.chunks(pool.tokens).map(of_sample).collect()
+}
+
+fn pooled_backward(pool: &Pool, batch: usize, d: &Rows) -> Rows {
+    let share = |row: usize| match pool.way {
+        Pooling::Mean => 1.0 / pool.tokens as f64,
+        Pooling::Last => f64::from(u8::from(row % pool.tokens == pool.tokens - 1)),
+    };
+    (0..batch).map(|row| d[row / pool.tokens].iter().map(|d| share(row) * d).collect()).collect()
+}
+
 // Join
 
 /// `(T, 1 - T)` with `T = sigmoid(t)`.
@@ -374,7 +482,7 @@ fn map_around_backward(net: &Net<'_>, layer: usize, join: &Join, x: &Rows, d: &R
 /// What becomes of what came around a block, and through it.
 pub fn join_forward(net: &Net<'_>, layer: usize, join: &Join, x: &Rows, branch: &Rows) -> Rows {
     match join.way {
-        skip::Way::Add => map2(x, branch, |x, f| x + join.scale * f),
+        skip::Way::Add => map2(x, branch, |x, f| join.around * x + join.scale * f),
         skip::Way::Learned => {
             let alpha = net.tensor(layer, join.learned, Which::Weight)[0];
             map2(x, branch, |x, f| x + join.scale * alpha * f)
@@ -398,7 +506,7 @@ pub fn join_backward(
     found: &mut Tensors,
 ) -> (Rows, Rows) {
     match join.way {
-        skip::Way::Add => (dh.clone(), map(dh, |d| join.scale * d)),
+        skip::Way::Add => (map(dh, |d| join.around * d), map(dh, |d| join.scale * d)),
         skip::Way::Learned => {
             let alpha = net.tensor(layer, join.learned, Which::Weight)[0];
             let name = net.name(layer, join.learned, Which::Weight);

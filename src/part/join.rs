@@ -40,6 +40,8 @@ pub struct Join {
     pub way: skip::Way,
     /// The factor of the branch.
     pub scale: f64,
+    /// The factor of what went around, where it is added as it is.
+    pub around: f64,
     /// A learned factor, or the map of a gate or a projection, among the parameters of the layer's slot; not read by the
     /// other ways.
     pub learned: usize,
@@ -108,7 +110,12 @@ impl Join {
         spare: &mut Scaled<F>,
     ) -> bool {
         match self.way {
-            skip::Way::Add => branch.scale_and_add(self.scale, x),
+            skip::Way::Add if self.around == 1.0 => branch.scale_and_add(self.scale, x),
+            skip::Way::Add => {
+                spare.copy_from(x);
+                spare.times(self.around);
+                branch.scale_and_add(self.scale, spare);
+            }
             skip::Way::Learned => {
                 kept.join().branch.copy_from(branch);
                 branch.scale_and_add(self.scale * here.numbers[self.learned].scalar(), x);
@@ -183,6 +190,9 @@ impl Join {
             }
             _ => {
                 spare.copy_from(dh);
+                if self.around != 1.0 {
+                    spare.times(self.around);
+                }
                 dh.times(self.scale);
             }
         }

@@ -2,22 +2,26 @@
 //! beside backward, and what the plan asks of it. `README.md` says how parts, streams and exponents fit together.
 
 mod activate;
+mod attend;
 mod cell;
 mod drop;
 mod join;
 mod map;
 mod normalise;
 mod parameters;
+mod pool;
 mod signal;
 mod steps;
 
 pub use activate::Activate;
+pub use attend::Attend;
 pub use cell::Cell;
 pub use drop::{Drop, Masks};
 pub use join::{Join, Keep};
 pub use map::{Blocks, Linear, LinearPlan, Map, UnitNormals};
 pub use normalise::{Affine, Normalise};
-pub use parameters::{Numbers, Owner, Parameters, Shape, TensorId, Which};
+pub use parameters::{Label, Numbers, Owner, Parameters, Shape, TensorId, Which};
+pub use pool::{Pool, Pooling};
 pub use signal::{Collect, Scratch, Signal, Watch};
 pub use steps::{Cut, Steps};
 
@@ -46,6 +50,10 @@ pub enum Part {
     Cut(Cut),
     /// The readout of every step.
     Steps(Steps),
+    /// Attention among the tokens of a sample.
+    Attend(Attend),
+    /// The tokens of a sample become one.
+    Pool(Pool),
 }
 
 /// A layer: parts in their order, and the slot of parameters that they name. Layers that name one slot share it.
@@ -55,6 +63,8 @@ pub struct Layer {
     pub parts: Vec<Part>,
     /// Index of the slot.
     pub slot: usize,
+    /// Is what it hands on the residual stream, wherever no other way around it is open?
+    pub streams: bool,
 }
 
 /// A net as any kind of spec describes it: the one form that is planned and run.
@@ -68,10 +78,10 @@ pub struct Net {
     pub fed: Option<usize>,
     /// Is what each layer hands on the state of a recurrent net, of which a probe tells as of a residual stream?
     pub states: bool,
+    /// Tokens of a sample, each a row of a batch; 1 where samples are rows.
+    pub tokens: usize,
     /// Features of the first layer's input.
     pub input: usize,
-    /// Has the net a residual stream, though its first blocks may not join one?
-    pub streams: bool,
     /// Input side first, the readout last.
     pub layers: Vec<Layer>,
     /// What the layers learn, slot by slot, in the order of a state dict.
@@ -145,6 +155,8 @@ impl Part {
             Self::Cell(_) => "cell",
             Self::Cut(_) => "cut",
             Self::Steps(_) => "steps",
+            Self::Attend(_) => "attention",
+            Self::Pool(_) => "pool",
         }
     }
 
@@ -152,7 +164,7 @@ impl Part {
     pub fn work(&self) -> Work {
         match self {
             Self::Map(_) | Self::Steps(_) => Work::Apart,
-            Self::Phi(_) | Self::Cell(_) => Work::Takes,
+            Self::Phi(_) | Self::Cell(_) | Self::Attend(_) | Self::Pool(_) => Work::Takes,
             Self::Norm(_) | Self::Join(_) | Self::Drop(_) => Work::InPlace,
             Self::Keep(_) | Self::Cut(_) => Work::Nothing,
         }
@@ -168,9 +180,9 @@ impl Part {
     pub fn proportional(&self) -> bool {
         match self {
             Self::Map(map) => map.fed.is_none(),
-            Self::Norm(_) | Self::Cell(_) | Self::Steps(_) => false,
+            Self::Norm(_) | Self::Cell(_) | Self::Steps(_) | Self::Attend(_) => false,
             Self::Phi(phi) => phi.activation.at_zero().is_some(),
-            Self::Keep(_) | Self::Drop(_) | Self::Cut(_) => true,
+            Self::Keep(_) | Self::Drop(_) | Self::Cut(_) | Self::Pool(_) => true,
             Self::Join(join) => join.proportional(),
         }
     }
@@ -201,6 +213,7 @@ impl Part {
             Self::Join(join) => join.features(input, around),
             Self::Cell(cell) => cell.features(input),
             Self::Steps(steps) => steps.count * slot[steps.own].linear().fan_out,
+            Self::Attend(attend) => attend.heads.count * attend.heads.features,
             _ => input,
         }
     }
@@ -209,7 +222,9 @@ impl Part {
     /// back.
     pub fn extra(&self) -> Vec<String> {
         match self {
+            Self::Map(map) => map.extra(),
             Self::Cell(cell) => cell.extra(),
+            Self::Attend(_) => attend::COLUMNS.map(str::to_owned).to_vec(),
             _ => Vec::new(),
         }
     }
@@ -218,11 +233,12 @@ impl Part {
     /// whoever made it.
     pub fn kept_features(&self, input: usize, output: usize) -> usize {
         match self {
-            Self::Map(_) | Self::Keep(_) | Self::Cut(_) | Self::Steps(_) => 0,
+            Self::Map(_) | Self::Keep(_) | Self::Cut(_) | Self::Steps(_) | Self::Pool(_) => 0,
             Self::Norm(_) | Self::Drop(_) => input,
             Self::Phi(phi) => phi.kept_features(input),
             Self::Join(join) => join.kept_features(output),
             Self::Cell(cell) => cell.kept_features(input),
+            Self::Attend(attend) => attend.kept_features(input),
         }
     }
 
@@ -258,19 +274,23 @@ impl Part {
         watch: &mut impl Watch<F>,
     ) -> bool {
         match (self, here.input, here.around) {
-            (Self::Map(map), Some(x), _) => map.forward(here, x, output, scratch),
+            (Self::Map(map), Some(x), _) => map.forward(here, x, output, scratch, watch),
             (Self::Norm(norm), ..) => norm.forward(here.numbers, &mut output.panels, kept, &mut scratch.sums),
             (Self::Phi(phi), ..) => phi.forward(here, taken, output, kept, &mut scratch.halves, watch),
             (Self::Join(join), _, Some(x)) => return join.forward(here, x, output, kept, &mut scratch.spare),
             (Self::Drop(drop), ..) => {
                 drop.forward(here, &mut output.panels, kept, (&mut scratch.uniforms, &mut scratch.rows));
             }
+            (Self::Attend(attend), ..) => return attend.forward(here, taken, output, kept, scratch, watch),
+            (Self::Pool(pool), ..) => pool.forward(taken, output, &mut scratch.rows),
             (Self::Cell(cell), _, Some(state)) => {
                 return cell.forward(here, state, (taken, next, output), kept, scratch, watch);
             }
             (Self::Steps(steps), ..) => steps.forward(here, output, scratch),
             (Self::Keep(_) | Self::Cut(_), ..) => (),
-            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => unreachable!("the plan gives {self:?} a value"),
+            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => {
+                unreachable!("the plan gives {self:?} a value")
+            }
         }
         true
     }
@@ -290,10 +310,14 @@ impl Part {
             (Self::Join(join), _, Some(x)) => join.backward(back, x, signal, owner, collect),
             (Self::Cell(cell), _, Some((state, _))) => cell.backward(back, state, signal, owner, collect),
             (Self::Steps(steps), ..) => steps.backward(back, signal, owner(steps.own), collect),
+            (Self::Attend(attend), ..) => attend.backward(back, signal),
+            (Self::Pool(pool), ..) => pool.backward(signal),
             (Self::Keep(keep), ..) => keep.backward(signal),
             (Self::Cut(cut), ..) => cut.backward(signal),
             (Self::Drop(_), ..) => Drop::backward(back.kept, signal),
-            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => unreachable!("the plan gives {self:?} a value"),
+            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => {
+                unreachable!("the plan gives {self:?} a value")
+            }
         }
     }
 }
@@ -357,4 +381,6 @@ pub enum Kept<F> {
     Drop(Panels<F>),
     /// Of a recurrent cell.
     Cell(Box<cell::Kept<F>>),
+    /// Of attention.
+    Attend(attend::Kept<F>),
 }

@@ -11,6 +11,27 @@ pub struct Parameters {
     pub module: Module,
     /// What they are.
     pub shape: Shape,
+    /// What a state dict calls them, where that is not by module and slot.
+    pub label: Option<Label>,
+}
+
+/// A name in a state dict.
+#[derive(Debug, Clone, Copy)]
+pub enum Label {
+    /// Of the whole net.
+    Net(&'static str),
+    /// Of something in a block, by the number of the block.
+    Block(usize, &'static str),
+}
+
+impl Label {
+    /// The name.
+    pub fn text(self) -> String {
+        match self {
+            Self::Net(what) => what.to_owned(),
+            Self::Block(block, what) => format!("layers.{block}.{what}"),
+        }
+    }
 }
 
 /// What parameters are, and what they start from.
@@ -46,17 +67,22 @@ impl Which {
 impl Parameters {
     /// A linear map of a module.
     pub fn linear_of(module: Module, plan: LinearPlan) -> Self {
-        Self { module, shape: Shape::Linear(plan) }
+        Self { module, shape: Shape::Linear(plan), label: None }
     }
 
     /// Weight and, where the mean is taken away, bias of a normalisation.
     pub fn affine(module: Module, features: usize, centres: bool) -> Self {
-        Self { module, shape: Shape::Affine(features, centres) }
+        Self { module, shape: Shape::Affine(features, centres), label: None }
     }
 
     /// One number of a module.
     pub fn scalar(module: Module, start: f64) -> Self {
-        Self { module, shape: Shape::Scalar(start) }
+        Self { module, shape: Shape::Scalar(start), label: None }
+    }
+
+    /// The same under a name of its own.
+    pub fn called(self, label: Label) -> Self {
+        Self { label: Some(label), ..self }
     }
 
     /// The linear map that these are.

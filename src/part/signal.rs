@@ -3,7 +3,7 @@
 use super::normalise::Sums;
 use super::{Owner, Which};
 use crate::activation::Activation;
-use crate::kernel::{Panels, Scaled};
+use crate::kernel::{Panels, Scaled, attention};
 use crate::simd::Float;
 
 /// Sees every layer as it is computed. `z` and `a` say whether their values are finite.
@@ -78,6 +78,7 @@ pub struct Scratch<F> {
     pub(super) sums: Sums,
     pub(super) uniforms: Vec<f32>,
     pub(super) rows: Vec<F>,
+    pub(super) attention: attention::Buffers<F>,
 }
 
 impl<F> Default for Scratch<F> {
@@ -88,6 +89,7 @@ impl<F> Default for Scratch<F> {
             sums: Sums::default(),
             uniforms: Vec::new(),
             rows: Vec::new(),
+            attention: attention::Buffers::default(),
         }
     }
 }
@@ -103,6 +105,7 @@ pub struct Signal<F> {
     pub(super) spare: Scaled<F>,
     pub(super) half: Panels<F>,
     pub(super) sums: Sums,
+    pub(super) attention: attention::Buffers<F>,
 }
 
 /// The gradient of a stream.
@@ -128,6 +131,7 @@ impl<F> Default for Signal<F> {
             spare: Scaled::default(),
             half: Panels::default(),
             sums: Sums::default(),
+            attention: attention::Buffers::default(),
         }
     }
 }

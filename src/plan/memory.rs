@@ -25,11 +25,12 @@ impl Plan {
         let values = (self.layers[layer].input + 1..=self.layers[layer].output).map(|value| self.values[value]);
         let kept = |placed: &Placed| placed.part.kept_features(placed.features.0, placed.features.1);
         let kept = self.layers[layer].parts.iter().map(kept).sum::<usize>();
-        BESIDE + Panels::<F>::bytes(values.sum::<usize>() + kept + self.fed.unwrap_or(0), batch)
+        BESIDE + Panels::<F>::bytes(values.sum::<usize>() + kept + self.fed.unwrap_or(0), batch * self.tokens)
     }
 
     /// Bytes of what a pass keeps of no layer for another.
-    fn scratch_bytes<F: Float>(&self, batch: usize) -> u128 {
+    fn scratch_bytes<F: Float>(&self, samples: usize) -> u128 {
+        let batch = samples * self.tokens;
         let scratch = |map: &LinearPlan| {
             let widest = map.fan_in.max(map.fan_out);
             let smaller = (2 * widest).min(batch) as u128;
@@ -40,7 +41,7 @@ impl Plan {
         // The sum over the steps of a tied net is in f64.
         let sum = if self.tied() { 16 * self.weight_entries() as u128 } else { 0 };
         // Samples are drawn in rows, then put into panels.
-        self.maps().map(scratch).max().unwrap_or(0) + 2 * Panels::<F>::bytes(self.columns, batch) + sum
+        self.maps().map(scratch).max().unwrap_or(0) + 2 * Panels::<F>::bytes(self.columns, samples) + sum
     }
 
     /// How many layers a probe holds at a time: all, unless their weights and traces go beyond a budget. Then what
@@ -64,7 +65,7 @@ impl Plan {
     fn checkpoint_bytes<F: Float>(&self, layer: usize, batch: usize) -> u128 {
         let layer = &self.layers[layer];
         let values = layer.live.iter().chain([&layer.input]);
-        values.map(|&value| Panels::<F>::bytes(self.values[value], batch)).sum()
+        values.map(|&value| Panels::<F>::bytes(self.values[value], batch * self.tokens)).sum()
     }
 
     /// Bytes of a run that holds `segment` layers at a time.
@@ -84,6 +85,6 @@ impl Plan {
     /// Bytes of the largest batch between two maps.
     pub fn widest_bytes<F: Float>(&self, batch: usize) -> u128 {
         let widest = self.maps().map(|map| map.fan_in.max(map.fan_out)).max().unwrap_or(0);
-        Panels::<F>::bytes(widest, batch)
+        Panels::<F>::bytes(widest, batch * self.tokens)
     }
 }

@@ -9,6 +9,7 @@ mod seconds;
 use crate::error::{Cancel, Error, Result};
 use crate::part::{LinearPlan, Module, Net, Owner, Parameters, Part, TensorId, Work};
 use crate::spec::Spec;
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// Where a part reads or writes.
@@ -77,6 +78,10 @@ pub struct Plan {
     pub columns: usize,
     /// Columns of each step's input, where each layer gets one.
     pub fed: Option<usize>,
+    /// Tokens of a sample, each a row of a batch; 1 where samples are rows.
+    pub tokens: usize,
+    /// Rows of the output that a sample has, one behind the other: each is compared with a target of its own.
+    pub places: usize,
     /// Features of the values.
     pub values: Vec<usize>,
     /// The layers, input side first, the readout last.
@@ -123,12 +128,14 @@ impl Plan {
     }
 
     fn placed(net: Net) -> Result<Self> {
-        let Net { depth, columns, fed, input, streams, states, layers, slots } = net;
+        let Net { depth, columns, fed, tokens, input, states, layers, slots } = net;
         let linear = || slots.iter().flatten().filter_map(Parameters::as_linear);
         let parts = || layers.iter().flat_map(|layer| &layer.parts);
         let mut plan = Self {
             columns,
             fed,
+            tokens,
+            places: if parts().any(|part| matches!(part, Part::Pool(_))) { 1 } else { tokens },
             values: vec![input],
             layers: Vec::with_capacity(layers.len()),
             rows: Vec::new(),
@@ -143,7 +150,7 @@ impl Plan {
         for (index, layer) in layers.iter().enumerate() {
             Cancel::heed()?;
             let placed = plan.place(&layer.parts, &slots[layer.slot], &mut open, &mut ahead, index >= depth);
-            let on_stream = index < depth && (states || streams && open.is_empty());
+            let on_stream = index < depth && (states || layer.streams && open.is_empty());
             plan.layers.push(Layer { slot: layer.slot, on_stream, ..placed });
         }
         plan.slots = slots;
@@ -225,7 +232,7 @@ impl Plan {
     /// Refuse a batch that says nothing: one sample is its own mean.
     pub fn check_batch(&self, batch: usize) -> Result<()> {
         let parts = || self.layers.iter().flat_map(|layer| &layer.parts);
-        match parts().find_map(|placed| placed.part.needs_samples()).filter(|_| batch < 2) {
+        match parts().find_map(|placed| placed.part.needs_samples()).filter(|_| batch * self.tokens < 2) {
             None => Ok(()),
             Some(norm) => Err(Error::Value(format!(
                 "norm='{}' needs a batch of at least 2 samples, got {batch}: one sample is its own mean",
@@ -297,9 +304,20 @@ impl Plan {
         self.layers.get(layer).map_or(self.rows.len(), of_layer).min(self.rows.len())
     }
 
-    /// Columns of the output.
+    /// Columns of the output, of all places of a sample.
     pub fn output(&self) -> usize {
+        self.places * self.output_row()
+    }
+
+    /// Columns of a row of the output.
+    pub fn output_row(&self) -> usize {
         self.values.last().copied().unwrap_or_default()
+    }
+
+    /// The rows of the output that belong to some samples.
+    pub fn places_of<'r>(&self, samples: &'r [usize]) -> Cow<'r, [usize]> {
+        let of_sample = |&sample: &usize| sample * self.places..(sample + 1) * self.places;
+        if self.places == 1 { Cow::Borrowed(samples) } else { samples.iter().flat_map(of_sample).collect() }
     }
 
     /// The parameters of a part.
@@ -315,6 +333,9 @@ impl Plan {
     /// The name in a state dict of some parameters of a slot; several of one module are counted.
     pub fn name(&self, slot: usize, index: usize) -> String {
         let (all, module) = (&self.slots[slot], self.slots[slot][index].module);
+        if let Some(label) = all[index].label {
+            return label.text();
+        }
         let same = |some: &[Parameters]| some.iter().filter(|parameters| parameters.module == module).count();
         let name = module.name(slot);
         if same(all) > 1 { format!("{name}.{}", same(&all[..index])) } else { name }

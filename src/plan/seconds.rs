@@ -3,7 +3,7 @@
 //! Measured on Zen 3 with AVX2, and doubled for slower processors and for what costs more than the plainest layer.
 
 use super::Plan;
-use crate::part::LinearPlan;
+use crate::part::{Attend, LinearPlan, Part};
 use crate::transform::Transform;
 
 /// Of one multiply-add of a product.
@@ -32,9 +32,17 @@ impl Plan {
         let products = self.layers.iter().flat_map(|layer| &self.slots[layer.slot]);
         let products = products.filter_map(|parameters| parameters.as_linear()).map(LinearPlan::entries).sum::<usize>();
         let numbers = self.values.iter().sum::<usize>();
-        let of_sample = PRODUCT * products as f64 + NUMBER * numbers as f64;
+        // Each token meets all of its sample, once with its query and once with its weights.
+        let attention = self.layers.iter().flat_map(|layer| &layer.parts).map(|placed| match placed.part {
+            Part::Attend(Attend { heads }) => {
+                let meetings = (heads.count * heads.tokens) as f64;
+                meetings * (2.0 * PRODUCT * heads.features as f64 + NUMBER)
+            }
+            _ => 0.0,
+        });
+        let of_row = PRODUCT * products as f64 + NUMBER * numbers as f64 + attention.sum::<f64>();
         // Few samples cost as much as half a panel of float32.
-        LAYER * self.layers.len() as f64 + of_sample * batch.next_multiple_of(16) as f64
+        LAYER * self.layers.len() as f64 + of_row * (batch * self.tokens).next_multiple_of(16) as f64
     }
 
     /// Seconds in which the numbers of a net are drawn, or taken as given. Infinite where that depends on the numbers:

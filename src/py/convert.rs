@@ -602,21 +602,42 @@ pub fn thread_limit(given: Option<&Bound<'_, PyAny>>) -> PyResult<Option<usize>>
     Ok(threads::limit(given.map(|given| integer("threads", given)).transpose()?)?)
 }
 
-/// Steps and columns of each step's input, for a net that is fed at every step.
-pub fn steps(spec: &Spec) -> Option<[usize; 2]> {
-    spec.steps().map(|steps| [steps, spec.in_features()])
+/// Samples of several axes: how many steps or tokens each has, and the columns of one of these.
+#[derive(Clone, Copy)]
+pub struct Steps {
+    pub count: usize,
+    pub columns: usize,
+    /// What messages call the two.
+    pub axes: &'static str,
+    /// May all stand side by side, in one axis?
+    flat: bool,
 }
 
-/// Samples of a net that is fed, `(batch, steps, in_features)`, as a matrix; others as they are.
-pub fn as_matrix<'py>(x: &Bound<'py, PyAny>, steps: Option<[usize; 2]>) -> PyResult<Bound<'py, PyAny>> {
-    let Some([count, columns]) = steps else { return Ok(x.clone()) };
+/// The axes of samples of a net that is fed at every step, or whose samples have several tokens.
+pub fn steps(spec: &Spec) -> Option<Steps> {
+    let columns = spec.in_features();
+    match spec {
+        Spec::Transformer(blocks) => {
+            Some(Steps { count: blocks.tokens, columns, axes: "tokens, in_features", flat: true })
+        }
+        Spec::Rnn(rnn) => Some(Steps { count: rnn.steps, columns, axes: "steps, in_features", flat: true }),
+        _ => spec.steps().map(|count| Steps { count, columns, axes: "depth, in_features", flat: false }),
+    }
+}
+
+/// Samples of several axes, `(batch, steps, in_features)`, as a matrix; others as they are.
+pub fn as_matrix<'py>(x: &Bound<'py, PyAny>, steps: Option<Steps>) -> PyResult<Bound<'py, PyAny>> {
+    let Some(Steps { count, columns, axes, flat }) = steps else { return Ok(x.clone()) };
     let array = real_array("x", x)?;
     match *array.shape() {
         [batch, given, each] if [given, each] == [count, columns] => {
             array.call_method1("reshape", ((batch, count * columns),))
         }
+        [_, given] if flat && given == count * columns => Ok(x.clone()),
         _ => {
-            let allowed = format!("of shape (batch, depth, in_features) = (batch, {count}, {columns})");
+            let all = count * columns;
+            let flat = if flat { format!(", or flat (batch, {all})") } else { String::new() };
+            let allowed = format!("of shape (batch, {axes}) = (batch, {count}, {columns}){flat}");
             Err(Error::value("x", &allowed, shape_text(array.shape())).into())
         }
     }

@@ -226,7 +226,7 @@ pub fn loss_gradient<'py>(
     let [batch, columns] = *given.shape else {
         return Err(Error::value("outputs", "of shape (batch, outputs)", shape_text(&given.shape)).into());
     };
-    let targets = targets_of(loss, y, batch, columns)?;
+    let targets = targets_of(loss, y, batch, columns, 1)?;
     check_memory("this loss", 16 * given.values.len() as u128, "give fewer samples")?;
     let evaluate = move |_: &Cancel| Ok(loss.evaluate(&given.values, columns, &targets));
     let (value, gradient) = detached(outputs.py(), 1e-8 * (batch * columns) as f64, evaluate)?;

@@ -2,7 +2,7 @@
 
 use super::background::{UNKNOWN, detached, pause};
 use super::convert::{
-    Reals, array, as_array, as_matrix, double, matrix, reals, seed_of, shape_text, steps, text, thread_limit,
+    Reals, Steps, array, as_array, as_matrix, double, matrix, reals, seed_of, shape_text, steps, text, thread_limit,
 };
 use super::spec::{Checked, checked_of};
 use super::targets::{loss_of, targets_of};
@@ -277,7 +277,7 @@ impl Net {
         let threads = thread_limit(threads)?;
         let loss = loss_of(loss, Some(y).filter(|y| !y.is_none()))?
             .ok_or_else(|| Error::Value("gradients start from a loss: give y, or loss='output_sum'".to_owned()))?;
-        let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output())?));
+        let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output(), self.plan.places)?));
         either!(&self.handle, weights => all_gradients(&self.plan, steps(self.spec()), weights, x, start, threads))
     }
 }
@@ -401,7 +401,7 @@ fn by_name<F: Element>(
 /// The caller's samples, and a refusal if a pass over them does not fit into memory.
 fn samples<F: Float>(
     plan: &Plan,
-    steps: Option<[usize; 2]>,
+    steps: Option<Steps>,
     x: &Bound<'_, PyAny>,
     copies: u128,
 ) -> PyResult<(Vec<F>, usize)> {
@@ -414,7 +414,7 @@ fn samples<F: Float>(
 
 fn forward<'py, F: Float + Element>(
     plan: &Arc<Plan>,
-    steps: Option<[usize; 2]>,
+    steps: Option<Steps>,
     weights: &Arc<Weights<F>>,
     x: &Bound<'py, PyAny>,
     limit: Option<usize>,
@@ -431,7 +431,7 @@ fn forward<'py, F: Float + Element>(
 
 fn signals<'py, F: Float + Element>(
     plan: &Arc<Plan>,
-    steps: Option<[usize; 2]>,
+    steps: Option<Steps>,
     weights: &Arc<Weights<F>>,
     x: &Bound<'py, PyAny>,
 ) -> PyResult<Bound<'py, PyDict>> {
@@ -447,6 +447,11 @@ fn signals<'py, F: Float + Element>(
         let columns = signal.values.len() / batch;
         array(py, signal.values, &[batch, columns])
     };
+    let by_token = |signal: Tensor<F>| {
+        let columns = signal.values.len() / (batch * plan.tokens);
+        let shape = if plan.tokens > 1 { vec![batch, plan.tokens, columns] } else { vec![batch, columns] };
+        array(py, signal.values, &shape)
+    };
     let result = PyDict::new(py);
     for (name, layers) in [("z", z), ("inputs", inputs), ("outputs", outputs), ("slopes", slopes), ("a", a), ("h", h)] {
         let list = PyList::empty(py);
@@ -454,7 +459,7 @@ fn signals<'py, F: Float + Element>(
             if i % AT_ONCE == AT_ONCE - 1 {
                 pause(py)?;
             }
-            list.append(shaped(layer)?)?;
+            list.append(by_token(layer)?)?;
         }
         result.set_item(name, list)?;
     }
@@ -464,7 +469,7 @@ fn signals<'py, F: Float + Element>(
 
 fn all_gradients<'py, F: Float + Element>(
     plan: &Arc<Plan>,
-    steps: Option<[usize; 2]>,
+    steps: Option<Steps>,
     weights: &Arc<Weights<F>>,
     x: &Bound<'py, PyAny>,
     start: impl FnOnce(usize) -> PyResult<Start>,
@@ -489,10 +494,11 @@ fn all_gradients<'py, F: Float + Element>(
         if i % AT_ONCE == AT_ONCE - 1 {
             pause(py)?;
         }
-        by_row.append(array(py, z.values, &[batch, *width])?)?;
+        let shape = if plan.tokens > 1 { vec![batch, plan.tokens, *width] } else { vec![batch, *width] };
+        by_row.append(array(py, z.values, &shape)?)?;
     }
     result.set_item("preactivations", by_row)?;
-    let shape = steps.map_or(vec![batch, plan.columns], |[count, columns]| vec![batch, count, columns]);
+    let shape = steps.map_or(vec![batch, plan.columns], |Steps { count, columns, .. }| vec![batch, count, columns]);
     result.set_item("input", array(py, input.values, &shape)?)?;
     result.set_item("loss", loss)?;
     Ok(result)
@@ -530,8 +536,8 @@ pub fn jacobian<'py>(
 fn sample(spec: &Spec, x: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
     let array = as_array("x", "real numbers", x)?;
     let (axes, shape) = match steps(spec) {
-        Some(steps) => ("(depth, in_features)", steps.to_vec()),
-        None => ("(in_features,)", vec![spec.in_features()]),
+        Some(Steps { count, columns, axes, .. }) => (format!("({axes})"), vec![count, columns]),
+        None => ("(in_features,)".to_owned(), vec![spec.in_features()]),
     };
     let (dtype, given) = (array.getattr("dtype")?, array.getattr("shape")?.extract::<Vec<usize>>()?);
     if !"biuf".contains(&dtype.getattr("kind")?.extract::<String>()?) || given != shape {

@@ -23,6 +23,8 @@ pub fn plan<'py>(spec: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
     let ends = ends.iter().map(|layer| steps_of(py, &plan, layer));
     result.set_item("ends", ends.collect::<PyResult<Vec<_>>>()?.concat())?;
     result.set_item("columns", plan.columns)?;
+    result.set_item("tokens", plan.tokens)?;
+    result.set_item("places", plan.places)?;
     result.set_item("outputs", plan.output())?;
     result.set_item("calibrates", plan.calibrates)?;
     result.set_item("knows_depth", spec.knows_depth())?;
@@ -80,12 +82,25 @@ fn step_of<'py>(py: Python<'py>, plan: &Plan, slot: usize, placed: &Placed) -> P
             result.set_item("kind", phi.activation.text())?;
             result.set_item("key", phi.slope.map(key))?;
         }
+        Part::Attend(attend) => {
+            let heads = attend.heads;
+            result.set_item("heads", heads.count)?;
+            result.set_item("tokens", heads.tokens)?;
+            result.set_item("scale", heads.scale)?;
+            result.set_item("causal", heads.causal)?;
+            result.set_item("eps", heads.eps)?;
+        }
+        Part::Pool(pool) => {
+            result.set_item("kind", pool.way.name())?;
+            result.set_item("tokens", pool.tokens)?;
+        }
         Part::Drop(drop) => result.set_item("dropped", drop.p)?,
         Part::Keep(keep) => result.set_item("stream", keep.stream)?,
         Part::Join(join) => {
             result.set_item("kind", join.way.name())?;
             result.set_item("stream", join.stream)?;
             result.set_item("scale", join.scale)?;
+            result.set_item("around", join.around)?;
             if join.way == skip::Way::Learned {
                 result.set_item("key", key(join.learned))?;
                 result.set_item("start", plan.slots[slot][join.learned].start())?;

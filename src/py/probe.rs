@@ -96,7 +96,8 @@ fn measure<F: Float>(py: Python<'_>, request: Measurement<'_, '_>, given: Option
     let mut start = loss.map(|loss| (loss, Targets::Absent));
     if let (Some(loss), Some(y), Some(total)) = (loss, y, total) {
         for outputs in extremes(Spec::output) {
-            start = Some((loss, targets_of(loss, y, total, outputs)?));
+            let places = specs.first().map_or(1, Spec::places);
+            start = Some((loss, targets_of(loss, y, total, outputs, places)?));
         }
     }
     let batch = match (batch, total) {

@@ -10,9 +10,13 @@ use crate::activation::custom::{self, Held};
 use crate::error::Error;
 use crate::init::Init;
 use crate::memory::check_memory;
+use crate::part::Pooling;
 use crate::plan::Plan;
 use crate::signature::Argument;
-use crate::spec::{Asked, Bias, BranchScale, Given, MAX_DEPTH, Mlp, PerLayer, Position, Request, Rnn, Sequential, Spec};
+use crate::spec::{
+    Asked, AskedBlocks, Bias, BranchScale, Given, MAX_DEPTH, Mlp, PerLayer, Position, Request, Rnn, Sequential, Spec,
+    Transformer,
+};
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -118,11 +122,16 @@ fn request_of(fields: &Bound<'_, PyDict>) -> PyResult<Request> {
 
 /// Biases: None for what the init brings, False for none at all, or an init.
 fn biases(name: &str, given: &Bound<'_, PyAny>) -> PyResult<PerLayer<Bias<String>>> {
-    per_layer(name, given, |place, value| match value {
+    per_layer(name, given, bias)
+}
+
+/// The biases of a map: None for what the init brings, False for none at all, or an init.
+fn bias(place: &str, given: &Bound<'_, PyAny>) -> PyResult<Bias<String>> {
+    match given {
         none if none.is_none() => Ok(Bias::Brought),
         absent if is_bool(absent)? && !absent.is_truthy()? => Ok(Bias::Absent),
         named => kind_text("init", place, named).map(Bias::Named),
-    })
+    }
 }
 
 /// Reads a list of parts, whose texts may be kinds.
@@ -178,6 +187,39 @@ fn asked_of(fields: &Bound<'_, PyDict>) -> PyResult<Asked> {
     Ok(asked)
 }
 
+/// Reads the fields of a transformer by name; those that are not given are as in [`AskedBlocks::new`].
+fn asked_blocks_of(fields: &Bound<'_, PyDict>) -> PyResult<AskedBlocks> {
+    let mut asked = AskedBlocks::new(1, 4);
+    for (name, value) in fields {
+        let name = name.cast::<PyString>()?.to_str()?;
+        let kind = |sort: &str| optional(&value, |v| kind_text(sort, name, v));
+        let word = || optional(&value, |v| text(name, v));
+        let number = || optional(&value, |v| whole(name, v));
+        match name {
+            "depth" => asked.depth = whole(name, &value)?,
+            "width" => asked.width = whole(name, &value)?,
+            "heads" => asked.heads = whole(name, &value)?,
+            "tokens" => asked.tokens = whole(name, &value)?,
+            "in_features" => asked.in_features = number()?,
+            "out_features" => asked.out_features = number()?,
+            "pool" => asked.pool = word()?,
+            "ffn" => asked.ffn = whole(name, &value)?,
+            "activation" => asked.activation = kind_text(name, name, &value)?,
+            "norm" => asked.norm = kind("norm")?,
+            "norm_position" => asked.norm_position = text(name, &value)?,
+            "skip" => asked.skip = word()?,
+            "causal" => asked.causal = truth(name, &value)?,
+            "qk_norm" => asked.qk_norm = truth(name, &value)?,
+            "final_norm" => asked.final_norm = kind("norm")?,
+            "scale" => asked.scale = text(name, &value)?,
+            "init" => asked.init = kind_text(name, name, &value)?,
+            "bias" => asked.bias = bias(name, &value)?,
+            _ => return Err(Error::Value(format!("unknown field '{name}'")).into()),
+        }
+    }
+    Ok(asked)
+}
+
 /// The fields of a recurrent net by name.
 fn steps_of<'py>(py: Python<'py>, spec: &Rnn) -> PyResult<Bound<'py, PyDict>> {
     let fields = PyDict::new(py);
@@ -195,6 +237,11 @@ fn steps_of<'py>(py: Python<'py>, spec: &Rnn) -> PyResult<Bound<'py, PyDict>> {
     fields.set_item("norm", spec.norm.map(|norm| norm.text()))?;
     fields.set_item("truncate", spec.truncate)?;
     Ok(fields)
+}
+
+/// An integer, and no boolean.
+fn whole(name: &str, value: &Bound<'_, PyAny>) -> PyResult<i128> {
+    if is_bool(value)? { Err(type_error(name, "an integer", value)) } else { integer(name, value) }
 }
 
 /// The values of a field as they were given, and one for the readout where that was too.
@@ -266,6 +313,30 @@ fn parts_of<'py>(py: Python<'py>, spec: &Sequential) -> PyResult<Bound<'py, PyDi
     Ok(fields)
 }
 
+/// The fields of a transformer by name.
+fn blocks_of<'py>(py: Python<'py>, spec: &Transformer) -> PyResult<Bound<'py, PyDict>> {
+    let fields = PyDict::new(py);
+    fields.set_item("depth", spec.blocks)?;
+    fields.set_item("width", spec.width)?;
+    fields.set_item("heads", spec.heads)?;
+    fields.set_item("tokens", spec.tokens)?;
+    fields.set_item("in_features", spec.says_in.then_some(spec.in_features))?;
+    fields.set_item("out_features", spec.out_features)?;
+    fields.set_item("pool", spec.pool.map(Pooling::name))?;
+    fields.set_item("ffn", spec.ffn)?;
+    fields.set_item("activation", spec.activation.text())?;
+    fields.set_item("norm", spec.norm.map(|norm| norm.text()))?;
+    fields.set_item("norm_position", spec.position_name())?;
+    fields.set_item("skip", spec.skip_name())?;
+    fields.set_item("causal", spec.causal)?;
+    fields.set_item("qk_norm", spec.qk_norm)?;
+    fields.set_item("final_norm", spec.final_text())?;
+    fields.set_item("scale", spec.scale_name())?;
+    fields.set_item("init", spec.init.text())?;
+    fields.set_item("bias", bias_object(py, &PerLayer::All(spec.bias))?)?;
+    Ok(fields)
+}
+
 #[pymethods]
 impl Checked {
     /// Check fields, given by name; those that are missing have their default.
@@ -304,6 +375,14 @@ impl Checked {
         Ok(Self { spec, request: None, plan: OnceLock::new(), tables: Vec::new() })
     }
 
+    /// Check the fields of a transformer, given by name; those that are missing have their default.
+    #[staticmethod]
+    fn of_blocks(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
+        let spec = Spec::of_blocks(&asked_blocks_of(fields)?)?;
+        let tables = custom::held(&spec.activations());
+        Ok(Self { spec, request: None, plan: OnceLock::new(), tables })
+    }
+
     /// Units of the hidden layers, input side first.
     fn widths(&self, py: Python<'_>) -> PyResult<Vec<usize>> {
         Ok(self.plan(py)?.rows.clone())
@@ -330,6 +409,7 @@ impl Checked {
             Spec::Mlp(mlp) => mlp.out_features,
             Spec::Sequential(list) => list.out_features(),
             Spec::Rnn(rnn) => rnn.out_features,
+            Spec::Transformer(blocks) => blocks.out_features,
         }
     }
 
@@ -339,6 +419,7 @@ impl Checked {
             (Some(request), Spec::Mlp(mlp)) => fields_of(py, request, mlp),
             (None, Spec::Sequential(list)) => parts_of(py, list),
             (None, Spec::Rnn(rnn)) => steps_of(py, rnn),
+            (None, Spec::Transformer(blocks)) => blocks_of(py, blocks),
             _ => unreachable!("an MLP has fields, and nothing else"),
         }
     }

@@ -81,8 +81,30 @@ pub fn loss_of(named: Option<&Bound<'_, PyAny>>, y: Option<&Bound<'_, PyAny>>) -
     Ok(Some(loss))
 }
 
-/// Targets of a loss for outputs of this width: class ids, numbers or none.
-pub fn targets_of(loss: Loss, y: &Bound<'_, PyAny>, batch: usize, outputs: usize) -> PyResult<Targets> {
+/// Targets of a loss for outputs of this width, that of all places of a sample: class ids, numbers or none.
+pub fn targets_of(loss: Loss, y: &Bound<'_, PyAny>, batch: usize, outputs: usize, places: usize) -> PyResult<Targets> {
+    if places == 1 || y.is_none() {
+        return targets_by_row(loss, y, batch, outputs);
+    }
+    let (array, _, shape) = read(y)?;
+    let each = outputs / places;
+    let rows = match *shape {
+        [count, given] if count == batch && given == places => vec![batch * places],
+        [count, given] if count == batch && given == outputs => vec![batch * places, each],
+        [count, given, width] if [count, given] == [batch, places] && width == each => vec![batch * places, each],
+        _ => {
+            let allowed = format!(
+                "of shape (batch, places) = ({batch}, {places}) or (batch, places, outputs) = ({batch}, {places}, {each}), \
+                 a target for every row of the output"
+            );
+            return Err(Error::value("y", &allowed, shape_text(&shape)).into());
+        }
+    };
+    targets_by_row(loss, &array.call_method1("reshape", (rows,))?, batch * places, each)
+}
+
+/// Targets of a loss for rows of outputs of this width.
+fn targets_by_row(loss: Loss, y: &Bound<'_, PyAny>, batch: usize, outputs: usize) -> PyResult<Targets> {
     data::has_its_targets(loss, !y.is_none())?;
     if y.is_none() {
         return Ok(Targets::Absent);
@@ -187,7 +209,7 @@ pub fn targets<'py>(
     let count =
         |name, given| -> PyResult<usize> { Ok(spec::integer(name, integer(name, given)?, 1, 1 << 40)? as usize) };
     let (batch, outputs) = (count("batch", batch)?, count("outputs", outputs)?);
-    match targets_of(Loss::parse(&text("loss", loss)?)?, y, batch, outputs)? {
+    match targets_by_row(Loss::parse(&text("loss", loss)?)?, y, batch, outputs)? {
         Targets::Classes(ids) => array(y.py(), ids.into_iter().map(|id| id as i64).collect(), &[batch]).map(Some),
         Targets::Values(values, columns) => array(y.py(), values, &[batch, columns]).map(Some),
         Targets::Absent => Ok(None),

@@ -114,12 +114,12 @@ fn rows_of<F: Float>(
     spec: &spec::Spec,
     outputs: usize,
 ) -> PyResult<Rows<F>> {
-    let columns = spec.columns();
+    let (columns, places) = (spec.columns(), spec.places());
     let (py, x) = (x.py(), as_matrix(x, steps_of(spec))?);
     let (x, count) = matrix::<F>(&x, Expected { name: x_name, axis: "in_features", columns, rows: None })?;
-    let targets = y.map_or(Ok(Targets::Absent), |y| targets_of(loss, y, count, outputs));
+    let targets = y.map_or(Ok(Targets::Absent), |y| targets_of(loss, y, count, outputs, places));
     let targets = targets.map_err(|error| if x_name == "x" { error } else { of_validation(py, error) })?;
-    Ok(Rows { x, columns, count, targets, loss })
+    Ok(Rows { x, columns, count, places, targets, loss })
 }
 
 enum Item<F> {

@@ -282,7 +282,7 @@ fn set_input<F: Float>(job: &Job<F>, plan: &Plan, seed: u64, trace: &mut Trace<F
     };
     cancel.check()?;
     if let Some((loss, targets)) = &job.loss {
-        return Ok(Start::Loss(*loss, targets.of(&rows)));
+        return Ok(Start::Loss(*loss, targets.of(&plan.places_of(&rows))));
     }
     let normals = normals(Role::Cotangent, rows.len() * plan.output())?;
     Ok(random_cotangent(rows.len(), normals.into_iter().map(Float::wide).collect()))

@@ -3,7 +3,7 @@
 use super::{Bias, Mlp, Position};
 use crate::activation::{Activation, Shape};
 use crate::error::{Cancel, Error, Result};
-use crate::init::{Distribution, Init, Place};
+use crate::init::{Distribution, Init, Place, Stands};
 use crate::norm::Norm;
 use crate::part::{
     Activate, Blocks, Drop, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
@@ -132,6 +132,7 @@ impl Mlp {
             block: branch.map_or(0, |_| self.block),
             ends_branch: branch.is_some_and(|layer| layer == end(layer)),
             activation: layer.map(|layer| &layers[layer].activation),
+            stands: Stands::Alone,
         }
     }
 
@@ -145,21 +146,22 @@ impl Mlp {
         let slot = |layer| if self.tied { 0 } else { layer };
         let layer = |layer| {
             Cancel::heed()?;
-            Ok(Layer { parts: lowering.parts(layer, &slots[slot(layer)]), slot: slot(layer) })
+            let parts = lowering.parts(layer, &slots[slot(layer)]);
+            Ok(Layer { parts, slot: slot(layer), streams: self.skip.is_some() })
         };
         let mut layers = (0..self.depth).map(layer).collect::<Result<Vec<_>>>()?;
         let (parts, slot) = lowering.end();
         if !parts.is_empty() {
-            layers.push(Layer { parts, slot: slots.len() });
+            layers.push(Layer { parts, slot: slots.len(), streams: false });
             slots.push(slot);
         }
         Ok(Net {
             depth: self.depth,
             columns: self.in_features * if self.fed { self.depth } else { 1 },
             fed: self.fed.then_some(self.in_features),
+            tokens: 1,
             input: shapes.first().map_or(0, |shape| shape.input),
             states: false,
-            streams: self.skip.is_some(),
             layers,
             slots,
         })
@@ -269,7 +271,7 @@ impl Lowering<'_> {
         let keep = opens.then_some(Part::Keep(Keep::of(0)));
         let join = spec.skip.filter(|_| shape.from.is_some()).map(|skip| {
             let learned = place(Module::Skips).or(place(Module::Gates)).unwrap_or_default();
-            Part::Join(Join { stream: 0, way: skip.way(), scale: spec.branch_scale, learned })
+            Part::Join(Join { stream: 0, way: skip.way(), scale: spec.branch_scale, around: 1.0, learned })
         });
         let norm = spec.norm.at(layer).and_then(norm);
         let at = |position: Position| norm.filter(|_| *spec.position.at(layer) == position);

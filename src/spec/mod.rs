@@ -1,19 +1,21 @@
 //! The validated description of a net and of a job: the one place that rejects input.
 //!
-//! A net is described by the fields of an [`Mlp`], or part by part as a [`Sequential`]. Both come to layers of parts,
-//! which all that follows works on.
+//! A net is described by the fields of an [`Mlp`] or of a [`Transformer`], or part by part as a [`Sequential`]. All come
+//! to layers of parts, which all that follows works on.
 
 mod lower;
 mod mlp;
 mod per_layer;
 mod rnn;
 mod sequential;
+mod transformer;
 
 pub use lower::LayerShape;
 pub use mlp::{Bias, BranchScale, Mlp, Position, Request};
 pub use per_layer::PerLayer;
 pub use rnn::{Asked, Rnn};
 pub use sequential::{Given, Sequential};
+pub use transformer::{Asked as AskedBlocks, Transformer};
 
 use crate::activation::Activation;
 use crate::error::{Error, Result, shown};
@@ -36,6 +38,8 @@ pub enum Spec {
     Sequential(Box<Sequential>),
     /// A recurrent net, step by step.
     Rnn(Box<Rnn>),
+    /// Blocks of attention.
+    Transformer(Box<Transformer>),
 }
 
 impl Spec {
@@ -54,20 +58,26 @@ impl Spec {
         Rnn::new(asked).map(|rnn| Self::Rnn(Box::new(rnn)))
     }
 
+    /// Check the fields of a transformer.
+    pub fn of_blocks(asked: &AskedBlocks) -> Result<Self> {
+        Transformer::new(asked).map(|blocks| Self::Transformer(Box::new(blocks)))
+    }
+
     /// The fields of an MLP.
     pub fn as_mlp(&self) -> Option<&Mlp> {
         match self {
             Self::Mlp(mlp) => Some(mlp),
-            Self::Sequential(_) | Self::Rnn(_) => None,
+            Self::Sequential(_) | Self::Rnn(_) | Self::Transformer(_) => None,
         }
     }
 
-    /// Hidden layers.
+    /// Hidden layers, each a row of a probe.
     pub fn depth(&self) -> usize {
         match self {
             Self::Mlp(mlp) => mlp.depth,
             Self::Sequential(list) => list.depth(),
             Self::Rnn(rnn) => rnn.depth(),
+            Self::Transformer(blocks) => blocks.rows(),
         }
     }
 
@@ -76,38 +86,51 @@ impl Spec {
         match self {
             Self::Mlp(_) | Self::Sequential(_) => 0,
             Self::Rnn(rnn) => rnn.extra(),
+            Self::Transformer(_) => transformer::EXTRA,
         }
     }
 
-    /// Columns of the input, of each step's where every layer gets one.
+    /// Columns of the input, of each step's where every layer gets one, of each token's where samples have several.
     pub fn in_features(&self) -> usize {
         match self {
             Self::Mlp(mlp) => mlp.in_features,
             Self::Sequential(list) => list.in_features,
             Self::Rnn(rnn) => rnn.in_features,
+            Self::Transformer(blocks) => blocks.in_features,
         }
     }
 
     /// Columns of the samples: every step's input where each layer gets one.
     pub fn columns(&self) -> usize {
-        self.in_features() * self.steps().unwrap_or(1)
+        self.in_features() * self.steps().unwrap_or(self.tokens())
+    }
+
+    /// Tokens of a sample; 1 where samples have none.
+    pub fn tokens(&self) -> usize {
+        if let Self::Transformer(blocks) = self { blocks.tokens } else { 1 }
+    }
+
+    /// Rows of the output that a sample has, each compared with a target of its own.
+    pub fn places(&self) -> usize {
+        if let Self::Transformer(blocks) = self { blocks.places_of_output() } else { 1 }
     }
 
     /// Steps with inputs of their own; none in a net that has one input.
     pub fn steps(&self) -> Option<usize> {
         match self {
             Self::Mlp(mlp) => mlp.fed.then_some(mlp.depth),
-            Self::Sequential(_) => None,
+            Self::Sequential(_) | Self::Transformer(_) => None,
             Self::Rnn(rnn) => Some(rnn.steps),
         }
     }
 
-    /// Columns of the output.
+    /// Columns of the output, of all places of a sample.
     pub fn output(&self) -> usize {
         match self {
             Self::Mlp(mlp) => mlp.output(),
             Self::Sequential(list) => list.output(),
             Self::Rnn(rnn) => rnn.output(),
+            Self::Transformer(blocks) => blocks.output(),
         }
     }
 
@@ -117,6 +140,7 @@ impl Spec {
             Self::Mlp(mlp) => mlp.width.values().iter().copied().max().unwrap_or(0),
             Self::Sequential(list) => list.widest(),
             Self::Rnn(rnn) => rnn.gates().count() * rnn.width,
+            Self::Transformer(blocks) => blocks.widest(),
         }
     }
 
@@ -126,6 +150,7 @@ impl Spec {
             Self::Mlp(mlp) => mlp.listed(),
             Self::Sequential(list) => list.texts().len(),
             Self::Rnn(_) => 1,
+            Self::Transformer(_) => 1,
         }
     }
 
@@ -135,6 +160,7 @@ impl Spec {
             Self::Mlp(mlp) => mlp.activation.values().to_vec(),
             Self::Sequential(list) => list.activations().collect(),
             Self::Rnn(rnn) => vec![rnn.cell.activation()],
+            Self::Transformer(blocks) => vec![blocks.activation],
         }
     }
 
@@ -144,6 +170,7 @@ impl Spec {
             Self::Mlp(mlp) => mlp.inits().any(Init::depends_on_depth),
             Self::Sequential(list) => list.inits().any(Init::depends_on_depth),
             Self::Rnn(_) => false,
+            Self::Transformer(blocks) => blocks.knows_depth(),
         }
     }
 
@@ -154,6 +181,7 @@ impl Spec {
             Self::Mlp(mlp) => mlp.content(),
             Self::Sequential(list) => list.content(),
             Self::Rnn(rnn) => rnn.content(),
+            Self::Transformer(blocks) => blocks.content(),
         }
     }
 
@@ -164,6 +192,7 @@ impl Spec {
             Self::Sequential(list) => list.content(),
             // Each step has its own columns, which another number of steps would lay out differently.
             Self::Rnn(rnn) => rnn.content(),
+            Self::Transformer(blocks) => blocks.family(),
         }
     }
 
@@ -173,6 +202,7 @@ impl Spec {
             Self::Mlp(mlp) => mlp.lower(),
             Self::Sequential(list) => list.lower(),
             Self::Rnn(rnn) => rnn.lower(),
+            Self::Transformer(blocks) => blocks.lower(),
         }
     }
 }

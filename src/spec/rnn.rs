@@ -155,7 +155,9 @@ impl Rnn {
             && by != 0.0
         {
             let name = format!("cell='{}({name}=0)'", rnn.cell.signature().name);
-            return Err(Error::Value(format!("bias=False leaves no bias to add {by} to; write {name}, or leave bias out")));
+            return Err(Error::Value(format!(
+                "bias=False leaves no bias to add {by} to; write {name}, or leave bias out"
+            )));
         }
         for layer in 0..rnn.layers.min(2) {
             for (init, place) in [(&rnn.init, rnn.place_of_input(layer)), (&rnn.recurrent_init, rnn.place(layer))] {
@@ -304,7 +306,7 @@ impl Rnn {
         let mut layers = Vec::with_capacity(self.depth() + 1);
         for (step, slot) in (0..self.steps).flat_map(|step| (0..self.layers).map(move |layer| (step, layer))) {
             Cancel::heed()?;
-            layers.push(Layer { parts: self.parts(step, slot), slot });
+            layers.push(Layer { parts: self.parts(step, slot), slot, streams: false });
         }
         let mut slots = (0..self.layers).map(|layer| self.slot(layer)).collect::<Vec<_>>();
         if let Some(outputs) = self.out_features {
@@ -314,7 +316,7 @@ impl Rnn {
             } else {
                 Part::Map(Map::of(own, false))
             };
-            layers.push(Layer { parts: vec![part], slot: self.layers });
+            layers.push(Layer { parts: vec![part], slot: self.layers, streams: false });
             let place = Place::readout(self.width, outputs);
             let roles = (Role::ReadoutWeight, Role::ReadoutBias);
             let named = self.linear(&self.init, &place, true, roles);
@@ -327,7 +329,7 @@ impl Rnn {
             fed: Some(self.in_features),
             input: self.width,
             states: true,
-            streams: false,
+            tokens: 1,
             layers,
             slots,
         })
@@ -342,7 +344,11 @@ fn bias(given: &Bias<String>, cell: Cell) -> Result<Bias<Init>> {
         return given.checked("bias");
     }
     if cell.gates() == Gates::Plain {
-        return Err(Error::value("bias", "an init of a vector: chrono is for the gates of lstm and gru", format!("'{text}'")));
+        return Err(Error::value(
+            "bias",
+            "an init of a vector: chrono is for the gates of lstm and gru",
+            format!("'{text}'"),
+        ));
     }
     Init::new(&call).map(Bias::Named)
 }

@@ -4,7 +4,7 @@ use super::per_layer::{Layers, PerLayer};
 use super::{Bias, width};
 use crate::activation::{Activation, Shape};
 use crate::error::{Cancel, Error, Result, shown};
-use crate::init::{Distribution, Init, Place};
+use crate::init::{Distribution, Init, Place, Stands};
 use crate::norm::Norm;
 use crate::part::{
     Activate, Blocks, Drop, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
@@ -463,6 +463,7 @@ impl Sequential {
                 block: within.len(),
                 ends_branch: within.last() == Some(&map.index),
                 activation: map.layer.map(|layer| if map.projects { &*NONE } else { phi(layer) }),
+                stands: Stands::Alone,
             }
         };
         self.maps().iter().map(place).collect()
@@ -475,6 +476,7 @@ impl Sequential {
             Ok(number) => self.linear(&maps[number], &places[number]),
             Err(_) => unreachable!("part {index} has a map"),
         };
+        let streams = self.items.iter().any(|item| matches!(item, Item::Join(..)));
         let (mut layers, mut slots) = (Vec::new(), Vec::new());
         for (number, group) in self.groups().into_iter().enumerate() {
             Cancel::heed()?;
@@ -489,11 +491,11 @@ impl Sequential {
                 making.add(index, projection);
             }
             let (parts, slot) = making.finish();
-            layers.push(Layer { parts, slot: number });
+            layers.push(Layer { parts, slot: number, streams });
             slots.push(slot);
         }
-        let joins = self.items.iter().any(|item| matches!(item, Item::Join(..)));
-        Ok(Net { depth, columns: self.in_features, fed: None, states: false, input: self.in_features, streams: joins, layers, slots })
+        let input = self.in_features;
+        Ok(Net { depth, columns: input, fed: None, tokens: 1, states: false, input, layers, slots })
     }
 
     fn linear(&self, map: &AMap, place: &Place<'_>) -> LinearPlan {
@@ -575,7 +577,7 @@ impl Making<'_> {
                     (_, Some(plan)) => self.learns(Parameters::linear_of(Module::Projections, plan)),
                     _ => 0,
                 };
-                Part::Join(Join { stream: *stream, way: *way, scale: *scale, learned })
+                Part::Join(Join { stream: *stream, way: *way, scale: *scale, around: 1.0, learned })
             }
         };
         self.parts.push(part);
@@ -593,7 +595,13 @@ impl Making<'_> {
                 Part::Norm(norm) => place(&mut norm.affine),
                 Part::Phi(phi) => phi.slope.iter_mut().for_each(place),
                 Part::Join(join) => place(&mut join.learned),
-                Part::Keep(_) | Part::Drop(_) | Part::Cell(_) | Part::Cut(_) | Part::Steps(_) => (),
+                Part::Keep(_)
+                | Part::Drop(_)
+                | Part::Cell(_)
+                | Part::Cut(_)
+                | Part::Steps(_)
+                | Part::Attend(_)
+                | Part::Pool(_) => (),
             }
         }
         (self.parts, order.iter().map(|&index| self.slot[index]).collect())

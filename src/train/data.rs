@@ -21,6 +21,8 @@ pub struct Rows<F> {
     pub columns: usize,
     /// The number of samples.
     pub count: usize,
+    /// Rows of the output that a sample has, each with a target.
+    pub places: usize,
     /// The targets of the samples.
     pub targets: Targets,
     /// The loss.
@@ -34,7 +36,8 @@ impl<F: Float> Rows<F> {
     /// The first rows.
     pub fn first(&self, count: usize) -> Self {
         let count = count.min(self.count);
-        let (x, targets) = (self.x[..count * self.columns].to_vec(), self.targets.of(&(0..count).collect::<Vec<_>>()));
+        let (x, targets) =
+            (self.x[..count * self.columns].to_vec(), self.targets.of(&(0..count * self.places).collect::<Vec<_>>()));
         Self { x, count, targets, ..*self }
     }
 
@@ -61,7 +64,7 @@ impl<F: Float> Rows<F> {
         trace: &mut Trace<F>,
         cancel: &Cancel,
     ) -> Result<[f64; 2]> {
-        let (mut outputs, columns) = (Vec::new(), plan.output());
+        let (mut outputs, columns) = (Vec::new(), plan.output_row());
         let all = (0..self.count).collect::<Vec<_>>();
         for rows in all.chunks(AT_ONCE) {
             self.begin(trace, plan, rows);
@@ -75,7 +78,7 @@ impl<F: Float> Rows<F> {
             let best = row.iter().enumerate().fold(0, |best, (i, v)| if *v > row[best] { i } else { best });
             best == **id
         });
-        Ok([loss, right.count() as f64 / self.count as f64])
+        Ok([loss, right.count() as f64 / ids.len() as f64])
     }
 }
 

@@ -256,7 +256,7 @@ mod tests {
         let mut x = vec![F::ZERO; 5 * 40];
         Stream::new(1, 0, Role::Input).normal(&mut x);
         let targets = Targets::Classes((0..40).map(|i| i % 3).collect());
-        let rows = Rows { x, columns: 5, count: 40, targets, loss: Loss::parse("cross_entropy").unwrap() };
+        let rows = Rows { x, columns: 5, count: 40, places: 1, targets, loss: Loss::parse("cross_entropy").unwrap() };
         Job {
             cells,
             given: None,

@@ -44,15 +44,15 @@ pub(super) fn gradient<F: Float>(
     forward(plan, weights, trace, 0..plan.layers.len(), &mut Trusting, cancel)?;
     let output = trace.value(plan.value(plan.layers.len())).to_rows();
     let (loss, cotangent) = if chosen.len() == rows.count {
-        rows.loss.evaluate(&output, plan.output(), &rows.targets)
+        rows.loss.evaluate(&output, plan.output_row(), &rows.targets)
     } else {
-        rows.loss.evaluate(&output, plan.output(), &rows.targets.of(chosen))
+        rows.loss.evaluate(&output, plan.output_row(), &rows.targets.of(&plan.places_of(chosen)))
     };
     if !loss.is_finite() || cotangent.iter().any(|c| !c.is_finite()) {
         return Ok(f64::NAN);
     }
-    signal.begin(plan.output(), chosen.len(), &cotangent);
-    gradients.begin(layout, chosen.len());
+    signal.begin(plan.output_row(), chosen.len() * plan.places, &cotangent);
+    gradients.begin(layout, chosen.len() * plan.tokens);
     let mut collector = Collector { gradients, layout, plan, weights, rates };
     for layer in (0..plan.layers.len()).rev() {
         backward::layer(plan, weights, trace, signal, layer, &mut collector);

@@ -42,17 +42,23 @@ class Step(NamedTuple):
     """A part of a layer.
 
     Attributes:
-        part: `"map"`, `"norm"`, `"activation"`, `"dropout"`, `"keep"` (something begins to go around) or `"join"`.
+        part: `"map"`, `"norm"`, `"activation"`, `"dropout"`, `"keep"` (something begins to go around), `"join"`,
+            `"attention"` or `"pool"`.
         inputs: Features that come in.
         outputs: Features that go out.
         kind: The normalisation or activation as a text; of a join `"add"`, `"rezero"`, `"gate"`, `"concat"` or
-            `"project"`; else empty.
+            `"project"`; of a pool `"mean"` or `"last"`; else empty.
         key: Where its parameters stand in a state dict, before `.weight` and `.bias`; None where it learns nothing.
         fed: Where the weights for the step's own input stand, of a map in a net that is fed.
         stream: The number of what goes around, of a keep and its joins.
         dropped: The share that dropout drops.
-        scale: The factor of the branch of a join, beside a learned one.
+        scale: The factor of the branch of a join, beside a learned one; of the logits of attention.
+        around: The factor of what went around a join.
         start: Where the learned factor of a join starts; 1 where none is learned.
+        heads: The heads of attention.
+        tokens: The tokens of a sample, of attention and of a pool.
+        causal: Whether a token sees none behind it.
+        eps: What is added to mean squares of queries and keys; None where they are not normalised.
         map: The linear map, of a map, a gate or a projection.
     """
 
@@ -66,6 +72,11 @@ class Step(NamedTuple):
     dropped: float = 0.0
     scale: float = 1.0
     start: float = 1.0
+    around: float = 1.0
+    heads: int = 0
+    tokens: int = 1
+    causal: bool = False
+    eps: float | None = None
     map: Map | None = None
     inputs_map: Map | None = None
 
@@ -123,8 +134,10 @@ class Plan:
     Attributes:
         layers: The hidden layers, input side first.
         ends: What stands behind the last hidden layer: a normalisation, the readout.
-        columns: Columns of the samples: those of every step where each has an input of its own.
-        outputs: Columns of the output.
+        columns: Columns of the samples: those of every step where each has an input of its own, of every token.
+        tokens: Tokens of a sample; 1 where samples have none.
+        places: Rows of the output that a sample has, each compared with a target of its own.
+        outputs: Columns of the output, of all places.
         calibrates: Whether weights are scaled by what data make of them.
         knows_depth: Whether the numbers of a layer depend on how many layers there are.
     """
@@ -132,6 +145,8 @@ class Plan:
     layers: tuple[Layer, ...]
     ends: tuple[Step, ...]
     columns: int
+    tokens: int
+    places: int
     outputs: int
     calibrates: bool
     knows_depth: bool

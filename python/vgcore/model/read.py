@@ -1,4 +1,4 @@
-"""A spec of either sort from its JSON."""
+"""A spec of any sort from its JSON."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from vgcore.model.mlp import MLP
 from vgcore.model.rnn import RNN
 from vgcore.model.sequential import Sequential
 from vgcore.model.spec import Spec, documented
+from vgcore.model.transformer import Transformer
 
 
 def read_spec(text: str) -> Spec:
-    """The spec that `to_json` wrote, an `MLP`, a `Sequential` or an `RNN`.
+    """The spec that `to_json` wrote, an `MLP`, a `Sequential`, an `RNN` or a `Transformer`.
 
     Raises:
         ValueError: For what is no JSON of a spec, as in `MLP.from_json`.
@@ -19,5 +20,7 @@ def read_spec(text: str) -> Spec:
     """
     fields, known = documented(text)
     del known  # which the spec keeps
-    sort = Sequential if "parts" in fields else RNN if "steps" in fields else MLP
+    if "parts" in fields:
+        return Sequential.from_json(text)
+    sort = RNN if "steps" in fields else Transformer if "tokens" in fields else MLP
     return sort.from_json(text)

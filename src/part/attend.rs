@@ -1,0 +1,81 @@
+//! Attention: every token of a sample becomes a mean of the values of all, weighted by how its query meets their keys.
+//!
+//! A. Vaswani et al., "Attention is all you need", 2017, arXiv:1706.03762, section 3.2. `softmax(scale q k^T) v`, head by
+//! head; the features that come in are those of all queries, then of all keys, then of all values.
+
+use super::{Back, Here, Scratch, Signal, Watch};
+use crate::kernel::attention::{Heads, Seen};
+use crate::kernel::{Panels, Scaled};
+use crate::simd::Float;
+
+/// Attention of a layer.
+#[derive(Debug, Clone, Copy)]
+pub struct Attend {
+    /// Its shape.
+    pub heads: Heads,
+}
+
+/// What the forward pass leaves for the backward pass.
+#[derive(Debug, Clone)]
+pub struct Kept<F> {
+    /// Queries, keys and values.
+    qkv: Panels<F>,
+    /// The weights of attention.
+    weights: Vec<F>,
+}
+
+impl<F> Default for Kept<F> {
+    fn default() -> Self {
+        Self { qkv: Panels::default(), weights: Vec::new() }
+    }
+}
+
+/// The columns of attention: what it is like, and how alike the tokens of the stream are.
+pub const COLUMNS: [&str; 4] = ["attention_entropy", "logit_std", "token_correlation", "token_rank"];
+
+impl Attend {
+    /// Features of all that is kept: of `[q, k, v]`, and one for each weight of a token.
+    pub(super) fn kept_features(&self, input: usize) -> usize {
+        input + self.heads.count * self.heads.tokens
+    }
+
+    /// What all tokens become. `qkv` is left with others. False where a value is not finite.
+    pub(super) fn forward<F: Float>(
+        &self,
+        here: &Here<'_, F>,
+        qkv: &mut Scaled<F>,
+        output: &mut Scaled<F>,
+        kept: &mut super::Kept<F>,
+        scratch: &mut Scratch<F>,
+        watch: &mut impl Watch<F>,
+    ) -> bool {
+        if !matches!(kept, super::Kept::Attend(_)) {
+            *kept = super::Kept::Attend(Kept::default());
+        }
+        let super::Kept::Attend(kept) = kept else { return false };
+        qkv.spell_out();
+        std::mem::swap(&mut kept.qkv, &mut qkv.panels);
+        output.exponent = 0;
+        let mut seen = Seen::default();
+        let notes = watch.notes();
+        let (panels, buffers) = (&mut output.panels, &mut scratch.attention);
+        self.heads.forward(&kept.qkv, &mut kept.weights, panels, buffers, notes.then_some(&mut seen));
+        if notes {
+            watch.note(here.row, COLUMNS[0], seen.entropy / seen.queries);
+            watch.note(here.row, COLUMNS[1], (seen.variance / seen.queries).sqrt());
+        }
+        output.panels.clear_padding();
+        output.panels.largest().is_finite()
+    }
+
+    /// From the gradient of the output to that of queries, keys and values.
+    pub(super) fn backward<F: Float>(&self, back: &Back<'_, F>, signal: &mut Signal<F>) {
+        let super::Kept::Attend(Kept { qkv, weights }) = back.kept else { return };
+        let Signal { dh, delta, attention, .. } = signal;
+        dh.rescale();
+        self.heads.backward(qkv, weights, &dh.panels, &mut delta.panels, attention);
+        delta.exponent = dh.exponent;
+        delta.rescale_and_flush();
+        std::mem::swap(dh, delta);
+    }
+}
