@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -59,6 +59,7 @@ class RuleOf(Generic[E]):
         needs: What must be known: columns of a trace, or what else `NEEDS` names.
         nets: The kinds of specs that it is about, `"RNN"` and so on; empty for all.
         spares: The kinds of specs of which it says nothing.
+        remedies: What helps nets of a kind, where that is something else.
     """
 
     id: str
@@ -77,6 +78,7 @@ class RuleOf(Generic[E]):
     needs: tuple[str, ...] = ()
     nets: tuple[str, ...] = ()
     spares: tuple[str, ...] = ()
+    remedies: Mapping[str, str] = field(default_factory=dict)
 
     def concerns(self, kind: str) -> bool:
         """Whether it says something of nets of a kind."""

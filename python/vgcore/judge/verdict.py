@@ -35,7 +35,7 @@ E = TypeVar("E")
 def findings(e: Evidence, rules: Sequence[Rule] = RULES, *, explain: bool = False) -> tuple[Finding, ...]:
     """What the rules find that have what they need, the most severe first."""
     judges = [_pictured(e, rule) for rule in rules if rule.concerns(e.kind) and not lacks(e, rule)]
-    return found_by(judges, e, explain=explain)
+    return found_by(judges, e, explain=explain, kind=e.kind)
 
 
 def not_judged(e: Evidence, rules: Sequence[Rule] = RULES) -> tuple[tuple[str, str], ...]:
@@ -57,8 +57,8 @@ def _pictured(e: Evidence, rule: Rule) -> Rule:
     return dataclasses.replace(rule, picture=tuple(name for name in names if name in columns))
 
 
-def found_by(rules: Sequence[RuleOf[E]], e: E, *, explain: bool = False) -> tuple[Finding, ...]:
-    """What rules of any kind find in evidence of their kind, the most severe first."""
+def found_by(rules: Sequence[RuleOf[E]], e: E, *, explain: bool = False, kind: str = "") -> tuple[Finding, ...]:
+    """What rules of any kind find in evidence of their kind, the most severe first; `kind` is that of the spec."""
     found: list[Finding] = []
     for rule in rules:
         hit = rule.check(e, rule)
@@ -78,7 +78,7 @@ def found_by(rules: Sequence[RuleOf[E]], e: E, *, explain: bool = False) -> tupl
                 value=hit.value,
                 threshold=threshold,
                 evidence=hit.sentence,
-                remedy=rule.remedy,
+                remedy=rule.remedies.get(kind, rule.remedy),
                 reference=rule.reference,
                 confidence=hit.confidence,
                 steps=hit.steps,

@@ -163,7 +163,13 @@ RANK_COLLAPSE = Rule(
         "Fewer than 4 samples say nothing. One sample far larger than the others lowers the rank too: "
         "normalise the data."
     ),
-    remedy="wider layers, orthogonal weights, batch norm, or a residual skip; of tokens a skip, with norm_position='pre'",
+    remedy="wider layers, orthogonal weights, batch norm, or a residual skip",
+    remedies={
+        "Transformer": (
+            "skip='residual' with norm_position='pre', skip='deepnorm' or 'rezero', branches that start small "
+            "(init='gpt2'), or fewer blocks"
+        )
+    },
     formula="(B/rank - 1)/(B - 1) - c^2, of tokens (T/rank - 1)/(T - 1), with rank = (tr G)^2/|G|^2 of the Gram matrix of B samples or T tokens",
     picture=("effective_rank",),
     check=_rank,

@@ -75,6 +75,13 @@ BACKWARD_VANISHING = Rule(
         "by the size of a gradient, as Adam does, train through some of it."
     ),
     remedy="weights at the activation's critical scale, an activation with slope 1, a residual skip, or fewer layers",
+    remedies={
+        "RNN": (
+            "a cell that keeps its state (lstm or gru with a forget_bias or update_bias, or bias='chrono(T)'; irnn), "
+            "recurrent_init='orthogonal', or fewer steps"
+        ),
+        "Transformer": "skip='residual' with norm_position='pre' and a last norm, weights of more gain, or fewer blocks",
+    },
     formula="|dL/dz_1|/|dL/dz_L| = F = f^(L-1), with f = sigma_w sqrt(E phi'(z)^2) a layer in a plain net",
     picture=("log10_delta_rms",),
     check=_moves,
@@ -92,6 +99,10 @@ BACKWARD_EXPLODING = Rule(
     reference="Bengio et al. 1994; Pascanu et al. 2013, arXiv:1211.5063; " + SCHOENHOLZ,
     wrong="Adam and clipping survive much of it; a learning rate chosen for the first layers does not reach the last.",
     remedy="smaller weights (the critical scale), branches scaled by 1/sqrt(L), or layer norm within residual branches",
+    remedies={
+        "RNN": "a smaller forget_bias or recurrent_init, norm='layer'; in training clip=1, which bounds what is left",
+        "Transformer": "norm='layer', branches that start small (init='gpt2', skip='rezero' or 'deepnorm'), or less gain",
+    },
     formula="|dL/dz_1|/|dL/dz_L| = F = f^(L-1), with f = sigma_w sqrt(E phi'(z)^2) a layer in a plain net",
     picture=("log10_delta_rms",),
     check=_moves,
@@ -112,6 +123,10 @@ FORWARD_VANISHING = Rule(
     reference="Glorot and Bengio 2010; He et al. 2015, arXiv:1502.01852",
     wrong="Before a normalisation z may have any size, and nothing depends on it.",
     remedy="the gain of the activation, or a normalisation",
+    remedies={
+        "RNN": "recurrent_init='orthogonal', inputs of rms 1, or norm='layer'",
+        "Transformer": "skip='residual', norm='layer'",
+    },
     formula="|z_L|/|z_1| = F = f^(L-1), with f = sigma_w sqrt(E phi(z)^2 / E z^2) a layer in a plain net",
     picture=("log10_z_rms",),
     check=_moves,
@@ -135,6 +150,10 @@ FORWARD_EXPLODING = Rule(
         "readout then gets larger numbers, no more."
     ),
     remedy="the gain of the activation, a normalisation, or branches scaled by 1/sqrt(L)",
+    remedies={
+        "RNN": "a smaller recurrent_init, cell='tanh' or gates, whose states are bounded, or norm='layer'",
+        "Transformer": "norm='layer', init='gpt2', skip='rezero' or 'deepnorm'",
+    },
     formula="|z_L|/|z_1| = F = f^(L-1), with f = sigma_w sqrt(E phi(z)^2 / E z^2) a layer in a plain net",
     picture=("log10_z_rms",),
     check=_moves,
