@@ -105,12 +105,7 @@ impl Distribution {
             Self::Eye(size) => [size / longer, size * size * (longer - 1.0) / (longer * longer)],
             Self::Sparse { zeros, std } => [0.0, std * std * (rows - zeros) as f64 / rows as f64],
             Self::Chrono { most, blocks, takes, .. } => {
-                let (log, all) = (libm::log(most), blocks as f64);
-                // Means of ln u and of its square between 1 and `most`.
-                let (first, second) = match most - 1.0 {
-                    0.0 => (0.0, 0.0),
-                    span => ((most * log - span) / span, (most * log * log - 2.0 * (most * log - span)) / span),
-                };
+                let (all, [first, second]) = (blocks as f64, of_log(most));
                 let mean = if takes.is_some() { 0.0 } else { first / all };
                 [mean, second * (1 + usize::from(takes.is_some())) as f64 / all - mean * mean]
             }
@@ -119,6 +114,19 @@ impl Distribution {
                 let halved = |length: usize, both: bool| if both { length / 2 } else { length };
                 Self::Orthogonal(gain).moments(halved(rows, both_rows), halved(columns, both_columns))
             }
+        }
+    }
+
+    /// Mean and variance of an entry of one of the blocks of rows that a tensor has: those of every entry, but where the
+    /// law tells the blocks apart.
+    pub fn moments_of_block(&self, block: usize, rows: usize, columns: usize) -> [f64; 2] {
+        let Self::Chrono { most, keeps, takes, .. } = *self else { return self.moments(rows, columns) };
+        let [first, second] = of_log(most);
+        let variance = second - first * first;
+        match block {
+            block if block == keeps => [first, variance],
+            block if Some(block) == takes => [-first, variance],
+            _ => [0.0, 0.0],
         }
     }
 
@@ -191,6 +199,15 @@ impl Distribution {
         }
         Ok(())
     }
+}
+
+/// Means of `ln u` and of its square, of a uniform u between 1 and `most`.
+fn of_log(most: f64) -> [f64; 2] {
+    let (log, span) = (libm::log(most), most - 1.0);
+    if span == 0.0 {
+        return [0.0, 0.0];
+    }
+    [(most * log - span) / span, (most * log * log - 2.0 * (most * log - span)) / span]
 }
 
 /// Mean and variance of a normal that lies between two bounds.

@@ -104,16 +104,7 @@ const fn row(
 ) -> Row {
     let signature = Signature { name, aliases, params, about };
     let check = |_: &Values, _: &Place<'_>| Ok(());
-    Row {
-        signature,
-        weight,
-        bias: ZEROS,
-        vector: None,
-        check,
-        depends_on_depth: false,
-        calibrates: false,
-        alike: false,
-    }
+    Row { signature, weight, bias: ZEROS, vector: None, check, depends_on_depth: false, calibrates: false, alike: false }
 }
 
 /// A row that asks for no fans, so that a bias may have this init too.

@@ -32,6 +32,7 @@ from vgcore.model import given, names
 from vgcore.model.versioned import FORMAT
 
 SPEC = vg.MLP(depth=4, width=8, activation="tanh", init="mean_field(1.5, 0.1)")
+SERIES = vg.RNN(6, 8, cell="gru", recurrent_init="xavier_normal")
 DEPTHS = vg.sweep(SPEC, depth=[2, 4], seeds=2, batch=8)
 PROBE, JACOBIAN = DEPTHS[1], vg.jacobian(SPEC)
 JUDGED = vg.diagnose(PROBE)
@@ -162,14 +163,18 @@ THEORY: dict[str, dict[str, Any]] = {
     "hermite": {"activation": "tanh", "q": 1.0, "count": 4},
     "jacobian_variance": {"activation": "tanh", "q": 1.0, "depth": 3},
     "lyapunov_exponents": {"width": 4},
+    "memory": {"spec": SERIES},
     "moments": {"activation": "tanh", "q": 1.0},
     "norm_chi": {"activation": "tanh", "norm": "batch", "batch": 8},
+    "participation": {"spread": 0.5, "tokens": 8},
     "pair_moments": {"activation": "tanh", "q": 1.0, "c": 0.5},
     "phase_diagram": {"activation": "tanh", "sigma_w": [1.0, 1.5], "sigma_b": [0.0, 0.1]},
     "predict": {"spec": SPEC},
     "q_map": {"activation": "tanh", "q": 1.0, "sigma_w": 1.0},
     "q_star": {"activation": "tanh", "sigma_w": 1.5},
     "spectrum_edge": {"depth": 3},
+    "tied_growth": {"a": 0.5, "rho": 0.1, "steps": 4},
+    "time_constant": {"bias": 1.0},
 }
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **{f"theory.{name}": (getattr(theory, name), arguments) for name, arguments in THEORY.items()},
@@ -557,6 +562,8 @@ RESULTS: dict[str, Any] = {
     "Change": JUDGED.told("backward"),
     "Advised": vg.advise(vg.MLP(depth=9, width=8, init="kaiming_normal(gain=0.5)"), seeds=2, batch=8, budget=9),
     "Prediction": theory.predict(SPEC),
+    "Memory": theory.memory(SERIES),
+    "MemoryLimit": vg.memory_limit(vg.probe(SERIES, seeds=2)),
     "DepthScales": theory.depth_scales("tanh", sigma_w=[1.0, 1.5]),
     "PhaseDiagram": theory.phase_diagram("tanh", sigma_w=[1.0, 1.5], sigma_b=[0.0, 0.1]),
     "CriticalLine": theory.critical_line("tanh"),

@@ -78,6 +78,8 @@ def seen() -> Any:
     return watch
 
 
+#: A recurrent net.
+SERIES = vg.RNN(6, 8, cell="gru", recurrent_init="xavier_normal")
 #: One of each public result, by the name of its class.
 RESULTS: dict[str, Callable[[], Any]] = {
     "Advice": lambda: some_advice()[0],
@@ -97,6 +99,8 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Jacobian": lambda: vg.jacobian(NET),
     "Kinds": vg.kinds,
     "MLP": lambda: NET,
+    "Memory": lambda: theory.memory(SERIES),
+    "MemoryLimit": lambda: vg.memory_limit(vg.probe(SERIES, seeds=2)),
     "Measured": lambda: vg.Measured(TRACE, np.array([1.5])),
     "Network": NET.init,
     "PhaseDiagram": lambda: theory.phase_diagram("tanh", sigma_w=[0.9, 1.5], sigma_b=[0.0, 0.1]),

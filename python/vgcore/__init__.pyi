@@ -27,6 +27,7 @@ from .judge.depth_limit import DepthLimit
 from .judge.diagnose import diagnose
 from .judge.diagnosis import Diagnosis
 from .judge.finding import Finding
+from .judge.memory_limit import MemoryLimit, memory_limit
 from .judge.training.diagnosis import RunDiagnosis
 from .maps.rates import RateFractal, RateMap, rate_fractal, rate_map
 from .maps.trainability import Trainability, trainability
@@ -41,12 +42,11 @@ from .measure.stored import open_sweep
 from .measure.sweep import sweep
 from .measure.trace import Trace
 from .model.gain import calculate_gain
-from .model.kind import Activation, Cell, Init, Loss, Norm, Skip
+from .model.kind import Activation, Init, Loss, Norm, Skip
 from .model.kinds import KindInfo, kinds
 from .model.mlp import MLP
 from .model.network import Forward, Gradients, Network, gradcheck
 from .model.optimizer import SGD, Adagrad, Adam, AdamW, Lion, Muon, Optimizer, RMSprop, Schedule
-from .model.rnn import RNN
 from .model.sequential import Sequential
 from .model.transformer import Transformer
 from .train.fit import train
@@ -92,6 +92,7 @@ __all__ = [
     "Lion",
     "Loss",
     "Measured",
+    "MemoryLimit",
     "Muon",
     "Network",
     "NonFinite",
@@ -137,6 +138,7 @@ __all__ = [
     "jacobian",
     "kinds",
     "measure",
+    "memory_limit",
     "open_sweep",
     "open_train_sweep",
     "plot",

@@ -8,8 +8,8 @@ from vgcore.model.spec import Spec as AnySpec
 
 __all__ = [
     "ACTIVATIONS",
-    "CELLS",
     "BATCH",
+    "CELLS",
     "COLUMNS",
     "FAMILIES",
     "INITS",

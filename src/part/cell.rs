@@ -196,14 +196,7 @@ impl Cell {
         watch.note(row, "saturated", flat as f64 / (z.features() * z.batch()) as f64);
     }
 
-    fn lstm<F: Float>(
-        &self,
-        state: &Scaled<F>,
-        z: &Panels<F>,
-        c: &mut Panels<F>,
-        h: &mut Panels<F>,
-        kept: &mut Kept<F>,
-    ) {
+    fn lstm<F: Float>(&self, state: &Scaled<F>, z: &Panels<F>, c: &mut Panels<F>, h: &mut Panels<F>, kept: &mut Kept<F>) {
         let Kept { gates, slopes, squashed: [squashed, bend], .. } = kept;
         let (units, batch) = (z.features() / 4, z.batch());
         for panels in [&mut *gates, slopes] {

@@ -113,6 +113,17 @@ impl LinearPlan {
         [first * mean, second * variance + (second - first * first) * mean * mean]
     }
 
+    /// Variance of a weight, and mean and variance of a bias, of one of the blocks of rows.
+    pub fn moments_of_block(&self, block: usize) -> [f64; 3] {
+        let [_, variance] = self.weight.moments(self.block_rows(), self.fan_in);
+        let factor = self.factor * self.blocks.factors[block];
+        let bias = self.bias.unwrap_or(Distribution::Constant(0.0));
+        let [mean, spread] = bias.moments_of_block(block, self.fan_out, 1);
+        let row = block * self.block_rows();
+        let raised = self.raised.filter(|(first, count, _)| (*first..first + count).contains(&row));
+        [factor * factor * variance, mean + raised.map_or(0.0, |(.., by)| by), spread]
+    }
+
     /// Bytes of weights and biases, of the weights before a transform, and of what goes with them.
     pub fn bytes<F: Float>(&self) -> u128 {
         /// Bytes beside the numbers: how they are laid out, and what allocators add to three blocks.

@@ -223,8 +223,8 @@ impl Part {
     pub fn extra(&self) -> Vec<String> {
         match self {
             Self::Map(map) => map.extra(),
-            Self::Cell(cell) => cell.extra(),
             Self::Attend(_) => attend::COLUMNS.map(str::to_owned).to_vec(),
+            Self::Cell(cell) => cell.extra(),
             _ => Vec::new(),
         }
     }
@@ -288,9 +288,7 @@ impl Part {
             }
             (Self::Steps(steps), ..) => steps.forward(here, output, scratch),
             (Self::Keep(_) | Self::Cut(_), ..) => (),
-            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => {
-                unreachable!("the plan gives {self:?} a value")
-            }
+            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => unreachable!("the plan gives {self:?} a value"),
         }
         true
     }
@@ -310,14 +308,12 @@ impl Part {
             (Self::Join(join), _, Some(x)) => join.backward(back, x, signal, owner, collect),
             (Self::Cell(cell), _, Some((state, _))) => cell.backward(back, state, signal, owner, collect),
             (Self::Steps(steps), ..) => steps.backward(back, signal, owner(steps.own), collect),
-            (Self::Attend(attend), ..) => attend.backward(back, signal),
-            (Self::Pool(pool), ..) => pool.backward(signal),
             (Self::Keep(keep), ..) => keep.backward(signal),
             (Self::Cut(cut), ..) => cut.backward(signal),
             (Self::Drop(_), ..) => Drop::backward(back.kept, signal),
-            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => {
-                unreachable!("the plan gives {self:?} a value")
-            }
+            (Self::Attend(attend), ..) => attend.backward(back, signal),
+            (Self::Pool(pool), ..) => pool.backward(signal),
+            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => unreachable!("the plan gives {self:?} a value"),
         }
     }
 }

@@ -128,7 +128,7 @@ impl Plan {
     }
 
     fn placed(net: Net) -> Result<Self> {
-        let Net { depth, columns, fed, tokens, input, states, layers, slots } = net;
+        let Net { depth, columns, fed, tokens, states, input, layers, slots } = net;
         let linear = || slots.iter().flatten().filter_map(Parameters::as_linear);
         let parts = || layers.iter().flat_map(|layer| &layer.parts);
         let mut plan = Self {

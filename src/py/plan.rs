@@ -6,7 +6,7 @@ use crate::part::{LinearPlan, Part};
 use crate::plan::{Layer, Placed, Plan};
 use crate::skip;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::{PyDict, PyList, PyTuple};
 
 /// The layers of a net, and the laws that their maps are drawn from.
 #[pyfunction]
@@ -122,6 +122,8 @@ fn map_of<'py>(py: Python<'py>, map: &LinearPlan) -> PyResult<Bound<'py, PyDict>
     let [mean, variance] = map.bias_moments();
     result.set_item("bias_mean", mean)?;
     result.set_item("bias_variance", variance)?;
+    let blocks = (0..map.blocks.count).map(|block| map.moments_of_block(block)).collect::<Vec<_>>();
+    result.set_item("blocks", PyTuple::new(py, blocks.into_iter().map(|[weight, mean, bias]| (weight, mean, bias)))?)?;
     result.set_item("transform", map.transform.map(|transform| transform.text().clone()))?;
     Ok(result)
 }

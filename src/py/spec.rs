@@ -10,11 +10,11 @@ use crate::activation::custom::{self, Held};
 use crate::error::Error;
 use crate::init::Init;
 use crate::memory::check_memory;
-use crate::part::Pooling;
 use crate::plan::Plan;
 use crate::signature::Argument;
+use crate::part::Pooling;
 use crate::spec::{
-    Asked, AskedBlocks, Bias, BranchScale, Given, MAX_DEPTH, Mlp, PerLayer, Position, Request, Rnn, Sequential, Spec,
+    Asked, Bias, BranchScale, Given, MAX_DEPTH, Mlp, PerLayer, Position, Request, Rnn, RnnAsked, Sequential, Spec,
     Transformer,
 };
 use pyo3::exceptions::PyAttributeError;
@@ -157,8 +157,8 @@ fn given_of(fields: &Bound<'_, PyDict>) -> PyResult<Given> {
 }
 
 /// Reads the fields of a recurrent net.
-fn asked_of(fields: &Bound<'_, PyDict>) -> PyResult<Asked> {
-    let mut asked = Asked::new(1, 1);
+fn rnn_asked_of(fields: &Bound<'_, PyDict>) -> PyResult<RnnAsked> {
+    let mut asked = RnnAsked::new(1, 1);
     for (name, value) in fields {
         let name = name.cast::<PyString>()?.to_str()?;
         let kind = |sort: &str| kind_text(sort, name, &value);
@@ -187,9 +187,9 @@ fn asked_of(fields: &Bound<'_, PyDict>) -> PyResult<Asked> {
     Ok(asked)
 }
 
-/// Reads the fields of a transformer by name; those that are not given are as in [`AskedBlocks::new`].
-fn asked_blocks_of(fields: &Bound<'_, PyDict>) -> PyResult<AskedBlocks> {
-    let mut asked = AskedBlocks::new(1, 4);
+/// Reads the fields of a transformer by name; those that are not given are as in [`Asked::new`].
+fn asked_of(fields: &Bound<'_, PyDict>) -> PyResult<Asked> {
+    let mut asked = Asked::new(1, 4);
     for (name, value) in fields {
         let name = name.cast::<PyString>()?.to_str()?;
         let kind = |sort: &str| optional(&value, |v| kind_text(sort, name, v));
@@ -371,14 +371,14 @@ impl Checked {
     /// Check the fields of a recurrent net, given by name.
     #[staticmethod]
     fn of_steps(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let spec = Spec::of_steps(&asked_of(fields)?)?;
+        let spec = Spec::of_steps(&rnn_asked_of(fields)?)?;
         Ok(Self { spec, request: None, plan: OnceLock::new(), tables: Vec::new() })
     }
 
     /// Check the fields of a transformer, given by name; those that are missing have their default.
     #[staticmethod]
     fn of_blocks(fields: &Bound<'_, PyDict>) -> PyResult<Self> {
-        let spec = Spec::of_blocks(&asked_blocks_of(fields)?)?;
+        let spec = Spec::of_blocks(&asked_of(fields)?)?;
         let tables = custom::held(&spec.activations());
         Ok(Self { spec, request: None, plan: OnceLock::new(), tables })
     }

@@ -13,9 +13,9 @@ mod transformer;
 pub use lower::LayerShape;
 pub use mlp::{Bias, BranchScale, Mlp, Position, Request};
 pub use per_layer::PerLayer;
-pub use rnn::{Asked, Rnn};
+pub use rnn::{Rnn, RnnAsked};
 pub use sequential::{Given, Sequential};
-pub use transformer::{Asked as AskedBlocks, Transformer};
+pub use transformer::{Asked, Transformer};
 
 use crate::activation::Activation;
 use crate::error::{Error, Result, shown};
@@ -54,12 +54,12 @@ impl Spec {
     }
 
     /// Check the fields of a recurrent net.
-    pub fn of_steps(asked: &Asked) -> Result<Self> {
+    pub fn of_steps(asked: &RnnAsked) -> Result<Self> {
         Rnn::new(asked).map(|rnn| Self::Rnn(Box::new(rnn)))
     }
 
     /// Check the fields of a transformer.
-    pub fn of_blocks(asked: &AskedBlocks) -> Result<Self> {
+    pub fn of_blocks(asked: &Asked) -> Result<Self> {
         Transformer::new(asked).map(|blocks| Self::Transformer(Box::new(blocks)))
     }
 
@@ -112,15 +112,19 @@ impl Spec {
 
     /// Rows of the output that a sample has, each compared with a target of its own.
     pub fn places(&self) -> usize {
-        if let Self::Transformer(blocks) = self { blocks.places_of_output() } else { 1 }
+        match self {
+            Self::Transformer(blocks) => blocks.places_of_output(),
+            Self::Rnn(rnn) if rnn.every => rnn.steps,
+            _ => 1,
+        }
     }
 
     /// Steps with inputs of their own; none in a net that has one input.
     pub fn steps(&self) -> Option<usize> {
         match self {
             Self::Mlp(mlp) => mlp.fed.then_some(mlp.depth),
-            Self::Sequential(_) | Self::Transformer(_) => None,
             Self::Rnn(rnn) => Some(rnn.steps),
+            Self::Sequential(_) | Self::Transformer(_) => None,
         }
     }
 

@@ -18,7 +18,7 @@ use crate::signature::Call;
 
 /// A recurrent net as a caller describes it, nothing checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
+pub struct RnnAsked {
     /// Steps.
     pub steps: i128,
     /// Units of a layer.
@@ -47,7 +47,7 @@ pub struct Asked {
     pub truncate: Option<i128>,
 }
 
-impl Asked {
+impl RnnAsked {
     /// A net of which no more is said: the defaults of Python's `RNN`.
     pub fn new(steps: i128, width: i128) -> Self {
         Self {
@@ -117,7 +117,7 @@ fn init(name: &str, text: &str) -> Result<Init> {
 
 impl Rnn {
     /// Check what is asked for.
-    pub fn new(asked: &Asked) -> Result<Self> {
+    pub fn new(asked: &RnnAsked) -> Result<Self> {
         let layers = integer("layers", asked.layers, 1, MAX_DEPTH as u64)?;
         let steps = integer("steps", asked.steps, 1, MAX_DEPTH as u64 / layers)? as usize;
         let cell = Cell::new(&Call::parse("cell", &asked.cell)?)?;
@@ -155,9 +155,7 @@ impl Rnn {
             && by != 0.0
         {
             let name = format!("cell='{}({name}=0)'", rnn.cell.signature().name);
-            return Err(Error::Value(format!(
-                "bias=False leaves no bias to add {by} to; write {name}, or leave bias out"
-            )));
+            return Err(Error::Value(format!("bias=False leaves no bias to add {by} to; write {name}, or leave bias out")));
         }
         for layer in 0..rnn.layers.min(2) {
             for (init, place) in [(&rnn.init, rnn.place_of_input(layer)), (&rnn.recurrent_init, rnn.place(layer))] {
@@ -344,11 +342,7 @@ fn bias(given: &Bias<String>, cell: Cell) -> Result<Bias<Init>> {
         return given.checked("bias");
     }
     if cell.gates() == Gates::Plain {
-        return Err(Error::value(
-            "bias",
-            "an init of a vector: chrono is for the gates of lstm and gru",
-            format!("'{text}'"),
-        ));
+        return Err(Error::value("bias", "an init of a vector: chrono is for the gates of lstm and gru", format!("'{text}'")));
     }
     Init::new(&call).map(Bias::Named)
 }

@@ -495,7 +495,7 @@ impl Sequential {
             slots.push(slot);
         }
         let input = self.in_features;
-        Ok(Net { depth, columns: input, fed: None, tokens: 1, states: false, input, layers, slots })
+        Ok(Net { depth, columns: input, fed: None, states: false, tokens: 1, input, layers, slots })
     }
 
     fn linear(&self, map: &AMap, place: &Place<'_>) -> LinearPlan {
@@ -595,13 +595,7 @@ impl Making<'_> {
                 Part::Norm(norm) => place(&mut norm.affine),
                 Part::Phi(phi) => phi.slope.iter_mut().for_each(place),
                 Part::Join(join) => place(&mut join.learned),
-                Part::Keep(_)
-                | Part::Drop(_)
-                | Part::Cell(_)
-                | Part::Cut(_)
-                | Part::Steps(_)
-                | Part::Attend(_)
-                | Part::Pool(_) => (),
+                _ => (),
             }
         }
         (self.parts, order.iter().map(|&index| self.slot[index]).collect())

@@ -8,8 +8,8 @@ use crate::init::{Init, Place, Stands};
 use crate::kernel::attention::Heads;
 use crate::norm::Norm;
 use crate::part::{
-    Activate, Attend, Blocks, Join, Keep, Label, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
-    Pool, Pooling,
+    Activate, Attend, Blocks, Join, Keep, Label, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part, Pool,
+    Pooling,
 };
 use crate::rng::Role;
 use crate::signature::Call;
@@ -422,8 +422,8 @@ impl Transformer {
             depth: self.rows(),
             columns: self.tokens * self.in_features,
             fed: None,
-            tokens: self.tokens,
             states: false,
+            tokens: self.tokens,
             input: self.in_features,
             layers,
             slots,

@@ -41,6 +41,7 @@ GRADIENTS = (
     "[np.array([3.0, 4.0]), np.ones((2, 2), np.float32)]",
     "{'a.weight': np.array([[3.0, 4.0]]), 'a.bias': np.array([12.0])}",
 )
+SERIES = "vg.RNN(5, 6, cell='lstm', in_features=2, recurrent_init='xavier_normal')"
 PREDICTIONS = ("vg.theory.predict(vg.MLP(depth=4, width=64, activation='tanh', init='mean_field(1.5, 0.05)'))",)
 ACTIVATIONS = ("'tanh'", "'relu'", "'leaky_relu(0.1)'", "'gelu'", "vg.Activation('elu', alpha=0.5)", "'sin'", "'selu'")
 INITS = ("'kaiming_normal'", "'xavier_normal(gain=2)'", "vg.Init('mean_field', sigma_w=1.5)", "'orthogonal'", "'lsuv'")
@@ -238,6 +239,16 @@ VALUES: dict[str, tuple[str, ...]] = {
     "gradient_noise.sigma_w": ("1.0", "1.5"),
     "gradient_noise.sigma_b": ("0.0", "0.3"),
     "gradient_noise.width": ("64", "[16, 64]"),
+    "memory.spec": (SERIES, "vg.RNN(4, 8, cell='gru', init='torch_rnn', recurrent_init='torch_rnn')"),
+    "memory_limit.subject": (SERIES, f"vg.probe({SERIES}, seeds=2)"),
+    "token_collapse.spec": ("vg.Transformer(2, 8, tokens=4)",),
+    "participation.spread": ("0.0", "0.5", "3"),
+    "participation.tokens": ("1", "8"),
+    "time_constant.bias": ("0.0", "[0.0, 1.0, 5.0]"),
+    "tied_growth.a": ("0.5", "0"),
+    "tied_growth.rho": ("0.1", "1.2"),
+    "tied_growth.steps": ("0", "10"),
+    "log10_change.steps": ("0", "10"),
     "lyapunov_exponents.sigma_w": ("1.0", "1.5"),
     "depth_limit.sigma_b": ("0.0", "0.1"),
     "depth_limit.sigma_w": ("None", "[0.5, 1.0, 1.5, 2.0]"),
@@ -381,6 +392,8 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "Sweep": SWEEPS,
     "CriticalLine": ("vg.theory.critical_line('tanh', q=[0.5, 1.0])",),
     "CriticalPoint": ("vg.theory.critical_point('tanh')",),
+    "Memory": (f"vg.theory.memory({SERIES})",),
+    "MemoryLimit": (f"vg.memory_limit(vg.probe({SERIES}, seeds=2))",),
     "DepthScales": ("vg.theory.depth_scales('tanh', sigma_w=1.5, sigma_b=0.1)",),
     "PhaseDiagram": PHASES,
     "Prediction": PREDICTIONS,

@@ -2,6 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from vgcore.model.names import listing
+from vgcore.model.versioned import Versioned
+
+Floats = NDArray[np.float64]
+
 #: The gates of cells by torch's letters: input, forget, candidate and output; reset, update and new.
 GATES = ("i", "f", "g", "o", "r", "z", "n")
 #: The maps of attention that are one weight: queries, keys and values.
@@ -26,3 +38,35 @@ FAMILIES = {
 }
 #: All of them.
 EXTRA = tuple(name for names in FAMILIES.values() for name in names)
+#: Of most nets.
+NONE: Mapping[str, Floats] = MappingProxyType({})
+
+
+class Further(Versioned):
+    """A result with `extra`, columns that only some nets have by their names, each of which is also an attribute."""
+
+    extra: Mapping[str, Floats]
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        extra = {name: _read_only(column) for name, column in self.extra.items()}
+        vars(self)["extra"] = MappingProxyType(extra) if extra else NONE
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"extra": dict(self.extra)}  # A view of a dict has no pickle.
+
+    def __getattr__(self, name: str) -> Floats:
+        extra: Mapping[str, Floats] = vars(self).get("extra", {})
+        if name in extra:
+            return extra[name]
+        there = f"; of its own the net has {listing(extra)}" if extra else ""
+        raise AttributeError(f"a {type(self).__name__} has no attribute {name!r}{there}", name=name, obj=self)
+
+    def __dir__(self) -> list[str]:
+        return [*super().__dir__(), *self.extra]
+
+
+def _read_only(column: ArrayLike) -> Floats:
+    view = np.asarray(column, dtype=np.float64).view()
+    view.flags.writeable = False
+    return view

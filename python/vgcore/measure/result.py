@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
@@ -14,10 +13,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
 from vgcore.measure import clip, table
+from vgcore.measure.extra import Further
 from vgcore.measure.trace import Facts, Trace, row_labels
 from vgcore.model.given import boolean
 from vgcore.model.kind import Loss
-from vgcore.model.names import known, listing
+from vgcore.model.names import known
 from vgcore.model.plan import Plan
 from vgcore.model.shown import Shown
 from vgcore.model.spec import Spec
@@ -38,10 +38,6 @@ SIGNALS: dict[Signal, tuple[str, bool]] = {
     "backward": ("log10_delta_rms", True),
     "weight": ("log10_wgrad_norm", True),
 }
-
-
-#: Of most nets.
-NO_EXTRA: Mapping[str, Floats] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -68,7 +64,7 @@ class Factor(Versioned, Shown):
 
 
 @dataclass(frozen=True, eq=False)
-class Probe(Versioned, Shown):
+class Probe(Further, Shown):
     """What was measured of one spec over its seeds. Columns are float64 `(seeds, rows)`, index 0 at the input.
 
     A row is a linear map, `spec.row_names` says which: a layer of an `MLP`.
@@ -164,24 +160,6 @@ class Probe(Versioned, Shown):
     extra: Mapping[str, Floats] = field(default_factory=dict)
 
     _callers: ClassVar[frozenset[str]] = frozenset({"x", "y"})
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        extra = {name: _read_only(column) for name, column in self.extra.items()}
-        vars(self)["extra"] = MappingProxyType(extra) if extra else NO_EXTRA
-
-    def __getstate__(self) -> dict[str, Any]:
-        return super().__getstate__() | {"extra": dict(self.extra)}  # A view of a dict has no pickle.
-
-    def __getattr__(self, name: str) -> Floats:
-        extra: Mapping[str, Floats] = vars(self).get("extra", {})
-        if name in extra:
-            return extra[name]
-        there = f"; of its own the net has {listing(extra)}" if extra else ""
-        raise AttributeError(f"a Probe has no attribute {name!r}{there}", name=name, obj=self)
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self.extra]
 
     @property
     def reduction(self) -> str | None:
@@ -334,12 +312,6 @@ class Probe(Versioned, Shown):
 def columns_of(probe: Probe) -> dict[str, Floats]:
     """Every column by its name, those that only some nets have last."""
     return {name: getattr(probe, name) for name in _core.COLUMNS} | dict(probe.extra)
-
-
-def _read_only(column: ArrayLike) -> Floats:
-    view = np.asarray(column, dtype=np.float64).view()
-    view.flags.writeable = False
-    return view
 
 
 def _linear(log10: Floats) -> Floats:

@@ -12,6 +12,20 @@ from vgcore.model.kind import Activation
 from vgcore.model.spec import Spec
 
 
+class Block(NamedTuple):
+    """A block of rows of a map, which is drawn by itself: a gate; queries, keys or values.
+
+    Attributes:
+        weight_variance: Variance of a weight.
+        bias_mean: Mean of a bias.
+        bias_variance: Variance of a bias.
+    """
+
+    weight_variance: float
+    bias_mean: float
+    bias_variance: float
+
+
 @dataclass(frozen=True)
 class Map:
     """A linear map as it is drawn.
@@ -25,6 +39,7 @@ class Map:
         weight_variance: Variance of a weight.
         bias_mean: Mean of a bias.
         bias_variance: Variance of a bias.
+        blocks: The blocks of rows that are drawn each by itself, in order; most maps are one.
         transform: What the weights go through before they are used, as a text, if anything.
     """
 
@@ -35,7 +50,13 @@ class Map:
     weight_variance: float
     bias_mean: float
     bias_variance: float
+    blocks: tuple[Block, ...]
     transform: str | None = None
+
+    @classmethod
+    def of(cls, facts: dict[str, Any]) -> Map:
+        """What the core says of it."""
+        return cls(**facts | {"blocks": tuple(Block(*block) for block in facts["blocks"])})
 
 
 class Step(NamedTuple):
@@ -60,6 +81,7 @@ class Step(NamedTuple):
         causal: Whether a token sees none behind it.
         eps: What is added to mean squares of queries and keys; None where they are not normalised.
         map: The linear map, of a map, a gate or a projection.
+        inputs_map: That of the step's own input, of a map in a net that is fed.
     """
 
     part: str
@@ -172,4 +194,4 @@ class Plan:
 
 def _steps(given: Iterable[dict[str, Any]]) -> tuple[Step, ...]:
     maps = ("map", "inputs_map")
-    return tuple(Step(**facts | {name: Map(**facts[name]) for name in maps if name in facts}) for facts in given)
+    return tuple(Step(**facts | {name: Map.of(facts[name]) for name in maps if name in facts}) for facts in given)

@@ -20,7 +20,6 @@ def read_spec(text: str) -> Spec:
     """
     fields, known = documented(text)
     del known  # which the spec keeps
-    if "parts" in fields:
-        return Sequential.from_json(text)
-    sort = RNN if "steps" in fields else Transformer if "tokens" in fields else MLP
+    marks = {"parts": Sequential, "steps": RNN, "tokens": Transformer}
+    sort = next((sort for mark, sort in marks.items() if mark in fields), MLP)
     return sort.from_json(text)

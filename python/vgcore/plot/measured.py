@@ -154,15 +154,32 @@ def _predictions(
     return found
 
 
+def _predicted(theory: Prediction | None, probe: Probe | Trace, names: Sequence[str]) -> dict[str, NDArray[np.float64]]:
+    """The columns among these that a prediction of this probe has."""
+    if theory is None:
+        return {}
+    if not isinstance(probe, Probe):
+        raise ValueError("theory goes with a Probe: a Trace does not say which net it is of")
+    _predictions(theory, [probe], [] if probe.loss is None else list(SIGNALS))
+    found = {name: getattr(theory, name, None) for name in names}
+    return {name: column for name, column in found.items() if column is not None and not np.isnan(column).all()}
+
+
 def _theory(ax: Axes, x: NDArray[np.int64], prediction: Prediction, signal: Signal, color: str) -> None:
     """The line of a prediction, and what a width makes of one sample's dL/dz."""
     values = getattr(prediction, SIGNALS[signal][0])
-    alone = "_" if len(x) == 1 else None  # one layer has no line
-    ax.plot(x, values, color=color, dashes=(5, 2), linewidth=2.6, alpha=0.55, marker=alone, markersize=16)
+    _dashes(ax, x, values, color)
     if signal == "backward" and not prediction.uncovered:
         middle = values + prediction.delta_drift
         for sign in (-1, 1):
             ax.plot(x, middle + sign * prediction.delta_std, ":", color=color, linewidth=1)
+
+
+def _dashes(ax: Axes, x: NDArray[np.int64], values: NDArray[np.float64], color: str) -> None:
+    """What theory has, where it has it: a point where its neighbours are not known."""
+    there = np.isfinite(values)
+    alone = "_" if there.sum() == 1 else None
+    ax.plot(x[there], values[there], color=color, dashes=(5, 2), linewidth=2.6, alpha=0.55, marker=alone, markersize=16)
 
 
 def _theory_legend(ax: Axes, *, banded: bool) -> None:
@@ -172,13 +189,21 @@ def _theory_legend(ax: Axes, *, banded: bool) -> None:
         ax.plot([], [], ":", color="0.4", linewidth=1, label="theory, one sample in a net of this width, ±1 std")
 
 
-def columns(probe: Probe | Trace, names: Sequence[str], *, layers: Sequence[int] = (), ax: Axes | None = None) -> Axes:
-    """Draw columns of a probe or a trace layer by layer: what the picture of a finding shows.
+def columns(
+    probe: Probe | Trace,
+    names: Sequence[str],
+    *,
+    layers: Sequence[int] = (),
+    theory: Prediction | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw columns of a probe or a trace layer by layer, as the picture of a finding does; theory over them if given.
 
     Args:
         probe: What was measured.
         names: Columns, such as `"correlation"`; either all of them log10 columns or none.
         layers: Indices of layers to shade.
+        theory: What `vgcore.theory.predict(spec, batch=batch)` gave: drawn where it has the column.
         ax: Where to draw; a new figure if None.
 
     >>> import vgcore as vg
@@ -198,9 +223,12 @@ def columns(probe: Probe | Trace, names: Sequence[str], *, layers: Sequence[int]
     ax = new_axes(ax, 8, 3.6)
     looks = looks_of([{"column": name} for name in names])
     x = np.arange(1, trace.depth + 1)
+    predicted = _predicted(theory, probe, names)
     for name, look in zip(names, looks, strict=True):
         values = trace.columns[name]
         line(ax, x, values, label=COLUMN_LABELS.get(name, name) + gap(values, [trace]), look=look)
+        if name in predicted:
+            _dashes(ax, x, predicted[name], look["color"])
     layer_axis(ax)
     if all(name.startswith("log10_") for name in names):
         power_axis(ax)
@@ -211,6 +239,8 @@ def columns(probe: Probe | Trace, names: Sequence[str], *, layers: Sequence[int]
         write_common(ax, [probe], "mean ± 1 std over")
     else:
         write_title(ax, [_seen(probe)])
+    if predicted:
+        _theory_legend(ax, banded=False)
     legend(ax)
     return finished(ax)
 

@@ -35,6 +35,9 @@ VARIANCE, SCALE = Bounds(least=0), Bounds(least=0, most=1e100)
 ranging = partial(np.errstate, over="ignore", under="ignore", divide="ignore", invalid="ignore")
 #: Numbers that the core gives at a time: Ctrl-C is heard in between, and lists of them take little memory.
 CHUNK = 2**20
+#: Points for normal integrals of what is smooth, such as sigmoids.
+NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
+WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 
 def _above_zero(q: Floats) -> Floats:

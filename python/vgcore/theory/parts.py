@@ -5,20 +5,15 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from vgcore import _core
 from vgcore.model.kind import Activation, Norm
-from vgcore.model.plan import Map, Plan, Step
+from vgcore.model.plan import Block, Map, Plan, Step
 from vgcore.model.spec import Spec
-from vgcore.theory.maps import LEAST_BATCH, BatchRates, Floats, moments, pair_moments
+from vgcore.theory.maps import LEAST_BATCH, NODES, WEIGHTS, BatchRates, Floats, moments, pair_moments
 from vgcore.theory.wave import Back, Split, Wave, refuse
 
 #: Laws of weights that are independent, or nearly so in a wide net.
 LAWS = ("constant", "uniform", "normal", "truncated_normal", "orthogonal")
-# Points for normal integrals of sigmoids, which are smooth.
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(64)
-WEIGHTS = WEIGHTS / WEIGHTS.sum()
 
 
 class Net:
@@ -205,15 +200,13 @@ class Net:
 
     def weights(self, at: Map) -> float:
         """fan_in times the variance of a weight."""
-        if self.plan.calibrates or at.weight_mean != 0 or at.law not in LAWS:
-            raise refuse(f"init={init_names(self.spec.init)}, whose variance it does not know")
-        return at.fan_in * _finite(at.weight_variance)
+        return at.fan_in * variance_of(self.plan, self.spec, at)
 
     def biases(self, at: Map) -> float:
         """The variance of a bias."""
         if at.bias_mean != 0:
             raise refuse(f"biases {init_names(self.spec.bias)}, whose mean is not 0")
-        return _finite(at.bias_variance)
+        return finite(at.bias_variance)
 
 
 def init_names(inits: Any) -> str:
@@ -221,7 +214,15 @@ def init_names(inits: Any) -> str:
     return ", ".join({init.name: None for init in (inits if isinstance(inits, tuple) else [inits]) if init})
 
 
-def _finite(variance: float) -> float:
+def variance_of(plan: Plan, spec: Spec, at: Map, block: Block | None = None) -> float:
+    """The variance of a weight, of any or of those of a block."""
+    if plan.calibrates or at.weight_mean != 0 or at.law not in LAWS:
+        raise refuse(f"init={init_names(spec.init)}, whose variance it does not know")
+    return finite(at.weight_variance if block is None else block.weight_variance)
+
+
+def finite(variance: float) -> float:
+    """A variance that floats hold; else an OverflowError, of which `predict` says what it means."""
     if not math.isfinite(variance):
         raise OverflowError
     return variance

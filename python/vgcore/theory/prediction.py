@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from vgcore import _core
+from vgcore.measure.extra import Further
 from vgcore.measure.result import SIGNALS, Signal
 from vgcore.model.given import integer, wrong_type
 from vgcore.model.kind import Norm
 from vgcore.model.mlp import MLP
 from vgcore.model.names import known
 from vgcore.model.plan import Plan, Step
+from vgcore.model.rnn import RNN
 from vgcore.model.shown import Shown
 from vgcore.model.spec import Spec
-from vgcore.model.versioned import Versioned
+from vgcore.theory import recurrent, transformer
+from vgcore.theory.columns import Columns
 from vgcore.theory.fixed import DepthScales, depth_scales
 from vgcore.theory.maps import Floats, ranging
 from vgcore.theory.parts import Net
@@ -41,8 +44,8 @@ PHASES = {
 
 
 @dataclass(frozen=True, eq=False)
-class Prediction(Versioned, Shown):
-    """Columns of a probe as mean field has them: log10 of root mean squares over many wide nets, each `(depth,)`.
+class Prediction(Further, Shown):
+    """Columns of a probe as mean field has them: log10 of root mean squares over many wide nets, each `(rows,)`.
 
     Attributes:
         spec: The net that is predicted.
@@ -58,6 +61,10 @@ class Prediction(Versioned, Shown):
             the width and to its first order. The mean square over samples lies less below, the more they differ.
         delta_std: Decades by which nets differ in it, 1 std.
         uncovered: Why the two before are nan, where they are; empty otherwise.
+        extra: Columns that theory has of recurrent nets and transformers alone, by their names in a probe:
+            `log10_h_rms`, `log10_dh_rms`, and those of cells, gates and tokens. Each is also an attribute; nan in rows
+            of which theory knows none. Of these nets it has no correlation.
+        doubt: Why theory is not to be relied on here; empty where nothing is known to be left out that matters.
 
     >>> import vgcore as vg
     >>> p = predict(vg.MLP(depth=30, width=512, activation="relu", init="kaiming_normal"))
@@ -77,6 +84,8 @@ class Prediction(Versioned, Shown):
     delta_drift: Floats
     delta_std: Floats
     uncovered: str
+    extra: Mapping[str, Floats] = field(default_factory=dict)
+    doubt: str = ""
 
     def factor(self, signal: Signal) -> float:
         """Geometric mean multiplier a layer in the signal's direction of travel, as of a probe; nan of one layer.
@@ -99,6 +108,8 @@ class Prediction(Versioned, Shown):
     def scales(self) -> DepthScales | None:
         """Fixed points and depth scales of a plain net whose layers are alike; None of any other."""
         first = self.sigma_w[1:], self.sigma_b[1:]  # the first layer may have another fan_in
+        if self.extra:  # of another sort than plain nets
+            return None
         alike = all(len(each) and np.allclose(each, each[0], rtol=1e-12, atol=0) for each in first)
         plan = Plan.of(self.spec)
         kinds = {layer.activation for layer in plan.layers}
@@ -119,7 +130,9 @@ class Prediction(Versioned, Shown):
             "scales": None if scales is None else {name: float(each) for name, each in vars(scales).items()},
             "phase": None if scales is None else str(scales.phase),
             **{name: values.tolist() for name, values in arrays.items()},
+            "extra": {name: column.tolist() for name, column in self.extra.items()},
             "uncovered": self.uncovered,
+            "doubt": self.doubt,
         }
 
     def __str__(self) -> str:
@@ -142,6 +155,8 @@ class Prediction(Versioned, Shown):
         elif self.spec.rows > 1:
             forth, back, weight = (f"{self.factor(signal):.4g}" for signal in SIGNALS)
             lines.append(f"a layer multiplies z by {forth}, and on the way back dL/dz by {back} and dL/dW by {weight}")
+        if self.doubt:
+            lines.append(f"not to be relied on: {self.doubt}.")
         if self.uncovered:
             lines.append(f"{self.uncovered}.")
         elif self.spec.rows > 1:
@@ -163,7 +178,8 @@ def predict(spec: Spec, *, depth: int | None = None, batch: int = _core.BATCH) -
     2018, arXiv:1812.05994, and Roberts et al. 2022, arXiv:2106.10165 (finite width).
 
     Args:
-        spec: The net; a `Sequential` too, if theory knows its parts.
+        spec: The net: an `MLP`, a `Sequential` of parts that theory knows, an `RNN` of one layer, or a `Transformer`
+            that is not causal.
         depth: In place of an `MLP`'s own.
         batch: Samples that norms are of.
 
@@ -176,16 +192,42 @@ def predict(spec: Spec, *, depth: int | None = None, batch: int = _core.BATCH) -
     0.2361
     """
     if not isinstance(spec, Spec):
-        raise wrong_type("spec", "an MLP or a Sequential", spec)
+        raise wrong_type("spec", "a spec", spec)
     if depth is not None and not isinstance(spec, MLP):
-        raise ValueError("depth goes with an MLP: a Sequential has the layers that it lists")
+        raise ValueError("depth goes with an MLP: other nets have it among their fields")
     batch = integer("batch", batch, least=1, most=2**31)
     try:
-        net = Net(spec if depth is None else spec.replace(depth=depth), batch)
+        net = spec if depth is None else spec.replace(depth=depth)
+        if isinstance(net, RNN):
+            return _of_columns(net, batch, recurrent.columns_of(net, batch))
+        if any(step.part == "attention" for layer in Plan.of(net).layers for step in layer.steps):
+            return _of_columns(net, batch, transformer.columns_of(net, batch))
         with ranging():
-            return _propagate(net)
+            return _propagate(Net(net, batch))
     except OverflowError:
         raise refuse("weights or biases whose squares leave the range of numbers") from None
+
+
+def _of_columns(spec: Spec, batch: int, columns: Columns) -> Prediction:
+    """What was worked out of another sort of net than plain layers."""
+    none = np.full(spec.rows, math.nan)
+    further = {"log10_h_rms": columns.log10_h_rms, "log10_dh_rms": columns.log10_dh_rms, **columns.extra}
+    return Prediction(
+        spec,
+        batch,
+        columns.sigma_w,
+        columns.sigma_b,
+        columns.log10_z_rms,
+        columns.log10_a_rms,
+        columns.log10_delta_rms,
+        columns.log10_wgrad_norm,
+        correlation=none,
+        delta_drift=none,
+        delta_std=none,
+        uncovered="theory has no finite-width band of gates and attention",
+        extra=further,
+        doubt=columns.doubt,
+    )
 
 
 def _propagate(net: Net) -> Prediction:

@@ -11,7 +11,8 @@ from vgcore.model.custom import named
 COVERED = (
     "wide untied nets of independent or orthogonal weights with mean 0, biases with mean 0, any activation, rms or "
     "layer norm, batch norm before an element-wise activation with 6 samples or more, residual, rezero, highway and "
-    "dense skips but order=post, projections, weight standardization, standard normal samples and a random cotangent"
+    "dense skips but order=post, projections, weight standardization, standard normal samples and a random cotangent; "
+    "recurrent nets of one layer without a norm, and transformers with a layer or rms norm that are not causal"
 )
 
 

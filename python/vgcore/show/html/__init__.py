@@ -45,6 +45,8 @@ BY_CLASS: dict[str, Callable[[Any], Html]] = {
     "Jacobian": measured.jacobian,
     "Kinds": nets.kinds,
     "Measured": measured.measured,
+    "Memory": predicted.memory,
+    "MemoryLimit": judged.memory_limit,
     "Network": nets.network,
     "PhaseDiagram": predicted.phase_diagram,
     "Prediction": predicted.prediction,

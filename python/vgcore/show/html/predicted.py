@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from vgcore.maps.rates import RateFractal
     from vgcore.theory.fixed import CriticalLine, CriticalPoint, DepthScales, PhaseDiagram
     from vgcore.theory.prediction import Prediction
+    from vgcore.theory.recurrent import Memory
 
 #: What the numbers of `DepthScales` are called, by their names.
 SCALES = {
@@ -62,6 +63,22 @@ def prediction(p: Prediction) -> Html:
         ),
         quiet("vg.plot.layers(vg.probe(p.spec), theory=p) draws it over what is measured."),
     )
+
+
+def memory(m: Memory) -> Html:
+    """What theory says of the memory of a recurrent net."""
+    quantities = {
+        "a, what a step keeps": m.a,
+        "rho, what it mixes": m.rho,
+        "a + rho, factor a step of dL/dstate": m.factor,
+        "factor if no two steps shared weights": m.untied,
+        "time constant, steps": m.time_constant,
+        "memory limit, steps": m.memory_limit,
+        "rms of the state": m.state_rms,
+    }
+    rows = [(words, number(value)) for words, value in quantities.items()]
+    doubt = [f"not to be relied on: {m.doubt}."] if m.doubt else []
+    return block(titled("Memory", repr(m.spec)), *doubt, table(("quantity", "value"), rows))
 
 
 def depth_scales(d: DepthScales) -> Html:
