@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from vgcore.cure.advice import Advice, Advised
 from vgcore.cure.candidates import KEPT, OTHERS, Candidate, Candidates, fields_of
 from vgcore.cure.remedies import FAR
-from vgcore.cure.trained import Reached, Trainer, settings_of
+from vgcore.cure.trained import CLIP, Reached, Trainer, settings_of
 from vgcore.judge.blind import blind_guess
 from vgcore.judge.diagnose import judge
 from vgcore.judge.diagnosis import Diagnosis
@@ -217,7 +217,8 @@ def advise(
         keep: What must stay: names of fields of the spec, `"x"`, `"y"` or `"readout"`, its init; one, or several.
         train: Train the net and what would be advised, and put what reaches the lowest loss first: True for 300 steps
             of two runs, else as `train` does it; or keywords of `train` in their place, of `steps`, `optimizer`,
-            `batch`, `schedule`, `clip`, `noise` and `seeds`. What does not get below the net as it is is left out.
+            `batch`, `schedule`, `clip`, `noise` and `seeds`. What does not get below the net as it is is left out. A net
+            whose gradients explode is also trained as it is with `clip=1`, which may be advised too.
 
     Returns:
         At most 6 changes, each measured, that cure the net or halve what is wrong with it. Empty for a net without
@@ -296,7 +297,8 @@ def advise(
     helpful = [(_advice(trial, before.d), trial[0]) for trial in confirmed if trial[1].helps]
     if trainer is None or reached is None:
         return Advised(before.d, tuple(advice for advice, _ in helpful), 1 + len(trials), before.first_loss)
-    return Advised(before.d, _by_loss(helpful, trainer, reached), 1 + len(trials), before.first_loss, reached.loss)
+    best = _by_loss(helpful, trainer, reached, _clipped(before, trainer, cell))
+    return Advised(before.d, best, 1 + len(trials), before.first_loss, reached.loss)
 
 
 def _measured(subject: Any, options: dict[str, Any], threads: int | None) -> Probe:
@@ -328,11 +330,25 @@ def _check(spec: Spec) -> None:
         raise TypeError("advise changes the fields of a spec, and this is a list of parts: vg.diagnose names remedies")
 
 
-def _by_loss(helpful: Sequence[tuple[Advice, Candidate]], trainer: Trainer, before: Reached) -> tuple[Advice, ...]:
+def _clipped(before: _Judged, trainer: Trainer, cell: Probe) -> tuple[Advice, Reached] | None:
+    """The net as it is, whose gradients explode, with clipping, which leaves the net as it is and bounds its steps."""
+    after = trainer.clipped() if before.d.verdict == "exploding" else None
+    if after is None:
+        return None
+    change = f"clip={CLIP:g} in training"
+    return Advice(cell.spec, change, before.d, before.d, cures=False, nearness=before.nearness), after
+
+
+def _by_loss(
+    helpful: Sequence[tuple[Advice, Candidate]],
+    trainer: Trainer,
+    before: Reached,
+    clipped: tuple[Advice, Reached] | None,
+) -> tuple[Advice, ...]:
     """What gets below the net as it is, in the order of the loss that it reaches; equals stay as they are."""
     found = []
-    for advice, candidate in helpful:
-        after = trainer.after(candidate)
+    trained = [(advice, trainer.after(candidate)) for advice, candidate in helpful]
+    for advice, after in (*trained, *filter(None, [clipped])):
         if after.relative < before.relative:
             found.append((after.relative, replace(advice, loss_before=before.loss, loss_after=after.loss)))
     # Two significant digits: what is nearer together is noise.

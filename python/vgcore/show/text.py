@@ -180,9 +180,10 @@ def advice_rows(a: Advised) -> list[tuple[str, ...]]:
 
     The first loss, in blind guesses, stands at the end where there is one, and the loss that was reached behind it.
     """
+    back, forth, unit, limit = _signals(a)
     head: tuple[str, ...] = (
-        *("", "change", "verdict", "log10 dL/dz", "dL/dz a layer", "log10 z", "z a layer"),
-        *("correlation", "depth limit"),
+        *("", "change", "verdict", f"log10 {back}", f"{back} a {unit}", f"log10 {forth}", f"{forth} a {unit}"),
+        *("correlation", limit),
     )
     rows: list[tuple[str, ...]] = [("", "as it is", *_measures(a.before))]
     for i, each in enumerate(a.items, 1):
@@ -199,6 +200,16 @@ def advice_rows(a: Advised) -> list[tuple[str, ...]]:
             told = ["-" if loss is None else f"{loss:.3g}" for loss in (before, *after)]
             rows = [(*row, loss) for row, loss in zip(rows, told, strict=True)]
     return [head, *rows]
+
+
+def _signals(a: Advised) -> tuple[str, str, str, str]:
+    """What the signals of a net are called, what is counted, and how many of these there may be."""
+    judged = [each.evidence for each in (a.before, *(item.after for item in a.items)) if each.evidence is not None]
+    if not judged or judged[0].unit == "layer":
+        return "dL/dz", "z", "layer", "depth limit"
+    names = {e.name("backward") for e in judged}
+    limit = "memory limit" if judged[0].shared else "depth limit"
+    return names.pop() if len(names) == 1 else "dL/dstate", judged[0].name("forward"), judged[0].unit, limit
 
 
 def _measures(d: Diagnosis) -> tuple[str, ...]:

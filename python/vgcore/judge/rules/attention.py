@@ -119,7 +119,7 @@ def _no_final(e: Evidence, _: Rule) -> Hit | None:
     reached = e.column("log10_h_rms")
     grown = float(reached[np.isfinite(reached)][-1])
     text = f"no norm stands behind the last block: the stream arrives with the rms {10**grown:.3g}, the sum of all branches"
-    return Hit(1.0, (), 1.0, text, f"log10 of the stream's rms at the end: {grown:.3f}.")
+    return Hit(1.0, (), 1.0, text, f"log10 of the stream's rms at the end: {grown:.3f}; 1, in every run.")
 
 
 NO_FINAL_NORM = Rule(
@@ -147,7 +147,7 @@ def _post(e: Evidence, _: Rule) -> Hit | None:
         "depth, as it does with norms before the branches, and the first steps need a small rate"
     )
     working = f"{spec.depth} blocks; of pre-norm the gradient of the last falls as 1/sqrt(depth), of post-norm it stays."
-    return Hit(float(spec.depth), (), math.nan, text, working)
+    return Hit(float(spec.depth), (), 1.0, text, working)
 
 
 DEEP_POST_NORM = Rule(
