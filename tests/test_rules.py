@@ -131,6 +131,7 @@ CASES = {
     "saturated_gates": Case("critical", {"cell": "lstm", "init": "normal(std=30)"}, {"cell": "lstm"}, of=steps),
     "gate_shut": Case("critical", {"cell": "gru(update_bias=10)"}, {"cell": "gru"}, of=steps),
     "gate_paths": Case("info", {"cell": "lstm(forget_bias=-4)"}, {"cell": "lstm"}, of=steps),
+    "hidden_vanishing": Case("warning", {"outputs": "every", "out_features": 2}, {}, of=steps),
     "one_hot_attention": Case("critical", {"init": "normal(std=1)"}, {}, of=blocks),
     "uniform_attention": Case("info", {"init": "gpt2"}, {}, of=blocks),
     "no_final_norm": Case("info", {"final_norm": None}, {}, of=blocks),

@@ -122,6 +122,14 @@ def test_a_cut_gradient_does_not_arrive() -> None:
     assert "does not arrive" in finding(d, "backward_vanishing").evidence
 
 
+def test_losses_at_every_step_hide_what_the_last_one_loses() -> None:
+    d = vg.diagnose(rnn(60, cell="tanh", outputs="every"))
+    assert abs(d.evidence.backward.rms) < 1.5
+    one = vg.diagnose(rnn(60, cell="tanh"))
+    assert finding(d, "hidden_vanishing").value == pytest.approx(-one.evidence.backward.rms, abs=1e-9)
+    assert d.depth_limit is None
+
+
 # Transformers
 
 
@@ -195,7 +203,7 @@ def test_causal_attention_that_sees_all_it_may_is_uniform() -> None:
 def test_rules_of_cells_and_of_attention_are_not_told_of_other_nets() -> None:
     own = {rule.id for rule in RULES if rule.nets}
     assert own == {
-        *("forgetting", "saturated_gates", "gate_shut", "gate_paths"),
+        *("forgetting", "saturated_gates", "gate_shut", "gate_paths", "hidden_vanishing"),
         *("one_hot_attention", "uniform_attention", "no_final_norm", "deep_post_norm"),
     }
     trace = vg.Trace(("a", "b"), {"log10_forward": [[0.0, 0.1]], "log10_backward": [[-3.0, 0.0]]})

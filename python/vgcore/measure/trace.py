@@ -90,7 +90,9 @@ class Facts:
             streams=streams,
             readout=plan.readout is not None,
             plain=not streams and "norm" not in parts,
-            knows_depth=plan.knows_depth or getattr(spec, "branch_scale", 1.0) == "1/sqrt(L)",
+            knows_depth=plan.knows_depth
+            or getattr(spec, "branch_scale", 1.0) == "1/sqrt(L)"
+            or getattr(spec, "outputs", "last") == "every",
             goes_on=not isinstance(spec, Sequential),
             kind=next(kind.__name__ for kind in (MLP, Sequential, RNN, Transformer) if isinstance(spec, kind)),
             unit="step" if recurs else "block" if attends else "layer",

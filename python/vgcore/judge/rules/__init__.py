@@ -32,6 +32,7 @@ RULES: tuple[Rule, ...] = (
     gates.SATURATED_GATES,
     gates.GATE_SHUT,
     gates.GATE_PATHS,
+    gates.HIDDEN_VANISHING,
     attention.ONE_HOT_ATTENTION,
     attention.UNIFORM_ATTENTION,
     attention.NO_FINAL_NORM,

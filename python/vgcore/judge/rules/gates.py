@@ -1,4 +1,4 @@
-"""Rules of gates: those of recurrent cells that forget, are shut or flat, and the paths that a gradient takes past them."""
+"""Rules of recurrent nets: gates that forget, are shut or flat, the ways a gradient takes, and what many losses hide."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from vgcore.judge.evidence import Evidence, Floats
 from vgcore.judge.rule import Hit, Rule, share
 from vgcore.judge.rules.signals import DECADES
 from vgcore.measure.extra import GATES
+from vgcore.measure.probe import probe
+from vgcore.model.network import Network
 from vgcore.show.words import power
 
 #: What gates are called in sentences, by torch's letters.
@@ -208,5 +210,47 @@ GATE_PATHS = Rule(
     formula="1 - share_cell, with shares of |dL/dc|^2 and |dL/dh|^2 by path that add up to 1",
     picture=("log10_dh_rms",),
     check=_paths,
+    nets=("RNN",),
+)
+
+
+def _hidden(e: Evidence, rule: Rule) -> Hit | None:
+    p = e.probe
+    assert p is not None  # noqa: S101 (as the rule needs)
+    if p.spec.outputs != "every" or not e.steps:
+        return None
+    spec = p.spec.replace(outputs="last")
+    net = spec if p.network is None else Network.from_state_dict(spec, p.network.state_dict())
+    dtype = p.dtype if p.network is None else None
+    seeds = len(p.seeds) if p.x is None or p.network is None else 1
+    last = Evidence(probe(net, x=p.x, batch=p.batch, seeds=seeds, seed=int(p.seeds[0]), dtype=dtype))
+    change = last.backward
+    if not change.rms < 0:
+        return None
+    value, name, steps = -change.rms, last.name("backward"), last.units(last.steps)
+    lost = "does not arrive at all" if math.isinf(value) else f"shrinks {power(value)}-fold over {steps}"
+    text = f"each step has a loss of its own, which hides that {name} of the last one {lost}"
+    working = f"measured again with outputs='last': log10 of the change of {name} is {change.rms:.3f}."
+    return Hit(value, (), share(change.runs, lambda r: -r >= rule.level(value)), text, working)
+
+
+HIDDEN_VANISHING = Rule(
+    id="hidden_vanishing",
+    quantity="decades that the backward signal loses from the last step to the first where the last one alone has a loss",
+    thresholds={"info": DECADES["warning"], "warning": DECADES["critical"]},
+    why=(
+        "With a loss at every step dL/dh is a sum over all later ones, of which the near ones are large: it looks even, "
+        "while nothing of the far ones arrives. 32- and 1000-fold, as for a net with one loss."
+    ),
+    reference="Bengio et al. 1994; Pascanu et al. 2013, arXiv:1211.5063, equation 5",
+    wrong="Where each output needs no more than the last few steps, nothing is lost.",
+    remedy=(
+        "a cell that keeps its state (lstm or gru with a forget_bias or update_bias, or bias='chrono(T)'; irnn), or "
+        "recurrent_init='orthogonal'"
+    ),
+    formula="|dL_T/dh_1|/|dL_T/dh_T| with L_T the loss of step T alone, measured anew with outputs='last'",
+    picture=("log10_dh_rms",),
+    check=_hidden,
+    needs=("weights",),
     nets=("RNN",),
 )
