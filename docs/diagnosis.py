@@ -262,7 +262,10 @@ def time_presets() -> str:
 
 def needs() -> str:
     """What rules need of a trace."""
-    return rows(("rule", "needs"), [(f"`{rule.id}`", ", ".join(NEEDS[need] for need in rule.needs)) for rule in RULES if not rule.nets])
+    return rows(
+        ("rule", "needs"),
+        [(f"`{rule.id}`", ", ".join(NEEDS[need] for need in rule.needs)) for rule in RULES if not rule.nets],
+    )
 
 
 def broken() -> str:

@@ -68,7 +68,7 @@ def test_what_is_healthy_is_left_alone() -> None:
 
 def test_proposals_are_those_of_the_kind() -> None:
     of_cell, of_blocks = proposed(FORGETS), proposed(vg.Transformer(4, 16, tokens=4, skip=None))
-    assert "cell=lstm(forget_bias=2.0)" in of_cell
+    assert "cell=lstm(forget_bias=2)" in of_cell
     assert "skip=residual" in of_blocks
     assert any(words.startswith("qk_norm") for words in of_blocks)
     assert not any("activation" in words for words in of_cell)

@@ -42,11 +42,12 @@ from .measure.stored import open_sweep
 from .measure.sweep import sweep
 from .measure.trace import Trace
 from .model.gain import calculate_gain
-from .model.kind import Activation, Init, Loss, Norm, Skip
+from .model.kind import Activation, Cell, Init, Loss, Norm, Skip
 from .model.kinds import KindInfo, kinds
 from .model.mlp import MLP
 from .model.network import Forward, Gradients, Network, gradcheck
 from .model.optimizer import SGD, Adagrad, Adam, AdamW, Lion, Muon, Optimizer, RMSprop, Schedule
+from .model.rnn import RNN
 from .model.sequential import Sequential
 from .model.transformer import Transformer
 from .train.fit import train
@@ -64,6 +65,7 @@ __all__ = [
     "MLP",
     "NORMS",
     "OPTIMIZERS",
+    "RNN",
     "SCHEDULES",
     "SGD",
     "SKIPS",
@@ -74,6 +76,7 @@ __all__ = [
     "AdamW",
     "Advice",
     "Advised",
+    "Cell",
     "Clip",
     "Clipped",
     "DepthLimit",

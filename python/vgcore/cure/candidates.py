@@ -104,7 +104,7 @@ class Candidates:
             yield from self._replaced(fields, data, one.kinds + two.kinds, drawn=one.drawn or two.drawn)
 
     def toned(self, candidate: Candidate, after: Diagnosis) -> Iterator[Candidate]:
-        """A candidate whose first loss is far above a blind guess, with a smaller readout, where that has its own init."""
+        """A candidate whose first loss is far above a blind guess, with a smaller readout if that has its own init."""
         if not isinstance(candidate.spec, READOUT.of):
             return
         for smaller in READOUT.propose(candidate.spec, after):
@@ -117,7 +117,12 @@ class Candidates:
             suited.pop("bias", None)  # which it is to be without
         if self.cell.x is not None and "width" in fields and self.spec.in_features is None:
             suited["in_features"] = self.spec.width
-        if isinstance(self.spec, MLP) and "readout" in self.keep and "init" in fields and self.spec.out_features is not None:
+        if (
+            isinstance(self.spec, MLP)
+            and "readout" in self.keep
+            and "init" in fields
+            and self.spec.out_features is not None
+        ):
             suited["readout"] = readout(self.spec)
         return suited
 

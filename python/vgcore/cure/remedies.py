@@ -165,7 +165,7 @@ def _depths(spec: MLP, before: Diagnosis) -> Iterator[Fields]:
 
 
 def _remembering(spec: RNN, _: Diagnosis) -> Iterator[Fields]:
-    """Gates that keep the state from the start, each re-run: too open a gate makes a state, and a gradient, that grow."""
+    """Gates that keep the state from the start. What is too open makes a state, and a gradient, that grow."""
     cell = spec.cell
     if cell.name == "lstm":
         yield from ({"cell": str(_with(cell, forget_bias=bias))} for bias in FORGET_BIASES)
@@ -179,7 +179,7 @@ def _recurrent_gains(spec: RNN, before: Diagnosis) -> Iterator[Fields]:
     yield from ({"recurrent_init": init} for init in _around(spec.recurrent_init, before))
 
 
-def _recurrent_inits(spec: RNN, _: Diagnosis) -> Iterator[Fields]:
+def _recurrent_inits(_: RNN, __: Diagnosis) -> Iterator[Fields]:
     """Weights that keep a norm, and of gates no larger ones."""
     for init in ("orthogonal", "orthogonal(gain=1.1)", "xavier_uniform", "torch_rnn"):
         yield {"recurrent_init": init}
@@ -208,7 +208,7 @@ def _steps(spec: RNN, before: Diagnosis) -> Iterator[Fields]:
         yield {"steps": int(limit.value)}
 
 
-def _block_inits(spec: Transformer, _: Diagnosis) -> Iterator[Fields]:
+def _block_inits(_: Transformer, __: Diagnosis) -> Iterator[Fields]:
     yield from ({"init": init, "bias": None} for init in ("xavier_uniform", "gpt2", "torch_transformer"))
 
 

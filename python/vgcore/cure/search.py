@@ -167,7 +167,11 @@ class _Bench:
 def _shape(spec: Spec) -> tuple[Any, ...]:
     """What a net takes and gives: its features, its steps or tokens with an input of their own, and its outputs."""
     plan = Plan.of(spec)
-    steps = spec.depth if getattr(spec, "inputs", "first") == "every" else getattr(spec, "steps", getattr(spec, "tokens", 1))
+    steps = (
+        spec.depth
+        if getattr(spec, "inputs", "first") == "every"
+        else getattr(spec, "steps", getattr(spec, "tokens", 1))
+    )
     return plan.columns // steps, steps, plan.outputs
 
 
@@ -217,8 +221,8 @@ def advise(
         keep: What must stay: names of fields of the spec, `"x"`, `"y"` or `"readout"`, its init; one, or several.
         train: Train the net and what would be advised, and put what reaches the lowest loss first: True for 300 steps
             of two runs, else as `train` does it; or keywords of `train` in their place, of `steps`, `optimizer`,
-            `batch`, `schedule`, `clip`, `noise` and `seeds`. What does not get below the net as it is is left out. A net
-            whose gradients explode is also trained as it is with `clip=1`, which may be advised too.
+            `batch`, `schedule`, `clip`, `noise` and `seeds`. What does not get below the net as it is is left out.
+            A net whose gradients explode is also trained as it is with `clip=1`, which may be advised too.
 
     Returns:
         At most 6 changes, each measured, that cure the net or halve what is wrong with it. Empty for a net without

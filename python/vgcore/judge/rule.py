@@ -60,6 +60,7 @@ class RuleOf(Generic[E]):
         nets: The kinds of specs that it is about, `"RNN"` and so on; empty for all.
         spares: The kinds of specs of which it says nothing.
         remedies: What helps nets of a kind, where that is something else.
+        formulas: What is computed of nets of a kind, where that is something else.
     """
 
     id: str
@@ -79,6 +80,7 @@ class RuleOf(Generic[E]):
     nets: tuple[str, ...] = ()
     spares: tuple[str, ...] = ()
     remedies: Mapping[str, str] = field(default_factory=dict)
+    formulas: Mapping[str, str] = field(default_factory=dict)
 
     def concerns(self, kind: str) -> bool:
         """Whether it says something of nets of a kind."""

@@ -49,8 +49,10 @@ INSTEAD = {"log10_z_rms": "log10_forward", "log10_delta_rms": "log10_backward", 
 
 
 def _pictured(e: Evidence, rule: Rule) -> Rule:
-    """A rule whose picture is of columns that are there."""
+    """A rule whose picture is of columns that are there, and of a signal those of what it is here."""
     columns = e.trace.columns
+    if rule.signal and e.facts is not None and e.unit != "layer":
+        return dataclasses.replace(rule, picture=("log10_h_rms" if rule.signal == "forward" else e.facts.backward,))
     if e.probe is not None or all(name in columns for name in rule.picture):
         return rule
     names = (name if name in columns else INSTEAD.get(name, "") for name in rule.picture)
@@ -67,7 +69,7 @@ def found_by(rules: Sequence[RuleOf[E]], e: E, *, explain: bool = False, kind: s
         severity = min(reached[-1], hit.cap, key=SEVERITIES.index)
         opened: dict[str, Any] = {}
         if explain:
-            text = f"{rule.formula}.\n{hit.working}\n{rule.why}\nWhen this is wrong: {rule.wrong}"
+            text = f"{rule.formulas.get(kind, rule.formula)}.\n{hit.working}\n{rule.why}\nWhen this is wrong: {rule.wrong}"
             opened = {"explanation": text, "picture": rule.picture}
         threshold = rule.thresholds.get(severity, rule.least)
         found.append(

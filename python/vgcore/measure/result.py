@@ -200,9 +200,9 @@ class Probe(Further, Shown):
     def trace(self) -> Trace:
         """Sizes of the signals as the judge reads them, beside all columns.
 
-        In a net with skips, a recurrent net or a transformer the signal is the stream, h and dL/dh: a branch may be scaled down or closed
-        (arXiv:2003.04887), and what is small within it is not lost. nan where the stream passes by. Elsewhere it is z
-        and dL/dz. Of an LSTM the backward signal is dL/dc: its state is handed on by way of c, and dL/dh is what its
+        In a net with skips, a recurrent net or a transformer it is the stream, h and dL/dh: a branch may be scaled
+        down or closed (arXiv:2003.04887), and what is small within it is not lost. nan where the stream passes by.
+        Elsewhere it is z and dL/dz. Of an LSTM the backward signal is dL/dc: its state is handed on by way of c, and dL/dh is what its
         gates add.
 
         >>> import vgcore as vg

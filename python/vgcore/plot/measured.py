@@ -35,6 +35,7 @@ from vgcore.plot.axes import (
 )
 from vgcore.plot.fields import LABELS, Cells, allowed_change, cells_of, label_of, net_words, of_spec, varied_words
 from vgcore.plot.titles import gap, height_of, write_common, write_title
+from vgcore.show.words import row
 from vgcore.theory import Prediction
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ def layers(
         if predictions:
             _theory(ax, x, predictions[i if len(cells) > 1 else 0], each, looks[i]["color"])
     _allowed(ax, cells, "backward" if "backward" in shown else shown[0])
-    layer_axis(ax)
+    words = {row(cell.trace.names) for cell in cells}
+    layer_axis(ax, words.pop() if len(words) == 1 else "layer")
     power_axis(ax)
     ax.set_ylabel(LABELS[shown[0]] if len(shown) == 1 else "rms (z, dL/dz) or norm (dL/dW)")
     low, high = ax.get_ylim()
@@ -229,7 +231,7 @@ def columns(
         line(ax, x, values, label=COLUMN_LABELS.get(name, name) + gap(values, [trace]), look=look)
         if name in predicted:
             _dashes(ax, x, predicted[name], look["color"])
-    layer_axis(ax)
+    layer_axis(ax, row(trace.names))
     if all(name.startswith("log10_") for name in names):
         power_axis(ax)
     for first, last in _stretches({*shaded}):

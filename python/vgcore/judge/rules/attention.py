@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -19,19 +18,13 @@ def _spec(e: Evidence) -> Any:
     return e.probe.spec
 
 
-def _uniform(e: Evidence) -> float:
-    """The entropy of attention that sees all alike, as the column has it: 1, or less where a token sees few."""
-    tokens, causal = _spec(e).tokens, _spec(e).causal
-    return math.lgamma(tokens + 1) / tokens / math.log(tokens) if causal else 1.0
-
-
 def _entropies(e: Evidence) -> tuple[Floats, tuple[int, ...]] | None:
     """Entropy of attention in units of the largest that there could be, `(runs, blocks)`, and the rows."""
     if e.tokens < 2:
         return None
     values = e.values("attention_entropy")
     rows = np.flatnonzero(np.isfinite(values).any(axis=0))
-    return (values[:, rows] / _uniform(e), tuple(rows.tolist())) if len(rows) else None
+    return (values[:, rows], tuple(rows.tolist())) if len(rows) else None
 
 
 def _same(e: Evidence, rule: Rule) -> Hit | None:
@@ -81,8 +74,8 @@ def _single(e: Evidence, rule: Rule) -> Hit | None:
     value = float(means[worst])
     spread = float(e.column("logit_std")[rows[worst]])
     text = (
-        f"attention of {e.layer(rows[worst])} sees one token alone: its entropy is {1 - value:.2g} of the largest, with "
-        f"logits of std {spread:.3g}"
+        f"attention of {e.layer(rows[worst])} sees one token alone: its entropy is {1 - value:.2g} of the largest, "
+        f"with logits of std {spread:.3g}"
     )
     working = f"1 - entropy / ln T = {value:.4f}; softmax freezes where the variance of logits passes 2 ln T."
     layers = e.blocks(row for row, mean in zip(rows, means, strict=True) if mean >= rule.least)
@@ -94,9 +87,9 @@ ONE_HOT_ATTENTION = Rule(
     quantity="1 less the entropy of attention over that of equal weights, in the worst block; 0 to 1",
     thresholds={"warning": 0.6, "critical": 0.9},
     why=(
-        "Where the variance of logits passes 2 ln T, at 0.43 for 8 tokens and 0.58 for 256, few weights are all there is, "
-        "and the slope of softmax, a (1 - a), goes: queries and keys do not learn, and what is seen is decided by chance. "
-        "0.9 are logits of std 12."
+        "Where the variance of logits passes 2 ln T, at 0.43 for 8 tokens and 0.58 for 256, few weights are all there "
+        "is, and the slope of softmax, a (1 - a), goes: queries and keys do not learn, and what is seen is decided by "
+        "chance. 0.9 are logits of std 12."
     ),
     reference=ZHAI + " (entropy collapse); Giorlandino and Goldt 2025, arXiv:2505.24333",
     wrong="A trained net has sharp heads, which know what they look at. Causal attention counts in its own units.",
@@ -118,7 +111,8 @@ def _no_final(e: Evidence, _: Rule) -> Hit | None:
         return None
     reached = e.column("log10_h_rms")
     grown = float(reached[np.isfinite(reached)][-1])
-    text = f"no norm stands behind the last block: the stream arrives with the rms {10**grown:.3g}, the sum of all branches"
+    size = f"{10**grown:.3g}"
+    text = f"no norm stands behind the last block: the stream arrives with the rms {size}, the sum of all branches"
     return Hit(1.0, (), 1.0, text, f"log10 of the stream's rms at the end: {grown:.3f}; 1, in every run.")
 
 
@@ -146,7 +140,9 @@ def _post(e: Evidence, _: Rule) -> Hit | None:
         f"{spec.depth} blocks have their norms behind the sums: the gradient of the last block does not shrink with "
         "depth, as it does with norms before the branches, and the first steps need a small rate"
     )
-    working = f"{spec.depth} blocks; of pre-norm the gradient of the last falls as 1/sqrt(depth), of post-norm it stays."
+    working = (
+        f"{spec.depth} blocks; of pre-norm the gradient of the last falls as 1/sqrt(depth), of post-norm it stays."
+    )
     return Hit(float(spec.depth), (), 1.0, text, working)
 
 

@@ -1,4 +1,4 @@
-"""Rules of recurrent nets: gates that forget, are shut or flat, the ways a gradient takes, and what many losses hide."""
+"""Rules of recurrent nets: gates that forget, are shut or flat, ways of a gradient, and what many losses hide."""
 
 from __future__ import annotations
 
@@ -70,8 +70,8 @@ def _forgetting(e: Evidence, rule: Rule) -> Hit | None:
     path = e.column("share_cell").reshape(-1, e.per)[1:, worst]
     carried = f"; {np.nanmean(path):.0%} of the gradient takes the way of the cell" if np.isfinite(path).any() else ""
     text = (
-        f"the {NAMES[gate]}{_of(e, worst)} lets {f:.3g} of the state through a step, a time constant of {constant}, and "
-        f"{steps} steps keep {power(-value / math.log(10))} of it{carried}"
+        f"the {NAMES[gate]}{_of(e, worst)} lets {f:.3g} of the state through a step, a time constant of {constant}, "
+        f"and {steps} steps keep {power(-value / math.log(10))} of it{carried}"
     )
     working = (
         f"mean {gate} = {f:.4f}: tau = -1/ln {gate} = {constant}; T/tau = {value:.4g}. The gradient itself decays "
@@ -88,8 +88,8 @@ FORGETTING = Rule(
     quantity="steps of the sequence over the time constant -1/ln f of the gate that keeps the state",
     thresholds={"info": round(math.log(1000), 1), "warning": round(math.log(1000), 1)},
     why=(
-        "e^-value of a state is left at the end by way of the cell: 1/1000, a gradient that is as good as lost. A bias of "
-        "chrono(T), which is made for T steps, has ln(T/2), 3.9 at 100 steps and 6.2 at 1000. A warning only where the "
+        "e^-value of a state is left at the end by way of the cell: 1/1000, a gradient that is as good as lost. A bias "
+        "of chrono(T), which is made for T steps, has ln(T/2), 3.9 at 100 steps and 6.2 at 1000. A warning only where the "
         "gradient vanishes."
     ),
     reference=GERS,
@@ -157,7 +157,9 @@ def _shut(e: Evidence, rule: Rule) -> Hit | None:
     worst = int(runs[gate].mean(axis=0).argmax())
     value = float(runs[gate][:, worst].mean())
     mean = float(means[gate][:, worst].mean())
-    what = {"i": "of its candidates a state gets", "o": "of a state gets out", "z": "of its candidates a state gets"}[gate]
+    what = {"i": "of its candidates a state gets", "o": "of a state gets out", "z": "of its candidates a state gets"}[
+        gate
+    ]
     let = 10**-value
     over = f" over all {steps} steps" if gate != "o" else ""
     text = f"the {NAMES[gate]}{_of(e, worst)} has a mean of {mean:.3g}: {let:.2g} {what}{over}"
@@ -236,11 +238,11 @@ def _hidden(e: Evidence, rule: Rule) -> Hit | None:
 
 HIDDEN_VANISHING = Rule(
     id="hidden_vanishing",
-    quantity="decades that the backward signal loses from the last step to the first where the last one alone has a loss",
+    quantity="decades that the backward signal loses from the last step to the first if the last one alone has a loss",
     thresholds={"info": DECADES["warning"], "warning": DECADES["critical"]},
     why=(
-        "With a loss at every step dL/dh is a sum over all later ones, of which the near ones are large: it looks even, "
-        "while nothing of the far ones arrives. 32- and 1000-fold, as for a net with one loss."
+        "With a loss at every step dL/dh is a sum over all later ones, of which the near ones are large: it looks "
+        "even, while nothing of the far ones arrives. 32- and 1000-fold, as for a net with one loss."
     ),
     reference="Bengio et al. 1994; Pascanu et al. 2013, arXiv:1211.5063, equation 5",
     wrong="Where each output needs no more than the last few steps, nothing is lost.",

@@ -127,14 +127,14 @@ def _of_tokens(e: Evidence, rule: Rule) -> Hit | None:
     correlation = e.column("token_correlation")[entered[worst]]
     shown = f"1 - {1 - correlation:.1g}" if 0 < 1 - correlation < 1e-3 else f"{correlation:.3f}"
     text = (
-        f"the tokens of a sample have a mean cosine of {shown} before {e.layer(where)}: beside W_V, the gradients of W_Q "
-        f"and W_K fall {'to 0' if math.isinf(fell) else f'{power(-fell)}-fold'} from the first block on"
+        f"the tokens of a sample have a mean cosine of {shown} before {e.layer(where)}: beside W_V, the gradients of "
+        f"W_Q and W_K fall {'to 0' if math.isinf(fell) else f'{power(-fell)}-fold'} from the first block on"
     )
     if abs(stream) < DECADES["warning"]:
         text += f", while {e.name('backward')} changes {power(abs(stream))}-fold: a plot of it shows nothing of this"
     working = (
-        f"rank = (tr G)^2/|G|^2 = {e.column('token_rank')[entered[worst]]:.4g} of {e.tokens} tokens, mean squared cosine "
-        f"(T/rank - 1)/(T - 1) = {np.nanmean(alike[:, worst]):.4f}; |dW_Q|, |dW_K| over |dW_V| against the first block: "
+        f"rank = (tr G)^2/|G|^2 = {e.column('token_rank')[entered[worst]]:.4g} of {e.tokens} tokens, mean squared "
+        f"cosine (T/rank - 1)/(T - 1) = {np.nanmean(alike[:, worst]):.4f}; |dW_Q|, |dW_K| over |dW_V| against the first block: "
         f"10^{fell:.2f}. The lesser of {np.nanmean(alike[:, worst]):.4f} and 1 - 10^{fell:.2f}: {means[worst]:.4f}."
     )
     layers = e.blocks(int(row) for row, mean in zip(at, means, strict=True) if mean >= rule.least)
@@ -156,7 +156,9 @@ RANK_COLLAPSE = Rule(
         "W_Q and W_K are: these have a tenth of their gradient left, or a hundredth."
     ),
     reference=(
-        "Daneshmand et al. 2020, arXiv:2003.01652; " + HANIN + "; of tokens Dong et al. 2021, arXiv:2103.03404, and Noci "
+        "Daneshmand et al. 2020, arXiv:2003.01652; "
+        + HANIN
+        + "; of tokens Dong et al. 2021, arXiv:2103.03404, and Noci "
         "et al. 2022, arXiv:2206.03126"
     ),
     wrong=(
@@ -170,7 +172,10 @@ RANK_COLLAPSE = Rule(
             "(init='gpt2'), or fewer blocks"
         )
     },
-    formula="(B/rank - 1)/(B - 1) - c^2, of tokens (T/rank - 1)/(T - 1), with rank = (tr G)^2/|G|^2 of the Gram matrix of B samples or T tokens",
+    formula=(
+        "(B/rank - 1)/(B - 1) - c^2, of tokens (T/rank - 1)/(T - 1), with rank = (tr G)^2/|G|^2 of the Gram matrix of B "
+        "samples or T tokens"
+    ),
     picture=("effective_rank",),
     check=_rank,
     needs=("correlation", "effective_rank", "spec"),

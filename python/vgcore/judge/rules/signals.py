@@ -26,6 +26,19 @@ FORWARD_LIMITS = (
     "number. 100-fold leaves the loss where it is a line or flat."
 )
 
+#: Of T steps or N blocks.
+BACKWARD_FORMULAS = {
+    "RNN": (
+        "|dL/ds_1|/|dL/ds_T| = F = f^(T-1), s the state (c of an LSTM, else h), with f about a + rho: what the gates keep "
+        "of a unit, and the radius of what one matrix mixes at every step"
+    ),
+    "Transformer": "|dL/dh_1|/|dL/dh_N| = F = f^(N-1), h the stream behind each of N blocks",
+}
+FORWARD_FORMULAS = {
+    "RNN": "|h_T|/|h_1| = F = f^(T-1), h the state behind each of T steps",
+    "Transformer": "|h_N|/|h_1| = F = f^(N-1), h the stream behind each of N blocks",
+}
+
 
 def _moves(e: Evidence, rule: Rule) -> Hit | None:
     signal, sign = rule.signal, rule.sign
@@ -80,9 +93,10 @@ BACKWARD_VANISHING = Rule(
             "a cell that keeps its state (lstm or gru with a forget_bias or update_bias, or bias='chrono(T)'; irnn), "
             "recurrent_init='orthogonal', or fewer steps"
         ),
-        "Transformer": "skip='residual' with norm_position='pre' and a last norm, weights of more gain, or fewer blocks",
+        "Transformer": "skip='residual' with norm_position='pre' and a last norm, more gain, or fewer blocks",
     },
     formula="|dL/dz_1|/|dL/dz_L| = F = f^(L-1), with f = sigma_w sqrt(E phi'(z)^2) a layer in a plain net",
+    formulas=BACKWARD_FORMULAS,
     picture=("log10_delta_rms",),
     check=_moves,
     needs=("log10_backward",),
@@ -101,9 +115,10 @@ BACKWARD_EXPLODING = Rule(
     remedy="smaller weights (the critical scale), branches scaled by 1/sqrt(L), or layer norm within residual branches",
     remedies={
         "RNN": "a smaller forget_bias or recurrent_init, norm='layer'; in training clip=1, which bounds what is left",
-        "Transformer": "norm='layer', branches that start small (init='gpt2', skip='rezero' or 'deepnorm'), or less gain",
+        "Transformer": "norm='layer', branches that start small (init='gpt2', skip='rezero', 'deepnorm'), or less gain",
     },
     formula="|dL/dz_1|/|dL/dz_L| = F = f^(L-1), with f = sigma_w sqrt(E phi'(z)^2) a layer in a plain net",
+    formulas=BACKWARD_FORMULAS,
     picture=("log10_delta_rms",),
     check=_moves,
     needs=("log10_backward",),
@@ -128,6 +143,7 @@ FORWARD_VANISHING = Rule(
         "Transformer": "skip='residual', norm='layer'",
     },
     formula="|z_L|/|z_1| = F = f^(L-1), with f = sigma_w sqrt(E phi(z)^2 / E z^2) a layer in a plain net",
+    formulas=FORWARD_FORMULAS,
     picture=("log10_z_rms",),
     check=_moves,
     needs=("log10_forward",),
@@ -155,6 +171,7 @@ FORWARD_EXPLODING = Rule(
         "Transformer": "norm='layer', init='gpt2', skip='rezero' or 'deepnorm'",
     },
     formula="|z_L|/|z_1| = F = f^(L-1), with f = sigma_w sqrt(E phi(z)^2 / E z^2) a layer in a plain net",
+    formulas=FORWARD_FORMULAS,
     picture=("log10_z_rms",),
     check=_moves,
     needs=("log10_forward",),
@@ -170,7 +187,8 @@ def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
     value = abs(back - forth)
     text = (
         f"a {e.unit} multiplies {e.name('forward')} by {ten_to(forth * e.per / e.steps):.3g} on the way forward and "
-        f"{e.name('backward')} by {ten_to(back * e.per / e.steps):.3g} on the way back: no gain keeps both at this size of z"
+        f"{e.name('backward')} by {ten_to(back * e.per / e.steps):.3g} on the way back: no gain keeps both at this size "
+        "of z"
     )
     working = f"|log10 F_back - log10 F_forth| = |{back:.2f} - {forth:.2f}| = {value:.2f} decades."
     if e.facts is not None and e.facts.plain and len(set(e.facts.activations)) == 1:
