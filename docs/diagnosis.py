@@ -118,18 +118,16 @@ def decades(e: Evidence) -> str:
 
 
 def sequences() -> str:
-    """What is said of nets over steps and tokens, with their first advice."""
+    """What is said of nets over steps and tokens."""
     body: list[tuple[object, ...]] = []
     for name, spec in SEQUENCES.items():
-        advised = vg.advise(spec)
-        d, e = advised.before, advised.before.evidence
+        d = vg.diagnose(spec)
+        e = d.evidence
         assert e is not None
         warned = [f"`{found.rule}`" for found in d.findings if found.severity != "info"]
         limit = "-" if d.depth_limit is None else d.depth_limit.units
-        first = f"`{advised[0].change}`" if advised else "-"
-        told = f"{d.word}; {', '.join(warned)}" if warned else d.word
-        body.append((name, e.name("backward"), round(e.backward.rms, 1) + 0.0, limit, told, first))
-    return rows(("net", "signal", "decades", "within 32-fold", "verdict; warnings", "first advice"), body)
+        body.append((name, e.name("backward"), round(e.backward.rms, 1) + 0.0, limit, d.word, ", ".join(warned) or "-"))
+    return rows(("net", "signal", "decades", "within 32-fold", "verdict", "rules that warn"), body)
 
 
 def sick() -> str:
