@@ -31,6 +31,7 @@ FAMILIES = {
     "loss": ("Losses", "vg.probe(..., loss=...)"),
     "optimizer": ("Optimisers", "vg.train(..., optimizer=...)"),
     "schedule": ("Schedules", "vg.train(..., schedule=...)"),
+    "cell": ("Cells", "vg.RNN(cell=...)"),
 }
 
 

@@ -84,9 +84,9 @@ impl<F: Float> Trace<F> {
         input.exponent = 0;
         let Some(columns) = plan.fed else {
             let (tokens, features) = (plan.tokens, plan.values[0]);
-            input.panels.fill(features, batch * tokens, |row, feature| {
-                value(row / tokens, row % tokens * features + feature)
-            });
+            input
+                .panels
+                .fill(features, batch * tokens, |row, feature| value(row / tokens, row % tokens * features + feature));
             self.feed.clear();
             return;
         };
@@ -106,7 +106,9 @@ impl<F: Float> Trace<F> {
         let input = self.begin(plan, 0);
         input.exponent = 0;
         let (tokens, features) = (plan.tokens, plan.values[0]);
-        input.panels.gather(features, batch * tokens, |token| &row(token / tokens)[token % tokens * features..][..features]);
+        input
+            .panels
+            .gather(features, batch * tokens, |token| &row(token / tokens)[token % tokens * features..][..features]);
         self.feed.clear();
     }
 

@@ -104,7 +104,16 @@ const fn row(
 ) -> Row {
     let signature = Signature { name, aliases, params, about };
     let check = |_: &Values, _: &Place<'_>| Ok(());
-    Row { signature, weight, bias: ZEROS, vector: None, check, depends_on_depth: false, calibrates: false, alike: false }
+    Row {
+        signature,
+        weight,
+        bias: ZEROS,
+        vector: None,
+        check,
+        depends_on_depth: false,
+        calibrates: false,
+        alike: false,
+    }
 }
 
 /// A row that asks for no fans, so that a bias may have this init too.
@@ -727,7 +736,7 @@ impl Kind<Row> {
 
     /// The longest memory that biases of gates are drawn for, if this is `chrono`: a step less than `T`.
     pub fn longest_memory(&self) -> Option<f64> {
-        std::ptr::eq(self.row, &CHRONO).then(|| self.values[0] - 1.0)
+        std::ptr::eq(self.row, &raw const CHRONO).then(|| self.values[0] - 1.0)
     }
 
     /// The distribution of a weight matrix.

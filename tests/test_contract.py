@@ -175,6 +175,7 @@ THEORY: dict[str, dict[str, Any]] = {
     "spectrum_edge": {"depth": 3},
     "tied_growth": {"a": 0.5, "rho": 0.1, "steps": 4},
     "time_constant": {"bias": 1.0},
+    "token_collapse": {"spec": vg.Transformer(2, 8, tokens=4)},
 }
 CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     **{f"theory.{name}": (getattr(theory, name), arguments) for name, arguments in THEORY.items()},
@@ -220,6 +221,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "Diagnosis.told": (JUDGED.told, {"signal": "forward"}),
     "Jacobian.moment": (JACOBIAN.moment, {"k": 2}),
     "MLP.from_json": (vg.MLP.from_json, {"text": SPEC.to_json()}),
+    "RNN.from_json": (vg.RNN.from_json, {"text": vg.RNN(2, 3).to_json()}),
     "Sequential.from_json": (vg.Sequential.from_json, {"text": vg.Sequential(["linear(2)"], in_features=2).to_json()}),
     "Probe.clip_coef": (PROBE.clip_coef, {"max_norm": 1.0}),
     "Probe.end_to_end": (PROBE.end_to_end, {"signal": "forward"}),
@@ -247,6 +249,7 @@ CALLED = {
     ("diagnose", "rules"): "rule set",
     ("diagnose", "thresholds"): "thresholds|rule",
     ("MLP.from_json", "text"): "text|spec",
+    ("RNN.from_json", "text"): "text|spec|net",
     ("Sequential.from_json", "text"): "text|spec",
     ("train", "rates"): "rates|the optimizer|a parameter",
     ("train_sweep", "store"): "store",
@@ -594,7 +597,7 @@ def same(one: Any, two: Any) -> bool:
         return one.keys() == two.keys() and all(same(one[key], two[key]) for key in one)
     if isinstance(one, vg.Network):
         return same(one.state_dict(), two.state_dict())
-    if dataclasses.is_dataclass(one) and not isinstance(one, vg.MLP | vg.Sequential):
+    if dataclasses.is_dataclass(one) and not isinstance(one, vg.MLP | vg.Sequential | vg.RNN):
         return all(same(getattr(one, field.name), getattr(two, field.name)) for field in dataclasses.fields(one))
     return bool(one == two) or (one != one and two != two)  # noqa: PLR0124 (nan)
 

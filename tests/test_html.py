@@ -112,6 +112,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Replay": lambda: a_run().replay(3),
     "Run": a_run,
     "RunDiagnosis": lambda: vg.diagnose(a_run(), explain=True),
+    "RNN": lambda: vg.RNN(4, 8, cell="lstm", out_features=2),
     "Sequential": lambda: vg.Sequential(["keep(x)", "linear(8)", "relu", "add(x)", "linear(2)"], in_features=8),
     "Sweep": a_sweep,
     "Trace": lambda: TRACE,
@@ -141,7 +142,7 @@ def results() -> dict[str, type]:
 def test_every_result_has_html_of_its_own_and_is_tried_here() -> None:
     inner = {"Shown", "Spec", "Mapped"}  # what these are made of
     assert {*results()} - inner == {*RESULTS}
-    assert {*html.BY_CLASS} == {*RESULTS} - {"MLP", "Sequential"} | {"Spec"}
+    assert {*html.BY_CLASS} == {*RESULTS} - {"MLP", "RNN", "Sequential"} | {"Spec"}
 
 
 @each_result

@@ -116,7 +116,9 @@ def test_columns_are_what_their_names_say():
     assert probe.attention_entropy[0, 0] == pytest.approx(np.mean(entropies), rel=1e-12)
     assert probe.logit_std[0, 0] == pytest.approx(np.sqrt(np.mean(variances)), rel=1e-12)
     stream = net.forward(x)  # whose final norm takes no mean of the tokens away
-    last = vg.Network.from_state_dict(spec.replace(final_norm=None), {k: v for k, v in state.items() if "final" not in k}).forward(x)
+    last = vg.Network.from_state_dict(
+        spec.replace(final_norm=None), {k: v for k, v in state.items() if "final" not in k}
+    ).forward(x)
     assert stream.shape == last.shape
     tokens = last.reshape(3, 4, 6)
     unit = tokens / np.linalg.norm(tokens, axis=-1, keepdims=True)
@@ -259,7 +261,11 @@ for value in (*values, y, *found.values()):
 def bits(threads: int, isa: str = "") -> str:
     environment = os.environ | {"VGCORE_ISA": isa}
     done = subprocess.run(
-        [sys.executable, "-c", ISA.format(threads=threads)], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, "-c", ISA.format(threads=threads)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     if isa and "VGCORE_ISA must be one of" in done.stderr:
         pytest.skip(f"this machine has no {isa}")
@@ -277,7 +283,9 @@ def test_instruction_sets_agree(isa):
     if isa == "avx2":
         assert bits(1) == bits(1, isa)
         return
-    code = ISA.replace("print(hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest())", "print(np.ravel(value).tolist())")
+    code = ISA.replace(
+        "print(hashlib.sha256(np.ascontiguousarray(value).tobytes()).hexdigest())", "print(np.ravel(value).tolist())"
+    )
     found = []
     for name in ("", "scalar"):
         done = subprocess.run(
@@ -287,7 +295,9 @@ def test_instruction_sets_agree(isa):
             text=True,
             check=True,
         )
-        found.append([json.loads(line.replace("nan", "NaN").replace("-inf", "-Infinity")) for line in done.stdout.splitlines()])
+        found.append(
+            [json.loads(line.replace("nan", "NaN").replace("-inf", "-Infinity")) for line in done.stdout.splitlines()]
+        )
     for one, two in zip(*found, strict=True):
         scale = np.nanmax(np.abs(np.array(one, float)))
         assert np.allclose(one, two, rtol=1e-4, atol=1e-5 * scale, equal_nan=True)

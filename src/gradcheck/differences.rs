@@ -1,8 +1,8 @@
 //! Derivatives by differences: of activations, losses, normalisations and weight transforms, each by itself.
 
 use crate::activation::Activation;
-use crate::loss::{Loss, Targets};
 use crate::kernel::attention::Heads;
+use crate::loss::{Loss, Targets};
 use crate::naive::{self, Rows, map2, part};
 use crate::norm::Norm;
 use crate::transform::{Back, Transform};

@@ -121,9 +121,10 @@ pub fn gradcheck(
         )));
     }
     let cotangent = match &start {
-        Start::Cotangent(cotangent) => rows(cotangent, plan.output_row()),
-        Start::Loss(loss, targets) => slopes_of(loss, pass.y(), targets),
+        Start::Cotangent(cotangent) => cotangent.clone(),
+        Start::Loss(loss, targets) => slopes_of(loss, &rows(&pass.y().concat(), plan.output_row()), targets).concat(),
     };
+    let cotangent = rows(&cotangent, plan.last_value(batch).0);
     if !cotangent.iter().flatten().all(|c| c.is_finite()) {
         return Err(Error::Value(
             "cannot check this net: its loss leaves the range of float64; use less depth or another gain".to_owned(),

@@ -196,9 +196,7 @@ impl Point<'_> {
                     }
                     Part::Attend(attend) => d.map(|d| attention(&attend.heads, got, d)),
                     Part::Pool(_) => d.map(|d| part::forward(&self.part(layer, placed), d)),
-                    Part::Join(join) => {
-                        self.join(motion, &at, join, &around(&streams, join.stream, placed))
-                    }
+                    Part::Join(join) => self.join(motion, &at, join, &around(&streams, join.stream, placed)),
                 };
             }
             if layer < plan.depth() {
@@ -251,7 +249,9 @@ impl Point<'_> {
         let weight = rows(self.net.tensor(layer, fed, Which::Weight), step[0].len());
         let mut u = match (self.net.plan.step(layer), &motion.x) {
             (None, _) => below.map(|d| naive::affine(&weight, None, d)),
-            (Some(step), Some(dx)) => Tangent::new(naive::affine(&weight, None, &part::step_input(columns, dx, step)), 0),
+            (Some(step), Some(dx)) => {
+                Tangent::new(naive::affine(&weight, None, &part::step_input(columns, dx, step)), 0)
+            }
             (Some(_), None) => Tangent::new(naive::affine(&weight, None, &map2(&step, &step, |_, _| 0.0)), 0),
         };
         if moving(fed, Which::Weight).or(moving(fed, Which::Bias)).is_some() {

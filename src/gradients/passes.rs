@@ -183,12 +183,13 @@ impl<F: Float> Passes<F> {
 
     /// All gradients from `dL/dy`, row-major.
     pub fn backward(mut self, cotangent: &[f64]) -> Collected<F> {
-        let (outputs, places) = (self.plan.output(), self.plan.places);
+        let outputs = self.plan.output();
         self.maps = maps_backward(&self.plan).map(|(owner, input)| Map::new(owner, input)).collect();
         for Group { samples, back, deltas, .. } in &mut self.space.space.groups {
             let rows = &cotangent[samples.start * outputs..samples.end * outputs];
             let back = back.get_mut().unwrap_or_else(PoisonError::into_inner);
-            back.signal.begin(outputs / places, samples.len() * places, rows);
+            let (features, count) = self.plan.last_value(samples.len());
+            back.signal.begin(features, count, rows);
             back.vectors.clear();
             deltas.resize_with(self.maps.len().max(deltas.len()), RwLock::default);
         }

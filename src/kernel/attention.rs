@@ -113,7 +113,11 @@ impl Heads {
             }
             product(straight(v, width), self.tokens, weights, self.features, attended, width);
             for feature in 0..self.features {
-                out.write(head * self.features + feature, sample * self.tokens, &attended[feature * width..][..self.tokens]);
+                out.write(
+                    head * self.features + feature,
+                    sample * self.tokens,
+                    &attended[feature * width..][..self.tokens],
+                );
             }
         }
     }
@@ -243,7 +247,15 @@ impl<F: Float> Buffers<F> {
     /// Room for so many features times tokens, and tokens times tokens; all zeros.
     fn begin(&mut self, features: usize, tokens: usize) {
         let Self { q, k, v, d, out, scores, wide, turned, .. } = self;
-        for (buffer, count) in [(q, features), (k, features), (v, features), (d, features), (out, features), (scores, tokens), (turned, tokens)] {
+        for (buffer, count) in [
+            (q, features),
+            (k, features),
+            (v, features),
+            (d, features),
+            (out, features),
+            (scores, tokens),
+            (turned, tokens),
+        ] {
             buffer.clear();
             buffer.resize(count, F::ZERO);
         }

@@ -141,8 +141,10 @@ pub fn backward(
 
 /// A gradient reaches a stream.
 pub fn reach(streams: &mut BTreeMap<usize, Rows>, stream: usize, d: Rows) {
-    let sum = streams.remove(&stream).map_or(d.clone(), |sum| plus(&sum, &d));
-    streams.insert(stream, sum);
+    match streams.get_mut(&stream) {
+        Some(sum) => *sum = plus(sum, &d),
+        None => drop(streams.insert(stream, d)),
+    }
 }
 
 /// The readout of every step.

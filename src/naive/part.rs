@@ -6,8 +6,8 @@ use super::rows::{
 };
 use super::{Net, Tensors, add, cell};
 use crate::activation::{Activation, Shape};
-use crate::norm::Norm;
 use crate::kernel::attention::Heads;
+use crate::norm::Norm;
 use crate::part::{Activate, Drop, Join, Map, Normalise, Part, Pool, Pooling, Which};
 use crate::plan::Placed;
 use crate::rng::{Role, Stream};
@@ -442,9 +442,7 @@ fn attention_backward(heads: &Heads, qkv: &Rows, d: &Rows) -> Rows {
 fn pooled(pool: &Pool, h: &Rows) -> Rows {
     let of_sample = |tokens: &[Vec<f64>]| match pool.way {
         Pooling::Last => tokens[pool.tokens - 1].clone(),
-        Pooling::Mean => {
-            column_sums(&tokens.to_vec()).iter().map(|sum| sum / pool.tokens as f64).collect()
-        }
+        Pooling::Mean => column_sums(&tokens.to_vec()).iter().map(|sum| sum / pool.tokens as f64).collect(),
     };
     h.chunks(pool.tokens).map(of_sample).collect()
 }

@@ -133,8 +133,7 @@ impl Cell {
         let units = self.features(input);
         match self.gates {
             Gates::Plain => 0,
-            Gates::Lstm => 10 * units,
-            Gates::Gru(Reset::After) => 10 * units,
+            Gates::Lstm | Gates::Gru(Reset::After) => 10 * units,
             Gates::Gru(Reset::Before) => 11 * units,
         }
     }
@@ -196,7 +195,14 @@ impl Cell {
         watch.note(row, "saturated", flat as f64 / (z.features() * z.batch()) as f64);
     }
 
-    fn lstm<F: Float>(&self, state: &Scaled<F>, z: &Panels<F>, c: &mut Panels<F>, h: &mut Panels<F>, kept: &mut Kept<F>) {
+    fn lstm<F: Float>(
+        &self,
+        state: &Scaled<F>,
+        z: &Panels<F>,
+        c: &mut Panels<F>,
+        h: &mut Panels<F>,
+        kept: &mut Kept<F>,
+    ) {
         let Kept { gates, slopes, squashed: [squashed, bend], .. } = kept;
         let (units, batch) = (z.features() / 4, z.batch());
         for panels in [&mut *gates, slopes] {
@@ -460,7 +466,7 @@ impl Cell {
             let [xr, _, _, hr, _, _] = apart_mut(delta);
             each([passed, state, apart(slopes, 0, 3)], [xr, hr], |[d, h, sr]| [d * h * sr; 2]);
             // What has gone straight is in its own place.
-            out.iter_mut().zip(passed).zip(apart(gates, 0, 3)).for_each(|((out, d), r)| *out = *out + *d * *r);
+            out.iter_mut().zip(passed).zip(apart(gates, 0, 3)).for_each(|((out, d), r)| *out += *d * *r);
         }
     }
 }

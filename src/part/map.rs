@@ -179,7 +179,7 @@ impl<F: Float> Linear<F> {
         self.bias.resize(plan.bias.map_or(0, |_| plan.fan_out), F::ZERO);
         plan.bias.map_or(Ok(()), |bias| bias.fill(biases, plan.fan_out, 1, &mut self.bias, cancel))?;
         if let Some((first, count, by)) = plan.raised.filter(|_| plan.bias.is_some()) {
-            self.bias[first..first + count].iter_mut().for_each(|b| *b = *b + F::of(by));
+            self.bias[first..first + count].iter_mut().for_each(|b| *b += F::of(by));
         }
         self.transform(plan, cancel)
     }

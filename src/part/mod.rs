@@ -288,7 +288,9 @@ impl Part {
             }
             (Self::Steps(steps), ..) => steps.forward(here, output, scratch),
             (Self::Keep(_) | Self::Cut(_), ..) => (),
-            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => unreachable!("the plan gives {self:?} a value"),
+            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => {
+                unreachable!("the plan gives {self:?} a value")
+            }
         }
         true
     }
@@ -313,7 +315,9 @@ impl Part {
             (Self::Drop(_), ..) => Drop::backward(back.kept, signal),
             (Self::Attend(attend), ..) => attend.backward(back, signal),
             (Self::Pool(pool), ..) => pool.backward(signal),
-            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => unreachable!("the plan gives {self:?} a value"),
+            (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => {
+                unreachable!("the plan gives {self:?} a value")
+            }
         }
     }
 }

@@ -36,6 +36,7 @@ impl Label {
 
 /// What parameters are, and what they start from.
 #[derive(Debug, Clone, Copy)]
+#[allow(clippy::large_enum_variant)] // Nearly all are maps.
 pub enum Shape {
     /// Weights and biases of a linear map.
     Linear(LinearPlan),

@@ -135,7 +135,11 @@ impl Plan {
             columns,
             fed,
             tokens,
-            places: if parts().any(|part| matches!(part, Part::Pool(_))) { 1 } else { tokens },
+            places: parts().fold(tokens, |places, part| match part {
+                Part::Pool(_) => 1,
+                Part::Steps(steps) => steps.count,
+                _ => places,
+            }),
             values: vec![input],
             layers: Vec::with_capacity(layers.len()),
             rows: Vec::new(),
@@ -306,12 +310,20 @@ impl Plan {
 
     /// Columns of the output, of all places of a sample.
     pub fn output(&self) -> usize {
-        self.places * self.output_row()
+        // The outputs of steps are features of one row, and those of tokens are rows.
+        let row = self.values.last().copied().unwrap_or_default();
+        if self.reads_every_step() { row } else { self.places * row }
     }
 
-    /// Columns of a row of the output.
+    /// Columns of the output of one place, which a loss compares with a target.
     pub fn output_row(&self) -> usize {
-        self.values.last().copied().unwrap_or_default()
+        self.output() / self.places
+    }
+
+    /// Features and rows of the last value of so many samples.
+    pub fn last_value(&self, samples: usize) -> (usize, usize) {
+        let features = self.values.last().copied().unwrap_or_default();
+        (features, samples * self.output() / features.max(1))
     }
 
     /// The rows of the output that belong to some samples.

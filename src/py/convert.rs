@@ -617,7 +617,9 @@ pub struct Steps {
 pub fn steps(spec: &Spec) -> Option<Steps> {
     let columns = spec.in_features();
     match spec {
-        Spec::Transformer(blocks) => Some(Steps { count: blocks.tokens, columns, axes: "tokens, in_features", flat: true }),
+        Spec::Transformer(blocks) => {
+            Some(Steps { count: blocks.tokens, columns, axes: "tokens, in_features", flat: true })
+        }
         Spec::Rnn(rnn) => Some(Steps { count: rnn.steps, columns, axes: "steps, in_features", flat: true }),
         _ => spec.steps().map(|count| Steps { count, columns, axes: "depth, in_features", flat: false }),
     }

@@ -122,8 +122,9 @@ fn map_of<'py>(py: Python<'py>, map: &LinearPlan) -> PyResult<Bound<'py, PyDict>
     let [mean, variance] = map.bias_moments();
     result.set_item("bias_mean", mean)?;
     result.set_item("bias_variance", variance)?;
-    let blocks = (0..map.blocks.count).map(|block| map.moments_of_block(block)).collect::<Vec<_>>();
-    result.set_item("blocks", PyTuple::new(py, blocks.into_iter().map(|[weight, mean, bias]| (weight, mean, bias)))?)?;
+    let blocks =
+        (0..map.blocks.count).map(|block| map.moments_of_block(block).into()).collect::<Vec<(f64, f64, f64)>>();
+    result.set_item("blocks", PyTuple::new(py, blocks)?)?;
     result.set_item("transform", map.transform.map(|transform| transform.text().clone()))?;
     Ok(result)
 }

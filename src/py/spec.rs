@@ -10,9 +10,9 @@ use crate::activation::custom::{self, Held};
 use crate::error::Error;
 use crate::init::Init;
 use crate::memory::check_memory;
+use crate::part::Pooling;
 use crate::plan::Plan;
 use crate::signature::Argument;
-use crate::part::Pooling;
 use crate::spec::{
     Asked, Bias, BranchScale, Given, MAX_DEPTH, Mlp, PerLayer, Position, Request, Rnn, RnnAsked, Sequential, Spec,
     Transformer,

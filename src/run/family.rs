@@ -174,7 +174,9 @@ fn cut<F>(job: &Job<F>, family: &Family, all: f64, first: bool) -> Vec<Vec<usize
     for &index in family.cells.iter().rev() {
         let spec = &job.specs[index];
         let widest = spec.widest();
-        let cost = [spec.depth(), widest, widest, job.batch * spec.tokens()].into_iter().map(|n| n as u128).product::<u128>() * 3;
+        let cost =
+            [spec.depth(), widest, widest, job.batch * spec.tokens()].into_iter().map(|n| n as u128).product::<u128>()
+                * 3;
         if !part.is_empty() {
             let must = spec.depth() > 4 * deepest || part.len() >= CELLS || work + cost > WORK;
             let seconds = again(spec.depth()) + family.backward * (layers + spec.depth()) as f64;

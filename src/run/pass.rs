@@ -248,7 +248,7 @@ fn begin<F: Float>(
     if !finite {
         return Ok(false);
     }
-    let (cotangent, loss) = start.cotangent(out.panels.features(), || out.to_rows());
+    let (cotangent, loss) = start.cotangent(plan.output_row(), || out.to_rows());
     gauge.output(out, loss);
     // A loss may overflow where its gradient does not.
     if cotangent.iter().any(|c| !c.is_finite()) {

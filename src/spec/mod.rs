@@ -153,8 +153,7 @@ impl Spec {
         match self {
             Self::Mlp(mlp) => mlp.listed(),
             Self::Sequential(list) => list.texts().len(),
-            Self::Rnn(_) => 1,
-            Self::Transformer(_) => 1,
+            Self::Rnn(_) | Self::Transformer(_) => 1,
         }
     }
 

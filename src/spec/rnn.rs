@@ -155,7 +155,9 @@ impl Rnn {
             && by != 0.0
         {
             let name = format!("cell='{}({name}=0)'", rnn.cell.signature().name);
-            return Err(Error::Value(format!("bias=False leaves no bias to add {by} to; write {name}, or leave bias out")));
+            return Err(Error::Value(format!(
+                "bias=False leaves no bias to add {by} to; write {name}, or leave bias out"
+            )));
         }
         for layer in 0..rnn.layers.min(2) {
             for (init, place) in [(&rnn.init, rnn.place_of_input(layer)), (&rnn.recurrent_init, rnn.place(layer))] {
@@ -271,7 +273,7 @@ impl Rnn {
     /// The parts of a layer at a step.
     fn parts(&self, step: usize, layer: usize) -> Vec<Part> {
         let ([h, c], streams) = self.streams(layer);
-        let begins = (step == 0 && layer == 0).then_some(0..streams).unwrap_or_default();
+        let begins = if step == 0 && layer == 0 { 0..streams } else { 0..0 };
         let mut parts = begins.map(|stream| Part::Keep(Keep::of(stream))).collect::<Vec<_>>();
         let cut = self.truncate.is_some_and(|steps| step > 0 && layer == 0 && step.is_multiple_of(steps));
         parts.extend(cut.then_some(Part::Cut(Cut { streams })));
@@ -342,7 +344,11 @@ fn bias(given: &Bias<String>, cell: Cell) -> Result<Bias<Init>> {
         return given.checked("bias");
     }
     if cell.gates() == Gates::Plain {
-        return Err(Error::value("bias", "an init of a vector: chrono is for the gates of lstm and gru", format!("'{text}'")));
+        return Err(Error::value(
+            "bias",
+            "an init of a vector: chrono is for the gates of lstm and gru",
+            format!("'{text}'"),
+        ));
     }
     Init::new(&call).map(Bias::Named)
 }

@@ -549,11 +549,13 @@ struct Making<'l> {
 }
 
 impl Making<'_> {
+    #[allow(clippy::large_types_passed_by_value)] // Once a part.
     fn learns(&mut self, parameters: Parameters) -> usize {
         self.slot.push(parameters);
         self.slot.len() - 1
     }
 
+    #[allow(clippy::large_types_passed_by_value)] // Once a part.
     fn add(&mut self, index: usize, projection: Option<LinearPlan>) {
         let before = if index == 0 { self.list.in_features } else { self.list.features[index - 1] };
         let part = match &self.list.items[index] {

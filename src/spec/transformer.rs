@@ -8,8 +8,8 @@ use crate::init::{Init, Place, Stands};
 use crate::kernel::attention::Heads;
 use crate::norm::Norm;
 use crate::part::{
-    Activate, Attend, Blocks, Join, Keep, Label, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part, Pool,
-    Pooling,
+    Activate, Attend, Blocks, Join, Keep, Label, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
+    Pool, Pooling,
 };
 use crate::rng::Role;
 use crate::signature::Call;

@@ -36,7 +36,8 @@ impl<F: Float> Rows<F> {
     /// The first rows.
     pub fn first(&self, count: usize) -> Self {
         let count = count.min(self.count);
-        let (x, targets) = (self.x[..count * self.columns].to_vec(), self.targets.of(&(0..count * self.places).collect::<Vec<_>>()));
+        let (x, targets) =
+            (self.x[..count * self.columns].to_vec(), self.targets.of(&(0..count * self.places).collect::<Vec<_>>()));
         Self { x, count, targets, ..*self }
     }
 

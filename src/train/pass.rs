@@ -51,7 +51,8 @@ pub(super) fn gradient<F: Float>(
     if !loss.is_finite() || cotangent.iter().any(|c| !c.is_finite()) {
         return Ok(f64::NAN);
     }
-    signal.begin(plan.output_row(), chosen.len() * plan.places, &cotangent);
+    let (features, count) = plan.last_value(chosen.len());
+    signal.begin(features, count, &cotangent);
     gradients.begin(layout, chosen.len() * plan.tokens);
     let mut collector = Collector { gradients, layout, plan, weights, rates };
     for layer in (0..plan.layers.len()).rev() {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import vgcore as vg
 
 NET = "vg.MLP(depth=2, width=4)"
+STEPS = "vg.RNN(3, 4, cell='lstm', in_features=2, out_features=1)"
 LIST = "vg.Sequential(['linear(4)', 'keep(a)', 'layer', 'linear(6)', 'gelu', 'linear(4)', 'add(a)'], in_features=4)"
 DEEP = "vg.MLP(depth=5, width=4, out_features=3, activation='tanh', init='xavier_normal')"
 SPECS = (
@@ -124,6 +125,19 @@ VALUES: dict[str, tuple[str, ...]] = {
     "stem": ("0", "1"),
     "parts": ("['linear(4)', 'tanh', 'linear(3)']", "['keep(a)', 'layer', 'linear(4)', 'gelu', 'add(a)', 'linear(3)']"),
     "Sequential.in_features": ("4",),
+    "RNN.steps": ("3", "1"),
+    "RNN.width": ("4", "1"),
+    "RNN.in_features": ("2", "1"),
+    "RNN.cell": ("'lstm'", "'gru(reset=before)'", "vg.Cell('tanh')"),
+    "RNN.layers": ("1", "2"),
+    "RNN.outputs": ("'last'",),
+    "RNN.init": ("'torch_rnn'", "'xavier_normal'"),
+    "RNN.recurrent_init": ("'orthogonal'",),
+    "RNN.bias": ("None", "'chrono(9)'"),
+    "RNN.biases": ("1", "2"),
+    "RNN.norm": ("None",),
+    "RNN.truncate": ("None", "2"),
+    "RNN.from_json.text": (f"{STEPS}.to_json()",),
     "Sequential.from_json.text": (f"{LIST}.to_json()",),
     "probe.subject": (*SPECS, LIST, *NETWORKS),
     "jacobian.subject": (*SPECS, LIST, *NETWORKS),
@@ -354,7 +368,9 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     **MAPS,
     "MLP": SPECS,
     "Sequential": (LIST,),
+    "RNN": (STEPS,),
     "Activation": ("vg.Activation('leaky_relu(0.1)')", "vg.Activation.from_samples('ramp', [-1, 0, 1], [0, 0, 1])"),
+    "Cell": ("vg.Cell('gru', reset='before')",),
     "Init": ("vg.Init('xavier_normal')", f"{NET}.init"),
     "Loss": ("vg.Loss('huber', delta=0.5)",),
     "Optimizer": ("vg.Optimizer('adam(lr=0.1)')",),

@@ -38,7 +38,7 @@ WIDE = {
     "shell": 3,
     "vg.Activation.custom": 3,
 }
-KINDS = ("Activation", "Init", "Loss", "Norm", "Optimizer", "Schedule", "Skip")
+KINDS = ("Activation", "Cell", "Init", "Loss", "Norm", "Optimizer", "Schedule", "Skip")
 #: Optimisers by the arguments of torch.
 TORCH = ("SGD", "Adagrad", "Adam", "AdamW", "Lion", "Muon", "RMSprop")
 #: Classes that hold what they are given, unasked.

@@ -34,7 +34,9 @@ class MemoryLimit(Versioned, Shown):
         signal: `"dL/dc"` of a cell that has a c, else `"dL/dh"`.
 
     >>> import vgcore as vg
-    >>> print(vg.memory_limit(vg.RNN(40, 64, cell="lstm(forget_bias=0)", init="torch_rnn", recurrent_init="torch_rnn")))
+    >>> net = vg.RNN(40, 64, cell="lstm(forget_bias=0)", init="torch_rnn", recurrent_init="torch_rnn")
+    >>> print(vg.memory_limit(net))
+    7 steps (7 to 7) keep dL/dc within 32-fold
     """
 
     value: float
@@ -68,7 +70,7 @@ def memory_limit(subject: Any) -> MemoryLimit:
             was finite.
 
     >>> import vgcore as vg
-    >>> limit = memory_limit(vg.probe(vg.RNN(60, 64, cell="tanh", recurrent_init="normal(0.0625)"), seeds=4))
+    >>> limit = memory_limit(vg.probe(vg.RNN(60, 64, cell="tanh", recurrent_init="normal(std=0.06)"), seeds=4))
     >>> limit.signal, limit.measured
     ('dL/dh', True)
     """

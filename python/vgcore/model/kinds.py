@@ -29,6 +29,11 @@ LETTERS = {
         "x is the input of a block, F what its layers make of it, s the branch_scale; order says where activations "
         "stand."
     ),
+    "cell": (
+        "h and c are a layer's state before a step, 0 at first, and x what the step gets: its columns of the samples, "
+        "or the state of the layer below. i, f, o, r and z are sigmoid(W h + U x + b) with rows of their own, g and n "
+        "the same with tanh; n keeps W h apart."
+    ),
     "weight_transform": "What a hidden map uses instead of its weights W, of which w is a row.",
     "loss": (
         "y are the outputs and t the targets: of one element, or of one sample where there is a sum over its outputs "
@@ -70,7 +75,7 @@ class KindInfo(Versioned):
     Attributes:
         name: The name that a field or an argument takes.
         family: That field or argument: `"activation"`, `"init"`, `"norm"`, `"skip"`, `"weight_transform"`, `"loss"`,
-            `"optimizer"` or `"schedule"`.
+            `"optimizer"`, `"schedule"` or `"cell"`.
         aliases: Other names that it answers to.
         formula: What is computed, in plain text that Python reads where it is an expression; `letters` says what its
             letters are.
@@ -137,7 +142,8 @@ def kinds(family: str | None = None) -> Kinds:
 
     Args:
         family: The field or the argument: `"activation"`, `"init"`, `"norm"`, `"skip"`, `"weight_transform"`, `"loss"`,
-            `"optimizer"` or `"schedule"`; or a kind by any of its names, of every family that has it; all if None.
+            `"optimizer"`, `"schedule"` or `"cell"`; or a kind by any of its names, of every family that has it;
+            all if None.
 
     Raises:
         ValueError: If there is no such family or kind, with the nearest match.

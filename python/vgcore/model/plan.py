@@ -64,14 +64,17 @@ class Step(NamedTuple):
 
     Attributes:
         part: `"map"`, `"norm"`, `"activation"`, `"dropout"`, `"keep"` (something begins to go around), `"join"`,
-            `"attention"` or `"pool"`.
+            `"attention"` or `"pool"`; of a recurrent net also `"cell"` (its gates), `"steps"` (the readout of every
+            step) and `"cut"` (where truncation cuts the gradient).
         inputs: Features that come in.
         outputs: Features that go out.
         kind: The normalisation or activation as a text; of a join `"add"`, `"rezero"`, `"gate"`, `"concat"` or
-            `"project"`; of a pool `"mean"` or `"last"`; else empty.
+            `"project"`; of a pool `"mean"` or `"last"`; of a cell `"lstm"`, `"gru(reset=after)"` or
+            `"gru(reset=before)"`; else empty.
         key: Where its parameters stand in a state dict, before `.weight` and `.bias`; None where it learns nothing.
         fed: Where the weights for the step's own input stand, of a map in a net that is fed.
-        stream: The number of what goes around, of a keep and its joins.
+        stream: The number of what goes around, of a keep and its joins; of an LSTM's cell its c, of a GRU's its h; of a
+            map of a net of several layers its h.
         dropped: The share that dropout drops.
         scale: The factor of the branch of a join, beside a learned one; of the logits of attention.
         around: The factor of what went around a join.
@@ -80,8 +83,8 @@ class Step(NamedTuple):
         tokens: The tokens of a sample, of attention and of a pool.
         causal: Whether a token sees none behind it.
         eps: What is added to mean squares of queries and keys; None where they are not normalised.
-        map: The linear map, of a map, a gate or a projection.
-        inputs_map: That of the step's own input, of a map in a net that is fed.
+        map: The linear map, of a map, a gate or a projection; of a map that is fed that of the state.
+        inputs_map: The map of the step's own input, of a map that is fed.
     """
 
     part: str
@@ -136,8 +139,10 @@ class Layer:
 
     @cached_property
     def activation(self) -> Activation:
-        """The activation; linear where there is none, as in the last layer of a block of order `linear`."""
-        return Activation.of_field((self.texts("activation") or ["linear"])[-1])
+        """The activation: of a cell that of its state; linear where there is none, as in the last layer of a block of
+        order `linear`.
+        """
+        return Activation.of_field((self.texts("activation") or ["tanh" if "cell" in self.parts else "linear"])[-1])
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -189,9 +194,12 @@ class Plan:
     @cached_property
     def readout(self) -> Map | None:
         """The map of the readout, if any."""
-        return next((step.map for step in self.ends if step.part == "map"), None)
+        return next((step.map for step in self.ends if step.part in {"map", "steps"}), None)
 
 
 def _steps(given: Iterable[dict[str, Any]]) -> tuple[Step, ...]:
-    maps = ("map", "inputs_map")
-    return tuple(Step(**facts | {name: Map.of(facts[name]) for name in maps if name in facts}) for facts in given)
+    def step(facts: dict[str, Any]) -> Step:
+        maps: dict[str, Any] = {name: Map.of(facts[name]) for name in ("map", "inputs_map") if name in facts}
+        return Step(**(facts | maps))
+
+    return tuple(map(step, given))

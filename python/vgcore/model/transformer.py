@@ -89,16 +89,16 @@ class Transformer(Spec):
     out_features: int | None = DEFAULTS["out_features"]
     pool: Literal["mean", "last"] | None = DEFAULTS["pool"]
     ffn: int = DEFAULTS["ffn"]
-    activation: Field[str | Activation, Activation] = BlockField(Activation)  # noqa: RUF009 (a descriptor)
-    norm: Field[str | Norm | None, Norm | None] = BlockField(Norm)  # noqa: RUF009
+    activation: Field[str | Activation, Activation] = BlockField(Activation)
+    norm: Field[str | Norm | None, Norm | None] = BlockField(Norm)
     norm_position: Literal["pre", "post"] = DEFAULTS["norm_position"]
     skip: Literal["residual", "rezero", "deepnorm"] | None = DEFAULTS["skip"]
     causal: bool = DEFAULTS["causal"]
     qk_norm: bool = DEFAULTS["qk_norm"]
     final_norm: Any = DEFAULTS["final_norm"]
     scale: Literal["standard", "mup"] = DEFAULTS["scale"]
-    init: InitField = BlockInit(Init)  # noqa: RUF009
-    bias: Field[str | Init | bool | None, Init | bool | None] = BlockField(Init)  # noqa: RUF009
+    init: InitField = BlockInit(Init)
+    bias: Field[str | Init | bool | None, Init | bool | None] = BlockField(Init)
 
     def __post_init__(self) -> None:
         given = self.__dict__

@@ -56,7 +56,9 @@ def log10_summed_norm(trace: Trace, signals: Signals, l: int) -> float:
     """log10 of the norm of dL/dW of this step of a tied net and of all later ones; nan of a net that is not tied."""
     if not trace.at.plan.tied or trace.at.plan.depth == 1:
         return math.nan
-    return summed(signals.found[l : trace.at.plan.depth])[f"layers.{l % trace.at.plan.layers_of_step}.weight"].log10_norm()
+    return summed(signals.found[l : trace.at.plan.depth])[
+        f"layers.{l % trace.at.plan.layers_of_step}.weight"
+    ].log10_norm()
 
 
 def saturated(trace: Trace, l: int) -> float:

@@ -209,9 +209,10 @@ def gate_biases(at: Place, stream: Stream) -> Array:
             biases[0] = -biases[1]
         return biases.ravel()
     biases = draw(kind, (at.gates * rows,), stream, at)
-    biases[rows : 2 * rows] += {"lstm": at.cell[1].get("forget_bias", 1.0), "gru": at.cell[1].get("update_bias", 0.0)}.get(
-        at.cell[0], 0.0
-    )
+    biases[rows : 2 * rows] += {
+        "lstm": at.cell[1].get("forget_bias", 1.0),
+        "gru": at.cell[1].get("update_bias", 0.0),
+    }.get(at.cell[0], 0.0)
     return biases
 
 

@@ -43,7 +43,9 @@ class Place(NamedTuple):
 class Part(NamedTuple):
     """One part of a layer."""
 
-    name: str  # "map", "norm", "activation", "dropout", "keep", "join"; of a recurrent net "cell", "cut" and "steps" too
+    name: (
+        str  # "map", "norm", "activation", "dropout", "keep", "join"; of a recurrent net "cell", "cut" and "steps" too
+    )
     kind: str = ""  # of a normalisation, an activation or a cell; the skip that a join is of
     layer: int = 0  # where it is; of a list of parts, its own number
     inputs: int = 0

@@ -43,7 +43,9 @@ class Stream:
 
     def words(self, count: int, role: int, step: int = 0) -> Array:
         """32-bit words: element i is word i % 4 of block i // 4; each step of training has 2^32 blocks of its own."""
-        block = np.arange(-(-count // 4), dtype=np.uint64) + np.uint64(self.first // 4) + (np.uint64(step) << np.uint64(32))
+        block = (
+            np.arange(-(-count // 4), dtype=np.uint64) + np.uint64(self.first // 4) + (np.uint64(step) << np.uint64(32))
+        )
         layer, role_ = np.full_like(block, self.layer), np.full_like(block, role)
         counter = np.stack([block & np.uint64(0xFFFFFFFF), block >> 32, layer, role_])
         return philox(counter, self.seed).T.ravel()[:count]

@@ -2,20 +2,20 @@
 
 Attention averages values with weights a_ij. `S = E sum_j a_ij^2` is 1/T where a token looks at all T alike, and 1 where
 it looks at one; `O = E sum_j a_ij a_i'j` says how much two tokens look at the same. If s is the variance that logits
-would have of tokens that are unlike, and c the correlation of tokens, then logits of one token vary by `s (1 - c)` around
-their mean, and those of two tokens vary together by `s c (1 - c)`. Of values of mean square q, and of a gradient whose
-mean square is G and mean product of two tokens P, attention makes
+would have of tokens that are unlike, and c the correlation of tokens, then logits of one token vary by `s (1 - c)`
+around their mean, and those of two tokens vary together by `s c (1 - c)`. Of values of mean square q, and of a gradient
+whose mean square is G and mean product of two tokens P, attention makes
 
     forward     own  q (c + (1 - c) S)       shared  q (c + (1 - c) O)
     values      own  G S + (T - 1) P O       shared  what makes own + (T - 1) shared = G + (T - 1) P
-    queries     own  D G S                   shared  D P O,    D = r v (1 - S) times what the keys differ by
-    keys        own  r v (1 - S) (q_q G S + (T - 1) p_q P O)   shared  what makes own + (T - 1) shared = 0
+    queries     own  r v k D G               shared  r v k D P O / S
+    keys        own  r v D (q G + (T - 1) p P O / S)    shared  what makes own + (T - 1) shared = 0
 
-with v what the values of two tokens differ by, q_q and p_q the numbers of the queries, and r the features of a head times
-the square of the factor of the logits. Both sums are exact: the weights of a token sum to 1, and what all its logits have
-in common changes nothing. That the gradient of a logit is its weight times what varies has `1 - S` for `1 - 2 a_ij +
-sum_m a_im^2`, which is exact for equal weights and for a single one. Derived; of gradients at equal weights see Noci et
-al. 2022, arXiv:2206.03126, of angles and gradients Cowsik et al. 2024, arXiv:2403.02579.
+with v and k what the values and the keys of two tokens differ by, q and p the numbers of the queries, r the features of
+a head times the square of the factor of the logits, and `D = E sum_j a_ij^2 (1 - 2 a_ij + sum_m a_im^2)`. Both sums are
+exact: the weights of a token sum to 1, and what all its logits have in common changes nothing. S and D are integrals
+over normal logits; O is S at the variance that two tokens share. Derived; of gradients at equal weights see Noci et al.
+2022, arXiv:2206.03126, of angles and gradients Cowsik et al. 2024, arXiv:2403.02579.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vgcore.model.given import Bounds, integer, number
-from vgcore.theory.maps import NODES, WEIGHTS
+from vgcore.theory.maps import NODES, WEIGHTS, Floats
 
 #: The largest variance of logits: from far below it on, a token looks at one.
 MOST = 1e4
@@ -78,19 +78,30 @@ def participation(spread: float, tokens: int) -> float:
     (0.125, 1.2228)
     """
     variance = number("spread", spread, Bounds(least=0, most=MOST))
-    return _participation(variance, integer("tokens", tokens, least=1, most=2**16))
+    return _softmax(variance, integer("tokens", tokens, least=1, most=2**16))[0]
 
 
 @lru_cache(maxsize=4096)
-def _participation(spread: float, tokens: int) -> float:
+def _softmax(spread: float, tokens: int) -> tuple[float, float]:
+    """`E sum_j a_j^2`, and `E sum_j a_j^2 (1 - 2 a_j + sum_m a_m^2)`.
+
+    The second is the variance that is left of e_j of variance 1 in all `a_j (e_j - sum_m a_m e_m)`.
+    """
     if tokens == 1:
-        return 1.0
+        return 1.0, 0.0
     deviation = math.sqrt(spread)
     log_t = np.linspace(-math.log(tokens) - 10 * (1 + deviation), 6 * (1 + deviation), POINTS)
-    weights, t = np.exp(deviation * NODES), np.exp(log_t)
-    left = np.exp(-t[:, None] * weights)
-    inside = t**2 * ((left * weights**2) @ WEIGHTS) * (left @ WEIGHTS) ** (tokens - 1)
-    return min(max(tokens * float(np.trapezoid(inside, log_t)), 1 / tokens), 1.0)
+    log_tw = np.minimum(log_t[:, None] + deviation * NODES, 50.0)  # where e^(-t w) is 0
+    # E (t w)^n e^(-t w), of one token.
+    y = [np.exp(n * log_tw - np.exp(log_tw)) @ WEIGHTS for n in range(5)]
+
+    def mean(inside: Floats, others: int, power: int) -> float:
+        """The mean of some weights over that power of the sum of all, of which others are not among them."""
+        return float(np.trapezoid(inside * y[0] ** others, log_t)) / math.factorial(power - 1)
+
+    squares, cubes = (tokens * mean(y[n], tokens - 1, n) for n in (2, 3))
+    products = tokens * mean(y[4], tokens - 1, 4) + tokens * (tokens - 1) * mean(y[2] ** 2, tokens - 2, 4)
+    return min(max(squares, 1 / tokens), 1.0), max(squares - 2 * cubes + products, 0.0)
 
 
 class Attention(NamedTuple):
@@ -104,6 +115,7 @@ class Attention(NamedTuple):
         v: Values.
         alone: S.
         together: O.
+        varies: D.
     """
 
     tokens: int
@@ -113,14 +125,14 @@ class Attention(NamedTuple):
     v: Tokens
     alone: float
     together: float
+    varies: float
 
     @classmethod
     def of(cls, tokens: int, scale: float, q: Tokens, k: Tokens, v: Tokens) -> Attention:
         """Of so many tokens with these queries, keys and values."""
-        alone, together = (
-            _participation(min(max(scale * each * (k.own - k.shared), 0.0), MOST), tokens) for each in q
-        )
-        return cls(tokens, scale, q, k, v, alone, together)
+        spreads = (min(max(scale * each * (k.own - k.shared), 0.0), MOST) for each in q)
+        (alone, varies), (together, _) = (_softmax(spread, tokens) for spread in spreads)
+        return cls(tokens, scale, q, k, v, alone, together, varies)
 
     @property
     def spread(self) -> float:
@@ -138,8 +150,8 @@ class Attention(NamedTuple):
         to_values = g.own * self.alone + others * g.shared * self.together
         values = Tokens(to_values, (g.own + others * g.shared - to_values) / others if others else to_values)
         # Of logits: a_ij times what g_i . v_j has beyond its mean over tokens; two tokens share as much as their g do.
-        to_logits = self.scale * (self.v.own - self.v.shared) * (1 - self.alone)
-        logits = Tokens(to_logits * g.own * self.alone, to_logits * g.shared * self.together)
+        to_logits = self.scale * (self.v.own - self.v.shared) * self.varies
+        logits = Tokens(to_logits * g.own, to_logits * g.shared * self.together / self.alone)
         queries = logits.times(self.k.own - self.k.shared)
         keys = logits.own * self.q.own + others * logits.shared * self.q.shared
         return queries, Tokens(keys, -keys / others if others else keys), values

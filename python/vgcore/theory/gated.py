@@ -38,10 +38,10 @@ def time_constant(bias: ArrayLike) -> Floats:
     (Tallec and Ollivier 2018, arXiv:1804.11188).
 
     >>> time_constant([0.0, 1.0, 5.0]).round(4).tolist()
-    [1.4427, 3.1922, 148.9132]
+    [1.4427, 3.1922, 148.9126]
     """
     with ranging():
-        return np.asarray(1 / np.logaddexp(0.0, -numbers("bias", bias)))
+        return np.asarray(1 / np.logaddexp(0.0, -numbers("bias", bias, Bounds())))
 
 
 def tied_growth(*, a: float, rho: float, steps: int) -> float:
@@ -73,7 +73,7 @@ def phases(steps: int) -> Floats:
     8 sqrt(k) are below 1e-27 of its mean.
     """
     count = min(steps + 1, 64 + 8 * math.isqrt(steps))
-    return np.arange(count) * (2 * math.pi / count)
+    return np.linspace(0.0, 2 * math.pi, count, endpoint=False)
 
 
 def log_modes(a: float, rho: float, at: Floats) -> Floats:
