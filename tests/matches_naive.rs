@@ -669,6 +669,7 @@ fn of_parts(parts: &[Part], depth: usize, width: usize, wider: usize) -> Net {
         blocks: Blocks::ONE,
         factor: 1.0,
         bias: Some(Distribution::Normal(0.0, 0.1)),
+        raised: None,
         transform: None,
         calibrates: false,
         layer,
@@ -685,9 +686,10 @@ fn of_parts(parts: &[Part], depth: usize, width: usize, wider: usize) -> Net {
         depth,
         columns: width,
         fed: None,
+        states: false,
+        tokens: 1,
         input: width,
-        streams: true,
-        layers: (0..depth).map(|slot| vgcore::part::Layer { parts: parts.to_vec(), slot }).collect(),
+        layers: (0..depth).map(|slot| vgcore::part::Layer { parts: parts.to_vec(), slot, streams: true }).collect(),
         slots: (0..depth).map(slot).collect(),
     }
 }
@@ -701,15 +703,15 @@ fn gelu() -> Part {
 }
 
 fn map(own: usize, rescales: bool) -> Part {
-    Part::Map(vgcore::part::Map { own, fed: None, rescales })
+    Part::Map(vgcore::part::Map::of(own, rescales))
 }
 
 fn keep(stream: usize) -> Part {
-    Part::Keep(Keep { stream })
+    Part::Keep(Keep::of(stream))
 }
 
 fn join(stream: usize) -> Part {
-    Part::Join(Join { stream, way: vgcore::skip::Way::Add, scale: 0.7, learned: 0 })
+    Part::Join(Join { stream, way: vgcore::skip::Way::Add, scale: 0.7, around: 1.0, learned: 0 })
 }
 
 #[test]
@@ -753,6 +755,7 @@ fn affine(
         blocks: Blocks::ONE,
         factor: 1.0,
         bias: laws.1,
+        raised: None,
         transform: None,
         calibrates: false,
         layer,
@@ -764,8 +767,17 @@ fn affine(
 /// Layers of parts with what they learn, one without a readout behind the others.
 fn net_of(layers: Vec<(Vec<Part>, Vec<Parameters>)>, columns: usize) -> Net {
     let (layers, slots): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
-    let layers = layers.into_iter().enumerate().map(|(slot, parts)| vgcore::part::Layer { parts, slot });
-    Net { depth: slots.len(), columns, fed: None, input: columns, streams: true, layers: layers.collect(), slots }
+    let layers = layers.into_iter().enumerate().map(|(slot, parts)| vgcore::part::Layer { parts, slot, streams: true });
+    Net {
+        depth: slots.len(),
+        columns,
+        fed: None,
+        states: false,
+        tokens: 1,
+        input: columns,
+        layers: layers.collect(),
+        slots,
+    }
 }
 
 fn phi(activation: &str) -> Part {
@@ -773,7 +785,7 @@ fn phi(activation: &str) -> Part {
 }
 
 fn project(scale: f64) -> Part {
-    Part::Join(Join { stream: 0, way: vgcore::skip::Way::Project, scale, learned: 1 })
+    Part::Join(Join { stream: 0, way: vgcore::skip::Way::Project, scale, around: 1.0, learned: 1 })
 }
 
 /// A projection goes around the first layer, another around the two others.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vgcore as vg
@@ -49,12 +49,14 @@ def normals(*shape: int, seed: int = 0) -> Array:
     return np.random.default_rng(seed).standard_normal(shape)
 
 
+@settings(deadline=None)
 @given(nets(), st.integers(0, 5), st.sampled_from([None, "mse", "cross_entropy"]))
 def test_gradients_are_those_of_differences(spec: vg.RNN, seed: int, loss: str | None) -> None:
     errors = vg.gradcheck(spec, seed=seed, batch=3, loss=loss)
     assert max(errors.values()) < 1e-6, errors
 
 
+@settings(deadline=None)
 @given(nets(), st.sampled_from([None, 1, 2]), st.integers(0, 3))
 def test_passes_are_those_of_the_twin(spec: vg.RNN, truncate: int | None, seed: int) -> None:
     spec = spec.replace(truncate=truncate)
@@ -74,6 +76,7 @@ def test_passes_are_those_of_the_twin(spec: vg.RNN, truncate: int | None, seed: 
     np.testing.assert_allclose(ours.input, theirs.input.reshape(ours.input.shape), rtol=1e-10, atol=1e-13)
 
 
+@settings(deadline=None)
 @given(nets(), st.sampled_from([None, 2]))
 def test_numbers_and_columns_are_those_of_the_twin(spec: vg.RNN, truncate: int | None) -> None:
     spec = spec.replace(truncate=truncate)
@@ -84,7 +87,9 @@ def test_numbers_and_columns_are_those_of_the_twin(spec: vg.RNN, truncate: int |
         if name == "log10_sample_wgrad_rms" and "gru" in spec.cell:
             continue  # the twin has that of the inputs' map, whose candidate is another
         if hasattr(probe, name) and getattr(probe, name) is not None:
-            np.testing.assert_allclose(getattr(probe, name), column, rtol=1e-8, atol=1e-8, err_msg=name)
+            # What rounding leaves of a sum that is zero, 12 decades down, counts as nothing.
+            ours, theirs = (np.maximum(each, -12) for each in (getattr(probe, name), column))
+            np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-8, err_msg=name)
 
 
 def test_a_plain_net_is_a_tied_mlp_that_is_fed_at_every_step() -> None:
@@ -364,6 +369,7 @@ def test_threads_change_no_bit(cell: str, dtype: str) -> None:
 # --- The spec ------------------------------------------------------------------------------------
 
 
+@settings(deadline=None)
 @given(nets())
 def test_a_spec_comes_back_from_json_and_pickles_with_its_id(spec: vg.RNN) -> None:
     for other in (

@@ -149,12 +149,12 @@ impl Heads {
                 }
             };
             product(straight(k, width), self.tokens, scores, self.features, found, width);
-            found.iter_mut().for_each(|d| *d = *d * F::of(self.scale));
+            found.iter_mut().for_each(|d| *d *= F::of(self.scale));
             if self.eps.is_some() {
                 // The queries have been scaled beside.
-                q.iter_mut().for_each(|q| *q = *q * F::of(1.0 / self.scale));
+                q.iter_mut().for_each(|q| *q *= F::of(1.0 / self.scale));
                 pull(found, q, &inverse[0], self.features);
-                q.iter_mut().for_each(|q| *q = *q * F::of(self.scale));
+                q.iter_mut().for_each(|q| *q *= F::of(self.scale));
             }
             put(0, found);
             self.turn(scores, columns);
@@ -188,7 +188,7 @@ impl Heads {
                 normalise(values, inverse, self.features, self.width::<F>(), eps);
             }
         }
-        q.iter_mut().for_each(|q| *q = *q * F::of(self.scale));
+        q.iter_mut().for_each(|q| *q *= F::of(self.scale));
     }
 
     /// The weights of logits, `[key][query]` both. Keys that a query does not see have weight 0.

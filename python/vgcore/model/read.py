@@ -20,6 +20,6 @@ def read_spec(text: str) -> Spec:
     """
     fields, known = documented(text)
     del known  # which the spec keeps
-    marks = {"parts": Sequential, "steps": RNN, "tokens": Transformer}
+    marks: dict[str, type[Spec]] = {"parts": Sequential, "steps": RNN, "tokens": Transformer}
     sort = next((sort for mark, sort in marks.items() if mark in fields), MLP)
     return sort.from_json(text)

@@ -40,7 +40,8 @@ class RNN(Spec):
         init: Of the weights `U` and of the readout, gate by gate; `"torch_rnn"` is what torch draws.
         recurrent_init: Of the weights `W`, gate by gate: each gate of `"orthogonal"` is orthogonal.
         bias: An init for biases; None for what `init` brings, zeros mostly; False for none. `"chrono(T)"` draws those
-            of the gates that keep and take in for memories of 1 to T steps, in place of `forget_bias` and `update_bias`.
+            of the gates that keep and take in for memories of 1 to T steps; `forget_bias` and `update_bias` are then
+            not added.
         biases: 1 or 2 of each gate. The second, `layers.{l}.bias`, is that of `W`, which torch has too; what a cell
             adds to a bias is added to the first alone.
         norm: A normalisation of `W h + U x + b`, all gates of a sample together; None for none. Not with `gru`.

@@ -147,8 +147,8 @@ def gru(at: Pass, part: Part, v: Scaled) -> Step:
     (r, sr), (keeps, sz) = activate("sigmoid", opens), activate("sigmoid", holds)
     passed, through = Scaled(r * h), None
     if not after:
-        hn, through = affine(at.state, part.key, passed)
-        hn = hn.value[:, 2 * n :]
+        u, through = affine(at.state, part.key, passed)
+        hn = u.value[:, 2 * n :]
     candidate = xn + r * hn if after else xn + hn
     new, sn = activate("tanh", candidate)
 

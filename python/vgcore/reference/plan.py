@@ -89,10 +89,10 @@ class Plan(NamedTuple):
     depth: int
     tied: bool = False
     fed: int = 0  # columns of each step's own input; 0 where only the first layer gets any
-    layers_of_step: int = 1  # in a net that is fed
-    own: tuple[Part, ...] = ()  # what a recurrent net learns, in the order of a state dict
     transform: str | None = None
     streams: bool = False  # does anything go around?
+    layers_of_step: int = 1  # in a net that is fed
+    own: tuple[Part, ...] = ()  # what a recurrent net learns, in the order of a state dict
 
     @classmethod
     def of(cls, spec: Spec) -> Plan:
@@ -413,7 +413,7 @@ def of_steps(spec: RNN) -> Plan:
         name = "steps" if spec.outputs == "every" else "map"
         layers.append(Layer((Part(name, key="readout", stream=2 * count, inputs=n, outputs=out),), n, out))
         own.append(Part("map", key="readout", place=place_of_steps(spec, None, n, "readout")))
-    return Plan(layers, spec.depth, spec.steps > 1, spec.in_features, count, tuple(own))
+    return Plan(layers, spec.depth, spec.steps > 1, spec.in_features, layers_of_step=count, own=tuple(own))
 
 
 def place_of_steps(spec: RNN, l: int | None, columns: int, key: str) -> Place:
