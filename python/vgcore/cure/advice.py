@@ -86,7 +86,9 @@ class Advice(Versioned, Shown):
         """
         if not isinstance(self.spec, MLP):
             kind = type(self.spec).__name__
-            raise ValueError(f"code is written of an MLP, and this is of a {kind}: spec.to_torch() makes a module of it")
+            raise ValueError(
+                f"code is written of an MLP, and this is of a {kind}: spec.to_torch() makes a module of it"
+            )
         return with_data(self.spec, framework, [line for name in self.data for line in self._scaled(name, framework)])
 
     def _scaled(self, name: str, framework: str) -> list[str]:

@@ -56,7 +56,8 @@ class DepthLimit(Versioned, Shown):
     @property
     def units(self) -> str:
         """The value in words: `3 layers`."""
-        return f"{count(self.value)} {self.unit}{'s' * (self.value != 1)}"
+        told = count(self.value)
+        return told if math.isinf(self.value) else f"{told} {self.unit}{'s' * (self.value != 1)}"
 
     def __str__(self) -> str:
         known = math.isfinite(self.low)  # nan for one seed; inf where nothing limits any of them

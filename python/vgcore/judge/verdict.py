@@ -69,7 +69,9 @@ def found_by(rules: Sequence[RuleOf[E]], e: E, *, explain: bool = False, kind: s
         severity = min(reached[-1], hit.cap, key=SEVERITIES.index)
         opened: dict[str, Any] = {}
         if explain:
-            text = f"{rule.formulas.get(kind, rule.formula)}.\n{hit.working}\n{rule.why}\nWhen this is wrong: {rule.wrong}"
+            text = (
+                f"{rule.formulas.get(kind, rule.formula)}.\n{hit.working}\n{rule.why}\nWhen this is wrong: {rule.wrong}"
+            )
             opened = {"explanation": text, "picture": rule.picture}
         threshold = rule.thresholds.get(severity, rule.least)
         found.append(

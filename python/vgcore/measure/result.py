@@ -202,8 +202,8 @@ class Probe(Further, Shown):
 
         In a net with skips, a recurrent net or a transformer it is the stream, h and dL/dh: a branch may be scaled
         down or closed (arXiv:2003.04887), and what is small within it is not lost. nan where the stream passes by.
-        Elsewhere it is z and dL/dz. Of an LSTM the backward signal is dL/dc: its state is handed on by way of c, and dL/dh is what its
-        gates add.
+        Elsewhere it is z and dL/dz. Of an LSTM the backward signal is dL/dc: its state is handed on by way of c, and
+        dL/dh is what its gates add.
 
         >>> import vgcore as vg
         >>> p = vg.probe(vg.MLP(depth=2, width=16), seeds=1)

@@ -139,9 +139,7 @@ class Layer:
 
     @cached_property
     def activation(self) -> Activation:
-        """The activation: of a cell that of its state; linear where there is none, as in the last layer of a block of
-        order `linear`.
-        """
+        """The activation: of a cell that of its state; linear where there is none, as at the end of some blocks."""
         return Activation.of_field((self.texts("activation") or ["tanh" if "cell" in self.parts else "linear"])[-1])
 
     @property

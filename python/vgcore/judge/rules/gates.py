@@ -89,8 +89,8 @@ FORGETTING = Rule(
     thresholds={"info": round(math.log(1000), 1), "warning": round(math.log(1000), 1)},
     why=(
         "e^-value of a state is left at the end by way of the cell: 1/1000, a gradient that is as good as lost. A bias "
-        "of chrono(T), which is made for T steps, has ln(T/2), 3.9 at 100 steps and 6.2 at 1000. A warning only where the "
-        "gradient vanishes."
+        "of chrono(T), which is made for T steps, has ln(T/2), 3.9 at 100 steps and 6.2 at 1000. A warning only where "
+        "the gradient vanishes."
     ),
     reference=GERS,
     wrong=(

@@ -134,8 +134,8 @@ def _of_tokens(e: Evidence, rule: Rule) -> Hit | None:
         text += f", while {e.name('backward')} changes {power(abs(stream))}-fold: a plot of it shows nothing of this"
     working = (
         f"rank = (tr G)^2/|G|^2 = {e.column('token_rank')[entered[worst]]:.4g} of {e.tokens} tokens, mean squared "
-        f"cosine (T/rank - 1)/(T - 1) = {np.nanmean(alike[:, worst]):.4f}; |dW_Q|, |dW_K| over |dW_V| against the first block: "
-        f"10^{fell:.2f}. The lesser of {np.nanmean(alike[:, worst]):.4f} and 1 - 10^{fell:.2f}: {means[worst]:.4f}."
+        f"cosine (T/rank - 1)/(T - 1) = {np.nanmean(alike[:, worst]):.4f}; |dW_Q|, |dW_K| over |dW_V| against the first "
+        f"block: 10^{fell:.2f}. The lesser of {np.nanmean(alike[:, worst]):.4f} and 1 - 10^{fell:.2f}: {means[worst]:.4f}."
     )
     layers = e.blocks(int(row) for row, mean in zip(at, means, strict=True) if mean >= rule.least)
     own = share(np.where(np.isnan(runs), -math.inf, runs).max(axis=1), lambda r: r >= rule.level(float(means[worst])))
@@ -173,8 +173,8 @@ RANK_COLLAPSE = Rule(
         )
     },
     formula=(
-        "(B/rank - 1)/(B - 1) - c^2, of tokens (T/rank - 1)/(T - 1), with rank = (tr G)^2/|G|^2 of the Gram matrix of B "
-        "samples or T tokens"
+        "(B/rank - 1)/(B - 1) - c^2, of tokens (T/rank - 1)/(T - 1), with rank = (tr G)^2/|G|^2 of the Gram matrix of "
+        "B samples or T tokens"
     ),
     picture=("effective_rank",),
     check=_rank,

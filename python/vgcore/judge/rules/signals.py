@@ -29,8 +29,8 @@ FORWARD_LIMITS = (
 #: Of T steps or N blocks.
 BACKWARD_FORMULAS = {
     "RNN": (
-        "|dL/ds_1|/|dL/ds_T| = F = f^(T-1), s the state (c of an LSTM, else h), with f about a + rho: what the gates keep "
-        "of a unit, and the radius of what one matrix mixes at every step"
+        "|dL/ds_1|/|dL/ds_T| = F = f^(T-1), s the state (c of an LSTM, else h), with f about a + rho: what the gates "
+        "keep of a unit, and the radius of what one matrix mixes at every step"
     ),
     "Transformer": "|dL/dh_1|/|dL/dh_N| = F = f^(N-1), h the stream behind each of N blocks",
 }
@@ -187,8 +187,8 @@ def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
     value = abs(back - forth)
     text = (
         f"a {e.unit} multiplies {e.name('forward')} by {ten_to(forth * e.per / e.steps):.3g} on the way forward and "
-        f"{e.name('backward')} by {ten_to(back * e.per / e.steps):.3g} on the way back: no gain keeps both at this size "
-        "of z"
+        f"{e.name('backward')} by {ten_to(back * e.per / e.steps):.3g} on the way back: no gain keeps both at this "
+        "size of z"
     )
     working = f"|log10 F_back - log10 F_forth| = |{back:.2f} - {forth:.2f}| = {value:.2f} decades."
     if e.facts is not None and e.facts.plain and len(set(e.facts.activations)) == 1:
