@@ -12,7 +12,7 @@ from vgcore.judge.finding import Finding
 from vgcore.judge.rules import RULES
 from vgcore.show.words import spans
 
-TORCH = {"init": "torch_rnn", "recurrent_init": "torch_rnn"}
+TORCH: dict[str, Any] = {"init": "torch_rnn", "recurrent_init": "torch_rnn"}
 
 
 def rnn(steps: int = 100, width: int = 64, **fields: Any) -> vg.RNN:
@@ -33,6 +33,16 @@ def finding(d: vg.Diagnosis, rule: str) -> Finding:
     return hit
 
 
+def evidence(d: vg.Diagnosis) -> Evidence:
+    assert d.evidence is not None
+    return d.evidence
+
+
+def limited(d: vg.Diagnosis) -> vg.DepthLimit:
+    assert d.depth_limit is not None
+    return d.depth_limit
+
+
 def serious(d: vg.Diagnosis) -> set[str]:
     return {each.rule for each in d.findings if each.severity != "info"}
 
@@ -44,14 +54,14 @@ def test_a_default_lstm_of_torch_forgets_within_a_hundred_steps() -> None:
     d = vg.diagnose(rnn(cell="lstm(forget_bias=0)", biases=2, **TORCH))
     assert (d.verdict, d.direction) == ("vanishing", "backward")
     # By a + rho, with a = E f = 1/2: the gates alone would keep 1/2 a step.
-    assert d.evidence.factor(d.evidence.backward) == pytest.approx(0.63, abs=0.02)
+    assert evidence(d).factor(evidence(d).backward) == pytest.approx(0.63, abs=0.02)
     hit = finding(d, "forgetting")
     assert hit.severity == "warning"
     assert hit.value == pytest.approx(99 * math.log(2), rel=0.02)
     assert "x0.6" in d.summary
     assert "a step" in d.summary
-    assert d.depth_limit.name == "memory limit"
-    assert 5 <= d.depth_limit.value <= 10
+    assert limited(d).name == "memory limit"
+    assert 5 <= limited(d).value <= 10
 
 
 @pytest.mark.parametrize(("bias", "verdict"), [(0, "vanishing"), (1, "vanishing"), (5, "exploding")])
@@ -87,7 +97,7 @@ def test_cells_that_keep_their_gradient_are_not_accused(fields: dict[str, Any]) 
 
 def test_the_memory_limit_of_a_diagnosis_is_that_of_memory_limit() -> None:
     p = vg.probe(rnn(60, cell="lstm"), seeds=4)
-    limit, told = vg.diagnose(p).depth_limit, vg.memory_limit(p)
+    limit, told = limited(vg.diagnose(p)), vg.memory_limit(p)
     assert (limit.value, limit.low, limit.high, limit.signal) == (told.value, told.low, told.high, told.signal)
     assert str(limit) == str(told)
     assert f"memory limit: {limit}" in str(vg.diagnose(p))
@@ -97,7 +107,7 @@ def test_a_memory_limit_is_counted_back_from_the_last_step_of_the_last_layer() -
     p = vg.probe(rnn(60, cell="tanh", layers=2), seeds=4)
     d = vg.diagnose(p)
     back = p.log10_dh_rms[:, 1::2].mean(axis=0)[::-1]
-    assert d.depth_limit.value == np.flatnonzero(back - back[0] <= -1.5)[0]
+    assert limited(d).value == np.flatnonzero(back - back[0] <= -1.5)[0]
     assert finding(d, "backward_vanishing").evidence.count("layer") == 2  # step 60 layer 2 to step 1 layer 1
 
 
@@ -113,7 +123,7 @@ def test_rows_of_a_recurrent_net_are_steps_in_every_sentence() -> None:
 def test_what_means_nothing_for_shared_weights_is_not_told(cell: str) -> None:
     d = vg.diagnose(rnn(cell=cell))
     assert not {"finite_width", "forward_backward_mismatch", "weight_gradient_flat"} & {f.rule for f in d.findings}
-    assert d.evidence.backward.rms == d.evidence.backward.typical
+    assert evidence(d).backward.rms == evidence(d).backward.typical
 
 
 def test_a_cut_gradient_does_not_arrive() -> None:
@@ -124,9 +134,9 @@ def test_a_cut_gradient_does_not_arrive() -> None:
 
 def test_losses_at_every_step_hide_what_the_last_one_loses() -> None:
     d = vg.diagnose(rnn(60, cell="tanh", outputs="every"))
-    assert abs(d.evidence.backward.rms) < 1.5
+    assert abs(evidence(d).backward.rms) < 1.5
     one = vg.diagnose(rnn(60, cell="tanh"))
-    assert finding(d, "hidden_vanishing").value == pytest.approx(-one.evidence.backward.rms, abs=1e-9)
+    assert finding(d, "hidden_vanishing").value == pytest.approx(-evidence(one).backward.rms, abs=1e-9)
     assert d.depth_limit is None
 
 
@@ -135,7 +145,7 @@ def test_losses_at_every_step_hide_what_the_last_one_loses() -> None:
 
 def test_tokens_collapse_while_the_gradient_of_the_stream_is_flat() -> None:
     d = vg.diagnose(blocks(8, skip=None), dtype="float64")
-    assert abs(d.evidence.backward.rms) < 0.3
+    assert abs(evidence(d).backward.rms) < 0.3
     assert found(d, "backward_vanishing") is None
     assert d.verdict == "collapsed"
     hit = finding(d, "rank_collapse")
@@ -143,6 +153,7 @@ def test_tokens_collapse_while_the_gradient_of_the_stream_is_flat() -> None:
     assert "shows nothing of this" in hit.evidence
     # What it says is what was measured: W_Q and W_K lose what tokens have in common.
     p = d.probe
+    assert p is not None
     q, v = (p.extra[f"log10_wgrad_norm_{name}"][:, ::4] for name in "qv")
     assert ((q - v)[:, 4] < (q - v)[:, 0] - 6).all()
     assert "all tokens of a sample end up" in d.summary
@@ -171,15 +182,16 @@ def test_blocks_are_accused_by_what_goes_around_them(fields: dict[str, Any], ver
 
 def test_a_factor_of_a_transformer_is_that_of_a_block() -> None:
     d = vg.diagnose(blocks(12, skip=None, norm=None), seeds=4)
-    e = d.evidence
+    e = evidence(d)
     assert e.factor(e.backward) == pytest.approx(10 ** (4 * e.backward.rms / 47))
     assert "over 12 blocks" in d.summary
     assert "a block" in d.summary
-    assert d.depth_limit.unit == "block"
+    assert limited(d).unit == "block"
 
 
 def test_layers_of_a_transformer_have_the_names_of_their_maps() -> None:
     d = vg.diagnose(blocks(8, skip=None), seeds=2)
+    assert d.spec is not None
     assert d.names == d.spec.row_names
     assert "before layers." in finding(d, "rank_collapse").evidence
     assert ".linear2)" in str(d)
@@ -206,7 +218,7 @@ def test_rules_of_cells_and_of_attention_are_not_told_of_other_nets() -> None:
         *("forgetting", "saturated_gates", "gate_shut", "gate_paths", "hidden_vanishing"),
         *("one_hot_attention", "uniform_attention", "no_final_norm", "deep_post_norm"),
     }
-    trace = vg.Trace(("a", "b"), {"log10_forward": [[0.0, 0.1]], "log10_backward": [[-3.0, 0.0]]})
+    trace = vg.Trace(("a", "b"), {"log10_forward": np.array([[0.0, 0.1]]), "log10_backward": np.array([[-3.0, 0.0]])})
     assert not own & {rule for rule, _ in vg.diagnose(trace).not_judged}
     assert not own & {each.rule for each in vg.diagnose(vg.MLP(depth=8, width=16)).findings}
 
@@ -215,6 +227,7 @@ def test_rules_of_cells_and_of_attention_are_not_told_of_other_nets() -> None:
 def test_pages_and_pictures_are_made_of_each(spec: vg.RNN | vg.Transformer) -> None:
     d = vg.diagnose(spec, seeds=2, explain=True)
     html = d._repr_html_()
-    assert d.depth_limit is None or d.depth_limit.name in html
+    assert d.depth_limit is None or limited(d).name in html
     assert all(each.explanation for each in d.findings)
+    assert d.probe is not None
     assert all(name in d.probe.trace.columns for each in d.findings for name in each.picture)

@@ -113,8 +113,8 @@ def layers(
         if predictions:
             _theory(ax, x, predictions[i if len(cells) > 1 else 0], each, looks[i]["color"])
     _allowed(ax, cells, "backward" if "backward" in shown else shown[0])
-    words = {row(cell.trace.names) for cell in cells}
-    layer_axis(ax, words.pop() if len(words) == 1 else "layer")
+    rows = {row(cell.trace.names) for cell in cells}
+    layer_axis(ax, rows.pop() if len(rows) == 1 else "layer")
     power_axis(ax)
     ax.set_ylabel(LABELS[shown[0]] if len(shown) == 1 else "rms (z, dL/dz) or norm (dL/dW)")
     low, high = ax.get_ylim()
