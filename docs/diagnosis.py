@@ -57,6 +57,35 @@ SICK = {
 }
 
 
+_RNN: dict[str, Any] = {"steps": 100, "width": 64, "in_features": 16, "out_features": 2}
+_TORCH = {"init": "torch_rnn", "recurrent_init": "torch_rnn"}
+_BLOCKS: dict[str, Any] = {"depth": 24, "width": 64, "tokens": 16}
+# Nets over steps and tokens, by what they are.
+SEQUENCES: dict[str, vg.RNN | vg.Transformer] = {
+    "tanh, orthogonal": vg.RNN(**_RNN),
+    "IRNN": vg.RNN(**_RNN, cell="irnn"),
+    "LSTM, torch's defaults": vg.RNN(**_RNN, cell="lstm(forget_bias=0)", biases=2, **_TORCH),
+    "the same, forget bias 1": vg.RNN(**_RNN, cell="lstm(forget_bias=1)", biases=2, **_TORCH),
+    "the same, forget bias 2": vg.RNN(**_RNN, cell="lstm(forget_bias=2)", biases=2, **_TORCH),
+    "the same, forget bias 5": vg.RNN(**_RNN, cell="lstm(forget_bias=5)", biases=2, **_TORCH),
+    "LSTM, chrono(100)": vg.RNN(**_RNN, cell="lstm", bias="chrono(100)"),
+    "GRU, torch's defaults": vg.RNN(**_RNN, cell="gru", biases=2, **_TORCH),
+    "the same, update bias 4": vg.RNN(**_RNN, cell="gru(update_bias=4)", biases=2, **_TORCH),
+    "GRU, chrono(100)": vg.RNN(**_RNN, cell="gru", bias="chrono(100)"),
+    "pre-norm": vg.Transformer(**_BLOCKS),
+    "pre-norm, GPT-2": vg.Transformer(**_BLOCKS, init="gpt2"),
+    "post-norm": vg.Transformer(**_BLOCKS, norm_position="post"),
+    "post-norm, torch's layers": vg.Transformer(**_BLOCKS, norm_position="post", init="torch_transformer"),
+    "post-norm, torch's encoder, 6 blocks": vg.Transformer(
+        **_BLOCKS | {"depth": 6}, norm_position="post", init="torch_encoder"
+    ),
+    "DeepNorm": vg.Transformer(**_BLOCKS, norm_position="post", skip="deepnorm", init="deepnorm"),
+    "ReZero": vg.Transformer(**_BLOCKS, skip="rezero"),
+    "no skip": vg.Transformer(**_BLOCKS, skip=None),
+    "no skip, no norm": vg.Transformer(**_BLOCKS, skip=None, norm=None),
+}
+
+
 def rows(head: tuple[str, ...], body: list[tuple[object, ...]]) -> str:
     """A table in Markdown."""
     lines = [head, tuple("---" for _ in head), *body]
@@ -86,6 +115,19 @@ def decades(e: Evidence) -> str:
     """Of the root mean square over nets, and where it differs of a typical one."""
     rms, typical = (round(value, 1) + 0.0 for value in (e.backward.rms, e.backward.typical))  # + 0 makes -0.0 plain 0.0
     return f"{rms}" if abs(rms - typical) < 1 or rms == typical else f"{rms}, a typical net {typical}"
+
+
+def sequences() -> str:
+    """What is said of nets over steps and tokens."""
+    body: list[tuple[object, ...]] = []
+    for name, spec in SEQUENCES.items():
+        d = vg.diagnose(spec)
+        e = d.evidence
+        assert e is not None
+        warned = [f"`{found.rule}`" for found in d.findings if found.severity != "info"]
+        limit = "-" if d.depth_limit is None else d.depth_limit.units
+        body.append((name, e.name("backward"), round(e.backward.rms, 1) + 0.0, limit, d.word, ", ".join(warned) or "-"))
+    return rows(("net", "signal", "decades", "within 32-fold", "verdict", "rules that warn"), body)
 
 
 def sick() -> str:
@@ -124,12 +166,13 @@ def sections(rules: Sequence[RuleOf[Any]]) -> str:
     parts = []
     for rule in rules:
         levels = ", ".join(f"{name} from {value:g}" for name, value in rule.thresholds.items())
+        others = "".join(f" Of an `{kind}` {helps}." for kind, helps in rule.remedies.items()).replace("an `T", "a `T")
         parts.append(
             f"### `{rule.id}`\n\n"
             f"**Looks at** {rule.quantity}: `{rule.formula}`.\n\n"
             f"**Speaks** {levels}. {rule.why}\n\n"
             f"**When it is wrong.** {rule.wrong}\n\n"
-            f"**What helps:** {rule.remedy}. **Source:** {rule.reference}."
+            f"**What helps:** {rule.remedy}.{others} **Source:** {rule.reference}."
         )
     return "\n\n".join(parts)
 
@@ -217,7 +260,10 @@ def time_presets() -> str:
 
 def needs() -> str:
     """What rules need of a trace."""
-    return rows(("rule", "needs"), [(f"`{rule.id}`", ", ".join(NEEDS[need] for need in rule.needs)) for rule in RULES])
+    return rows(
+        ("rule", "needs"),
+        [(f"`{rule.id}`", ", ".join(NEEDS[need] for need in rule.needs)) for rule in RULES if not rule.nets],
+    )
 
 
 def broken() -> str:
@@ -236,6 +282,7 @@ def main() -> None:
     ax.figure.canvas.print_figure(HERE / "collapse.png", dpi=90, bbox_inches="tight")
     filled = {
         "exam": exam(),
+        "sequences": sequences(),
         "rules": rule_list(),
         "trainings": trainings(),
         "run_rules": run_rule_list(),

@@ -24,6 +24,7 @@ from vgcore.judge.blind import blind_guess, first_loss
 from vgcore.judge.evidence import Evidence
 from vgcore.judge.margin import nearness, ratios
 from vgcore.model.mlp import FIELDS
+from vgcore.model.spec import Spec
 from vgcore.shell import options
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -92,7 +93,7 @@ def same(one: vg.Diagnosis, other: vg.Diagnosis) -> bool:
     return json.dumps(one.to_dict()) == json.dumps(other.to_dict()) and measured[0] == measured[1]
 
 
-def changed(spec: vg.MLP, other: vg.MLP) -> dict[str, Any]:
+def changed(spec: Spec, other: Spec) -> dict[str, Any]:
     return {name: getattr(other, name) for name in FIELDS if getattr(other, name) != getattr(spec, name)}
 
 
@@ -102,7 +103,7 @@ def cost(names: set[str]) -> int:
     return max(classes.get(name, 1) for name in names)
 
 
-def single(before: vg.Diagnosis) -> list[vg.MLP]:
+def single(before: vg.Diagnosis) -> list[Spec]:
     """The nets that differ in one change from a net."""
     assert before.probe is not None
     return [candidate.spec for candidate in Candidates(before.probe, ()).singles(before)]
@@ -532,7 +533,7 @@ def test_targets_far_from_all_outputs_are_standardised() -> None:
     assert a[0].first_loss == pytest.approx(first_loss_of(spec, x, a[0].y))
 
 
-def first_loss_of(spec: vg.MLP, x: Array, y: Array, **options: Any) -> float:
+def first_loss_of(spec: Spec, x: Array, y: Array, **options: Any) -> float:
     p = vg.probe(spec, x=x, y=y, seeds=4, **options)
     assert p.loss is not None
     return float(p.loss_value.mean() / np.float64(blind_guess(p.loss, y, 1 if y.dtype == float else 10)))
@@ -706,7 +707,7 @@ def test_a_network_whose_weights_are_at_fault_is_drawn_anew_first() -> None:
 
 @pytest.mark.parametrize("other", [vg.sweep(vg.MLP(depth=2, width=4), seeds=1), "relu", None])
 def test_only_a_net_can_be_changed(other: Any) -> None:
-    words = rf"subject must be an MLP, a Network, a Probe or a Diagnosis, got .*\({type(other).__name__}\)"
+    words = rf"subject must be a spec, a Network, a Probe or a Diagnosis, got .*\({type(other).__name__}\)"
     with pytest.raises(TypeError, match=words):
         vg.advise(other)
 

@@ -42,7 +42,7 @@ def test_every_rule_has_a_section() -> None:
 def test_no_table_of_the_page_is_empty() -> None:
     parts = re.findall(r"<!-- (\w+) -->(.*?)<!-- end of \1 -->", PAGE, flags=re.DOTALL)
     assert [name for name, _ in parts] == [
-        *("exam", "rules", "needs", "broken", "trainings", "run_rules", "presets", "time_presets"),
+        *("exam", "sequences", "rules", "needs", "broken", "trainings", "run_rules", "presets", "time_presets"),
         "sick",
     ]
     assert all(len(text) > 200 for _, text in parts)

@@ -80,6 +80,8 @@ def seen() -> Any:
 
 #: A recurrent net.
 SERIES = vg.RNN(6, 8, cell="gru", recurrent_init="xavier_normal")
+
+
 @functools.cache
 def a_pretrained() -> vg.Pretrained:
     spec = vg.MLP(depth=2, width=8, in_features=64, out_features=10, activation="sigmoid")

@@ -18,6 +18,7 @@ from vgcore.judge.finding import SEVERITIES, Finding
 from vgcore.judge.rule import Rule
 from vgcore.judge.rules import RULES, with_thresholds
 from vgcore.judge.rules.numbers import FORMATS
+from vgcore.measure.extra import EXTRA
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -28,6 +29,14 @@ each_rule = pytest.mark.parametrize("rule", RULES, ids=[rule.id for rule in RULE
 def net(**fields: Any) -> vg.MLP:
     given: dict[str, Any] = {"depth": 30, "width": 64, "activation": "relu", "init": "kaiming_normal"}
     return vg.MLP(**(given | fields))
+
+
+def steps(**fields: Any) -> vg.RNN:
+    return vg.RNN(60, 32, in_features=8, **fields)
+
+
+def blocks(**fields: Any) -> vg.Transformer:
+    return vg.Transformer(6, 32, tokens=8, **fields)
 
 
 def found(d: vg.Diagnosis, rule: str) -> Finding | None:
@@ -45,13 +54,14 @@ def finding(d: vg.Diagnosis, rule: str) -> Finding:
 
 @dataclass(frozen=True)
 class Case:
-    """A net made for a rule, and a sibling that the rule has to leave alone."""
+    """A net made for a rule, and a sibling that the rule has to leave alone; `of` makes both."""
 
     severity: str
     sick: dict[str, Any]
     well: dict[str, Any]
     options: dict[str, Any] = field(default_factory=dict)
     well_options: dict[str, Any] = field(default_factory=dict)
+    of: Callable[..., vg.MLP | vg.RNN | vg.Transformer] = net
 
 
 SAMPLES = np.random.default_rng(0).standard_normal((64, 64))
@@ -117,6 +127,15 @@ CASES = {
     ),
     "finite_width": Case("warning", {"depth": 100, "width": 16}, {"depth": 100, "width": 256}),
     "float_range": Case("info", {"depth": 40, "init": "mean_field(sigma_w=0.5)"}, {"depth": 40}),
+    "forgetting": Case("warning", {"cell": "lstm(forget_bias=0)"}, {"cell": "lstm", "bias": "chrono(T=60)"}, of=steps),
+    "saturated_gates": Case("critical", {"cell": "lstm", "init": "normal(std=30)"}, {"cell": "lstm"}, of=steps),
+    "gate_shut": Case("critical", {"cell": "gru(update_bias=10)"}, {"cell": "gru"}, of=steps),
+    "gate_paths": Case("info", {"cell": "lstm(forget_bias=-4)"}, {"cell": "lstm"}, of=steps),
+    "hidden_vanishing": Case("warning", {"outputs": "every", "out_features": 2}, {}, of=steps),
+    "one_hot_attention": Case("critical", {"init": "normal(std=1)"}, {}, of=blocks),
+    "uniform_attention": Case("info", {"init": "gpt2"}, {}, of=blocks),
+    "no_final_norm": Case("info", {"final_norm": None}, {}, of=blocks),
+    "deep_post_norm": Case("info", {"norm_position": "post"}, {}, of=blocks),
     "seeds_disagree": Case(
         "info",
         {"depth": 40, "activation": "tanh", "init": "xavier_normal(gain=1.6666666666666667)"},
@@ -132,12 +151,12 @@ def test_every_rule_has_a_case() -> None:
 @each_rule
 def test_a_rule_fires_on_the_net_made_for_it(rule: Rule) -> None:
     case = CASES[rule.id]
-    d = vg.diagnose(net(**case.sick), **case.options)
+    d = vg.diagnose(case.of(**case.sick), **case.options)
     hit = finding(d, rule.id)
     assert hit.severity == case.severity
     assert hit.value >= hit.threshold == rule.thresholds[case.severity]
-    assert (hit.remedy, hit.reference) == (rule.remedy, rule.reference)
-    assert all(0 <= layer < d.spec.depth for layer in hit.layers)
+    assert (hit.remedy, hit.reference) == (rule.remedies.get(type(d.spec).__name__, rule.remedy), rule.reference)
+    assert all(0 <= layer < d.spec.rows for layer in hit.layers)
     assert math.isnan(hit.confidence) == (
         rule.id in {"finite_width", "equal_units", "first_loss", "small_outputs"}
     )  # of many, or of one
@@ -152,7 +171,7 @@ def test_a_rule_fires_on_the_net_made_for_it(rule: Rule) -> None:
 def test_a_rule_is_silent_on_the_healthy_sibling(rule: Rule) -> None:
     case = CASES[rule.id]
     for seed in (0, 8, 16):
-        d = vg.diagnose(net(**case.well), seed=seed, **(case.well_options or case.options))
+        d = vg.diagnose(case.of(**case.well), seed=seed, **(case.well_options or case.options))
         assert found(d, rule.id) is None
         assert rule.condition not in d.conditions
 
@@ -165,7 +184,7 @@ def test_a_row_says_why_and_orders_its_thresholds(rule: Rule) -> None:
     assert len(levels) == len(rule.thresholds) > 0
     assert 0 < levels[0] <= levels[-1]
     assert levels == sorted(levels)
-    columns = {each.name for each in dataclasses.fields(vg.Probe)}
+    columns = {*(each.name for each in dataclasses.fields(vg.Probe)), *EXTRA}
     assert rule.picture
     assert set(rule.picture) <= columns
 
@@ -176,7 +195,7 @@ def test_names_of_rules_are_all_different() -> None:
 
 @pytest.mark.parametrize("rule", [rule for rule in RULES if rule.condition], ids=lambda rule: rule.id)
 def test_a_condition_has_the_word_of_its_rule(rule: Rule) -> None:
-    d = vg.diagnose(net(**CASES[rule.id].sick), **CASES[rule.id].options)
+    d = vg.diagnose(CASES[rule.id].of(**CASES[rule.id].sick), **CASES[rule.id].options)
     assert str(rule.condition) in str(d).splitlines()[0]
 
 
@@ -186,14 +205,14 @@ def test_a_condition_has_the_word_of_its_rule(rule: Rule) -> None:
 @each_rule
 def test_an_explanation_has_formula_numbers_and_reason_and_its_picture_is_columns(rule: Rule) -> None:
     case = CASES[rule.id]
-    d = vg.diagnose(net(**case.sick), **case.options, explain=True)
+    d = vg.diagnose(case.of(**case.sick), **case.options, explain=True)
     hit = finding(d, rule.id)
     formula, *working, why, wrong = hit.explanation.splitlines()
     assert (formula, why) == (f"{rule.formula}.", rule.why)
     assert wrong == f"When this is wrong: {rule.wrong}"
     assert hit.picture == rule.picture
     for name in hit.picture:
-        assert getattr(d.probe, name).shape == (8, d.spec.depth)
+        assert getattr(d.probe, name).shape == (8, d.spec.rows)
     numbers = [float(n) for n in re.findall(r"-?\d+(?:\.\d+)?(?:e-?\d+)?", " ".join(working))]
     runs = d.probe.end_to_end("backward") if d.probe else np.array([])
     expected = {
@@ -208,8 +227,8 @@ def test_an_explanation_has_formula_numbers_and_reason_and_its_picture_is_column
 @each_rule
 def test_nothing_is_explained_unasked(rule: Rule) -> None:
     case = CASES[rule.id]
-    plain = vg.diagnose(net(**case.sick), **case.options).findings
-    opened = vg.diagnose(net(**case.sick), **case.options, explain=True).findings
+    plain = vg.diagnose(case.of(**case.sick), **case.options).findings
+    opened = vg.diagnose(case.of(**case.sick), **case.options, explain=True).findings
     assert all((each.explanation, each.picture) == ("", ()) for each in plain)
     assert [dataclasses.replace(each, explanation="", picture=()) for each in opened] == list(plain)
 
@@ -790,7 +809,7 @@ def test_no_thresholds_are_the_table(thresholds: Any) -> None:
 @each_rule
 def test_a_threshold_beyond_the_value_silences_a_rule_and_one_at_it_does_not(rule: Rule) -> None:
     case = CASES[rule.id]
-    spec = net(**case.sick)
+    spec = case.of(**case.sick)
     value = finding(vg.diagnose(spec, **case.options), rule.id).value
 
     def with_level(level: float) -> Finding | None:

@@ -571,6 +571,7 @@ def test_advice_is_code_of_the_changed_net_and_of_what_is_done_to_the_data(advis
     for advice in advised:
         text = advice.code(framework)
         checked(text, framework)
+        assert isinstance(advice.spec, vg.MLP)
         assert text.startswith(source(advice.spec, framework))
         behind = text[len(source(advice.spec, framework)) :].strip()
         assert bool(behind) == bool(advice.data)

@@ -13,6 +13,7 @@ from vgcore.convert.source import with_data
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.model.mlp import MLP
 from vgcore.model.shown import Shown
+from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 from vgcore.pretrain.pretrained import Pretrained
 from vgcore.show import text
@@ -52,7 +53,7 @@ class Advice(Versioned, Shown):
     ('healthy', 'healthy')
     """
 
-    spec: MLP
+    spec: Spec
     change: str
     before: Diagnosis
     after: Diagnosis
@@ -77,7 +78,8 @@ class Advice(Versioned, Shown):
             given net stay.
 
         Raises:
-            ValueError: For what cannot be written in this framework, or not in so many lines.
+            ValueError: For what cannot be written in this framework, or not in so many lines, and for a net that is no
+                `MLP`: `spec.to_torch()` makes a module of it.
 
         >>> import vgcore as vg
         >>> net = vg.MLP(depth=30, width=32, in_features=8, out_features=2, activation="tanh", init="normal(std=0.05)")
@@ -86,6 +88,11 @@ class Advice(Versioned, Shown):
         ...
         model = nn.Sequential(*layers, linear(32, 2))
         """
+        if not isinstance(self.spec, MLP):
+            kind = type(self.spec).__name__
+            raise ValueError(
+                f"code is written of an MLP, and this is of a {kind}: spec.to_torch() makes a module of it"
+            )
         return with_data(self.spec, framework, [line for name in self.data for line in self._scaled(name, framework)])
 
     def _scaled(self, name: str, framework: str) -> list[str]:

@@ -14,13 +14,21 @@ from vgcore.cure.remedies import DRAWN, PRETRAINED, READOUT, REMEDIES, Change, F
 from vgcore.cure.scaling import Data, scaled
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.measure.result import Probe
-from vgcore.model.mlp import FIELDS, MLP
+from vgcore.model import mlp, rnn, transformer
+from vgcore.model.mlp import MLP
+from vgcore.model.rnn import RNN
+from vgcore.model.spec import Spec
+from vgcore.model.transformer import Transformer
 from vgcore.pretrain.greedy import pretrain, suited
 from vgcore.pretrain.learn import Method, in_unit_interval
 from vgcore.pretrain.pretrained import Pretrained
 
-#: What can be kept as it is.
-KEPT = (*FIELDS, "x", "y", "readout")
+#: The kinds of specs that have fields to change, and these.
+FIELDS: Mapping[type[Spec], Sequence[str]] = {MLP: mlp.FIELDS, RNN: rnn.FIELDS, Transformer: transformer.FIELDS}
+#: What of a net and its data can be kept beside its fields.
+OTHERS = ("x", "y", "readout")
+#: What can be kept as it is, of any net.
+KEPT = tuple(dict.fromkeys((*(name for names in FIELDS.values() for name in names), *OTHERS)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +44,7 @@ class Candidate:
         pretrained: What its weights come from, where its layers were trained one by one.
     """
 
-    spec: MLP
+    spec: Spec
     data: Data
     kinds: tuple[Change, ...]
     drawn: bool
@@ -75,7 +83,6 @@ class Candidates:
     """
 
     def __init__(self, cell: Probe, keep: Collection[str]) -> None:
-        assert isinstance(cell.spec, MLP)  # noqa: S101 (advise takes nothing else)
         self.cell = cell
         self.spec = cell.spec
         self.data = Data(cell.x, cell.y)
@@ -90,7 +97,7 @@ class Candidates:
             yield from self._new(self.spec, data, (scaling,), drawn=False)
         if self.own:
             yield from self._new(self.spec, self.data, (DRAWN,))
-        for remedy in REMEDIES:
+        for remedy in (each for each in REMEDIES if isinstance(self.spec, each.of)):
             for fields in remedy.propose(self.spec, before):
                 yield from self._replaced(self._suited(fields), self.data, (remedy,))
 
@@ -104,7 +111,9 @@ class Candidates:
             yield from self._replaced(fields, data, one.kinds + two.kinds, drawn=one.drawn or two.drawn)
 
     def toned(self, candidate: Candidate, after: Diagnosis) -> Iterator[Candidate]:
-        """A candidate whose first loss is far above a blind guess, with a smaller readout."""
+        """A candidate whose first loss is far above a blind guess, with a smaller readout if that has its own init."""
+        if not isinstance(candidate.spec, READOUT.of):
+            return
         for smaller in READOUT.propose(candidate.spec, after):
             yield from self._replaced(candidate.fields | {**smaller}, candidate.data, (*candidate.kinds, READOUT))
 
@@ -135,7 +144,12 @@ class Candidates:
             suited.pop("bias", None)  # which it is to be without
         if self.cell.x is not None and "width" in fields and self.spec.in_features is None:
             suited["in_features"] = self.spec.width
-        if "readout" in self.keep and "init" in fields and self.spec.out_features is not None:
+        if (
+            isinstance(self.spec, MLP)
+            and "readout" in self.keep
+            and "init" in fields
+            and self.spec.out_features is not None
+        ):
             suited["readout"] = readout(self.spec)
         return suited
 
@@ -148,11 +162,11 @@ class Candidates:
             return
         yield from self._new(changed, data, kinds, drawn=drawn)
 
-    def _new(self, spec: MLP, data: Data, kinds: tuple[Change, ...], *, drawn: bool = True) -> Iterator[Candidate]:
+    def _new(self, spec: Spec, data: Data, kinds: tuple[Change, ...], *, drawn: bool = True) -> Iterator[Candidate]:
         """A candidate that was not there before, and leaves as it is what must stay."""
         changes = {**data.changes, **changed_fields(self.spec, spec)}
         touched = changes.keys() - {"readout"}
-        if spec.out_features is not None and readout(spec) != readout(self.spec):
+        if spec.out_features is not None and _last(spec) != _last(self.spec):
             touched |= {"readout"}
         candidate = Candidate(spec, data, kinds, drawn and self.own, changes)
         if candidate.key not in self.seen and not touched & self.keep:
@@ -160,30 +174,40 @@ class Candidates:
             yield candidate
 
 
-def changed_fields(spec: MLP, changed: MLP) -> Fields:
+def fields_of(spec: Spec) -> Sequence[str]:
+    """The names of the fields of a spec; of one that has parts in their place none."""
+    return next((names for kind, names in FIELDS.items() if isinstance(spec, kind)), ())
+
+
+def changed_fields(spec: Spec, changed: Spec) -> Fields:
     """The fields that differ; of an init, `"init"` of hidden layers and `"readout"` where that has another."""
     found: Fields = {}
-    for name in FIELDS:
+    for name in fields_of(spec):
         ours, theirs = ((_hidden if name == "init" else attrgetter(name))(each) for each in (spec, changed))
         if ours != theirs:
             found[name] = theirs
         if name == "init" and changed.out_features is not None:
-            last = readout(changed)
-            if last != found.get("init", readout(spec)):
+            last = _last(changed)
+            if last != found.get("init", _last(spec)):
                 found["readout"] = last
     return found
 
 
-def _hidden(spec: MLP) -> Any:
+def _last(spec: Spec) -> Any:
+    """The init of the readout: that of all weights where an init has one entry."""
+    return readout(spec) if isinstance(spec, MLP) else spec.init
+
+
+def _hidden(spec: Spec) -> Any:
     """The init of the hidden layers, or several where they differ."""
-    if isinstance(spec.init, str):
+    if not isinstance(spec, MLP) or isinstance(spec.init, str):
         return spec.init
     pattern = spec.stem + spec.block
     several = tuple(spec.init[: spec.depth if len(spec.init) >= spec.depth else pattern])
     return several[0] if len(set(several)) == 1 else several
 
 
-def _replace(spec: MLP, fields: Mapping[str, Any]) -> MLP:
+def _replace(spec: Spec, fields: Mapping[str, Any]) -> Spec:
     """The net with these fields, `"readout"` among them."""
     given = dict(fields)
     if (last := given.pop("readout", None)) is not None:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vgcore.cure.advice import Advice, Advised
-from vgcore.cure.candidates import KEPT, Candidate, Candidates
+from vgcore.cure.candidates import KEPT, OTHERS, Candidate, Candidates, fields_of
 from vgcore.cure.remedies import FAR
-from vgcore.cure.trained import Reached, Trainer, settings_of
+from vgcore.cure.trained import CLIP, Reached, Trainer, settings_of
 from vgcore.judge.blind import blind_guess
 from vgcore.judge.diagnose import judge
 from vgcore.judge.diagnosis import Diagnosis
@@ -26,7 +26,6 @@ from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe
 from vgcore.model.given import boolean, integer, items
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import MLP
 from vgcore.model.names import known
 from vgcore.model.network import Network
 from vgcore.model.plan import Plan
@@ -128,7 +127,6 @@ class _Bench:
         )
         self.drawn_runs = RUNS if cell.network is not None and runs == 1 else runs
         self.rows = min(SCREEN["batch"], cell.batch)
-        assert isinstance(cell.spec, MLP)  # noqa: S101 (advise takes nothing else)
         self.shape = _shape(cell.spec)
         self.given = 0 if cell.x is None else 2 if cell.y is None else 3  # of the shape, what the data have
         self.before = _Judged.of(cell, self.blind(cell.y, cell.batch))
@@ -136,8 +134,8 @@ class _Bench:
     def suits(self, candidate: Candidate) -> bool:
         """Whether it can be run on what the net was run on."""
         spec = candidate.spec
-        norms = spec.norm if isinstance(spec.norm, tuple) else (spec.norm,)
-        if self.rows == 1 and any(norm is not None and norm.name == "batch" for norm in (*norms, spec.final_norm)):
+        norms = (*(spec.norm if isinstance(spec.norm, tuple) else (spec.norm,)), getattr(spec, "final_norm", None))
+        if self.rows == 1 and any(getattr(norm, "name", None) == "batch" for norm in norms):
             return False
         return not self.given or _shape(spec)[: self.given] == self.shape[: self.given]
 
@@ -173,8 +171,8 @@ class _Bench:
         return None if self.cell.loss is None else blind_guess(self.cell.loss, y, self.shape[-1], batch=batch)
 
 
-def _shape(spec: MLP) -> tuple[Any, ...]:
-    """What a net takes and gives: its features, its steps with an input of their own, and its outputs."""
+def _shape(spec: Spec) -> tuple[Any, ...]:
+    """What a net takes and gives: its features, its steps or tokens with an input of their own, and its outputs."""
     plan = Plan.of(spec)
     steps = 1 if plan.series is None else plan.series[0]
     return plan.columns // steps, steps, plan.outputs
@@ -197,11 +195,13 @@ def advise(
     train: bool | Mapping[str, Any] = False,
     pretrain: bool = False,
 ) -> Advised:
-    """Find changes that cure a net, by running each of them.
+    """Find changes that cure a net, an `MLP`, an `RNN` or a `Transformer`, by running each of them.
 
     Proposes other scales of given samples and targets, gains and inits (the edge of chaos among them), smaller
-    readouts, biases, scales of branches, activations, norms, skips, widths and depths; runs all of them on a few seeds,
-    and the best again as the net itself was run. Where no single change suffices, pairs of the best ones are run.
+    readouts, biases, scales of branches, activations, norms, skips, widths and depths; of an `RNN` biases of gates
+    (chrono among them), recurrent inits, norms, cells and steps; of a `Transformer` inits, norms, where they stand, one
+    behind the last block, norms of queries and keys, skips and depths. Runs all of them on a few seeds, and the best
+    again as the net itself was run. Where no single change suffices, pairs of the best ones are run.
 
     Cured nets come first, and among them those that change least: the data alone (cost 0), the numbers a net starts
     from (1), its layers (2), its structure (3), its size (4); then those farthest from any threshold. A change that
@@ -222,10 +222,11 @@ def advise(
         dtype: `"float32"` or `"float64"`; a network has its own.
         threads: At most this many.
         budget: Most nets to run.
-        keep: What must stay: names of fields of `MLP`, `"x"`, `"y"` or `"readout"`, its init; one, or several.
+        keep: What must stay: names of fields of the spec, `"x"`, `"y"` or `"readout"`, its init; one, or several.
         train: Train the net and what would be advised, and put what reaches the lowest loss first: True for 300 steps
             of two runs, else as `train` does it; or keywords of `train` in their place, of `steps`, `optimizer`,
             `batch`, `schedule`, `clip`, `noise` and `seeds`. What does not get below the net as it is is left out.
+            A net whose gradients explode is also trained as it is with `clip=1`, which may be advised too.
         pretrain: Propose the net with its hidden layers trained one by one as well, on `x`: by Boltzmann machines where
             layers are sigmoid and x is from 0 to 1, else by denoising autoencoders; of nets that `vg.pretrain` takes.
             It costs as much as a training, and the advice has the network that was measured, in `pretrained`.
@@ -272,6 +273,8 @@ def advise(
     settings, allowed = settings_of(train), boolean("pretrain", pretrain)
     options = {"x": x, "y": y, "loss": loss, "batch": batch, "seeds": seeds, "seed": seed, "dtype": dtype}
     cell = _measured(subject, {name: value for name, value in options.items() if value is not None}, threads)
+    for name in kept:
+        known("name to keep", name, (*fields_of(cell.spec), *OTHERS))
     candidates = Candidates(cell, kept)
     bench = _Bench(cell, threads)
     before = bench.before
@@ -310,20 +313,21 @@ def advise(
         helpful = helpful[:SHOWN]
     if trainer is None or reached is None:
         return Advised(before.d, tuple(advice for advice, _ in helpful), 1 + len(trials), before.first_loss)
-    return Advised(before.d, _by_loss(helpful, trainer, reached), 1 + len(trials), before.first_loss, reached.loss)
+    best = _by_loss(helpful, trainer, reached, _clipped(before, trainer, cell))
+    return Advised(before.d, best, 1 + len(trials), before.first_loss, reached.loss)
 
 
 def _measured(subject: Any, options: dict[str, Any], threads: int | None) -> Probe:
     """The net as it is."""
     if not isinstance(subject, Spec | Network | Probe | Diagnosis):
-        subject, _ = brought(subject, options.get("x"), "an MLP, a Network, a Probe or a Diagnosis")
+        subject, _ = brought(subject, options.get("x"), "a spec, a Network, a Probe or a Diagnosis")
     if isinstance(subject, Spec | Network):
-        _check_mlp(subject if isinstance(subject, Spec) else subject.spec)
+        _check(subject if isinstance(subject, Spec) else subject.spec)
         return probe(subject, **options, threads=threads)
     if options:
         raise ValueError(f"{', '.join(options)}: this is measured already; give them to probe or diagnose, or a spec")
     if isinstance(subject, Probe):
-        _check_mlp(subject.spec)
+        _check(subject.spec)
         return subject
     if subject.cells:
         raise ValueError("this diagnosis is of a sweep: give one of its cells")
@@ -332,21 +336,35 @@ def _measured(subject: Any, options: dict[str, Any], threads: int | None) -> Pro
     if subject.probe is None:
         raise ValueError(f"a diagnosis by {subject.rules} keeps no probe: give the spec")
     cell: Probe = subject.probe
-    _check_mlp(cell.spec)
+    _check(cell.spec)
     return cell
 
 
-def _check_mlp(spec: Spec) -> None:
+def _check(spec: Spec) -> None:
     """Refuse a net whose layers follow no rule that could be changed as a whole."""
-    if not isinstance(spec, MLP):
-        raise TypeError("advise changes the fields of an MLP, and this is a list of parts: vg.diagnose names remedies")
+    if not fields_of(spec):
+        raise TypeError("advise changes the fields of a spec, and this is a list of parts: vg.diagnose names remedies")
 
 
-def _by_loss(helpful: Sequence[tuple[Advice, Candidate]], trainer: Trainer, before: Reached) -> tuple[Advice, ...]:
+def _clipped(before: _Judged, trainer: Trainer, cell: Probe) -> tuple[Advice, Reached] | None:
+    """The net as it is, whose gradients explode, with clipping, which leaves the net as it is and bounds its steps."""
+    after = trainer.clipped() if before.d.verdict == "exploding" else None
+    if after is None:
+        return None
+    change = f"clip={CLIP:g} in training"
+    return Advice(cell.spec, change, before.d, before.d, cures=False, nearness=before.nearness), after
+
+
+def _by_loss(
+    helpful: Sequence[tuple[Advice, Candidate]],
+    trainer: Trainer,
+    before: Reached,
+    clipped: tuple[Advice, Reached] | None,
+) -> tuple[Advice, ...]:
     """What gets below the net as it is, in the order of the loss that it reaches; equals stay as they are."""
     found = []
-    for advice, candidate in helpful:
-        after = trainer.after(candidate)
+    trained = [(advice, trainer.after(candidate)) for advice, candidate in helpful]
+    for advice, after in (*trained, *filter(None, [clipped])):
         if after.relative < before.relative:
             found.append((after.relative, replace(advice, loss_before=before.loss, loss_after=after.loss)))
     # Two significant digits: what is nearer together is noise.

@@ -22,6 +22,8 @@ from vgcore.train.fit import train
 
 #: What may be said of a training, with what it is unless it is said; of the others `train` knows.
 DEFAULTS: Mapping[str, Any] = {"steps": 300, "seeds": 2}
+#: The norm that the gradients of a net are clipped to whose gradients explode (Pascanu et al. 2013).
+CLIP = 1.0
 SETTINGS = ("steps", "optimizer", "batch", "schedule", "clip", "noise", "seeds")
 
 
@@ -67,13 +69,19 @@ class Trainer:
         own = None if candidate.drawn else self.cell.network
         return self._reached(own or candidate.spec, candidate.data)
 
-    def _reached(self, subject: Spec | Network, data: Data) -> Reached:
+    def clipped(self) -> Reached | None:
+        """What the net as it is reaches where norms of gradients are bounded; None where they were already."""
+        if "clip" in self.settings:
+            return None
+        return self._reached(self.cell.network or self.cell.spec, Data(self.cell.x, self.cell.y), clip=CLIP)
+
+    def _reached(self, subject: Spec | Network, data: Data, **more: Any) -> Reached:
         cell = self.cell
         assert data.x is not None  # noqa: S101 (as the probe has samples)
         dtype = None if isinstance(subject, Network) else cell.dtype
         run = train(
             subject, data.x, data.y, loss=cell.loss, dtype=dtype, monitor=(), checkpoints=0, threads=self.threads,
-            **self.settings,
+            **self.settings, **more,
         )  # fmt: skip
         loss = float(np.median(run.final_loss))
         loss = math.inf if math.isnan(loss) else loss

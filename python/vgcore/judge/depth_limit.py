@@ -1,4 +1,4 @@
-"""How deep a recipe can go: `DepthLimit`."""
+"""How deep a recipe can go, or how far back a recurrent net learns: `DepthLimit`."""
 
 from __future__ import annotations
 
@@ -24,12 +24,16 @@ from vgcore.show.words import count, fold
 class DepthLimit(Versioned, Shown):
     """How many layers a recipe can have before dL/dz has changed by a factor from end to end.
 
+    Of a recurrent net how many steps its gradient can go back from the last one, and of a transformer how many blocks.
+
     Attributes:
         value: The largest depth that stays within the factor; inf where nothing limits it.
         low: Lower end of its 95 % interval over seeds; nan for one seed.
         high: Upper end of the interval.
         factor: The change that is allowed, either way.
         measured: Whether the net was that deep; otherwise the change a layer is carried on.
+        unit: What is counted: `"layer"`, `"step"` or `"block"`.
+        signal: What keeps its size: `"dL/dz"`, or `"dL/dh"` of recurrent nets and transformers.
 
     >>> import vgcore as vg
     >>> print(vg.diagnose(vg.MLP(depth=20, width=64, activation="sigmoid"), seeds=4).depth_limit)
@@ -41,17 +45,31 @@ class DepthLimit(Versioned, Shown):
     high: float
     factor: float
     measured: bool
+    unit: str = "layer"
+    signal: str = "dL/dz"
+
+    @property
+    def name(self) -> str:
+        """What it limits."""
+        return "memory limit" if self.unit == "step" else "depth limit"
+
+    @property
+    def units(self) -> str:
+        """The value in words: `3 layers`."""
+        told = count(self.value)
+        return told if math.isinf(self.value) else f"{told} {self.unit}{'s' * (self.value != 1)}"
 
     def __str__(self) -> str:
         known = math.isfinite(self.low)  # nan for one seed; inf where nothing limits any of them
         interval = f" ({count(self.low)} to {count(self.high)})" if known else ""
         if math.isinf(self.value):
             if math.isinf(self.factor):
-                return "no limit; dL/dz may change by any factor"
-            return f"no limit{interval}; nets of any depth keep dL/dz within {fold(self.factor)}"
-        layers, keep = ("layer", "keeps") if self.value == 1 else ("layers", "keep")
-        how = "" if self.measured else ", carried on from the depth measured"
-        return f"{count(self.value)} {layers}{interval} {keep} dL/dz within {fold(self.factor)}{how}"
+                return f"no limit; {self.signal} may change by any factor"
+            nets = "any number of steps keeps" if self.unit == "step" else "nets of any depth keep"
+            return f"no limit{interval}; {nets} {self.signal} within {fold(self.factor)}"
+        keep = "keeps" if self.value == 1 else "keep"
+        how = "" if self.measured else f", carried on from the {'steps' if self.unit == 'step' else 'depth'} measured"
+        return f"{self.units}{interval} {keep} {self.signal} within {fold(self.factor)}{how}"
 
 
 def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
@@ -61,32 +79,45 @@ def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
 
     As in the verdict, a net is too deep where the root mean square has changed too much, or where a typical net has
     lost as much and the drift counts.
+
+    The steps of a recurrent net share their weights and the last one has the loss, so there it is how far back dL/dh
+    goes from the last step, in the last layer.
     """
     if e.facts is None or e.facts.knows_depth or e.trace.steps:
         return None  # A shallower net is not the beginning of a deeper one, or is not known to be.
     deltas = e.sizes("backward")
+    if e.shared:
+        deltas = deltas[:, e.per - 1 :: e.per]
     deltas = deltas[np.isfinite(deltas).all(axis=1)]
-    if not e.steps or not len(deltas) or not math.isfinite(e.backward.rms):
+    if deltas.shape[1] < 2 or not len(deltas) or not math.isfinite(e.backward.rms):
         return None
-    value, low, high, factor = within(deltas[:, :1] - deltas, rules)
-    measured = value < e.depth
-    return DepthLimit(value, low, high, factor=factor, measured=measured) if measured or e.facts.goes_on else None
+    runs = (deltas - deltas[:, -1:])[:, ::-1] if e.shared else deltas[:, :1] - deltas
+    value, low, high, factor = within(runs, rules, drift=not e.shared)
+    measured = value < runs.shape[1]
+    if not e.shared and e.per > 1:
+        value, low, high = (end // e.per if math.isfinite(end) else end for end in (value, low, high))
+    if not measured and not e.facts.goes_on:
+        return None
+    signal = e.name("backward") if e.unit != "layer" else "dL/dz"
+    return DepthLimit(value, low, high, factor=factor, measured=measured, unit=e.unit, signal=signal)
 
 
-def within(runs: Floats, rules: Sequence[Rule]) -> tuple[float, float, float, float]:
+def within(runs: Floats, rules: Sequence[Rule], *, drift: bool = True) -> tuple[float, float, float, float]:
     """How many of the places that a gradient passes keep it within a factor, the ends of its interval, and the factor.
 
     Args:
         runs: log10 of its change on the way to every place, 0 at the first, `(runs, places)`.
         rules: Which say how much is allowed.
+        drift: Whether a place draws weights of its own, so that a typical net loses more than the mean of squares.
     """
-    mean, drift = runs.mean(axis=0), drifts(runs) if len(runs) > 1 else np.zeros(runs.shape[1])
+    mean = runs.mean(axis=0)
+    drifted = drifts(runs) if drift and len(runs) > 1 else np.zeros(runs.shape[1])
     down, up = (of_change(rules, "backward", sign).decisive for sign in (-1, 1))
     wide = next(rule for rule in rules if rule.id == FINITE_WIDTH.id)
-    faded = np.maximum(mean, -drift * down / wide.decisive)
-    ways = [_reach(curve, runs, down, up) for curve in (mean + drift, np.minimum(faded, 0))]
+    faded = np.maximum(mean, -drifted * down / wide.decisive) if drift else mean
+    ways = [_reach(curve, runs, down, up) for curve in (mean + drifted, np.minimum(faded, 0))]
     value, low, high = (min(ends) for ends in zip(*ways, strict=True))
-    return value, low, high, ten_to(up if mean[-1] + drift[-1] > 0 else down)
+    return value, low, high, ten_to(up if mean[-1] + drifted[-1] > 0 else down)
 
 
 def _reach(curve: Floats, runs: Floats, down: float, up: float) -> tuple[float, float, float]:

@@ -254,13 +254,13 @@ def _summary(
         name, back = e.name(signal), signal == "backward"
         if math.isinf(change.rms):
             return "no hidden layer has a gradient" if back and e.passes else f"{name} does not arrive at all"
-        layers = f"{e.steps_of(signal) + 1} layers"
+        layers = e.units(e.steps_of(signal))
         lost = f", and is lost below {e.layer(e.lost + 1)}" if back and e.lost >= 0 else ""
         if abs(change.rms) < math.log10(2):
             return f"{name} keeps its size over {layers}{lost}"
         verb = "grows" if change.rms > 0 else "shrinks"
         factor = e.factor(change, e.steps_of(signal))
-        return f"{name} {verb} {power(abs(change.rms))}-fold over {layers} (x{factor:.3g} a layer){lost}"
+        return f"{name} {verb} {power(abs(change.rms))}-fold over {layers} (x{factor:.3g} a {e.unit}){lost}"
 
     parts: list[str] = []
     if len(e.nonfinite):
@@ -283,15 +283,15 @@ def _summary(
         parts.append("units are equal and stay equal")
     if "collapsed" in said.conditions:
         alike = any(rule.id == "correlation_collapse" for rule in said.decisive)
-        parts.append("all inputs end up alike" if alike else "all inputs end up on one line")
+        what = "all tokens of a sample" if not alike and e.tokens > 1 else "all inputs"
+        parts.append(f"{what} end up {'alike' if alike else 'on one line'}")
     if e.waits:
         opens = e.probe is not None or e.zero_layer is not None
         parts.append(waiting_for(e) + (" starts at 0, and one step opens it" if opens else " gives nothing back"))
     if not parts:
         parts.append("nothing to compare" if e.steps else "one layer has no factor")
-    if limit is not None and said.verdict != "healthy" and limit.value < e.depth:
-        layers = "1 layer" if limit.value == 1 else f"{limit.value:.0f} layers"
-        parts.append(f"{layers} would stay within {fold(limit.factor)}")
+    if limit is not None and said.verdict != "healthy" and limit.value * e.per < e.depth:
+        parts.append(f"{limit.units} would stay within {fold(limit.factor)}")
     if confidence <= MOST:
         parts.append(f"not decided: {round(confidence * e.runs)} of {e.runs} runs")
     return f"{said}: {'; '.join(parts)}"

@@ -17,7 +17,7 @@ from vgcore.model.names import known
 from vgcore.model.shown import Shown
 from vgcore.model.versioned import Versioned
 from vgcore.show import text
-from vgcore.show.words import own
+from vgcore.show.words import own, row
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,12 +25,12 @@ class Diagnosis(Versioned, Shown):
     """A verdict with its evidence.
 
     Attributes:
-        spec: What was judged, an `MLP` or a `Sequential`; None where nothing but sizes or weights was known of it.
+        spec: What was judged, of any kind; None where nothing but sizes or weights was known of it.
         probe: What was measured; None where another tool's rules judged, or where a trace was.
-        verdict: `"vanishing"` or `"exploding"`: about dL/dz (dL/dh in a net with skips) if that moves, else about z
-            (or h). Where no signal moves, `"symmetric"` (units stay equal) or `"collapsed"` (samples have become one),
-            if that is critical; else `"healthy"`. `"non-finite"` where weights are not finite, or values are not that
-            have not outgrown their range.
+        verdict: `"vanishing"` or `"exploding"`: about dL/dz (dL/dh of a stream, dL/dc of an LSTM) if that moves, else
+            about z (or h). Where no signal moves, `"symmetric"` (units stay equal) or `"collapsed"` (samples, or the
+            tokens of a sample, have become one), if that is critical; else `"healthy"`. `"non-finite"` where
+            weights are not finite, or values are not that have not outgrown their range.
         direction: `"forward"`, `"backward"` or `"both"`; None where no signal moves.
         conditions: Those of `"saturated"`, `"dead"`, `"symmetric"`, `"collapsed"`, `"off-scale"` (the first loss
             is far above that of a blind guess, and no signal moves) and `"non-finite"` that hold.
@@ -91,7 +91,17 @@ class Diagnosis(Versioned, Shown):
     @property
     def names(self) -> tuple[str, ...]:
         """The layers by name; empty where they have numbers alone."""
-        return () if self.measured is None else own(self.measured.names)
+        return own(self._rows)
+
+    @property
+    def row(self) -> str:
+        """What that is called which `Finding.layers` count: `"layer"`, or `"step"` of a recurrent net."""
+        return row(self._rows)
+
+    @property
+    def _rows(self) -> tuple[str, ...]:
+        found = self.probe or self.measured
+        return () if found is None else found.trace.names
 
     def told(self, signal: Signal) -> Change | None:
         """The change of a signal as the summary tells it; None where another tool's rules judged."""

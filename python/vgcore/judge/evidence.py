@@ -6,7 +6,7 @@ No absolute size of a gradient is among it: a loss times a constant changes noth
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -19,7 +19,7 @@ from vgcore.measure.result import Probe, Signal, student
 from vgcore.measure.trace import Trace
 from vgcore.model.plan import Map, Plan
 from vgcore.model.versioned import Versioned
-from vgcore.show.words import own, places
+from vgcore.show.words import own, places, row
 
 Floats = NDArray[np.float64]
 
@@ -71,6 +71,16 @@ class Evidence:
         self.runs = self.trace.runs
         #: Of the layers, as they are told; empty where they have numbers alone.
         self.names = own(self.trace.names)
+        #: What that is called which has a number in place of a name.
+        self.row = row(self.trace.names)
+        #: What repeats in the net and how many layers it has: a change is told as a factor of one.
+        self.unit, self.per = (self.row, 1) if self.facts is None else (self.facts.unit, self.facts.per)
+        #: The kind of its spec; empty where there is none.
+        self.kind = "" if self.facts is None else self.facts.kind
+        #: Tokens of a sample.
+        self.tokens = 1 if self.facts is None else self.facts.tokens
+        #: Whether all layers share their weights, so that nothing averages out along them.
+        self.shared = self.facts is not None and self.facts.shared
         #: Whether the signals are those of what layers hand on, which may pass around branches.
         self.streams = self.facts is None or self.facts.streams
         #: The last layer whose backward signal is lost in some run, counted from the input; -1 where none is.
@@ -78,16 +88,17 @@ class Evidence:
 
     def layer(self, index: int) -> str:
         """A layer by its name, or its number."""
-        return self.names[index] if self.names else f"layer {index + 1}"
+        return self.names[index] if self.names else f"{self.row} {index + 1}"
 
     def layers(self, indices: Sequence[int]) -> str:
         """Some layers by their names or numbers."""
-        return places(indices, self.names)
+        return places(indices, self.names, self.row)
 
     def name(self, signal: Signal) -> str:
         """What a signal is called."""
         plain: dict[Signal, str] = {"forward": "z", "backward": "dL/dz", "weight": "dL/dW"}
-        streams: dict[Signal, str] = {"forward": "h", "backward": "dL/dh", "weight": "dL/dW"}
+        state = "h" if self.facts is None else self.facts.state
+        streams: dict[Signal, str] = {"forward": "h", "backward": f"dL/d{state}", "weight": "dL/dW"}
         return (streams if self.streams else plain)[signal]
 
     def values(self, name: str) -> Floats:
@@ -132,6 +143,15 @@ class Evidence:
     def steps_of(self, signal: Signal) -> int:
         """Steps from layer to layer over which the change of a signal is known."""
         return self.steps if signal == "forward" else max(self.steps - (self.lost + 1), 0)
+
+    def blocks(self, rows: Iterable[int]) -> tuple[int, ...]:
+        """All layers of the blocks that begin at these."""
+        return tuple(layer for row in rows for layer in range(row, min(row + self.per, self.depth)))
+
+    def units(self, steps: int) -> str:
+        """So many steps from layer to layer as layers, steps in time or blocks, in words."""
+        many = max(round((steps + 1) / self.per), 1)
+        return f"1 {self.unit}" if many == 1 else f"{many} {self.unit}s"
 
     @cached_property
     def inputs(self) -> Inputs:
@@ -216,8 +236,14 @@ class Evidence:
         return self._change(values if signal == "forward" else values[:, ::-1])
 
     def _change(self, sizes: Floats) -> Change:
-        """Of log10 sizes in order of travel; of steps of one net their mean, which says nothing of other nets."""
+        """Of log10 sizes in order of travel; of steps of one net their mean, which says nothing of other nets.
+
+        Of one matrix at every step, too, the mean: the law of random products does not hold for its powers.
+        """
         found = _change(sizes)
+        if self.shared:
+            half = found.high - found.rms
+            return Change(found.typical, found.typical - half, found.typical + half, found.typical, found.runs)
         if not self.trace.steps:
             return found
         return Change(found.typical, math.nan, math.nan, found.typical, found.runs)
@@ -264,9 +290,9 @@ class Evidence:
         return self.trace.first_nonfinite[self.trace.first_nonfinite >= 0]
 
     def factor(self, change: Change, steps: int | None = None) -> float:
-        """A layer's share of a change, over all steps from layer to layer or so many."""
+        """The share that one layer, step in time or block has in a change, over all steps or so many."""
         steps = self.steps if steps is None else steps
-        return ten_to(change.rms / steps) if steps and math.isfinite(change.rms) else math.nan
+        return ten_to(change.rms * self.per / steps) if steps and math.isfinite(change.rms) else math.nan
 
     def beyond(self, signal: Signal, sign: int, decades: float) -> tuple[int, ...]:
         """The layers at which a signal has moved by more than so many decades, up (sign 1) or down (-1)."""

@@ -26,8 +26,8 @@ def ratios(e: Evidence, rules: Sequence[Rule] = RULES) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for rule in rules:
-        counts = (rule.signal or rule.condition or rule.id == FINITE_WIDTH.id) and not lacks(e, rule)
-        if counts and (hit := rule.check(e, rule)):
+        counts = rule.signal or rule.condition or rule.id == FINITE_WIDTH.id
+        if counts and rule.concerns(e.kind) and not lacks(e, rule) and (hit := rule.check(e, rule)):
             found[rule.id] = max(0.0, hit.value / rule.decisive)
     limit = of_change(rules, "backward", -1).decisive
     # A typical net that fades makes a verdict where nets differ, or where most of them fade.

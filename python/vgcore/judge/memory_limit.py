@@ -88,5 +88,5 @@ def memory_limit(subject: Any) -> MemoryLimit:
         raise ValueError(f"no run of {spec!r} has a gradient at every step")
     if spec.steps == 1:
         raise ValueError("a series of one step has no memory to be measured; give the net more steps")
-    value, low, high, factor = within(np.maximum(runs, LEAST), RULES)
+    value, low, high, factor = within(np.maximum(runs, LEAST), RULES, drift=False)
     return MemoryLimit(value, low, high, factor=factor, measured=value < spec.steps, signal=signal)

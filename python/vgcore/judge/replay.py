@@ -35,11 +35,11 @@ def twins(cell: Probe) -> NDArray[np.float64]:
     Equal weights and gradients are not enough: a readout that starts at 0 has none to give yet, and what a stream
     carries may part units that are equal in it. Steps are a tenth of each tensor, which keeps equal what is equal.
     """
-    layers = 1 if getattr(cell.spec, "tied", False) else cell.spec.rows
+    names = tuple(dict.fromkeys(cell.spec.row_names))
     net, found = replay(cell)
     start = state = net.state_dict()
-    weights = [start[f"layers.{layer}.weight"] for layer in range(layers)]
-    if all(len(np.unique(weight, axis=0)) == len(weight) for weight in weights):
+    weights = {name: start[f"{name}.weight"] for name in names}
+    if all(len(np.unique(weight, axis=0)) == len(weight) for weight in weights.values()):
         return np.zeros(cell.spec.rows)
     for _ in range(STEPS):
         moved = {name: _step(state[name], found.parameters[name]) for name in state}
@@ -47,14 +47,14 @@ def twins(cell: Probe) -> NDArray[np.float64]:
             break
         state = moved
         net, found = replay(cell, Network.from_state_dict(cell.spec, state))
-    shares = []
-    for layer in range(layers):
-        weight, bias = state[f"layers.{layer}.weight"], state.get(f"layers.{layer}.bias")
+    shares = {}
+    for name in names:
+        weight, bias = state[f"{name}.weight"], state.get(f"{name}.bias")
         rows = weight if bias is None else np.column_stack((weight, bias))
-        learns = (weight != weights[layer]).any(axis=1)
+        learns = (weight != weights[name]).any(axis=1)
         _, index, counts = np.unique(rows[learns], axis=0, return_inverse=True, return_counts=True)
-        shares.append(float(np.sum(counts[index.ravel()] > 1)) / len(rows))
-    return np.array(shares * (cell.spec.rows // layers))
+        shares[name] = float(np.sum(counts[index.ravel()] > 1)) / len(rows)
+    return np.array([shares[name] for name in cell.spec.row_names])
 
 
 def _step(tensor: NDArray[Any], gradient: NDArray[Any]) -> NDArray[Any]:

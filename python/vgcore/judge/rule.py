@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import numpy as np
@@ -57,6 +57,10 @@ class RuleOf(Generic[E]):
         sign: 1 where the rule speaks of growth of the signal, -1 of loss.
         condition: What holds beside a verdict where the rule speaks, in a word; None for nothing.
         needs: What must be known: columns of a trace, or what else `NEEDS` names.
+        nets: The kinds of specs that it is about, `"RNN"` and so on; empty for all.
+        spares: The kinds of specs of which it says nothing.
+        remedies: What helps nets of a kind, where that is something else.
+        formulas: What is computed of nets of a kind, where that is something else.
     """
 
     id: str
@@ -73,6 +77,14 @@ class RuleOf(Generic[E]):
     sign: int = 0
     condition: str | None = None
     needs: tuple[str, ...] = ()
+    nets: tuple[str, ...] = ()
+    spares: tuple[str, ...] = ()
+    remedies: Mapping[str, str] = field(default_factory=dict)
+    formulas: Mapping[str, str] = field(default_factory=dict)
+
+    def concerns(self, kind: str) -> bool:
+        """Whether it says something of nets of a kind."""
+        return kind not in self.spares and (not self.nets or kind in self.nets)
 
     @property
     def least(self) -> float:

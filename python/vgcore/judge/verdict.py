@@ -34,13 +34,13 @@ E = TypeVar("E")
 
 def findings(e: Evidence, rules: Sequence[Rule] = RULES, *, explain: bool = False) -> tuple[Finding, ...]:
     """What the rules find that have what they need, the most severe first."""
-    judges = [_pictured(e, rule) for rule in rules if not lacks(e, rule)]
-    return found_by(judges, e, explain=explain)
+    judges = [_pictured(e, rule) for rule in rules if rule.concerns(e.kind) and not lacks(e, rule)]
+    return found_by(judges, e, explain=explain, kind=e.kind)
 
 
 def not_judged(e: Evidence, rules: Sequence[Rule] = RULES) -> tuple[tuple[str, str], ...]:
     """The rules that lack something, each with what it needs."""
-    missing = {rule.id: lacks(e, rule) for rule in rules}
+    missing = {rule.id: lacks(e, rule) for rule in rules if rule.concerns(e.kind)}
     return tuple((name, f"needs {', '.join(words)}") for name, words in missing.items() if words)
 
 
@@ -49,16 +49,18 @@ INSTEAD = {"log10_z_rms": "log10_forward", "log10_delta_rms": "log10_backward", 
 
 
 def _pictured(e: Evidence, rule: Rule) -> Rule:
-    """A rule whose picture is of columns that are there."""
+    """A rule whose picture is of columns that are there, and of a signal those of what it is here."""
     columns = e.trace.columns
+    if rule.signal and e.facts is not None and e.unit != "layer":
+        return dataclasses.replace(rule, picture=("log10_h_rms" if rule.signal == "forward" else e.facts.backward,))
     if e.probe is not None or all(name in columns for name in rule.picture):
         return rule
     names = (name if name in columns else INSTEAD.get(name, "") for name in rule.picture)
     return dataclasses.replace(rule, picture=tuple(name for name in names if name in columns))
 
 
-def found_by(rules: Sequence[RuleOf[E]], e: E, *, explain: bool = False) -> tuple[Finding, ...]:
-    """What rules of any kind find in evidence of their kind, the most severe first."""
+def found_by(rules: Sequence[RuleOf[E]], e: E, *, explain: bool = False, kind: str = "") -> tuple[Finding, ...]:
+    """What rules of any kind find in evidence of their kind, the most severe first; `kind` is that of the spec."""
     found: list[Finding] = []
     for rule in rules:
         hit = rule.check(e, rule)
@@ -67,7 +69,9 @@ def found_by(rules: Sequence[RuleOf[E]], e: E, *, explain: bool = False) -> tupl
         severity = min(reached[-1], hit.cap, key=SEVERITIES.index)
         opened: dict[str, Any] = {}
         if explain:
-            text = f"{rule.formula}.\n{hit.working}\n{rule.why}\nWhen this is wrong: {rule.wrong}"
+            text = (
+                f"{rule.formulas.get(kind, rule.formula)}.\n{hit.working}\n{rule.why}\nWhen this is wrong: {rule.wrong}"
+            )
             opened = {"explanation": text, "picture": rule.picture}
         threshold = rule.thresholds.get(severity, rule.least)
         found.append(
@@ -78,7 +82,7 @@ def found_by(rules: Sequence[RuleOf[E]], e: E, *, explain: bool = False) -> tupl
                 value=hit.value,
                 threshold=threshold,
                 evidence=hit.sentence,
-                remedy=rule.remedy,
+                remedy=rule.remedies.get(kind, rule.remedy),
                 reference=rule.reference,
                 confidence=hit.confidence,
                 steps=hit.steps,

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from vgcore import _core
 from vgcore.measure import clip, table
 from vgcore.measure.extra import Further
-from vgcore.measure.trace import Facts, Trace
+from vgcore.measure.trace import Facts, Trace, row_labels
 from vgcore.model.given import boolean
 from vgcore.model.kind import Loss
 from vgcore.model.names import known
@@ -200,9 +200,10 @@ class Probe(Further, Shown):
     def trace(self) -> Trace:
         """Sizes of the signals as the judge reads them, beside all columns.
 
-        In a net with skips the signal is the stream, h and dL/dh: a branch may be scaled down or closed
-        (arXiv:2003.04887), and what is small within it is not lost. nan where the stream passes by. Elsewhere it is z
-        and dL/dz.
+        In a net with skips, a recurrent net or a transformer it is the stream, h and dL/dh: a branch may be scaled
+        down or closed (arXiv:2003.04887), and what is small within it is not lost. nan where the stream passes by.
+        Elsewhere it is z and dL/dz. Of an LSTM the backward signal is dL/dc: its state is handed on by way of c, and
+        dL/dh is what its gates add.
 
         >>> import vgcore as vg
         >>> p = vg.probe(vg.MLP(depth=2, width=16), seeds=1)
@@ -215,11 +216,11 @@ class Probe(Further, Shown):
         columns = columns_of(self)
         columns |= {
             "log10_forward": self.log10_h_rms if facts.streams else self.log10_z_rms,
-            "log10_backward": (self.log10_dh_rms if facts.streams else self.log10_delta_rms) + np.log10(widths) / 2,
+            "log10_backward": columns[facts.backward] + np.log10(widths) / 2,
             "log10_weight": self.log10_wgrad_norm,
         }
         return Trace(
-            names=tuple(f"layer {i + 1}" for i in range(len(plan.layers))),
+            names=row_labels(self.spec),
             columns=columns,
             first_nonfinite=self.first_nonfinite,
             dtype=self.dtype,

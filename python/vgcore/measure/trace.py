@@ -17,8 +17,11 @@ from vgcore.model.kind import Activation
 from vgcore.model.mlp import MLP
 from vgcore.model.names import known
 from vgcore.model.plan import Plan
+from vgcore.model.rnn import RNN
+from vgcore.model.sequential import Sequential
 from vgcore.model.shown import Shown
 from vgcore.model.spec import Spec
+from vgcore.model.transformer import Transformer
 from vgcore.model.versioned import Versioned
 
 Floats = NDArray[np.float64]
@@ -45,6 +48,12 @@ class Facts:
         plain: Whether layers are a map and an activation each, without a normalisation or a skip.
         knows_depth: Whether a layer's numbers depend on how many layers there are.
         goes_on: Whether layers follow a rule, by which there could be more of them.
+        kind: `"MLP"`, `"Sequential"`, `"RNN"` or `"Transformer"`.
+        unit: What repeats: `"layer"`, a `"step"` in time, or a `"block"`.
+        per: Layers, as a probe counts them, of one such unit.
+        tokens: Of a sample; 1 in a net that knows none.
+        shared: Whether all units have the same weights, as the steps of a recurrent net.
+        state: What the backward signal is the gradient of, in a net with streams: `"h"`, or `"c"` of an LSTM.
     """
 
     activations: tuple[Activation, ...]
@@ -55,22 +64,60 @@ class Facts:
     plain: bool
     knows_depth: bool
     goes_on: bool
+    kind: str = "MLP"
+    unit: str = "layer"
+    per: int = 1
+    tokens: int = 1
+    shared: bool = False
+    state: str = "h"
+
+    @property
+    def backward(self) -> str:
+        """The column of the backward signal."""
+        return f"log10_d{self.state}_rms" if self.streams else "log10_delta_rms"
 
     @classmethod
     def of(cls, spec: Spec, plan: Plan) -> Facts:
         """What a spec and its plan say."""
         parts = {part for layer in plan.layers for part in layer.parts}
-        streams = "join" in parts or getattr(spec, "skip", None) is not None
+        recurs, attends = isinstance(spec, RNN), isinstance(spec, Transformer)
+        streams = recurs or attends or "join" in parts or getattr(spec, "skip", None) is not None
+        gated = "cell" in parts
         return cls(
-            activations=tuple(layer.activation for layer in plan.layers),
+            activations=() if gated else tuple(layer.activation for layer in plan.layers),
             outputs=tuple(layer.output for layer in plan.layers),
             least=min(layer.width for layer in plan.layers),
             streams=streams,
             readout=plan.readout is not None,
             plain=not streams and "norm" not in parts,
-            knows_depth=plan.knows_depth or getattr(spec, "branch_scale", 1.0) == "1/sqrt(L)",
-            goes_on=isinstance(spec, MLP),
+            knows_depth=plan.knows_depth
+            or getattr(spec, "branch_scale", 1.0) == "1/sqrt(L)"
+            or getattr(spec, "outputs", "last") == "every",
+            goes_on=not isinstance(spec, Sequential),
+            kind=next(kind.__name__ for kind in (MLP, Sequential, RNN, Transformer) if isinstance(spec, kind)),
+            unit="step" if recurs else "block" if attends else "layer",
+            per=spec.layers if recurs else 4 if attends else 1,
+            tokens=spec.tokens if attends else 1,
+            shared=recurs,
+            state="c" if getattr(getattr(spec, "cell", None), "name", None) == "lstm" else "h",
         )
+
+
+def row_labels(spec: Spec) -> tuple[str, ...]:
+    """What the rows of a probe are called: by their numbers, in an RNN those of steps, in a transformer by their maps.
+
+    >>> import vgcore as vg
+    >>> row_labels(vg.MLP(depth=2, width=4)), row_labels(vg.RNN(2, 4, layers=2))
+    (('layer 1', 'layer 2'), ('step 1 layer 1', 'step 1 layer 2', 'step 2 layer 1', 'step 2 layer 2'))
+    >>> row_labels(vg.Transformer(1, 8))[:2]
+    ('layers.0.self_attn.in_proj', 'layers.0.self_attn.out_proj')
+    """
+    if isinstance(spec, Transformer):
+        return spec.row_names
+    if isinstance(spec, RNN):
+        layers = [""] if spec.layers == 1 else [f" layer {i + 1}" for i in range(spec.layers)]
+        return tuple(f"step {t + 1}{layer}" for t in range(spec.steps) for layer in layers)
+    return tuple(f"layer {i + 1}" for i in range(spec.rows))
 
 
 def _no_layers() -> NDArray[np.int64]:

@@ -142,8 +142,8 @@ class Layer:
 
     @cached_property
     def activation(self) -> Activation:
-        """The activation; linear in the last layer of a block of order `linear`; of a cell that of its state."""
-        return Activation.of_field((self.texts("activation") or ["tanh"])[-1])
+        """The activation: of a cell that of its state; linear where there is none, as at the end of some blocks."""
+        return Activation.of_field((self.texts("activation") or ["tanh" if "cell" in self.parts else "linear"])[-1])
 
     @property
     def parts(self) -> tuple[str, ...]:

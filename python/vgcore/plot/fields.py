@@ -24,7 +24,10 @@ from vgcore.model.kind import Kind
 from vgcore.model.mlp import FIELDS, MLP
 from vgcore.model.names import known, listing
 from vgcore.model.network import Network
+from vgcore.model.rnn import RNN
+from vgcore.model.sequential import Sequential
 from vgcore.model.spec import Spec
+from vgcore.model.transformer import Transformer
 from vgcore.train.many import ARGUMENTS, TrainSweep, parameters_of, told_of
 from vgcore.train.run import Run
 
@@ -71,6 +74,12 @@ HATCHES = {
 #: What of a training a reading of it goes by, and no name of a cell says.
 READINGS = ("validation", "validate_every", "early_stopping", "nonfinite")
 TITLE = ("activation", "init", "depth", "width")
+#: The main fields of a net of each kind that has fields, and one of which no more is said.
+TITLES: dict[str, tuple[tuple[str, ...], Spec]] = {
+    "MLP": (TITLE, MLP(depth=1, width=1)),
+    "RNN": (("cell", "init", "steps", "width"), RNN(1, 1)),
+    "Transformer": (("init", "depth", "width"), Transformer(1, 4)),
+}
 PROBES = "a Probe, a Sweep or a list of Probes"
 RUNS = f"{PROBES}, or the same of Runs"
 NAMED = 10  # values that an error lists
@@ -204,23 +213,28 @@ def words_of(cell: Cell, without: Iterable[str] = ()) -> dict[str, str]:
 
 def of_spec(spec: Spec, without: Iterable[str] = ()) -> dict[str, str]:
     """A net in words, by field."""
-    if not isinstance(spec, MLP):
+    if isinstance(spec, Sequential):
         fields = {name: " ".join(map(str, v)) if isinstance(v, list) else str(v) for name, v in spec.to_dict().items()}
-        if "parts" in fields:
-            told = {"parts": shortened(spelled(fields["parts"]))}
-        else:
-            told = {name: spelled(f"{name} {text}") for name, text in fields.items() if name not in without}
-        return told | {"depth": f"depth {spec.depth}", "init": spelled(fields["init"])}
-    return {name: _word(name, getattr(spec, name), {*without}) for name in FIELDS}
+        return {
+            "depth": f"depth {spec.depth}",
+            "parts": shortened(spelled(fields["parts"])),
+            "init": spelled(fields["init"]),
+        }
+    return {name: _word(name, getattr(spec, name), {*without}) for name in _fields(spec)}
 
 
 def net_words(common: dict[str, str], spec: Spec) -> list[str]:
     """What is worth saying of a net, of what all have in common: the main fields, and others that are not as usual."""
-    if not isinstance(spec, MLP):
+    if isinstance(spec, Sequential):
         return [common[name] for name in ("depth", "init") if name in common]
-    default = MLP(depth=1, width=1)
-    fields = [name for name in FIELDS if name not in TITLE and getattr(spec, name) != getattr(default, name)]
-    return [common[name] for name in (*TITLE, *fields) if name in common and not name.endswith("_features")]
+    title, plain = next(TITLES[kind.__name__] for kind in type(spec).__mro__ if kind.__name__ in TITLES)
+    fields = [name for name in _fields(spec) if name not in title and getattr(spec, name) != getattr(plain, name)]
+    return [common[name] for name in (*title, *fields) if name in common and not name.endswith("_features")]
+
+
+def _fields(spec: Spec) -> tuple[str, ...]:
+    """The names of its fields; those of an MLP alone, of what is one and has others."""
+    return FIELDS if isinstance(spec, MLP) else tuple(spec.to_dict())
 
 
 def _word(name: str, value: object, without: set[str]) -> str:
@@ -238,7 +252,7 @@ def _word(name: str, value: object, without: set[str]) -> str:
         value = _kind(name, value, without)
     if name == "norm":
         return f"{value} norm"
-    return str(value) if name in {"activation", "init", "skip", "weight_transform"} else f"{name} {value}"
+    return str(value) if name in {"activation", "cell", "init", "skip", "weight_transform"} else f"{name} {value}"
 
 
 def _kind(name: str, value: object, without: set[str]) -> str:

@@ -35,6 +35,7 @@ from vgcore.plot.axes import (
 )
 from vgcore.plot.fields import LABELS, Cells, allowed_change, cells_of, label_of, net_words, of_spec, varied_words
 from vgcore.plot.titles import gap, height_of, write_common, write_title
+from vgcore.show.words import row
 from vgcore.theory import Prediction
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ def layers(
             _theory(ax, predictions[i if len(cells) > 1 else 0], each, looks[i]["color"])
     for allows in [each for each in SIGNALS if each in shown and (each == "backward" or len(shown) == 1)]:
         _allowed(ax, cells, allows)
-    layer_axis(ax)
+    rows = {row(cell.trace.names) for cell in cells}
+    layer_axis(ax, rows.pop() if len(rows) == 1 else "layer")
     ax.set_ylabel(_label(shown[0]) if len(shown) == 1 else "rms (z, dL/dz) or norm (dL/dW)")
     if powers := all(_column(each).startswith("log10_") for each in shown):
         power_axis(ax)
@@ -235,7 +237,7 @@ def columns(
         line(ax, x, values, label=COLUMN_LABELS.get(name, name) + gap(values, [trace]), look=look)
         if name in predicted:
             _dashes(ax, rows, predicted[name], look["color"])
-    layer_axis(ax)
+    layer_axis(ax, row(trace.names))
     if all(name.startswith("log10_") for name in names):
         power_axis(ax)
     for first, last in _stretches({*shaded}):

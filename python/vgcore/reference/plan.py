@@ -85,7 +85,7 @@ class Layer(NamedTuple):
 
     @property
     def kind(self) -> str:
-        """The activation, "linear" of a cell, whose slopes are told over the steepest of each gate; "" of a layer without."""
+        """The activation; "linear" of a cell, whose slopes are told over the steepest of each gate; else ""."""
         names = {part.name for part in self.parts}
         found = next((part.kind for part in self.parts if part.name == "activation"), "")
         return found or ("linear" if "cell" in names else "")

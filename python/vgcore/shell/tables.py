@@ -291,16 +291,16 @@ def advised_legend(advised: Advised) -> str:
 def advice(advised: Advised) -> Columns:
     """Before and after, a row a net."""
     heads, *body = advice_rows(advised)
-    ranks = {"correlation": 3, "log10 z": 2, "z a layer": 2, "dL/dz a layer": 1}
+    ranks = {7: 3, 5: 2, 6: 2, 4: 1}  # The correlation goes first, then what z does, then the factor of dL/dz.
     columns = [
         Column(
             head.replace("/b", "/ b"),
             cells,
             left=head in {"change", "verdict"},
             moves=head == "change",
-            rank=ranks.get(head, 0),
+            rank=ranks.get(place, 0),
         )
-        for head, cells in zip(heads, zip(*body, strict=True), strict=True)
+        for place, (head, cells) in enumerate(zip(heads, zip(*body, strict=True), strict=True))
     ]
     styles = [STYLES[judged.verdict] for judged in (advised.before, *(each.after for each in advised))]
     return Columns(columns, numbers=columns[0], styles=styles)

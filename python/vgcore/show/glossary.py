@@ -637,6 +637,15 @@ _WORDS = (
         see=("factor", "32-fold", "healthy"),
     ),
     Word(
+        "memory limit",
+        "head",
+        "How many steps back from the last one the gradient of a recurrent net's state (dL/dc of an LSTM, else dL/dh) "
+        "stays within 32-fold of what it is there, with its 95 % interval over seeds: beyond, what came earlier is not "
+        "learned from.",
+        remedy="Gates that keep the state: a forget bias, bias='chrono(T)', an irnn; orthogonal recurrent weights.",
+        see=("depth limit", "32-fold", "forgetting"),
+    ),
+    Word(
         "verdict",
         "head",
         "What the findings of a net come to in a word, with the direction in brackets and conditions behind it.",

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from vgcore.model.mlp import MLP
 from vgcore.show.page import wrapped
-from vgcore.show.words import count, exponent, extent, own, places, told
+from vgcore.show.words import count, exponent, extent, own, places, row, told
 
 if TYPE_CHECKING:
     from vgcore.cure.advice import Advised
@@ -40,13 +40,13 @@ def lines(d: Diagnosis, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
     if d.rules != "vgcore":
         yield "text", filled(f"judged by the published rules of {d.rules}, not by vgcore's", width)
     if d.depth_limit is not None:
-        yield "text", filled(f"depth limit: {d.depth_limit}", width)
+        yield "text", filled(f"{d.depth_limit.name}: {d.depth_limit}", width)
     if agreed := agreement(d):
         yield "text", filled(agreed, width)
     for cell, line in zip(d.cells, listed(d.cells, labels(d.cells), width), strict=True):
         yield cell.verdict, line
     for finding in d.findings:
-        at = f" ({places(finding.layers, d.names)})" if 0 < len(finding.layers) < _depth(d) else ""
+        at = f" ({places(finding.layers, d.names, d.row)})" if 0 < len(finding.layers) < _depth(d) else ""
         yield finding.severity, filled(f"{finding.severity:8s} {finding.rule}: {finding.evidence}{at}", width, indent=9)
         yield "remedy", filled(f"         remedy: {finding.remedy}", width, indent=13)
         for part in finding.explanation.splitlines():
@@ -162,7 +162,7 @@ def barred(column: str, values: NDArray[np.float64], tail: str, width: int) -> s
 def _ends(trace: Trace) -> str:
     """The first layer and the last."""
     named = own(trace.names)
-    return f"{named[0]} to {named[-1]}" if named else f"layer 1 to {trace.depth}"
+    return f"{named[0]} to {named[-1]}" if named else f"{row(trace.names)} 1 to {trace.depth}"
 
 
 def advice_summary(a: Advised) -> Iterator[tuple[str, str]]:
@@ -180,9 +180,10 @@ def advice_rows(a: Advised) -> list[tuple[str, ...]]:
 
     The first loss, in blind guesses, stands at the end where there is one, and the loss that was reached behind it.
     """
+    back, forth, unit, limit = _signals(a)
     head: tuple[str, ...] = (
-        *("", "change", "verdict", "log10 dL/dz", "dL/dz a layer", "log10 z", "z a layer"),
-        *("correlation", "depth limit"),
+        *("", "change", "verdict", f"log10 {back}", f"{back} a {unit}", f"log10 {forth}", f"{forth} a {unit}"),
+        *("correlation", limit),
     )
     rows: list[tuple[str, ...]] = [("", "as it is", *_measures(a.before))]
     for i, each in enumerate(a.items, 1):
@@ -199,6 +200,16 @@ def advice_rows(a: Advised) -> list[tuple[str, ...]]:
             told = ["-" if loss is None else f"{loss:.3g}" for loss in (before, *after)]
             rows = [(*row, loss) for row, loss in zip(rows, told, strict=True)]
     return [head, *rows]
+
+
+def _signals(a: Advised) -> tuple[str, str, str, str]:
+    """What the signals of a net are called, what is counted, and how many of these there may be."""
+    judged = [each.evidence for each in (a.before, *(item.after for item in a.items)) if each.evidence is not None]
+    if not judged or judged[0].unit == "layer":
+        return "dL/dz", "z", "layer", "depth limit"
+    names = {e.name("backward") for e in judged}
+    limit = "memory limit" if judged[0].shared else "depth limit"
+    return names.pop() if len(names) == 1 else "dL/dstate", judged[0].name("forward"), judged[0].unit, limit
 
 
 def _measures(d: Diagnosis) -> tuple[str, ...]:

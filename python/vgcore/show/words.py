@@ -18,6 +18,10 @@ SHARES = {
 }
 #: Most values of a list that are told one by one.
 MANY = 12
+#: Most places that are told by name.
+PLACES = 4
+#: What rows are called that have numbers in place of names, the usual word first.
+NUMBERED = ("layer", "step")
 
 
 def power(log10: float) -> str:
@@ -84,8 +88,12 @@ def count(layers: float) -> str:
 def spans(layers: Sequence[int], names: Sequence[str] = ()) -> str:
     """Layers as people count them, from 1: `1-5, 8`; or by their names, where they have some.
 
+    Names in many places are told by the ends of them all.
+
     >>> spans([0, 1, 3]), spans([0, 1, 3], ["stem", "blocks.0", "blocks.1", "head"])
     ('1-2, 4', 'stem to blocks.0, head')
+    >>> spans(range(0, 40, 4), [f"block {i // 4}, map {i % 4}" for i in range(40)])
+    '10 from block 0, map 0 to block 9, map 0'
     """
     parts: list[list[int]] = []
     for layer in sorted(layers):
@@ -93,6 +101,8 @@ def spans(layers: Sequence[int], names: Sequence[str] = ()) -> str:
             parts[-1][1] = layer
         else:
             parts.append([layer, layer])
+    if names and len(parts) > PLACES:
+        return f"{len(layers)} from {names[parts[0][0]]} to {names[parts[-1][1]]}"
     if names:
         return ", ".join(names[a] if a == b else f"{names[a]} to {names[b]}" for a, b in parts)
     return ", ".join(str(a + 1) if a == b else f"{a + 1}-{b + 1}" for a, b in parts)
@@ -101,17 +111,26 @@ def spans(layers: Sequence[int], names: Sequence[str] = ()) -> str:
 def own(names: Sequence[str]) -> tuple[str, ...]:
     """The names of layers as they are told, if they are more than their numbers.
 
-    >>> own(["layer 1", "layer 2"]), own(["0", "2.0", "head"])
-    ((), ('module 0', 'module 2.0', 'head'))
+    >>> own(["layer 1", "layer 2"]), own(["step 1", "step 2"]), own(["0", "2.0", "head"])
+    ((), (), ('module 0', 'module 2.0', 'head'))
     """
-    if all(name == f"layer {i + 1}" for i, name in enumerate(names)):
+    if all(name == f"{row(names)} {i + 1}" for i, name in enumerate(names)):
         return ()
     return tuple(name if any(map(str.isalpha, name)) else f"module {name}" for name in names)
 
 
-def places(layers: Sequence[int], names: Sequence[str] = ()) -> str:
-    """Layers in a sentence: `layers 1-5, 8`, or by their names."""
-    word = "" if names else "layer " if len(layers) == 1 else "layers "
+def row(names: Sequence[str]) -> str:
+    """What that is called which has these names or numbers.
+
+    >>> row(["layer 1", "layer 2"]), row(["step 1", "step 2"]), row(["blocks.0", "head"])
+    ('layer', 'step', 'layer')
+    """
+    return next((word for word in NUMBERED if names and names[0] == f"{word} 1"), NUMBERED[0])
+
+
+def places(layers: Sequence[int], names: Sequence[str] = (), word: str = "layer") -> str:
+    """Layers, or what else the word says, in a sentence: `layers 1-5, 8`, or by their names."""
+    word = "" if names else f"{word} " if len(layers) == 1 else f"{word}s "
     return word + spans(layers, names)
 
 

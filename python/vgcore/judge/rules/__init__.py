@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from vgcore.judge.finding import SEVERITIES
 from vgcore.judge.rule import Rule, RuleOf
-from vgcore.judge.rules import ends, numbers, samples, signals, units
+from vgcore.judge.rules import attention, ends, gates, numbers, samples, signals, units
 from vgcore.measure.result import Signal
 from vgcore.model.given import Bounds, items, number, wrong_type
 from vgcore.model.names import known
@@ -28,6 +28,15 @@ RULES: tuple[Rule, ...] = (
     units.FLAT_ROWS,
     samples.CORRELATION_COLLAPSE,
     samples.RANK_COLLAPSE,
+    gates.FORGETTING,
+    gates.SATURATED_GATES,
+    gates.GATE_SHUT,
+    gates.GATE_PATHS,
+    gates.HIDDEN_VANISHING,
+    attention.ONE_HOT_ATTENTION,
+    attention.UNIFORM_ATTENTION,
+    attention.NO_FINAL_NORM,
+    attention.DEEP_POST_NORM,
     ends.FIRST_LOSS,
     ends.SMALL_OUTPUTS,
     ends.INPUTS,

@@ -77,9 +77,10 @@ def _finite_width(e: Evidence, _: Rule) -> Hit | None:
         return None  # The runs of given weights are of one net.
     spread = float(np.std(runs, ddof=1))
     least = e.facts and e.facts.least
-    at, example = (f" at width {least}", f" = {5 * e.depth / least:.2f}") if least else ("", "")
+    at = f" at width {least}" if least else ""
+    example = f" = {5 * e.depth / least:.2f}" if least and e.per == 1 else ""
     text = (
-        f"depth {e.depth}{at}: nets of one recipe differ {power(spread)}-fold (1 std), "
+        f"depth {e.depth // e.per}{at}: nets of one recipe differ {power(spread)}-fold (1 std), "
         f"and a typical one has a gradient {power(drift)} times smaller than the recipe's"
     )
     working = (
@@ -111,6 +112,7 @@ FINITE_WIDTH = Rule(
     picture=("log10_delta_rms",),
     check=_finite_width,
     needs=("log10_backward", "nets"),
+    spares=("RNN",),
 )
 
 

@@ -1,4 +1,4 @@
-"""Rules of samples: those that become alike, and those that lie on few lines."""
+"""Rules of samples and of their tokens: those that become alike, and those that lie on few lines."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 
 from vgcore.judge.evidence import Evidence
 from vgcore.judge.rule import Hit, Rule, share
-from vgcore.judge.rules.signals import SCHOENHOLZ
+from vgcore.judge.rules.signals import DECADES, SCHOENHOLZ
+from vgcore.show.words import power
 
 #: Cosines closer to 1 than this are rounding of the dtype.
 RESOLUTION = {"float16": 1e-3, "bfloat16": 1e-2, "float32": 1e-6, "float64": 1e-13}
@@ -65,6 +66,10 @@ HANIN = "Hanin 2018, arXiv:1801.03744; Hanin and Nica 2018, arXiv:1812.05994"
 
 
 def _rank(e: Evidence, rule: Rule) -> Hit | None:
+    return _of_samples(e, rule) if e.tokens == 1 else _of_tokens(e, rule)
+
+
+def _of_samples(e: Evidence, rule: Rule) -> Hit | None:
     batch = e.trace.batch
     if e.facts is None or batch is None or e.depth < 2 or batch < 4:
         return None
@@ -94,24 +99,83 @@ def _rank(e: Evidence, rule: Rule) -> Hit | None:
     return Hit(float(means[worst]), layers, share(runs, lambda r: r >= rule.least), text, working)
 
 
+def _of_tokens(e: Evidence, rule: Rule) -> Hit | None:
+    """Of the tokens of a sample, where it costs what queries and keys learn from."""
+    norms = {name: e.values(f"log10_wgrad_norm_{name}") for name in "qkv"}
+    blocks = np.flatnonzero(np.isfinite(norms["v"]).any(axis=0))
+    if len(blocks) < 2:
+        return None
+    # Of the stream that a block gets: its queries and keys compare those tokens.
+    ranks = e.values("token_rank")
+    known = np.flatnonzero(np.isfinite(ranks).any(axis=0))
+    before = [known[known < block] for block in blocks]
+    seen = [i for i, rows in enumerate(before) if len(rows)]
+    if not seen:
+        return None
+    at, entered = blocks[seen], [int(before[i][-1]) for i in seen]
+    alike = (e.tokens / ranks[:, entered] - 1) / (e.tokens - 1)
+    with np.errstate(invalid="ignore"):
+        compared = np.maximum(norms["q"], norms["k"]) - norms["v"]
+        left = 10 ** np.minimum(compared[:, at] - compared[:, blocks[:1]], 0)
+    runs = np.minimum(alike, 1 - left)
+    if not np.isfinite(runs).any():
+        return None
+    means = np.nanmean(runs, axis=0)
+    worst = int(np.nanargmax(means))
+    where, stream = int(at[worst]), float(e.backward.rms)
+    fell = float(np.nanmean(compared[:, where] - compared[:, blocks[0]]))
+    correlation = e.column("token_correlation")[entered[worst]]
+    shown = f"1 - {1 - correlation:.1g}" if 0 < 1 - correlation < 1e-3 else f"{correlation:.3f}"
+    text = (
+        f"the tokens of a sample have a mean cosine of {shown} before {e.layer(where)}: beside W_V, the gradients of "
+        f"W_Q and W_K fall {'to 0' if math.isinf(fell) else f'{power(-fell)}-fold'} from the first block on"
+    )
+    if abs(stream) < DECADES["warning"]:
+        text += f", while {e.name('backward')} changes {power(abs(stream))}-fold: a plot of it shows nothing of this"
+    working = (
+        f"rank = (tr G)^2/|G|^2 = {e.column('token_rank')[entered[worst]]:.4g} of {e.tokens} tokens, mean squared "
+        f"cosine (T/rank - 1)/(T - 1) = {np.nanmean(alike[:, worst]):.4f}; |dW_Q|, |dW_K| over |dW_V| against the first "
+        f"block: 10^{fell:.2f}. The lesser of {np.nanmean(alike[:, worst]):.4f} and 1 - 10^{fell:.2f}: {means[worst]:.4f}."
+    )
+    layers = e.blocks(int(row) for row, mean in zip(at, means, strict=True) if mean >= rule.least)
+    own = share(np.where(np.isnan(runs), -math.inf, runs).max(axis=1), lambda r: r >= rule.level(float(means[worst])))
+    return Hit(float(means[worst]), layers, own, text, working)
+
+
 RANK_COLLAPSE = Rule(
     id="rank_collapse",
     quantity=(
         "mean squared cosine of two samples less their squared mean cosine, in the worst layer, beyond that of x; "
-        "0 to 1"
+        "of a transformer that of two tokens of a sample, or the share of their gradient that W_Q and W_K have lost "
+        "beside W_V, whichever is less; 0 to 1"
     ),
     thresholds={"info": 0.5, "warning": 0.9, "critical": 0.99},
     why=(
         "Beyond one half the samples have an effective rank below 2 beside what they have in common. From 0.9 on they "
-        "lie on a line, and all that tells two of them apart is one number."
+        "lie on a line, and all that tells two of them apart is one number. Equal tokens have equal logits, whatever "
+        "W_Q and W_K are: these have a tenth of their gradient left, or a hundredth."
     ),
-    reference="Daneshmand et al. 2020, arXiv:2003.01652; " + HANIN,
+    reference=(
+        "Daneshmand et al. 2020, arXiv:2003.01652; "
+        + HANIN
+        + "; of tokens Dong et al. 2021, arXiv:2103.03404, and Noci "
+        "et al. 2022, arXiv:2206.03126"
+    ),
     wrong=(
         "Fewer than 4 samples say nothing. One sample far larger than the others lowers the rank too: "
         "normalise the data."
     ),
     remedy="wider layers, orthogonal weights, batch norm, or a residual skip",
-    formula="(B/rank - 1)/(B - 1) - c^2, with rank = (tr G)^2/|G|^2 of the Gram matrix of B samples",
+    remedies={
+        "Transformer": (
+            "skip='residual' with norm_position='pre', skip='deepnorm' or 'rezero', branches that start small "
+            "(init='gpt2'), or fewer blocks"
+        )
+    },
+    formula=(
+        "(B/rank - 1)/(B - 1) - c^2, of tokens (T/rank - 1)/(T - 1), with rank = (tr G)^2/|G|^2 of the Gram matrix of "
+        "B samples or T tokens"
+    ),
     picture=("effective_rank",),
     check=_rank,
     needs=("correlation", "effective_rank", "spec"),

@@ -26,6 +26,19 @@ FORWARD_LIMITS = (
     "number. 100-fold leaves the loss where it is a line or flat."
 )
 
+#: Of T steps or N blocks.
+BACKWARD_FORMULAS = {
+    "RNN": (
+        "|dL/ds_1|/|dL/ds_T| = F = f^(T-1), s the state (c of an LSTM, else h), with f about a + rho: what the gates "
+        "keep of a unit, and the radius of what one matrix mixes at every step"
+    ),
+    "Transformer": "|dL/dh_1|/|dL/dh_N| = F = f^(N-1), h the stream behind each of N blocks",
+}
+FORWARD_FORMULAS = {
+    "RNN": "|h_T|/|h_1| = F = f^(T-1), h the state behind each of T steps",
+    "Transformer": "|h_N|/|h_1| = F = f^(N-1), h the stream behind each of N blocks",
+}
+
 
 def _moves(e: Evidence, rule: Rule) -> Hit | None:
     signal, sign = rule.signal, rule.sign
@@ -38,7 +51,7 @@ def _moves(e: Evidence, rule: Rule) -> Hit | None:
     change = dataclasses.replace(change, rms=change.shown)
     value = sign * change.rms
     steps = e.steps_of(signal)
-    f = e.factor(change, steps)
+    f, many = e.factor(change, steps), steps / e.per
     first, last = e.layer(e.steps - steps), e.layer(e.depth - 1)
     ends = (first, last) if signal == "forward" else (last, first)
     way = f"from {ends[0]} to {ends[1]}"
@@ -51,12 +64,12 @@ def _moves(e: Evidence, rule: Rule) -> Hit | None:
         text = f"{name} does not arrive: it is exactly 0 at {ends[1]}{most}"
         working = f"|{name}| at {ends[1]} = 0: no factor is left to take a root of."
     else:
-        text = f"{name} {verb} {power(abs(change.rms))}-fold {way}, x{f:.3g} a layer"
+        text = f"{name} {verb} {power(abs(change.rms))}-fold {way}, x{f:.3g} a {e.unit}"
         text += ", and is lost below" * lost
         interval = "" if math.isnan(change.low) else f", 95 % interval 10^{change.low:.2f} to 10^{change.high:.2f}"
         working = (
-            f"F = 10^{change.rms:.2f}{interval}; f = 10^({change.rms:.2f}/{steps}) = {f:.4g} a layer. "
-            f"One layer says little, all of them {f:.4g}^{steps} = {power(change.rms)}."
+            f"F = 10^{change.rms:.2f}{interval}; f = 10^({change.rms:.2f}/{many:g}) = {f:.4g} a {e.unit}. "
+            f"One {e.unit} says little, all of them {f:.4g}^{many:g} = {power(change.rms)}."
         )
         if e.facts is not None and e.facts.plain:
             working += f" Weights {power(-change.rms / steps)} times as large would make f = 1, if phi were a line."
@@ -75,7 +88,15 @@ BACKWARD_VANISHING = Rule(
         "by the size of a gradient, as Adam does, train through some of it."
     ),
     remedy="weights at the activation's critical scale, an activation with slope 1, a residual skip, or fewer layers",
+    remedies={
+        "RNN": (
+            "a cell that keeps its state (lstm or gru with a forget_bias or update_bias, or bias='chrono(T)'; irnn), "
+            "recurrent_init='orthogonal', or fewer steps"
+        ),
+        "Transformer": "skip='residual' with norm_position='pre' and a last norm, more gain, or fewer blocks",
+    },
     formula="|dL/dz_1|/|dL/dz_L| = F = f^(L-1), with f = sigma_w sqrt(E phi'(z)^2) a layer in a plain net",
+    formulas=BACKWARD_FORMULAS,
     picture=("log10_delta_rms",),
     check=_moves,
     needs=("log10_backward",),
@@ -92,7 +113,12 @@ BACKWARD_EXPLODING = Rule(
     reference="Bengio et al. 1994; Pascanu et al. 2013, arXiv:1211.5063; " + SCHOENHOLZ,
     wrong="Adam and clipping survive much of it; a learning rate chosen for the first layers does not reach the last.",
     remedy="smaller weights (the critical scale), branches scaled by 1/sqrt(L), or layer norm within residual branches",
+    remedies={
+        "RNN": "a smaller forget_bias or recurrent_init, norm='layer'; in training clip=1, which bounds what is left",
+        "Transformer": "norm='layer', branches that start small (init='gpt2', skip='rezero', 'deepnorm'), or less gain",
+    },
     formula="|dL/dz_1|/|dL/dz_L| = F = f^(L-1), with f = sigma_w sqrt(E phi'(z)^2) a layer in a plain net",
+    formulas=BACKWARD_FORMULAS,
     picture=("log10_delta_rms",),
     check=_moves,
     needs=("log10_backward",),
@@ -112,7 +138,12 @@ FORWARD_VANISHING = Rule(
     reference="Glorot and Bengio 2010; He et al. 2015, arXiv:1502.01852",
     wrong="Before a normalisation z may have any size, and nothing depends on it.",
     remedy="the gain of the activation, or a normalisation",
+    remedies={
+        "RNN": "recurrent_init='orthogonal', inputs of rms 1, or norm='layer'",
+        "Transformer": "skip='residual', norm='layer'",
+    },
     formula="|z_L|/|z_1| = F = f^(L-1), with f = sigma_w sqrt(E phi(z)^2 / E z^2) a layer in a plain net",
+    formulas=FORWARD_FORMULAS,
     picture=("log10_z_rms",),
     check=_moves,
     needs=("log10_forward",),
@@ -135,7 +166,12 @@ FORWARD_EXPLODING = Rule(
         "readout then gets larger numbers, no more."
     ),
     remedy="the gain of the activation, a normalisation, or branches scaled by 1/sqrt(L)",
+    remedies={
+        "RNN": "a smaller recurrent_init, cell='tanh' or gates, whose states are bounded, or norm='layer'",
+        "Transformer": "norm='layer', init='gpt2', skip='rezero' or 'deepnorm'",
+    },
     formula="|z_L|/|z_1| = F = f^(L-1), with f = sigma_w sqrt(E phi(z)^2 / E z^2) a layer in a plain net",
+    formulas=FORWARD_FORMULAS,
     picture=("log10_z_rms",),
     check=_moves,
     needs=("log10_forward",),
@@ -150,8 +186,9 @@ def _mismatch(e: Evidence, rule: Rule) -> Hit | None:
         return None
     value = abs(back - forth)
     text = (
-        f"a layer multiplies {e.name('forward')} by {ten_to(forth / e.steps):.3g} on the way forward and "
-        f"{e.name('backward')} by {ten_to(back / e.steps):.3g} on the way back: no gain keeps both at this size of z"
+        f"a {e.unit} multiplies {e.name('forward')} by {ten_to(forth * e.per / e.steps):.3g} on the way forward and "
+        f"{e.name('backward')} by {ten_to(back * e.per / e.steps):.3g} on the way back: no gain keeps both at this "
+        "size of z"
     )
     working = f"|log10 F_back - log10 F_forth| = |{back:.2f} - {forth:.2f}| = {value:.2f} decades."
     if e.facts is not None and e.facts.plain and len(set(e.facts.activations)) == 1:
@@ -186,6 +223,7 @@ FORWARD_BACKWARD_MISMATCH = Rule(
     picture=("log10_z_rms", "log10_delta_rms"),
     check=_mismatch,
     needs=("log10_forward", "log10_backward"),
+    spares=("RNN",),
 )
 
 
@@ -217,6 +255,7 @@ WEIGHT_GRADIENT_FLAT = Rule(
     picture=("log10_wgrad_norm", "log10_delta_rms"),
     check=_flat,
     needs=("log10_backward", "log10_weight"),
+    spares=("RNN",),
 )
 
 

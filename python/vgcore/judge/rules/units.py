@@ -26,6 +26,8 @@ def responsive(activation: str) -> float:
 
 def _saturation(e: Evidence, rule: Rule) -> Hit | None:
     assert e.facts is not None  # noqa: S101 (as the rule needs)
+    if not e.facts.activations:
+        return None  # Gates have a rule of their own.
     ideal = np.array([responsive(kind) for kind in e.facts.activations])
     with np.errstate(divide="ignore", invalid="ignore"):
         lost = np.where(e.closed, math.nan, 1 - (1 - e.column("saturated")) / ideal)

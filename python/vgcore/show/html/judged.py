@@ -31,10 +31,10 @@ def diagnosis(d: Diagnosis) -> Html:
     return block(
         said(d.word, d.verdict, d.summary),
         *(quiet(repr(d.spec)) for _ in range(d.spec is not None and not d.cells)),
-        *(f"depth limit: {d.depth_limit}" for _ in range(d.depth_limit is not None)),
+        *(f"{d.depth_limit.name}: {d.depth_limit}" for _ in range(d.depth_limit is not None) if d.depth_limit),
         *filter(None, [agreement(d)]),
         *_cells(d.cells, labels(d.cells), "cells"),
-        *_findings(d.findings, lambda finding: spans(finding.layers, d.names), partial(_picture, d), "layers"),
+        *_findings(d.findings, lambda finding: spans(finding.layers, d.names), partial(_picture, d), f"{d.row}s"),
         *(quiet(f"not judged: {unjudged(d)}") for _ in range(bool(d.not_judged))),
         *(quiet(f"note: {note}") for note in d.notes),
     )
@@ -114,7 +114,7 @@ def finding(f: Finding) -> Html:
 
 def depth_limit(limit: DepthLimit) -> Html:
     """How deep a recipe can go."""
-    return block(titled("Depth limit", str(limit)))
+    return block(titled(limit.name.capitalize(), str(limit)))
 
 
 def memory_limit(limit: MemoryLimit) -> Html:

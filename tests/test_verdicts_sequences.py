@@ -1,0 +1,233 @@
+"""Verdicts on recurrent nets and transformers: which net is accused of what, and why."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vgcore as vg
+from vgcore.judge.evidence import Evidence
+from vgcore.judge.finding import Finding
+from vgcore.judge.rules import RULES
+from vgcore.show.words import spans
+
+TORCH: dict[str, Any] = {"init": "torch_rnn", "recurrent_init": "torch_rnn"}
+
+
+def rnn(steps: int = 100, width: int = 64, **fields: Any) -> vg.RNN:
+    return vg.RNN(steps, width, **{"in_features": 8, "out_features": 2, **fields})
+
+
+def blocks(depth: int = 24, width: int = 64, **fields: Any) -> vg.Transformer:
+    return vg.Transformer(depth, width, **{"tokens": 16, **fields})
+
+
+def found(d: vg.Diagnosis, rule: str) -> Finding | None:
+    return next((finding for finding in d.findings if finding.rule == rule), None)
+
+
+def finding(d: vg.Diagnosis, rule: str) -> Finding:
+    hit = found(d, rule)
+    assert hit is not None, f"{rule} is silent: {d}"
+    return hit
+
+
+def evidence(d: vg.Diagnosis) -> Evidence:
+    assert d.evidence is not None
+    return d.evidence
+
+
+def limited(d: vg.Diagnosis) -> vg.DepthLimit:
+    assert d.depth_limit is not None
+    return d.depth_limit
+
+
+def serious(d: vg.Diagnosis) -> set[str]:
+    return {each.rule for each in d.findings if each.severity != "info"}
+
+
+# Recurrent nets
+
+
+def test_a_default_lstm_of_torch_forgets_within_a_hundred_steps() -> None:
+    d = vg.diagnose(rnn(cell="lstm(forget_bias=0)", biases=2, **TORCH))
+    assert (d.verdict, d.direction) == ("vanishing", "backward")
+    # By a + rho, with a = E f = 1/2: the gates alone would keep 1/2 a step.
+    assert evidence(d).factor(evidence(d).backward) == pytest.approx(0.63, abs=0.02)
+    hit = finding(d, "forgetting")
+    assert hit.severity == "warning"
+    assert hit.value == pytest.approx(99 * math.log(2), rel=0.02)
+    assert "x0.6" in d.summary
+    assert "a step" in d.summary
+    assert limited(d).name == "memory limit"
+    assert 5 <= limited(d).value <= 10
+
+
+@pytest.mark.parametrize(("bias", "verdict"), [(0, "vanishing"), (1, "vanishing"), (5, "exploding")])
+def test_a_forget_bias_takes_a_default_lstm_from_vanishing_to_exploding(bias: float, verdict: str) -> None:
+    assert vg.diagnose(rnn(cell=f"lstm(forget_bias={bias})", **TORCH)).verdict == verdict
+
+
+def test_the_gradient_of_an_lstm_is_that_of_its_cell_which_no_gate_lets_down() -> None:
+    p = vg.probe(rnn(20, cell="lstm"), seeds=2)
+    e = Evidence(p)
+    assert e.name("backward") == "dL/dc"
+    assert np.array_equal(p.trace.columns["log10_backward"], p.log10_dc_rms + math.log10(64) / 2)
+    plain = vg.probe(rnn(20, cell="gru"), seeds=2)
+    assert np.array_equal(plain.trace.columns["log10_backward"], plain.log10_dh_rms + math.log10(64) / 2)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"cell": "lstm", "bias": "chrono(T=100)"},
+        {"cell": "gru", "bias": "chrono(T=100)"},
+        {"cell": "irnn"},
+        {"steps": 10, "cell": "tanh"},
+        {"steps": 10, "cell": "lstm(forget_bias=1)"},
+    ],
+    ids=["chrono lstm", "chrono gru", "irnn", "short tanh", "short lstm"],
+)
+def test_cells_that_keep_their_gradient_are_not_accused(fields: dict[str, Any]) -> None:
+    d = vg.diagnose(rnn(**fields))
+    assert d.verdict == "healthy", d
+    assert not serious(d)
+
+
+def test_the_memory_limit_of_a_diagnosis_is_that_of_memory_limit() -> None:
+    p = vg.probe(rnn(60, cell="lstm"), seeds=4)
+    limit, told = limited(vg.diagnose(p)), vg.memory_limit(p)
+    assert (limit.value, limit.low, limit.high, limit.signal) == (told.value, told.low, told.high, told.signal)
+    assert str(limit) == str(told)
+    assert f"memory limit: {limit}" in str(vg.diagnose(p))
+
+
+def test_a_memory_limit_is_counted_back_from_the_last_step_of_the_last_layer() -> None:
+    p = vg.probe(rnn(60, cell="tanh", layers=2), seeds=4)
+    d = vg.diagnose(p)
+    back = p.log10_dh_rms[:, 1::2].mean(axis=0)[::-1]
+    assert limited(d).value == np.flatnonzero(back - back[0] <= -1.5)[0]
+    assert finding(d, "backward_vanishing").evidence.count("layer") == 2  # step 60 layer 2 to step 1 layer 1
+
+
+def test_rows_of_a_recurrent_net_are_steps_in_every_sentence() -> None:
+    text = str(vg.diagnose(rnn(200, cell="tanh"), explain=True))
+    assert "from step 200 to step 1" in text
+    assert "(steps 1-" in text
+    assert "step 1 to 200" in text  # below the pictures
+    assert "a layer" not in text.partition("When this is wrong")[0]
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "tanh"])
+def test_what_means_nothing_for_shared_weights_is_not_told(cell: str) -> None:
+    d = vg.diagnose(rnn(cell=cell))
+    assert not {"finite_width", "forward_backward_mismatch", "weight_gradient_flat"} & {f.rule for f in d.findings}
+    assert evidence(d).backward.rms == evidence(d).backward.typical
+
+
+def test_a_cut_gradient_does_not_arrive() -> None:
+    d = vg.diagnose(rnn(40, cell="tanh", truncate=10))
+    assert d.verdict == "vanishing"
+    assert "does not arrive" in finding(d, "backward_vanishing").evidence
+
+
+def test_losses_at_every_step_hide_what_the_last_one_loses() -> None:
+    d = vg.diagnose(rnn(60, cell="tanh", outputs="every"))
+    assert abs(evidence(d).backward.rms) < 1.5
+    one = vg.diagnose(rnn(60, cell="tanh"))
+    assert finding(d, "hidden_vanishing").value == pytest.approx(-evidence(one).backward.rms, abs=1e-9)
+    assert d.depth_limit is None
+
+
+# Transformers
+
+
+def test_tokens_collapse_while_the_gradient_of_the_stream_is_flat() -> None:
+    d = vg.diagnose(blocks(8, skip=None), dtype="float64")
+    assert abs(evidence(d).backward.rms) < 0.3
+    assert found(d, "backward_vanishing") is None
+    assert d.verdict == "collapsed"
+    hit = finding(d, "rank_collapse")
+    assert hit.severity == "critical"
+    assert "shows nothing of this" in hit.evidence
+    # What it says is what was measured: W_Q and W_K lose what tokens have in common.
+    p = d.probe
+    assert p is not None
+    q, v = (p.extra[f"log10_wgrad_norm_{name}"][:, ::4] for name in "qv")
+    assert ((q - v)[:, 4] < (q - v)[:, 0] - 6).all()
+    assert "all tokens of a sample end up" in d.summary
+
+
+@pytest.mark.parametrize(
+    ("fields", "verdict"),
+    [
+        ({}, "healthy"),
+        ({"norm_position": "post"}, "collapsed"),
+        ({"norm_position": "post", "init": "torch_transformer"}, "healthy"),
+        ({"init": "gpt2"}, "healthy"),
+        ({"skip": "rezero"}, "healthy"),
+        ({"skip": "deepnorm", "norm_position": "post", "init": "deepnorm"}, "healthy"),
+        ({"skip": None}, "collapsed"),
+        ({"skip": None, "norm": None}, "vanishing"),
+    ],
+    ids=["pre", "post", "torch", "gpt2", "rezero", "deepnorm", "no skip", "plain"],
+)
+def test_blocks_are_accused_by_what_goes_around_them(fields: dict[str, Any], verdict: str) -> None:
+    d = vg.diagnose(blocks(**fields), seeds=4)
+    assert d.verdict == verdict, d
+    if verdict == "healthy":
+        assert serious(d) <= {"deep_post_norm"}
+
+
+def test_a_factor_of_a_transformer_is_that_of_a_block() -> None:
+    d = vg.diagnose(blocks(12, skip=None, norm=None), seeds=4)
+    e = evidence(d)
+    assert e.factor(e.backward) == pytest.approx(10 ** (4 * e.backward.rms / 47))
+    assert "over 12 blocks" in d.summary
+    assert "a block" in d.summary
+    assert limited(d).unit == "block"
+
+
+def test_layers_of_a_transformer_have_the_names_of_their_maps() -> None:
+    d = vg.diagnose(blocks(8, skip=None), seeds=2)
+    assert d.spec is not None
+    assert d.names == d.spec.row_names
+    assert "before layers." in finding(d, "rank_collapse").evidence
+    assert ".linear2)" in str(d)
+
+
+def test_names_in_many_places_are_told_by_their_ends() -> None:
+    names = [f"map {i}" for i in range(20)]
+    assert spans(range(0, 20, 2), names) == "10 from map 0 to map 18"
+    assert spans([0, 1, 4], names) == "map 0 to map 1, map 4"
+
+
+def test_causal_attention_that_sees_all_it_may_is_uniform() -> None:
+    d = vg.diagnose(blocks(4, init="gpt2", causal=True), seeds=2)
+    assert finding(d, "uniform_attention").value == pytest.approx(1, abs=1e-3)
+    assert found(d, "one_hot_attention") is None
+
+
+# Rules
+
+
+def test_rules_of_cells_and_of_attention_are_not_told_of_other_nets() -> None:
+    own = {rule.id for rule in RULES if rule.nets}
+    assert own == {
+        *("forgetting", "saturated_gates", "gate_shut", "gate_paths", "hidden_vanishing"),
+        *("one_hot_attention", "uniform_attention", "no_final_norm", "deep_post_norm"),
+    }
+    trace = vg.Trace(("a", "b"), {"log10_forward": np.array([[0.0, 0.1]]), "log10_backward": np.array([[-3.0, 0.0]])})
+    assert not own & {rule for rule, _ in vg.diagnose(trace).not_judged}
+    assert not own & {each.rule for each in vg.diagnose(vg.MLP(depth=8, width=16)).findings}
+
+
+@pytest.mark.parametrize("spec", [rnn(30, cell="lstm"), blocks(4, skip=None)], ids=["lstm", "transformer"])
+def test_pages_and_pictures_are_made_of_each(spec: vg.RNN | vg.Transformer) -> None:
+    d = vg.diagnose(spec, seeds=2, explain=True)
+    html = d._repr_html_()
+    assert d.depth_limit is None or limited(d).name in html
+    assert all(each.explanation for each in d.findings)
+    assert d.probe is not None
+    assert all(name in d.probe.trace.columns for each in d.findings for name in each.picture)
