@@ -70,9 +70,6 @@ const FORWARD: [Column; 7] = [
     Column::HRms,
 ];
 
-/// A unit counts as saturated where `|phi'|` is below this share of its maximum.
-pub(crate) const SATURATED: f64 = 0.01;
-
 /// The numbers of one run: one value a layer for each of [`COLUMNS`]; NaN where the run did not get.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Columns {
@@ -343,7 +340,7 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     }
 
     fn phi(&mut self, row: usize, activation: &Activation, _: &Scaled<F>, _: &Scaled<F>, slopes: &Panels<F>) {
-        let saturated = slopes.count_below(F::of(SATURATED * activation.steepest()));
+        let saturated = slopes.count_below(F::of(activation.flat()));
         self.set(row, [(Column::Saturated, saturated as f64 / (slopes.batch() * slopes.features()) as f64)]);
     }
 

@@ -14,7 +14,7 @@ use vgcore::jacobian::log2_singular_values;
 use vgcore::kernel::Tensor;
 use vgcore::naive::{self, Pass, Rows, Tensors, part, rows};
 use vgcore::norm::Norm;
-use vgcore::part::{Activate, Blocks, Join, Keep, LinearPlan, Module, Net, Normalise, Parameters, Part};
+use vgcore::part::{Activate, Blocks, HandsOn, Join, Keep, LinearPlan, Module, Net, Normalise, Parameters, Part};
 use vgcore::plan::{Placed, Plan, Quantity};
 use vgcore::rng::{Role, Stream};
 use vgcore::run::{Job, drawn, probe};
@@ -746,10 +746,11 @@ fn of_parts(parts: &[Part], depth: usize, width: usize, wider: usize) -> Net {
         depth,
         columns: width,
         fed: None,
-        states: false,
         tokens: 1,
         input: width,
-        layers: (0..depth).map(|slot| vgcore::part::Layer { parts: parts.to_vec(), slot, streams: true }).collect(),
+        layers: (0..depth)
+            .map(|slot| vgcore::part::Layer { parts: parts.to_vec(), slot, hands_on: HandsOn::Stream })
+            .collect(),
         slots: (0..depth).map(slot).collect(),
     }
 }
@@ -827,17 +828,12 @@ fn affine(
 /// Layers of parts with what they learn, one without a readout behind the others.
 fn net_of(layers: Vec<(Vec<Part>, Vec<Parameters>)>, columns: usize) -> Net {
     let (layers, slots): (Vec<_>, Vec<_>) = layers.into_iter().unzip();
-    let layers = layers.into_iter().enumerate().map(|(slot, parts)| vgcore::part::Layer { parts, slot, streams: true });
-    Net {
-        depth: slots.len(),
-        columns,
-        fed: None,
-        states: false,
-        tokens: 1,
-        input: columns,
-        layers: layers.collect(),
-        slots,
-    }
+    let layers = layers.into_iter().enumerate().map(|(slot, parts)| vgcore::part::Layer {
+        parts,
+        slot,
+        hands_on: HandsOn::Stream,
+    });
+    Net { depth: slots.len(), columns, fed: None, tokens: 1, input: columns, layers: layers.collect(), slots }
 }
 
 fn phi(activation: &str) -> Part {

@@ -1,9 +1,9 @@
 //! `z = W x + b`, and `W x + b + U x_t` where every step gets an input of its own.
 
-use super::{Back, Collect, Here, Owner, Scratch, Signal, Watch, Which};
+use super::{Back, Collect, Here, Owner, Scratch, Signal, Which};
 use crate::error::{Cancel, Result};
 use crate::init::{Distribution, rescale};
-use crate::kernel::{Matrix, Scaled, log10_rms, outer};
+use crate::kernel::{Matrix, Scaled};
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
 use crate::transform::{self, Transform};
@@ -24,8 +24,6 @@ pub struct Map {
     /// Must `dL/dz` be brought near 1 here? An activation or a normalisation behind the map has done so already, and
     /// the cotangent of a readout begins so.
     pub rescales: bool,
-    /// Names of blocks of its rows that a probe sees each by itself; none where it sees the whole alone.
-    pub blocks: &'static [&'static str],
 }
 
 /// Blocks of rows of one weight that are drawn each by itself: the gates of a cell, or queries, keys and values.
@@ -38,8 +36,8 @@ pub struct Blocks {
     pub count: usize,
     /// A factor of what is drawn, for each block.
     pub factors: [f64; 4],
-    /// What the blocks are called in `log10_wgrad_norm_NAME`, the column of the norm of each one's gradient; none where a
-    /// probe does not tell them apart.
+    /// What the blocks are called in `log10_wgrad_norm_NAME`, the column of the norm of each one's gradient, which the
+    /// part behind the map announces; none where a probe does not tell them apart.
     pub names: &'static [&'static str],
 }
 
@@ -50,6 +48,11 @@ impl Blocks {
     /// So many blocks, at most four, with factors of 1.
     pub const fn of(count: usize) -> Self {
         Self { count, factors: [1.0; 4], names: &[] }
+    }
+
+    /// A block for each of these names, the whole weight where there are none.
+    pub const fn named(names: &'static [&'static str]) -> Self {
+        Self { names, ..Self::of(if names.is_empty() { 1 } else { names.len() }) }
     }
 }
 
@@ -295,7 +298,7 @@ impl<F: Float> UnitNormals<F> {
 impl Map {
     /// A map of what comes in, and of nothing else.
     pub fn of(own: usize, rescales: bool) -> Self {
-        Self { own, fed: None, state: None, apart: false, rescales, blocks: &[] }
+        Self { own, fed: None, state: None, apart: false, rescales }
     }
 
     /// The input of the map, and that of a step, of what comes in, of what went around and of what the step is fed.
@@ -313,7 +316,6 @@ impl Map {
         x: &Scaled<F>,
         z: &mut Scaled<F>,
         scratch: &mut Scratch<F>,
-        watch: &mut impl Watch<F>,
     ) {
         let (own, step) = self.inputs(x, here.around, here.step.first());
         let linear = here.numbers[self.own].linear();
@@ -329,29 +331,6 @@ impl Map {
             } else {
                 z.panels.combine(F::of(1.0), &spare.panels, F::of(1.0));
             }
-        }
-        if watch.notes() {
-            let mut sums = Vec::new();
-            self.each_block(z, |block, z| {
-                watch.note(here.row, &format!("log10_z_rms_{block}"), z.log10_rms(&mut sums));
-            });
-        }
-    }
-
-    /// The columns of the blocks.
-    pub(super) fn extra(&self) -> Vec<String> {
-        let names = ["log10_z_rms", "log10_delta_rms", "log10_wgrad_norm"];
-        let of_block = |block: &&str| names.map(|name| format!("{name}_{block}"));
-        self.blocks.iter().flat_map(of_block).collect()
-    }
-
-    /// The features of each block of rows of a batch that comes out.
-    fn each_block<F: Float>(&self, z: &Scaled<F>, mut see: impl FnMut(&str, &Scaled<F>)) {
-        let mut part = Scaled { exponent: z.exponent, ..Scaled::default() };
-        let size = z.panels.features() / self.blocks.len().max(1);
-        for (index, block) in self.blocks.iter().enumerate() {
-            part.panels.take(&z.panels, index * size..(index + 1) * size);
-            see(block, &part);
         }
     }
 
@@ -380,17 +359,6 @@ impl Map {
         }
         let of_own = if self.apart { &*spare } else { &*delta };
         collect.map(owner(self.own), of_own, own, Some(value));
-        if collect.notes() && !self.blocks.is_empty() {
-            let (mut near, mut gradient, mut scratch) = (Scaled::default(), Matrix::default(), Matrix::default());
-            let mut sums = Vec::new();
-            let x = own.near_one(&mut near);
-            self.each_block(delta, |block, delta| {
-                collect.note(back.row, &format!("log10_delta_rms_{block}"), delta.log10_rms(&mut sums));
-                outer(&delta.panels, &x.panels, &mut gradient, &mut scratch);
-                let norm = log10_rms(gradient.sum_of_squares(1.0), 1, delta.exponent + x.exponent);
-                collect.note(back.row, &format!("log10_wgrad_norm_{block}"), norm);
-            });
-        }
         if let (Some(fed), Some((step, value))) = (self.fed, step) {
             collect.map(owner(fed), delta, step, Some(value).filter(|value| *value != usize::MAX));
         }
