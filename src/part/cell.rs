@@ -314,7 +314,7 @@ impl Cell {
     }
 
     /// Note the gradients of the gates' pre-activations, and the shares of what goes on to the state before: straight, and
-    /// through each gate.
+    /// through each gate. They are of the sum of squares of each path by itself: products of two paths belong to neither.
     fn note_back<F: Float>(
         &self,
         back: &Back<'_, F>,
