@@ -460,7 +460,7 @@ impl<F: Float> Gauge<'_, F> {
         }
         let mut gradient = matrix.to_rows();
         linear.gradient_of_parameters(&mut gradient);
-        for (name, block) in blocks.names.iter().zip(gradient.chunks(gradient.len() / blocks.count)) {
+        for (name, block) in blocks.names.iter().zip(gradient.chunks(gradient.len() / blocks.count())) {
             let squares = block.iter().map(|g| g.wide() * g.wide()).sum();
             let norm = log10_rms(squares, 1, delta.exponent + near.exponent);
             // The maps of a state and of what a step gets have a gate each.

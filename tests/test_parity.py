@@ -91,8 +91,8 @@ def assert_columns(measured: vg.Probe, expected: dict[str, Any], norms: float, s
     for name in ("log10_total_grad_norm", "log10_output_rms"):
         np.testing.assert_allclose(getattr(measured, name), expected[name], rtol=0, atol=norms, err_msg=name)
     np.testing.assert_allclose(measured.loss_value, expected["loss_value"], rtol=5 * norms, atol=norms)
-    # A gradient that is zero but for rounding is compared with the layer's largest; that of a bias with what it is the sum
-    # of too, for at the first step of a tied net that is fed no column has another gradient.
+    # A gradient that is zero but for rounding is compared with the layer's largest; that of a bias with what it is the
+    # sum of too, for at the first step of a tied net that is fed no column has another gradient.
     each = np.array([expected[name] for name in GRADIENT_NORMS])
     largest = np.fmax.reduce(each)
     cancelled = CANCELLED if measured.dtype == "float64" else 10 * CANCELLED
@@ -111,7 +111,7 @@ def enough(spec: vg.MLP | vg.Sequential, batch: int) -> int:
 
 @pytest.mark.parametrize("norm", [{"final_norm": "batch"}, {"norm": "batch", "out_features": 2}])
 def test_a_bias_whose_gradient_is_rounding_alone_is_compared_with_what_it_is_the_sum_of(norm: dict[str, Any]) -> None:
-    # One step from a state of zeros: W has no gradient, and the mean that a batch normalisation takes away is the bias's.
+    # One step from a state of zeros: W has no gradient, and what the bias adds a batch normalisation takes away.
     spec = vg.MLP(depth=1, width=6, activation="linear", tied=True, inputs="every", **norm)
     net, rng = spec.init(dtype="float64"), np.random.default_rng(0)
     x, cotangent = rng.standard_normal((6, 1, 6)), rng.standard_normal((6, spec.out_features or 6))

@@ -272,7 +272,7 @@ def test_an_irnn_starts_as_the_identity() -> None:
 
 
 def test_an_irnn_has_no_gradient_exactly_where_every_state_has_been_zero_since() -> None:
-    # With W = I each unit is a walk of its own that stops at 0, where its slope is 0: of one input column, two a sample.
+    # With W = I each unit is a walk of its own that stops at 0, where its slope is 0; of one column, two a sample.
     spec = vg.RNN(3000, 4, cell="irnn")
     state, x = spec.init(seed=5, dtype="float64").state_dict(), reference.samples(spec, 5, 2, "float64").reshape(2, -1)
     np.testing.assert_array_equal(state["layers.0.weight"], np.eye(4))

@@ -32,27 +32,25 @@ pub struct Map {
 /// each begins at the first multiple of four elements behind the one before, as if its columns were as long as that.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Blocks {
-    /// How many there are; they share the rows evenly.
-    pub count: usize,
+    /// What the blocks are called in `log10_wgrad_norm_NAME`, the column of the norm of each one's gradient, which the
+    /// part behind the map announces; none where the whole weight is one block.
+    pub names: &'static [&'static str],
     /// A factor of what is drawn, for each block.
     pub factors: [f64; 4],
-    /// What the blocks are called in `log10_wgrad_norm_NAME`, the column of the norm of each one's gradient, which the
-    /// part behind the map announces; none where a probe does not tell them apart.
-    pub names: &'static [&'static str],
 }
 
 impl Blocks {
     /// The whole weight.
-    pub const ONE: Self = Self::of(1);
+    pub const ONE: Self = Self::of(&[]);
 
-    /// So many blocks, at most four, with factors of 1.
-    pub const fn of(count: usize) -> Self {
-        Self { count, factors: [1.0; 4], names: &[] }
+    /// A block for each of these names, at most four, with factors of 1; the whole weight where there are none.
+    pub const fn of(names: &'static [&'static str]) -> Self {
+        Self { names, factors: [1.0; 4] }
     }
 
-    /// A block for each of these names, the whole weight where there are none.
-    pub const fn named(names: &'static [&'static str]) -> Self {
-        Self { names, ..Self::of(if names.is_empty() { 1 } else { names.len() }) }
+    /// How many there are; they share the rows evenly.
+    pub fn count(&self) -> usize {
+        self.names.len().max(1)
     }
 }
 
@@ -96,7 +94,7 @@ impl LinearPlan {
 
     /// Rows of a block of the weights.
     pub fn block_rows(&self) -> usize {
-        self.fan_out / self.blocks.count
+        self.fan_out / self.blocks.count()
     }
 
     /// Mean and variance of a bias that is picked at random.
@@ -109,8 +107,8 @@ impl LinearPlan {
     /// Mean and variance of an entry of the weights that is picked at random.
     pub fn moments(&self) -> [f64; 2] {
         let [mean, variance] = self.weight.moments(self.block_rows(), self.fan_in);
-        let factors = self.blocks.factors[..self.blocks.count].iter().map(|factor| self.factor * factor);
-        let count = self.blocks.count as f64;
+        let factors = self.blocks.factors[..self.blocks.count()].iter().map(|factor| self.factor * factor);
+        let count = self.blocks.count() as f64;
         let (first, second) = factors.fold((0.0, 0.0), |(first, second), f| (first + f, second + f * f));
         let (first, second) = (first / count, second / count);
         [first * mean, second * variance + (second - first * first) * mean * mean]
@@ -407,7 +405,7 @@ mod tests {
 
     #[test]
     fn every_block_of_rows_is_drawn_by_itself_times_its_factor() {
-        let blocks = Blocks { factors: [1.0, 3.0, 0.25, f64::NAN], ..Blocks::of(3) };
+        let blocks = Blocks { factors: [1.0, 3.0, 0.25, f64::NAN], ..Blocks::of(&["a", "b", "c"]) };
         let (weight, _) = drawn(&plan(Distribution::Orthogonal(2.0), 12, blocks), 0);
         for (block, factor) in weight.chunks_exact(20).zip(blocks.factors) {
             for (i, j) in (0..16).map(|pair| (pair / 4, pair % 4)) {
@@ -425,15 +423,15 @@ mod tests {
         let law = Distribution::Normal(0.1, 0.3);
         let whole = drawn(&plan(law, 12, Blocks::ONE), 0);
         // Rows of a block that are a multiple of four leave no gap; kept normals are those that are drawn.
-        assert_eq!(drawn(&plan(law, 12, Blocks::of(3)), 0), whole);
-        assert_eq!(drawn(&plan(law, 12, Blocks::of(3)), 1 << 20), whole);
-        let (ragged, bias) = drawn(&plan(law, 6, Blocks::of(2)), 0);
+        assert_eq!(drawn(&plan(law, 12, Blocks::of(&["a", "b", "c"])), 0), whole);
+        assert_eq!(drawn(&plan(law, 12, Blocks::of(&["a", "b", "c"])), 1 << 20), whole);
+        let (ragged, bias) = drawn(&plan(law, 6, Blocks::of(&["a", "b"])), 0);
         let whole = drawn(&plan(law, 12, Blocks::ONE), 0);
         assert_eq!((&ragged[..15], &ragged[15..]), (&whole.0[..15], &whole.0[20..35]));
         assert_eq!(bias, whole.1[..6]);
         // A sparse block has its own zeros.
         let sparse = Distribution::Sparse { zeros: 2, std: 1.0 };
-        let (weight, _) = drawn(&plan(sparse, 6, Blocks::of(2)), 0);
+        let (weight, _) = drawn(&plan(sparse, 6, Blocks::of(&["a", "b"])), 0);
         for column in 0..10 {
             let entries = (0..3).map(|row| weight[15 * (column / 5) + 5 * row + column % 5]);
             assert_eq!(entries.filter(|&w| w == 0.0).count(), 2);
@@ -442,7 +440,7 @@ mod tests {
 
     #[test]
     fn moments_are_those_of_all_blocks_together() {
-        let blocks = Blocks { factors: [1.0, 3.0, 0.0, 0.0], ..Blocks::of(2) };
+        let blocks = Blocks { factors: [1.0, 3.0, 0.0, 0.0], ..Blocks::of(&["a", "b"]) };
         let [mean, variance] = plan(Distribution::Normal(2.0, 1.0), 8, blocks).moments();
         // Normals of mean 1 and deviation 0.5, and of mean 3 and deviation 1.5.
         assert_eq!([mean, variance], [2.0, 0.5 * (0.25 + 2.25) + 1.0]);

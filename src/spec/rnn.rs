@@ -227,7 +227,7 @@ impl Rnn {
             fan_in: place.fan_in,
             fan_out: gates.count() * place.fan_out,
             weight: init.weight(place),
-            blocks: Blocks::named(gates.letters()),
+            blocks: Blocks::of(gates.letters()),
             factor: 1.0,
             bias: (biased && self.bias != Bias::Absent).then(|| init.bias(named, place)),
             raised: None,

@@ -355,12 +355,12 @@ impl Transformer {
     /// A linear map that is drawn from the streams of a layer.
     fn linear(&self, place: Place<'_>, layer: usize) -> LinearPlan {
         let weight = self.init.weight(&place);
-        let mut blocks = if place.stands == Stands::Query { Blocks::named(&QKV) } else { Blocks::ONE };
+        let mut blocks = if place.stands == Stands::Query { Blocks::of(&QKV) } else { Blocks::ONE };
         let spread = |stands| {
             let [_, variance] = self.init.weight(&Place { stands, ..place }).moments(place.fan_out, place.fan_in);
             variance
         };
-        if blocks.count > 1 && spread(Stands::Query) > 0.0 {
+        if blocks.count() > 1 && spread(Stands::Query) > 0.0 {
             let factor = |stands| (spread(stands) / spread(Stands::Query)).sqrt();
             blocks.factors = [1.0, factor(Stands::Key), factor(Stands::Value), 1.0];
         }
@@ -370,7 +370,7 @@ impl Transformer {
         };
         LinearPlan {
             fan_in: place.fan_in,
-            fan_out: blocks.count * place.fan_out,
+            fan_out: blocks.count() * place.fan_out,
             weight,
             blocks,
             factor: 1.0,
