@@ -227,11 +227,12 @@ def columns(
     x = np.arange(1, trace.depth + 1)
     predicted = _predicted(theory, probe, names)
     for name, look in zip(names, looks, strict=True):
-        values = trace.columns[name]
-        line(ax, x, values, label=COLUMN_LABELS.get(name, name) + gap(values, [trace]), look=look)
+        known_ = trace.known(name)
+        values = trace.columns[name][:, known_]
+        line(ax, x[known_], values, label=COLUMN_LABELS.get(name, name) + gap(values, [trace]), look=look)
         if name in predicted:
             _dashes(ax, x, predicted[name], look["color"])
-    layer_axis(ax, row(trace.names))
+    layer_axis(ax, "map" if trace.facts is not None and trace.facts.unit == "block" else row(trace.names))
     if all(name.startswith("log10_") for name in names):
         power_axis(ax)
     for first, last in _stretches({*shaded}):

@@ -177,6 +177,7 @@ RANK_COLLAPSE = Rule(
         "B samples or T tokens"
     ),
     picture=("effective_rank",),
+    pictures={"Transformer": ("log10_wgrad_norm_q", "log10_wgrad_norm_v", "log10_dh_rms")},
     check=_rank,
     needs=("correlation", "effective_rank", "spec"),
     condition="collapsed",
