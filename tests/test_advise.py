@@ -18,13 +18,13 @@ from strategies import fields, needs_samples, over_examples, valid
 from vgcore import _core
 from vgcore.cure.candidates import Candidates
 from vgcore.cure.remedies import FAR
-from vgcore.model.spec import Spec
 from vgcore.cure.scaling import scaled
 from vgcore.cure.search import GRAZING, HARMLESS, SHOWN
 from vgcore.judge.blind import blind_guess, first_loss
 from vgcore.judge.evidence import Evidence
 from vgcore.judge.margin import nearness, ratios
 from vgcore.model.mlp import FIELDS
+from vgcore.model.spec import Spec
 from vgcore.shell import options
 
 Array: TypeAlias = npt.NDArray[Any]

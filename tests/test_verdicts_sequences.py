@@ -236,9 +236,9 @@ def test_the_picture_of_a_collapse_has_queries_beside_the_stream() -> None:
     assert {"log10_wgrad_norm_q", "log10_dh_rms"} <= {*hit.picture}
     assert d.probe is not None
     ax = vg.plot.columns(d.probe, hit.picture)
-    assert [len(line.get_xdata()) for line in ax.get_lines()] == [8, 8, 16]  # a row a block, and one a half of it
+    assert [np.size(line.get_xdata()) for line in ax.get_lines()] == [8, 8, 16]  # a row a block, and one a half of it
     assert ax.get_xlabel().startswith("map")
-    plt.close(ax.figure)
+    plt.close("all")
 
 
 @pytest.mark.parametrize("spec", [rnn(30, cell="lstm"), blocks(4, skip=None)], ids=["lstm", "transformer"])
