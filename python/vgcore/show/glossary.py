@@ -525,7 +525,8 @@ _WORDS = (
         "share by path",
         "column",
         "Of the gradient that goes back from a step to the one before: the share that takes this path, the cell's or "
-        "that through a gate. Shares are of mean squares and add up to 1.",
+        "that through a gate. Shares are of mean squares and add up to 1: products of two paths, which may add to the "
+        "whole or take from it, belong to neither and are left out.",
         "such as share_cell = rms(path)^2 / sum of rms^2 over all paths",
         see=("log10_dc_rms",),
         synonyms=FAMILIES["shares by path"],
