@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.judge.blind import blind_guess
+from vgcore.judge.blind import blind_guess_of
 from vgcore.judge.training.evidence import skipped
 from vgcore.measure import table
 from vgcore.measure.result import Floats
 from vgcore.model.given import wrong_type
-from vgcore.model.plan import Plan
 from vgcore.plot.axes import (
     COLORS,
     REFERENCE,
@@ -175,7 +174,7 @@ def _loss(ax: Axes, run: Run) -> None:
         marker = "o" if len(middle) < 30 else ""
         ax.plot(run.validation_steps, middle, color=VERMILION, marker=marker, markersize=3.5, label=label)
         seen.append(run.validation_loss)
-    blind = blind_guess(run.loss_name, run.training.rows.y, Plan.of(run.spec).outputs, batch=run.batch)
+    blind = blind_guess_of(run.spec, run.loss_name, run.training.rows.y, batch=run.batch)
     if blind is not None and np.isfinite(blind):
         ax.axhline(blind, label=f"blind guess {blind:.4g}", dashes=(6, 3), **REFERENCE)
     values = np.concatenate([each.ravel() for each in seen])

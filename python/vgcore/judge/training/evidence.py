@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.judge.blind import blind_guess
+from vgcore.judge.blind import blind_guess_of
 from vgcore.judge.rule import RuleOf
 from vgcore.model.plan import Map, Plan
 from vgcore.show.training import moving
@@ -73,7 +73,7 @@ class RunEvidence:
     def blind(self) -> float | None:
         """The loss of the best constant output; None where there is nothing to guess, or it is 0."""
         run = self.run
-        found = blind_guess(run.loss_name, run.training.rows.y, Plan.of(run.spec).outputs, batch=run.batch)
+        found = blind_guess_of(run.spec, run.loss_name, run.training.rows.y, batch=run.batch)
         return found or None
 
     @cached_property
