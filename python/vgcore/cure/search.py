@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vgcore.cure.advice import Advice, Advised
-from vgcore.cure.candidates import KEPT, OTHERS, Candidate, Candidates, fields_of
+from vgcore.cure.candidates import KEPT, OTHERS, Candidate, Candidates
 from vgcore.cure.remedies import FAR
 from vgcore.cure.trained import CLIP, Reached, Trainer, settings_of
 from vgcore.judge.blind import blind_guess_of
@@ -24,6 +24,7 @@ from vgcore.measure.brought import brought
 from vgcore.measure.measurement import Measurement
 from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe
+from vgcore.model.fields import fields_of
 from vgcore.model.given import boolean, integer, items
 from vgcore.model.kind import Loss
 from vgcore.model.names import known

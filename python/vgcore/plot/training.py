@@ -31,6 +31,7 @@ from vgcore.plot.axes import (
 from vgcore.plot.fields import net_words, of_spec, spelled
 from vgcore.plot.titles import write_title
 from vgcore.show.training import moving, names, unknown
+from vgcore.show.words import row
 from vgcore.train.run import Run, ended, told_of
 
 if TYPE_CHECKING:
@@ -271,8 +272,8 @@ def _layers(ax: Axes, run: Run, column: str, label: str) -> None:
     ax.set_ylabel(label)
     zero = [i for i in hidden if (values[:, :, i] == -np.inf).any()]
     still = np.flatnonzero(~moving(run)).tolist()
-    notes = [f"gaps: exactly 0 in {names(run.layers, zero)}"] if zero else []
-    notes += [f"frozen: {names(run.layers, still)}"] if 0 < len(still) < len(run.layers) else []
+    notes = [f"gaps: exactly 0 in {names(run.labels, zero)}"] if zero else []
+    notes += [f"frozen: {names(run.labels, still)}"] if 0 < len(still) < len(run.layers) else []
     if notes:
         ax.text(0.01, 0.02, "; ".join(notes), transform=ax.transAxes, **note(ax))
     if column == "log10_wgrad_norm":
@@ -318,7 +319,8 @@ def _layer_bar(figure: Figure, axes: list[Axes], run: Run) -> None:
     bar.set_ticks([1, *(int(tick) for tick in ticks if 1 < tick <= count)])
     bar.minorticks_off()
     bar.outline.set_visible(False)
-    bar.set_label("layer (1 = input side)", fontsize="small")
+    what = "step (1 = the first)" if row(run.labels) == "step" else "layer (1 = input side)"
+    bar.set_label(what, fontsize="small")
 
 
 def _broken(ax: Axes, run: Run) -> None:
@@ -329,7 +331,7 @@ def _broken(ax: Axes, run: Run) -> None:
     ends = ax.get_xlim()
     beyond = bad.step > sum(ends) / 2
     ax.annotate(
-        told_of(bad, run.layers),
+        told_of(bad, run.labels),
         (bad.step, 0.05),
         xycoords=("data", "axes fraction"),
         xytext=(-4 if beyond else 4, 0),
