@@ -134,8 +134,9 @@ def _of_tokens(e: Evidence, rule: Rule) -> Hit | None:
         text += f", while {e.name('backward')} changes {power(abs(stream))}-fold: a plot of it shows nothing of this"
     working = (
         f"rank = (tr G)^2/|G|^2 = {e.column('token_rank')[entered[worst]]:.4g} of {e.tokens} tokens, mean squared "
-        f"cosine (T/rank - 1)/(T - 1) = {np.nanmean(alike[:, worst]):.4f}; |dW_Q|, |dW_K| over |dW_V| against the first "
-        f"block: 10^{fell:.2f}. The lesser of {np.nanmean(alike[:, worst]):.4f} and 1 - 10^{fell:.2f}: {means[worst]:.4f}."
+        f"cosine (T/rank - 1)/(T - 1) = {np.nanmean(alike[:, worst]):.4f}; |dW_Q|, |dW_K| over |dW_V| against the "
+        f"first block: 10^{fell:.2f}. The lesser of {np.nanmean(alike[:, worst]):.4f} and 1 - 10^{fell:.2f}: "
+        f"{means[worst]:.4f}."
     )
     layers = e.blocks(int(row) for row, mean in zip(at, means, strict=True) if mean >= rule.least)
     own = share(np.where(np.isnan(runs), -math.inf, runs).max(axis=1), lambda r: r >= rule.level(float(means[worst])))
