@@ -521,7 +521,7 @@ def test_every_finding_has_a_picture_that_can_be_drawn(diverged: vg.Probe, dead:
             assert len(ax.get_lines()) == len(finding.picture) > 0
             assert len(shaded(ax)) >= bool(finding.layers)
             plt.close("all")
-    for rule in RULES:
+    for rule in (rule for rule in RULES if not rule.nets):
         assert len(plot.columns(narrow, rule.picture).get_lines()) == len(rule.picture)
         plt.close("all")
 

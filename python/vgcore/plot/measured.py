@@ -237,7 +237,7 @@ def columns(
         line(ax, x, values, label=COLUMN_LABELS.get(name, name) + gap(values, [trace]), look=look)
         if name in predicted:
             _dashes(ax, rows, predicted[name], look["color"])
-    layer_axis(ax, row(trace.names))
+    layer_axis(ax, "map" if trace.facts is not None and trace.facts.unit == "block" else row(trace.names))
     if all(name.startswith("log10_") for name in names):
         power_axis(ax)
     for first, last in _stretches({*shaded}):
