@@ -300,7 +300,8 @@ def test_columns_of_gates_add_up_to_those_of_all(cell: str, layers: int) -> None
     letters = GATES[cell]
 
     def together(name: str) -> Array:
-        return np.log10(np.mean([100 ** getattr(probe, f"{name}_{letter}") for letter in letters], axis=0)) / 2
+        sizes: Array = np.mean([100 ** getattr(probe, f"{name}_{letter}") for letter in letters], axis=0)
+        return np.log10(sizes) / 2
 
     np.testing.assert_allclose(together("log10_z_rms"), probe.log10_z_rms, atol=1e-12)
     np.testing.assert_allclose(together("log10_delta_rms"), probe.log10_delta_rms, atol=1e-12)

@@ -14,8 +14,8 @@ from vgcore.cure.remedies import DRAWN, PRETRAINED, READOUT, REMEDIES, Change, F
 from vgcore.cure.scaling import Data, scaled
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.measure.result import Probe
-from vgcore.model.fields import FIELDS, fields_of
 from vgcore.model.mlp import MLP
+from vgcore.model.sorts import FIELDS, fields_of
 from vgcore.model.spec import Spec
 from vgcore.pretrain.greedy import pretrain, suited
 from vgcore.pretrain.learn import Method, in_unit_interval

@@ -24,12 +24,12 @@ from vgcore.measure.brought import brought
 from vgcore.measure.measurement import Measurement
 from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe
-from vgcore.model.fields import fields_of
 from vgcore.model.given import boolean, integer, items
 from vgcore.model.kind import Loss
 from vgcore.model.names import known
 from vgcore.model.network import Network
 from vgcore.model.plan import Plan
+from vgcore.model.sorts import fields_of
 from vgcore.model.spec import Spec
 
 #: Runs and samples of the screening, which orders candidates; what is advised was measured as the net before it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
 
@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from vgcore.measure import table
 from vgcore.measure.result import SIGNALS, Factor, Probe
-from vgcore.model.fields import FIELDS, SORTS, TYPES, fields_of, kind_parameters, sort_of, values_held
-from vgcore.model.given import shown
-from vgcore.model.mlp import MLP
+from vgcore.model import custom
+from vgcore.model.given import Bounds, boolean, integer, number, shown, text
 from vgcore.model.names import hint, known
 from vgcore.model.shown import Shown
+from vgcore.model.sorts import KINDS, SORTS, TYPES, kind_parameters, sort_of
 from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 
@@ -161,8 +161,9 @@ class Sweep(Versioned, Shown):
         """The cells whose fields have one of some values.
 
         Args:
-            **fields: For any field of a net, or any parameter of its kinds as FIELD_PARAM (`init_sigma_w=2`), a value,
-                or a list of those that will do. An activation of your own answers to its name, as tables show it.
+            **fields: For any field of the specs, or any parameter of its kinds as FIELD_PARAM (`init_sigma_w=2`), a
+                value, or a list of those that will do. An activation of your own answers to its name, as tables show
+                it.
 
         Raises:
             ValueError: For what is no field of a spec, or no kind that this field can have.
@@ -174,13 +175,15 @@ class Sweep(Versioned, Shown):
         >>> len(s.select(activation_negative_slope=0.01))
         3
         """
-        choices = (*FIELDS, *kind_parameters())
+        entries = entries_of(self.cells)
+        sorts = sorts_of(entry.spec for entry in entries)
+        names = fields_of_any(sorts)
+        choices = (*names, *kind_parameters(sorts))
         for name in fields:
             if name not in choices:
-                some = f"{', '.join(FIELDS)}, or a parameter of theirs such as init_gain"
+                some = f"{', '.join(names)}, or a parameter of theirs such as init_gain"
                 raise ValueError(f"unknown field {shown(name)}{hint(name, choices)}; choose from: {some}")
-        wanted = {name: Wanted(name, given) for name, given in fields.items()}
-        entries = entries_of(self.cells)
+        wanted = {name: field_values(name, given, sorts) for name, given in fields.items()}
 
         def suits(spec: Spec) -> bool:
             return all(values.suit(spec) for values in wanted.values())
@@ -195,9 +198,9 @@ class Sweep(Versioned, Shown):
         """One row a cell: the varied fields, the three factors, the first layer's gradient, and the verdict.
 
         Values are text, numbers, bools and None. A factor stands in three columns: `backward`, and the ends of its 95 %
-        interval as `backward_low` and `backward_high`. The gradient is a power of ten, of a tied net that of all its
-        steps. `verdict`, `direction` and `conditions` are those of `diagnose`, several conditions with a comma between
-        them.
+        interval as `backward_low` and `backward_high`. The gradient is a power of ten, of a tied or a recurrent net
+        that of all its steps. `verdict`, `direction` and `conditions` are those of `diagnose`, several conditions with
+        a comma between them.
 
         >>> import vgcore as vg
         >>> s = vg.sweep(vg.MLP(depth=1, width=8, activation="sigmoid"), depth=[2, 40], seeds=2)
@@ -304,7 +307,8 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 def judged_row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
     """A row of `judged_rows`."""
-    first = (cell.log10_summed_wgrad_norm if getattr(cell.spec, "tied", False) else cell.log10_wgrad_norm)[:, 0]
+    names = cell.spec.row_names
+    first = (cell.log10_summed_wgrad_norm if names.count(names[0]) > 1 else cell.log10_wgrad_norm)[:, 0]
     from vgcore.judge.evidence import Evidence
     from vgcore.judge.verdict import findings, verdict
 
@@ -320,36 +324,64 @@ def judged_row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+def sorts_of(specs: Iterable[Spec]) -> tuple[type[Spec], ...]:
+    """The sorts of some nets that have fields; of none, the plainest."""
+    found = dict.fromkeys(sort for sort in map(sort_of, specs) if sort is not None)
+    return tuple(found) or (SORTS["MLP"],)
+
+
+def fields_of_any(sorts: Iterable[type[Spec]]) -> tuple[str, ...]:
+    """The fields that any of these sorts has."""
+    return tuple(dict.fromkeys(name for sort in sorts for name in TYPES[sort]))
+
+
 def field_of(spec: Spec, name: str) -> Any:
     """What a net has of a field, or of a parameter FIELD_PARAM; None if its kinds have none, or do not agree on it."""
-    return getattr(spec, name) if name in fields_of(spec) else table.spec_parameters(spec).get(name)
+    sort = sort_of(spec)
+    return getattr(spec, name) if sort and name in TYPES[sort] else table.spec_parameters(spec).get(name)
 
 
-def _holding(sort: type[Spec], name: str, values: Iterable[Any]) -> list[Any] | TypeError | ValueError:
-    """Values as a sort of spec holds them, or why it cannot."""
-    try:
-        return values_held(sort, name, values)
-    except (TypeError, ValueError) as error:
-        return error
-
-
-class Wanted:
-    """The values of a field, or of a parameter, that will do; each sort of spec holds them in its own way.
+def field_values(name: str, given: Any, sorts: Sequence[type[Spec]]) -> list[Any]:
+    """The values that a field or a parameter may have, as checked specs of these sorts hold them: one, or one a layer.
 
     Raises:
-        ValueError: For what no sort of spec can hold.
+        ValueError: For a value that none of the sorts can have.
     """
+    several = given if isinstance(given, list | range | np.ndarray) else [given]
+    first, *others = [sort for sort in sorts if name in TYPES[sort]] or sorts[:1]
+    found: list[Any] = []
+    for sort in others:
+        with suppress(TypeError, ValueError):
+            found += _values(sort, name, several)
+    if not found:
+        return _values(first, name, several)
+    with suppress(TypeError, ValueError):
+        found += _values(first, name, several)
+    return found
 
-    def __init__(self, name: str, given: Any) -> None:
-        self.name = name
-        several = given if isinstance(given, list | range | np.ndarray) else [given]
-        sorts = [sort for sort, types in TYPES.items() if name in types] or list(SORTS)
-        found = {sort: _holding(sort, name, several) for sort in sorts}
-        self.held = {sort: values for sort, values in found.items() if isinstance(values, list)}
-        if not self.held:
-            raise next(each for each in found.values() if isinstance(each, Exception))
 
-    def suit(self, spec: Spec) -> bool:
-        """Whether a net has one of them."""
-        values = self.held.get(sort_of(spec) or MLP, ())
-        return field_of(spec, self.name) in values
+def _values(sort: type[Spec], name: str, several: Iterable[Any]) -> list[Any]:
+    """Values as a spec of a sort holds them."""
+    return [
+        tuple(_held(sort, name, each) for each in value)
+        if isinstance(value, list | tuple)
+        else _held(sort, name, value)
+        for value in several
+    ]
+
+
+def _held(sort: type[Spec], name: str, value: Any) -> Any:
+    """A value as a spec holds it, by the type of the field."""
+    kind = TYPES[sort].get(name, "float | str")
+    if (value is None and ("None" in kind or kind == "Any")) or (value == "auto" and kind == "Any"):
+        return value
+    if name in KINDS[sort]:
+        if name == "bias" and value is False:
+            return False
+        own = name == "activation" and isinstance(value, str)
+        return KINDS[sort][name](custom.spelled(value) if own else value)
+    if kind.startswith("int"):
+        return integer(name, value, least=0 if name == "stem" else 1)
+    if kind.startswith("bool"):
+        return boolean(name, value)
+    return text(name, value) if isinstance(value, str) or "float" not in kind else number(name, value, Bounds())

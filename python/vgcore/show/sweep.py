@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vgcore.measure.cells import Sweep, judged_rows
-from vgcore.model.fields import FIELDS
+from vgcore.model.sorts import FIELDS
 from vgcore.show.columns import Column, Columns
 from vgcore.show.page import wrapped
 from vgcore.show.words import exponent, number, said

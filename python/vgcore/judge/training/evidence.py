@@ -165,10 +165,13 @@ class RunEvidence:
     @cached_property
     def sizes(self) -> Floats:
         """log10 of the root of how many weights a layer has: a norm over a root mean square, `(layers,)`."""
-        plan = Plan.of(self.run.spec)
-
-        maps = [*(layer.map for layer in plan.layers), plan.readout][: len(self.run.layers)]
-        return np.array([math.log10(drawn.fan_in * drawn.fan_out) / 2 for drawn in maps if drawn is not None])
+        spec = self.run.spec
+        plan = Plan.of(spec)
+        maps = dict(zip(spec.row_names, (layer.map for layer in plan.layers), strict=True))
+        if plan.readout is not None:
+            maps[READOUT] = plan.readout
+        drawn = [maps[name] for name in self.run.layers]
+        return np.array([math.log10(each.fan_in * each.fan_out) / 2 for each in drawn])
 
     def params(self) -> tuple[str, dict[str, Any]]:
         """The name of the optimiser, and its numbers; what is true or false as that."""
