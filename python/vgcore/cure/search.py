@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vgcore.cure.advice import Advice, Advised
-from vgcore.cure.candidates import KEPT, OTHERS, Candidate, Candidates, fields_of
+from vgcore.cure.candidates import KEPT, OTHERS, Candidate, Candidates
 from vgcore.cure.remedies import FAR
 from vgcore.cure.trained import CLIP, Reached, Trainer, settings_of
 from vgcore.judge.blind import blind_guess
@@ -29,6 +29,7 @@ from vgcore.model.kind import Loss
 from vgcore.model.names import known
 from vgcore.model.network import Network
 from vgcore.model.plan import Plan
+from vgcore.model.read import fields_of
 from vgcore.model.spec import Spec
 
 #: Runs and samples of the screening, which orders candidates; what is advised was measured as the net before it.

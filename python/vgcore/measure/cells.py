@@ -16,10 +16,14 @@ from vgcore.measure import table
 from vgcore.measure.result import SIGNALS, Factor, Probe
 from vgcore.model import custom
 from vgcore.model.given import Bounds, boolean, integer, number, shown, text
-from vgcore.model.mlp import FIELDS, KINDS, MLP, kind_parameters
+from vgcore.model import mlp, rnn, transformer
+from vgcore.model.mlp import MLP, Field, kind_parameters
 from vgcore.model.names import hint, known
+from vgcore.model.read import FIELDS
+from vgcore.model.rnn import RNN
 from vgcore.model.shown import Shown
 from vgcore.model.spec import Spec
+from vgcore.model.transformer import Transformer
 from vgcore.model.versioned import Versioned
 
 Stops: TypeAlias = tuple[type[BaseException], ...]
@@ -30,8 +34,13 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-#: The annotation of each field of a spec.
-TYPES = {field.name: str(field.type) for field in fields(MLP)}
+#: The annotation of each field of a spec, by what sort of spec it is, and the fields that hold kinds.
+TYPES = {sort: {field.name: str(field.type) for field in fields(sort)} for sort in FIELDS}  # type: ignore[arg-type]
+KINDS: Mapping[type[Spec], Mapping[str, Field[Any, Any]]] = {
+    MLP: mlp.KINDS,
+    RNN: rnn.KINDS,
+    Transformer: transformer.KINDS,
+}
 
 
 class Measured(Protocol):
@@ -165,7 +174,7 @@ class Sweep(Versioned, Shown):
         """The cells whose fields have one of some values.
 
         Args:
-            **fields: For any field of `MLP`, or any parameter of its kinds as FIELD_PARAM (`init_sigma_w=2`), a value,
+            **fields: For any field of the nets, or any parameter of an MLP's kinds as FIELD_PARAM (`init_sigma_w=2`), a value,
                 or a list of those that will do. An activation of your own answers to its name, as tables show it.
 
         Raises:
@@ -178,16 +187,23 @@ class Sweep(Versioned, Shown):
         >>> len(s.select(activation_negative_slope=0.01))
         3
         """
-        choices = (*FIELDS, *kind_parameters())
+        entries = entries_of(self.cells)
+        sorts = [*dict.fromkeys(sort_of(entry.spec) for entry in entries)] or [MLP]
+        names = tuple(dict.fromkeys(name for sort in sorts for name in FIELDS[sort]))
+        choices = (*names, *kind_parameters())
         for name in fields:
             if name not in choices:
-                some = f"{', '.join(FIELDS)}, or a parameter of theirs such as init_gain"
+                some = f"{', '.join(names)}, or a parameter of theirs such as init_gain"
                 raise ValueError(f"unknown field {shown(name)}{hint(name, choices)}; choose from: {some}")
-        wanted = {name: field_values(name, given) for name, given in fields.items()}
-        entries = entries_of(self.cells)
+        wanted = {
+            sort: {name: field_values(name, given, sort) for name, given in fields.items()}
+            for sort in sorts
+            if all(name not in names or name in FIELDS[sort] for name in fields)
+        }
 
         def suits(spec: Spec) -> bool:
-            return all(field_of(spec, name) in values for name, values in wanted.items())
+            sort = sort_of(spec)
+            return sort in wanted and all(field_of(spec, name) in values for name, values in wanted[sort].items())
 
         return self._of(Cells(entry for entry in entries if suits(entry.spec)))
 
@@ -324,30 +340,35 @@ def judged_row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+def sort_of(spec: Spec) -> type[Spec]:
+    """Which of those specs it is that have fields; an MLP, whose fields others lack, where it is none."""
+    return next((sort for sort in FIELDS if isinstance(spec, sort)), MLP)
+
+
 def field_of(spec: Spec, name: str) -> Any:
     """What a net has of a field, or of a parameter FIELD_PARAM; None if its kinds have none, or do not agree on it."""
-    return getattr(spec, name) if name in FIELDS else table.spec_parameters(spec).get(name)
+    return getattr(spec, name) if name in FIELDS[sort_of(spec)] else table.spec_parameters(spec).get(name)
 
 
-def field_values(name: str, given: Any) -> list[Any]:
+def field_values(name: str, given: Any, sort: type[Spec] = MLP) -> list[Any]:
     """The values that a field or a parameter may have, as a checked spec holds them: one, or one a layer."""
     several = given if isinstance(given, list | range | np.ndarray) else [given]
     return [
-        tuple(_held(name, each) for each in value) if isinstance(value, list | tuple) else _held(name, value)
+        tuple(_held(name, each, sort) for each in value) if isinstance(value, list | tuple) else _held(name, value, sort)
         for value in several
     ]
 
 
-def _held(name: str, value: Any) -> Any:
+def _held(name: str, value: Any, sort: type[Spec]) -> Any:
     """A value as a spec holds it, by the type of the field."""
-    kind = TYPES.get(name, "float | str")
+    kind = TYPES[sort].get(name, "float | str")
     if value is None and "None" in kind:
         return None
-    if name in KINDS:
+    if name in KINDS[sort]:
         if name == "bias" and value is False:
             return False
         own = name == "activation" and isinstance(value, str)
-        return KINDS[name].kind(custom.spelled(value) if own else value)
+        return KINDS[sort][name].kind(custom.spelled(value) if own else value)
     if kind.startswith("int"):
         return integer(name, value, least=0 if name == "stem" else 1)
     if kind.startswith("bool"):

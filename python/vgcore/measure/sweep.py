@@ -21,12 +21,12 @@ from vgcore.measure.store import planned
 from vgcore.measure.stored import Run, keep
 from vgcore.model.given import LONGEST, boolean, items, out_of_bounds, shown, wrong_type
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import MLP, check_names
-from vgcore.model.spec import Spec
+from vgcore.model.read import fields_of
+from vgcore.model.spec import Spec, check_fields
 
 
 def sweep(
-    spec: MLP,
+    spec: Spec,
     *,
     x: ArrayLike | None = None,
     y: ArrayLike | None = None,
@@ -46,7 +46,7 @@ def sweep(
     """Measure every combination of some fields, in parallel, all over the same seeds.
 
     Args:
-        spec: The net where nothing is varied.
+        spec: The net where nothing is varied: an `MLP`, an `RNN` or a `Transformer`.
         x: Samples, as in `probe`; so are the next seven.
         y: Targets of `loss`.
         loss: One of `LOSSES`, a call, or a `Loss`.
@@ -64,7 +64,7 @@ def sweep(
         executor: Where to run instead of threads of this process: an executor of `concurrent.futures`, `loky` or
             `mpi4py.futures`, a Dask `Client`, or whatever else has `submit` or `get_executor()`. The numbers are equal
             to the last bit.
-        **grid: For any field of `MLP`, the values to try; the last one given varies fastest.
+        **grid: For any field of the net, the values to try; the last one given varies fastest.
 
     Returns:
         One cell a combination. A net that diverges is a cell like any other: see `first_nonfinite`.
@@ -81,9 +81,10 @@ def sweep(
     >>> [(cell.spec.depth, cell.spec.activation) for cell in s]
     [(4, 'tanh'), (4, 'relu'), (8, 'tanh'), (8, 'relu')]
     """
-    if not isinstance(spec, MLP):
-        raise wrong_type("spec", "an MLP, whose fields a sweep varies", spec)
-    check_names(grid)
+    names = fields_of(spec)
+    if not names:
+        raise wrong_type("spec", "an MLP, an RNN or a Transformer, whose fields a sweep varies", spec)
+    check_fields(grid, names)
     axes = [_axis(name, values) for name, values in grid.items()]
     if (count := math.prod(map(len, axes))) > LONGEST:
         raise ValueError(f"a sweep has at most {LONGEST} cells, got {count}")
@@ -143,7 +144,7 @@ def _axis(name: str, values: Any) -> list[Any]:
     return axis
 
 
-def _cell(spec: MLP, fields: dict[str, Any]) -> MLP:
+def _cell(spec: Spec, fields: dict[str, Any]) -> Spec:
     try:
         return spec.replace(**fields)
     except (TypeError, ValueError) as error:

@@ -26,7 +26,8 @@ from vgcore.model.names import hint, known
 from vgcore.shell import estimate, kinds, outputs, stores, streams
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
-from vgcore.shell.options import DATA, HELP, OUTPUT, Request, gather, integers, split, with_net
+from vgcore.shell.nets import HELP, gather, integers, split
+from vgcore.shell.options import DATA, DATA_HELP, OUTPUT, Request, with_net
 from vgcore.shell.outputs import INTERRUPTED as INTERRUPTED  # noqa: PLC0414 (with what else commands return)
 from vgcore.shell.outputs import REFUSALS, Force, Out, Outputs, Pictures, drawn, say, writing
 from vgcore.shell.outputs import USAGE as USAGE  # noqa: PLC0414 (likewise)
@@ -216,7 +217,8 @@ def _training(*names: str, **about: Any) -> Any:
     with_net,
     batch=(None, {"help": "Rows of a batch.", "show_default": "64"}),
     seeds=(1, {"help": "Runs, each with weights and batches of its own."}),
-    data=("digits", {"help": "digits, FILE.csv, FILE.npz or - for CSV from a pipe.", "autocompletion": DATA}),
+    data=("digits", {"help": DATA_HELP, "autocompletion": DATA}),
+    without=["steps"],  # which the data have; here they are updates
 )
 def _train(
     request: Request,
@@ -354,12 +356,13 @@ def _train(
         raise typer.Exit(DIVERGED)
 
 
-@app.command("pretrain", help="Train the hidden layers of one net one by one, then all of it, if asked for.")
+@app.command("pretrain", help="Train the hidden layers of one MLP one by one, then all of it, if asked for.")
 @partial(
     with_net,
     batch=(None, {"help": "Rows of a batch.", "show_default": "20"}),
     seeds=(1, {"help": "1: one net is pretrained."}),
     data=("digits", {"help": "digits, FILE.csv, FILE.npz or - for CSV from a pipe.", "autocompletion": DATA}),
+    only="mlp",
 )
 def _pretrain(
     request: Request,
@@ -517,7 +520,7 @@ def _advise(
             autocompletion=choices(*(name.replace("_", "-") for name in HELP), "x", "y", "readout"),
         ),
     ] = None,
-    steps: Annotated[
+    updates: Annotated[
         int | None,
         typer.Option(
             "--train",
@@ -542,10 +545,10 @@ def _advise(
     form = _form(summary, as_json)
     known("severity", fail_on, (*SEVERITIES, "never"))
     kept = [name.replace("-", "_") for name in gather("keep", keep, split)]
-    how = False if steps is None else {"steps": steps, "optimizer": optimizer}
+    how = False if updates is None else {"steps": updates, "optimizer": optimizer}
     brought = _brought(request)
     net = request.one("advise") if brought is None else brought.network
-    estimate.check(_searched(net, request.measurement, budget, steps, optimizer), "this search", yes=yes)
+    estimate.check(_searched(net, request.measurement, budget, updates, optimizer), "this search", yes=yes)
     advised = advise(net, budget=budget, keep=kept, train=how, **request.measurement)
     if form == "json":
         _print_json(advised.to_dict())
@@ -782,7 +785,7 @@ def _app(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Vanishing and exploding gradients in deep MLPs: measured in milliseconds."""
+    """Vanishing and exploding gradients in deep nets: measured in milliseconds."""
 
 
 def main() -> None:
