@@ -15,7 +15,7 @@ from vgcore.cure.scaling import Data, scaled
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.measure.result import Probe
 from vgcore.model.mlp import MLP
-from vgcore.model.read import fields_of
+from vgcore.model.read import FIELDS, fields_of
 from vgcore.model.spec import Spec
 from vgcore.pretrain.greedy import pretrain, suited
 from vgcore.pretrain.learn import Method, in_unit_interval

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from vgcore.measure import table
 from vgcore.measure.result import SIGNALS, Factor, Probe
-from vgcore.model import custom
+from vgcore.model import custom, mlp, rnn, transformer
 from vgcore.model.given import Bounds, boolean, integer, number, shown, text
-from vgcore.model import mlp, rnn, transformer
 from vgcore.model.mlp import MLP, Field, kind_parameters
 from vgcore.model.names import hint, known
 from vgcore.model.read import FIELDS
@@ -174,8 +173,8 @@ class Sweep(Versioned, Shown):
         """The cells whose fields have one of some values.
 
         Args:
-            **fields: For any field of the nets, or any parameter of an MLP's kinds as FIELD_PARAM (`init_sigma_w=2`), a value,
-                or a list of those that will do. An activation of your own answers to its name, as tables show it.
+            **fields: For any field of the nets, or any parameter of an MLP's kinds as FIELD_PARAM (`init_sigma_w=2`), a
+                value, or a list of those that will do. An activation of your own answers to its name, as tables show it.
 
         Raises:
             ValueError: For what is no field of a spec, or no kind that this field can have.
@@ -324,7 +323,8 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 def judged_row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
     """A row of `judged_rows`."""
-    first = (cell.log10_summed_wgrad_norm if getattr(cell.spec, "tied", False) else cell.log10_wgrad_norm)[:, 0]
+    summed = cell.log10_summed_wgrad_norm[:, 0]
+    first = np.where(np.isnan(summed), cell.log10_wgrad_norm[:, 0], summed)
     from vgcore.judge.evidence import Evidence
     from vgcore.judge.verdict import findings, verdict
 
@@ -354,7 +354,9 @@ def field_values(name: str, given: Any, sort: type[Spec] = MLP) -> list[Any]:
     """The values that a field or a parameter may have, as a checked spec holds them: one, or one a layer."""
     several = given if isinstance(given, list | range | np.ndarray) else [given]
     return [
-        tuple(_held(name, each, sort) for each in value) if isinstance(value, list | tuple) else _held(name, value, sort)
+        tuple(_held(name, each, sort) for each in value)
+        if isinstance(value, list | tuple)
+        else _held(name, value, sort)
         for value in several
     ]
 

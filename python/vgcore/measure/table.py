@@ -22,7 +22,7 @@ from vgcore.model import custom
 from vgcore.model.given import array as as_array
 from vgcore.model.given import out_of_bounds
 from vgcore.model.given import path as as_path
-from vgcore.model.kind import Loss
+from vgcore.model.kind import Kind, Loss
 from vgcore.model.mlp import KINDS
 from vgcore.model.optimizer import Optimizer, Schedule
 from vgcore.model.spec import Spec
@@ -187,8 +187,9 @@ def spec_parameters(spec: Spec, *, own: bool = False) -> Parameters:
         if own and name == "init":
             continue
         value = getattr(spec, name, None)
-        texts = dict.fromkeys(map(str, value)) if isinstance(value, tuple) else [str(value)]
-        every = [params_of(name, text) for text in texts if text not in {"None", "False", "True"}]
+        # What is no kind is a word of its own: False, or the deepnorm of a transformer.
+        kinds = [each for each in (value if isinstance(value, tuple) else [value]) if isinstance(each, Kind)]
+        every = [params_of(name, text) for text in dict.fromkeys(map(str, kinds))]
         for param in dict.fromkeys(param for each in every for param in each):
             values = {each[param] for each in every if param in each}
             if len(values) == 1:

@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -36,10 +37,12 @@ from vgcore.train.settings import PER
 if TYPE_CHECKING:
     from vgcore.convert.imported import Imported
     from vgcore.judge.diagnosis import Diagnosis
+    from vgcore.judge.memory_limit import MemoryLimit
     from vgcore.measure.cells import Sweep
     from vgcore.measure.result import Probe
     from vgcore.model.network import Network
     from vgcore.model.spec import Spec
+    from vgcore.theory import Memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -346,7 +349,7 @@ def _train(
         else:
             from vgcore.show import training as told
 
-            tables.trained(run, source=request.source, seconds=seconds)
+            tables.trained(run, source=request.source, problem=request.problem, seconds=seconds)
             _print_lines(told.lines(judged, width=tables.terminal(80).width))
         if ended is not None:
             say(f"interrupted: {int(run.steps_done.min())} of {steps} steps were finished")
@@ -362,7 +365,7 @@ def _train(
     batch=(None, {"help": "Rows of a batch.", "show_default": "20"}),
     seeds=(1, {"help": "1: one net is pretrained."}),
     data=("digits", {"help": "digits, FILE.csv, FILE.npz or - for CSV from a pipe.", "autocompletion": DATA}),
-    only="mlp",
+    takes=["mlp"],
 )
 def _pretrain(
     request: Request,
@@ -600,6 +603,7 @@ def _theory(
 ) -> None:
     from vgcore.measure.probe import probe
     from vgcore.measure.result import SIGNALS, columns_of
+    from vgcore.model.mlp import MLP
     from vgcore.theory import predict
 
     form = _form(summary, as_json)
@@ -612,23 +616,26 @@ def _theory(
     estimate.check(estimate.of_grid(spec, {}, request.measurement), "this measurement", yes=yes)
     measured = probe(spec, **request.measurement)
     predicted = predict(spec, batch=measured.batch)
+    theirs, ours = _memory(measured)
     files: Outputs = {}
     if pictures is not None:
         from vgcore import plot
 
         draw: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(measured, theory=predicted)}
-        if predicted.scales is not None:
+        if predicted.scales is not None and isinstance(spec, MLP):
             draw["phase_diagram"] = lambda: plot.phase_diagram(spec)
         files = drawn(draw, pictures, force=force)
     with writing(files, force=force):
         if form == "json":
             factors: dict[str, Any] = {signal: vars(measured.factor(signal)) for signal in SIGNALS}
             means = {name: column.mean(axis=0).tolist() for name, column in columns_of(measured).items()}
-            _print_json({"theory": predicted.to_dict(), "measured": {"factors": factors} | means})
+            limits = {"theory": theirs and theirs.memory_limit, "measured": ours and ours.value}
+            memory = {"memory_limit": limits} if theirs or ours else {}
+            _print_json({"theory": predicted.to_dict(), "measured": {"factors": factors} | means} | memory)
         elif form == "summary":
             from vgcore.shell import summary as brief
 
-            _print_all(brief.theory(predicted, measured))
+            _print_all(brief.theory(predicted, measured, theirs, ours))
         else:
             from vgcore.shell import tables
             from vgcore.show import text as words
@@ -636,10 +643,29 @@ def _theory(
             console = tables.terminal()
             tables.say(console, ", ".join(tables.fixed(spec, ())))
             _print_lines(("text", words.filled(line, console.width)) for line in str(predicted).splitlines())
+            if theirs is not None:
+                _print_lines(("text", words.filled(line, console.width)) for line in str(theirs).splitlines())
+            if ours is not None:
+                tables.say(console, f"measured: {ours}")
             console.print(tables.beside(predicted, measured))
-            tables.say(console, tables.THEORY, most=words.WIDTH)
+            tables.say(console, tables.THEORY.format(row=tables.row_word(spec)), most=words.WIDTH)
     if (measured.first_nonfinite >= 0).any():
         raise typer.Exit(DIVERGED)
+
+
+def _memory(measured: Probe) -> tuple[Memory | None, MemoryLimit | None]:
+    """How far back a recurrent net sees, in theory and as it was measured, as far as that is known."""
+    from vgcore.judge.memory_limit import memory_limit
+    from vgcore.model.rnn import RNN
+    from vgcore.theory import memory
+
+    theirs = ours = None
+    if isinstance(measured.spec, RNN):
+        with suppress(ValueError):  # of some nets it is not told
+            theirs = memory(measured.spec)
+        with suppress(ValueError):
+            ours = memory_limit(measured)
+    return theirs, ours
 
 
 def _numbers(option: str, form: str, texts: list[str] | None) -> dict[str, float] | None:
@@ -743,11 +769,14 @@ def _outputs(result: Sweep, out: Path | None, folder: Path | None, *, force: boo
     if folder is not None:
         from vgcore import plot
 
-        deepest = max(cell.spec.depth for cell in result)
-        shown: Any = [cell for cell in result if cell.spec.depth == deepest]
+        deepest, length = max(cell.spec.rows for cell in result), estimate.LENGTHS.get(type(result[0].spec), "depth")
+        shown: Any = [cell for cell in result if cell.spec.rows == deepest]
         draw: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(shown[0] if len(shown) == 1 else shown)}
-        if len({cell.spec.depth for cell in result}) > 1:
-            draw |= {"depths": lambda: plot.depths(result), "heatmap": lambda: plot.heatmap(result)}
+        if len({getattr(cell.spec, length) for cell in result}) > 1:
+            draw |= {
+                f"{length}s".replace("ss", "s"): lambda: plot.lines(result, x=length),
+                "heatmap": lambda: plot.heatmap(result, x=length),
+            }
         found |= drawn(draw, folder, force=force)
     return found
 

@@ -7,7 +7,7 @@ import inspect
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -49,7 +49,7 @@ NETS = {
     "mlp": Net(MLP, {"depth": 32, "width": 128}, mlp.DEFAULTS, "An MLP alone"),
     "rnn": Net(RNN, {"steps": 100, "width": 64}, rnn.DEFAULTS, "A recurrent net alone: --net rnn"),
     "transformer": Net(
-        Transformer, {"depth": 12, "width": 64}, transformer.DEFAULTS, "A transformer alone: --net transformer"
+        Transformer, {"depth": 6, "width": 64}, transformer.DEFAULTS, "A transformer alone: --net transformer"
     ),
 }
 #: The net that is meant where none is named.
@@ -129,17 +129,16 @@ def _biases(text: str) -> list[str | bool | None]:
 PANEL = "The net"
 #: What `--help` says of the fields of nets, in its order.
 HELP = {
-    "depth": "Hidden layers: 64, a list 4,16,64 or a range 2:128:2; of a transformer blocks.",
-    "width": "Units a hidden layer, or features of a token.",
-    "activation": "Such as tanh or 'leaky_relu(0.1)'; not of an rnn.",
+    "depth": "Hidden layers: 64, a list 4,16,64 or a range 2:128:2.",
+    "width": "Units a hidden layer.",
+    "activation": "Such as tanh or 'leaky_relu(0.1)'.",
     "init": "Such as xavier_normal or 'mean_field(1.5, 0.05)'.",
     "bias": "Init of the biases; none: what init brings, or zeros; false: no biases.",
     "norm": "none, batch, layer or rms.",
-    "norm_position": "pre or post: before or after phi; input: before the map. Of a transformer pre or post.",
+    "norm_position": "pre or post: before or after phi; input: before the map.",
     "final_norm": "none, batch, layer or rms: before the readout.",
-    "skip": "none, residual, 'residual(order=pre)', rezero, highway or dense; of a transformer none, residual, rezero "
-    "or deepnorm.",
-    "in_features": "Columns of the input, or of each step or token.",
+    "skip": "none, residual, 'residual(order=pre)', rezero, highway or dense.",
+    "in_features": "Columns of the input.",
     "out_features": "Units of the readout.",
     "dropout": "Share of what a layer gives that training drops.",
     "branch_scale": "Factor of a skip's branch, or 1/sqrt(L).",
@@ -162,6 +161,16 @@ HELP = {
     "qk_norm": "Normalise queries and keys.",
     "scale": "standard or mup: of the logits.",
     "pool": "none, mean or last: what becomes of the tokens at the end.",
+}
+#: What it says of these beside, where there are other nets than the usual one.
+MORE = {
+    "depth": "Of a transformer: blocks.",
+    "width": "Of a transformer: features of a token.",
+    "activation": "An rnn has --cell.",
+    "norm_position": "Of a transformer: pre or post.",
+    "final_norm": "Of a transformer: auto too.",
+    "skip": "Of a transformer: none, residual, rezero or deepnorm.",
+    "in_features": "Of sequences: of a step or token.",
 }
 #: Options that are called otherwise than their fields.
 SPELLED = {"scale": "attention-scale"}
@@ -230,18 +239,31 @@ def gather(name: str, texts: list[str] | None, parse: Callable[[str], list[Any]]
     return values
 
 
-def options(without: Iterable[str] = (), nets: Iterable[str] = tuple(NETS)) -> dict[str, inspect.Parameter]:
-    """The options of the fields of some nets: flags, or values."""
+def options(nets: Collection[str] = tuple(NETS), without: Collection[str] = ()) -> dict[str, inspect.Parameter]:
+    """`--net`, and the options of the fields of some nets: flags, or values."""
+    about = typer.Option(
+        "--net",
+        help=f"{', '.join(nets)}: what the net is.",
+        rich_help_panel=PANEL,
+        show_default=USUAL,
+        autocompletion=choices(*nets),
+    )
+    net = inspect.Parameter(
+        "net", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, about]
+    )
     named = [name for name in HELP if name not in without and set(owners(name)) & set(nets)]
-    return {name: _option(name, [net for net in owners(name) if net in nets]) for name in named}
+    return {"net": net} | {name: _option(name, [net for net in owners(name) if net in nets]) for name in named}
 
 
 def _option(name: str, nets: list[str]) -> inspect.Parameter:
     own = owners(name)
-    about: dict[str, Any] = {"help": HELP[name], "rich_help_panel": NETS[own[0]].panel if len(own) == 1 else PANEL}
+    words = f"{HELP[name]} {MORE[name]}" if name in MORE and nets != [USUAL] else HELP[name]
+    about: dict[str, Any] = {"help": words, "rich_help_panel": NETS[own[0]].panel if len(own) == 1 else PANEL}
     if name in FLAGS:
         option = typer.Option(flag(name), **about)
-        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option])
+        return inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, option]
+        )
     about["show_default"] = _told_default(name, nets)
     about["metavar"] = METAVARS.get(PARSERS[name], "TEXT,...")
     if name in VALUES:
@@ -277,23 +299,20 @@ def check_fields(net: str | None, given: Iterable[str]) -> None:
 LOOKED_AT = 1000
 
 
-def idle(net: str, base: Spec, grid: Mapping[str, list[Any]], given: Iterable[str]) -> list[str]:
-    """The fields, of those given once, without which every cell would be the same net."""
+def idle(net: str, base: Spec, grid: Mapping[str, list[Any]], given: Mapping[str, Any]) -> list[str]:
+    """The fields, of those given with one value, without which every cell would be the same net."""
     axes = [[(name, value) for value in values] for name, values in grid.items()]
     if math.prod(map(len, axes)) > LOOKED_AT:
         return []
     defaults = NETS[net].defaults
 
     def does_nothing(name: str) -> bool:
-        if name in grid or name not in defaults or getattr(base, name) == defaults[name]:
+        if name in grid or name not in defaults or str(given[name]) == str(defaults[name]):
             return False
-        for changes in itertools.product(*axes):
-            try:
-                cell = base.replace(**dict(changes))
-                if cell.replace(**{name: defaults[name]}).id != cell.id:
-                    return False
-            except (TypeError, ValueError):  # with another value of this field there is no such net
-                return False
-        return True
+        cells = (base.replace(**dict(changes) | {name: given[name]}) for changes in itertools.product(*axes))
+        try:
+            return all(cell.replace(**{name: defaults[name]}).id == cell.id for cell in cells)
+        except (TypeError, ValueError):  # there is no such net without it
+            return False
 
     return [name for name in given if does_nothing(name)]

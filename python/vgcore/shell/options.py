@@ -10,7 +10,7 @@ import inspect
 import json
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -45,7 +45,9 @@ MADE = {
 }
 #: How many of them, where nothing else is said.
 SEQUENCES = 1000
-DATA_TAKES = f"--data takes digits, {', '.join(f'{name}:...' for name in MADE)}, a .csv, .tsv or .npz file, or - for a pipe"
+DATA_TAKES = (
+    f"--data takes digits, {', '.join(f'{name}:...' for name in MADE)}, a .csv, .tsv or .npz file, or - for a pipe"
+)
 
 
 def _made(source: str) -> Sequences | None:
@@ -59,8 +61,9 @@ def _made(source: str) -> Sequences | None:
         return data.sequential_digits(by=given[0])  # type: ignore[arg-type]
     if name != "sequential_digits" and len(given) in {1, 2} and all(re.fullmatch(r"\d{1,9}", each) for each in given):
         steps, n = (*map(int, given), SEQUENCES)[:2]
-        return {"adding": data.adding, "copy": data.copy, "temporal_order": data.temporal_order}[name](steps, n)
-    many = "" if name == "sequential_digits" else f", or {MADE[name]}:HOW_MANY; without it there are {SEQUENCES}"
+        draw: Callable[[int, int], Sequences] = getattr(data, name)
+        return draw(steps, n)
+    many = "" if name == "sequential_digits" else f" or {MADE[name]}:HOW_MANY, of which there are {SEQUENCES} otherwise"
     raise ValueError(f"--data {name} is written {MADE[name]}{many}; got {shown(source)}")
 
 
@@ -146,6 +149,10 @@ def _outputs(y: Any, loss: str | None) -> int:
     return int(y.max()) + 1
 
 
+#: The field that says how long a sequence is.
+LENGTHS = {"rnn": "steps", "transformer": "tokens"}
+
+
 def _fitted(net: str, fields: dict[str, list[Any]], x: Any, y: Any, loss: str | None) -> dict[str, list[Any]]:
     """The fields with what the data say of them: steps or tokens, columns and outputs."""
     found = {"in_features": [x.shape[-1]], "out_features": [_outputs(y, loss)]}
@@ -158,7 +165,7 @@ def _fitted(net: str, fields: dict[str, list[Any]], x: Any, y: Any, loss: str | 
                 )
             found["depth"] = [x.shape[1]]
         return found | fields
-    length = "steps" if net == "rnn" else "tokens"
+    length = LENGTHS[net]
     if x.ndim == 3:
         found |= {length: [x.shape[1]]}
         if other := [name for name in (length, "in_features") if fields.get(name, found[name]) != found[name]]:
@@ -195,7 +202,7 @@ class Request:
         source: Where the data come from; None for random samples.
         file: What reads the net from a file, in place of `base`; None where options say what it is.
         problem: The problem that the data are of, if they are made.
-        idle: The options without which the net would be the same.
+        notes: What is told before anything is measured.
     """
 
     base: Spec
@@ -204,7 +211,7 @@ class Request:
     source: str | None
     file: Callable[[], Imported] | None = None
     problem: Sequences | None = None
-    idle: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def one(self, command: str, *, several: str = "vgcore sweep") -> Spec:
         """The one net there is.
@@ -213,7 +220,9 @@ class Request:
             ValueError: Where there are several, which another command takes.
         """
         if self.grid:
-            raise ValueError(f"{command} takes one value for {', '.join(map(flag, self.grid))}; use {several} to try several")
+            raise ValueError(
+                f"{command} takes one value for {', '.join(map(flag, self.grid))}; use {several} to try several"
+            )
         return self.base
 
 
@@ -225,9 +234,7 @@ SUFFIXES = (".onnx", ".npz", ".safetensors")
 SEEDS = 8
 
 
-def _file(
-    path: Path, spec: Path | None, net: str | None, fields: Mapping[str, list[Any]]
-) -> Callable[[], Imported]:
+def _file(path: Path, spec: Path | None, net: str | None, fields: Mapping[str, list[Any]]) -> Callable[[], Imported]:
     """What reads a net from a file, whose arrays may need a spec, or activations between them."""
     from vgcore.convert.arrays import from_arrays
     from vgcore.convert.which import imported_of
@@ -281,21 +288,15 @@ def _measured(*names: str, **about: Any) -> Any:
 
 
 DATA = files_of(".csv", ".tsv", ".npz", words=("digits", *(f"{name}:" for name in MADE), "-"))
-DATA_HELP = "digits, adding:STEPS, copy:DELAY, FILE.csv, FILE.npz or - for CSV from a pipe."
+DATA_HELP = (
+    "digits, adding:100, copy:100, temporal_order:100, sequential_digits:row, FILE.csv, FILE.npz or - for CSV from a "
+    "pipe."
+)
 
 
 def _request(
     given: Mapping[str, Any],
     *,
-    net: Annotated[
-        str | None,
-        typer.Option(
-            help=f"{', '.join(NETS)}: what the net is.",
-            rich_help_panel=nets.PANEL,
-            show_default=USUAL,
-            autocompletion=choices(*NETS),
-        ),
-    ] = None,
     file: Annotated[
         Path | None,
         typer.Argument(
@@ -355,7 +356,8 @@ def _request(
     from vgcore.data.read import STDIN
     from vgcore.model.kind import Loss
 
-    called = USUAL if net is None else known("net", net, NETS)
+    net = given["net"]
+    called = USUAL if net is None else net
     fields: dict[str, Any] = {name: gather(name, given.get(name), parse) for name, parse in nets.PARSERS.items()}
     fields |= {name: [True] for name in nets.FLAGS if given.get(name)}
     fields = {name: values for name, values in fields.items() if values}
@@ -364,12 +366,17 @@ def _request(
     brought = None if file is None else _file(file, spec, net, fields)
     if file is None:
         nets.check_fields(net, fields)
-    asked = tuple(fields)
+    asked = {name: values[0] for name, values in fields.items()}
+    notes: list[str] = []
     x = y = problem = None
     if data is not None:
         x, y, problem = _load(data, target, (sequence, step), loss, None if brought else dtype)
+        loss = problem.loss if problem and loss is None else loss
         if brought is None:
             fields = _fitted(called, fields, x, y, loss)
+            if called in LENGTHS and x.ndim == 2 and not {LENGTHS[called], "in_features"} & {*asked}:
+                length = LENGTHS[called]
+                notes.append(f"a row of {data} is taken as {fields[length][0]} {length} of 1; see --in-features")
         y = y if loss is None or Loss(loss).takes_targets else None
     elif sequence is not None or step is not None:
         steps = "; the steps of a net are --steps" if step is not None and step.isdecimal() else ""
@@ -385,16 +392,17 @@ def _request(
     fields = {name: [value] for name, value in NETS[called].needed.items()} | fields
     base = NETS[called].spec(**{name: values[0] for name, values in fields.items()})
     grid = {name: values for name, values in fields.items() if len(values) > 1}
-    idle = tuple(nets.idle(called, base, grid, asked))
-    return Request(base, grid, measurement, source, problem=problem, idle=idle)
+    if idle := nets.idle(called, base, grid, asked):
+        notes.append(f"{', '.join(map(flag, idle))} changes nothing: the net is the same without")
+    return Request(base, grid, measurement, source, problem=problem, notes=tuple(notes))
 
 
 def with_net(
     command: Callable[..., None],
     *,
     files: bool = False,
-    without: Iterable[str] = (),
-    only: str | None = None,
+    takes: Collection[str] = tuple(NETS),
+    without: Collection[str] = (),
     **other: tuple[Any, dict[str, Any]],
 ) -> Callable[..., None]:
     """A command whose first argument is a `Request`, as one that has the options of a net before its own.
@@ -402,15 +410,13 @@ def with_net(
     Args:
         command: The command.
         files: Whether the net may come from a file.
+        takes: The nets that it takes.
         without: Fields of nets that the data say here, and no option.
-        only: The one sort of net that it takes.
         **other: Options of how it is measured that mean something else here: their default, and what differs in their
             help.
     """
-    fields = nets.options(without, NETS if only is None else [only])
+    fields = nets.options(takes, without)
     rest = dict(list(inspect.signature(_request, eval_str=True).parameters.items())[1:])
-    first = {"net": rest.pop("net")} if only is None else {}
-    rest.pop("net", None)
     if not files:
         del rest["file"], rest["spec"]
     for name, (default, about) in other.items():
@@ -420,15 +426,18 @@ def with_net(
 
     @functools.wraps(command)
     def run(**given: Any) -> None:
-        net, measurement = ({name: given.pop(name) for name in names} for names in (fields, first | rest))
+        net, measurement = ({name: given.pop(name) for name in names} for names in (fields, rest))
+        if (named := net["net"]) is not None and known("net", named, NETS) not in takes:
+            raise ValueError(f"this command takes --net {' or '.join(takes)}, got --net {named}")
         request = _request(net, **measurement)
-        if request.idle:
+        if request.notes:
             from vgcore.shell.outputs import say
 
-            say(f"note: {', '.join(map(flag, request.idle))} changes nothing: the net is the same without")
+            for note in request.notes:
+                say(f"note: {note}")
         command(request, **given)
 
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (first | fields | rest | own).values()]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (fields | rest | own).values()]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run

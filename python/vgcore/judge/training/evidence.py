@@ -167,10 +167,10 @@ class RunEvidence:
     @cached_property
     def sizes(self) -> Floats:
         """log10 of the root of how many weights a layer has: a norm over a root mean square, `(layers,)`."""
-        plan = Plan.of(self.run.spec)
+        plan, rows = Plan.of(self.run.spec), self.run.spec.row_names
 
         def count(name: str) -> int:
-            drawn: Map | None = plan.readout if name == READOUT else plan.layers[int(name.rpartition(".")[2])].map
+            drawn: Map | None = plan.readout if name == READOUT else plan.layers[rows.index(name)].map
             assert drawn is not None  # noqa: S101 (a run has the layers of its net)
             return drawn.fan_in * drawn.fan_out
 
