@@ -186,7 +186,7 @@ class Sweep(Versioned, Shown):
         wanted = {name: field_values(name, given, sorts) for name, given in fields.items()}
 
         def suits(spec: Spec) -> bool:
-            return all(values.suit(spec) for values in wanted.values())
+            return all(field_of(spec, name) in values for name, values in wanted.items())
 
         return self._of(Cells(entry for entry in entries if suits(entry.spec)))
 

@@ -647,6 +647,14 @@ _WORDS = (
         see=("depth limit", "32-fold", "forgetting"),
     ),
     Word(
+        "chrono",
+        "net",
+        "An init of the biases of an LSTM or a GRU, bias='chrono(T)': the gate that keeps the state gets biases of "
+        "ln u, u drawn from U(1, T - 1), so that units remember for 1 to T - 1 steps at first; the gate that takes in "
+        "has their negative (Tallec and Ollivier 2018, arXiv:1804.11188).",
+        see=("memory limit", "forgetting"),
+    ),
+    Word(
         "verdict",
         "head",
         "What the findings of a net come to in a word, with the direction in brackets and conditions behind it.",
