@@ -548,9 +548,12 @@ fn goes_around(plan: &Plan, layer: usize) -> bool {
     next.values().any(|joins| *joins)
 }
 
+/// The columns of every net, and by their names those of the blocks of its map: the gates, or queries, keys and values.
+type Row = (Vec<f64>, Vec<(String, f64)>);
+
 /// Every column of a probe by its definition, from the oracle on the same samples and cotangent, and the norm of all
 /// gradients together; nothing where a kink leaves them open.
-fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Vec<f64>>, f64)> {
+fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Row>, f64)> {
     let twins = Twins::<f64>::new(spec, seed, batch);
     let plan = &twins.plan;
     let draw = |role, columns: usize, scale: f64| {
@@ -578,14 +581,17 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Ve
     };
     let column = |layer: usize| {
         let (found, slot, parts) = (&all.steps[layer], plan.layers[layer].slot, &plan.layers[layer].parts);
-        let log10_norm = |modules: &[Module], which: &str| {
-            let of_modules =
+        let of_modules = |modules: &[Module], which: &str| {
+            let indices =
                 (0..plan.slots[slot].len()).filter(|&index| modules.contains(&plan.slots[slot][index].module));
-            let owners = of_modules.map(|index| format!("{}.", plan.name(slot, index))).collect::<Vec<_>>();
+            let owners = indices.map(|index| format!("{}.", plan.name(slot, index))).collect::<Vec<_>>();
             let wanted = |name: &&String| owners.iter().any(|owner| name.starts_with(owner)) && name.ends_with(which);
-            let names = found.keys().filter(wanted).collect::<Vec<_>>();
-            let all = names.iter().flat_map(|name| &found[*name]).copied().collect::<Vec<_>>();
-            if names.is_empty() { f64::NAN } else { norm(&all).log10() }
+            found.keys().filter(wanted).map(|name| &found[name]).collect::<Vec<_>>()
+        };
+        let log10_norm = |modules: &[Module], which: &str| {
+            let all = of_modules(modules, which);
+            let numbers = all.iter().copied().flatten().copied().collect::<Vec<_>>();
+            if all.is_empty() { f64::NAN } else { norm(&numbers).log10() }
         };
         let shown = |quantity| {
             let part = parts.iter().position(|placed| placed.shows == Some(quantity));
@@ -597,7 +603,7 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Ve
             slopes += all.len();
             flat_ones += all.iter().filter(|slope| slope.abs() < 0.01 * activation.steepest()).count();
         };
-        let (mut z, mut own) = (shown(Quantity::Z), None);
+        let (mut own, mut of_gates) = (None, None);
         for (placed, got) in parts.iter().zip(&pass.steps[layer].got) {
             let at = part::At { net: &net, layer, placed, values: &pass.values, x: &x };
             match &placed.part {
@@ -605,13 +611,29 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Ve
                 Part::Cell(gates) => {
                     let within = cell::within(&at, gates, got);
                     within.z.iter().enumerate().for_each(|(gate, z)| see(&cell::activation(gates, gate), z));
-                    z.get_or_insert(cell::joined(&within.z));
+                    of_gates = Some(cell::joined(&within.z));
                 }
                 Part::Map(map) => own = Some((map, cell::map_inputs(&at, map.fed, map.state, got).0)),
                 _ => (),
             }
         }
-        let (z, (map, map_input)) = (z.unwrap(), own.unwrap());
+        let (map, map_input) = own.unwrap();
+        let z = shown(Quantity::Z).or(of_gates.clone()).unwrap();
+        let names = plan.parameters(layer, map.own).linear().blocks.names;
+        let of_block = |(index, name): (usize, &&str)| {
+            let of = |all: &Rows| log10_rms(&cell::in_parts(all, names.len())[index]);
+            let weights = of_modules(&[Module::Layers, Module::LayerInputs], "weight");
+            let gradients = weights.iter().flat_map(|all| all.chunks(all.len() / names.len()).nth(index).unwrap());
+            // Behind a normalisation, what gates get has a gradient of its own, which the oracle does not keep.
+            let normed = of_gates.is_some() && parts.iter().any(|placed| matches!(placed.part, Part::Norm(_)));
+            let delta = if normed { f64::INFINITY } else { of(&all.preactivations[layer]) };
+            [
+                (format!("log10_z_rms_{name}"), of(of_gates.as_ref().unwrap_or(&z))),
+                (format!("log10_delta_rms_{name}"), delta),
+                (format!("log10_wgrad_norm_{name}"), norm(&gradients.copied().collect::<Vec<_>>()).log10()),
+            ]
+        };
+        let blocks = names.iter().enumerate().flat_map(of_block).collect::<Vec<_>>();
         let dead = |a: Rows| {
             let dead = (0..a[0].len()).filter(|&unit| a.iter().all(|a| a[unit] == 0.0)).count();
             (log10_rms(&a), dead as f64 / a[0].len() as f64)
@@ -628,7 +650,7 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Ve
         };
         let h = &pass.values[plan.layers[layer].output];
         let stream = |rows: &Rows| if on_stream(layer) { log10_rms(rows) } else { f64::NAN };
-        vec![
+        let columns = vec![
             log10_rms(&z),
             a,
             log10_rms(&all.preactivations[layer]),
@@ -647,7 +669,8 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Ve
             mean_cosine(&all.preactivations[layer]),
             stream(h),
             stream(&all.outputs[layer]),
-        ]
+        ];
+        (columns, blocks)
     };
     let total = norm(&all.tensors.values().flatten().copied().collect::<Vec<_>>()).log10();
     Some(((0..spec.depth()).map(column).collect(), total))
@@ -691,7 +714,7 @@ fn compare_columns(spec: &Spec, batch: usize, seed: u64) {
     let batch = enough(spec, batch);
     for (run, columns) in measured::<f64>(spec, batch, seed, 2).iter().enumerate() {
         let Some((expected, total)) = columns_by_definition(spec, batch, seed + run as u64) else { continue };
-        for (layer, expected) in expected.iter().enumerate() {
+        for (layer, (expected, blocks)) in expected.iter().enumerate() {
             let norms = |column: &usize| (3..=4).contains(column) || (10..=13).contains(column);
             let top = (0..COLUMNS.len()).filter(norms).map(|column| expected[column]).fold(f64::NEG_INFINITY, f64::max);
             for (column, name) in COLUMNS.into_iter().enumerate() {
@@ -705,6 +728,13 @@ fn compare_columns(spec: &Spec, batch: usize, seed: u64) {
                         close(found, expected[column], 1e-9)
                     };
                 assert!(same, "{name} layer {layer}: {found} {}", expected[column]);
+            }
+            for (name, of_block) in blocks {
+                let found = columns.extra[columns.names.iter().position(|known| known == name).unwrap()][layer];
+                // A softmax of one token has no gradient.
+                let whole = COLUMNS.iter().position(|column| name.starts_with(column)).unwrap();
+                let same = *of_block == f64::INFINITY || close_norms(found, *of_block, expected[whole], 1e-9);
+                assert!(same, "{name} layer {layer}: {found} {of_block}");
             }
         }
         assert!(close(columns.log10_total, total, 1e-9), "total: {} {total}", columns.log10_total);
