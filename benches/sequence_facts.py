@@ -1,4 +1,4 @@
-"""What recurrent nets and transformers learn, at full size: each with its claim, what was measured, and whether it holds.
+"""What recurrent nets and transformers learn: each with its claim, what was measured, and whether it holds.
 
     python benches/sequence_facts.py [--only adding,copy] [--json FILE]
 
@@ -7,14 +7,15 @@ otherwise. The plateau of the adding problem is chance, 1/6; its end is the step
 below 0.1. Exit code 1 where a claim does not hold. Half an hour on one core; the tests of `tests/facts` have those that
 take seconds.
 
-Problems and what is known of them: Hochreiter and Schmidhuber 1997, Pascanu et al. 2013, Le et al. 2015, Arjovsky et al.
-2016, Tallec and Ollivier 2018 (chrono), Xiong et al. 2020 (post- and pre-norm).
+Problems and what is known of them: Hochreiter and Schmidhuber 1997, Pascanu et al. 2013, Le et al. 2015, Arjovsky et
+al. 2016, Tallec and Ollivier 2018 (chrono), Xiong et al. 2020 (post- and pre-norm).
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -30,11 +31,13 @@ import vgcore as vg
 from vgcore.measure import files
 from vgcore.shell import bench
 
+SMOKE = os.environ.get("VGCORE_BENCH") == "smoke"
+#: Sequences to train on, and to test with.
+COUNT, HELD = (64, 32) if SMOKE else (20_000, 2000)
 #: Losses that tell where a plateau ends are means of so many.
-WINDOW = 100
+WINDOW = 2 if SMOKE else 100
 #: Share of chance below which the adding problem has left its plateau.
 LEFT = 0.6
-HELD = 2000
 #: Cells that add, each with its rate.
 ADDERS: dict[str, tuple[dict[str, Any], float]] = {
     "tanh": ({"cell": "tanh"}, 0.001),
@@ -47,13 +50,19 @@ ADDERS: dict[str, tuple[dict[str, Any], float]] = {
 def train(spec: vg.RNN | vg.Transformer, problem: vg.data.Sequences, lr: float, steps: int, **settings: Any) -> vg.Run:
     """A run on a problem."""
     given: dict[str, Any] = {"batch": 32, "clip": 1.0, "monitor": [], "checkpoints": 0} | settings
-    return vg.train(spec, *problem, loss=problem.loss, optimizer=vg.Adam(lr), steps=steps, **given)
+    return vg.train(spec, *problem, loss=problem.loss, optimizer=vg.Adam(lr), steps=3 if SMOKE else steps, **given)
+
+
+def memory_of(spec: vg.RNN, problem: vg.data.Sequences) -> float:
+    """How far back dL/dh, or dL/dc, gets in a fresh net, in steps: at most as many as there are."""
+    found = vg.memory_limit(vg.probe(spec, x=problem.x, y=problem.y, loss=problem.loss, seeds=4))
+    return round(min(found.value, spec.steps), 1)
 
 
 def adder(steps: int, lr: float, updates: int, **fields: Any) -> dict[str, Any]:
     """What a net makes of the adding problem."""
     spec = vg.RNN(steps, 32, in_features=2, out_features=1, **fields)
-    run = train(spec, vg.data.adding(steps, 20_000), lr, updates)
+    run = train(spec, vg.data.adding(steps, COUNT), lr, updates)
     level = np.convolve(run.loss[0], np.full(WINDOW, 1 / WINDOW), mode="valid")
     below = np.flatnonzero(level < LEFT / 6)
     return {
@@ -74,15 +83,24 @@ def adding() -> Fact:
 
 
 def temporal_order() -> Fact:
-    """Q1."""
-    found = {}
-    for name, lr in (("tanh", 0.003), ("lstm(forget_bias=1)", 0.01)):
-        spec = vg.RNN(50, 32, in_features=6, out_features=4, cell=name)
-        run = train(spec, vg.data.temporal_order(50, 20_000), lr, 1500)
-        held = run.evaluate(*vg.data.temporal_order(50, HELD, seed=1))
-        found[name] = {"test loss": round(held.loss, 5), "accuracy": held.accuracy}
-    claim = "temporal order over 50 steps: tanh, orthogonal, is right for more than 99 % after 1500 updates"
-    return Fact(claim, found, found["tanh"]["accuracy"] > 0.99)
+    """Q1, from three starts each."""
+    found: dict[str, Any] = {}
+    for cell, init, lr in (
+        ("tanh", "torch_rnn", 0.003),
+        ("tanh", "normal(std=0.1)", 0.003),
+        ("tanh", "xavier_uniform", 0.003),
+        ("lstm(forget_bias=1)", "xavier_uniform", 0.01),
+    ):
+        spec = vg.RNN(50, 32, in_features=6, out_features=4, cell=cell, init=init)
+        run = train(spec, vg.data.temporal_order(50, COUNT), lr, 1500, seeds=3)
+        held = vg.data.temporal_order(50, HELD, seed=1)
+        found[f"{cell}, inputs {init}"] = {
+            "accuracy": [round(run.evaluate(*held, seed=seed).accuracy, 4) for seed in range(3)],
+            "memory_limit": memory_of(spec, vg.data.temporal_order(50, 256)),
+        }
+    small = found["tanh, inputs torch_rnn"]["accuracy"]
+    claim = "temporal order over 50 steps: tanh, orthogonal, inputs as in torch, right for more than 99 % of 3 starts"
+    return Fact(claim, found, min(small) > 0.99)
 
 
 def digits() -> Fact:
@@ -101,7 +119,7 @@ def digits() -> Fact:
 
 def copy() -> Fact:
     """Ten symbols after 20 steps."""
-    problem, found = vg.data.copy(20, 20_000), {"chance": round(vg.data.copy(20, 1).chance, 4)}
+    problem, found = vg.data.copy(20, COUNT), {"chance": round(vg.data.copy(20, 1).chance, 4)}
     for name, lr in (("lstm(forget_bias=1)", 0.01), ("tanh", 0.003)):
         spec = vg.RNN(40, 32, in_features=10, out_features=9, cell=name, outputs="every")
         held = train(spec, problem, lr, 1500).evaluate(*vg.data.copy(20, HELD, seed=1))
@@ -111,18 +129,18 @@ def copy() -> Fact:
 
 
 def transformer() -> Fact:
-    """Digits by row, of which order is not told, and temporal order, of which nothing but order tells."""
+    """Digits by row, and temporal order, of which a bag of tokens tells A, B from B, A by chance: 3/4 are right."""
     spec = vg.Transformer(2, 32, tokens=8, in_features=8, out_features=10, pool="mean")
     rows = train(spec, vg.data.sequential_digits(by="row"), 0.003, 600, validation=0.2)
     found = {"digits by row": round(float(rows.validation_accuracy[0].max()), 4)}
     for causal in (True, False):
         spec = vg.Transformer(2, 32, tokens=20, in_features=6, out_features=4, pool="mean", causal=causal)
-        run = train(spec, vg.data.temporal_order(20, 20_000), 0.003, 1500)
+        run = train(spec, vg.data.temporal_order(20, COUNT), 0.003, 1500)
         held = run.evaluate(*vg.data.temporal_order(20, HELD, seed=1))
         found[f"temporal order of 20, causal={causal}"] = round(held.accuracy, 4)
     told, bag = (found[f"temporal order of 20, causal={causal}"] for causal in (True, False))
-    claim = "2 pre-norm blocks: digits by row > .9; order > .99 if a token sees those before it alone, else at most .55"
-    return Fact(claim, found, found["digits by row"] > 0.9 and told > 0.99 and bag < 0.55)
+    claim = "2 pre-norm blocks: digits by row > .9; order > .99 if a token sees those before it alone, else 3/4 at most"
+    return Fact(claim, found, found["digits by row"] > 0.9 and told > 0.99 and bag < 0.77)
 
 
 def post_norm() -> Fact:
@@ -143,7 +161,9 @@ def post_norm() -> Fact:
                     "accuracy": round(float(run.validation_accuracy[0, -1]), 4),
                 }
     holds = found["pre, lr 0.003"]["accuracy"] > 0.9
-    return Fact("12 blocks without warm-up at lr 0.003: pre-norm learns the digits (> .9); post-norm as measured", found, holds)
+    return Fact(
+        "12 blocks without warm-up at lr 0.003: pre-norm learns the digits (> .9); post-norm as measured", found, holds
+    )
 
 
 def memory() -> Fact:
@@ -152,9 +172,9 @@ def memory() -> Fact:
     for name, (fields, lr) in ADDERS.items():
         for steps in (20, 50, 100, 200):
             spec = vg.RNN(steps, 32, in_features=2, out_features=1, **fields)
-            limit = vg.memory_limit(vg.probe(spec, *vg.data.adding(steps, 256), seeds=4))
+            limit = memory_of(spec, vg.data.adding(steps, 256))
             learnt = adder(steps, lr, 1500, **fields)
-            found[f"{name}, T={steps}"] = {"memory_limit": round(limit.value, 1), "measured": limit.measured} | learnt
+            found[f"{name}, T={steps}"] = {"memory_limit": limit} | learnt
     return Fact("adding over 20 to 200 steps: memory at init beside what 1500 updates make of it", found, True)
 
 
@@ -185,7 +205,7 @@ def main() -> None:
         print(*(f"  {key}: {value}" for key, value in fact.measured.items()), sep="\n", flush=True)
     if arguments.json:
         files.save_text(json.dumps(record, indent=1, default=str) + "\n", arguments.json)
-    sys.exit(not all(record[name]["holds"] for name in arguments.only))
+    sys.exit(not SMOKE and not all(record[name]["holds"] for name in arguments.only))
 
 
 if __name__ == "__main__":

@@ -112,9 +112,7 @@ pub fn one_hot(values: &[f64], columns: usize, places: usize) -> Result<Vec<usiz
 pub fn one_number_a_sample(loss: Loss, batch: usize, outputs: usize, places: usize) -> Error {
     let (allowed, given) = match places {
         1 => (format!("(batch, outputs) = ({batch}, {outputs})"), format!("({batch},)")),
-        _ => {
-            (format!("(batch, places, outputs) = ({batch}, {places}, {outputs})"), format!("({batch}, {places})"))
-        }
+        _ => (format!("(batch, places, outputs) = ({batch}, {places}, {outputs})"), format!("({batch}, {places})")),
     };
     let each = if places == 1 { "a sample" } else { "a place" };
     Error::Value(format!(

@@ -116,13 +116,7 @@ pub fn targets_of(loss: Loss, y: &Bound<'_, PyAny>, batch: usize, outputs: usize
 }
 
 /// Targets of a loss for rows of outputs of this width, of which each sample has so many.
-fn targets_by_row(
-    loss: Loss,
-    y: &Bound<'_, PyAny>,
-    rows: usize,
-    outputs: usize,
-    places: usize,
-) -> PyResult<Targets> {
+fn targets_by_row(loss: Loss, y: &Bound<'_, PyAny>, rows: usize, outputs: usize, places: usize) -> PyResult<Targets> {
     data::has_its_targets(loss, !y.is_none())?;
     if y.is_none() {
         return Ok(Targets::Absent);
@@ -193,7 +187,8 @@ fn named(y: &Bound<'_, PyAny>, array: &Bound<'_, PyAny>, outputs: usize, places:
         // The dtype that NumPy makes of the mixture.
         let dtype = py.import("numpy")?.call_method1("asarray", (y,))?.getattr("dtype")?;
         let item = described(&words.get_item(i)?)?;
-        let given = format!("dtype {dtype}; classes by name must all be words, but {} is {item}", data::in_y(i, places));
+        let given =
+            format!("dtype {dtype}; classes by name must all be words, but {} is {item}", data::in_y(i, places));
         return Err(Error::type_of("y", "an array of integer class ids", given).into());
     }
     let (ranks, mut ids) = (PyDict::new(py), Vec::new());

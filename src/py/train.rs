@@ -493,7 +493,8 @@ pub fn evaluated<'py>(
         Ok((loss, accuracy))
     }
     let net = weights.get();
-    let loss = loss_of(loss, y, net.plan.places)?.ok_or_else(|| Error::Value("an evaluation needs targets: give y".to_owned()))?;
+    let loss = loss_of(loss, y, net.plan.places)?
+        .ok_or_else(|| Error::Value("an evaluation needs targets: give y".to_owned()))?;
     match net.handle {
         Handle::Single(_) => of::<f32>(net, statistics, x, y, loss),
         Handle::Double(_) => of::<f64>(net, statistics, x, y, loss),

@@ -1,6 +1,6 @@
 //! What training needs to know of the tensors of a net beside their numbers.
 
-use crate::part::{Module, Owner, Part, TensorId, Which};
+use crate::part::{Label, Module, Owner, Part, TensorId, Which};
 use crate::plan::Plan;
 
 /// The tensors of a net in the order of a state dict, and where to find them.
@@ -13,7 +13,7 @@ pub struct Layout {
     /// The numbers of entries of the tensors.
     pub counts: Vec<usize>,
     /// Are they weight matrices of hidden layers? What a layer of a recurrent net gets from the one below is between two
-    /// hidden layers; what the first one gets is the input.
+    /// hidden layers; what the first one gets is the input, and so is what an embedding gets.
     pub hidden: Vec<bool>,
     /// Do they belong to the readout?
     pub of_readout: Vec<bool>,
@@ -37,7 +37,7 @@ impl Layout {
         }
         let module = |id: &TensorId| plan.slots[id.slot][id.index].module;
         let between = |id: &TensorId| match module(id) {
-            Module::Layers => true,
+            Module::Layers => !matches!(plan.slots[id.slot][id.index].label, Some(Label::Net(_))),
             Module::LayerInputs => id.slot > 0,
             _ => false,
         };
