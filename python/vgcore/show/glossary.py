@@ -43,7 +43,7 @@ SORTS = {
     "net": "What a net is made of",
     "recurrent": "Recurrent nets",
     "attention": "Transformers",
-    "pretraining": "Pretraining",
+    "pretraining": "Training layer by layer",
     "theory": "Mean-field theory",
     "rule": "Rules about a net as it starts, or as it stands",
     "training rule": "Rules about a training",
