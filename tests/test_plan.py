@@ -116,7 +116,7 @@ def test_parts_stand_in_their_order(fields: dict[str, Any], parts: tuple[str, ..
 
 def test_a_plan_knows_which_nets_know_their_depth() -> None:
     know = {init for init in vg.INITS if init in INITS and Plan.of(vg.MLP(depth=2, width=4, init=init)).knows_depth}
-    assert know == {"fixup", "depth_mup"}
+    assert know == {"fixup", "depth_mup", "gpt2", "deepnorm"}
 
 
 def test_the_fields_of_a_spec_are_kinds_and_strings() -> None:

@@ -15,34 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vgcore as vg
+from strategies import CELLS, recurrents
 from vgcore import reference
 
 Array = np.ndarray[Any, Any]
-CELLS = ("tanh", "relu", "irnn", "lstm", "gru", "gru(reset=before)")
 GATES = {"lstm": "ifgo", "gru": "rzn", "gru(reset=before)": "rzn"}
-
-
-@st.composite
-def nets(draw: st.DrawFn) -> vg.RNN:
-    """Recurrent nets of every sort, small enough to be checked in a moment."""
-    cell = draw(st.sampled_from(CELLS))
-    every = draw(st.booleans())
-    norm = None if "gru" in cell else draw(st.sampled_from([None, "layer", "rms"]))
-    return vg.RNN(
-        draw(st.integers(1, 5)),
-        # A normalisation of fewer units leaves of gradients what rounding does.
-        draw(st.integers(3 if norm else 1, 5)),
-        in_features=draw(st.integers(1, 3)),
-        out_features=draw(st.integers(1, 3)) if every else draw(st.sampled_from([None, 2])),
-        cell=cell,
-        layers=draw(st.integers(1, 3)),
-        outputs="every" if every else "last",
-        init=draw(st.sampled_from(["xavier_uniform", "torch_rnn"])),
-        recurrent_init=draw(st.sampled_from(["orthogonal", "normal(0, 0.5)"])),
-        bias="normal(0, 0.3)",
-        biases=draw(st.sampled_from([1, 2])),
-        norm=norm,
-    )
 
 
 def normals(*shape: int, seed: int = 0) -> Array:
@@ -50,14 +27,14 @@ def normals(*shape: int, seed: int = 0) -> Array:
 
 
 @settings(deadline=None)
-@given(nets(), st.integers(0, 5), st.sampled_from([None, "mse", "cross_entropy"]))
+@given(recurrents(), st.integers(0, 5), st.sampled_from([None, "mse", "cross_entropy"]))
 def test_gradients_are_those_of_differences(spec: vg.RNN, seed: int, loss: str | None) -> None:
     errors = vg.gradcheck(spec, seed=seed, batch=3, loss=loss)
     assert max(errors.values()) < 1e-6, errors
 
 
 @settings(deadline=None)
-@given(nets(), st.sampled_from([None, 1, 2]), st.integers(0, 3))
+@given(recurrents(), st.sampled_from([None, 1, 2]), st.integers(0, 3))
 def test_passes_are_those_of_the_twin(spec: vg.RNN, truncate: int | None, seed: int) -> None:
     spec = spec.replace(truncate=truncate)
     net = spec.init(seed=seed, dtype="float64")
@@ -77,7 +54,7 @@ def test_passes_are_those_of_the_twin(spec: vg.RNN, truncate: int | None, seed: 
 
 
 @settings(deadline=None)
-@given(nets(), st.sampled_from([None, 2]))
+@given(recurrents(), st.sampled_from([None, 2]))
 def test_numbers_and_columns_are_those_of_the_twin(spec: vg.RNN, truncate: int | None) -> None:
     spec = spec.replace(truncate=truncate)
     for name, array in reference.init(spec, 3).items():
@@ -389,7 +366,7 @@ def test_threads_change_no_bit(cell: str, dtype: str) -> None:
 
 
 @settings(deadline=None)
-@given(nets())
+@given(recurrents())
 def test_a_spec_comes_back_from_json_and_pickles_with_its_id(spec: vg.RNN) -> None:
     for other in (
         vg.RNN.from_json(spec.to_json()),

@@ -5,7 +5,7 @@ import os
 import pickle
 import subprocess
 import sys
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,41 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vgcore as vg
-from strategies import over_examples
+from strategies import Position, over_examples, transformers
 from vgcore import reference
 from vgcore.model.plan import Plan
 
 Array = npt.NDArray[Any]
-Position: TypeAlias = Literal["pre", "post"]
 COLUMNS = ("attention_entropy", "logit_std", "token_correlation", "token_rank")
-
-
-@st.composite
-def transformers(draw: st.DrawFn) -> vg.Transformer:
-    """Transformers of every sort, small enough to be checked in a moment."""
-    heads = draw(st.integers(1, 3))
-    position: Position = draw(st.sampled_from(["pre", "post"]))
-    norm = draw(st.sampled_from(["layer", "rms", None]))
-    deep = ["deepnorm"] if position == "post" and norm else []
-    return vg.Transformer(
-        draw(st.integers(1, 3)),
-        heads * draw(st.integers(1, 4)),
-        heads=heads,
-        tokens=draw(st.integers(1, 9)),
-        in_features=draw(st.sampled_from([None, 5])),
-        out_features=draw(st.sampled_from([None, 3])),
-        pool=draw(st.sampled_from([None, "mean", "last"])),
-        ffn=draw(st.integers(1, 2)) * 2,
-        activation=draw(st.sampled_from(["relu", "gelu", "swiglu", "prelu"])),
-        norm=norm,
-        norm_position=position,
-        skip=draw(st.sampled_from(["residual", None, "rezero", *deep])),
-        causal=draw(st.booleans()),
-        qk_norm=draw(st.booleans()),
-        scale=draw(st.sampled_from(["standard", "mup"])),
-        init=draw(st.sampled_from(["xavier_uniform(gain=1.5)", "orthogonal", "torch_transformer", "deepnorm"])),
-        bias=draw(st.sampled_from([None, False, "normal(0, 0.2)"])),
-    )
 
 
 def normals(*shape: int, seed: int = 0) -> Array:

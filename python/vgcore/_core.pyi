@@ -204,8 +204,8 @@ def train(
 
 @final
 class Learner:
-    def __init__(
-        self,
+    def __new__(
+        cls,
         method: str,
         weight: ArrayLike,
         visible: ArrayLike,
@@ -219,7 +219,7 @@ class Learner:
         batch: int,
         seed: int,
         layer: int,
-    ) -> None: ...
+    ) -> Learner: ...
     def epoch(self, momentum: float) -> None: ...
     def numbers(self) -> list[NDArray[np.float32]]: ...
 
