@@ -174,7 +174,7 @@ class Sweep(Versioned, Shown):
 
         Args:
             **fields: For any field of the nets, or any parameter of an MLP's kinds as FIELD_PARAM (`init_sigma_w=2`), a
-                value, or a list of those that will do. An activation of your own answers to its name, as tables show it.
+                value, or a list of those that will do. An activation of your own answers to its name, as in tables.
 
         Raises:
             ValueError: For what is no field of a spec, or no kind that this field can have.
