@@ -40,7 +40,7 @@ TRIAL = 0.8
 #: Cells that are timed, the longest.
 TIMED = 3
 #: What work took at most over what the core guesses, with a processor that others use too; so gates and attention, of
-#: which the guess knows little more than the maps; and so the rules of others, which look at every gradient of every run.
+#: which the guess knows little more than the maps; and so the rules of others, which look at all gradients of all runs.
 SLOWEST, SEQUENCES, FOREIGN = 8.0, 40.0, 100.0
 #: The field that says how many layers a net has, where it is not its depth.
 LENGTHS: dict[type[Spec], str] = {RNN: "steps"}
