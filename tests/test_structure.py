@@ -236,7 +236,15 @@ LIBRARIES = {
         *("watch.layers", "watch.measured", "watch.record", "watch.sizes", "watch.watch"),
     },
     "rich": {"measure.progress", "shell.commands", "shell.streams", "shell.tables", "show.columns", "show.page"},
-    "typer": {"shell.commands", "shell.estimate", "shell.kinds", "shell.options", "shell.outputs", "shell.stores"},
+    "typer": {
+        "shell.commands",
+        "shell.estimate",
+        "shell.kinds",
+        "shell.nets",
+        "shell.options",
+        "shell.outputs",
+        "shell.stores",
+    },
 }
 #: What nets are brought from, watched in, or written for.
 FRAMEWORKS = {"equinox", "flax", "jax", "keras", "lightning", "onnx", "safetensors", "sklearn", "torch", "transformers"}

@@ -27,7 +27,7 @@ from vgcore.model.names import hint, known
 from vgcore.shell import estimate, kinds, outputs, stores, streams
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
-from vgcore.shell.nets import HELP, gather, integers, split
+from vgcore.shell.nets import HELP, flag, gather, integers, split
 from vgcore.shell.options import DATA, DATA_HELP, OUTPUT, Request, with_net
 from vgcore.shell.outputs import INTERRUPTED as INTERRUPTED  # noqa: PLC0414 (with what else commands return)
 from vgcore.shell.outputs import REFUSALS, Force, Out, Outputs, Pictures, drawn, say, writing
@@ -520,7 +520,7 @@ def _advise(
             help="What must stay: options such as activation,norm, or x, y, readout.",
             rich_help_panel=SEARCH,
             show_default="nothing",
-            autocompletion=choices(*(name.replace("_", "-") for name in HELP), "x", "y", "readout"),
+            autocompletion=choices(*(flag(name).removeprefix("--") for name in HELP), "x", "y", "readout"),
         ),
     ] = None,
     updates: Annotated[
@@ -547,7 +547,8 @@ def _advise(
 
     form = _form(summary, as_json)
     known("severity", fail_on, (*SEVERITIES, "never"))
-    kept = [name.replace("-", "_") for name in gather("keep", keep, split)]
+    spelled = {flag(name).removeprefix("--"): name for name in HELP}
+    kept = [spelled.get(name, name.replace("-", "_")) for name in gather("keep", keep, split)]
     how = False if updates is None else {"steps": updates, "optimizer": optimizer}
     brought = _brought(request)
     net = request.one("advise") if brought is None else brought.network

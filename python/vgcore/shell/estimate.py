@@ -21,6 +21,7 @@ from vgcore import _core
 from vgcore.model.given import LONGEST
 from vgcore.model.rnn import RNN
 from vgcore.model.spec import Spec
+from vgcore.model.transformer import Transformer
 from vgcore.shell.outputs import INTERRUPTED, say
 
 if TYPE_CHECKING:
@@ -38,9 +39,9 @@ MOST = 0.8
 TRIAL = 0.8
 #: Cells that are timed, the longest.
 TIMED = 3
-#: What work took at most over what the core guesses, with a processor that others use too; and so the rules of others,
-#: which look at every gradient of every run.
-SLOWEST, FOREIGN = 8.0, 100.0
+#: What work took at most over what the core guesses, with a processor that others use too; so gates and attention, of
+#: which the guess knows little more than the maps; and so the rules of others, which look at all gradients of all runs.
+SLOWEST, SEQUENCES, FOREIGN = 8.0, 40.0, 100.0
 #: The field that says how many layers a net has, where it is not its depth.
 LENGTHS: dict[type[Spec], str] = {RNN: "steps"}
 #: The most cells that a guess is made of, and the most layers that these have together, of 16 cells or more.
@@ -122,6 +123,7 @@ def of_cells(
 
     if not specs:
         return None
+    slowest = max(slowest, _slowest(specs[0]))
     how = Measurement(**measurement)
     batch = how.batch or (_core.BATCH if how.x is None else len(how.x))  # type: ignore[arg-type]
     if how.x is not None:
@@ -147,6 +149,11 @@ def of_cells(
             )
         return Cost(seconds, taken, taken / free if free else 0.0)
     return None
+
+
+def _slowest(spec: Spec) -> float:
+    """What a net took at most over the guess."""
+    return SEQUENCES if isinstance(spec, RNN | Transformer) else SLOWEST
 
 
 def _speed(
@@ -320,7 +327,8 @@ def of_training(
     """
     how = {**measurement, "batch": batch}
     guessed = of_net(net, how, trial=False)
-    if guessed is None or guessed.seconds * steps < TOLD / SLOWEST:
+    spec = getattr(net, "spec", net)
+    if guessed is None or guessed.seconds * steps < TOLD / _slowest(spec):
         return guessed and Cost(guessed.seconds * steps, guessed.bytes, guessed.share)
     if 4 * guessed.seconds > TRIAL:  # One step is too long.
         step = of_net(net, how)
