@@ -14,8 +14,8 @@ from vgcore.cure.remedies import DRAWN, PRETRAINED, READOUT, REMEDIES, Change, F
 from vgcore.cure.scaling import Data, scaled
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.measure.result import Probe
+from vgcore.model.fields import FIELDS, fields_of
 from vgcore.model.mlp import MLP
-from vgcore.model.read import FIELDS, fields_of
 from vgcore.model.spec import Spec
 from vgcore.pretrain.greedy import pretrain, suited
 from vgcore.pretrain.learn import Method, in_unit_interval
@@ -24,7 +24,7 @@ from vgcore.pretrain.pretrained import Pretrained
 #: What of a net and its data can be kept beside its fields.
 OTHERS = ("x", "y", "readout")
 #: What can be kept as it is, of any net.
-KEPT = tuple(dict.fromkeys((*(name for names in FIELDS.values() for name in names), *OTHERS)))
+KEPT = (*FIELDS, *OTHERS)
 
 
 @dataclass(frozen=True, eq=False)

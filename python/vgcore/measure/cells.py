@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -14,15 +14,12 @@ from numpy.typing import NDArray
 
 from vgcore.measure import table
 from vgcore.measure.result import SIGNALS, Factor, Probe
-from vgcore.model import custom, mlp, rnn, transformer
-from vgcore.model.given import Bounds, boolean, integer, number, shown, text
-from vgcore.model.mlp import MLP, Field, kind_parameters
+from vgcore.model.fields import FIELDS, SORTS, TYPES, fields_of, kind_parameters, sort_of, values_held
+from vgcore.model.given import shown
+from vgcore.model.mlp import MLP
 from vgcore.model.names import hint, known
-from vgcore.model.read import FIELDS
-from vgcore.model.rnn import RNN
 from vgcore.model.shown import Shown
 from vgcore.model.spec import Spec
-from vgcore.model.transformer import Transformer
 from vgcore.model.versioned import Versioned
 
 Stops: TypeAlias = tuple[type[BaseException], ...]
@@ -31,15 +28,6 @@ Rows: TypeAlias = Literal["layers", "cells"]
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
-
-
-#: The annotation of each field of a spec, by what sort of spec it is, and the fields that hold kinds.
-TYPES = {sort: {field.name: str(field.type) for field in fields(sort)} for sort in FIELDS}  # type: ignore[arg-type]
-KINDS: Mapping[type[Spec], Mapping[str, Field[Any, Any]]] = {
-    MLP: mlp.KINDS,
-    RNN: rnn.KINDS,
-    Transformer: transformer.KINDS,
-}
 
 
 class Measured(Protocol):
@@ -173,8 +161,8 @@ class Sweep(Versioned, Shown):
         """The cells whose fields have one of some values.
 
         Args:
-            **fields: For any field of the nets, or any parameter of an MLP's kinds as FIELD_PARAM (`init_sigma_w=2`), a
-                value, or a list of those that will do. An activation of your own answers to its name, as in tables.
+            **fields: For any field of a net, or any parameter of its kinds as FIELD_PARAM (`init_sigma_w=2`), a value,
+                or a list of those that will do. An activation of your own answers to its name, as tables show it.
 
         Raises:
             ValueError: For what is no field of a spec, or no kind that this field can have.
@@ -186,23 +174,16 @@ class Sweep(Versioned, Shown):
         >>> len(s.select(activation_negative_slope=0.01))
         3
         """
-        entries = entries_of(self.cells)
-        sorts = [*dict.fromkeys(sort_of(entry.spec) for entry in entries)] or [MLP]
-        names = tuple(dict.fromkeys(name for sort in sorts for name in FIELDS[sort]))
-        choices = (*names, *kind_parameters())
+        choices = (*FIELDS, *kind_parameters())
         for name in fields:
             if name not in choices:
-                some = f"{', '.join(names)}, or a parameter of theirs such as init_gain"
+                some = f"{', '.join(FIELDS)}, or a parameter of theirs such as init_gain"
                 raise ValueError(f"unknown field {shown(name)}{hint(name, choices)}; choose from: {some}")
-        wanted = {
-            sort: {name: field_values(name, given, sort) for name, given in fields.items()}
-            for sort in sorts
-            if all(name not in names or name in FIELDS[sort] for name in fields)
-        }
+        wanted = {name: Wanted(name, given) for name, given in fields.items()}
+        entries = entries_of(self.cells)
 
         def suits(spec: Spec) -> bool:
-            sort = sort_of(spec)
-            return sort in wanted and all(field_of(spec, name) in values for name, values in wanted[sort].items())
+            return all(values.suit(spec) for values in wanted.values())
 
         return self._of(Cells(entry for entry in entries if suits(entry.spec)))
 
@@ -331,7 +312,7 @@ def judged_row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
     evidence = Evidence(cell)
     judged = verdict(evidence, findings(evidence))
     return {
-        **{name: getattr(cell.spec, name) for name in varied},
+        **{name: getattr(cell.spec, name, None) for name in varied},
         **{signal: cell.factor(signal) for signal in SIGNALS},
         "first_gradient": float(np.mean(first)),
         "verdict": judged.verdict,
@@ -340,39 +321,36 @@ def judged_row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def sort_of(spec: Spec) -> type[Spec]:
-    """Which of those specs it is that have fields; an MLP, whose fields others lack, where it is none."""
-    return next((sort for sort in FIELDS if isinstance(spec, sort)), MLP)
-
-
 def field_of(spec: Spec, name: str) -> Any:
     """What a net has of a field, or of a parameter FIELD_PARAM; None if its kinds have none, or do not agree on it."""
-    return getattr(spec, name) if name in FIELDS[sort_of(spec)] else table.spec_parameters(spec).get(name)
+    return getattr(spec, name) if name in fields_of(spec) else table.spec_parameters(spec).get(name)
 
 
-def field_values(name: str, given: Any, sort: type[Spec] = MLP) -> list[Any]:
-    """The values that a field or a parameter may have, as a checked spec holds them: one, or one a layer."""
-    several = given if isinstance(given, list | range | np.ndarray) else [given]
-    return [
-        tuple(_held(name, each, sort) for each in value)
-        if isinstance(value, list | tuple)
-        else _held(name, value, sort)
-        for value in several
-    ]
+def _holding(sort: type[Spec], name: str, values: Iterable[Any]) -> list[Any] | TypeError | ValueError:
+    """Values as a sort of spec holds them, or why it cannot."""
+    try:
+        return values_held(sort, name, values)
+    except (TypeError, ValueError) as error:
+        return error
 
 
-def _held(name: str, value: Any, sort: type[Spec]) -> Any:
-    """A value as a spec holds it, by the type of the field."""
-    kind = TYPES[sort].get(name, "float | str")
-    if value is None and "None" in kind:
-        return None
-    if name in KINDS[sort]:
-        if name == "bias" and value is False:
-            return False
-        own = name == "activation" and isinstance(value, str)
-        return KINDS[sort][name].kind(custom.spelled(value) if own else value)
-    if kind.startswith("int"):
-        return integer(name, value, least=0 if name == "stem" else 1)
-    if kind.startswith("bool"):
-        return boolean(name, value)
-    return text(name, value) if isinstance(value, str) or "float" not in kind else number(name, value, Bounds())
+class Wanted:
+    """The values of a field, or of a parameter, that will do; each sort of spec holds them in its own way.
+
+    Raises:
+        ValueError: For what no sort of spec can hold.
+    """
+
+    def __init__(self, name: str, given: Any) -> None:
+        self.name = name
+        several = given if isinstance(given, list | range | np.ndarray) else [given]
+        sorts = [sort for sort, types in TYPES.items() if name in types] or list(SORTS)
+        found = {sort: _holding(sort, name, several) for sort in sorts}
+        self.held = {sort: values for sort, values in found.items() if isinstance(values, list)}
+        if not self.held:
+            raise next(each for each in found.values() if isinstance(each, Exception))
+
+    def suit(self, spec: Spec) -> bool:
+        """Whether a net has one of them."""
+        values = self.held.get(sort_of(spec) or MLP, ())
+        return field_of(spec, self.name) in values

@@ -19,9 +19,10 @@ from vgcore.measure.progress import progress_bar
 from vgcore.measure.result import Probe
 from vgcore.measure.store import planned
 from vgcore.measure.stored import Run, keep
-from vgcore.model.given import LONGEST, boolean, items, out_of_bounds, shown, wrong_type
+from vgcore.model.fields import fields_of
+from vgcore.model.fields import varied as sort_with_fields
+from vgcore.model.given import LONGEST, boolean, items, out_of_bounds, shown
 from vgcore.model.kind import Loss
-from vgcore.model.read import fields_of
 from vgcore.model.spec import Spec, check_fields
 
 
@@ -81,10 +82,7 @@ def sweep(
     >>> [(cell.spec.depth, cell.spec.activation) for cell in s]
     [(4, 'tanh'), (4, 'relu'), (8, 'tanh'), (8, 'relu')]
     """
-    names = fields_of(spec)
-    if not names:
-        raise wrong_type("spec", "an MLP, an RNN or a Transformer, whose fields a sweep varies", spec)
-    check_fields(grid, names)
+    check_fields(grid, fields_of(sort_with_fields(spec)))
     axes = [_axis(name, values) for name, values in grid.items()]
     if (count := math.prod(map(len, axes))) > LONGEST:
         raise ValueError(f"a sweep has at most {LONGEST} cells, got {count}")

@@ -19,11 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 from vgcore._core import COLUMNS
 from vgcore.measure import files
 from vgcore.model import custom
+from vgcore.model.fields import kind_of, kinds_of
 from vgcore.model.given import array as as_array
 from vgcore.model.given import out_of_bounds
 from vgcore.model.given import path as as_path
-from vgcore.model.kind import Kind, Loss
-from vgcore.model.mlp import KINDS
+from vgcore.model.kind import Loss
 from vgcore.model.optimizer import Optimizer, Schedule
 from vgcore.model.spec import Spec
 
@@ -141,13 +141,13 @@ def parameters(cell: Probe) -> Parameters:
 def spec_columns(spec: Spec) -> dict[str, Any]:
     """What a net is, as text where a field has names; `None` is `none` there."""
     keys: dict[str, Any] = {"cell_id": spec.id}
-    fields = spec.to_dict()
+    fields, kinds = spec.to_dict(), kinds_of(spec)
     fields.pop("tables", None)  # Samples of functions, whose names stand under "activation".
     if "parts" in fields:  # which say what an MLP has fields for
         fields = {"depth": spec.depth, "width": spec.width, "out_features": spec.out_features} | fields
     for name, value in fields.items():
         # A missing name would drop out of every group-by.
-        keys[name] = "none" if value is None and name in KINDS else scalar(value)
+        keys[name] = "none" if value is None and name in kinds else scalar(value)
     return keys
 
 
@@ -183,13 +183,12 @@ def spec_parameters(spec: Spec, *, own: bool = False) -> Parameters:
     {'activation_negative_slope': 0.01, 'init_sigma_w': 1.5, 'init_sigma_b': 0.05, 'init_gain': 1.0}
     """
     found: Parameters = {}
-    for name in KINDS:
+    for name in kinds_of(spec):
         if own and name == "init":
             continue
         value = getattr(spec, name, None)
-        # What is no kind is a word of its own: False, or the deepnorm of a transformer.
-        kinds = [each for each in (value if isinstance(value, tuple) else [value]) if isinstance(each, Kind)]
-        every = [params_of(name, text) for text in dict.fromkeys(map(str, kinds))]
+        texts = dict.fromkeys(map(str, value)) if isinstance(value, tuple) else [str(value)]
+        every = [params_of(name, text) for text in texts if text not in {"None", "False", "True"}]
         for param in dict.fromkeys(param for each in every for param in each):
             values = {each[param] for each in every if param in each}
             if len(values) == 1:
@@ -200,7 +199,7 @@ def spec_parameters(spec: Spec, *, own: bool = False) -> Parameters:
 @lru_cache(maxsize=4096)
 def params_of(field: str, text: str) -> Parameters:
     """The parameters of a kind by field and name: numbers, and words for what is chosen."""
-    kind = {"loss": Loss, "optimizer": Optimizer, "schedule": Schedule}.get(field) or KINDS[field].kind
+    kind = {"loss": Loss, "optimizer": Optimizer, "schedule": Schedule}.get(field) or kind_of(field).kind
     params = kind.of_field(text).params
     return {f"{field}_{name}": v if isinstance(v, str) else float(v) for name, v in params.items()}
 

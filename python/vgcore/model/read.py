@@ -1,18 +1,12 @@
-"""Specs of every sort: which fields each has, and one from its JSON."""
+"""A spec of any sort from its JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
-from vgcore.model import mlp, rnn, transformer
 from vgcore.model.mlp import MLP
 from vgcore.model.rnn import RNN
 from vgcore.model.sequential import Sequential
 from vgcore.model.spec import Spec, documented
 from vgcore.model.transformer import Transformer
-
-#: The kinds of specs that have fields to change, and these.
-FIELDS: Mapping[type[Spec], Sequence[str]] = {MLP: mlp.FIELDS, RNN: rnn.FIELDS, Transformer: transformer.FIELDS}
 
 
 def read_spec(text: str) -> Spec:
@@ -29,8 +23,3 @@ def read_spec(text: str) -> Spec:
     marks: dict[str, type[Spec]] = {"parts": Sequential, "steps": RNN, "tokens": Transformer}
     sort = next((sort for mark, sort in marks.items() if mark in fields), MLP)
     return sort.from_json(text)
-
-
-def fields_of(spec: Spec) -> Sequence[str]:
-    """The names of the fields of a spec; of one that has parts in their place none."""
-    return next((names for kind, names in FIELDS.items() if isinstance(spec, kind)), ())

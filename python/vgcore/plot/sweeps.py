@@ -14,7 +14,7 @@ import numpy as np
 from vgcore.judge.verdict import VERDICTS
 from vgcore.measure import table
 from vgcore.measure.result import Floats
-from vgcore.model.mlp import FIELDS, KINDS
+from vgcore.model.fields import FIELDS
 from vgcore.plot.axes import (
     COLORS,
     REFERENCE,
@@ -361,7 +361,7 @@ def _check_places(drawn: Sequence[str], told: Sequence[Mapping[str, Any]], place
 
 def _choice(name: str, told: Sequence[Mapping[str, Any]]) -> str:
     """How to draw cells that differ in a field."""
-    field = next((kind for kind in (*KINDS, *ARGUMENTS, "loss") if name.startswith(f"{kind}_")), name)
+    field = next((kind for kind in (*FIELDS, *ARGUMENTS, "loss") if name.startswith(f"{kind}_")), name)
     asked = name.removeprefix("optimizer_") if field == "optimizer" else field
     selected = f"choose: sweep.select({asked}=...)" if field in {*FIELDS, *ARGUMENTS} else f"draw one {field} at a time"
     facet = f"draw facet={name!r}, or " if all(name in each for each in told) else ""

@@ -6,7 +6,7 @@ import itertools
 import json
 import math
 import os
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias, overload
@@ -17,18 +17,20 @@ from numpy.typing import ArrayLike, NDArray
 from vgcore import _core
 from vgcore.measure import executor as executors
 from vgcore.measure import files, table
-from vgcore.measure.cells import Cells, Stored, check_once, entries_of, field_of, field_values, leaving
+from vgcore.measure.cells import Cells, Stored, Wanted, check_once, entries_of, leaving
 from vgcore.measure.measurement import multiplications
 from vgcore.measure.progress import progress_bar
 from vgcore.measure.store import Paths
 from vgcore.measure.stored import Kept, opened
 from vgcore.measure.sweep import shard_of
-from vgcore.model.given import LONGEST, boolean, items, shown, wrong_type
+from vgcore.model.fields import FIELDS, fields_of, kind_parameters
+from vgcore.model.fields import varied as with_fields
+from vgcore.model.given import LONGEST, boolean, items, shown
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import FIELDS, MLP, kind_parameters
 from vgcore.model.names import hint, known
 from vgcore.model.optimizer import Optimizer, word
 from vgcore.model.shown import Shown
+from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 from vgcore.train import kept
 from vgcore.train.data import Validation
@@ -121,12 +123,9 @@ class TrainSweep(Versioned, Shown):
         >>> [(run.spec.depth, run.optimizer.lr) for run in s.select(optimizer="adam", lr=0.1)]
         [(2, 0.1), (4, 0.1)]
         """
-        wanted = {name: _wanted(name, given) for name, given in fields.items()}
-
-        def suits(run: Run | Stored[Run]) -> bool:
-            return all(any(held in values for held in _held(run, name)) for name, values in wanted.items())
-
-        return self._of(Cells(entry for entry in entries_of(self.cells) if suits(entry)))
+        wanted = [_wanted(name, given) for name, given in fields.items()]
+        suiting = (entry for entry in entries_of(self.cells) if all(suits(entry) for suits in wanted))
+        return self._of(Cells(suiting))
 
     def _of(self, cells: Sequence[Run]) -> TrainSweep:
         """Some of the cells."""
@@ -200,7 +199,7 @@ class TrainSweep(Versioned, Shown):
 
 
 def train_sweep(
-    spec: MLP,
+    spec: Spec,
     x: ArrayLike,
     y: ArrayLike | None = None,
     *,
@@ -255,7 +254,7 @@ def train_sweep(
         shard: `"3/16"`: train only the cells of the fourth of sixteen equal parts.
         retry_failed: Try again those cells of the store that have failed.
         executor: Where to run instead of threads of this process.
-        **grid: For any field of `MLP` the values to try; and one value or several of `optimizer`, of any of its
+        **grid: For any field of the net the values to try; and one value or several of `optimizer`, of any of its
             parameters (`lr=[0.1, 0.01]`, `momentum=0.9`), of `schedule`, `clip`, `noise`, `rates` and `frozen`. The
             last one given varies fastest.
 
@@ -274,8 +273,7 @@ def train_sweep(
     >>> [str(run.optimizer) for run in s]
     ['sgd(lr=0.1)', 'sgd', 'adam(lr=0.1)', 'adam']
     """
-    if not isinstance(spec, MLP):
-        raise wrong_type("spec", "an MLP, whose fields a sweep varies", spec)
+    known_fields = fields_of(with_fields(spec))
     show = boolean("progress", progress)
     if boolean("retry_failed", retry_failed) and store is None:
         raise ValueError("retry_failed is given without a store, which keeps what has failed")
@@ -300,7 +298,7 @@ def train_sweep(
     )
     if record is None:
         how = replace(how, record=tuple(recorded(-(-how.steps // RECORDED), how.steps).tolist()))
-    axes = {name: _axis(name, values) for name, values in grid.items()}
+    axes = {name: _axis(name, values, known_fields) for name, values in grid.items()}
     if (count := math.prod(len(values) for values, _ in axes.values())) > LONGEST:
         raise ValueError(f"a sweep has at most {LONGEST} cells, got {count}")
     varied = tuple(name for name, (_, several) in axes.items() if several)
@@ -382,19 +380,19 @@ def parameters() -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for kind in _core.OPTIMIZERS for name in Optimizer(kind).params))
 
 
-def check_names(names: Iterable[str]) -> None:
-    """Refuse what no grid may vary."""
-    choices = (*FIELDS, *ARGUMENTS, *parameters())
+def check_names(names: Iterable[str], fields: Iterable[str] = FIELDS) -> None:
+    """Refuse what no grid may vary, of a net that has these fields."""
+    choices = (*fields, *ARGUMENTS, *parameters())
     for name in names:
         if name not in choices:
             raise ValueError(f"unknown field {shown(name)}{hint(name, choices)}; choose from: {', '.join(choices)}")
 
 
-def _axis(name: str, values: Any) -> tuple[list[Any], bool]:
+def _axis(name: str, values: Any, fields: Collection[str]) -> tuple[list[Any], bool]:
     """The values to try, and whether they were given as several."""
-    check_names([name])
+    check_names([name], fields)
     allowed = "a list of values to try"
-    if name not in FIELDS:
+    if name not in fields:
         allowed = f"a value, or {allowed}"
         if _is_one(name, values):
             return [values], False
@@ -419,9 +417,9 @@ def _optimizer(text: str) -> Optimizer:
     return Optimizer(text)
 
 
-def _cell(spec: MLP, given: Mapping[str, Any], steps: int) -> Cell:
+def _cell(spec: Spec, given: Mapping[str, Any], steps: int) -> Cell:
     """The net and the recipe of a combination."""
-    fields = {name: value for name, value in given.items() if name in FIELDS}
+    fields = {name: value for name, value in given.items() if name in fields_of(spec)}
     arguments = {name: given[name] for name in ARGUMENTS if name in given}
     params = {name: value for name, value in given.items() if name not in fields and name not in arguments}
     try:
@@ -441,21 +439,22 @@ def _same(cell: Cell) -> Hashable:
     return cell.spec, json.dumps(cell.recipe.facts())
 
 
-def _wanted(name: str, given: Any) -> list[Any]:
-    """The values of a field that will do, as a cell holds them."""
+def _wanted(name: str, given: Any) -> Callable[[Run | Stored[Run]], bool]:
+    """Whether a cell has one of these values."""
     if name in FIELDS or name in kind_parameters():
-        return field_values(name, given)
+        wanted = Wanted(name, given)
+        return lambda cell: wanted.suit(cell.spec)
     check_names([name])
     several = [given] if _is_one(name, given) else items(name, given, "a value, or a list of values")
     if name in ARGUMENTS:
-        return [Recipe.of(steps=np.size(value), **{name: value}).facts()[name] for value in several]
-    return [word(value) for value in several]
+        values = [Recipe.of(steps=np.size(value), **{name: value}).facts()[name] for value in several]
+    else:
+        values = [word(value) for value in several]
+    return lambda cell: any(held in values for held in _held(cell, name))
 
 
 def _held(cell: Run | Stored[Run], name: str) -> tuple[Any, ...]:
     """What a cell has of a field; an optimiser answers to its name alone too."""
-    if name in FIELDS or name in kind_parameters():
-        return (field_of(cell.spec, name),)
     recipe = recipe_of(cell)
     if name not in ARGUMENTS:
         return (recipe.optimizer.params.get(name),)
@@ -466,14 +465,16 @@ def _held(cell: Run | Stored[Run], name: str) -> tuple[Any, ...]:
 def _varied(run: Run, varied: Iterable[str]) -> dict[str, Any]:
     """What sets a run apart, without objects; None for a parameter that its optimiser does not have."""
     row = told_of(0, run)
-    fields = {name: table.scalar(getattr(run.spec, name)) for name in varied if name in FIELDS}
+    fields = {name: table.scalar(getattr(run.spec, name)) for name in varied if name in fields_of(run.spec)}
     return {name: fields.get(name, row.get(name, run.optimizer.params.get(name))) for name in varied}
 
 
 def told_of(cell: int, run: Run) -> dict[str, Any]:
     """What a cell is, and how it was trained."""
-    told = run.recipe.facts()
-    what = {"cell": cell, **table.spec_columns(run.spec), "optimizer": str(run.optimizer)}
+    told, net = run.recipe.facts(), table.spec_columns(run.spec)
+    if "steps" in net:  # of a sequence; those of the training have the name
+        net["sequence_steps"] = net.pop("steps")
+    what = {"cell": cell, **net, "optimizer": str(run.optimizer)}
     what |= {"schedule": str(told["schedule"]), "clip": repr(run.clip) if run.clip else "none", "noise": run.noise}
     what |= {"rates": json.dumps(told["rates"]), "frozen": " ".join(told["frozen"]) or "none"}
     return what | {"loss": run.loss_name, "dtype": run.dtype, "batch": run.batch, "steps": run.training.steps}
