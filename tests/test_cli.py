@@ -360,7 +360,7 @@ def test_a_run_that_diverges_is_a_row_and_returns_1() -> None:
         (["diagnose", "--threshold", "dead_units=nan"], ["dead_units", "above 0", "nan"]),
         (["diagnose", "--rules", "sagemakr"], ["unknown rule set 'sagemakr'", "'sagemaker'"]),
         (["diagnose", "--rules", "dlcheck", "--threshold", "saturation=1"], ["thresholds", "vgcore's", "dlcheck"]),
-        (["diagnose", "--rules", "dlcheck", "--depth", "3,4"], ["--rules dlcheck", "one value for depth"]),
+        (["diagnose", "--rules", "dlcheck", "--depth", "3,4"], ["--rules dlcheck", "one value for --depth"]),
         (["advise", "--depth", "3,4", "--norm", "none,layer"], ["advise takes one value for --depth, --norm", "sweep"]),
         (["advise", "--keep", "norms"], ["unknown name to keep 'norms'", "did you mean 'norm'?"]),
         (["advise", "--budget", "0"], ["budget must be an integer from 1", "got 0"]),

@@ -179,19 +179,9 @@ def told(*arguments: str, cwd: Path | None = None) -> dict[str, str]:
 
 
 def test_a_net_of_the_command_line_is_that_of_python() -> None:
-    given = [
-        "--cell",
-        "gru(update_bias=1)",
-        "--steps",
-        "5",
-        "--layers",
-        "2",
-        "--biases",
-        "2",
-        "--recurrent-init",
-        "eye",
-    ]
-    (cell,) = json.loads(run("probe", "--net", "rnn", *given, "--recurrent-init", "eye", *SEQUENCES, "--json").stdout)
+    gates = ["--cell", "gru(update_bias=1)", "--steps", "5", "--layers", "2", "--biases", "2", "--truncate", "2"]
+    done = run("probe", "--net", "rnn", *gates, "--recurrent-init", "eye", *SEQUENCES, "--json")
+    (cell,) = json.loads(done.stdout)
     spec = vg.RNN(5, 8, cell="gru(update_bias=1)", layers=2, biases=2, recurrent_init="eye", truncate=2)
     assert cell["cell_id"] == spec.id
     given = ["--depth", "2", "--heads", "2", "--tokens", "3", "--ffn", "2", "--pool", "last", "--skip", "none"]

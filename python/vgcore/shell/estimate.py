@@ -327,7 +327,7 @@ def of_training(
     """
     how = {**measurement, "batch": batch}
     guessed = of_net(net, how, trial=False)
-    spec = getattr(net, "spec", net)
+    spec = net if isinstance(net, Spec) else net.spec
     if guessed is None or guessed.seconds * steps < TOLD / _slowest(spec):
         return guessed and Cost(guessed.seconds * steps, guessed.bytes, guessed.share)
     if 4 * guessed.seconds > TRIAL:  # One step is too long.
