@@ -46,7 +46,7 @@ def varied(spec: Any) -> Spec:
 def fields_of(spec: Spec) -> tuple[str, ...]:
     """The names of the fields of a spec; of one that has parts in their place none.
 
-    >>> fields_of(RNN(2, 4))[:3], fields_of(MLP(1, 4))[:2]
+    >>> fields_of(RNN(2, 4))[:3], fields_of(MLP(depth=1, width=4))[:2]
     (('steps', 'width', 'in_features'), ('depth', 'width'))
     """
     sort = sort_of(spec)
