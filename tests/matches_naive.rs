@@ -551,6 +551,119 @@ fn goes_around(plan: &Plan, layer: usize) -> bool {
 /// The columns of every net, and by their names those of the blocks of its map: the gates, or queries, keys and values.
 type Row = (Vec<f64>, Vec<(String, f64)>);
 
+/// The columns of a row of a probe by their definitions.
+fn row_by_definition(
+    spec: &Spec,
+    net: &naive::Net<'_>,
+    x: &Rows,
+    pass: &Pass,
+    all: &naive::Gradients,
+    layer: usize,
+) -> Row {
+    let plan = net.plan;
+    let log10_rms = |rows: &Rows| norm(&flat(rows)).log10() - 0.5 * ((rows.len() * rows[0].len()) as f64).log10();
+    // A net whose only block changes the number of features has a stream all the same.
+    let joins = |placed: &Placed| matches!(placed.part, Part::Join(_));
+    let streams = spec.as_mlp().is_some_and(|mlp| mlp.skip.is_some())
+        || plan.layers.iter().flat_map(|layer| &layer.parts).any(joins);
+    let on_stream = |layer: usize| match spec {
+        Spec::Rnn(_) => true,
+        // A half of a block ends every other layer behind the embedding.
+        Spec::Transformer(_) => (plan.depth() - layer) % 2 == 1,
+        _ => streams && !goes_around(plan, layer),
+    };
+    let (found, slot, parts) = (&all.steps[layer], plan.layers[layer].slot, &plan.layers[layer].parts);
+    let of_modules = |modules: &[Module], which: &str| {
+        let indices = (0..plan.slots[slot].len()).filter(|&index| modules.contains(&plan.slots[slot][index].module));
+        let owners = indices.map(|index| format!("{}.", plan.name(slot, index))).collect::<Vec<_>>();
+        let wanted = |name: &&String| owners.iter().any(|owner| name.starts_with(owner)) && name.ends_with(which);
+        found.keys().filter(wanted).map(|name| &found[name]).collect::<Vec<_>>()
+    };
+    let log10_norm = |modules: &[Module], which: &str| {
+        let all = of_modules(modules, which);
+        let numbers = all.iter().copied().flatten().copied().collect::<Vec<_>>();
+        if all.is_empty() { f64::NAN } else { norm(&numbers).log10() }
+    };
+    let shown = |quantity| {
+        let part = parts.iter().position(|placed| placed.shows == Some(quantity));
+        part.map(|part| pass.steps[layer].gave[part].clone())
+    };
+    let (mut slopes, mut flat_ones) = (0, 0);
+    let mut see = |activation: &Activation, z: &Rows| {
+        let all = flat(&part::slopes(activation, z, part::slope));
+        slopes += all.len();
+        flat_ones += all.iter().filter(|slope| slope.abs() < 0.01 * activation.steepest()).count();
+    };
+    let (mut own, mut of_gates) = (None, None);
+    for (placed, got) in parts.iter().zip(&pass.steps[layer].got) {
+        let at = part::At { net, layer, placed, values: &pass.values, x };
+        match &placed.part {
+            Part::Phi(phi) => see(&part::activation(net, layer, phi), got),
+            Part::Cell(gates) => {
+                let within = cell::within(&at, gates, got);
+                within.z.iter().enumerate().for_each(|(gate, z)| see(&cell::activation(gates, gate), z));
+                of_gates = Some(cell::joined(&within.z));
+            }
+            Part::Map(map) => own = Some((map, cell::map_inputs(&at, map.fed, map.state, got).0)),
+            _ => (),
+        }
+    }
+    let (map, map_input) = own.unwrap();
+    let z = shown(Quantity::Z).or(of_gates.clone()).unwrap();
+    let names = plan.parameters(layer, map.own).linear().blocks.names;
+    let of_block = |(index, name): (usize, &&str)| {
+        let of = |all: &Rows| log10_rms(&cell::in_parts(all, names.len())[index]);
+        let weights = of_modules(&[Module::Layers, Module::LayerInputs], "weight");
+        let gradients = weights.iter().flat_map(|all| all.chunks(all.len() / names.len()).nth(index).unwrap());
+        // Behind a normalisation, what gates get has a gradient of its own, which the oracle does not keep.
+        let normed = of_gates.is_some() && parts.iter().any(|placed| matches!(placed.part, Part::Norm(_)));
+        let delta = if normed { f64::INFINITY } else { of(&all.preactivations[layer]) };
+        [
+            (format!("log10_z_rms_{name}"), of(of_gates.as_ref().unwrap_or(&z))),
+            (format!("log10_delta_rms_{name}"), delta),
+            (format!("log10_wgrad_norm_{name}"), norm(&gradients.copied().collect::<Vec<_>>()).log10()),
+        ]
+    };
+    let blocks = names.iter().enumerate().flat_map(of_block).collect::<Vec<_>>();
+    let dead = |a: Rows| {
+        let dead = (0..a[0].len()).filter(|&unit| a.iter().all(|a| a[unit] == 0.0)).count();
+        (log10_rms(&a), dead as f64 / a[0].len() as f64)
+    };
+    let (a, dead) = shown(Quantity::A).map_or((f64::NAN, f64::NAN), dead);
+    let square = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>();
+    let shares = map_input.iter().zip(&all.preactivations[layer]).map(|(h, d)| square(h) * square(d));
+    let summed = || {
+        let name = format!("{}.weight", plan.name(slot, map.own));
+        let mut sum = vec![0.0; found[&name].len()];
+        let later = all.steps[layer..spec.depth()].iter().filter_map(|found| found.get(&name));
+        later.for_each(|dw| sum.iter_mut().zip(dw).for_each(|(sum, dw)| *sum += dw));
+        norm(&sum).log10()
+    };
+    let h = &pass.values[plan.layers[layer].output];
+    let stream = |rows: &Rows| if on_stream(layer) { log10_rms(rows) } else { f64::NAN };
+    let columns = vec![
+        log10_rms(&z),
+        a,
+        log10_rms(&all.preactivations[layer]),
+        log10_norm(&[Module::Layers], "weight"),
+        log10_norm(&[Module::Layers, Module::LayerInputs], "bias"),
+        f64::from(flat_ones as u32) / f64::from(slopes as u32),
+        dead,
+        mean_cosine(&z),
+        participation_ratio(h),
+        // A GRU's recurrent map has a gradient of its own, which the oracle does not keep.
+        if map.apart { f64::INFINITY } else { 0.5 * (shares.sum::<f64>() / map_input.len() as f64).log10() },
+        log10_norm(&[Module::Norms], ""),
+        log10_norm(&[Module::Activations], ""),
+        log10_norm(&[Module::Gates, Module::Skips, Module::Projections], ""),
+        if plan.tied() { summed() } else { f64::NAN },
+        mean_cosine(&all.preactivations[layer]),
+        stream(h),
+        stream(&all.outputs[layer]),
+    ];
+    (columns, blocks)
+}
+
 /// Every column of a probe by its definition, from the oracle on the same samples and cotangent, and the norm of all
 /// gradients together; nothing where a kink leaves them open.
 fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Row>, f64)> {
@@ -567,113 +680,9 @@ fn columns_by_definition(spec: &Spec, batch: usize, seed: u64) -> Option<(Vec<Ro
         return None;
     }
     let all = twins.backward(&x, &pass, &cotangent);
-    let log10_rms = |rows: &Rows| norm(&flat(rows)).log10() - 0.5 * ((rows.len() * rows[0].len()) as f64).log10();
-    let net = twins.net();
-    // A net whose only block changes the number of features has a stream all the same.
-    let joins = |placed: &Placed| matches!(placed.part, Part::Join(_));
-    let streams = spec.as_mlp().is_some_and(|mlp| mlp.skip.is_some())
-        || plan.layers.iter().flat_map(|layer| &layer.parts).any(joins);
-    let on_stream = |layer: usize| match spec {
-        Spec::Rnn(_) => true,
-        // A half of a block ends every other layer behind the embedding.
-        Spec::Transformer(_) => (plan.depth() - layer) % 2 == 1,
-        _ => streams && !goes_around(plan, layer),
-    };
-    let column = |layer: usize| {
-        let (found, slot, parts) = (&all.steps[layer], plan.layers[layer].slot, &plan.layers[layer].parts);
-        let of_modules = |modules: &[Module], which: &str| {
-            let indices =
-                (0..plan.slots[slot].len()).filter(|&index| modules.contains(&plan.slots[slot][index].module));
-            let owners = indices.map(|index| format!("{}.", plan.name(slot, index))).collect::<Vec<_>>();
-            let wanted = |name: &&String| owners.iter().any(|owner| name.starts_with(owner)) && name.ends_with(which);
-            found.keys().filter(wanted).map(|name| &found[name]).collect::<Vec<_>>()
-        };
-        let log10_norm = |modules: &[Module], which: &str| {
-            let all = of_modules(modules, which);
-            let numbers = all.iter().copied().flatten().copied().collect::<Vec<_>>();
-            if all.is_empty() { f64::NAN } else { norm(&numbers).log10() }
-        };
-        let shown = |quantity| {
-            let part = parts.iter().position(|placed| placed.shows == Some(quantity));
-            part.map(|part| pass.steps[layer].gave[part].clone())
-        };
-        let (mut slopes, mut flat_ones) = (0, 0);
-        let mut see = |activation: &Activation, z: &Rows| {
-            let all = flat(&part::slopes(activation, z, part::slope));
-            slopes += all.len();
-            flat_ones += all.iter().filter(|slope| slope.abs() < 0.01 * activation.steepest()).count();
-        };
-        let (mut own, mut of_gates) = (None, None);
-        for (placed, got) in parts.iter().zip(&pass.steps[layer].got) {
-            let at = part::At { net: &net, layer, placed, values: &pass.values, x: &x };
-            match &placed.part {
-                Part::Phi(phi) => see(&part::activation(&net, layer, phi), got),
-                Part::Cell(gates) => {
-                    let within = cell::within(&at, gates, got);
-                    within.z.iter().enumerate().for_each(|(gate, z)| see(&cell::activation(gates, gate), z));
-                    of_gates = Some(cell::joined(&within.z));
-                }
-                Part::Map(map) => own = Some((map, cell::map_inputs(&at, map.fed, map.state, got).0)),
-                _ => (),
-            }
-        }
-        let (map, map_input) = own.unwrap();
-        let z = shown(Quantity::Z).or(of_gates.clone()).unwrap();
-        let names = plan.parameters(layer, map.own).linear().blocks.names;
-        let of_block = |(index, name): (usize, &&str)| {
-            let of = |all: &Rows| log10_rms(&cell::in_parts(all, names.len())[index]);
-            let weights = of_modules(&[Module::Layers, Module::LayerInputs], "weight");
-            let gradients = weights.iter().flat_map(|all| all.chunks(all.len() / names.len()).nth(index).unwrap());
-            // Behind a normalisation, what gates get has a gradient of its own, which the oracle does not keep.
-            let normed = of_gates.is_some() && parts.iter().any(|placed| matches!(placed.part, Part::Norm(_)));
-            let delta = if normed { f64::INFINITY } else { of(&all.preactivations[layer]) };
-            [
-                (format!("log10_z_rms_{name}"), of(of_gates.as_ref().unwrap_or(&z))),
-                (format!("log10_delta_rms_{name}"), delta),
-                (format!("log10_wgrad_norm_{name}"), norm(&gradients.copied().collect::<Vec<_>>()).log10()),
-            ]
-        };
-        let blocks = names.iter().enumerate().flat_map(of_block).collect::<Vec<_>>();
-        let dead = |a: Rows| {
-            let dead = (0..a[0].len()).filter(|&unit| a.iter().all(|a| a[unit] == 0.0)).count();
-            (log10_rms(&a), dead as f64 / a[0].len() as f64)
-        };
-        let (a, dead) = shown(Quantity::A).map_or((f64::NAN, f64::NAN), dead);
-        let square = |row: &[f64]| row.iter().map(|v| v * v).sum::<f64>();
-        let shares = map_input.iter().zip(&all.preactivations[layer]).map(|(h, d)| square(h) * square(d));
-        let summed = || {
-            let name = format!("{}.weight", plan.name(slot, map.own));
-            let mut sum = vec![0.0; found[&name].len()];
-            let later = all.steps[layer..spec.depth()].iter().filter_map(|found| found.get(&name));
-            later.for_each(|dw| sum.iter_mut().zip(dw).for_each(|(sum, dw)| *sum += dw));
-            norm(&sum).log10()
-        };
-        let h = &pass.values[plan.layers[layer].output];
-        let stream = |rows: &Rows| if on_stream(layer) { log10_rms(rows) } else { f64::NAN };
-        let columns = vec![
-            log10_rms(&z),
-            a,
-            log10_rms(&all.preactivations[layer]),
-            log10_norm(&[Module::Layers], "weight"),
-            log10_norm(&[Module::Layers, Module::LayerInputs], "bias"),
-            f64::from(flat_ones as u32) / f64::from(slopes as u32),
-            dead,
-            mean_cosine(&z),
-            participation_ratio(h),
-            // A GRU's recurrent map has a gradient of its own, which the oracle does not keep.
-            if map.apart { f64::INFINITY } else { 0.5 * (shares.sum::<f64>() / map_input.len() as f64).log10() },
-            log10_norm(&[Module::Norms], ""),
-            log10_norm(&[Module::Activations], ""),
-            log10_norm(&[Module::Gates, Module::Skips, Module::Projections], ""),
-            if plan.tied() { summed() } else { f64::NAN },
-            mean_cosine(&all.preactivations[layer]),
-            stream(h),
-            stream(&all.outputs[layer]),
-        ];
-        (columns, blocks)
-    };
     let total = norm(&all.tensors.values().flatten().copied().collect::<Vec<_>>()).log10();
-    Some(((0..spec.depth()).map(column).collect(), total))
+    let row = |layer| row_by_definition(spec, &twins.net(), &x, &pass, &all, layer);
+    Some(((0..spec.depth()).map(row).collect(), total))
 }
 
 fn measured<F: Float>(spec: &Spec, batch: usize, seed: u64, threads: usize) -> Vec<Columns> {
