@@ -1,5 +1,5 @@
-//! Vanishing and exploding gradients in deep MLPs: fast forward and backward passes whose numbers carry their exponent,
-//! so that no depth underflows or overflows them.
+//! Vanishing and exploding gradients in deep MLPs, recurrent nets and transformers: fast forward and backward passes
+//! whose numbers carry their exponent, so that no depth underflows or overflows them.
 //!
 //! A [`spec::Spec`] is checked once, turned into a [`plan::Plan`], run by [`run::probe`] over many seeds in parallel,
 //! and comes back as [`stats::Columns`].

@@ -70,9 +70,6 @@ const FORWARD: [Column; 7] = [
     Column::HRms,
 ];
 
-/// A unit counts as saturated where `|phi'|` is below this share of its maximum.
-pub(crate) const SATURATED: f64 = 0.01;
-
 /// The numbers of one run: one value a layer for each of [`COLUMNS`]; NaN where the run did not get.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Columns {
@@ -343,7 +340,7 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     }
 
     fn phi(&mut self, row: usize, activation: &Activation, _: &Scaled<F>, _: &Scaled<F>, slopes: &Panels<F>) {
-        let saturated = slopes.count_below(F::of(SATURATED * activation.steepest()));
+        let saturated = slopes.count_below(F::of(activation.flat()));
         self.set(row, [(Column::Saturated, saturated as f64 / (slopes.batch() * slopes.features()) as f64)]);
     }
 
@@ -463,7 +460,7 @@ impl<F: Float> Gauge<'_, F> {
         }
         let mut gradient = matrix.to_rows();
         linear.gradient_of_parameters(&mut gradient);
-        for (name, block) in blocks.names.iter().zip(gradient.chunks(gradient.len() / blocks.count)) {
+        for (name, block) in blocks.names.iter().zip(gradient.chunks(gradient.len() / blocks.count())) {
             let squares = block.iter().map(|g| g.wide() * g.wide()).sum();
             let norm = log10_rms(squares, 1, delta.exponent + near.exponent);
             // The maps of a state and of what a step gets have a gate each.

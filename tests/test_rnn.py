@@ -248,6 +248,24 @@ def test_an_irnn_starts_as_the_identity() -> None:
     assert abs(state["inputs.0.weight"].std() / 0.001 - 1) < 0.05
 
 
+def test_an_irnn_has_no_gradient_exactly_where_every_state_has_been_zero_since() -> None:
+    # With W = I each unit is a walk of its own that stops at 0, where its slope is 0; of one column, two a sample.
+    spec = vg.RNN(3000, 4, cell="irnn")
+    state, x = spec.init(seed=5, dtype="float64").state_dict(), reference.samples(spec, 5, 2, "float64").reshape(2, -1)
+    np.testing.assert_array_equal(state["layers.0.weight"], np.eye(4))
+    h, passes = np.zeros((2, 4)), []
+    for t in range(3000):
+        z = h + state["inputs.0.weight"][:, 0] * x[:, t : t + 1]
+        passes.append(z > 0)
+        h = np.maximum(z, 0)
+    # What a state reaches: no step behind it was flat.
+    reaches = np.logical_and.accumulate([np.ones((2, 4), bool), *passes[:0:-1]])[::-1].any(axis=(1, 2))
+    probe = vg.probe(spec, batch=2, seeds=1, seed=5, dtype="float64")
+    np.testing.assert_array_equal(probe.log10_dh_rms[0] > -np.inf, reaches)
+    assert not reaches[0]
+    assert reaches[-50:].all()
+
+
 # --- Columns -------------------------------------------------------------------------------------
 
 

@@ -37,7 +37,7 @@ RUST_ORDER = [
     *({"synonyms"}, {"error"}, {"simd"}, {"kernel", "rng", "signature", "kind", "memory"}),
     {"linalg", "activation", "expectation", "distribution", "gain"},
     *(
-        {"init", "norm", "skip", "loss", "transform", "optimizer", "schedule"},
+        {"init", "norm", "skip", "cell", "loss", "transform", "optimizer", "schedule"},
         {"part"},
         {"spec"},
         {"data", "threads", "plan"},

@@ -8,12 +8,14 @@ use vgcore::loss::{Loss, Targets};
 use vgcore::naive::train::{At, Kept, adapt, boost, norm, shrink, update};
 use vgcore::naive::{self, Net, Rows, Tensors, rows};
 use vgcore::optimizer::Optimizer;
-use vgcore::part::{self, Activate, Blocks, Drop, Join, Keep, LinearPlan, Map, Masks, Module, Parameters, Part};
+use vgcore::part::{
+    self, Activate, Blocks, Drop, HandsOn, Join, Keep, LinearPlan, Map, Masks, Module, Parameters, Part,
+};
 use vgcore::plan::Plan;
 use vgcore::rng::{Role, Stream};
 use vgcore::schedule::{self, Schedule};
 use vgcore::skip::Way;
-use vgcore::spec::{Bias, PerLayer, Request, Spec};
+use vgcore::spec::{Asked, Bias, PerLayer, Request, RnnAsked, Spec};
 use vgcore::train::{Cell, Clip, Job, Layout, Pace, Per, Recipe, train};
 use vgcore::weights::Weights;
 
@@ -36,7 +38,33 @@ fn specs() -> Vec<Spec> {
         net(&|r| r.skip = some("highway")),
         net(&|r| r.weight_transform = some("weight_standardization")),
         net(&|r| (r.tied, r.in_features) = (true, Some(5))),
+        steps("tanh", &|_| ()),
+        steps("lstm", &|r| (r.layers, r.biases, r.norm, r.bias) = (2, 2, some("layer"), named())),
+        steps("gru", &|r| (r.outputs, r.truncate, r.biases, r.bias) = ("every".to_owned(), Some(2), 2, named())),
+        steps("gru(reset=before, update_bias=0.5)", &|r| (r.layers, r.bias) = (2, named())),
+        // A softmax does not see what a bias adds to all keys alike, so that its gradient is rounding alone, which Adam
+        // and its kin make as large as any other: there are biases where keys are normalised.
+        blocks(&|b| (b.pool, b.activation, b.bias) = (some("mean"), "prelu".to_owned(), Bias::Absent)),
+        blocks(&|b| (b.causal, b.qk_norm, b.bias) = (true, true, named())),
+        blocks(&|b| (b.norm_position, b.skip, b.qk_norm) = ("post".to_owned(), some("rezero"), true)),
     ]
+}
+
+fn named() -> Bias<String> {
+    Bias::Named("normal(std=0.3)".to_owned())
+}
+
+fn steps(cell: &str, change: &dyn Fn(&mut RnnAsked)) -> Spec {
+    let mut asked = RnnAsked { in_features: 2, out_features: Some(3), cell: cell.to_owned(), ..RnnAsked::new(5, 4) };
+    change(&mut asked);
+    Spec::of_steps(&asked).unwrap()
+}
+
+fn blocks(change: &dyn Fn(&mut Asked)) -> Spec {
+    let mut asked =
+        Asked { heads: 2, tokens: 3, ffn: 2, in_features: Some(4), out_features: Some(3), ..Asked::new(1, 6) };
+    change(&mut asked);
+    Spec::of_blocks(&asked).unwrap()
 }
 
 /// Dropout of the input, of activations, within a branch around which a projection goes, and at the end of a layer.
@@ -49,6 +77,7 @@ fn dropping() -> part::Net {
             blocks: Blocks::ONE,
             factor: 1.0,
             bias: Some(Distribution::Normal(0.0, 0.3)),
+            raised: None,
             transform: None,
             calibrates: false,
             layer,
@@ -57,13 +86,13 @@ fn dropping() -> part::Net {
         Parameters::linear_of(module, plan)
     };
     let own = |layer, fan_in, fan_out| linear(Module::Layers, layer, fan_in, fan_out, (Role::Weight, Role::Bias));
-    let map = Part::Map(Map { own: 0, fed: None, rescales: true, blocks: &[] });
+    let map = Part::Map(Map::of(0, true));
     let phi = Part::Phi(Activate { activation: Activation::parse("tanh").unwrap(), slope: None });
     let drop = |p, layer| Part::Drop(Drop { p, layer });
     let join = Part::Join(Join { stream: 0, way: Way::Project, scale: 0.7, around: 1.0, learned: 1 });
     let layers = [
         vec![drop(0.2, 0), map, phi, drop(0.5, 1)],
-        vec![Part::Keep(Keep { stream: 0 }), map, drop(0.3, 2), phi, drop(0.1, 3), join, drop(0.4, 4)],
+        vec![Part::Keep(Keep::of(0)), map, drop(0.3, 2), phi, drop(0.1, 3), join, drop(0.4, 4)],
         vec![map],
     ];
     let projection = linear(Module::Projections, 1, 6, 5, (Role::ProjectionWeight, Role::ProjectionBias));
@@ -77,7 +106,7 @@ fn dropping() -> part::Net {
         layers: layers
             .into_iter()
             .enumerate()
-            .map(|(slot, parts)| part::Layer { parts, slot, streams: true })
+            .map(|(slot, parts)| part::Layer { parts, slot, hands_on: HandsOn::Stream })
             .collect(),
         slots: vec![vec![own(0, 4, 6)], vec![own(1, 6, 5), projection], vec![readout]],
     }
@@ -159,8 +188,8 @@ fn expected(plan: &Plan, recipe: &Recipe, start: &Tensors, x: &Rows, loss: &Loss
     for t in 1..=STEPS {
         let net = Net { plan, state: &state, masks: Some(Masks { seed: SEED, step: t }) };
         let pass = naive::forward(&net, x);
-        let (_, cotangent) = loss.evaluate(&pass.y().concat(), plan.output(), targets);
-        let mut found = naive::backward(&net, x, &pass, &rows(&cotangent, plan.output())).tensors;
+        let (_, cotangent) = loss.evaluate(&pass.y().concat(), plan.output_row(), targets);
+        let mut found = naive::backward(&net, x, &pass, &rows(&cotangent, plan.last_value(BATCH).0)).tensors;
         if let Some(clip) = &recipe.clip {
             bounded(clip, &mut found, &state, |name| *shape(name).last().unwrap());
         }
@@ -168,7 +197,7 @@ fn expected(plan: &Plan, recipe: &Recipe, start: &Tensors, x: &Rows, loss: &Loss
         let lr = recipe.optimizer.value("lr");
         let at = schedule::At { lr, step: t as f64, steps: STEPS as f64 };
         for (name, w) in &mut state {
-            let hidden = name.starts_with("layers.") && name.ends_with(".weight");
+            let hidden = (name.starts_with("layers.") || name == "embedding.weight") && shape(name).len() == 2;
             let at = At {
                 t: t as i32,
                 lr: schedule.rate(at),
@@ -193,7 +222,7 @@ fn three_steps_of_every_optimiser_and_clip_match_the_oracle() {
         };
         let mut x = vec![0.0; BATCH * plan.columns];
         Stream::new(5, 0, Role::Input).normal(&mut x);
-        let targets = Targets::Classes((0..BATCH).map(|row| row % 3).collect());
+        let targets = Targets::Classes((0..BATCH * plan.places).map(|row| row % 3).collect());
         let (spec, layout) = (Arc::new(spec), Arc::new(Layout::new(&plan)));
         let schedules = ["constant", "one_cycle(pct_start=0.5)", "warmup(steps=3)"];
         let recipes = OPTIMIZERS.iter().flat_map(|optimizer| clips().into_iter().map(move |clip| (optimizer, clip)));

@@ -144,6 +144,11 @@ impl Kind<Row> {
         }
     }
 
+    /// A unit counts as saturated where `|phi'|` is below this.
+    pub fn flat(&self) -> f64 {
+        0.01 * self.steepest()
+    }
+
     /// The effect on the width of the layer.
     pub fn shape(&self) -> Shape {
         self.row.traits.shape

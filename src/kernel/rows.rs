@@ -199,8 +199,8 @@ mod tests {
             let mut out = RowMajor::default();
             out.product(&left, samples, &right, &bias);
             for i in 0..samples {
-                for j in 0..outer {
-                    let sum = bias[j] + (0..inner).map(|k| left.row(i)[k] * right.row(k)[j]).sum::<f32>();
+                for (j, bias) in bias.iter().enumerate() {
+                    let sum = bias + (0..inner).map(|k| left.row(i)[k] * right.row(k)[j]).sum::<f32>();
                     assert!((out.row(i)[j] - sum).abs() < 1e-3, "{i} {j}");
                 }
             }

@@ -30,7 +30,7 @@ pub fn in_parts(all: &Rows, count: usize) -> Vec<Rows> {
 }
 
 /// All of them side by side.
-fn joined(parts: &[Rows]) -> Rows {
+pub fn joined(parts: &[Rows]) -> Rows {
     parts[1..].iter().fold(parts[0].clone(), |all, part| beside(&all, part))
 }
 

@@ -3,7 +3,8 @@
 //! A. Vaswani et al., "Attention is all you need", 2017, arXiv:1706.03762, section 3.2. `softmax(scale q k^T) v`, head by
 //! head; the features that come in are those of all queries, then of all keys, then of all values.
 
-use super::{Back, Here, Scratch, Signal, Watch};
+use super::signal::{BY_BLOCK, note_blocks};
+use super::{Back, Collect, Here, Scratch, Signal, Watch};
 use crate::kernel::attention::{Heads, Seen};
 use crate::kernel::{Panels, Scaled};
 use crate::simd::Float;
@@ -30,10 +31,19 @@ impl<F> Default for Kept<F> {
     }
 }
 
+/// What comes in, side by side.
+pub const QKV: [&str; 3] = ["q", "k", "v"];
+
 /// The columns of attention: what it is like, and how alike the tokens of the stream are.
-pub const COLUMNS: [&str; 4] = ["attention_entropy", "logit_std", "token_correlation", "token_rank"];
+const COLUMNS: [&str; 4] = ["attention_entropy", "logit_std", "token_correlation", "token_rank"];
 
 impl Attend {
+    /// Names of the columns of a probe that attention notes, and those of the blocks of the map before it.
+    pub(crate) fn extra() -> Vec<String> {
+        let of_block = |block| BY_BLOCK.map(|column| format!("{column}_{block}"));
+        QKV.into_iter().flat_map(of_block).chain(COLUMNS.map(str::to_owned)).collect()
+    }
+
     /// Features of all that is kept: of `[q, k, v]`, and one for each weight of a token.
     pub(super) fn kept_features(&self, input: usize) -> usize {
         input + self.heads.count * self.heads.tokens
@@ -53,11 +63,14 @@ impl Attend {
             *kept = super::Kept::Attend(Kept::default());
         }
         let super::Kept::Attend(kept) = kept else { return false };
+        let notes = watch.notes();
+        if notes {
+            note_blocks(qkv, &QKV, |name, rms| watch.note(here.row, name, rms), BY_BLOCK[0]);
+        }
         qkv.spell_out();
         std::mem::swap(&mut kept.qkv, &mut qkv.panels);
         output.exponent = 0;
         let mut seen = Seen::default();
-        let notes = watch.notes();
         let (panels, buffers) = (&mut output.panels, &mut scratch.attention);
         self.heads.forward(&kept.qkv, &mut kept.weights, panels, buffers, notes.then_some(&mut seen));
         if notes {
@@ -69,13 +82,16 @@ impl Attend {
     }
 
     /// From the gradient of the output to that of queries, keys and values.
-    pub(super) fn backward<F: Float>(&self, back: &Back<'_, F>, signal: &mut Signal<F>) {
+    pub(super) fn backward<F: Float>(&self, back: &Back<'_, F>, signal: &mut Signal<F>, collect: &mut impl Collect<F>) {
         let super::Kept::Attend(Kept { qkv, weights }) = back.kept else { return };
         let Signal { dh, delta, attention, .. } = signal;
         dh.rescale();
         self.heads.backward(qkv, weights, &dh.panels, &mut delta.panels, attention);
         delta.exponent = dh.exponent;
         delta.rescale_and_flush();
+        if collect.notes() {
+            note_blocks(delta, &QKV, |name, rms| collect.note(back.row, name, rms), BY_BLOCK[1]);
+        }
         std::mem::swap(dh, delta);
     }
 }

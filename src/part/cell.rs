@@ -3,13 +3,12 @@
 //! An LSTM has a stream `c` of its own, which it reads and moves on; a GRU reads the stream of `h`. Going back, what
 //! reaches either stream carries its own exponent, so that neither is lost beside the other.
 
+use super::signal::{BY_BLOCK, note_blocks};
 use super::{Back, Collect, Here, Owner, Scratch, Signal, Watch};
 use crate::activation::Activation;
 use crate::cell::{Gates, Reset};
 use crate::kernel::{Panels, Scaled, each};
 use crate::simd::{Float, times_power_of_two};
-use crate::stats::SATURATED;
-use std::f64::consts::LOG10_2;
 
 /// The gates of a layer of a recurrent net.
 #[derive(Debug, Clone, Copy)]
@@ -71,12 +70,6 @@ fn squares<F: Float>(values: &Panels<F>) -> f64 {
     values.squares(1.0, &mut Vec::new())
 }
 
-/// log10 of the root mean square of a batch.
-fn log10_rms<F: Float>(values: &Panels<F>, exponent: i64) -> f64 {
-    let count = values.features() * values.batch();
-    0.5 * libm::log10(squares(values) / count as f64) + exponent as f64 * LOG10_2
-}
-
 /// The gates of one panel, each of one length.
 fn apart<F>(values: &[F], gate: usize, count: usize) -> &[F] {
     let each = values.len() / count;
@@ -108,8 +101,8 @@ impl Cell {
         }
         let of_state = ["log10_c_rms", "log10_dc_rms"].into_iter().filter(|_| self.moves()).map(str::to_owned);
         let each = |letter: &&str| {
-            let columns = ["log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "mean", "saturated", "share"];
-            columns.map(|column| format!("{column}_{letter}"))
+            let columns = BY_BLOCK.into_iter().chain(["mean", "saturated", "share"]);
+            columns.map(|column| format!("{column}_{letter}")).collect::<Vec<_>>()
         };
         of_state.chain(["share_cell".to_owned()]).chain(letters.iter().flat_map(each)).collect()
     }
@@ -156,8 +149,8 @@ impl Cell {
             Gates::Lstm => {
                 self.lstm(state, &z.panels, &mut next.panels, &mut h.panels, kept.cell());
                 if watch.notes() {
-                    watch.note(here.row, "log10_c_rms", log10_rms(&next.panels, 0));
-                    self.note(here.row, &z.panels, kept.cell(), watch);
+                    watch.note(here.row, "log10_c_rms", next.log10_rms(&mut Vec::new()));
+                    self.note(here.row, z, kept.cell(), watch);
                 }
                 true
             }
@@ -165,7 +158,7 @@ impl Cell {
                 self.gru(reset, here, state, &z.panels, &mut h.panels, kept.cell(), scratch);
                 if watch.notes() {
                     let kept = kept.cell();
-                    self.note(here.row, &kept.z.panels, kept, watch);
+                    self.note(here.row, &kept.z, kept, watch);
                 }
                 watch.z(here.row, &kept.cell().z)
             }
@@ -173,26 +166,24 @@ impl Cell {
     }
 
     /// Note what the gates got and gave.
-    fn note<F: Float>(&self, row: usize, z: &Panels<F>, kept: &Kept<F>, watch: &mut impl Watch<F>) {
+    fn note<F: Float>(&self, row: usize, z: &Scaled<F>, kept: &Kept<F>, watch: &mut impl Watch<F>) {
         let letters = self.gates.letters();
         let (mut alone, mut flat) = (Panels::default(), 0);
+        note_blocks(z, letters, |name, rms| watch.note(row, name, rms), BY_BLOCK[0]);
+        let (each, batch) = (z.panels.features() / letters.len(), z.panels.batch());
         for (gate, letter) in letters.iter().enumerate() {
-            let each = z.features() / letters.len();
             let range = gate * each..(gate + 1) * each;
-            let count = (each * z.batch()) as f64;
-            alone.take(z, range.clone());
-            watch.note(row, &format!("log10_z_rms_{letter}"), log10_rms(&alone, 0));
+            let count = (each * batch) as f64;
             alone.take(&kept.gates, range.clone());
             let sum = alone.rows().flat_map(|(.., values)| values).map(|value| value.wide()).sum::<f64>();
             watch.note(row, &format!("mean_{letter}"), sum / count);
             alone.take(&kept.slopes, range);
             let through = if CANDIDATES.contains(letter) { self.squash } else { Activation::sigmoid() };
-            let steepest = through.steepest();
-            let below = alone.count_below(F::of(SATURATED * steepest));
+            let below = alone.count_below(F::of(through.flat()));
             watch.note(row, &format!("saturated_{letter}"), below as f64 / count);
             flat += below;
         }
-        watch.note(row, "saturated", flat as f64 / (z.features() * z.batch()) as f64);
+        watch.note(row, "saturated", flat as f64 / (each * letters.len() * batch) as f64);
     }
 
     fn lstm<F: Float>(
@@ -323,7 +314,7 @@ impl Cell {
     }
 
     /// Note the gradients of the gates' pre-activations, and the shares of what goes on to the state before: straight, and
-    /// through each gate.
+    /// through each gate. They are of the sum of squares of each path by itself: products of two paths belong to neither.
     fn note_back<F: Float>(
         &self,
         back: &Back<'_, F>,
@@ -336,16 +327,16 @@ impl Cell {
         let weight = &back.numbers[self.own].linear().weight;
         let (mut alone, mut only, mut through) = (Panels::default(), Panels::default(), Panels::default());
         let mut shares = Vec::with_capacity(letters.len());
+        let mut of_z = Scaled { exponent: delta.exponent, ..Scaled::default() };
+        of_z.panels.take(&delta.panels, 0..letters.len() * units);
+        note_blocks(&of_z, letters, |name, rms| collect.note(back.row, name, rms), BY_BLOCK[1]);
         // Those of the recurrent map stand behind those of the step's own input.
         let recurrent = delta.panels.features() - letters.len() * units;
-        for (gate, letter) in letters.iter().enumerate() {
-            alone.take(&delta.panels, gate * units..(gate + 1) * units);
-            collect.note(back.row, &format!("log10_delta_rms_{letter}"), log10_rms(&alone, delta.exponent));
-            let first = recurrent + gate * units;
+        for gate in 0..letters.len() {
+            // With the reset before the product, the candidate's rows are applied to another state.
             let before = self.gates == Gates::Gru(Reset::Before) && gate == 2;
-            if !before {
-                alone.take(&delta.panels, first..first + units);
-            }
+            let first = gate * units + if before { 0 } else { recurrent };
+            alone.take(&delta.panels, first..first + units);
             only.fill(letters.len() * units, batch, |_, _| F::ZERO);
             only.put(gate * units, &alone);
             weight.backward(&only, &mut through);
@@ -394,7 +385,7 @@ impl Cell {
             each([dh, dc, o, bend], [out], |[dh, dc, o, bend]| [of_c * dc + of_h * dh * o * bend]);
         }
         if collect.notes() {
-            collect.note(back.row, "log10_dc_rms", log10_rms(&spare.panels, exponent));
+            collect.note(back.row, "log10_dc_rms", spare.log10_rms(&mut Vec::new()));
         }
         half.reshape(units, batch);
         let arrive = dh.panels.slices().zip(spare.panels.slices()).zip(state.panels.slices());

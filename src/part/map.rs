@@ -1,9 +1,9 @@
 //! `z = W x + b`, and `W x + b + U x_t` where every step gets an input of its own.
 
-use super::{Back, Collect, Here, Owner, Scratch, Signal, Watch, Which};
+use super::{Back, Collect, Here, Owner, Scratch, Signal, Which};
 use crate::error::{Cancel, Result};
 use crate::init::{Distribution, rescale};
-use crate::kernel::{Matrix, Scaled, log10_rms, outer};
+use crate::kernel::{Matrix, Scaled};
 use crate::rng::{Role, Stream};
 use crate::simd::Float;
 use crate::transform::{self, Transform};
@@ -24,8 +24,6 @@ pub struct Map {
     /// Must `dL/dz` be brought near 1 here? An activation or a normalisation behind the map has done so already, and
     /// the cotangent of a readout begins so.
     pub rescales: bool,
-    /// Names of blocks of its rows that a probe sees each by itself; none where it sees the whole alone.
-    pub blocks: &'static [&'static str],
 }
 
 /// Blocks of rows of one weight that are drawn each by itself: the gates of a cell, or queries, keys and values.
@@ -34,22 +32,25 @@ pub struct Map {
 /// each begins at the first multiple of four elements behind the one before, as if its columns were as long as that.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Blocks {
-    /// How many there are; they share the rows evenly.
-    pub count: usize,
+    /// What the blocks are called in `log10_wgrad_norm_NAME`, the column of the norm of each one's gradient, which the
+    /// part behind the map announces; none where the whole weight is one block.
+    pub names: &'static [&'static str],
     /// A factor of what is drawn, for each block.
     pub factors: [f64; 4],
-    /// What the blocks are called in `log10_wgrad_norm_NAME`, the column of the norm of each one's gradient; none where a
-    /// probe does not tell them apart.
-    pub names: &'static [&'static str],
 }
 
 impl Blocks {
     /// The whole weight.
-    pub const ONE: Self = Self::of(1);
+    pub const ONE: Self = Self::of(&[]);
 
-    /// So many blocks, at most four, with factors of 1.
-    pub const fn of(count: usize) -> Self {
-        Self { count, factors: [1.0; 4], names: &[] }
+    /// A block for each of these names, at most four, with factors of 1; the whole weight where there are none.
+    pub const fn of(names: &'static [&'static str]) -> Self {
+        Self { names, factors: [1.0; 4] }
+    }
+
+    /// How many there are; they share the rows evenly.
+    pub fn count(&self) -> usize {
+        self.names.len().max(1)
     }
 }
 
@@ -93,7 +94,7 @@ impl LinearPlan {
 
     /// Rows of a block of the weights.
     pub fn block_rows(&self) -> usize {
-        self.fan_out / self.blocks.count
+        self.fan_out / self.blocks.count()
     }
 
     /// Mean and variance of a bias that is picked at random.
@@ -106,8 +107,8 @@ impl LinearPlan {
     /// Mean and variance of an entry of the weights that is picked at random.
     pub fn moments(&self) -> [f64; 2] {
         let [mean, variance] = self.weight.moments(self.block_rows(), self.fan_in);
-        let factors = self.blocks.factors[..self.blocks.count].iter().map(|factor| self.factor * factor);
-        let count = self.blocks.count as f64;
+        let factors = self.blocks.factors[..self.blocks.count()].iter().map(|factor| self.factor * factor);
+        let count = self.blocks.count() as f64;
         let (first, second) = factors.fold((0.0, 0.0), |(first, second), f| (first + f, second + f * f));
         let (first, second) = (first / count, second / count);
         [first * mean, second * variance + (second - first * first) * mean * mean]
@@ -295,7 +296,7 @@ impl<F: Float> UnitNormals<F> {
 impl Map {
     /// A map of what comes in, and of nothing else.
     pub fn of(own: usize, rescales: bool) -> Self {
-        Self { own, fed: None, state: None, apart: false, rescales, blocks: &[] }
+        Self { own, fed: None, state: None, apart: false, rescales }
     }
 
     /// The input of the map, and that of a step, of what comes in, of what went around and of what the step is fed.
@@ -313,7 +314,6 @@ impl Map {
         x: &Scaled<F>,
         z: &mut Scaled<F>,
         scratch: &mut Scratch<F>,
-        watch: &mut impl Watch<F>,
     ) {
         let (own, step) = self.inputs(x, here.around, here.step.first());
         let linear = here.numbers[self.own].linear();
@@ -329,29 +329,6 @@ impl Map {
             } else {
                 z.panels.combine(F::of(1.0), &spare.panels, F::of(1.0));
             }
-        }
-        if watch.notes() {
-            let mut sums = Vec::new();
-            self.each_block(z, |block, z| {
-                watch.note(here.row, &format!("log10_z_rms_{block}"), z.log10_rms(&mut sums));
-            });
-        }
-    }
-
-    /// The columns of the blocks.
-    pub(super) fn extra(&self) -> Vec<String> {
-        let names = ["log10_z_rms", "log10_delta_rms", "log10_wgrad_norm"];
-        let of_block = |block: &&str| names.map(|name| format!("{name}_{block}"));
-        self.blocks.iter().flat_map(of_block).collect()
-    }
-
-    /// The features of each block of rows of a batch that comes out.
-    fn each_block<F: Float>(&self, z: &Scaled<F>, mut see: impl FnMut(&str, &Scaled<F>)) {
-        let mut part = Scaled { exponent: z.exponent, ..Scaled::default() };
-        let size = z.panels.features() / self.blocks.len().max(1);
-        for (index, block) in self.blocks.iter().enumerate() {
-            part.panels.take(&z.panels, index * size..(index + 1) * size);
-            see(block, &part);
         }
     }
 
@@ -380,17 +357,6 @@ impl Map {
         }
         let of_own = if self.apart { &*spare } else { &*delta };
         collect.map(owner(self.own), of_own, own, Some(value));
-        if collect.notes() && !self.blocks.is_empty() {
-            let (mut near, mut gradient, mut scratch) = (Scaled::default(), Matrix::default(), Matrix::default());
-            let mut sums = Vec::new();
-            let x = own.near_one(&mut near);
-            self.each_block(delta, |block, delta| {
-                collect.note(back.row, &format!("log10_delta_rms_{block}"), delta.log10_rms(&mut sums));
-                outer(&delta.panels, &x.panels, &mut gradient, &mut scratch);
-                let norm = log10_rms(gradient.sum_of_squares(1.0), 1, delta.exponent + x.exponent);
-                collect.note(back.row, &format!("log10_wgrad_norm_{block}"), norm);
-            });
-        }
         if let (Some(fed), Some((step, value))) = (self.fed, step) {
             collect.map(owner(fed), delta, step, Some(value).filter(|value| *value != usize::MAX));
         }
@@ -439,7 +405,7 @@ mod tests {
 
     #[test]
     fn every_block_of_rows_is_drawn_by_itself_times_its_factor() {
-        let blocks = Blocks { factors: [1.0, 3.0, 0.25, f64::NAN], ..Blocks::of(3) };
+        let blocks = Blocks { factors: [1.0, 3.0, 0.25, f64::NAN], ..Blocks::of(&["a", "b", "c"]) };
         let (weight, _) = drawn(&plan(Distribution::Orthogonal(2.0), 12, blocks), 0);
         for (block, factor) in weight.chunks_exact(20).zip(blocks.factors) {
             for (i, j) in (0..16).map(|pair| (pair / 4, pair % 4)) {
@@ -457,15 +423,15 @@ mod tests {
         let law = Distribution::Normal(0.1, 0.3);
         let whole = drawn(&plan(law, 12, Blocks::ONE), 0);
         // Rows of a block that are a multiple of four leave no gap; kept normals are those that are drawn.
-        assert_eq!(drawn(&plan(law, 12, Blocks::of(3)), 0), whole);
-        assert_eq!(drawn(&plan(law, 12, Blocks::of(3)), 1 << 20), whole);
-        let (ragged, bias) = drawn(&plan(law, 6, Blocks::of(2)), 0);
+        assert_eq!(drawn(&plan(law, 12, Blocks::of(&["a", "b", "c"])), 0), whole);
+        assert_eq!(drawn(&plan(law, 12, Blocks::of(&["a", "b", "c"])), 1 << 20), whole);
+        let (ragged, bias) = drawn(&plan(law, 6, Blocks::of(&["a", "b"])), 0);
         let whole = drawn(&plan(law, 12, Blocks::ONE), 0);
         assert_eq!((&ragged[..15], &ragged[15..]), (&whole.0[..15], &whole.0[20..35]));
         assert_eq!(bias, whole.1[..6]);
         // A sparse block has its own zeros.
         let sparse = Distribution::Sparse { zeros: 2, std: 1.0 };
-        let (weight, _) = drawn(&plan(sparse, 6, Blocks::of(2)), 0);
+        let (weight, _) = drawn(&plan(sparse, 6, Blocks::of(&["a", "b"])), 0);
         for column in 0..10 {
             let entries = (0..3).map(|row| weight[15 * (column / 5) + 5 * row + column % 5]);
             assert_eq!(entries.filter(|&w| w == 0.0).count(), 2);
@@ -474,7 +440,7 @@ mod tests {
 
     #[test]
     fn moments_are_those_of_all_blocks_together() {
-        let blocks = Blocks { factors: [1.0, 3.0, 0.0, 0.0], ..Blocks::of(2) };
+        let blocks = Blocks { factors: [1.0, 3.0, 0.0, 0.0], ..Blocks::of(&["a", "b"]) };
         let [mean, variance] = plan(Distribution::Normal(2.0, 1.0), 8, blocks).moments();
         // Normals of mean 1 and deviation 0.5, and of mean 3 and deviation 1.5.
         assert_eq!([mean, variance], [2.0, 0.5 * (0.25 + 2.25) + 1.0]);

@@ -14,7 +14,7 @@ mod signal;
 mod steps;
 
 pub use activate::Activate;
-pub use attend::Attend;
+pub use attend::{Attend, QKV};
 pub use cell::Cell;
 pub use drop::{Drop, Masks};
 pub use join::{Join, Keep};
@@ -63,8 +63,19 @@ pub struct Layer {
     pub parts: Vec<Part>,
     /// Index of the slot.
     pub slot: usize,
-    /// Is what it hands on the residual stream, wherever no other way around it is open?
-    pub streams: bool,
+    /// What it hands on.
+    pub hands_on: HandsOn,
+}
+
+/// What a layer hands on, which a probe tells of where it is more than the output of one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HandsOn {
+    /// Its output, and no more.
+    Output,
+    /// The residual stream, wherever no other way around it is open.
+    Stream,
+    /// The state of a recurrent net.
+    State,
 }
 
 /// A net as any kind of spec describes it: the one form that is planned and run.
@@ -76,8 +87,6 @@ pub struct Net {
     pub columns: usize,
     /// Columns of each step's input, where each layer gets one.
     pub fed: Option<usize>,
-    /// Is what each layer hands on the state of a recurrent net, of which a probe tells as of a residual stream?
-    pub states: bool,
     /// Tokens of a sample, each a row of a batch; 1 where samples are rows.
     pub tokens: usize,
     /// Features of the first layer's input.
@@ -222,8 +231,7 @@ impl Part {
     /// back.
     pub fn extra(&self) -> Vec<String> {
         match self {
-            Self::Map(map) => map.extra(),
-            Self::Attend(_) => attend::COLUMNS.map(str::to_owned).to_vec(),
+            Self::Attend(_) => Attend::extra(),
             Self::Cell(cell) => cell.extra(),
             _ => Vec::new(),
         }
@@ -274,7 +282,7 @@ impl Part {
         watch: &mut impl Watch<F>,
     ) -> bool {
         match (self, here.input, here.around) {
-            (Self::Map(map), Some(x), _) => map.forward(here, x, output, scratch, watch),
+            (Self::Map(map), Some(x), _) => map.forward(here, x, output, scratch),
             (Self::Norm(norm), ..) => norm.forward(here.numbers, &mut output.panels, kept, &mut scratch.sums),
             (Self::Phi(phi), ..) => phi.forward(here, taken, output, kept, &mut scratch.halves, watch),
             (Self::Join(join), _, Some(x)) => return join.forward(here, x, output, kept, &mut scratch.spare),
@@ -313,7 +321,7 @@ impl Part {
             (Self::Keep(keep), ..) => keep.backward(signal),
             (Self::Cut(cut), ..) => cut.backward(signal),
             (Self::Drop(_), ..) => Drop::backward(back.kept, signal),
-            (Self::Attend(attend), ..) => attend.backward(back, signal),
+            (Self::Attend(attend), ..) => attend.backward(back, signal, collect),
             (Self::Pool(pool), ..) => pool.backward(signal),
             (Self::Map(_), None, _) | (Self::Join(_) | Self::Cell(_), _, None) => {
                 unreachable!("the plan gives {self:?} a value")

@@ -37,7 +37,6 @@ impl Label {
 /// What parameters are, and what they start from.
 #[allow(clippy::large_enum_variant)] // Most of a net's parameters are those of maps: a box saves nothing.
 #[derive(Debug, Clone, Copy)]
-#[allow(clippy::large_enum_variant)] // Nearly all are maps.
 pub enum Shape {
     /// Weights and biases of a linear map.
     Linear(LinearPlan),

@@ -70,6 +70,20 @@ impl<F> Collect<F> for () {
     fn dh(&mut self, _: usize, _: &Scaled<F>) {}
 }
 
+/// The columns of a block of rows of a map: of what the map gives it, of the gradient of that, and of its weights, which is
+/// noted with theirs.
+pub(super) const BY_BLOCK: [&str; 3] = ["log10_z_rms", "log10_delta_rms", "log10_wgrad_norm"];
+
+/// Note the log10 of the root mean square of each block of the features, which as many names share evenly.
+pub(super) fn note_blocks<F: Float>(all: &Scaled<F>, names: &[&str], mut note: impl FnMut(&str, f64), column: &str) {
+    let (mut block, mut sums) = (Scaled { exponent: all.exponent, ..Scaled::default() }, Vec::new());
+    let each = all.panels.features() / names.len();
+    for (index, name) in names.iter().enumerate() {
+        block.panels.take(&all.panels, index * each..(index + 1) * each);
+        note(&format!("{column}_{name}"), block.log10_rms(&mut sums));
+    }
+}
+
 /// Buffers of the forward pass that no layer leaves for another.
 #[derive(Debug, Clone)]
 pub struct Scratch<F> {

@@ -7,7 +7,7 @@ mod memory;
 mod seconds;
 
 use crate::error::{Cancel, Error, Result};
-use crate::part::{LinearPlan, Module, Net, Owner, Parameters, Part, TensorId, Work};
+use crate::part::{HandsOn, LinearPlan, Module, Net, Owner, Parameters, Part, TensorId, Work};
 use crate::spec::Spec;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -128,7 +128,7 @@ impl Plan {
     }
 
     fn placed(net: Net) -> Result<Self> {
-        let Net { depth, columns, fed, tokens, states, input, layers, slots } = net;
+        let Net { depth, columns, fed, tokens, input, layers, slots } = net;
         let linear = || slots.iter().flatten().filter_map(Parameters::as_linear);
         let parts = || layers.iter().flat_map(|layer| &layer.parts);
         let mut plan = Self {
@@ -154,7 +154,12 @@ impl Plan {
         for (index, layer) in layers.iter().enumerate() {
             Cancel::heed()?;
             let placed = plan.place(&layer.parts, &slots[layer.slot], &mut open, &mut ahead, index >= depth);
-            let on_stream = index < depth && (states || layer.streams && open.is_empty());
+            let on_stream = index < depth
+                && match layer.hands_on {
+                    HandsOn::Output => false,
+                    HandsOn::Stream => open.is_empty(),
+                    HandsOn::State => true,
+                };
             plan.layers.push(Layer { slot: layer.slot, on_stream, ..placed });
         }
         plan.slots = slots;

@@ -125,7 +125,7 @@ fn map_of<'py>(py: Python<'py>, map: &LinearPlan) -> PyResult<Bound<'py, PyDict>
     result.set_item("bias_mean", mean)?;
     result.set_item("bias_variance", variance)?;
     let blocks =
-        (0..map.blocks.count).map(|block| map.moments_of_block(block).into()).collect::<Vec<(f64, f64, f64)>>();
+        (0..map.blocks.count()).map(|block| map.moments_of_block(block).into()).collect::<Vec<(f64, f64, f64)>>();
     result.set_item("blocks", PyTuple::new(py, blocks)?)?;
     result.set_item("transform", map.transform.map(|transform| transform.text().clone()))?;
     Ok(result)

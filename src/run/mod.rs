@@ -193,7 +193,7 @@ fn workers<F: Float>(job: &Job<F>, families: &[Family], results: u128) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Bias, BranchScale, Mlp, PerLayer, Request};
+    use crate::spec::{Asked, Bias, BranchScale, Mlp, PerLayer, Request, RnnAsked};
 
     fn spec(depth: i128, activation: &str, skip: bool, block: i128, out: Option<i128>) -> Spec {
         Spec::new(&Request {
@@ -229,6 +229,7 @@ mod tests {
         let of_run = |run: &Columns| {
             run.values
                 .iter()
+                .chain(&run.extra)
                 .flatten()
                 .chain([&run.log10_total, &run.log10_output])
                 .map(|v| v.to_bits())
@@ -282,6 +283,35 @@ mod tests {
         all.iter().map(|request| Spec::new(request).unwrap()).collect()
     }
 
+    /// Recurrent nets.
+    fn recurrent(steps: i128) -> Vec<Spec> {
+        let plain = RnnAsked { in_features: 3, out_features: Some(2), ..RnnAsked::new(steps, 5) };
+        let cell = |cell: &str| RnnAsked { cell: cell.to_owned(), ..plain.clone() };
+        let all = [
+            cell("tanh"),
+            RnnAsked { layers: 3, norm: Some("layer".to_owned()), ..cell("relu") },
+            RnnAsked { biases: 2, ..cell("lstm") },
+            RnnAsked { layers: 2, outputs: "every".to_owned(), ..cell("lstm") },
+            RnnAsked { truncate: Some(4), ..cell("lstm") },
+            cell("gru"),
+            RnnAsked { layers: 2, truncate: Some(2), ..cell("gru(reset=before)") },
+        ];
+        all.iter().map(|asked| Spec::of_steps(asked).unwrap()).collect()
+    }
+
+    /// Transformers that differ in depth alone.
+    fn transformers(blocks: i128) -> Vec<Spec> {
+        let plain = Asked { tokens: 3, ffn: 2, in_features: Some(5), out_features: Some(2), ..Asked::new(blocks, 8) };
+        let named = |text: &str| Some(text.to_owned());
+        let all = [
+            plain.clone(),
+            Asked { pool: named("mean"), causal: true, in_features: None, ..plain.clone() },
+            Asked { norm_position: "post".to_owned(), skip: named("rezero"), qk_norm: true, ..plain.clone() },
+            Asked { skip: None, norm: named("rms"), pool: named("last"), ..plain },
+        ];
+        all.iter().map(|asked| Spec::of_blocks(asked).unwrap()).collect()
+    }
+
     /// Nets of several kinds in one list, with depths out of order and one depth twice.
     fn mixed() -> Vec<Spec> {
         let mut all = Vec::new();
@@ -302,6 +332,9 @@ mod tests {
             let several = || [4, 12, 6].into_iter().flat_map(wider);
             let expected = several().map(alone).collect::<Vec<_>>();
             assert_eq!(bits(&measured(&job(several().collect(), batch))), bits(&expected));
+            let sequences = || [3, 1, 2].into_iter().flat_map(|depth| [transformers(depth), recurrent(depth)].concat());
+            let expected = sequences().map(alone).collect::<Vec<_>>();
+            assert_eq!(bits(&measured(&job(sequences().collect(), batch))), bits(&expected));
         }
     }
 
@@ -310,6 +343,12 @@ mod tests {
         let all = depths(&job([4, 12, 6].into_iter().flat_map(wider).collect(), 5));
         assert_eq!(all.iter().filter(|depths| **depths == [12, 6, 4]).count(), 11);
         assert_eq!(all.iter().filter(|depths| depths.len() == 1).count(), 3);
+        let blocks = depths(&job([3, 1, 2].into_iter().flat_map(transformers).collect(), 5));
+        assert_eq!(blocks.iter().filter(|depths| **depths == [13, 9, 5]).count(), 3);
+        assert_eq!(blocks.iter().filter(|depths| **depths == [12, 8, 4]).count(), 1);
+        // Each step has columns of its own, which another number of steps lays out differently.
+        let steps = depths(&job([3, 1, 2].into_iter().flat_map(recurrent).collect(), 5));
+        assert!(steps.iter().all(|depths| depths.len() == 1));
     }
 
     #[test]
@@ -468,13 +507,19 @@ mod tests {
                 assert_eq!(bits(&columns(segment)), expected, "{activation} {segment}");
             }
         }
-        for (deep, shallow) in wider(12).into_iter().zip(wider(6)) {
+        let sequences =
+            [transformers(3), recurrent(12)].concat().into_iter().zip([transformers(1), recurrent(6)].concat());
+        for (deep, shallow) in wider(12).into_iter().zip(wider(6)).chain(sequences) {
+            let depth = deep.depth();
             let specs = if deep.family() == shallow.family() { vec![deep, shallow] } else { vec![deep] };
             let job = job(specs, 9);
             let plans = plans(&job);
             let columns = |segment| vec![run_of(&job, &plans, segment)];
-            let expected = bits(&columns(12));
-            for segment in [3, 4, 7] {
+            // A readout of every step needs all states at once.
+            let whole = plans[0].reads_every_step();
+            assert_eq!(plans[0].segment::<f32>(10_000_000) == depth, whole);
+            let expected = bits(&columns(depth));
+            for segment in [3, 4, 7].into_iter().filter(|_| !whole) {
                 assert_eq!(bits(&columns(segment)), expected, "{} {segment}", job.specs[0].content());
             }
         }
@@ -482,7 +527,8 @@ mod tests {
 
     #[test]
     fn given_numbers_have_the_bits_of_the_same_numbers_drawn() {
-        for spec in wider(12).into_iter().chain(mixed()) {
+        let sequences = [transformers(2), recurrent(7)].concat();
+        for spec in wider(12).into_iter().chain(mixed()).chain(sequences) {
             let alone = Job { seeds: 1, ..job(vec![spec], 9) };
             let plan = Plan::new(&alone.specs[0]);
             let weights = drawn(&plan, alone.seed, None, 9, 1, &Cancel::default()).unwrap();

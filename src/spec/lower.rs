@@ -6,7 +6,7 @@ use crate::error::{Cancel, Error, Result};
 use crate::init::{Distribution, Init, Place, Stands};
 use crate::norm::Norm;
 use crate::part::{
-    Activate, Blocks, Drop, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
+    Activate, Blocks, Drop, HandsOn, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
 };
 use crate::rng::Role;
 use crate::skip::{self, Order, Skip};
@@ -147,12 +147,13 @@ impl Mlp {
         let layer = |layer| {
             Cancel::heed()?;
             let parts = lowering.parts(layer, &slots[slot(layer)]);
-            Ok(Layer { parts, slot: slot(layer), streams: self.skip.is_some() })
+            let hands_on = if self.skip.is_some() { HandsOn::Stream } else { HandsOn::Output };
+            Ok(Layer { parts, slot: slot(layer), hands_on })
         };
         let mut layers = (0..self.depth).map(layer).collect::<Result<Vec<_>>>()?;
         let (parts, slot) = lowering.end();
         if !parts.is_empty() {
-            layers.push(Layer { parts, slot: slots.len(), streams: false });
+            layers.push(Layer { parts, slot: slots.len(), hands_on: HandsOn::Output });
             slots.push(slot);
         }
         Ok(Net {
@@ -161,7 +162,6 @@ impl Mlp {
             fed: self.fed.then_some(self.in_features),
             tokens: 1,
             input: shapes.first().map_or(0, |shape| shape.input),
-            states: false,
             layers,
             slots,
         })

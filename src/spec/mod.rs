@@ -86,7 +86,7 @@ impl Spec {
         match self {
             Self::Mlp(_) | Self::Sequential(_) => 0,
             Self::Rnn(rnn) => rnn.extra(),
-            Self::Transformer(_) => transformer::EXTRA,
+            Self::Transformer(_) => transformer::extra(),
         }
     }
 

@@ -11,7 +11,7 @@ use crate::error::{Cancel, Error, Result};
 use crate::init::{Distribution, Init, Place};
 use crate::norm::Norm;
 use crate::part::{
-    self, Activate, Blocks, Cut, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part, Steps,
+    self, Activate, Blocks, Cut, HandsOn, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part, Steps,
 };
 use crate::rng::Role;
 use crate::signature::Call;
@@ -227,7 +227,7 @@ impl Rnn {
             fan_in: place.fan_in,
             fan_out: gates.count() * place.fan_out,
             weight: init.weight(place),
-            blocks: Blocks { names: gates.letters(), ..Blocks::of(gates.count()) },
+            blocks: Blocks::of(gates.letters()),
             factor: 1.0,
             bias: (biased && self.bias != Bias::Absent).then(|| init.bias(named, place)),
             raised: None,
@@ -306,7 +306,7 @@ impl Rnn {
         let mut layers = Vec::with_capacity(self.depth() + 1);
         for (step, slot) in (0..self.steps).flat_map(|step| (0..self.layers).map(move |layer| (step, layer))) {
             Cancel::heed()?;
-            layers.push(Layer { parts: self.parts(step, slot), slot, streams: false });
+            layers.push(Layer { parts: self.parts(step, slot), slot, hands_on: HandsOn::State });
         }
         let mut slots = (0..self.layers).map(|layer| self.slot(layer)).collect::<Vec<_>>();
         if let Some(outputs) = self.out_features {
@@ -316,7 +316,7 @@ impl Rnn {
             } else {
                 Part::Map(Map::of(own, false))
             };
-            layers.push(Layer { parts: vec![part], slot: self.layers, streams: false });
+            layers.push(Layer { parts: vec![part], slot: self.layers, hands_on: HandsOn::Output });
             let place = Place::readout(self.width, outputs);
             let roles = (Role::ReadoutWeight, Role::ReadoutBias);
             let named = self.linear(&self.init, &place, true, roles);
@@ -328,7 +328,6 @@ impl Rnn {
             columns: self.in_features * self.steps,
             fed: Some(self.in_features),
             input: self.width,
-            states: true,
             tokens: 1,
             layers,
             slots,

@@ -7,7 +7,7 @@ use crate::error::{Cancel, Error, Result, shown};
 use crate::init::{Distribution, Init, Place, Stands};
 use crate::norm::Norm;
 use crate::part::{
-    Activate, Blocks, Drop, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
+    Activate, Blocks, Drop, HandsOn, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
 };
 use crate::rng::Role;
 use crate::signature::{Argument, Call};
@@ -477,6 +477,7 @@ impl Sequential {
             Err(_) => unreachable!("part {index} has a map"),
         };
         let streams = self.items.iter().any(|item| matches!(item, Item::Join(..)));
+        let hands_on = if streams { HandsOn::Stream } else { HandsOn::Output };
         let (mut layers, mut slots) = (Vec::new(), Vec::new());
         for (number, group) in self.groups().into_iter().enumerate() {
             Cancel::heed()?;
@@ -491,11 +492,11 @@ impl Sequential {
                 making.add(index, projection);
             }
             let (parts, slot) = making.finish();
-            layers.push(Layer { parts, slot: number, streams });
+            layers.push(Layer { parts, slot: number, hands_on });
             slots.push(slot);
         }
         let input = self.in_features;
-        Ok(Net { depth, columns: input, fed: None, states: false, tokens: 1, input, layers, slots })
+        Ok(Net { depth, columns: input, fed: None, tokens: 1, input, layers, slots })
     }
 
     fn linear(&self, map: &AMap, place: &Place<'_>) -> LinearPlan {

@@ -8,8 +8,8 @@ use crate::init::{Init, Place, Stands};
 use crate::kernel::attention::Heads;
 use crate::norm::Norm;
 use crate::part::{
-    Activate, Attend, Blocks, Join, Keep, Label, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
-    Pool, Pooling,
+    Activate, Attend, Blocks, HandsOn, Join, Keep, Label, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters,
+    Part, Pool, Pooling, QKV,
 };
 use crate::rng::Role;
 use crate::signature::Call;
@@ -22,11 +22,10 @@ static NONE: LazyLock<Activation> = LazyLock::new(Activation::linear);
 /// The most tokens of a sample.
 const MOST_TOKENS: u64 = 1 << 16;
 
-/// Blocks of the map before attention.
-const QKV: [&str; 3] = ["q", "k", "v"];
-
 /// Columns of a probe that parts of a transformer note.
-pub(super) const EXTRA: usize = 3 * QKV.len() + 4;
+pub(super) fn extra() -> usize {
+    Attend::extra().len()
+}
 
 /// What is added to a mean square of queries and keys that are normalised.
 const QK_EPS: f64 = 1e-6;
@@ -356,13 +355,12 @@ impl Transformer {
     /// A linear map that is drawn from the streams of a layer.
     fn linear(&self, place: Place<'_>, layer: usize) -> LinearPlan {
         let weight = self.init.weight(&place);
-        let (count, fan_out) = if place.stands == Stands::Query { (3, 3 * place.fan_out) } else { (1, place.fan_out) };
-        let mut blocks = Blocks::of(count);
+        let mut blocks = if place.stands == Stands::Query { Blocks::of(&QKV) } else { Blocks::ONE };
         let spread = |stands| {
             let [_, variance] = self.init.weight(&Place { stands, ..place }).moments(place.fan_out, place.fan_in);
             variance
         };
-        if count == 3 && spread(Stands::Query) > 0.0 {
+        if blocks.count() > 1 && spread(Stands::Query) > 0.0 {
             let factor = |stands| (spread(stands) / spread(Stands::Query)).sqrt();
             blocks.factors = [1.0, factor(Stands::Key), factor(Stands::Value), 1.0];
         }
@@ -372,7 +370,7 @@ impl Transformer {
         };
         LinearPlan {
             fan_in: place.fan_in,
-            fan_out,
+            fan_out: blocks.count() * place.fan_out,
             weight,
             blocks,
             factor: 1.0,
@@ -391,33 +389,35 @@ impl Transformer {
     /// The net as layers of parts, the readout last.
     pub fn lower(&self) -> Result<Net> {
         let (mut layers, mut slots) = (Vec::with_capacity(self.rows() + 1), Vec::with_capacity(self.rows() + 1));
-        let mut push = |(parts, slot): (Vec<Part>, Vec<Parameters>), streams: bool| {
-            layers.push(Layer { parts, slot: slots.len(), streams });
+        let mut push = |(parts, slot): (Vec<Part>, Vec<Parameters>), hands_on: HandsOn| {
+            layers.push(Layer { parts, slot: slots.len(), hands_on });
             slots.push(slot);
         };
         let first = usize::from(self.embeds());
         if self.embeds() {
             let plan = self.linear(self.place(Some(0), (self.in_features(), self.width), Stands::Alone), 0);
             let map = Part::Map(Map::of(0, true));
-            push((vec![map], vec![Parameters::linear_of(Module::Layers, plan).called(Label::Net("embedding"))]), true);
+            push(
+                (vec![map], vec![Parameters::linear_of(Module::Layers, plan).called(Label::Net("embedding"))]),
+                HandsOn::Stream,
+            );
         }
         for block in 0..self.blocks {
             Cancel::heed()?;
             for (number, half) in [Half::Attention, Half::FeedForward].into_iter().enumerate() {
                 let layer = first + 4 * block + 2 * number;
-                push(self.opening(block, half, layer), false);
-                push(self.closing(block, half, layer + 1), true);
+                push(self.opening(block, half, layer), HandsOn::Output);
+                push(self.closing(block, half, layer + 1), HandsOn::Stream);
             }
         }
         let ends = self.ends();
         if !ends.0.is_empty() {
-            push(ends, false);
+            push(ends, HandsOn::Output);
         }
         Ok(Net {
             depth: self.rows(),
             columns: self.tokens * self.in_features(),
             fed: None,
-            states: false,
             tokens: self.tokens,
             input: self.in_features(),
             layers,
@@ -449,7 +449,7 @@ impl Transformer {
         if self.position == Position::Pre {
             parts.extend(self.norm(Label::Block(block, norm), &mut slot));
         }
-        parts.push(Part::Map(Map { blocks: if attends { &QKV } else { &[] }, ..Map::of(0, false) }));
+        parts.push(Part::Map(Map::of(0, false)));
         if attends {
             parts.push(Part::Attend(Attend { heads: self.shape() }));
         } else {

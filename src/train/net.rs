@@ -276,7 +276,15 @@ impl<F: Float> Net<'_, F> {
         let found = forward(plan, &state.weights, trace, 0..plan.layers.len(), &mut (), cancel)?;
         let (layer, tensor, phase) = match found {
             Some(layer) => (layer, "z", "forward"),
-            None => (plan.depth(), "loss", "loss"),
+            None => {
+                // A readout of every step is no map of a layer that is looked at.
+                let outputs = trace.value(plan.value(plan.layers.len())).to_rows();
+                if outputs.iter().all(|v| v.is_finite()) {
+                    (plan.depth(), "loss", "loss")
+                } else {
+                    (plan.depth(), "z", "forward")
+                }
+            }
         };
         Ok(Bad { step: state.step, layer, tensor: tensor.to_owned(), phase })
     }

@@ -14,18 +14,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.judge.blind import blind_guess
+from vgcore.judge.blind import blind_guess_of
 from vgcore.judge.rule import RuleOf
 from vgcore.model.plan import Plan
 from vgcore.show.training import moving
-from vgcore.train.run import Run
+from vgcore.train.run import READOUT, Run
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Steps = NDArray[np.int64]
 
-#: The readout among the layers of a run.
-READOUT = "readout"
 #: Steps that a level of the loss is a mean of, at most a quarter of the run and at least one part in so many of it.
 WINDOW, PARTS = 20, 20
 #: How much higher than the first batch's loss the first level may be.
@@ -73,7 +71,7 @@ class RunEvidence:
     def blind(self) -> float | None:
         """The loss of the best constant output; None where there is nothing to guess, or it is 0."""
         run = self.run
-        found = blind_guess(run.loss_name, run.training.rows.y, Plan.of(run.spec).outputs, batch=run.batch)
+        found = blind_guess_of(run.spec, run.loss_name, run.training.rows.y, batch=run.batch)
         return found or None
 
     @cached_property
