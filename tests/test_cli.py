@@ -21,7 +21,7 @@ import pytest
 
 import vgcore as vg
 from vgcore.judge.foreign import PRESETS
-from vgcore.shell import commands, options
+from vgcore.shell import commands, nets
 from vgcore.show import text as report
 
 COMMAND = [sys.executable, "-c", "from vgcore.shell.commands import main; main()"]
@@ -130,11 +130,11 @@ def test_json_of_a_probe_holds_its_columns() -> None:
     [("7", [7]), ("4,16,64", [4, 16, 64]), ("2:8:2", [2, 4, 6, 8]), ("2:4", [2, 3, 4]), ("1,5:9:3", [1, 5, 8])],
 )
 def test_integers_are_numbers_lists_and_ranges_with_their_end(text: str, numbers: list[int]) -> None:
-    assert options.integers(text) == numbers
+    assert nets.integers(text) == numbers
 
 
 def test_lists_split_at_commas_outside_parentheses_and_options_repeat() -> None:
-    assert options.split("relu,mean_field(1.5, 0.05), tanh") == ["relu", "mean_field(1.5, 0.05)", "tanh"]
+    assert nets.split("relu,mean_field(1.5, 0.05), tanh") == ["relu", "mean_field(1.5, 0.05)", "tanh"]
     done = run("sweep", "--activation", "tanh,relu", "--activation", "elu(0.5)", "--json", "--depth", "2", *SMALL)
     assert [cell["activation"] for cell in json.loads(done.stdout)] == ["tanh", "relu", "elu(alpha=0.5)"]
 

@@ -24,7 +24,7 @@ from test_cli import COMMAND, SMALL, Ran, plain, run, shown_on
 from vgcore import _core
 from vgcore.judge.foreign import PRESETS
 from vgcore.measure.stored import Entry
-from vgcore.shell import commands, complete, estimate, options, outputs, streams
+from vgcore.shell import commands, complete, estimate, nets, outputs, streams
 
 COMMANDS = sorted(command.name or "" for command in commands.app.registered_commands)
 NETS = ["advise", "diagnose", "probe", "sweep", "theory", "train"]
@@ -73,7 +73,7 @@ def test_help_groups_options_and_names_every_default(command: str) -> None:
         assert f" {panel} --" in text
     for default in ("32", "128", "relu", "kaiming_normal", "those of the data, or the width", "as many as cores"):
         assert f"[default: ({default})]" in text
-    assert text.count("[default: ") >= len(options.HELP) - len(options.FLAGS) + 4
+    assert text.count("[default: ") >= len(nets.HELP) - len(nets.FLAGS) + 4
 
 
 def test_help_names_the_tools_whose_rules_there_are() -> None:
@@ -102,7 +102,7 @@ def test_a_shell_completes_commands_options_and_kinds() -> None:
 def test_kinds_are_completed_where_they_are_asked_for() -> None:
     kinds = {"activation": vg.ACTIVATIONS, "init": vg.INITS, "norm": vg.NORMS, "skip": vg.SKIPS}
     for field, names in kinds.items():
-        assert set(names) <= set(options.VALUES[field])
+        assert set(names) <= set(nets.VALUES[field])
 
 
 def test_files_are_completed_by_their_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
