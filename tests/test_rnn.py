@@ -259,7 +259,7 @@ def test_an_irnn_has_no_gradient_exactly_where_every_state_has_been_zero_since()
         passes.append(z > 0)
         h = np.maximum(z, 0)
     # What a state reaches: no step behind it was flat.
-    reaches = np.logical_and.accumulate([np.ones((2, 4), bool), *passes[:0:-1]])[::-1].any(axis=(1, 2))
+    reaches = np.asarray(np.logical_and.accumulate([np.ones((2, 4), bool), *passes[:0:-1]])[::-1].any(axis=(1, 2)))
     probe = vg.probe(spec, batch=2, seeds=1, seed=5, dtype="float64")
     np.testing.assert_array_equal(probe.log10_dh_rms[0] > -np.inf, reaches)
     assert not reaches[0]

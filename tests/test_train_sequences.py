@@ -232,6 +232,7 @@ def test_steps_are_those_of_the_twin_in_numpy(spec: Spec, problem: vg.data.Seque
         start = reference.updated(optimizer, start, scaled, kept, t=t, lr=lr)
     for name, value in run.network.state_dict().items():
         # The bias of keys learns nothing: what it has for a gradient is rounding.
+        assert isinstance(spec.width, int)
         keys = slice(spec.width, 2 * spec.width) if name.endswith("in_proj.bias") else slice(0)
         ours, twins = (np.delete(each, keys, axis=0) for each in (value, start[name]))
         np.testing.assert_allclose(ours, twins, rtol=1e-9, atol=1e-12, err_msg=name)
@@ -348,7 +349,7 @@ def test_what_no_net_of_the_sort_has_is_refused_with_its_fields() -> None:
     with pytest.raises(ValueError, match=r"unknown field 'cell'.*choose from: depth, width, heads"):
         vg.train_sweep(BLOCKS, *ORDER, cell=["tanh"])
     with pytest.raises(TypeError, match=r"spec must be an MLP, an RNN or a Transformer, whose fields a sweep varies"):
-        vg.sweep(vg.Sequential(["linear(3)"], in_features=2), depth=[1])  # type: ignore[arg-type]
+        vg.sweep(vg.Sequential(["linear(3)"], in_features=2), depth=[1])
     with pytest.raises(ValueError, match=r"select|unknown"):
         vg.sweep(TWO, steps=[4], seeds=1).select(nothing=1)
 

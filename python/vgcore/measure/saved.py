@@ -140,7 +140,7 @@ def _is_number(name: str) -> bool:
 
 def _is_parameter(name: str) -> bool:
     """Has the column a number of a kind?"""
-    return name not in _TEXTS and _PARAMETER.fullmatch(name) is not None
+    return name not in _TEXTS and name not in _NAMES["2"] and _PARAMETER.fullmatch(name) is not None
 
 
 def _is_whole(name: str) -> bool:

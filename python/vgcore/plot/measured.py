@@ -172,7 +172,7 @@ def _predictions(
     if not all(isinstance(each, Prediction) for each in found):
         raise wrong_type("theory", "a Prediction or a list of them", theory)
     if len(found) != len(cells):
-        raise ValueError(f"expected a prediction for each of {len(cells)} cells, got {len(found)}")
+        raise ValueError(f"theory must be a prediction for each of {len(cells)} cells, got {len(found)}")
     if lacking := [each for each in shown if not hasattr(found[0], _column(each))]:
         raise ValueError(f"theory has no {lacking[0]}; draw it without theory")
     for cell, prediction in zip(cells, found, strict=False):
