@@ -3,6 +3,7 @@
 pub mod attention;
 mod buffer;
 mod each;
+pub mod gates;
 mod matrix;
 mod moments;
 mod panels;
