@@ -136,8 +136,8 @@ impl<F: Float> Passes<F> {
         let count = samples.len();
         space.space.groups.resize_with(count, Group::default);
         for (group, samples) in space.space.groups.iter_mut().zip(samples).take_while(|_| cancel.check().is_ok()) {
-            let value = |sample: usize, feature: usize| x[(samples.start + sample) * columns + feature];
-            write(&group.trace).set_input(plan, samples.len(), value);
+            let row = |sample: usize| &x[(samples.start + sample) * columns..][..columns];
+            write(&group.trace).gather(plan, samples.len(), row);
             group.samples = samples;
         }
         Self {

@@ -115,7 +115,8 @@ impl<F: Float> Work<F> {
     fn new(passes: Passes<F>) -> Self {
         let (mut parts, mut last, mut shown) = (Vec::<Together<F>>::new(), HashMap::new(), HashMap::new());
         let backs = passes.groups().iter().map(|group| read(&group.back)).collect::<Vec<_>>();
-        let samples = |step: &usize| backs.iter().map(|back| back.steps.all()[*step].delta.panels.batch()).sum::<usize>();
+        let samples =
+            |step: &usize| backs.iter().map(|back| back.steps.all()[*step].delta.panels.batch()).sum::<usize>();
         // A pass that was given up has come to less.
         let count = backs.iter().map(|back| back.steps.all().len()).min().unwrap_or(0);
         for (index, Step { owner, .. }) in backs[0].steps.all()[..count].iter().enumerate() {
@@ -146,7 +147,8 @@ impl<F: Float> Work<F> {
         let deltas = |step: usize| of_groups(step).map(|(step, _)| &step.delta);
         let owner = |step: usize| groups[0].0.steps.all()[step].owner;
         let linear = weights.linear(plan, owner(steps[0]));
-        let terms = steps.iter().flat_map(|&step| of_groups(step)).map(|(step, trace)| (&step.delta, step.input(trace)));
+        let terms =
+            steps.iter().flat_map(|&step| of_groups(step)).map(|(step, trace)| (&step.delta, step.input(trace)));
         let gradients = Found::of(linear, &terms.collect::<Vec<_>>(), scratch);
         let shown = steps.iter().filter(|&step| self.shown.get(&owner(*step).row) == Some(step));
         let preactivations = shown.map(|&step| (owner(step).row, rows(deltas(step)))).collect();
