@@ -7,10 +7,11 @@ block is pre-LN with 64 features, 4 heads, relu and 256 features within, on 32 s
 loss, every gradient of the parameters and, of vgcore alone, dL/dx and dL/dz of every row; `step` is a step of training
 with SGD, in which vgcore shuffles and gathers the batch too. A probe is of a net that is drawn, with all columns.
 
-Before a figure is taken, torch has to find vgcore's gradients from vgcore's weights. Its fastest spelling counts, on one
-thread or on all: `nn.LSTM`, a loop over `nn.LSTMCell`, `nn.TransformerEncoderLayer`, a block by hand. Figures are
-microseconds, medians and minima over rounds, and the ratios of both to vgcore's; above 1, vgcore is faster. On a machine
-that is shared, minima say more than medians. Without torch, vgcore's own figures are all there is.
+Before a figure is taken, torch has to find vgcore's gradients from vgcore's weights. Its fastest spelling counts, on
+one thread or on all: `nn.LSTM`, a loop over `nn.LSTMCell`, `nn.TransformerEncoderLayer`, a block by hand. Figures are
+microseconds, medians and minima over rounds, and the ratios of both to vgcore's; above 1, vgcore is faster. Behind them
+stands the least time of processors, of all threads together, which neighbours on a shared machine change least. Without
+torch, vgcore's own figures are all there is.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import json
 import os
 import statistics
 import sys
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module, util
 from pathlib import Path
@@ -89,7 +91,7 @@ def ours(task: Task) -> dict[str, Program]:
         return vg.train(task.spec, x, y, steps=LONG, **settings).loss
 
     def probe(seed: int) -> Any:
-        return vg.probe(task.spec, x, y, loss="half_mse", seeds=[seed])
+        return vg.probe(task.spec, x=x, y=y, loss="half_mse", seeds=1, seed=seed)
 
     return {
         "gradients": Program("gradients", gradients),
@@ -168,9 +170,10 @@ def theirs(task: Task, job: str) -> Iterator[tuple[str, Program]]:
     for rival, spelling, module in spellings(task):
         optimizer = torch.optim.SGD(module.parameters(), lr=LR, foreach=True)
 
-        def passes(module: Any = module) -> Any:
-            out = module(x)
-            loss = (out.flatten(1) - y).square().sum() / (2 * BATCH)
+        rows = BATCH * (1 if isinstance(task.spec, vg.RNN) else TOKENS)
+
+        def passes(module: Any = module, rows: int = rows) -> Any:
+            loss = (module(x).flatten(1) - y).square().sum() / (2 * rows)
             loss.backward()
             return loss
 
@@ -214,8 +217,10 @@ def race(task: Task, job: str, mine: Program, rounds: int) -> list[dict[str, Any
         tried = {each.setting: min(each.turn(ONCE) for _ in range(5)) for each in several}
         chosen[rival] = min(several, key=lambda each: tried[each.setting])
         chosen[rival].tried = tried
-    for each in rounds * list(chosen.values()):
+    used: dict[str, float] = dict.fromkeys(chosen, np.inf)
+    for name, each in rounds * list(chosen.items()):
         each.turns.append(each.turn(ONCE))
+        used[name] = min(used[name], processors(each))
     return [
         {
             "task": task.name,
@@ -228,10 +233,19 @@ def race(task: Task, job: str, mine: Program, rounds: int) -> list[dict[str, Any
             "min": min(each.turns),
             "ratio": statistics.median(each.turns) / statistics.median(mine.turns),
             "ratio_min": min(each.turns) / min(mine.turns),
+            "cpu": used[name],
+            "ratio_cpu": used[name] / used["vgcore"],
             "tried": each.tried,
         }
         for name, each in chosen.items()
     ]
+
+
+def processors(program: Program) -> float:
+    """Microseconds of all threads of a call."""
+    started = time.process_time()
+    program.run(0)
+    return round(1e6 * (time.process_time() - started) / program.nets, 3)
 
 
 def unique_norm(found: list[Any], first: dict[str, Any]) -> float:
@@ -250,6 +264,7 @@ def tell(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         target = f"target {row['target']}x" if row["target"] and not SMOKE else ""
         times = f"{row['median']:9.1f} {row['ratio']:7.2f}x {row['min']:9.1f} {row['ratio_min']:7.2f}x"
+        times += f" {row['cpu']:9.1f} {row['ratio_cpu']:7.2f}x"
         print(f"  {row['rival']:14}{times}  {row['setting']:32} {target}", flush=True)
 
 
@@ -269,7 +284,7 @@ def main() -> None:
 
     facts = commit() | bench.facts()
     print(*(f"{name}: {value}" for name, value in facts.items()), sep="\n")
-    print(f"\nmicroseconds, and ratios to vgcore: medians of {arguments.rounds} rounds, then minima")
+    print(f"\nmicroseconds, and ratios to vgcore: medians of {arguments.rounds} rounds, minima, processors")
     rows: list[dict[str, Any]] = []
     for task in TASKS:
         for job, mine in ours(task).items():
