@@ -362,6 +362,73 @@ def test_threads_change_no_bit(cell: str, dtype: str) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
 
 
+# Steps and samples of more than one product of deltas and inputs, and of more than one group of samples.
+LONG = vg.RNN(40, 6, in_features=3, out_features=2, cell="lstm", layers=2, outputs="every", biases=2)
+
+
+def long_data() -> tuple[Array, Array]:
+    draw = np.random.default_rng(0).standard_normal
+    return draw((70, 40, 3)), draw((70, 80))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_over_many_steps_are_the_sum_of_those_of_parts_of_the_batch(cell: str) -> None:
+    (x, y), net = long_data(), LONG.replace(cell=cell).init(seed=0, dtype="float64")
+    loss = "mse(reduction=sum)"
+    whole = net.gradients(x, y, loss=loss)
+    parts = [net.gradients(x[rows], y[rows], loss=loss) for rows in (slice(7), slice(7, 70))]
+    for name, gradient in whole.parameters.items():
+        total = parts[0].parameters[name] + parts[1].parameters[name]
+        np.testing.assert_allclose(gradient, total, rtol=0, atol=1e-13 * np.abs(total).max())
+    np.testing.assert_allclose(whole.input, np.concatenate([part.input for part in parts]), rtol=1e-9, atol=1e-13)
+    for row, delta in enumerate(whole.preactivations):
+        expected = np.concatenate([part.preactivations[row] for part in parts])
+        np.testing.assert_allclose(delta, expected, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_step_of_training_goes_along_the_gradients_over_many_steps(cell: str) -> None:
+    (x, y), net = long_data(), LONG.replace(cell=cell).init(seed=0, dtype="float64")
+    run = vg.train(net, x, y, steps=1, batch=70, loss="mse", optimizer=vg.SGD(lr=1.0))
+    gradients = net.gradients(x, y, loss="mse").parameters
+    after = run.network.state_dict()
+    for name, before in net.state_dict().items():
+        np.testing.assert_allclose(before - after[name], gradients[name], rtol=1e-9, atol=1e-13)
+
+
+GRADIENTS = """
+import hashlib, numpy as np, vgcore as vg
+digest = hashlib.sha256()
+for cell in CELLS:
+    spec = vg.RNN(30, 13, in_features=3, out_features=2, cell=cell, layers=2, outputs="every")
+    draw = np.random.default_rng(0).standard_normal
+    x, y = draw((37, 30, 3), np.float32), draw((37, 60), np.float32)
+    found = spec.init(seed=0).gradients(x, y, loss="mse", threads=THREADS)
+    for array in (*found.parameters.values(), *found.preactivations, found.input):
+        digest.update(array.tobytes())
+print(vg.build_info()["isa"], digest.hexdigest())
+"""
+
+
+def test_bits_of_gradients_in_float32_are_those_of_any_threads_and_every_set_of_vectors() -> None:
+    def run(isa: str, threads: int) -> tuple[str, str] | None:
+        code = GRADIENTS.replace("CELLS", repr(CELLS)).replace("THREADS", str(threads))
+        command = [sys.executable, "-c", code]
+        env = os.environ | {"VGCORE_ISA": isa}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        if "VGCORE_ISA must be one of" in done.stderr:
+            return None
+        assert done.returncode == 0, done.stderr
+        used, bits = done.stdout.split()
+        return used, bits
+
+    best, two, avx2 = run("", 1), run("", 2), run("avx2", 2)
+    assert best is not None
+    assert best == two
+    if avx2 is not None and best[0] != "scalar":
+        assert best[1] == avx2[1]
+
+
 # --- The spec ------------------------------------------------------------------------------------
 
 
