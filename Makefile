@@ -99,8 +99,8 @@ smoke: .venv-test/.installed ## Compile and start every bench, in seconds
 	$(call say,smoke: every bench)
 	VGCORE_BENCH=smoke cargo bench --locked --profile quick --quiet
 	for script in compare.py claims.py kinds.py gated_theory.py arrivals.py store.py watch.py 'scan.py --out target/smoke.png' \
-		'false_alarms.py --nets 2' 'guard.py record target/smoke.json' training.py \
-		'trained_facts.py --only D2,P5,optimisers' 'trainable.py --nets 10'; do VGCORE_BENCH=smoke $(TEST)/python benches/$$script || exit 1; done
+		'false_alarms.py --nets 2' 'guard.py record target/smoke.json' training.py sequences.py \
+		'trained_facts.py --only D2,P5,optimisers' sequence_facts.py 'trainable.py --nets 10'; do VGCORE_BENCH=smoke $(TEST)/python benches/$$script || exit 1; done
 
 audit: ## Licences, sources and known faults of dependencies, as far as tools and databases are at hand
 	$(call say,audit)

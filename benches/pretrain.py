@@ -101,8 +101,7 @@ def main() -> None:
     met = found["epoch alone"]["times"] >= TARGET
     print(f"{isa}: target {TARGET:g} times, {'met' if met else 'MISSED'}")
     if given.json:
-        with files.replacing(given.json) as temporary:
-            temporary.write_text(json.dumps({"isa": isa} | found, indent=1), encoding="utf-8")
+        files.save_text(json.dumps({"isa": isa} | found, indent=1), given.json)
 
 
 if __name__ == "__main__":

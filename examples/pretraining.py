@@ -12,6 +12,7 @@ Schoenholz et al. 2017, arXiv:1611.01232.
 import argparse
 import math
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -30,7 +31,12 @@ def main() -> None:
     train, test = order[:1437], order[1437:]
     x = x / 16
     depths = (4, 6, 8)
-    how = {"optimizer": "sgd(lr=0.1, momentum=0.9)", "steps": 300 if given.small else 600, "batch": 64, "monitor": []}
+    how: dict[str, Any] = {
+        "optimizer": "sgd(lr=0.1, momentum=0.9)",
+        "steps": 300 if given.small else 600,
+        "batch": 64,
+        "monitor": [],
+    }
     figure, axes = plt.subplots(2, len(depths), figsize=(11, 6.4), sharey="row", layout="constrained")
     for column, depth in enumerate(depths):
         spec = vg.MLP(

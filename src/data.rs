@@ -44,50 +44,64 @@ impl Expected<'_> {
         }
         match bad {
             None => Ok(()),
-            Some(i) => Err(Error::Value(format!(
-                "{name} must be finite in {dtype}, but {name}[{}, {}] is nan, infinite or beyond its range",
-                i / columns,
-                i % columns
-            ))),
+            Some(i) => Err(not_finite(name, &format!("{name}[{}, {}]", i / columns, i % columns), dtype)),
         }
     }
 }
 
-/// Refuse class ids unless there is one a sample and none is negative.
-pub fn classes(ids: &[i128], batch: usize) -> Result<Vec<usize>> {
-    if ids.len() != batch {
+/// The refusal of a value that is not finite in the dtype that it was rounded to.
+pub fn not_finite(name: &str, value: &str, dtype: &str) -> Error {
+    Error::Value(format!("{name} must be finite in {dtype}, but {value} is nan, infinite or beyond its range"))
+}
+
+/// Where the targets of a row of the output stand in `y`: `y[i]`, and `y[i, t]` where a sample has several rows.
+pub fn in_y(row: usize, places: usize) -> String {
+    if places == 1 { format!("y[{row}]") } else { format!("y[{}, {}]", row / places, row % places) }
+}
+
+/// Where a number among the targets of a row of the output stands in `y`.
+pub fn in_y_of(number: usize, outputs: usize, places: usize) -> String {
+    let row = in_y(number / outputs, places);
+    format!("{}, {}]", &row[..row.len() - 1], number % outputs)
+}
+
+/// Refuse class ids unless there is one for each row of the output and none is negative.
+pub fn classes(ids: &[i128], rows: usize, places: usize) -> Result<Vec<usize>> {
+    if ids.len() != rows {
         return Err(Error::value(
             "y",
-            &format!("of shape ({batch},), one class id a sample of x"),
+            &format!("of shape ({rows},), one class id a sample of x"),
             format!("({},)", ids.len()),
         ));
     }
     let bad = ids.iter().position(|id| !(0..=MAX_WIDTH as i128).contains(id));
-    bad.map_or(Ok(0), |i| integer(&format!("y[{i}]"), ids[i], 0, MAX_WIDTH as u64))?;
+    bad.map_or(Ok(0), |i| integer(&in_y(i, places), ids[i], 0, MAX_WIDTH as u64))?;
     Ok(ids.iter().map(|&id| id as usize).collect())
 }
 
 /// The class ids that numbers are, if all are whole.
-pub fn whole(values: &[f64]) -> Result<Vec<i128>> {
+pub fn whole(values: &[f64], places: usize) -> Result<Vec<i128>> {
     match values.iter().position(|v| v.fract() != 0.0) {
         None => Ok(values.iter().map(|&v| v as i128).collect()),
         Some(i) => Err(Error::Value(format!(
-            "y must be class ids, whole numbers, with loss='cross_entropy', but y[{i}] is {}; for other numbers choose \
+            "y must be class ids, whole numbers, with loss='cross_entropy', but {} is {}; for other numbers choose \
              another loss, such as 'mse'",
+            in_y(i, places),
             values[i]
         ))),
     }
 }
 
 /// The class ids of one-hot rows.
-pub fn one_hot(values: &[f64], columns: usize) -> Result<Vec<usize>> {
+pub fn one_hot(values: &[f64], columns: usize, places: usize) -> Result<Vec<usize>> {
     let id = |(i, row): (usize, &[f64])| {
         let hot = row.iter().position(|&v| v == 1.0);
         let rest = row.iter().filter(|&&v| v == 0.0).count();
         hot.filter(|_| rest + 1 == columns).ok_or_else(|| {
             Error::Value(format!(
-                "y must be one-hot with loss='cross_entropy', a single 1 and zeros in each row, but y[{i}] is {row:?}; \
-                 give class ids, or choose another loss, such as 'bce_with_logits' for several labels a sample"
+                "y must be one-hot with loss='cross_entropy', a single 1 and zeros in each row, but {} is {row:?}; \
+                 give class ids, or choose another loss, such as 'bce_with_logits' for several labels a sample",
+                in_y(i, places)
             ))
         })
     };
@@ -95,10 +109,15 @@ pub fn one_hot(values: &[f64], columns: usize) -> Result<Vec<usize>> {
 }
 
 /// The refusal of one number a sample where the net has several outputs.
-pub fn one_number_a_sample(loss: Loss, batch: usize, outputs: usize) -> Error {
+pub fn one_number_a_sample(loss: Loss, batch: usize, outputs: usize, places: usize) -> Error {
+    let (allowed, given) = match places {
+        1 => (format!("(batch, outputs) = ({batch}, {outputs})"), format!("({batch},)")),
+        _ => (format!("(batch, places, outputs) = ({batch}, {places}, {outputs})"), format!("({batch}, {places})")),
+    };
+    let each = if places == 1 { "a sample" } else { "a place" };
     Error::Value(format!(
-        "y must be of shape (batch, outputs) = ({batch}, {outputs}), got shape ({batch},); for one number a sample set \
-         out_features=1, and if they are class ids choose loss='cross_entropy' in place of '{}'",
+        "y must be of shape {allowed}, got shape {given}; for one number {each} set out_features=1, and if they are \
+         class ids choose loss='cross_entropy' in place of '{}'",
         loss.text()
     ))
 }
@@ -123,12 +142,12 @@ pub fn has_its_targets(loss: Loss, has_targets: bool) -> Result<()> {
 }
 
 /// Refuse numbers, `outputs` a sample, that the loss does not take for targets.
-pub fn target_range(loss: Loss, values: &[f64], outputs: usize) -> Result<()> {
+pub fn target_range(loss: Loss, values: &[f64], outputs: usize, places: usize) -> Result<()> {
     let Allowed { holds, words, .. } = loss.allowed();
     match values.iter().position(|&t| !holds(t)) {
         None => Ok(()),
         Some(i) => Err(Error::value(
-            &format!("y[{}, {}]", i / outputs, i % outputs),
+            &in_y_of(i, outputs, places),
             &format!("{words} with loss {}", loss.signature().name),
             values[i],
         )),
@@ -136,11 +155,11 @@ pub fn target_range(loss: Loss, values: &[f64], outputs: usize) -> Result<()> {
 }
 
 /// Refuse class ids that name no output of the net.
-pub fn class_range(ids: &[usize], outputs: usize) -> Result<()> {
+pub fn class_range(ids: &[usize], outputs: usize, places: usize) -> Result<()> {
     match ids.iter().position(|&id| id >= outputs) {
         None => Ok(()),
         Some(i) => Err(Error::value(
-            &format!("y[{i}]"),
+            &in_y(i, places),
             &format!("a class id below {outputs}, the outputs of the net"),
             format!(
                 "{}; set out_features={}, or choose another loss, such as 'mse' for numbers{}",

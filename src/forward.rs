@@ -1,7 +1,7 @@
 //! The forward pass: the parts of a layer, one after the other, then the stack. Reads as a pair with `backward.rs`.
 
 use crate::error::{Cancel, Result};
-use crate::kernel::Scaled;
+use crate::kernel::{Panels, Scaled};
 use crate::part::{Here, Kept, Masks, Part, Scratch, Watch, Work};
 use crate::plan::{Place, Plan, Quantity};
 use crate::simd::Float;
@@ -80,9 +80,9 @@ impl<F: Float> Trace<F> {
 
     /// Put the samples of a plan, row-major, where a pass begins.
     pub fn set_input(&mut self, plan: &Plan, batch: usize, value: impl Fn(usize, usize) -> F) {
-        let input = self.begin(plan, 0);
-        input.exponent = 0;
         let Some(columns) = plan.fed else {
+            let input = self.begin(plan, 0);
+            input.exponent = 0;
             let (tokens, features) = (plan.tokens, plan.values[0]);
             input
                 .panels
@@ -90,18 +90,29 @@ impl<F: Float> Trace<F> {
             self.feed.clear();
             return;
         };
-        // A recurrent net that is fed starts from zeros.
-        input.panels.fill(plan.values[0], batch, |_, _| F::ZERO);
+        self.feed(plan, batch, |input, step| {
+            input.fill(columns, batch, |sample, feature| value(sample, step * columns + feature));
+        });
+    }
+
+    /// Begin a recurrent net that is fed, from zeros, with the inputs of all steps.
+    fn feed(&mut self, plan: &Plan, batch: usize, fill: impl Fn(&mut Panels<F>, usize)) {
+        let input = self.begin(plan, 0);
+        input.exponent = 0;
+        input.panels.clear(plan.values[0], batch);
         self.feed.resize_with(plan.steps(), Scaled::default);
         for (step, input) in self.feed.iter_mut().enumerate() {
-            input.panels.fill(columns, batch, |sample, feature| value(sample, step * columns + feature));
+            input.exponent = 0;
+            fill(&mut input.panels, step);
         }
     }
 
     /// Put rows of samples of a plan where a pass begins.
     pub fn gather<'r>(&mut self, plan: &Plan, batch: usize, row: impl Fn(usize) -> &'r [F]) {
-        if plan.fed.is_some() {
-            return self.set_input(plan, batch, |sample, feature| row(sample)[feature]);
+        if let Some(columns) = plan.fed {
+            return self.feed(plan, batch, |input, step| {
+                input.gather(columns, batch, |sample| &row(sample)[step * columns..][..columns]);
+            });
         }
         let input = self.begin(plan, 0);
         input.exponent = 0;

@@ -594,7 +594,7 @@ static TABLE: [Row; 32] = [
             about(
                 "as torch_transformer, W of every block the same",
                 "what torch.nn.TransformerEncoder starts from: copies of one layer, all equal",
-                "torch.nn.TransformerEncoder; pytorch issue 86274",
+                "torch.nn.TransformerEncoder (pytorch issue 86274)",
             ),
             &[GAIN],
             torch_attention,

@@ -296,7 +296,7 @@ impl Kind<Row> {
                     g.iter_mut().zip(y).for_each(|(g, y)| *g = y - largest);
                 }
                 // Of all samples at once: one by one they took a third of a step of a small net.
-                exponentials(&mut gradient);
+                exponentials::<f64>(&mut gradient);
                 let samples = y.chunks_exact(width).zip(gradient.chunks_exact_mut(width)).zip(ids);
                 samples.map(|((y, g), &id)| f(&self.values, y, id, g)).sum()
             }

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,7 @@ from vgcore.model.plan import Plan
 
 Array = npt.NDArray[Any]
 Parameters = dict[str, st.SearchStrategy[Any]]
+Position: TypeAlias = Literal["pre", "post"]
 
 # Examples of a property: for the loop of a developer, for `make test`, for `make check`.
 PROFILES = {"quick": 5, "test": 30, "check": 200}
@@ -354,8 +355,68 @@ def sequentials() -> st.SearchStrategy[vg.Sequential]:
 
 
 def nets() -> st.SearchStrategy[vg.MLP | vg.Sequential]:
-    """Specs of both sorts."""
+    """Plain nets: specs of fields or of parts."""
     return specs() | sequentials()
+
+
+#: Every cell, and both ways to reset.
+CELLS = ("tanh", "relu", "irnn", "lstm", "gru", "gru(reset=before)")
+
+
+@st.composite
+def recurrents(draw: st.DrawFn) -> vg.RNN:
+    """Recurrent nets of every sort, small enough to be checked in a moment."""
+    cell = draw(st.sampled_from(CELLS))
+    every = draw(st.booleans())
+    norm = None if "gru" in cell else draw(st.sampled_from([None, "layer", "rms"]))
+    return vg.RNN(
+        draw(st.integers(1, 5)),
+        # A normalisation of fewer units leaves of gradients what rounding does.
+        draw(st.integers(3 if norm else 1, 5)),
+        in_features=draw(st.integers(1, 3)),
+        out_features=draw(st.integers(1, 3)) if every else draw(st.sampled_from([None, 2])),
+        cell=cell,
+        layers=draw(st.integers(1, 3)),
+        outputs="every" if every else "last",
+        init=draw(st.sampled_from(["xavier_uniform", "torch_rnn"])),
+        recurrent_init=draw(st.sampled_from(["orthogonal", "normal(0, 0.5)"])),
+        bias="normal(0, 0.3)",
+        biases=draw(st.sampled_from([1, 2])),
+        norm=norm,
+    )
+
+
+@st.composite
+def transformers(draw: st.DrawFn) -> vg.Transformer:
+    """Transformers of every sort, small enough to be checked in a moment."""
+    heads = draw(st.integers(1, 3))
+    position: Position = draw(st.sampled_from(["pre", "post"]))
+    norm = draw(st.sampled_from(["layer", "rms", None]))
+    deep = ["deepnorm"] if position == "post" and norm else []
+    return vg.Transformer(
+        draw(st.integers(1, 3)),
+        heads * draw(st.integers(1, 4)),
+        heads=heads,
+        tokens=draw(st.integers(1, 9)),
+        in_features=draw(st.sampled_from([None, 5])),
+        out_features=draw(st.sampled_from([None, 3])),
+        pool=draw(st.sampled_from([None, "mean", "last"])),
+        ffn=draw(st.integers(1, 2)) * 2,
+        activation=draw(st.sampled_from(["relu", "gelu", "swiglu", "prelu"])),
+        norm=norm,
+        norm_position=position,
+        skip=draw(st.sampled_from(["residual", None, "rezero", *deep])),
+        causal=draw(st.booleans()),
+        qk_norm=draw(st.booleans()),
+        scale=draw(st.sampled_from(["standard", "mup"])),
+        init=draw(st.sampled_from(["xavier_uniform(gain=1.5)", "orthogonal", "torch_transformer", "deepnorm"])),
+        bias=draw(st.sampled_from([None, False, "normal(0, 0.2)"])),
+    )
+
+
+def of_any_sort() -> st.SearchStrategy[vg.MLP | vg.Sequential | vg.RNN | vg.Transformer]:
+    """Specs of every sort."""
+    return specs() | sequentials() | recurrents() | transformers()
 
 
 # What makes features that a later part cannot take is the core's to say.

@@ -25,7 +25,7 @@ from vgcore.judge.evidence import Evidence
 from vgcore.judge.margin import nearness, ratios
 from vgcore.model.mlp import FIELDS
 from vgcore.model.spec import Spec
-from vgcore.shell import options
+from vgcore.shell import nets
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -196,7 +196,7 @@ def test_the_words_of_a_change_make_the_net() -> None:
     for name in SICK:
         for advice in advised(name):
             given: dict[str, Any] = {}
-            for part in options.split(advice.change):
+            for part in nets.split(advice.change):
                 field, _, text = part.partition("=")
                 given[field] = (
                     None

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import vgcore as vg
-from vgcore.cure.candidates import KEPT, Candidates, fields_of
+from vgcore.cure.candidates import KEPT, Candidates
 from vgcore.cure.remedies import REMEDIES
+from vgcore.model.sorts import fields_of
 
 FORGETS = vg.RNN(60, 32, in_features=4, cell="lstm(forget_bias=0)", init="torch_rnn", recurrent_init="torch_rnn")
 

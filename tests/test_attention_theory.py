@@ -14,9 +14,8 @@ from vgcore.theory.attention import Attention, Tokens
 
 def net(depth: int = 12, **fields: Any) -> Any:
     """Blocks of width 128 over 8 tokens, by torch's inits if nothing else is said."""
-    return vg.Transformer(
-        depth, 128, **{"tokens": 8, "ffn": 2, "init": "torch_transformer", "final_norm": None} | fields
-    )
+    given: dict[str, Any] = {"tokens": 8, "ffn": 2, "init": "torch_transformer", "final_norm": None} | fields
+    return vg.Transformer(depth, 128, **given)
 
 
 def measured(nets: list[vg.Network], *, shared: bool) -> tuple[float, float]:
@@ -25,6 +24,7 @@ def measured(nets: list[vg.Network], *, shared: bool) -> tuple[float, float]:
     found = []
     for seed, each in enumerate(nets):
         rng, spec = np.random.default_rng(seed), each.spec
+        assert isinstance(spec, vg.Transformer)
         x = rng.standard_normal((8, spec.tokens, spec.width))
         x /= np.sqrt((x**2).mean(axis=-1, keepdims=True))
         g = (
@@ -159,7 +159,7 @@ def test_the_last_weights_of_deep_nets_have_the_gradients_of_shallow_ones_only_b
     assert ends["post"] < 1.2
 
 
-SPECS = {
+SPECS: dict[str, dict[str, Any]] = {
     "pre": {},
     "post": {"norm_position": "post"},
     "rms and embedding": {"norm": "rms", "in_features": 96, "out_features": 4, "pool": "mean", "final_norm": "auto"},

@@ -21,7 +21,7 @@ import pytest
 
 import vgcore as vg
 from vgcore.judge.foreign import PRESETS
-from vgcore.shell import commands, options
+from vgcore.shell import commands, nets
 from vgcore.show import text as report
 
 COMMAND = [sys.executable, "-c", "from vgcore.shell.commands import main; main()"]
@@ -130,11 +130,11 @@ def test_json_of_a_probe_holds_its_columns() -> None:
     [("7", [7]), ("4,16,64", [4, 16, 64]), ("2:8:2", [2, 4, 6, 8]), ("2:4", [2, 3, 4]), ("1,5:9:3", [1, 5, 8])],
 )
 def test_integers_are_numbers_lists_and_ranges_with_their_end(text: str, numbers: list[int]) -> None:
-    assert options.integers(text) == numbers
+    assert nets.integers(text) == numbers
 
 
 def test_lists_split_at_commas_outside_parentheses_and_options_repeat() -> None:
-    assert options.split("relu,mean_field(1.5, 0.05), tanh") == ["relu", "mean_field(1.5, 0.05)", "tanh"]
+    assert nets.split("relu,mean_field(1.5, 0.05), tanh") == ["relu", "mean_field(1.5, 0.05)", "tanh"]
     done = run("sweep", "--activation", "tanh,relu", "--activation", "elu(0.5)", "--json", "--depth", "2", *SMALL)
     assert [cell["activation"] for cell in json.loads(done.stdout)] == ["tanh", "relu", "elu(alpha=0.5)"]
 
@@ -360,8 +360,8 @@ def test_a_run_that_diverges_is_a_row_and_returns_1() -> None:
         (["diagnose", "--threshold", "dead_units=nan"], ["dead_units", "above 0", "nan"]),
         (["diagnose", "--rules", "sagemakr"], ["unknown rule set 'sagemakr'", "'sagemaker'"]),
         (["diagnose", "--rules", "dlcheck", "--threshold", "saturation=1"], ["thresholds", "vgcore's", "dlcheck"]),
-        (["diagnose", "--rules", "dlcheck", "--depth", "3,4"], ["--rules dlcheck", "one value for depth"]),
-        (["advise", "--depth", "3,4", "--norm", "none,layer"], ["advise takes one value for depth, norm", "sweep"]),
+        (["diagnose", "--rules", "dlcheck", "--depth", "3,4"], ["--rules dlcheck", "one value for --depth"]),
+        (["advise", "--depth", "3,4", "--norm", "none,layer"], ["advise takes one value for --depth, --norm", "sweep"]),
         (["advise", "--keep", "norms"], ["unknown name to keep 'norms'", "did you mean 'norm'?"]),
         (["advise", "--budget", "0"], ["budget must be an integer from 1", "got 0"]),
         (["advise", "--rules", "sagemaker"], ["--rules"]),
@@ -689,7 +689,7 @@ def test_theory_draws_pictures(tmp_path: Path) -> None:
     ("arguments", "words"),
     [
         (["--tied"], "theory does not cover tied weights"),
-        (["--depth", "2,3"], "theory takes one value for depth"),
+        (["--depth", "2,3"], "theory takes one value for --depth"),
         (["--data", "digits"], "leave out --data"),
         (["--skip", "residual(order=post)"], "order=post"),
         (["--activation", "tahn"], "tanh"),

@@ -217,3 +217,43 @@ def test_pretrained_layers_pass_the_gradient_on_and_fresh_ones_do_not() -> None:
     ratios = {word: [float(ratio) for each, ratio, *_ in told if each == word] for word, *_ in told}
     assert all(after > 10 * before for before, after in zip(*ratios.values(), strict=True))
     assert max(float(loss) for word, _, loss, _ in told if word == "pretrained") < 0.3
+
+
+def test_gradients_through_time_fall_at_the_rate_of_shared_weights_and_the_forget_bias_decides() -> None:
+    # A factor a step is within 1.5 %, and there are 100 steps.
+    agree("gradient_through_time", "log10 of the change", abs_=0.7, count=6)
+    agree("gradient_through_time", "memory limit", abs_=1, count=6)
+    told = run("gradient_through_time").output
+    kept = {
+        name: float(at) for name, at in re.findall(r"^(IRNN|LSTM, chrono): 10\^(\S+) in 100 steps", told, re.MULTILINE)
+    }
+    assert len(kept) == 2
+    assert min(kept.values()) > -1.5
+    changes = {
+        label.partition(", log10")[0]: measured for label, (_, measured) in numbers("gradient_through_time").items()
+    }
+    assert changes["LSTM, forget bias 0"] < changes["LSTM, forget bias 1"] - 10
+    shares = [float(share) for share in re.findall(r"through the cell: (\S+)$", told, re.MULTILINE)]
+    assert shares == sorted(shares)
+    assert shares[0] > 0.5
+    assert len(shares) == 3
+
+
+def test_queries_learn_nothing_where_tokens_are_alike_though_the_stream_is_healthy() -> None:
+    agree("pre_post_norm", "dL/dW_Q", abs_=0.4, count=3)
+    agree("pre_post_norm", "depth 32 over 1", abs_=0.05, count=3)
+    agree("pre_post_norm", "correlation of tokens", abs_=0.08, count=3)
+    told = run("pre_post_norm").output
+    changes = [float(each) for each in re.findall(r"dL/dx changes 10\^(\S+)-fold", told)]
+    assert len(changes) == 5
+    assert max(map(abs, changes)) < 1
+    found = {
+        label.partition(", ")[0]: measured
+        for label, (_, measured) in numbers("pre_post_norm").items()
+        if "W_Q" in label
+    }
+    assert found["post-LN"] < found["pre-LN"] - 1
+    assert abs(found["DeepNorm"]) < 0.1
+    first, last = map(float, re.findall(r"^no skip: dL/dW_Q is 10\^(\S+) and 10\^(\S+)$", told, re.MULTILINE)[0])
+    assert last < first - 12
+    assert "ReZero: dL/dW_Q is 10^-inf and 10^-inf" in told

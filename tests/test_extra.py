@@ -19,6 +19,7 @@ from vgcore.measure.cells import Sweep
 from vgcore.measure.extra import EXTRA, FAMILIES
 from vgcore.measure.result import columns_of
 from vgcore.measure.trace import Trace
+from vgcore.plot.measured import COLUMN_LABELS
 from vgcore.shell import tables
 from vgcore.show.glossary import find
 
@@ -120,7 +121,8 @@ def test_the_trace_has_them_and_a_picture_draws_them() -> None:
     p = probe()
     assert np.array_equal(p.trace.columns["share_cell"], p.share_cell, equal_nan=True)
     ax = vg.plot.columns(p, ["log10_dc_rms", "log10_wgrad_norm_q"])
-    assert [line.get_label().partition(" (")[0] for line in ax.get_lines()] == ["log10_dc_rms", "log10_wgrad_norm_q"]
+    labels = [str(line.get_label()).partition(" (")[0] for line in ax.get_lines()]
+    assert labels == ["dL/dc", "queries dL/dW"]
     with pytest.raises(ValueError, match="unknown column 'share_f'"):
         vg.plot.columns(p, ["share_f"])
     pyplot.close("all")
@@ -130,9 +132,9 @@ def test_several_nets_are_drawn_by_any_column_that_all_have() -> None:
     pyplot = pytest.importorskip("matplotlib.pyplot")
     one, two = probe(1), probe(2, NAMES[:2])
     ax = vg.plot.layers([one, two], signal="share_cell")
-    assert ax.get_ylabel() == "share_cell"
-    np.testing.assert_allclose(ax.get_lines()[0].get_ydata()[1:-1], one.share_cell.mean(axis=0)[1:-1])
-    assert vg.plot.layers(one, signal="log10_dc_rms").get_ylabel() == "log10_dc_rms"
+    assert ax.get_ylabel() == "along the state"
+    np.testing.assert_allclose(np.asarray(ax.get_lines()[0].get_ydata())[1:-1], one.share_cell.mean(axis=0)[1:-1])
+    assert vg.plot.layers(one, signal="log10_dc_rms").get_ylabel() == "dL/dc (rms)"
     with pytest.raises(ValueError, match="unknown signal 'log10_wgrad_norm_q'"):
         vg.plot.layers([one, two], signal="log10_wgrad_norm_q")
     with pytest.raises(ValueError, match="theory has no share_cell; draw it without theory"):
@@ -145,9 +147,9 @@ def test_rows_without_a_number_are_no_gap_of_a_line() -> None:
     plain = vg.probe(vg.MLP(depth=6, width=8), seeds=2)
     column = np.where(np.arange(6) % 3 == 1, 0.5, np.nan) * np.ones((2, 1))
     ax = vg.plot.layers(dataclasses.replace(plain, extra={"attention_entropy": column}), signal="attention_entropy")
-    (line,) = [each for each in ax.get_lines() if len(each.get_xdata()) > 1]
-    assert list(line.get_xdata()) == [2, 5]
-    assert line.get_label() == "attention_entropy"
+    (line,) = [each for each in ax.get_lines() if np.size(each.get_xdata()) > 1]
+    assert np.asarray(line.get_xdata()).tolist() == [2, 5]
+    assert line.get_label() == "entropy of attention (1 = uniform)"
     pyplot.close("all")
 
 
@@ -158,8 +160,31 @@ def test_the_table_of_layers_shows_them_as_sizes_and_shares() -> None:
 
 
 @pytest.mark.parametrize("name", EXTRA)
+def test_a_picture_has_words_for_every_column(name: str) -> None:
+    words = COLUMN_LABELS[name]
+    assert "_" not in words
+    assert "{" not in words
+
+
+@pytest.mark.parametrize(
+    ("net", "names", "rows", "sizes"),
+    [
+        (vg.RNN(4, 8, cell="lstm"), ["share_cell", "share_f"], "step (1 = first in time)", "share of the gradient"),
+        (vg.RNN(4, 8, layers=2), ["log10_dh_rms", "log10_z_rms"], "step, 2 layers each (1 = first in time)", "size"),
+        (vg.Transformer(2, 8), ["token_correlation", "dead"], "map, 4 a block (1 = input side)", "value"),
+    ],
+)
+def test_axes_say_what_rows_are(net: vg.RNN | vg.Transformer, names: list[str], rows: str, sizes: str) -> None:
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    ax = vg.plot.columns(vg.probe(net, seeds=2), names)
+    assert ax.get_xlabel() == rows
+    assert ax.get_ylabel().startswith(sizes)
+    pyplot.close("all")
+
+
+@pytest.mark.parametrize("name", EXTRA)
 def test_every_column_is_a_trace_s_too_and_is_explained(name: str) -> None:
-    assert name in Trace((name,), {name: [[0.5]]}).columns
+    assert name in Trace((name,), {name: np.array([[0.5]])}).columns
     assert [word.sort for word in find(name)] == ["column"]
 
 

@@ -289,13 +289,14 @@ def test_a_process_that_is_killed_leaves_a_whole_file(tmp_path: Path) -> None:
         assert len(vg.read_sweep(path)) in range(1, 7)
 
 
-#: What may open files to write them: the helper, the writers that it calls, pictures in memory, and no stream at all.
+#: What may open files to write them: the helper, the writers that it calls, pictures in memory, no stream at all,
+#: and examples of what is read.
 WRITERS = {
     "python/vgcore/measure/files.py": 3,
     "python/vgcore/measure/table.py": 2,
     "python/vgcore/plot/page.py": 1,
     "python/vgcore/plot/training.py": 1,
-    "python/vgcore/data/read.py": 1,
+    "python/vgcore/data/read.py": 2,
 }
 
 

@@ -265,7 +265,6 @@ def test_the_model_and_the_random_numbers_stay_as_they_were() -> None:
     assert model.training
 
 
-@pytest.mark.xfail(raises=KeyError, strict=True, reason="the judge looks for weights of each step of a recurrent net")
 def test_a_model_is_diagnosed_as_it_is() -> None:
     torch.manual_seed(0)
     model = RECURRENT["an LSTM"][0]()

@@ -275,7 +275,7 @@ def test_theory_is_drawn_over_the_measured_gradient_of_a_series() -> None:
     ):
         labels = ax.get_legend_handles_labels()[1]
         assert "theory" in labels
-        plt.close(ax.figure)
+    plt.close("all")
     again = pickle.loads(pickle.dumps(predicted))
     assert np.array_equal(again.log10_dc_rms, predicted.log10_dc_rms)
     assert predicted.to_dict()["extra"]["log10_dc_rms"] == predicted.log10_dc_rms.tolist()

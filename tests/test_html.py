@@ -124,6 +124,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Replay": lambda: a_run().replay(3),
     "Run": a_run,
     "RunDiagnosis": lambda: vg.diagnose(a_run(), explain=True),
+    "Transformer": lambda: vg.Transformer(2, 8, tokens=4, out_features=2, pool="mean"),
     "RNN": lambda: vg.RNN(4, 8, cell="lstm", out_features=2),
     "Sequences": lambda: vg.data.copy(5, 20),
     "Sequential": lambda: vg.Sequential(["keep(x)", "linear(8)", "relu", "add(x)", "linear(2)"], in_features=8),
@@ -155,7 +156,7 @@ def results() -> dict[str, type]:
 def test_every_result_has_html_of_its_own_and_is_tried_here() -> None:
     inner = {"Shown", "Spec", "Mapped"}  # what these are made of
     assert {*results()} - inner == {*RESULTS}
-    assert {*html.BY_CLASS} == {*RESULTS} - {"MLP", "RNN", "Sequential"} | {"Spec"}
+    assert {*html.BY_CLASS} == {*RESULTS} - {"MLP", "RNN", "Sequential", "Transformer"} | {"Spec"}
 
 
 @each_result

@@ -21,7 +21,10 @@ from vgcore.model.plan import Map, Plan
 from vgcore.reference import optimizer, schedule
 from vgcore.reference.scaled import Scaled
 
-FAMILIES = ("activation", "init", "norm", "skip", "weight_transform", "loss", "optimizer", "schedule", "pretraining")
+FAMILIES = (
+    *("activation", "init", "norm", "skip", "weight_transform"),
+    *("loss", "optimizer", "schedule", "cell", "pretraining"),
+)
 # A call with values other than the defaults, where "half as much again and a tenth" is none that is allowed.
 OTHERS = {
     "threshold": "threshold(threshold=0.2, value=0.1)",
@@ -130,7 +133,7 @@ def close(found: Any, expected: Any) -> None:
 def test_all_kinds_are_told_in_the_order_of_the_tables() -> None:
     names = (
         *(vg.ACTIVATIONS, vg.INITS, vg.NORMS, vg.SKIPS, vg.WEIGHT_TRANSFORMS, vg.LOSSES, vg.OPTIMIZERS, vg.SCHEDULES),
-        vg.PRETRAININGS,
+        *(vg.CELLS, vg.PRETRAININGS),
     )
     assert _core.FAMILIES == FAMILIES
     for family, listed in zip(FAMILIES, names, strict=True):
@@ -345,15 +348,19 @@ def law(formula: str, values: Mapping[str, Any]) -> tuple[float, float] | None:
 
 
 LAWLESS = {"zeros", "constant", "ones", "eye", "trunc_normal", "sparse", "looks_linear", "lsuv", "critical"}
+#: Of nets that have gates or blocks; tests of these nets hold what their formulas say.
+OF_SEQUENCES = {"torch_rnn", "torch_transformer", "torch_encoder"}
 
 
-@pytest.mark.parametrize(("family", "name", "call"), [row for row in calls("init") if row[1] not in LAWLESS])
+@pytest.mark.parametrize(
+    ("family", "name", "call"), [row for row in calls("init") if row[1] not in LAWLESS | OF_SEQUENCES]
+)
 def test_the_law_of_an_init_is_that_of_the_plan(family: str, name: str, call: str) -> None:
     fan_in, fan_out = 6, 10
     values = params(family, call) | {"fan_in": fan_in, "fan_out": fan_out}
     fans = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}
     values["fan"] = fans[values.get("mode", "fan_in")]
-    values |= {"L": 2, "m": math.inf}  # a map outside of branches has no damping
+    values |= {"L": 2, "m": math.inf, "beta": 1}  # a map outside of branches has no damping
     formula = info(family, name).formula
     stated = law(formula, values)
     assert stated is not None, formula
@@ -364,6 +371,15 @@ def test_the_law_of_an_init_is_that_of_the_plan(family: str, name: str, call: st
         close((found.bias_mean, found.bias_variance), (0.0, variance))
     else:
         assert (found.bias_mean, found.bias_variance) == (0, 0)
+
+
+@pytest.mark.parametrize("gain", [1, 1.6])
+def test_inits_of_sequences_are_those_of_torch_in_plain_layers(gain: float) -> None:
+    default = drawn(f"torch_default(gain={gain})").weight_variance
+    for init in ("torch_transformer", "torch_encoder"):
+        close(drawn(f"{init}(gain={gain})").weight_variance, default)
+    # r = gain / sqrt(units), of which this map has 10 and gets 6.
+    close(drawn(f"torch_rnn(gain={gain})").weight_variance, gain**2 / 3 / 10)
 
 
 @pytest.mark.parametrize("call", ["zeros", "ones", "ones(gain=0.5)", "constant(value=0.3, gain=2)"])

@@ -23,9 +23,9 @@ order = np.random.default_rng(0).permutation(len(x))
 rows, held_out = order[:1437], order[1437:]
 
 SMALL = vg.RBM(
-    [[0.13, -0.13, 0.64, 0.1], [-0.54, 0.36, 1.3, 0.95], [-0.7, -1.27, -0.62, 0.04]],
-    [-1.16, -0.11, -0.62, -0.37],
-    [-0.27, -0.16, 0.21],
+    np.array([[0.13, -0.13, 0.64, 0.1], [-0.54, 0.36, 1.3, 0.95], [-0.7, -1.27, -0.62, 0.04]]),
+    np.array([-1.16, -0.11, -0.62, -0.37]),
+    np.array([-0.27, -0.16, 0.21]),
 )
 PATTERNS = np.array([[0, 0, 1, 1], [0, 1, 0, 1], [1, 1, 0, 0]], dtype=float)
 
@@ -58,7 +58,7 @@ def test_the_gradient_is_that_of_differences_of_the_likelihood(machine: vg.RBM) 
         for at in np.ndindex(gradient.shape):
             ends = []
             for step in (1e-5, -1e-5):
-                numbers = {each: np.array(getattr(machine, each)) for each in ("W", "b", "c")}
+                numbers: dict[str, Any] = {each: np.array(getattr(machine, each)) for each in ("W", "b", "c")}
                 numbers[name][at] += step
                 ends.append(vg.RBM(**numbers).log_likelihood(seen).mean())
             assert gradient[at] == pytest.approx((ends[0] - ends[1]) / 2e-5, abs=1e-9)
@@ -165,7 +165,9 @@ def test_a_denoising_layer_steps_along_the_gradient_of_its_loss() -> None:
         found = (np.asarray(after, dtype=float) - state[f"layers.0.{name}"]) / -1e-2
 
         def loss(at: tuple[int, ...], by: float) -> float:
-            numbers = {each: np.array(state[f"layers.0.{each}"], dtype=float) for each in ("weight", "bias")}
+            numbers: dict[str, Any] = {
+                each: np.array(state[f"layers.0.{each}"], dtype=float) for each in ("weight", "bias")
+            }
             numbers[name][at] += by  # noqa: B023 (called at once)
             z = np.tanh(seen @ numbers["weight"].T + numbers["bias"]) @ numbers["weight"]
             return float((np.logaddexp(0, z) - seen * z).sum() / len(seen))
@@ -389,7 +391,7 @@ def test_a_net_that_cannot_be_pretrained_is_refused_with_what_to_change(
 def test_other_nets_and_samples_that_are_no_probabilities_are_refused_with_advice() -> None:
     parts = vg.Sequential(["linear(8)", "sigmoid", "linear(2)"], in_features=64)
     with pytest.raises(TypeError, match="spec must be an MLP, whose layers"):
-        vg.pretrain(parts, x)  # type: ignore[arg-type]
+        vg.pretrain(parts, x)
     with pytest.raises(ValueError, match=r"x must be from 0 to 1.*got 0 to 16; scale it, as in.*or take method='dae'"):
         vg.pretrain(net(1), digits)
     with pytest.raises(ValueError, match="from 0 to 1"):

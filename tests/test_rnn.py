@@ -15,34 +15,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vgcore as vg
+from strategies import CELLS, recurrents
 from vgcore import reference
 
 Array = np.ndarray[Any, Any]
-CELLS = ("tanh", "relu", "irnn", "lstm", "gru", "gru(reset=before)")
 GATES = {"lstm": "ifgo", "gru": "rzn", "gru(reset=before)": "rzn"}
-
-
-@st.composite
-def nets(draw: st.DrawFn) -> vg.RNN:
-    """Recurrent nets of every sort, small enough to be checked in a moment."""
-    cell = draw(st.sampled_from(CELLS))
-    every = draw(st.booleans())
-    norm = None if "gru" in cell else draw(st.sampled_from([None, "layer", "rms"]))
-    return vg.RNN(
-        draw(st.integers(1, 5)),
-        # A normalisation of fewer units leaves of gradients what rounding does.
-        draw(st.integers(3 if norm else 1, 5)),
-        in_features=draw(st.integers(1, 3)),
-        out_features=draw(st.integers(1, 3)) if every else draw(st.sampled_from([None, 2])),
-        cell=cell,
-        layers=draw(st.integers(1, 3)),
-        outputs="every" if every else "last",
-        init=draw(st.sampled_from(["xavier_uniform", "torch_rnn"])),
-        recurrent_init=draw(st.sampled_from(["orthogonal", "normal(0, 0.5)"])),
-        bias="normal(0, 0.3)",
-        biases=draw(st.sampled_from([1, 2])),
-        norm=norm,
-    )
 
 
 def normals(*shape: int, seed: int = 0) -> Array:
@@ -50,14 +27,14 @@ def normals(*shape: int, seed: int = 0) -> Array:
 
 
 @settings(deadline=None)
-@given(nets(), st.integers(0, 5), st.sampled_from([None, "mse", "cross_entropy"]))
+@given(recurrents(), st.integers(0, 5), st.sampled_from([None, "mse", "cross_entropy"]))
 def test_gradients_are_those_of_differences(spec: vg.RNN, seed: int, loss: str | None) -> None:
     errors = vg.gradcheck(spec, seed=seed, batch=3, loss=loss)
     assert max(errors.values()) < 1e-6, errors
 
 
 @settings(deadline=None)
-@given(nets(), st.sampled_from([None, 1, 2]), st.integers(0, 3))
+@given(recurrents(), st.sampled_from([None, 1, 2]), st.integers(0, 3))
 def test_passes_are_those_of_the_twin(spec: vg.RNN, truncate: int | None, seed: int) -> None:
     spec = spec.replace(truncate=truncate)
     net = spec.init(seed=seed, dtype="float64")
@@ -77,7 +54,7 @@ def test_passes_are_those_of_the_twin(spec: vg.RNN, truncate: int | None, seed: 
 
 
 @settings(deadline=None)
-@given(nets(), st.sampled_from([None, 2]))
+@given(recurrents(), st.sampled_from([None, 2]))
 def test_numbers_and_columns_are_those_of_the_twin(spec: vg.RNN, truncate: int | None) -> None:
     spec = spec.replace(truncate=truncate)
     for name, array in reference.init(spec, 3).items():
@@ -282,7 +259,7 @@ def test_an_irnn_has_no_gradient_exactly_where_every_state_has_been_zero_since()
         passes.append(z > 0)
         h = np.maximum(z, 0)
     # What a state reaches: no step behind it was flat.
-    reaches = np.logical_and.accumulate([np.ones((2, 4), bool), *passes[:0:-1]])[::-1].any(axis=(1, 2))
+    reaches = np.asarray(np.logical_and.accumulate([np.ones((2, 4), bool), *passes[:0:-1]])[::-1].any(axis=(1, 2)))
     probe = vg.probe(spec, batch=2, seeds=1, seed=5, dtype="float64")
     np.testing.assert_array_equal(probe.log10_dh_rms[0] > -np.inf, reaches)
     assert not reaches[0]
@@ -300,7 +277,8 @@ def test_columns_of_gates_add_up_to_those_of_all(cell: str, layers: int) -> None
     letters = GATES[cell]
 
     def together(name: str) -> Array:
-        return np.log10(np.mean([100 ** getattr(probe, f"{name}_{letter}") for letter in letters], axis=0)) / 2
+        sizes: Array = np.mean([100 ** getattr(probe, f"{name}_{letter}") for letter in letters], axis=0)
+        return np.log10(sizes) / 2
 
     np.testing.assert_allclose(together("log10_z_rms"), probe.log10_z_rms, atol=1e-12)
     np.testing.assert_allclose(together("log10_delta_rms"), probe.log10_delta_rms, atol=1e-12)
@@ -384,11 +362,78 @@ def test_threads_change_no_bit(cell: str, dtype: str) -> None:
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
 
 
+# Steps and samples of more than one product of deltas and inputs, and of more than one group of samples.
+LONG = vg.RNN(40, 6, in_features=3, out_features=2, cell="lstm", layers=2, outputs="every", biases=2)
+
+
+def long_data() -> tuple[Array, Array]:
+    draw = np.random.default_rng(0).standard_normal
+    return draw((70, 40, 3)), draw((70, 80))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_gradients_over_many_steps_are_the_sum_of_those_of_parts_of_the_batch(cell: str) -> None:
+    (x, y), net = long_data(), LONG.replace(cell=cell).init(seed=0, dtype="float64")
+    loss = "mse(reduction=sum)"
+    whole = net.gradients(x, y, loss=loss)
+    parts = [net.gradients(x[rows], y[rows], loss=loss) for rows in (slice(7), slice(7, 70))]
+    for name, gradient in whole.parameters.items():
+        total = parts[0].parameters[name] + parts[1].parameters[name]
+        np.testing.assert_allclose(gradient, total, rtol=0, atol=1e-13 * np.abs(total).max())
+    np.testing.assert_allclose(whole.input, np.concatenate([part.input for part in parts]), rtol=1e-9, atol=1e-13)
+    for row, delta in enumerate(whole.preactivations):
+        expected = np.concatenate([part.preactivations[row] for part in parts])
+        np.testing.assert_allclose(delta, expected, rtol=1e-9, atol=1e-13)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_a_step_of_training_goes_along_the_gradients_over_many_steps(cell: str) -> None:
+    (x, y), net = long_data(), LONG.replace(cell=cell).init(seed=0, dtype="float64")
+    run = vg.train(net, x, y, steps=1, batch=70, loss="mse", optimizer=vg.SGD(lr=1.0))
+    gradients = net.gradients(x, y, loss="mse").parameters
+    after = run.network.state_dict()
+    for name, before in net.state_dict().items():
+        np.testing.assert_allclose(before - after[name], gradients[name], rtol=1e-9, atol=1e-13)
+
+
+GRADIENTS = """
+import hashlib, numpy as np, vgcore as vg
+digest = hashlib.sha256()
+for cell in CELLS:
+    spec = vg.RNN(30, 13, in_features=3, out_features=2, cell=cell, layers=2, outputs="every")
+    draw = np.random.default_rng(0).standard_normal
+    x, y = draw((37, 30, 3), np.float32), draw((37, 60), np.float32)
+    found = spec.init(seed=0).gradients(x, y, loss="mse", threads=THREADS)
+    for array in (*found.parameters.values(), *found.preactivations, found.input):
+        digest.update(array.tobytes())
+print(vg.build_info()["isa"], digest.hexdigest())
+"""
+
+
+def test_bits_of_gradients_in_float32_are_those_of_any_threads_and_every_set_of_vectors() -> None:
+    def run(isa: str, threads: int) -> tuple[str, str] | None:
+        code = GRADIENTS.replace("CELLS", repr(CELLS)).replace("THREADS", str(threads))
+        command = [sys.executable, "-c", code]
+        env = os.environ | {"VGCORE_ISA": isa}
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        if "VGCORE_ISA must be one of" in done.stderr:
+            return None
+        assert done.returncode == 0, done.stderr
+        used, bits = done.stdout.split()
+        return used, bits
+
+    best, two, avx2 = run("", 1), run("", 2), run("avx2", 2)
+    assert best is not None
+    assert best == two
+    if avx2 is not None and best[0] != "scalar":
+        assert best[1] == avx2[1]
+
+
 # --- The spec ------------------------------------------------------------------------------------
 
 
 @settings(deadline=None)
-@given(nets())
+@given(recurrents())
 def test_a_spec_comes_back_from_json_and_pickles_with_its_id(spec: vg.RNN) -> None:
     for other in (
         vg.RNN.from_json(spec.to_json()),

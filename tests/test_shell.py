@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import io
+import json
 import os
 import pty
 import re
@@ -24,7 +25,7 @@ from test_cli import COMMAND, SMALL, Ran, plain, run, shown_on
 from vgcore import _core
 from vgcore.judge.foreign import PRESETS
 from vgcore.measure.stored import Entry
-from vgcore.shell import commands, complete, estimate, options, outputs, streams
+from vgcore.shell import commands, complete, estimate, nets, outputs, streams
 
 COMMANDS = sorted(command.name or "" for command in commands.app.registered_commands)
 NETS = ["advise", "diagnose", "probe", "sweep", "theory", "train"]
@@ -71,9 +72,50 @@ def test_help_groups_options_and_names_every_default(command: str) -> None:
     text = said(run(command, "-h").stdout)
     for panel in ("The net", "Its measurement", "Output"):
         assert f" {panel} --" in text
-    for default in ("32", "128", "relu", "kaiming_normal", "those of the data, or the width", "as many as cores"):
+    for default in (
+        *(
+            "mlp",
+            "32; transformer: 6",
+            "128; rnn, transformer: 64",
+            "relu",
+            "none; transformer: layer",
+            "tanh",
+            "no cut",
+        ),
+        *("kaiming_normal; rnn, transformer: xavier_uniform", "those of the data, or the width; rnn: 1"),
+        *("no cut", "as many as cores"),
+    ):
         assert f"[default: ({default})]" in text
-    assert text.count("[default: ") >= len(options.HELP) - len(options.FLAGS) + 4
+    assert text.count("[default: ") >= len(nets.HELP) - len(nets.FLAGS) + 4
+
+
+@pytest.mark.parametrize("command", NETS)
+def test_what_one_net_alone_has_is_in_a_panel_of_its_own(command: str) -> None:
+    help_ = run(command, "-h").stdout
+    panels = dict(re.findall(r"╭─ (.*?) ─*╮\n(.*?)╰─", help_, re.DOTALL))
+    for net in nets.NETS.values():
+        others = {name for other in nets.NETS.values() if other is not net for name in other.fields}
+        for name in {*net.fields} - others - ({"steps"} if command == "train" else set()):
+            assert f" {nets.flag(name)} " in panels[net.panel], name
+    assert {"--steps", "--heads"} & {*re.findall(r"--[a-z-]+", panels["The net"])} == set()
+
+
+def test_every_field_of_every_net_is_an_option() -> None:
+    fields = {name for net in nets.NETS.values() for name in net.fields}
+    assert fields == {*nets.HELP}
+    for net in nets.NETS.values():
+        assert {*net.needed, *net.defaults} == {*net.fields}
+    parameters = nets.options()
+    assert [*parameters] == ["net", *nets.HELP]
+
+
+def test_pretraining_has_the_options_of_the_net_that_it_takes() -> None:
+    text = said(run("pretrain", "-h").stdout)
+    for option in ("--heads", "--cell", "--tokens"):
+        assert option not in text
+    assert "transformer" not in text
+    done = run("pretrain", "--net", "rnn")
+    assert (done.returncode, done.stderr) == (2, "error: this command takes --net mlp, got --net rnn\n")
 
 
 def test_help_names_the_tools_whose_rules_there_are() -> None:
@@ -97,12 +139,17 @@ def test_a_shell_completes_commands_options_and_kinds() -> None:
     assert completed("probe", "--acti") == ["--activation"]
     assert completed("probe", "--activation", "relu,tan") == ["relu,tanh", "relu,tanhshrink"]
     assert completed("train", "--optimizer", "ada") == ["adam", "adamw", "adagrad"]
+    assert completed("probe", "--net", "") == ["mlp", "rnn", "transformer"]
+    assert completed("probe", "--cell", "tanh,l") == ["tanh,lstm"]
+    assert completed("probe", "--qk") == ["--qk-norm"]
+    assert completed("probe", "--pool", "") == ["none", "mean", "last"]
+    assert completed("probe", "--data", "ad") == ["adding:"]
 
 
 def test_kinds_are_completed_where_they_are_asked_for() -> None:
-    kinds = {"activation": vg.ACTIVATIONS, "init": vg.INITS, "norm": vg.NORMS, "skip": vg.SKIPS}
+    kinds = {"activation": vg.ACTIVATIONS, "init": vg.INITS, "norm": vg.NORMS, "skip": vg.SKIPS, "cell": _core.CELLS}
     for field, names in kinds.items():
-        assert set(names) <= set(options.VALUES[field])
+        assert set(names) <= set(nets.VALUES[field])
 
 
 def test_files_are_completed_by_their_ending(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +163,133 @@ def test_files_are_completed_by_their_ending(tmp_path: Path, monkeypatch: pytest
     assert find("sub/") == ["sub/c.CSV"]
     assert find(".h") == [".hidden.csv"]
     assert find("nowhere/") == []
+
+
+# Recurrent nets and transformers
+
+
+SEQUENCES = ["--batch", "8", *SMALL]
+
+
+def told(*arguments: str, cwd: Path | None = None) -> dict[str, str]:
+    """The pairs of a summary of one line."""
+    done = run(*arguments, "--summary", cwd=cwd)
+    (line,) = done.stdout.splitlines()
+    return dict(pair.split("=", 1) for pair in line.split()[1:])
+
+
+def test_a_net_of_the_command_line_is_that_of_python() -> None:
+    gates = ["--cell", "gru(update_bias=1)", "--steps", "5", "--layers", "2", "--biases", "2", "--truncate", "2"]
+    done = run("probe", "--net", "rnn", *gates, "--recurrent-init", "eye", *SEQUENCES, "--json")
+    (cell,) = json.loads(done.stdout)
+    spec = vg.RNN(5, 8, cell="gru(update_bias=1)", layers=2, biases=2, recurrent_init="eye", truncate=2)
+    assert cell["cell_id"] == spec.id
+    given = ["--depth", "2", "--heads", "2", "--tokens", "3", "--ffn", "2", "--pool", "last", "--skip", "none"]
+    flags = ["--causal", "--qk-norm", "--attention-scale", "mup"]
+    (cell,) = json.loads(run("probe", "--net", "transformer", *given, *flags, *SEQUENCES, "--json").stdout)
+    how: dict[str, Any] = {"causal": True, "qk_norm": True, "scale": "mup", "pool": "last", "skip": None, "ffn": 2}
+    assert cell["cell_id"] == vg.Transformer(2, 8, heads=2, tokens=3, **how).id
+
+
+def test_a_sweep_of_steps_and_cells_is_that_of_python(tmp_path: Path) -> None:
+    given = ["--net", "rnn", "--steps", "4:8:4", "--cell", "tanh,lstm,gru(update_bias=1)", "--truncate", "none,2"]
+    done = run("sweep", *given, *SEQUENCES, "--store", "s.vg", "--out", "s.csv", "--summary", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "wrote s.csv\n")
+    cells = vg.open_sweep(tmp_path / "s.vg")
+    assert len(done.stdout.splitlines()) == len(cells) == 12
+    specs = [
+        vg.RNN(steps, 8, cell=cell, truncate=cut)
+        for steps in (4, 8)
+        for cell in ("tanh", "lstm", "gru(update_bias=1)")
+        for cut in (None, 2)
+    ]
+    assert {cell.spec for cell in cells} == {*specs}
+    assert "log10_dc_rms" in (tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()[0]
+
+
+def test_data_say_how_long_sequences_are(tmp_path: Path) -> None:
+    rows = [f"m{i},{t},{t * i % 7},{i + t},{i % 3}" for i in range(9) for t in range(5)]
+    (tmp_path / "long.csv").write_text("\n".join(["who,day,a,b,kind", *rows]), encoding="utf-8")
+    long = ["--data", "long.csv", "--sequence", "who", "--step", "day"]
+    pairs = told("probe", "--net", "rnn", *long, *SEQUENCES, cwd=tmp_path)
+    assert (pairs["steps"], pairs["in_features"], pairs["out_features"]) == ("5", "2", "3")
+    pairs = told("probe", "--net", "transformer", *long, "--depth", "1", *SEQUENCES, cwd=tmp_path)
+    assert (pairs["tokens"], pairs["in_features"], pairs["pool"]) == ("5", "2", "mean")
+    pairs = told("probe", "--net", "rnn", "--data", "temporal_order:20:50", *SEQUENCES)
+    assert (pairs["steps"], pairs["in_features"], pairs["out_features"]) == ("20", "6", "4")
+
+
+def test_rows_without_steps_are_cut_into_some() -> None:
+    for given, steps, features in (("--in-features", "8", "8"), ("--steps", "8", "8"), ("--steps", "64", "1")):
+        pairs = told("probe", "--net", "rnn", "--data", "digits", given, steps, *SEQUENCES)
+        assert (pairs["steps"], pairs.get("in_features", "1")) == (steps, features)
+    done = run("probe", "--net", "rnn", "--data", "digits", *SEQUENCES, "--summary")
+    assert " steps=64 " in done.stdout
+    assert done.stderr == "note: a row of digits is taken as 64 steps of 1; see --in-features\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "idle"),
+    [
+        (["--branch-scale", "0.5"], "--branch-scale"),
+        (["--branch-scale", "0.5", "--skip", "none,residual"], None),
+        (["--norm-position", "post"], "--norm-position"),
+        (["--norm-position", "post", "--norm", "layer"], None),
+        (["--net", "rnn", "--steps", "4,8", "--truncate", "8"], "--truncate"),
+        (["--net", "rnn", "--steps", "4,8", "--truncate", "4"], None),
+        (["--net", "transformer", "--norm", "none", "--norm-position", "post"], "--norm-position"),
+        (["--net", "transformer", "--causal", "--heads", "2"], None),
+        (["--net", "rnn", "--cell", "tanh", "--layers", "1"], None),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else str(value),
+)
+def test_an_option_without_an_effect_is_told(arguments: list[str], idle: str | None) -> None:
+    small = [*SEQUENCES] if "rnn" in arguments else ["--depth", "2", *SEQUENCES]
+    done = run("sweep", *arguments, *small, "--summary")
+    said_ = f"note: {idle} changes nothing: the net is the same without\n" if idle else ""
+    assert (done.returncode, done.stderr) == (0, said_)
+
+
+def test_a_table_has_the_steps_or_the_maps_of_blocks_as_rows() -> None:
+    long = run("probe", "--net", "rnn", "--steps", "200", *SEQUENCES).stdout
+    assert "16 of 200 steps; --json and --out hold all." in long
+    assert re.search(r"^ +200 ", long, re.MULTILINE)
+    table = run("probe", "--net", "transformer", "--depth", "9", "--in-features", "3", *SEQUENCES).stdout
+    found = re.findall(r"^ (embedding|\d+ \w+) ", table, re.MULTILINE)
+    maps = ("in_proj", "out_proj", "linear1", "linear2")
+    assert found[:17] == ["embedding", *(f"{block} {name}" for block in (1, 4, 6, 9) for name in maps)]
+    assert "17 of 37 rows" in table
+    both = run("probe", "--net", "rnn", "--steps", "2", "--layers", "2", *SEQUENCES).stdout
+    assert re.findall(r"^ (\d, \d) ", both, re.MULTILINE)[:4] == ["1, 1", "1, 2", "2, 1", "2, 2"]
+
+
+def test_theory_says_how_far_back_a_recurrent_net_sees() -> None:
+    given = ["theory", "--net", "rnn", "--steps", "30", "--width", "32", "--seeds", "4"]
+    limit = vg.theory.memory(vg.RNN(30, 32)).memory_limit
+    text = " ".join(run(*given).stdout.split())
+    assert f"{limit:.0f} steps keep it within 32-fold" in text
+    assert re.search(r"measured: \d+ steps \(\d+ to \d+\) keep dL/dh within 32-fold", text)
+    memory = json.loads(run(*given, "--json").stdout)["memory_limit"]
+    assert memory["theory"] == limit
+    assert memory["measured"] > 10
+    last = run(*given, "--summary").stdout.splitlines()[-1]
+    assert last == f"memory theory={limit:.4g} measured={memory['measured']:.4g}"
+
+
+def test_a_training_on_a_problem_says_its_chance() -> None:
+    done = run("train", "--net", "rnn", "--cell", "lstm", "--data", "adding:9:64", "--width", "8", "--steps", "3")
+    assert "chance: 0.1667, what the best outputs come to that do not depend on x" in done.stdout
+    assert "2 -> 8 (9 steps) -> 1" in done.stdout
+    blocks = ["--net", "transformer", "--data", "sequential_digits:row", "--depth", "1", "--width", "8", "--steps", "3"]
+    done = run("train", *blocks)
+    assert "8 x 8 -> 8 (1 block) -> 10" in done.stdout
+    assert "chance: 2.302" in done.stdout
+
+
+def test_pictures_of_a_sweep_of_steps_are_drawn_over_steps(tmp_path: Path) -> None:
+    given = ["--net", "rnn", "--steps", "3,6", *SEQUENCES, "--plot", "p", "--summary"]
+    assert run("sweep", *given, cwd=tmp_path).returncode == 0
+    assert {path.name for path in (tmp_path / "p").iterdir()} == {"layers.png", "steps.png", "heatmap.png"}
 
 
 # Summaries
@@ -421,7 +595,27 @@ def test_names_are_never_markup(name: str, tmp_path: Path) -> None:
         (["store", "export", "nosuch.vg", "--out", "a.csv"], "there is no store 'nosuch.vg'"),
         (["train", "--optimizer", "adm"], "unknown optimizer 'adm' (did you mean 'adam'?)"),
         (["train", "--schedule", "cosin"], "unknown schedule 'cosin' (did you mean 'cosine'?)"),
-        (["probe", "--data", "digit"], "unknown data 'digit' (did you mean 'digits'?); --data takes digits, a .csv"),
+        (["probe", "--data", "digit"], "unknown data 'digit' (did you mean 'digits'?); --data takes digits, adding:"),
+        (["probe", "--net", "rnnn"], "unknown net 'rnnn' (did you mean 'rnn'?); choose from: mlp, rnn, transformer"),
+        (["probe", "--heads", "2"], "--heads goes with --net transformer, and without --net the net is an mlp"),
+        (["probe", "--causal"], "--causal goes with --net transformer, and without --net the net is an mlp"),
+        (["sweep", "--net", "rnn", "--depth", "3"], "not with --net rnn, which has --steps and --layers"),
+        (["theory", "--net", "rnn", "--activation", "relu"], "not with --net rnn, which has --cell"),
+        (["advise", "--net", "transformer", "--steps", "3"], "not with --net transformer, which has --tokens"),
+        (["diagnose", "--net", "transformer", "--tied"], "--tied goes with --net mlp, not with --net transformer"),
+        (["probe", "--net", "rnn", "--step", "9"], "give --data; the steps of a net are --steps"),
+        (["probe", "--net", "rnn", "--cell", "lstn"], "unknown cell 'lstn' (did you mean 'lstm'?)"),
+        (["probe", "--net", "rnn", "--steps", "5:3"], "--steps: the range '5:3' is empty"),
+        (["probe", "--data", "adding"], "--data adding is written adding:STEPS or adding:STEPS:HOW_MANY"),
+        (
+            ["probe", "--data", "sequential_digits:column"],
+            "is written sequential_digits:pixel or sequential_digits:row",
+        ),
+        (["probe", "--data", "addin:9"], "unknown data 'addin:9' (did you mean 'adding'?)"),
+        (["probe", "--data", "adding:9"], "9 steps of 2; a net takes them with --net rnn, --net transformer"),
+        (["probe", "--data", "adding:9", "--sequence", "a"], "go with a file in long form; adding:9 has its steps"),
+        (["probe", "--net", "rnn", "--data", "adding:9", "--steps", "8"], "9 steps of 2; leave out --steps"),
+        (["probe", "--net", "rnn", "--data", "digits", "--steps", "7"], "--steps takes one divisor of these, got 7"),
         (["store", "chek"], "no such command 'chek' (did you mean 'check'?); see 'vgcore store -h'"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -538,10 +538,10 @@ def test_the_json_of_one_sort_of_spec_says_which_sort_it_is() -> None:
         assert read_spec(spec.to_json()) == spec
 
 
-def test_a_sweep_varies_the_fields_of_an_mlp_alone() -> None:
+def test_a_sweep_varies_fields_and_no_parts() -> None:
     spec: Any = vg.Sequential(**LISTS[0])
     for call in (lambda: vg.sweep(spec, width=[3]), lambda: vg.train_sweep(spec, np.eye(2), lr=[0.1])):
-        with pytest.raises(TypeError, match="spec must be an MLP, whose fields a sweep varies"):
+        with pytest.raises(TypeError, match=r"spec must be an MLP,.* whose fields a sweep varies"):
             call()
     with pytest.raises(ValueError, match="unknown field 'depth'; choose from: parts, in_features, init, bias"):
         spec.replace(depth=3)

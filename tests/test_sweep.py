@@ -477,3 +477,29 @@ def test_ctrl_c_ends_a_sweep_at_once_and_leaves_the_finished_cells() -> None:
     assert 3 <= int(cells) < 500
     assert (planned, depth, rows) == ("1003", "1", cells)
     assert (shapes, same) == ("True", "True")
+
+
+def test_a_sweep_varies_the_fields_of_recurrent_nets_and_transformers(tmp_path: Path) -> None:
+    s = vg.sweep(vg.RNN(3, 4), steps=[3, 5], cell=["tanh", "lstm"], seeds=2, batch=8, store=tmp_path / "s.vg")
+    specs = [vg.RNN(steps, 4, cell=cell) for steps in (3, 5) for cell in ("tanh", "lstm")]
+    assert [cell.spec for cell in s] == specs
+    for cell in s:
+        alone = vg.probe(cell.spec, seeds=2, batch=8)
+        np.testing.assert_array_equal(cell.log10_dh_rms, alone.log10_dh_rms)
+    assert [cell.spec for cell in s.select(cell="lstm(forget_bias=1)", steps=5)] == specs[3:]
+    assert [cell.spec for cell in vg.open_sweep(tmp_path / "s.vg")] == specs
+    blocks = vg.sweep(
+        vg.Transformer(1, 8), skip=["residual", None, "rezero"], final_norm=["auto", None], seeds=1, batch=2
+    )
+    assert len(blocks.select(skip=["rezero", None])) == 4
+    assert blocks.to_dict(rows="cells")["norm_eps"].tolist() == [1e-5] * 6
+    with pytest.raises(ValueError, match="unknown field 'depth'"):
+        vg.sweep(vg.RNN(3, 4), depth=[2])
+    assert len(s.select(activation="tanh")) == 0
+
+
+def test_both_kinds_of_nets_are_selected_by_what_they_have() -> None:
+    both = vg.sweep(vg.RNN(3, 4), steps=[3, 4], seeds=1, batch=2) + vg.sweep(vg.MLP(depth=2, width=4), seeds=1, batch=2)
+    assert [cell.spec for cell in both.select(steps=4)] == [vg.RNN(4, 4)]
+    assert [cell.spec for cell in both.select(activation="relu")] == [vg.MLP(depth=2, width=4)]
+    assert len(both.select(width=4)) == 3

@@ -829,7 +829,7 @@ def test_the_command_returns_1_where_a_value_was_not_finite(
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--depth", "4"], "train takes one value for depth; use vg.train_sweep to try several"),
+        (["--depth", "4"], "train takes one value for --depth; use vg.train_sweep to try several"),
         (["--rate", "readout"], "--rate takes NAME=VALUE, as in readout=0.1, got 'readout'"),
         (["--optimizer", "adan"], "did you mean 'adam'"),
         (["--out", "run.txt"], "the output file must be one that ends in"),

@@ -14,40 +14,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vgcore as vg
-from strategies import over_examples
+from strategies import Position, over_examples, transformers
 from vgcore import reference
 from vgcore.model.plan import Plan
 
 Array = npt.NDArray[Any]
 COLUMNS = ("attention_entropy", "logit_std", "token_correlation", "token_rank")
-
-
-@st.composite
-def transformers(draw: st.DrawFn) -> vg.Transformer:
-    """Transformers of every sort, small enough to be checked in a moment."""
-    heads = draw(st.integers(1, 3))
-    position = draw(st.sampled_from(["pre", "post"]))
-    norm = draw(st.sampled_from(["layer", "rms", None]))
-    deep = ["deepnorm"] if position == "post" and norm else []
-    return vg.Transformer(
-        draw(st.integers(1, 3)),
-        heads * draw(st.integers(1, 4)),
-        heads=heads,
-        tokens=draw(st.integers(1, 9)),
-        in_features=draw(st.sampled_from([None, 5])),
-        out_features=draw(st.sampled_from([None, 3])),
-        pool=draw(st.sampled_from([None, "mean", "last"])),
-        ffn=draw(st.integers(1, 2)) * 2,
-        activation=draw(st.sampled_from(["relu", "gelu", "swiglu", "prelu"])),
-        norm=norm,
-        norm_position=position,
-        skip=draw(st.sampled_from(["residual", None, "rezero", *deep])),
-        causal=draw(st.booleans()),
-        qk_norm=draw(st.booleans()),
-        scale=draw(st.sampled_from(["standard", "mup"])),
-        init=draw(st.sampled_from(["xavier_uniform(gain=1.5)", "orthogonal", "torch_transformer", "deepnorm"])),
-        bias=draw(st.sampled_from([None, False, "normal(0, 0.2)"])),
-    )
 
 
 def normals(*shape: int, seed: int = 0) -> Array:
@@ -138,11 +110,12 @@ def test_columns_are_what_their_names_say() -> None:
 
 def wgrads(probe: vg.Probe, block: str) -> Array:
     """log10 norms of the weight gradients of queries, keys or values, by block of the net."""
-    return probe.extra[f"log10_wgrad_norm_{block}"].mean(axis=0)[0::4]
+    means: Array = probe.extra[f"log10_wgrad_norm_{block}"].mean(axis=0)
+    return means[0::4]
 
 
 @pytest.mark.parametrize("position", ["pre", "post"])
-def test_equal_tokens_give_queries_and_keys_no_gradient(position: str) -> None:
+def test_equal_tokens_give_queries_and_keys_no_gradient(position: Position) -> None:
     """R1: exactly none in exact arithmetic."""
     spec = vg.Transformer(2, 16, heads=4, tokens=6, norm_position=position)
     x = np.repeat(normals(5, 1, 16), 6, axis=1)
@@ -216,7 +189,7 @@ def test_the_skip_conserves_what_tokens_differ_by() -> None:
     assert abs(grown.mean() - 1.5**depth) < error
 
 
-def last_ffn(position: str, depth: int) -> float:
+def last_ffn(position: Position, depth: int) -> float:
     """The norm of dL/dW_2 of the last block, over seeds."""
     spec = vg.Transformer(depth, 128, heads=1, tokens=8, ffn=2, norm_position=position, init="xavier_normal")
     norms = []
@@ -234,7 +207,7 @@ def last_ffn(position: str, depth: int) -> float:
 
 @pytest.mark.parametrize(("position", "low", "high"), [("pre", 1.8, 2.3), ("post", 0.9, 1.1)])
 def test_the_gradient_of_the_last_map_falls_with_depth_where_norms_come_first(
-    position: str, low: float, high: float
+    position: Position, low: float, high: float
 ) -> None:
     """R5 (Xiong et al. 2020): depth 6 over depth 24."""
     assert low < last_ffn(position, 6) / last_ffn(position, 24) < high
@@ -394,9 +367,9 @@ def test_what_is_not_allowed_is_named_with_what_is(change: dict[str, Any], messa
     with pytest.raises(ValueError, match=message.replace("(", r"\(")):
         vg.Transformer(**({"depth": 1, "width": 12} | change))
     with pytest.raises(TypeError, match="tokens"):
-        vg.Transformer(1, 12, tokens="many")
+        vg.Transformer(1, 12, tokens="many")  # type: ignore[arg-type]
     with pytest.raises(TypeError, match="causal"):
-        vg.Transformer(1, 12, causal="yes")
+        vg.Transformer(1, 12, causal="yes")  # type: ignore[arg-type]
 
 
 def test_samples_of_a_wrong_shape_are_refused_with_both_shapes_that_fit() -> None:
@@ -490,7 +463,7 @@ def test_attention_is_that_of_torch(causal: bool) -> None:
 
 @pytest.mark.parametrize("activation", ["relu", "gelu"])
 @pytest.mark.parametrize("position", ["pre", "post"])
-def test_encoder_layers_are_those_of_torch(position: str, activation: str) -> None:
+def test_encoder_layers_are_those_of_torch(position: Position, activation: str) -> None:
     torch = pytest.importorskip("torch")
     d, heads, tokens, batch, depth = 12, 4, 5, 3, 2
     torch.manual_seed(1)

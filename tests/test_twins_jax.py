@@ -98,7 +98,7 @@ def test_a_recurrent_net_computes_what_its_twin_does(name: str) -> None:
 
 @pytest.mark.parametrize("name", BLOCKS)
 def test_a_transformer_computes_what_its_twin_does(name: str) -> None:
-    fields = {"depth": 2, "heads": 2, "activation": "relu", "ffn": 2, "out_features": 3} | BLOCKS[name]
+    fields: dict[str, Any] = {"depth": 2, "heads": 2, "activation": "relu", "ffn": 2, "out_features": 3} | BLOCKS[name]
     spec = vg.Transformer(width=8, tokens=5, **fields)
 
     def twin(state: Any, x: Any) -> Any:
@@ -121,11 +121,11 @@ def test_a_transformer_computes_what_its_twin_does(name: str) -> None:
 # --- The golden steps: all weights 0.5, x = 1 ----------------------------------------------------
 
 
-def step(cell: Any, gates: int, h: float, c: float, bias: Any = 0.0) -> tuple[float, float]:
+def step(cell: Any, gates: int, h: float, c: float, bias: Any = 0.0) -> tuple[Any, Any]:
     """A step of one unit by a twin."""
     half = 0.5 * jnp.ones((gates,))
-    h, c = cell(jnp.full((1, 1), h), jnp.full((1, 1), c), lambda h: h * half + bias, half[None])
-    return h[0, 0], c[0, 0]
+    next_h, next_c = cell(jnp.full((1, 1), h), jnp.full((1, 1), c), lambda h: h * half + bias, half[None])
+    return next_h[0, 0], next_c[0, 0]
 
 
 def test_the_twin_of_an_lstm_takes_the_golden_step() -> None:

@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -116,7 +117,7 @@ def test_rows_of_a_recurrent_net_are_steps_in_every_sentence() -> None:
     assert "from step 200 to step 1" in text
     assert "(steps 1-" in text
     assert "step 1 to 200" in text  # below the pictures
-    assert "a layer" not in text.partition("When this is wrong")[0]
+    assert "a layer" not in text.partition("A constant factor")[0]
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "tanh"])
@@ -221,6 +222,23 @@ def test_rules_of_cells_and_of_attention_are_not_told_of_other_nets() -> None:
     trace = vg.Trace(("a", "b"), {"log10_forward": np.array([[0.0, 0.1]]), "log10_backward": np.array([[-3.0, 0.0]])})
     assert not own & {rule for rule, _ in vg.diagnose(trace).not_judged}
     assert not own & {each.rule for each in vg.diagnose(vg.MLP(depth=8, width=16)).findings}
+
+
+@pytest.mark.parametrize("spec", [rnn(30, cell="lstm"), blocks(8, skip=None)], ids=["lstm", "transformer"])
+def test_a_trace_of_a_net_has_the_verdict_of_its_probe(spec: vg.RNN | vg.Transformer) -> None:
+    p = vg.probe(spec, seeds=2)
+    assert vg.diagnose(p.trace).summary == vg.diagnose(p).summary
+
+
+def test_the_picture_of_a_collapse_has_queries_beside_the_stream() -> None:
+    d = vg.diagnose(blocks(8, skip=None), seeds=2, explain=True)
+    hit = finding(d, "rank_collapse")
+    assert {"log10_wgrad_norm_q", "log10_dh_rms"} <= {*hit.picture}
+    assert d.probe is not None
+    ax = vg.plot.columns(d.probe, hit.picture)
+    assert [np.size(line.get_xdata()) for line in ax.get_lines()] == [8, 8, 16]  # a row a block, and one a half of it
+    assert ax.get_xlabel().startswith("map")
+    plt.close("all")
 
 
 @pytest.mark.parametrize("spec", [rnn(30, cell="lstm"), blocks(4, skip=None)], ids=["lstm", "transformer"])

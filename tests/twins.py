@@ -1,6 +1,7 @@
 """Cells and attention in JAX, from their formulas: what a net with such a state dict computes, to be differentiated."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -116,12 +117,14 @@ def encoder(
     def forward(at: str, h: Any) -> Any:
         return affine(state, f"{at}.linear2", activation(affine(state, f"{at}.linear1", h)))
 
+    def attended(at: str, h: Any) -> Any:
+        return attention(state, f"{at}.self_attn", h, heads=heads, causal=causal)
+
     for b in range(depth):
         at = f"layers.{b}"
-        h = sublayer(
-            f"{at}.norm1", lambda h, at=at: attention(state, f"{at}.self_attn", h, heads=heads, causal=causal), h
-        )
-        h = sublayer(f"{at}.norm2", lambda h, at=at: forward(at, h), h)
+        h = sublayer(f"{at}.norm1", partial(attended, at), h)
+        h = sublayer(f"{at}.norm2", partial(forward, at), h)
     h = normed(state, "final_norm", h, 1e-5 if eps is None else eps) if "final_norm.weight" in state else h
-    h = {None: lambda h: h, "mean": lambda h: h.mean(1), "last": lambda h: h[:, -1]}[pool](h)
+    if pool is not None:
+        h = h.mean(1) if pool == "mean" else h[:, -1]
     return (affine(state, "readout", h) if "readout.weight" in state else h).reshape(len(x), -1)

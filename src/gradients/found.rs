@@ -7,11 +7,10 @@ use crate::simd::{Float, exponent_of, times_power_of_two};
 /// Up to this distance from 1, in powers of two, values are made the true ones at once.
 const NEAR: i64 = 20;
 
-/// `dL/dW`, `dL/db` and `dL/dz` of a map.
+/// `dL/dW` and `dL/db` of a map; the latter has no values where the map has no bias.
 pub(super) struct Found<F> {
     pub weight: Tensor<F>,
     pub bias: Tensor<f64>,
-    pub delta: Tensor<F>,
 }
 
 impl<F: Float> Found<F> {
@@ -29,13 +28,14 @@ impl<F: Float> Found<F> {
         });
         let mut weight = outer_rows(&terms.collect::<Vec<_>>(), scratch);
         linear.gradient_of_parameters(&mut weight);
-        let mut bias = Tensor::zeros(linear.weight.rows());
-        let mut sums = Vec::new();
-        for (delta, _) in &groups {
-            delta.panels.weighted(&vec![1.0; delta.panels.batch()], &mut sums);
+        let mut bias = Tensor::zeros(linear.bias.len());
+        let (mut ones, mut sums) = (Vec::new(), Vec::new());
+        for (delta, _) in groups.iter().filter(|_| !linear.bias.is_empty()) {
+            ones.resize(delta.panels.batch(), 1.0);
+            delta.panels.weighted(&ones, &mut sums);
             bias.add(&sums, delta.exponent);
         }
-        Self { weight: Tensor { values: weight, exponent }, bias, delta: rows(groups.iter().map(|group| group.0)) }
+        Self { weight: Tensor { values: weight, exponent }, bias }
     }
 }
 
@@ -65,6 +65,12 @@ pub(super) fn rows<'b, F: Float>(batches: impl Iterator<Item = &'b Scaled<F>> + 
 pub(super) fn narrow<F: Float>(wide: &Tensor<f64>) -> Tensor<F> {
     let largest = wide.values.iter().fold(0.0, |m: f64, v| m.max(v.abs()));
     let shift = if largest > 0.0 && largest.is_finite() { exponent_of(largest) } else { 0 };
-    let values = wide.values.iter().map(|v| F::of(times_power_of_two(*v, -shift))).collect();
+    let values = if shift.abs() < 1000 {
+        // The power and its inverse are numbers.
+        let unit = times_power_of_two(1.0, -shift);
+        wide.values.iter().map(|v| F::of(v * unit)).collect()
+    } else {
+        wide.values.iter().map(|v| F::of(times_power_of_two(*v, -shift))).collect()
+    };
     Tensor { values, exponent: wide.exponent + shift }
 }

@@ -6,6 +6,7 @@
 
 use super::Collected;
 use super::found::{Found, narrow, rows};
+use super::summed::{Recording, Steps};
 use crate::backward;
 use crate::error::Cancel;
 use crate::forward::{Trace, forward};
@@ -22,26 +23,28 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// Some samples on their way through the net. Reused from call to call.
-struct Group<F> {
+pub(super) struct Group<F> {
     samples: Range<usize>,
-    trace: RwLock<Trace<F>>,
-    back: Mutex<Back<F>>,
+    pub trace: RwLock<Trace<F>>,
+    pub back: RwLock<Back<F>>,
     /// The delta of every linear map, in the order in which a backward pass gets to them.
     deltas: Vec<RwLock<Scaled<F>>>,
 }
 
 impl<F> Default for Group<F> {
     fn default() -> Self {
-        let back = Back { signal: Signal::default(), vectors: Vec::new() };
-        Self { samples: 0..0, trace: RwLock::default(), back: Mutex::new(back), deltas: Vec::new() }
+        let back = Back { signal: Signal::default(), vectors: Vec::new(), steps: Steps::default() };
+        Self { samples: 0..0, trace: RwLock::default(), back: RwLock::new(back), deltas: Vec::new() }
     }
 }
 
 /// What the way back of a group leaves behind.
-struct Back<F> {
-    signal: Signal<F>,
+pub(super) struct Back<F> {
+    pub signal: Signal<F>,
     /// Gradients of what is no matrix.
-    vectors: Vec<(TensorId, Tensor<f64>)>,
+    pub vectors: Vec<(TensorId, Tensor<f64>)>,
+    /// What a net whose layers share their parameters has come to.
+    pub steps: Steps<F>,
 }
 
 /// What calls leave for the next.
@@ -62,14 +65,15 @@ struct Map<F> {
     input: usize,
     /// Groups whose delta is there.
     ready: AtomicUsize,
-    found: Mutex<Option<Found<F>>>,
+    /// With `dL/dz`.
+    found: Mutex<Option<(Found<F>, Tensor<F>)>>,
 }
 
 /// The passes of a net over a batch.
 pub(super) struct Passes<F> {
-    plan: Arc<Plan>,
-    weights: Arc<Weights<F>>,
-    cancel: Cancel,
+    pub plan: Arc<Plan>,
+    pub weights: Arc<Weights<F>>,
+    pub cancel: Cancel,
     threads: usize,
     space: Kept<Space<F>>,
     bytes: u128,
@@ -79,14 +83,14 @@ pub(super) struct Passes<F> {
     turns: [Ends; 2],
     /// Has a thread panicked? Then nobody waits for what it was to do.
     broken: AtomicBool,
-    spell: fn(&mut Tensor<F>),
+    pub spell: fn(&mut Tensor<F>),
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read<T>(value: &RwLock<T>) -> RwLockReadGuard<'_, T> {
+pub(super) fn read<T>(value: &RwLock<T>) -> RwLockReadGuard<'_, T> {
     value.read().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -95,7 +99,7 @@ fn write<T>(value: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 /// The groups of a batch: few enough to use a layer's weights for many samples while they are in the caches, and more
-/// than one wherever a group still fills the vectors. What is taken over all samples or over all steps leaves one.
+/// than one wherever a group still fills the vectors. What is taken over all samples leaves one.
 fn groups<F: Float>(plan: &Plan, samples: usize) -> Vec<Range<usize>> {
     let batch = samples * plan.tokens;
     let needs_all =
@@ -103,7 +107,7 @@ fn groups<F: Float>(plan: &Plan, samples: usize) -> Vec<Range<usize>> {
     // Half a panel is the least that fills a vector on every set.
     let unit = F::LANES / 2;
     let size = match batch / unit {
-        _ if needs_all || plan.tied() || plan.fed.is_some() => batch,
+        _ if needs_all || plan.shares() && !plan.recurrent => batch,
         0 | 1 => batch,
         2 | 3 => unit,
         4..16 => 2 * unit,
@@ -132,8 +136,8 @@ impl<F: Float> Passes<F> {
         let count = samples.len();
         space.space.groups.resize_with(count, Group::default);
         for (group, samples) in space.space.groups.iter_mut().zip(samples).take_while(|_| cancel.check().is_ok()) {
-            let value = |sample: usize, feature: usize| x[(samples.start + sample) * columns + feature];
-            write(&group.trace).set_input(plan, samples.len(), value);
+            let row = |sample: usize| &x[(samples.start + sample) * columns..][..columns];
+            write(&group.trace).gather(plan, samples.len(), row);
             group.samples = samples;
         }
         Self {
@@ -151,7 +155,7 @@ impl<F: Float> Passes<F> {
         }
     }
 
-    fn groups(&self) -> &[Group<F>] {
+    pub fn groups(&self) -> &[Group<F>] {
         &self.space.space.groups
     }
 
@@ -193,11 +197,16 @@ impl<F: Float> Passes<F> {
             back.vectors.clear();
             deltas.resize_with(self.maps.len().max(deltas.len()), RwLock::default);
         }
-        if self.plan.tied() || self.plan.fed.is_some() {
-            let Self { plan, weights, cancel, .. } = &self;
-            let Group { trace, back, .. } = &self.groups()[0];
-            let found = super::summed::summed(plan, weights, &read(trace), &mut lock(back).signal, cancel);
-            self.space.leave(self.bytes);
+        if self.plan.shares() {
+            self.turns = [Ends::new(self.groups().len()), Ends::new(0)];
+            let threads = self.threads;
+            let passes = together(threads.min(self.groups().len()), self, |passes, thread| {
+                while let Some(group) = passes.turns[0].next(thread) {
+                    passes.step_back(group);
+                }
+            });
+            let (passes, found) = super::summed::summed(passes, threads);
+            passes.space.leave(passes.bytes);
             return found;
         }
         self.turns = [Ends::new(self.groups().len()), Ends::new(self.maps.len())];
@@ -220,14 +229,30 @@ impl<F: Float> Passes<F> {
     fn back(&self, index: usize) {
         let Self { plan, weights, maps, cancel, .. } = self;
         let Group { trace, back, deltas, .. } = &self.groups()[index];
-        let (trace, mut back) = (read(trace), lock(back));
-        let Back { signal, vectors } = &mut *back;
+        let (trace, mut back) = (read(trace), write(back));
+        let Back { signal, vectors, .. } = &mut *back;
         let mut deltas = Deltas { maps, of_group: deltas, next: 0, vectors };
         for layer in (0..plan.layers.len()).rev() {
             if cancel.check().is_err() {
                 return;
             }
             backward::layer(plan, weights, &trace, signal, layer, &mut deltas);
+        }
+    }
+
+    /// The way back of a group through layers that share their parameters: what it comes to is kept.
+    fn step_back(&self, index: usize) {
+        let Self { plan, weights, cancel, .. } = self;
+        let Group { trace, back, .. } = &self.groups()[index];
+        let (trace, mut back) = (read(trace), write(back));
+        let Back { signal, vectors, steps } = &mut *back;
+        steps.begin();
+        let mut recording = Recording { steps, vectors };
+        for layer in (0..plan.layers.len()).rev() {
+            if cancel.check().is_err() {
+                return;
+            }
+            backward::layer(plan, weights, &trace, signal, layer, &mut recording);
         }
     }
 
@@ -246,17 +271,18 @@ impl<F: Float> Passes<F> {
         let held = groups.iter().map(|group| (read(&group.deltas[map]), read(&group.trace))).collect::<Vec<_>>();
         let groups = held.iter().map(|(delta, trace)| (&**delta, trace.value(*input)));
         let linear = self.weights.linear(&self.plan, *owner);
-        let mut all = Found::of(linear, &groups.collect::<Vec<_>>(), scratch);
+        let groups = groups.collect::<Vec<_>>();
+        let (mut all, mut delta) = (Found::of(linear, &groups, scratch), rows(groups.iter().map(|group| group.0)));
         (self.spell)(&mut all.weight);
-        (self.spell)(&mut all.delta);
-        *lock(found) = Some(all);
+        (self.spell)(&mut delta);
+        *lock(found) = Some((all, delta));
     }
 
     fn collected(mut self) -> Collected<F> {
         let (mut tensors, mut preactivations) = (HashMap::new(), Vec::new());
         for Map { owner, found, .. } in std::mem::take(&mut self.maps) {
             let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-            let Some(Found { weight, bias, delta }) = found else { continue };
+            let Some((Found { weight, bias }, delta)) = found else { continue };
             tensors.insert(owner.tensor(Which::Weight), weight);
             tensors.insert(owner.tensor(Which::Bias), narrow(&bias));
             if owner.module == Module::Layers {
@@ -264,7 +290,7 @@ impl<F: Float> Passes<F> {
             }
         }
         preactivations.reverse();
-        let backs = self.groups().iter().map(|group| lock(&group.back)).collect::<Vec<_>>();
+        let backs = self.groups().iter().map(|group| read(&group.back)).collect::<Vec<_>>();
         let mut sums = HashMap::<TensorId, Tensor<f64>>::new();
         for (id, Tensor { values, exponent }) in backs.iter().flat_map(|back| &back.vectors) {
             sums.entry(*id).or_insert_with(|| Tensor::zeros(values.len())).add(values, *exponent);

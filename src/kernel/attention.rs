@@ -201,7 +201,7 @@ impl Heads {
             scores[..hidden(key)].fill(F::of(f64::NEG_INFINITY));
         }
         simd::run(Below { scores, wide, width });
-        exponentials(wide);
+        exponentials::<F>(wide);
         for (key, wide) in wide.chunks_exact_mut(width).enumerate() {
             wide[..hidden(key)].fill(0.0);
         }

@@ -236,9 +236,15 @@ pub struct Term<'p, F> {
 
 /// `out = delta input^T` summed over samples: the weight gradient. `scratch` is reused.
 pub fn outer<F: Float>(delta: &Panels<F>, input: &Panels<F>, out: &mut Matrix<F>, scratch: &mut Matrix<F>) {
+    outer_of(&[Term { delta, input, factor: F::of(1.0) }], out, scratch);
+}
+
+/// The product of [`outer`] over all samples of some terms, in their order.
+pub fn outer_of<F: Float>(terms: &[Term<'_, F>], out: &mut Matrix<F>, scratch: &mut Matrix<F>) {
+    let Some(Term { delta, input, .. }) = terms.first() else { return };
     out.reshape(delta.features(), input.features());
     let stride = out.stride;
-    outer_into(&[Term { delta, input, factor: F::of(1.0) }], room(&mut out.data), stride, scratch);
+    outer_into(terms, room(&mut out.data), stride, scratch);
 }
 
 /// The product of [`outer`] over all samples of some terms, in their order, as a new tensor in C order.

@@ -3,6 +3,7 @@
 pub mod attention;
 mod buffer;
 mod each;
+pub mod gates;
 mod matrix;
 mod moments;
 mod panels;
@@ -13,7 +14,7 @@ mod tensor;
 mod tiles;
 
 pub use each::each;
-pub use matrix::{GramSums, Matrix, Term, gram, gram_sums, outer, outer_rows};
+pub use matrix::{GramSums, Matrix, Term, gram, gram_sums, outer, outer_of, outer_rows};
 pub use moments::Along;
 pub use panels::Panels;
 pub use passes::{largest, sum_of_squares};

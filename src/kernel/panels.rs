@@ -169,10 +169,15 @@ impl<F: Float> Panels<F> {
         self.data.resize(Self::padded(batch) * features);
     }
 
-    /// Fill from a function of (sample, feature).
-    pub fn fill(&mut self, features: usize, batch: usize, mut value: impl FnMut(usize, usize) -> F) {
+    /// Become zeros of this shape.
+    pub fn clear(&mut self, features: usize, batch: usize) {
         self.reshape(features, batch);
         self.data.fill(F::ZERO);
+    }
+
+    /// Fill from a function of (sample, feature).
+    pub fn fill(&mut self, features: usize, batch: usize, mut value: impl FnMut(usize, usize) -> F) {
+        self.clear(features, batch);
         for (sample, panel, lanes) in samples::<F>(batch, features) {
             for feature in 0..features {
                 self.data[panel + feature * lanes] = value(sample, feature);

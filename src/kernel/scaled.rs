@@ -66,7 +66,7 @@ impl<F: Float> Scaled<F> {
 
     /// Become zeros of this shape.
     pub fn clear(&mut self, features: usize, batch: usize) {
-        self.panels.fill(features, batch, |_, _| F::ZERO);
+        self.panels.clear(features, batch);
         self.exponent = OF_ZERO;
     }
 
@@ -92,6 +92,9 @@ impl<F: Float> Scaled<F> {
 
     /// Make the values the true ones: 0 or infinite where the type ends.
     pub fn spell_out(&mut self) {
+        if self.exponent == 0 {
+            return;
+        }
         self.panels.times_power_of_two(self.exponent, F::ZERO);
         self.exponent = 0;
     }

@@ -7,7 +7,7 @@ use super::signal::{BY_BLOCK, note_blocks};
 use super::{Back, Collect, Here, Owner, Scratch, Signal, Watch};
 use crate::activation::Activation;
 use crate::cell::{Gates, Reset};
-use crate::kernel::{Panels, Scaled, each};
+use crate::kernel::{Panels, Scaled, each, gates};
 use crate::simd::{Float, times_power_of_two};
 
 /// The gates of a layer of a recurrent net.
@@ -64,6 +64,19 @@ impl<F> super::Kept<F> {
 
 /// The gates that are candidates for a state, which are squashed as it is.
 const CANDIDATES: [&str; 2] = ["g", "n"];
+
+/// What a gate that lets through makes of pre-activations, with its slopes.
+fn sigmoid<F: Float>(z: &[F], values: &mut [F], slopes: &mut [F]) {
+    let single = |(): &(), z: &[f32], values: &mut [f32], slopes: &mut [f32]| gates::sigmoids(z, values, slopes);
+    F::pick(single, |(), z, values, slopes| Activation::sigmoid().apply(z, values, slopes))(&(), z, values, slopes);
+}
+
+/// What a candidate and a state go through, with its slopes; in every table of cells that is tanh.
+fn squash<F: Float>(through: &Activation, z: &[F], values: &mut [F], slopes: &mut [F]) {
+    F::pick(|_, z, values, slopes| gates::tanhs(z, values, slopes), Activation::apply::<f64>)(
+        through, z, values, slopes,
+    );
+}
 
 /// The sum of squares over the samples.
 fn squares<F: Float>(values: &Panels<F>) -> f64 {
@@ -202,21 +215,20 @@ impl Cell {
         for panels in [&mut *c, squashed, bend, h] {
             panels.reshape(units, batch);
         }
-        let sigmoid = Activation::sigmoid();
         for ((z, gates), slopes) in z.slices().zip(gates.slices_mut()).zip(slopes.slices_mut()) {
             let each = z.len() / 4;
-            for (activation, range) in
-                [(&sigmoid, 0..2 * each), (&self.squash, 2 * each..3 * each), (&sigmoid, 3 * each..4 * each)]
-            {
-                activation.apply(&z[range.clone()], &mut gates[range.clone()], &mut slopes[range]);
+            for range in [0..2 * each, 3 * each..4 * each] {
+                sigmoid(&z[range.clone()], &mut gates[range.clone()], &mut slopes[range]);
             }
+            let range = 2 * each..3 * each;
+            squash(&self.squash, &z[range.clone()], &mut gates[range.clone()], &mut slopes[range]);
         }
         for ((c, gates), state) in c.slices_mut().zip(gates.slices()).zip(state.panels.slices()) {
             let [i, f, g] = [0, 1, 2].map(|gate| apart(gates, gate, 4));
             each([i, f, g, state], [c], |[i, f, g, state]| [f * state + i * g]);
         }
         c.clear_padding();
-        self.squash.apply(c.values(), squashed.values_mut(), bend.values_mut());
+        squash(&self.squash, c.values(), squashed.values_mut(), bend.values_mut());
         for ((h, gates), squashed) in h.slices_mut().zip(gates.slices()).zip(squashed.slices()) {
             each([apart(gates, 3, 4), squashed], [h], |[o, squashed]| [o * squashed]);
         }
@@ -240,14 +252,13 @@ impl Cell {
             panels.reshape(3 * units, batch);
         }
         z.exponent = 0;
-        let sigmoid = Activation::sigmoid();
         let panels = both.slices().zip(z.panels.slices_mut()).zip(gates.slices_mut()).zip(slopes.slices_mut());
         for (((both, z), gates), slopes) in panels {
             let each_gate = z.len() / 3;
             let (first, second) = both.split_at(3 * each_gate);
             each([first, second], [&mut z[..2 * each_gate]], |[x, h]| [x + h]);
             let range = 0..2 * each_gate;
-            sigmoid.apply(&z[range.clone()], &mut gates[range.clone()], &mut slopes[range]);
+            sigmoid(&z[range.clone()], &mut gates[range.clone()], &mut slopes[range]);
         }
         match reset {
             Reset::After => recurrent.take(both, 5 * units..6 * units),
@@ -276,7 +287,7 @@ impl Cell {
             } else {
                 each([x, recurrent], [&mut *z], |[x, recurrent]| [x + recurrent]);
             }
-            self.squash.apply(z, n, slope);
+            squash(&self.squash, z, n, slope);
         }
         h.reshape(units, batch);
         for ((h, gates), state) in h.slices_mut().zip(gates.slices()).zip(state.panels.slices()) {

@@ -99,6 +99,8 @@ pub struct Plan {
     pub proportional: bool,
     /// Are weights scaled by what the data make of them?
     pub calibrates: bool,
+    /// Are its layers the steps of a recurrent net?
+    pub recurrent: bool,
     /// Layers that count.
     depth: usize,
 }
@@ -147,6 +149,7 @@ impl Plan {
             unbiased: !linear().any(LinearPlan::biased),
             proportional: parts().all(Part::proportional),
             calibrates: linear().any(|plan| plan.calibrates),
+            recurrent: layers.iter().any(|layer| matches!(layer.hands_on, HandsOn::State)),
             depth,
             slots: Vec::new(),
         };
@@ -280,6 +283,11 @@ impl Plan {
     /// Is there a readout of every step?
     pub fn reads_every_step(&self) -> bool {
         self.layers.last().is_some_and(|layer| layer.parts.iter().any(|placed| matches!(placed.part, Part::Steps(_))))
+    }
+
+    /// Have layers parameters in common, so that gradients of them are summed?
+    pub fn shares(&self) -> bool {
+        self.tied() || self.fed.is_some()
     }
 
     /// Are there several gradients of these parameters, which add up?

@@ -212,7 +212,7 @@ pub fn loss_facts(loss: &Bound<'_, PyAny>) -> PyResult<(bool, bool, String)> {
 /// The loss that a caller names, or the one that the targets are for, as a text; None where there is neither.
 #[pyfunction]
 pub fn loss_name(loss: Option<&Bound<'_, PyAny>>, y: Option<&Bound<'_, PyAny>>) -> PyResult<Option<String>> {
-    Ok(loss_of(loss, y)?.map(|loss| loss.text()))
+    Ok(loss_of(loss, y, 1)?.map(|loss| loss.text()))
 }
 
 /// A loss of outputs `(batch, outputs)` on its targets, and its gradient by them.

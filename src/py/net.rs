@@ -275,7 +275,7 @@ impl Net {
         threads: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
         let threads = thread_limit(threads)?;
-        let loss = loss_of(loss, Some(y).filter(|y| !y.is_none()))?
+        let loss = loss_of(loss, Some(y).filter(|y| !y.is_none()), self.plan.places)?
             .ok_or_else(|| Error::Value("gradients start from a loss: give y, or loss='output_sum'".to_owned()))?;
         let start = |batch| Ok(Start::Loss(loss, targets_of(loss, y, batch, self.plan.output(), self.plan.places)?));
         either!(&self.handle, weights => all_gradients(&self.plan, steps(self.spec()), weights, x, start, threads))

@@ -149,12 +149,13 @@ pub fn probe(
         Some(net) => (vec![net.spec().clone()], Some(Arc::clone(&net.plan))),
         None => specs_of(cells)?,
     };
+    let places = specs.first().map_or(1, Spec::places);
     let request = Measurement {
         specs,
         plan,
         x,
         y,
-        loss: loss_of(loss, y)?,
+        loss: loss_of(loss, y, places)?,
         batch: batch.map(batch_of).transpose()?,
         seed: seed_of(seed, seeds - 1)?,
         seeds: seeds as usize,

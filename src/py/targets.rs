@@ -59,17 +59,29 @@ fn numbers(array: &Bound<'_, PyAny>) -> PyResult<Vec<f64>> {
     Ok(reals::<f64>("y", array)?.values)
 }
 
-/// The loss that a caller names, or the one that the targets are for: cross-entropy of class ids, of names and of
-/// one-hot rows, the mean squared error of other numbers.
-pub fn loss_of(named: Option<&Bound<'_, PyAny>>, y: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Loss>> {
+/// The loss that a caller names, or the one that the targets are for, of so many rows of the output a sample:
+/// cross-entropy of class ids, of names and of one-hot rows, the mean squared error of other numbers.
+pub fn loss_of(
+    named: Option<&Bound<'_, PyAny>>,
+    y: Option<&Bound<'_, PyAny>>,
+    places: usize,
+) -> PyResult<Option<Loss>> {
     let loss = match (named, y) {
         (Some(named), _) => Loss::parse(&kind_text("loss", "loss", named)?)?,
         (None, Some(y)) => {
             let (array, kind, shape) = read(y)?;
-            let classes = match (kind, &*shape) {
-                ('U' | 'S' | 'T' | 'O', _) | ('b' | 'i' | 'u', [_]) => true,
-                ('b' | 'i' | 'u' | 'f', &[_, columns]) if columns > 1 => {
-                    data::one_hot(&numbers(&array)?, columns).is_ok_and(|ids| !ids.is_empty())
+            // Axes of the targets of a row of the output, and how many they are.
+            let each = match *shape {
+                [_] if places == 1 => None,
+                [_, given] if places > 1 && given == places => None,
+                [_, columns] if columns % places == 0 => Some(columns / places),
+                [_, given, columns] if places > 1 && given == places => Some(columns),
+                _ => Some(0),
+            };
+            let classes = match (kind, each) {
+                ('U' | 'S' | 'T' | 'O', _) | ('b' | 'i' | 'u', None) => true,
+                ('b' | 'i' | 'u' | 'f', Some(columns)) if columns > 1 => {
+                    data::one_hot(&numbers(&array)?, columns, places).is_ok_and(|ids| !ids.is_empty())
                 }
                 _ => false,
             };
@@ -84,7 +96,7 @@ pub fn loss_of(named: Option<&Bound<'_, PyAny>>, y: Option<&Bound<'_, PyAny>>) -
 /// Targets of a loss for outputs of this width, that of all places of a sample: class ids, numbers or none.
 pub fn targets_of(loss: Loss, y: &Bound<'_, PyAny>, batch: usize, outputs: usize, places: usize) -> PyResult<Targets> {
     if places == 1 || y.is_none() {
-        return targets_by_row(loss, y, batch, outputs);
+        return targets_by_row(loss, y, batch, outputs, 1);
     }
     let (array, _, shape) = read(y)?;
     let each = outputs / places;
@@ -100,31 +112,35 @@ pub fn targets_of(loss: Loss, y: &Bound<'_, PyAny>, batch: usize, outputs: usize
             return Err(Error::value("y", &allowed, shape_text(&shape)).into());
         }
     };
-    targets_by_row(loss, &array.call_method1("reshape", (rows,))?, batch * places, each)
+    targets_by_row(loss, &array.call_method1("reshape", (rows,))?, batch * places, each, places)
 }
 
-/// Targets of a loss for rows of outputs of this width.
-fn targets_by_row(loss: Loss, y: &Bound<'_, PyAny>, batch: usize, outputs: usize) -> PyResult<Targets> {
+/// Targets of a loss for rows of outputs of this width, of which each sample has so many.
+fn targets_by_row(loss: Loss, y: &Bound<'_, PyAny>, rows: usize, outputs: usize, places: usize) -> PyResult<Targets> {
     data::has_its_targets(loss, !y.is_none())?;
     if y.is_none() {
         return Ok(Targets::Absent);
     }
     if loss.takes_classes() {
-        return Ok(Targets::Classes(class_ids(y, batch, outputs)?));
+        return Ok(Targets::Classes(class_ids(y, rows, outputs, places)?));
     }
     let mut given = reals::<f64>("y", y)?;
     match *given.shape {
         [_] if outputs == 1 => given.shape.push(1),
-        [count] if count == batch => return Err(data::one_number_a_sample(loss, batch, outputs).into()),
+        [count] if count == rows => {
+            return Err(data::one_number_a_sample(loss, rows / places, outputs, places).into());
+        }
         _ => (),
     }
-    let rows = Expected { name: "y", axis: "outputs", columns: outputs, rows: Some(batch) };
-    let (values, _) = shaped(given, rows)?;
-    data::target_range(loss, &values, outputs)?;
+    if let Some(bad) = given.bad.filter(|_| places > 1) {
+        return Err(data::not_finite("y", &data::in_y_of(bad, outputs, places), "float64").into());
+    }
+    let (values, _) = shaped(given, Expected { name: "y", axis: "outputs", columns: outputs, rows: Some(rows) })?;
+    data::target_range(loss, &values, outputs, places)?;
     Ok(Targets::Values(values, outputs))
 }
 
-fn class_ids(y: &Bound<'_, PyAny>, batch: usize, outputs: usize) -> PyResult<Vec<usize>> {
+fn class_ids(y: &Bound<'_, PyAny>, rows: usize, outputs: usize, places: usize) -> PyResult<Vec<usize>> {
     let (array, kind, shape) = read(y)?;
     if !"biufUSTO".contains(kind) {
         let given = format!("dtype {}", array.getattr("dtype")?);
@@ -132,21 +148,21 @@ fn class_ids(y: &Bound<'_, PyAny>, batch: usize, outputs: usize) -> PyResult<Vec
     }
     match *shape {
         [_] | [_, 1] => (),
-        [count, columns] if (count, columns) == (batch, outputs) && "biuf".contains(kind) => {
-            return Ok(data::one_hot(&numbers(&array)?, columns)?);
+        [count, columns] if (count, columns) == (rows, outputs) && "biuf".contains(kind) => {
+            return Ok(data::one_hot(&numbers(&array)?, columns, places)?);
         }
         _ => {
-            let allowed = format!("of shape (batch,), one class id a sample, or one-hot, ({batch}, {outputs})");
+            let allowed = format!("of shape (batch,), one class id a sample, or one-hot, ({rows}, {outputs})");
             return Err(Error::value("y", &allowed, shape_text(&shape)).into());
         }
     }
     let ids = match kind {
-        'b' | 'i' => data::classes(&integers::<i64>(&array, "=i8")?, batch)?,
-        'u' => data::classes(&integers::<u64>(&array, "=u8")?, batch)?,
-        'f' => data::classes(&data::whole(&numbers(&array)?)?, batch)?,
-        _ => data::classes(&named(y, &array, outputs)?, batch)?,
+        'b' | 'i' => data::classes(&integers::<i64>(&array, "=i8")?, rows, places)?,
+        'u' => data::classes(&integers::<u64>(&array, "=u8")?, rows, places)?,
+        'f' => data::classes(&data::whole(&numbers(&array)?, places)?, rows, places)?,
+        _ => data::classes(&named(y, &array, outputs, places)?, rows, places)?,
     };
-    data::class_range(&ids, outputs)?;
+    data::class_range(&ids, outputs, places)?;
     Ok(ids)
 }
 
@@ -165,13 +181,14 @@ fn integers<T: Element + Copy + Into<i128>>(array: &Bound<'_, PyAny>, dtype: &st
 }
 
 /// The class ids of names: their places among all names, sorted.
-fn named(y: &Bound<'_, PyAny>, array: &Bound<'_, PyAny>, outputs: usize) -> PyResult<Vec<i128>> {
+fn named(y: &Bound<'_, PyAny>, array: &Bound<'_, PyAny>, outputs: usize, places: usize) -> PyResult<Vec<i128>> {
     let (py, words) = (y.py(), items(array)?);
     if let Some(i) = first_item(array, |item| !is_word(item))? {
         // The dtype that NumPy makes of the mixture.
         let dtype = py.import("numpy")?.call_method1("asarray", (y,))?.getattr("dtype")?;
         let item = described(&words.get_item(i)?)?;
-        let given = format!("dtype {dtype}; classes by name must all be words, but y[{i}] is {item}");
+        let given =
+            format!("dtype {dtype}; classes by name must all be words, but {} is {item}", data::in_y(i, places));
         return Err(Error::type_of("y", "an array of integer class ids", given).into());
     }
     let (ranks, mut ids) = (PyDict::new(py), Vec::new());
@@ -198,20 +215,27 @@ fn named(y: &Bound<'_, PyAny>, array: &Bound<'_, PyAny>, outputs: usize) -> PyRe
     Ok(ids)
 }
 
-/// Targets as a loss takes them: class ids `(batch,)`, numbers `(batch, outputs)`, or None.
+/// Targets as a loss takes them: class ids `(batch,)`, numbers `(batch, outputs)`, or None. Of several rows of the
+/// output a sample, ids `(batch, places)`; numbers are of all places.
 #[pyfunction]
+#[pyo3(signature = (loss, y, batch, outputs, places = None))]
 pub fn targets<'py>(
     loss: &Bound<'py, PyAny>,
     y: &Bound<'py, PyAny>,
     batch: &Bound<'py, PyAny>,
     outputs: &Bound<'py, PyAny>,
+    places: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Option<Bound<'py, PyAny>>> {
     let count =
         |name, given| -> PyResult<usize> { Ok(spec::integer(name, integer(name, given)?, 1, 1 << 40)? as usize) };
     let (batch, outputs) = (count("batch", batch)?, count("outputs", outputs)?);
-    match targets_by_row(Loss::parse(&text("loss", loss)?)?, y, batch, outputs)? {
-        Targets::Classes(ids) => array(y.py(), ids.into_iter().map(|id| id as i64).collect(), &[batch]).map(Some),
-        Targets::Values(values, columns) => array(y.py(), values, &[batch, columns]).map(Some),
+    let places = places.map_or(Ok(1), |places| count("places", places))?;
+    match targets_of(Loss::parse(&text("loss", loss)?)?, y, batch, outputs, places)? {
+        Targets::Classes(ids) => {
+            let shape = if places == 1 { &[batch][..] } else { &[batch, places] };
+            array(y.py(), ids.into_iter().map(|id| id as i64).collect(), shape).map(Some)
+        }
+        Targets::Values(values, _) => array(y.py(), values, &[batch, outputs]).map(Some),
         Targets::Absent => Ok(None),
     }
 }

@@ -157,14 +157,21 @@ struct Request<'a, 'py> {
 fn trained<F: Held + Element>(py: Python<'_>, request: Request<'_, '_>, net: Option<&Net>) -> PyResult<()> {
     let Request { cells, checked, x, y, loss, validation, report, progress, monitors, .. } = request;
     let Some(first) = cells.first() else { return Ok(()) };
-    let outputs = first.plan.output();
-    for cell in &cells {
-        let (columns, ours) = (cell.spec.columns(), first.spec.columns());
-        if columns != ours || cell.plan.output() != outputs {
+    let (ours, outputs, places) = (first.spec.columns(), first.plan.output(), first.plan.places);
+    for Cell { spec, plan, .. } in &cells {
+        let (columns, given) = (spec.columns(), plan.output());
+        if columns != ours || given != outputs {
             return Err(Error::Value(format!(
                 "nets that are trained on one x and y must all have {ours} columns and {outputs} outputs, got one with \
-                 {columns} and {}",
-                cell.plan.output()
+                 {columns} and {given}"
+            ))
+            .into());
+        }
+        if plan.places != places {
+            return Err(Error::Value(format!(
+                "nets that are trained on one x and y must all have an output at {places} places of a sample, got one \
+                 with {}",
+                plan.places
             ))
             .into());
         }
@@ -339,9 +346,6 @@ pub fn train<'py>(
     threads: Option<&Bound<'py, PyAny>>,
     progress: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<()> {
-    let loss = loss_of(loss, y)?.ok_or_else(|| {
-        Error::Value("training needs targets: give y, or a loss without targets, such as 'output_sum'".to_owned())
-    })?;
     let seeds = spec::integer("seeds", integer("seeds", seeds)?, 1, 1_000_000)?;
     let steps = spec::integer("steps", integer("steps", steps)?, 1, MOST)? as usize;
     let until = until.map_or(Ok(steps), |until| {
@@ -353,6 +357,10 @@ pub fn train<'py>(
         None => subject.try_iter()?.map(|mlp| Ok(checked_of(&mlp?)?.unbind())).collect::<PyResult<Vec<_>>>()?,
     };
     let (cells, checked) = cells_of(py, all, recipes)?;
+    let places = cells.first().map_or(1, |cell| cell.plan.places);
+    let loss = loss_of(loss, y, places)?.ok_or_else(|| {
+        Error::Value("training needs targets: give y, or a loss without targets, such as 'output_sum'".to_owned())
+    })?;
     let monitors = columns.iter().map(|name| {
         let known = MONITORS.iter().find(|(known, _)| known == name).map(|(_, monitor)| *monitor);
         known.ok_or_else(|| Error::unknown("monitor", name, MONITORS.iter().map(|(name, _)| *name)).into())
@@ -484,8 +492,9 @@ pub fn evaluated<'py>(
         })?;
         Ok((loss, accuracy))
     }
-    let loss = loss_of(loss, y)?.ok_or_else(|| Error::Value("an evaluation needs targets: give y".to_owned()))?;
     let net = weights.get();
+    let loss = loss_of(loss, y, net.plan.places)?
+        .ok_or_else(|| Error::Value("an evaluation needs targets: give y".to_owned()))?;
     match net.handle {
         Handle::Single(_) => of::<f32>(net, statistics, x, y, loss),
         Handle::Double(_) => of::<f64>(net, statistics, x, y, loss),

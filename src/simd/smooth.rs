@@ -11,6 +11,7 @@
 use super::math::{self, WHOLE, turned};
 use super::{Bits, Float, Set, Task, Vector, Wide};
 use std::f64::consts::{FRAC_2_PI, FRAC_2_SQRT_PI, FRAC_PI_2, FRAC_PI_4, LN_2, LOG2_E};
+use std::marker::PhantomData;
 
 /// `1 / sqrt(2 pi)`, the largest density of the standard normal.
 const PEAK: f64 = 0.398_942_280_401_432_7;
@@ -120,27 +121,33 @@ pub fn decay<F: Float, V: Wide>(x: V) -> (V, V) {
     exp_of_sum::<F, V>(x, V::splat(0.0))
 }
 
-/// `e^x` in place of numbers that are 0 or less.
-pub fn exponentials(values: &mut [f64]) {
-    super::run(Exponentials(values));
+/// `e^x` in place of numbers that are 0 or less, as far as elements of type `F` can tell.
+pub fn exponentials<F: Float>(values: &mut [f64]) {
+    super::run(Exponentials { values, element: PhantomData::<F> });
 }
 
-struct Exponentials<'v>(&'v mut [f64]);
+struct Exponentials<'v, F> {
+    values: &'v mut [f64],
+    element: PhantomData<F>,
+}
 
-impl Task for Exponentials<'_> {
+impl<F: Float> Task for Exponentials<'_, F> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: Set>(self) {
         let lanes = S::Double::LANES;
-        let mut chunks = self.0.chunks_exact_mut(lanes);
+        let mut chunks = self.values.chunks_exact_mut(lanes);
         for chunk in &mut chunks {
-            decay::<f64, S::Double>(S::Double::load(chunk)).0.store(chunk);
+            decay::<F, S::Double>(S::Double::load(chunk)).0.store(chunk);
         }
         let rest = chunks.into_remainder();
+        if rest.is_empty() {
+            return;
+        }
         let mut last = [0.0; 8];
         last[..rest.len()].copy_from_slice(rest);
-        decay::<f64, S::Double>(S::Double::load(&last)).0.store(&mut last);
+        decay::<F, S::Double>(S::Double::load(&last)).0.store(&mut last);
         rest.copy_from_slice(&last[..rest.len()]);
     }
 }

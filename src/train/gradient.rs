@@ -1,7 +1,7 @@
 //! The gradients of one step, each with its exponent, in buffers that steps leave for each other.
 
 use super::layout::Layout;
-use crate::kernel::{Matrix, Scaled, outer, sum_of_squares};
+use crate::kernel::{Matrix, Scaled, Tensor, Term, outer_of, sum_of_squares};
 use crate::part::{Collect, Owner, Which};
 use crate::plan::Plan;
 use crate::simd::{Float, exponent_of, times_power_of_two};
@@ -126,12 +126,31 @@ impl<F: Float> Gradient<F> {
     }
 }
 
+/// Samples of one product over the steps of a recurrent net: their deltas and inputs stay in the second-level cache.
+const SAMPLES: usize = 512;
+
+/// Deltas and inputs of a map, until there are enough for one product.
+#[derive(Debug)]
+struct Held<F> {
+    owner: Option<Owner>,
+    pairs: Vec<(Scaled<F>, Scaled<F>)>,
+    count: usize,
+}
+
+impl<F> Default for Held<F> {
+    fn default() -> Self {
+        Self { owner: None, pairs: Vec::new(), count: 0 }
+    }
+}
+
 /// The gradients of all tensors, and what they are computed with.
 #[derive(Debug)]
 pub struct Gradients<F> {
     /// In the order of the layout.
     pub all: Vec<Gradient<F>>,
     near: Scaled<F>,
+    /// By the place of the weight; of recurrent nets.
+    held: Vec<Held<F>>,
     second: Matrix<F>,
     scratch: Matrix<F>,
     ones: Vec<f64>,
@@ -143,6 +162,7 @@ impl<F> Default for Gradients<F> {
         Self {
             all: Vec::new(),
             near: Scaled::default(),
+            held: Vec::new(),
             second: Matrix::default(),
             scratch: Matrix::default(),
             ones: Vec::new(),
@@ -158,6 +178,8 @@ impl<F: Float> Gradients<F> {
         for gradient in &mut self.all {
             (gradient.reached, gradient.exponent) = (false, 0);
         }
+        self.held.resize_with(layout.count(), Held::default);
+        self.held.iter_mut().for_each(|held| held.count = 0);
         self.ones.clear();
         self.ones.resize(batch, 1.0);
     }
@@ -182,43 +204,103 @@ pub(super) struct Collector<'c, F> {
     pub rates: &'c [f64],
 }
 
-impl<F: Float> Collect<F> for Collector<'_, F> {
-    fn map(&mut self, owner: Owner, delta: &Scaled<F>, input: &Scaled<F>, _: Option<usize>) {
-        let Gradients { all, near, second, scratch, ones, sums } = &mut *self.gradients;
-        let moves = |place: &usize| self.rates[*place] != 0.0;
-        if let Some(place) = self.layout.place(&owner, Which::Weight).filter(moves) {
-            let input = input.near_one(near);
-            let exponent = delta.exponent + input.exponent;
-            let gradient = &mut all[place];
-            let again = std::mem::replace(&mut gradient.reached, true);
-            let out = if again { &mut *second } else { &mut gradient.matrix };
-            outer(&delta.panels, &input.panels, out, scratch);
-            let linear = self.weights.linear(self.plan, owner);
-            if linear.transformed.is_some() {
-                let mut rows = out.to_rows();
-                linear.gradient_of_parameters(&mut rows);
-                out.fill(linear.weight.rows(), linear.weight.columns(), |out| out.copy_from_slice(&rows));
+impl<F: Float> Collector<'_, F> {
+    /// Is the gradient of this tensor wanted? Its place then.
+    fn place(&self, owner: Owner, which: Which) -> Option<usize> {
+        self.layout.place(&owner, which).filter(|place| self.rates[*place] != 0.0)
+    }
+
+    /// Add the weight gradient of a map: of some terms, times a power of two.
+    fn add(&mut self, owner: Owner, place: usize, terms: &[Term<'_, F>], exponent: i64) {
+        let Gradients { all, second, scratch, .. } = &mut *self.gradients;
+        let gradient = &mut all[place];
+        let again = std::mem::replace(&mut gradient.reached, true);
+        let out = if again { &mut *second } else { &mut gradient.matrix };
+        outer_of(terms, out, scratch);
+        let linear = self.weights.linear(self.plan, owner);
+        if linear.transformed.is_some() {
+            let mut rows = out.to_rows();
+            linear.gradient_of_parameters(&mut rows);
+            out.fill(linear.weight.rows(), linear.weight.columns(), |out| out.copy_from_slice(&rows));
+        }
+        if again {
+            let common = gradient.exponent.max(exponent);
+            let factor = |own: i64| F::of(times_power_of_two(1.0, own - common));
+            let (own, theirs) = (factor(gradient.exponent), factor(exponent));
+            for (sums, values) in gradient.matrix.slices_mut().zip(second.slices()) {
+                sums.iter_mut().zip(values).for_each(|(sum, v)| *sum = *sum * own + *v * theirs);
             }
-            if again {
-                let common = gradient.exponent.max(exponent);
-                let factor = |own: i64| F::of(times_power_of_two(1.0, own - common));
-                let (own, theirs) = (factor(gradient.exponent), factor(exponent));
-                for (sums, values) in gradient.matrix.slices_mut().zip(second.slices()) {
-                    sums.iter_mut().zip(values).for_each(|(sum, v)| *sum = *sum * own + *v * theirs);
+            gradient.exponent = common;
+        } else {
+            gradient.exponent = exponent;
+        }
+    }
+
+    /// Add what is held of a map.
+    fn release(&mut self, place: usize) {
+        let held = std::mem::take(&mut self.gradients.held[place]);
+        if let (Some(owner), 1..) = (held.owner, held.count) {
+            let mut near = held.pairs[..held.count].iter().map(|_| Scaled::default()).collect::<Vec<_>>();
+            let pairs = held.pairs.iter().zip(&mut near).map(|((delta, input), near)| (delta, input.near_one(near)));
+            let pairs = pairs.collect::<Vec<_>>();
+            let exponent = pairs.iter().map(|(delta, input)| delta.exponent + input.exponent).max().unwrap_or(0);
+            let terms = pairs.iter().map(|(delta, input)| Term {
+                delta: &delta.panels,
+                input: &input.panels,
+                factor: F::of(times_power_of_two(1.0, delta.exponent + input.exponent - exponent)),
+            });
+            self.add(owner, place, &terms.collect::<Vec<_>>(), exponent);
+            if let Some(place) = self.place(owner, Which::Bias) {
+                let Gradients { all, ones, sums, .. } = &mut *self.gradients;
+                let mut bias = Tensor::zeros(pairs[0].0.panels.features());
+                for (delta, _) in &pairs {
+                    delta.panels.weighted(ones, sums);
+                    bias.add(sums, delta.exponent);
                 }
-                gradient.exponent = common;
-            } else {
-                gradient.exponent = exponent;
+                all[place].take(&bias.values, bias.exponent);
             }
         }
-        if let Some(place) = self.layout.place(&owner, Which::Bias).filter(moves) {
+        self.gradients.held[place] = Held { count: 0, ..held };
+    }
+
+    /// Add all that is held: to be called behind the pass.
+    pub fn finish(&mut self) {
+        (0..self.gradients.held.len()).for_each(|place| self.release(place));
+    }
+}
+
+impl<F: Float> Collect<F> for Collector<'_, F> {
+    fn map(&mut self, owner: Owner, delta: &Scaled<F>, input: &Scaled<F>, _: Option<usize>) {
+        let place = self.place(owner, Which::Weight);
+        if let Some(place) = place.filter(|_| self.plan.recurrent && self.plan.sums(owner)) {
+            let held = &mut self.gradients.held[place];
+            held.owner = Some(owner);
+            held.pairs.resize_with(held.pairs.len().max(held.count + 1), Default::default);
+            let (kept, from) = &mut held.pairs[held.count];
+            kept.copy_from(delta);
+            from.copy_from(input);
+            held.count += 1;
+            if (held.count + 1) * delta.panels.batch() > SAMPLES {
+                self.release(place);
+            }
+            return;
+        }
+        if let Some(place) = place {
+            let mut near = std::mem::take(&mut self.gradients.near);
+            let input = input.near_one(&mut near);
+            let term = Term { delta: &delta.panels, input: &input.panels, factor: F::of(1.0) };
+            self.add(owner, place, &[term], delta.exponent + input.exponent);
+            self.gradients.near = near;
+        }
+        if let Some(place) = self.place(owner, Which::Bias) {
+            let Gradients { all, ones, sums, .. } = &mut *self.gradients;
             delta.panels.weighted(ones, sums);
             all[place].take(sums, delta.exponent);
         }
     }
 
     fn vector(&mut self, owner: Owner, which: Which, values: &[f64], exponent: i64) {
-        if let Some(place) = self.layout.place(&owner, which).filter(|&place| self.rates[place] != 0.0) {
+        if let Some(place) = self.place(owner, which) {
             self.gradients.all[place].take(values, exponent);
         }
     }

@@ -1,6 +1,6 @@
 //! What training needs to know of the tensors of a net beside their numbers.
 
-use crate::part::{Module, Owner, Part, TensorId, Which};
+use crate::part::{Label, Module, Owner, Part, TensorId, Which};
 use crate::plan::Plan;
 
 /// The tensors of a net in the order of a state dict, and where to find them.
@@ -12,7 +12,8 @@ pub struct Layout {
     pub names: Vec<String>,
     /// The numbers of entries of the tensors.
     pub counts: Vec<usize>,
-    /// Are they weight matrices of hidden layers?
+    /// Are they weight matrices of hidden layers? What a layer of a recurrent net gets from the one below is between two
+    /// hidden layers; what the first one gets is the input, and so is what an embedding gets.
     pub hidden: Vec<bool>,
     /// Do they belong to the readout?
     pub of_readout: Vec<bool>,
@@ -35,6 +36,11 @@ impl Layout {
             places[id.slot][id.index][usize::from(id.which == Which::Bias)] = place;
         }
         let module = |id: &TensorId| plan.slots[id.slot][id.index].module;
+        let between = |id: &TensorId| match module(id) {
+            Module::Layers => !matches!(plan.slots[id.slot][id.index].label, Some(Label::Net(_))),
+            Module::LayerInputs => id.slot > 0,
+            _ => false,
+        };
         let mut first = vec![plan.depth(); plan.slots.len()];
         for (index, layer) in plan.layers.iter().enumerate().rev() {
             first[layer.slot] = index;
@@ -43,15 +49,14 @@ impl Layout {
             let (slot, parts) = (layer.slot, layer.parts.clone());
             parts.into_iter().filter_map(move |placed| match placed.part {
                 Part::Map(map) => Some((slot, map.own)),
+                // The readout of every step.
+                Part::Steps(steps) => Some((slot, steps.own)),
                 _ => None,
             })
         };
         let rows = plan.layers.iter().flat_map(maps).collect::<Vec<_>>();
         Self {
-            hidden: tensors
-                .iter()
-                .map(|(id, _, _)| module(id) == Module::Layers && id.which == Which::Weight)
-                .collect(),
+            hidden: tensors.iter().map(|(id, _, _)| between(id) && id.which == Which::Weight).collect(),
             of_readout: tensors.iter().map(|(id, _, _)| module(id) == Module::Readout).collect(),
             layers: tensors.iter().map(|(id, _, _)| first[id.slot]).collect(),
             counts: tensors.iter().map(|(_, _, shape)| shape.iter().product()).collect(),

@@ -58,6 +58,7 @@ pub(super) fn gradient<F: Float>(
     for layer in (0..plan.layers.len()).rev() {
         backward::layer(plan, weights, trace, signal, layer, &mut collector);
     }
+    collector.finish();
     gradients.all.iter_mut().for_each(super::gradient::Gradient::measure);
     Ok(loss)
 }

@@ -14,21 +14,17 @@ from vgcore.cure.remedies import DRAWN, PRETRAINED, READOUT, REMEDIES, Change, F
 from vgcore.cure.scaling import Data, scaled
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.measure.result import Probe
-from vgcore.model import mlp, rnn, transformer
 from vgcore.model.mlp import MLP
-from vgcore.model.rnn import RNN
+from vgcore.model.sorts import FIELDS, fields_of
 from vgcore.model.spec import Spec
-from vgcore.model.transformer import Transformer
 from vgcore.pretrain.greedy import pretrain, suited
 from vgcore.pretrain.learn import Method, in_unit_interval
 from vgcore.pretrain.pretrained import Pretrained
 
-#: The kinds of specs that have fields to change, and these.
-FIELDS: Mapping[type[Spec], Sequence[str]] = {MLP: mlp.FIELDS, RNN: rnn.FIELDS, Transformer: transformer.FIELDS}
 #: What of a net and its data can be kept beside its fields.
 OTHERS = ("x", "y", "readout")
 #: What can be kept as it is, of any net.
-KEPT = tuple(dict.fromkeys((*(name for names in FIELDS.values() for name in names), *OTHERS)))
+KEPT = (*FIELDS, *OTHERS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -172,11 +168,6 @@ class Candidates:
         if candidate.key not in self.seen and not touched & self.keep:
             self.seen.add(candidate.key)
             yield candidate
-
-
-def fields_of(spec: Spec) -> Sequence[str]:
-    """The names of the fields of a spec; of one that has parts in their place none."""
-    return next((names for kind, names in FIELDS.items() if isinstance(spec, kind)), ())
 
 
 def changed_fields(spec: Spec, changed: Spec) -> Fields:

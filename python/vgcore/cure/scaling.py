@@ -104,7 +104,8 @@ def _allowed(cell: Probe, y: Floats) -> bool:
     """Whether the loss takes such targets: not where they are signs or shares."""
     assert cell.loss is not None  # noqa: S101 (of targets)
     try:
-        _core.targets(cell.loss, y, len(y), Plan.of(cell.spec).outputs)
+        plan = Plan.of(cell.spec)
+        _core.targets(cell.loss, y, len(y), plan.outputs, plan.places)
     except ValueError:
         return False
     return True

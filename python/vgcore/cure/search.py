@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from vgcore.cure.advice import Advice, Advised
-from vgcore.cure.candidates import KEPT, OTHERS, Candidate, Candidates, fields_of
+from vgcore.cure.candidates import KEPT, OTHERS, Candidate, Candidates
 from vgcore.cure.remedies import FAR
 from vgcore.cure.trained import CLIP, Reached, Trainer, settings_of
-from vgcore.judge.blind import blind_guess
+from vgcore.judge.blind import blind_guess_of
 from vgcore.judge.diagnose import judge
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.judge.margin import ratios
@@ -29,6 +29,7 @@ from vgcore.model.kind import Loss
 from vgcore.model.names import known
 from vgcore.model.network import Network
 from vgcore.model.plan import Plan
+from vgcore.model.sorts import fields_of
 from vgcore.model.spec import Spec
 
 #: Runs and samples of the screening, which orders candidates; what is advised was measured as the net before it.
@@ -168,7 +169,7 @@ class _Bench:
 
     def blind(self, y: ArrayLike | None, batch: int | None) -> float | None:
         """A blind guess at targets."""
-        return None if self.cell.loss is None else blind_guess(self.cell.loss, y, self.shape[-1], batch=batch)
+        return None if self.cell.loss is None else blind_guess_of(self.cell.spec, self.cell.loss, y, batch=batch)
 
 
 def _shape(spec: Spec) -> tuple[Any, ...]:

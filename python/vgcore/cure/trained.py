@@ -11,12 +11,11 @@ import numpy as np
 
 from vgcore.cure.candidates import Candidate
 from vgcore.cure.scaling import Data
-from vgcore.judge.blind import blind_guess
+from vgcore.judge.blind import blind_guess_of
 from vgcore.measure.result import Probe
 from vgcore.model.given import wrong_type
 from vgcore.model.names import known
 from vgcore.model.network import Network
-from vgcore.model.plan import Plan
 from vgcore.model.spec import Spec
 from vgcore.train.fit import train
 
@@ -86,7 +85,7 @@ class Trainer:
         loss = float(np.median(run.final_loss))
         loss = math.inf if math.isnan(loss) else loss
         assert cell.loss is not None  # noqa: S101 (as the trainer was made)
-        blind = blind_guess(cell.loss, data.y, Plan.of(run.spec).outputs, batch=run.batch)
+        blind = blind_guess_of(run.spec, cell.loss, data.y, batch=run.batch)
         return Reached(loss, loss / blind if blind else loss)
 
 

@@ -12,6 +12,7 @@ from vgcore import _core
 from vgcore.measure.result import Probe
 from vgcore.model.kind import Loss
 from vgcore.model.plan import Plan
+from vgcore.model.spec import Spec
 
 Floats = NDArray[np.float64]
 Params = Mapping[str, Any]
@@ -77,13 +78,17 @@ LEAST: dict[str, Callable[[NDArray[Any], Params, int], float]] = {
 }
 
 
-def blind_guess(loss: str, y: ArrayLike | None, outputs: int, *, batch: int | None = None) -> float | None:
+def blind_guess(
+    loss: str, y: ArrayLike | None, outputs: int, *, places: int = 1, batch: int | None = None
+) -> float | None:
     """The loss of the best constant output, which knows the targets and nothing of the samples.
 
     Args:
         loss: One of `LOSSES`, a call, or a `Loss`.
         y: Targets of all samples, as `probe` takes them.
-        outputs: Columns of the output.
+        outputs: Columns of the output, of all places.
+        places: Places of a sample that have an output each, the steps of an `RNN` or the tokens of a `Transformer`: the
+            best output of each is its own.
         batch: Samples of a run, whose terms a sum adds up; all of y if None.
 
     Returns:
@@ -102,22 +107,30 @@ def blind_guess(loss: str, y: ArrayLike | None, outputs: int, *, batch: int | No
     if not kind.takes_targets or y is None:
         return None
     rows = np.shape(y)[0]
-    targets = _core.targets(kind, y, rows, outputs)
+    targets = _core.targets(kind, y, rows, outputs, places)
     assert targets is not None  # noqa: S101 (of a loss that takes them)
     if (targets == targets[0]).all():
         return None
+    each = outputs // places
     terms = 1
     if kind.params["reduction"] == "sum":
-        terms = (batch or rows) * (outputs if kind.reduction.endswith("elements") else 1)
+        terms = (batch or rows) * places * (each if kind.reduction.endswith("elements") else 1)
+    of_place = np.moveaxis(targets.reshape(rows, places, *(() if kind.takes_classes else (each,))), 1, 0)
     with np.errstate(over="ignore"):  # A loss may be infinite.
-        return terms * LEAST[kind.name](targets, kind.params, outputs)
+        return terms * float(np.mean([LEAST[kind.name](t, kind.params, each) for t in of_place]))
+
+
+def blind_guess_of(spec: Spec, loss: str, y: ArrayLike | None, *, batch: int | None = None) -> float | None:
+    """`blind_guess` at the outputs of a net."""
+    plan = Plan.of(spec)
+    return blind_guess(loss, y, plan.outputs, places=plan.places, batch=batch)
 
 
 def first_loss(cell: Probe) -> float | None:
     """The loss at the start, its mean over the runs, in units of a blind guess; None where nothing is to guess."""
     if cell.loss is None:
         return None
-    blind = blind_guess(cell.loss, cell.y, Plan.of(cell.spec).outputs, batch=cell.batch)
+    blind = blind_guess_of(cell.spec, cell.loss, cell.y, batch=cell.batch)
     return None if blind is None else float(np.mean(cell.loss_value)) / blind
 
 
@@ -129,7 +142,8 @@ def spread(cell: Probe) -> float | None:
     """Standard deviation of the targets, root mean square over their columns; None where they are no plain numbers."""
     if cell.loss is None or cell.y is None or Loss(cell.loss).name not in OF_NUMBERS:
         return None
-    targets = _core.targets(Loss(cell.loss), cell.y, np.shape(cell.y)[0], Plan.of(cell.spec).outputs)
+    plan = Plan.of(cell.spec)
+    targets = _core.targets(Loss(cell.loss), cell.y, np.shape(cell.y)[0], plan.outputs, plan.places)
     assert targets is not None  # noqa: S101 (of a loss that takes them)
     with np.errstate(over="ignore", invalid="ignore"):
         return float(np.sqrt(np.mean(np.var(targets, axis=0))))

@@ -61,6 +61,7 @@ class RuleOf(Generic[E]):
         spares: The kinds of specs of which it says nothing.
         remedies: What helps nets of a kind, where that is something else.
         formulas: What is computed of nets of a kind, where that is something else.
+        pictures: Columns that show it of nets of a kind, where these are others.
     """
 
     id: str
@@ -81,6 +82,7 @@ class RuleOf(Generic[E]):
     spares: tuple[str, ...] = ()
     remedies: Mapping[str, str] = field(default_factory=dict)
     formulas: Mapping[str, str] = field(default_factory=dict)
+    pictures: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     def concerns(self, kind: str) -> bool:
         """Whether it says something of nets of a kind."""

@@ -51,6 +51,8 @@ INSTEAD = {"log10_z_rms": "log10_forward", "log10_delta_rms": "log10_backward", 
 def _pictured(e: Evidence, rule: Rule) -> Rule:
     """A rule whose picture is of columns that are there, and of a signal those of what it is here."""
     columns = e.trace.columns
+    if (picture := rule.pictures.get(e.kind)) is not None:
+        return dataclasses.replace(rule, picture=picture)
     if rule.signal and e.facts is not None and e.unit != "layer":
         return dataclasses.replace(rule, picture=("log10_h_rms" if rule.signal == "forward" else e.facts.backward,))
     if e.probe is not None or all(name in columns for name in rule.picture):

@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore.data.digits import digits
-from vgcore.judge.blind import blind_guess
+from vgcore.judge.blind import blind_guess_of
 from vgcore.measure.result import Floats
 from vgcore.model.given import Bounds, array, out_of_bounds
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP
 from vgcore.model.optimizer import Optimizer
-from vgcore.model.plan import Plan
 from vgcore.model.shown import Shown
 from vgcore.model.versioned import Versioned
 from vgcore.theory.fixed import ascending
@@ -97,7 +96,7 @@ def losses(spec: MLP, x: Any, y: Any, grid: dict[str, Any], how: dict[str, Any])
     run = sweep[0]
     return found | {
         "depth": np.array(grid["depth"], dtype=np.int64),
-        "blind": blind_guess(run.loss_name, y, Plan.of(spec).outputs, batch=run.batch),
+        "blind": blind_guess_of(spec, run.loss_name, y, batch=run.batch),
         "loss": run.loss_name,
         "optimizer": str(Optimizer(how["optimizer"])),
         "steps": how["steps"],

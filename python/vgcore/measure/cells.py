@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar, overload
 
 import numpy as np
@@ -16,9 +16,9 @@ from vgcore.measure import table
 from vgcore.measure.result import SIGNALS, Factor, Probe
 from vgcore.model import custom
 from vgcore.model.given import Bounds, boolean, integer, number, shown, text
-from vgcore.model.mlp import FIELDS, KINDS, MLP, kind_parameters
 from vgcore.model.names import hint, known
 from vgcore.model.shown import Shown
+from vgcore.model.sorts import KINDS, SORTS, TYPES, kind_parameters, sort_of
 from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 
@@ -28,10 +28,6 @@ Rows: TypeAlias = Literal["layers", "cells"]
 if TYPE_CHECKING:
     import pandas as pd
     import polars as pl
-
-
-#: The annotation of each field of a spec.
-TYPES = {field.name: str(field.type) for field in fields(MLP)}
 
 
 class Measured(Protocol):
@@ -165,8 +161,9 @@ class Sweep(Versioned, Shown):
         """The cells whose fields have one of some values.
 
         Args:
-            **fields: For any field of `MLP`, or any parameter of its kinds as FIELD_PARAM (`init_sigma_w=2`), a value,
-                or a list of those that will do. An activation of your own answers to its name, as tables show it.
+            **fields: For any field of the specs, or any parameter of its kinds as FIELD_PARAM (`init_sigma_w=2`), a
+                value, or a list of those that will do. An activation of your own answers to its name, as tables show
+                it.
 
         Raises:
             ValueError: For what is no field of a spec, or no kind that this field can have.
@@ -178,13 +175,15 @@ class Sweep(Versioned, Shown):
         >>> len(s.select(activation_negative_slope=0.01))
         3
         """
-        choices = (*FIELDS, *kind_parameters())
+        entries = entries_of(self.cells)
+        sorts = sorts_of(entry.spec for entry in entries)
+        names = fields_of_any(sorts)
+        choices = (*names, *kind_parameters(sorts))
         for name in fields:
             if name not in choices:
-                some = f"{', '.join(FIELDS)}, or a parameter of theirs such as init_gain"
+                some = f"{', '.join(names)}, or a parameter of theirs such as init_gain"
                 raise ValueError(f"unknown field {shown(name)}{hint(name, choices)}; choose from: {some}")
-        wanted = {name: field_values(name, given) for name, given in fields.items()}
-        entries = entries_of(self.cells)
+        wanted = {name: field_values(name, given, sorts) for name, given in fields.items()}
 
         def suits(spec: Spec) -> bool:
             return all(field_of(spec, name) in values for name, values in wanted.items())
@@ -199,9 +198,9 @@ class Sweep(Versioned, Shown):
         """One row a cell: the varied fields, the three factors, the first layer's gradient, and the verdict.
 
         Values are text, numbers, bools and None. A factor stands in three columns: `backward`, and the ends of its 95 %
-        interval as `backward_low` and `backward_high`. The gradient is a power of ten, of a tied net that of all its
-        steps. `verdict`, `direction` and `conditions` are those of `diagnose`, several conditions with a comma between
-        them.
+        interval as `backward_low` and `backward_high`. The gradient is a power of ten, of a tied or a recurrent net
+        that of all its steps. `verdict`, `direction` and `conditions` are those of `diagnose`, several conditions with
+        a comma between them.
 
         >>> import vgcore as vg
         >>> s = vg.sweep(vg.MLP(depth=1, width=8, activation="sigmoid"), depth=[2, 40], seeds=2)
@@ -308,14 +307,15 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 def judged_row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
     """A row of `judged_rows`."""
-    first = (cell.log10_summed_wgrad_norm if getattr(cell.spec, "tied", False) else cell.log10_wgrad_norm)[:, 0]
+    names = cell.spec.row_names
+    first = (cell.log10_summed_wgrad_norm if names.count(names[0]) > 1 else cell.log10_wgrad_norm)[:, 0]
     from vgcore.judge.evidence import Evidence
     from vgcore.judge.verdict import findings, verdict
 
     evidence = Evidence(cell)
     judged = verdict(evidence, findings(evidence))
     return {
-        **{name: getattr(cell.spec, name) for name in varied},
+        **{name: getattr(cell.spec, name, None) for name in varied},
         **{signal: cell.factor(signal) for signal in SIGNALS},
         "first_gradient": float(np.mean(first)),
         "verdict": judged.verdict,
@@ -324,30 +324,62 @@ def judged_row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
+def sorts_of(specs: Iterable[Spec]) -> tuple[type[Spec], ...]:
+    """The sorts of some nets that have fields; of none, the plainest."""
+    found = dict.fromkeys(sort for sort in map(sort_of, specs) if sort is not None)
+    return tuple(found) or (SORTS["MLP"],)
+
+
+def fields_of_any(sorts: Iterable[type[Spec]]) -> tuple[str, ...]:
+    """The fields that any of these sorts has."""
+    return tuple(dict.fromkeys(name for sort in sorts for name in TYPES[sort]))
+
+
 def field_of(spec: Spec, name: str) -> Any:
     """What a net has of a field, or of a parameter FIELD_PARAM; None if its kinds have none, or do not agree on it."""
-    return getattr(spec, name) if name in FIELDS else table.spec_parameters(spec).get(name)
+    sort = sort_of(spec)
+    return getattr(spec, name) if sort and name in TYPES[sort] else table.spec_parameters(spec).get(name)
 
 
-def field_values(name: str, given: Any) -> list[Any]:
-    """The values that a field or a parameter may have, as a checked spec holds them: one, or one a layer."""
+def field_values(name: str, given: Any, sorts: Sequence[type[Spec]]) -> list[Any]:
+    """The values that a field or a parameter may have, as checked specs of these sorts hold them: one, or one a layer.
+
+    Raises:
+        ValueError: For a value that none of the sorts can have.
+    """
     several = given if isinstance(given, list | range | np.ndarray) else [given]
+    first, *others = [sort for sort in sorts if name in TYPES[sort]] or sorts[:1]
+    found: list[Any] = []
+    for sort in others:
+        with suppress(TypeError, ValueError):
+            found += _values(sort, name, several)
+    if not found:
+        return _values(first, name, several)
+    with suppress(TypeError, ValueError):
+        found += _values(first, name, several)
+    return found
+
+
+def _values(sort: type[Spec], name: str, several: Iterable[Any]) -> list[Any]:
+    """Values as a spec of a sort holds them."""
     return [
-        tuple(_held(name, each) for each in value) if isinstance(value, list | tuple) else _held(name, value)
+        tuple(_held(sort, name, each) for each in value)
+        if isinstance(value, list | tuple)
+        else _held(sort, name, value)
         for value in several
     ]
 
 
-def _held(name: str, value: Any) -> Any:
+def _held(sort: type[Spec], name: str, value: Any) -> Any:
     """A value as a spec holds it, by the type of the field."""
-    kind = TYPES.get(name, "float | str")
-    if value is None and "None" in kind:
-        return None
-    if name in KINDS:
+    kind = TYPES[sort].get(name, "float | str")
+    if (value is None and ("None" in kind or kind == "Any")) or (value == "auto" and kind == "Any"):
+        return value
+    if name in KINDS[sort]:
         if name == "bias" and value is False:
             return False
         own = name == "activation" and isinstance(value, str)
-        return KINDS[name].kind(custom.spelled(value) if own else value)
+        return KINDS[sort][name](custom.spelled(value) if own else value)
     if kind.startswith("int"):
         return integer(name, value, least=0 if name == "stem" else 1)
     if kind.startswith("bool"):

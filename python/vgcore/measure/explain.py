@@ -17,6 +17,7 @@ from vgcore.model.given import Bounds, array, integer, number, wrong_type
 from vgcore.model.kind import Loss
 from vgcore.model.network import Forward, Gradients, Network
 from vgcore.model.plan import Plan
+from vgcore.model.rnn import RNN
 from vgcore.model.shown import Shown
 from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
@@ -27,7 +28,15 @@ Array = NDArray[np.floating[Any]]
 LARGEST = 100_000
 ALLOWED = "explain writes out plain nets, layers of W h + b and an elementwise activation, with a readout or none"
 #: Parts that are not written out.
-NAMES = {"norm": "a norm", "dropout": "dropout", "keep": "a skip", "join": "a skip"}
+#: What is not written out, what says most of a net first.
+NAMES = {
+    "cell": "gates",
+    "attention": "attention",
+    "norm": "a norm",
+    "dropout": "dropout",
+    "keep": "a skip",
+    "join": "a skip",
+}
 ELSE = "Network.trace and Network.gradients give the numbers of any net"
 
 
@@ -213,7 +222,7 @@ def check_plain(spec: Spec) -> None:
     """Refuse a net with what is not written out."""
     plan = Plan.of(spec)
     for l, layer in enumerate(plan.layers, 1):
-        has = [NAMES[step.part] for step in layer.steps if step.part in NAMES]
+        has = [name for part, name in NAMES.items() if any(step.part == part for step in layer.steps)]
         for step in layer.steps:
             if step.part == "activation" and step.key is not None:
                 has.append(f"an activation that learns its slope, {named(step.kind)}")
@@ -229,8 +238,9 @@ def check_plain(spec: Spec) -> None:
         raise ValueError(
             f"{ALLOWED}; this one has {NAMES.get(step.part, 'an activation')} behind its last layer. {ELSE}"
         )
-    if getattr(spec, "tied", False):
-        raise ValueError(f"{ALLOWED}; the layers of this one share their weights. {ELSE}")
+    if isinstance(spec, RNN) or getattr(spec, "tied", False):
+        rows = "steps" if isinstance(spec, RNN) else "layers"
+        raise ValueError(f"{ALLOWED}; the {rows} of this one share their weights. {ELSE}")
     count = sum(size for _, size in _core.tensors(spec))
     if count > LARGEST:
         raise ValueError(

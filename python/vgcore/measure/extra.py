@@ -14,9 +14,20 @@ from vgcore.model.versioned import Versioned
 
 Floats = NDArray[np.float64]
 
-#: The gates of cells by torch's letters: input, forget, candidate and output; reset, update and new.
+#: What gates of cells, and maps of attention that are one weight, are called, by torch's letters.
+NAMES = {
+    "i": "input gate",
+    "f": "forget gate",
+    "g": "candidate",
+    "o": "output gate",
+    "r": "reset gate",
+    "z": "update gate",
+    "n": "candidate",
+    "q": "queries",
+    "k": "keys",
+    "v": "values",
+}
 GATES = ("i", "f", "g", "o", "r", "z", "n")
-#: The maps of attention that are one weight: queries, keys and values.
 PROJECTIONS = ("q", "k", "v")
 #: Columns of one gate, or of one projection, by their names without its letter.
 SIZES = ("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm")

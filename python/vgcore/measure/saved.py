@@ -9,7 +9,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,25 +25,31 @@ from vgcore.model import custom
 from vgcore.model.given import out_of_bounds, printable, shown
 from vgcore.model.given import path as as_path
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import FIELDS, KINDS, MLP
+from vgcore.model.sorts import COLUMNS as COLUMN_OF
+from vgcore.model.sorts import FIELDS, KINDS_OF_ANY, SORTS, TYPES, is_name
 from vgcore.model.spec import Spec
 
 Columns = dict[str, Any]
 
 _INTEGERS = ("cell", "cells", "seeds", "batch", "layer")
 _MEASURES = (*COLUMNS, *(name for name in table.OF_RUN if name not in table.FROM_1))
-_TEXTS = ("cell_id", *FIELDS, "dtype", "loss", "reduction", "data")
+_KEYS = ("cell_id", "net", "dtype", "loss", "reduction", "data")
+#: The columns that say what nets are, by their sort.
+_FIELDS = {name: tuple(COLUMN_OF.get(field, field) for field in TYPES[sort]) for name, sort in SORTS.items()}
+_TEXTS = {*_KEYS, *(column for columns in _FIELDS.values() for column in columns)}
+_FLAGS = {name for types in TYPES.values() for name, kind in types.items() if kind == "bool"}
 #: What is left out where nothing is known of it in any row.
-_OMITTED = ("in_features", "out_features", *_MEASURES)
+_OMITTED = ("in_features", "out_features", "truncate", *_MEASURES)
 #: Fields of nets that came later than the first saved sweeps, as files say their defaults.
-_LATER = {"stem": "0", "final_norm": "none", "dropout": "0.0"}
-#: The columns of a layout. The first has all of them and counts layers from 0; the second says how many there are.
+_LATER = {"net": "MLP", "stem": "0", "final_norm": "none", "dropout": "0.0"}
+#: The further columns of a layout. The first has all of them and counts layers from 0; the second says how many there
+#: are.
 _NAMES = {
-    "1": (*_TEXTS, "gain", *_INTEGERS, table.LAYOUTS["1"], "seed", *_MEASURES),
-    "2": (*_TEXTS, *_INTEGERS, table.LAYOUTS["2"], "columns", "seed", *_MEASURES),
+    "1": ("gain", *_INTEGERS, table.LAYOUTS["1"], "seed", *_MEASURES),
+    "2": (*_INTEGERS, table.LAYOUTS["2"], "columns", "seed", *_MEASURES),
 }
 #: Numbers of kinds, such as `init_sigma_w`, which files of the second layout have.
-_PARAMETER = re.compile(rf"({'|'.join((*KINDS, 'loss'))})_[a-z]\w*")
+_PARAMETER = re.compile(rf"({'|'.join((*KINDS_OF_ANY, 'loss'))})_[A-Za-z]\w*")
 
 #: Ways to read the names of own activations that are tried.
 _MOST = 1000
@@ -122,7 +128,7 @@ def _of_text(name: str, values: Sequence[str]) -> NDArray[Any]:
         return np.array([value or "nan" for value in values], dtype=np.float64)
     if _is_whole(name):
         return np.array(list(map(int, values)), dtype=np.uint64 if name == "seed" else np.int64)
-    if name == "tied":
+    if name in _FLAGS:
         return np.array([{"true": True, "false": False}.get(value.lower(), value) for value in values], dtype=object)
     return np.array([sys.intern(value) or None for value in values], dtype=object)
 
@@ -134,7 +140,7 @@ def _is_number(name: str) -> bool:
 
 def _is_parameter(name: str) -> bool:
     """Has the column a number of a kind?"""
-    return name not in _NAMES["2"] and _PARAMETER.fullmatch(name) is not None
+    return name not in _TEXTS and name not in _NAMES["2"] and _PARAMETER.fullmatch(name) is not None
 
 
 def _is_whole(name: str) -> bool:
@@ -189,11 +195,11 @@ def _typed(columns: Columns) -> Columns:
         raise ValueError("it is of a Sequential, which no sweep varies")
     rows, many = len(columns.get("cell", ())), len(columns)
     layout = _layout(columns)
-    names = _NAMES[layout]
+    names = (*_KEYS, *_fields(columns.get("net", ["MLP"])), *_NAMES[layout])
     known = {*names} | {name for name in columns if layout == "2" and (name in EXTRA or _is_parameter(name))}
     if unknown := [name for name in columns if name not in known]:
         raise ValueError(f"it has unknown columns: {_some(list(map(shown, unknown)))}")
-    later: Columns = {name: [default] * rows for name, default in _LATER.items()}
+    later: Columns = {name: [default] * rows for name, default in _LATER.items() if name in names}
     columns = later | columns
     missing = [name for name in names if name not in columns]
     if layout == "2":
@@ -201,7 +207,7 @@ def _typed(columns: Columns) -> Columns:
             raise ValueError(f"it has no column {'columns' if table.LAYOUTS['2'] in columns else table.LAYOUTS['2']}")
         if (written := next((count for count in columns["columns"] if count != many), many)) != many:
             raise ValueError(f"it is not whole: it has {many} of {written} columns")
-        for name in _OMITTED:
+        for name in filter(names.__contains__, _OMITTED):
             columns.setdefault(name, np.full(rows, math.nan) if name in _MEASURES else np.full(rows, None))
         missing = [name for name in missing if name not in _OMITTED]
     if missing:
@@ -214,6 +220,14 @@ def _typed(columns: Columns) -> Columns:
         typed["layer"] += 1
         typed[table.LAYOUTS["2"]] = typed.pop(table.LAYOUTS["1"]) + 1
     return typed
+
+
+def _fields(nets: Iterable[str | None]) -> tuple[str, ...]:
+    """The columns that say what nets of these sorts are."""
+    sorts = dict.fromkeys(nets)
+    if unknown := [sort for sort in sorts if sort not in SORTS]:
+        raise ValueError(f"it is of nets that this version of vgcore does not know: {_some(list(map(shown, unknown)))}")
+    return tuple(dict.fromkeys(column for sort in SORTS if sort in sorts for column in _FIELDS[sort]))
 
 
 def _layout(columns: Columns) -> str:
@@ -267,7 +281,7 @@ def _check_rows(part: Columns, cell: int, spec: Spec) -> None:
         raise ValueError(f"it is not whole: cell {cell} has {len(part['layer'])} of {seeds * rows} rows")
     runs = part["seed"].reshape(seeds, rows)
     of_run = [table.FROM_1.get(name, name) for name in table.OF_RUN]
-    once = [*_TEXTS, "seeds", "batch", *filter(_is_parameter, part)]
+    once = [*filter(part.__contains__, _TEXTS), "seeds", "batch", *filter(_is_parameter, part)]
     if (
         (part["layer"] != np.tile(np.arange(1, rows + 1), seeds)).any()
         or (runs != runs[:, :1]).any()
@@ -322,24 +336,27 @@ def _cell(part: Columns, index: int, given: str, x: ArrayLike | None, y: ArrayLi
     ours |= {name: value for name, value in table.parameters(cell).items() if name in said}
     for name, value in ours.items():
         # Labels of own activations are those of the process that wrote them; older files spell large numbers out.
-        same = name == "activation" and custom.is_own(spec.activation)
+        same = name == "activation" and custom.is_own(getattr(spec, "activation", ""))
         if not same and str(value) != custom.named(str(said[name])):
             raise ValueError(f"cell {index}: {name} is {said[name]} there, but of this net it is {value}")
     return cell
 
 
-def _spec(said: Columns) -> MLP:
+def _spec(said: Columns) -> Spec:
     """The net of a row. Where several activations of one's own have the name, it is the one that its id is of."""
-    fields = {name: _field(name, said[name]) for name in FIELDS}
+    sort = SORTS[said["net"]]
+    fields = {name: _field(sort, name, said[COLUMN_OF.get(name, name)]) for name in TYPES[sort]}
+    if "activation" not in fields:
+        return sort(**fields)
     named = fields["activation"]
     labels = dict.fromkeys(named if isinstance(named, list) else [named])
     meant = [custom.spellings(str(label)) or [label] for label in labels]
     tried = list(itertools.islice(itertools.product(*meant), _MOST))
 
-    def spec(texts: tuple[str, ...]) -> MLP:
+    def spec(texts: tuple[str, ...]) -> Spec:
         text = dict(zip(labels, texts, strict=True))
         activation = [text[each] for each in named] if isinstance(named, list) else text[named]
-        return MLP(**fields | {"activation": activation})
+        return sort(**fields | {"activation": activation})
 
     if not any(map(custom.spellings, map(str, labels))):
         return spec(tried[0])
@@ -348,19 +365,17 @@ def _spec(said: Columns) -> MLP:
     raise ValueError(f"what is known here as activation {shown(said['activation'])} is not what was measured")
 
 
-def _field(name: str, value: Any) -> Any:
+def _field(sort: type[Spec], name: str, value: Any) -> Any:
     """A field of a spec from what a file says: text, where any cell or the kind of file has text."""
     if not isinstance(value, str):
         return value
-    if name in KINDS:
+    if is_name(sort, name):
         parts = re.split(r" (?!\(|[^(]*\))", value)  # not within a call, nor before the number of a label
         return _one([{"none": None, "False": False}.get(part, part) for part in parts])
-    if name in {"depth", "block", "stem", "in_features", "out_features", "width"}:
+    if TYPES[sort][name].startswith("int"):
         return _one([int(part) for part in value.split()])
     if name == "dropout":
         return _one([float(part) for part in value.split()])
-    if name == "norm_position":
-        return _one(value.split())
     return float(value) if name == "branch_scale" and re.fullmatch(r"[-+.\deE]+", value) else value
 
 
@@ -374,7 +389,7 @@ def _varied(specs: Sequence[Spec]) -> tuple[str, ...]:
 
     def changes() -> Iterator[tuple[int, str]]:
         for name in FIELDS:
-            values = [getattr(spec, name) for spec in specs]
+            values = [getattr(spec, name) for spec in specs if name in TYPES[type(spec)]]
             if count := sum(one != two for one, two in itertools.pairwise(values)):
                 yield count, name
 

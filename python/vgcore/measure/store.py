@@ -36,7 +36,7 @@ from vgcore.model.given import array as as_array
 from vgcore.model.given import items, printable
 from vgcore.model.given import path as as_path
 from vgcore.model.kind import Activation, Loss
-from vgcore.model.mlp import DEFAULTS
+from vgcore.model.mlp import DEFAULTS, MLP
 from vgcore.model.read import read_spec
 from vgcore.model.spec import Spec
 
@@ -484,8 +484,10 @@ class Store:
         for key, place, spec in zip(grid.keys, grid.places, grid.specs, strict=True):
             fields = spec.to_dict()
             functions |= fields.pop("tables", {})  # once a store, not once a cell
-            # What is at its default is left out: of a field that does nothing in this net, no key would tell a change.
-            fields = {name: value for name, value in fields.items() if name not in LEFT_OUT or value != LEFT_OUT[name]}
+            if isinstance(spec, MLP):
+                # What is at its default is left out: of a field that does nothing in this net, no key would tell a
+                # change.
+                fields = {name: v for name, v in fields.items() if name not in LEFT_OUT or v != LEFT_OUT[name]}
             rows.append((key, place, json.dumps(fields, separators=(",", ":"))))
         with self._lock, self.told():
             if newer:

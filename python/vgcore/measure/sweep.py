@@ -19,14 +19,14 @@ from vgcore.measure.progress import progress_bar
 from vgcore.measure.result import Probe
 from vgcore.measure.store import planned
 from vgcore.measure.stored import Run, keep
-from vgcore.model.given import LONGEST, boolean, items, out_of_bounds, shown, wrong_type
+from vgcore.model.given import LONGEST, boolean, items, out_of_bounds, shown
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import MLP, check_names
-from vgcore.model.spec import Spec
+from vgcore.model.sorts import fields_of, swept
+from vgcore.model.spec import Spec, check_fields
 
 
 def sweep(
-    spec: MLP,
+    spec: Spec,
     *,
     x: ArrayLike | None = None,
     y: ArrayLike | None = None,
@@ -46,7 +46,7 @@ def sweep(
     """Measure every combination of some fields, in parallel, all over the same seeds.
 
     Args:
-        spec: The net where nothing is varied.
+        spec: The net where nothing is varied: an `MLP`, an `RNN` or a `Transformer`.
         x: Samples, as in `probe`; so are the next seven.
         y: Targets of `loss`.
         loss: One of `LOSSES`, a call, or a `Loss`.
@@ -64,7 +64,7 @@ def sweep(
         executor: Where to run instead of threads of this process: an executor of `concurrent.futures`, `loky` or
             `mpi4py.futures`, a Dask `Client`, or whatever else has `submit` or `get_executor()`. The numbers are equal
             to the last bit.
-        **grid: For any field of `MLP`, the values to try; the last one given varies fastest.
+        **grid: For any field of the spec, the values to try; the last one given varies fastest.
 
     Returns:
         One cell a combination. A net that diverges is a cell like any other: see `first_nonfinite`.
@@ -80,10 +80,11 @@ def sweep(
     >>> s = vg.sweep(vg.MLP(depth=1, width=32), depth=[4, 8], activation=["tanh", "relu"], seeds=2)
     >>> [(cell.spec.depth, cell.spec.activation) for cell in s]
     [(4, 'tanh'), (4, 'relu'), (8, 'tanh'), (8, 'relu')]
+    >>> s = vg.sweep(vg.RNN(steps=20, width=8), cell=["tanh", "lstm"], seeds=2)
+    >>> [cell.spec.cell.name for cell in s.select(cell="lstm")]
+    ['lstm']
     """
-    if not isinstance(spec, MLP):
-        raise wrong_type("spec", "an MLP, whose fields a sweep varies", spec)
-    check_names(grid)
+    check_fields(grid, fields_of(swept(spec)))
     axes = [_axis(name, values) for name, values in grid.items()]
     if (count := math.prod(map(len, axes))) > LONGEST:
         raise ValueError(f"a sweep has at most {LONGEST} cells, got {count}")
@@ -143,7 +144,7 @@ def _axis(name: str, values: Any) -> list[Any]:
     return axis
 
 
-def _cell(spec: MLP, fields: dict[str, Any]) -> MLP:
+def _cell(spec: Spec, fields: dict[str, Any]) -> Spec:
     try:
         return spec.replace(**fields)
     except (TypeError, ValueError) as error:

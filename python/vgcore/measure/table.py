@@ -18,12 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from vgcore._core import COLUMNS
 from vgcore.measure import files
-from vgcore.model import custom
+from vgcore.model import custom, sorts
 from vgcore.model.given import array as as_array
 from vgcore.model.given import out_of_bounds
 from vgcore.model.given import path as as_path
-from vgcore.model.kind import Loss
-from vgcore.model.mlp import KINDS
+from vgcore.model.kind import Kind, Loss
 from vgcore.model.optimizer import Optimizer, Schedule
 from vgcore.model.spec import Spec
 
@@ -63,6 +62,8 @@ NOTES = {
 #: What these columns are. Parquet files say it; others by the column that their layers go by.
 LAYOUT = {"vgcore_layout": "2"}
 LAYOUTS = {"1": "first_nonfinite", "2": "first_nonfinite_layer"}
+#: Sorts of specs that frames and files name.
+UNUSUAL = {"RNN", "Transformer"}
 #: Rows that are written at once: an interrupt waits for no more.
 SLICE = 1024
 
@@ -112,14 +113,20 @@ def key_table(cells: Sequence[Probe]) -> dict[str, NDArray[Any]]:
 
 
 def with_parameters(rows: Sequence[dict[str, Any]], params: Sequence[Parameters]) -> dict[str, NDArray[Any]]:
-    """Rows as columns, each kind followed by those of its parameters that are numbers, nan in a row that lacks one."""
+    """Rows as columns, each kind followed by those of its parameters that are numbers, nan in a row that lacks one.
+
+    The column `net`, the sort of a spec, is left out where none is of an unusual sort.
+    """
     names = dict.fromkeys(name for each in params for name, value in each.items() if not isinstance(value, str))
+    fields = {column: field for field, column in sorts.COLUMNS.items()}
     columns: dict[str, NDArray[Any]] = {}
-    for field in rows[0]:
-        columns[field] = column_of([row[field] for row in rows])
+    for column in dict.fromkeys(column for row in rows for column in row):
+        columns[column] = column_of([row.get(column) for row in rows])
         for name in names:
-            if name.startswith(f"{field}_"):
+            if name.startswith(f"{fields.get(column, column)}_"):
                 columns[name] = np.array([each.get(name, math.nan) for each in params])
+    if not {*columns["net"]} & UNUSUAL:
+        del columns["net"]
     return columns
 
 
@@ -140,14 +147,16 @@ def parameters(cell: Probe) -> Parameters:
 
 def spec_columns(spec: Spec) -> dict[str, Any]:
     """What a net is, as text where a field has names; `None` is `none` there."""
-    keys: dict[str, Any] = {"cell_id": spec.id}
+    sort = sorts.sort_of(spec)
+    keys: dict[str, Any] = {"cell_id": spec.id, "net": (sort or type(spec)).__name__}
     fields = spec.to_dict()
     fields.pop("tables", None)  # Samples of functions, whose names stand under "activation".
     if "parts" in fields:  # which say what an MLP has fields for
         fields = {"depth": spec.depth, "width": spec.width, "out_features": spec.out_features} | fields
     for name, value in fields.items():
         # A missing name would drop out of every group-by.
-        keys[name] = "none" if value is None and name in KINDS else scalar(value)
+        named = value is None and sort is not None and sorts.is_name(sort, name)
+        keys[sorts.COLUMNS.get(name, name)] = "none" if named else scalar(value)
     return keys
 
 
@@ -183,12 +192,12 @@ def spec_parameters(spec: Spec, *, own: bool = False) -> Parameters:
     {'activation_negative_slope': 0.01, 'init_sigma_w': 1.5, 'init_sigma_b': 0.05, 'init_gain': 1.0}
     """
     found: Parameters = {}
-    for name in KINDS:
+    for name in sorts.KINDS_OF_ANY:
         if own and name == "init":
             continue
         value = getattr(spec, name, None)
-        texts = dict.fromkeys(map(str, value)) if isinstance(value, tuple) else [str(value)]
-        every = [params_of(name, text) for text in texts if text not in {"None", "False", "True"}]
+        texts = dict.fromkeys(str(each) for each in _each(value) if isinstance(each, Kind))
+        every = [params_of(name, text) for text in texts]
         for param in dict.fromkeys(param for each in every for param in each):
             values = {each[param] for each in every if param in each}
             if len(values) == 1:
@@ -196,10 +205,15 @@ def spec_parameters(spec: Spec, *, own: bool = False) -> Parameters:
     return found
 
 
+def _each(value: Any) -> tuple[Any, ...]:
+    """The values of layers, or the one of all."""
+    return value if isinstance(value, tuple) else (value,)
+
+
 @lru_cache(maxsize=4096)
 def params_of(field: str, text: str) -> Parameters:
     """The parameters of a kind by field and name: numbers, and words for what is chosen."""
-    kind = {"loss": Loss, "optimizer": Optimizer, "schedule": Schedule}.get(field) or KINDS[field].kind
+    kind = {"loss": Loss, "optimizer": Optimizer, "schedule": Schedule}.get(field) or sorts.KINDS_OF_ANY[field]
     params = kind.of_field(text).params
     return {f"{field}_{name}": v if isinstance(v, str) else float(v) for name, v in params.items()}
 

@@ -222,6 +222,17 @@ class Trace(Versioned, Shown):
         """Itself: so a trace may stand wherever something that has one may."""
         return self
 
+    def known(self, column: str) -> NDArray[np.int64]:
+        """The layers that a column tells of, from 0: in a net of blocks it may be of some of their maps alone.
+
+        >>> import vgcore as vg
+        >>> vg.probe(vg.Transformer(2, 8), seeds=1).trace.known("log10_wgrad_norm_q").tolist()
+        [0, 4]
+        """
+        if self.facts is None or self.facts.unit != "block":
+            return np.arange(self.depth)
+        return np.flatnonzero(~np.isnan(self.columns[column]).all(axis=0))
+
     @property
     def draws(self) -> bool:
         """Whether runs are nets of their own, and more than one, so that they tell how nets of one recipe differ."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from vgcore import _core
@@ -229,13 +228,6 @@ class MLP(Spec):
 FIELDS = tuple(field.name for field in dataclasses.fields(MLP))
 #: The fields that hold kinds.
 KINDS: dict[str, Field[Any, Any]] = {name: field for name, field in vars(MLP).items() if isinstance(field, Field)}
-
-
-@lru_cache(maxsize=1)
-def kind_parameters() -> tuple[str, ...]:
-    """The parameters that kinds of fields may have, as FIELD_PARAM: `init_sigma_w`, `skip_order`."""
-    every = ((name, kind) for name, field in KINDS.items() for kind in _core.kinds(field.kind._kind))  # noqa: SLF001
-    return tuple(dict.fromkeys(f"{name}_{param[0]}" for name, kind in every for param in kind["params"]))
 
 
 def check_names(fields: Mapping[str, object]) -> None:

@@ -54,7 +54,7 @@ class RNN(Spec):
 
     >>> net = RNN(steps=100, width=32, cell="lstm", out_features=1)
     >>> net.depth, net.cell
-    (100, 'lstm(forget_bias=1)')
+    (100, 'lstm')
     >>> {name: array.shape for name, array in net.init(seed=0).state_dict().items()}["layers.0.weight"]
     (128, 32)
     >>> RNN.from_json(net.to_json()) == net

@@ -228,15 +228,15 @@ def average(values: Floats) -> Floats:
 # Axes of numbers
 
 
-def layer_axis(ax: Axes, word: str = "layer") -> None:
-    """All layers in view, or what else the word says, also those of gaps."""
+def layer_axis(ax: Axes, word: str = "layer (1 = input side)") -> None:
+    """All layers in view, or what else the words say, also those of gaps."""
     last = max(int(np.max(line.get_xdata())) for line in ax.get_lines())
     ax.xaxis.set_major_locator(ticker().MaxNLocator("auto", integer=True, steps=STEPS))
     ax.update_datalim([(1, 0), (last, 0)], updatey=False)
     ax.margins(x=0.02)
     ticks = ticker().MaxNLocator(_ticks(ax, last), integer=True, steps=STEPS).tick_values(1, last)
     ax.set_xticks([1, *(int(tick) for tick in ticks if 1 < tick <= last)])
-    ax.set_xlabel(f"{word} (1 = {'first in time' if word == 'step' else 'input side'})")
+    ax.set_xlabel(word)
 
 
 def _ticks(ax: Axes, last: int) -> int:

@@ -21,11 +21,12 @@ from vgcore.measure.result import SIGNALS, Floats, Probe, Signal
 from vgcore.model.custom import named
 from vgcore.model.given import items, wrong_type
 from vgcore.model.kind import Kind
-from vgcore.model.mlp import FIELDS, MLP
+from vgcore.model.mlp import MLP
 from vgcore.model.names import known, listing
 from vgcore.model.network import Network
 from vgcore.model.rnn import RNN
 from vgcore.model.sequential import Sequential
+from vgcore.model.sorts import FIELDS, fields_of
 from vgcore.model.spec import Spec
 from vgcore.model.transformer import Transformer
 from vgcore.train.many import ARGUMENTS, TrainSweep, parameters_of, told_of
@@ -88,6 +89,22 @@ LONG = re.compile(r"(?<![\w.])\d{7,}(?:\.\d+)?(?![\w.])|(?<![\w.])\d+\.\d{6,}(?!
 RUNNING = 6  # stretches of equal values that a label lists
 
 
+# Axes
+
+
+def along(cells: Sequence[Cell]) -> str:
+    """The field that cells are drawn along if none is asked for."""
+    recurrent = all(isinstance(cell, Probe) and isinstance(cell.spec, RNN) for cell in cells)
+    return "steps" if recurrent else "depth"
+
+
+def axis_words(name: str, cells: Sequence[Cell]) -> str:
+    """What an axis says of a field."""
+    if name == "depth" and all(isinstance(cell.spec, Transformer) for cell in cells):
+        return "depth (blocks)"
+    return AXES.get(name, name)
+
+
 # Cells
 
 
@@ -110,7 +127,7 @@ def facts_of(cells: Sequence[Cell]) -> list[dict[str, Any]]:
 
 def _facts(cell: Cell) -> dict[str, Any]:
     spec = cell.spec
-    found = {name: getattr(spec, name) for name in FIELDS} if isinstance(spec, MLP) else dict(spec.to_dict())
+    found = {name: getattr(spec, name) for name in fields_of(spec)} or spec.to_dict()
     found |= {"depth": spec.depth, "width": spec.width}
     if weights_of(cell) is not None:
         found |= {"init": table.OWN}
@@ -220,7 +237,7 @@ def of_spec(spec: Spec, without: Iterable[str] = ()) -> dict[str, str]:
             "parts": shortened(spelled(fields["parts"])),
             "init": spelled(fields["init"]),
         }
-    return {name: _word(name, getattr(spec, name), {*without}) for name in _fields(spec)}
+    return {name: _word(name, getattr(spec, name), {*without}) for name in fields_of(spec)}
 
 
 def net_words(common: dict[str, str], spec: Spec) -> list[str]:
@@ -228,13 +245,8 @@ def net_words(common: dict[str, str], spec: Spec) -> list[str]:
     if isinstance(spec, Sequential):
         return [common[name] for name in ("depth", "init") if name in common]
     title, plain = next(TITLES[kind.__name__] for kind in type(spec).__mro__ if kind.__name__ in TITLES)
-    fields = [name for name in _fields(spec) if name not in title and getattr(spec, name) != getattr(plain, name)]
+    fields = [name for name in fields_of(spec) if name not in title and getattr(spec, name) != getattr(plain, name)]
     return [common[name] for name in (*title, *fields) if name in common and not name.endswith("_features")]
-
-
-def _fields(spec: Spec) -> tuple[str, ...]:
-    """The names of its fields; those of an MLP alone, of what is one and has others."""
-    return FIELDS if isinstance(spec, MLP) else tuple(spec.to_dict())
 
 
 def _word(name: str, value: object, without: set[str]) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgcore.measure import table
+from vgcore.measure.extra import NAMES
 from vgcore.measure.jacobian import Jacobian
 from vgcore.measure.result import SIGNALS, Probe, Signal, columns_of
 from vgcore.measure.trace import Trace
@@ -51,6 +52,27 @@ COLUMN_LABELS = {column: LABELS[signal] for signal, (column, _) in SIGNALS.items
     "log10_backward": "its gradient (norm of a sample's)",
     "log10_weight": LABELS["weight"],
     "zeros": "share of what a layer gives that is 0",
+    "log10_h_rms": "h (rms)",
+    "log10_dh_rms": "dL/dh (rms)",
+    "log10_c_rms": "cell c (rms)",
+    "log10_dc_rms": "dL/dc (rms)",
+    "share_cell": "along the state",
+    "attention_entropy": "entropy of attention (1 = uniform)",
+    "logit_std": "logits of attention (std)",
+    "token_correlation": "mean cosine of two tokens",
+    "token_rank": "effective rank of a sample's tokens",
+}
+#: Of columns of a gate, or of queries, keys and values.
+OF_GATES = {
+    "log10_z_rms": "{} z (rms)",
+    "log10_delta_rms": "{} dL/dz (rms)",
+    "log10_wgrad_norm": "{} dL/dW (norm)",
+    "mean": "{} (mean)",
+    "saturated": "{} (share of flat units)",
+    "share": "through the {}",
+}
+COLUMN_LABELS |= {
+    f"{column}_{letter}": words.format(name) for column, words in OF_GATES.items() for letter, name in NAMES.items()
 }
 FLOAT32 = {
     "float32 max (3e38)": float(np.log10(np.finfo(np.float32).max)),
@@ -115,8 +137,8 @@ def layers(
             _theory(ax, predictions[i if len(cells) > 1 else 0], each, looks[i]["color"])
     for allows in [each for each in SIGNALS if each in shown and (each == "backward" or len(shown) == 1)]:
         _allowed(ax, cells, allows)
-    rows = {row(cell.trace.names) for cell in cells}
-    layer_axis(ax, rows.pop() if len(rows) == 1 else "layer")
+    rows = {_rows(cell.trace.names) for cell in cells}
+    layer_axis(ax, rows.pop() if len(rows) == 1 else "row (1 = input side)")
     ax.set_ylabel(_label(shown[0]) if len(shown) == 1 else "rms (z, dL/dz) or norm (dL/dW)")
     if powers := all(_column(each).startswith("log10_") for each in shown):
         power_axis(ax)
@@ -150,7 +172,7 @@ def _predictions(
     if not all(isinstance(each, Prediction) for each in found):
         raise wrong_type("theory", "a Prediction or a list of them", theory)
     if len(found) != len(cells):
-        raise ValueError(f"expected a prediction for each of {len(cells)} cells, got {len(found)}")
+        raise ValueError(f"theory must be a prediction for each of {len(cells)} cells, got {len(found)}")
     if lacking := [each for each in shown if not hasattr(found[0], _column(each))]:
         raise ValueError(f"theory has no {lacking[0]}; draw it without theory")
     for cell, prediction in zip(cells, found, strict=False):
@@ -237,12 +259,12 @@ def columns(
         line(ax, x, values, label=COLUMN_LABELS.get(name, name) + gap(values, [trace]), look=look)
         if name in predicted:
             _dashes(ax, rows, predicted[name], look["color"])
-    layer_axis(ax, row(trace.names))
+    layer_axis(ax, _rows(trace.names))
     if all(name.startswith("log10_") for name in names):
         power_axis(ax)
     for first, last in _stretches({*shaded}):
         ax.axvspan(first + 0.5, last + 1.5, color=shade(ax, 0.08), linewidth=0, zorder=0)
-    ax.set_ylabel(COLUMN_LABELS.get(names[0], names[0]) if len(names) == 1 else "size")
+    ax.set_ylabel(COLUMN_LABELS.get(names[0], names[0]) if len(names) == 1 else _together(names))
     if isinstance(probe, Probe):
         write_common(ax, [probe], "mean ± 1 std over")
     else:
@@ -251,6 +273,23 @@ def columns(
         _theory_legend(ax, banded=False)
     legend(ax)
     return finished(ax)
+
+
+def _rows(names: Sequence[str]) -> str:
+    """What an axis says of rows of these names."""
+    if names[0] == "step 1 layer 1":
+        layers = sum(name.startswith("step 1 ") for name in names)
+        return f"step, {layers} layers each (1 = first in time)"
+    if any(name.endswith("self_attn.in_proj") for name in names):
+        return "map, 4 a block (1 = input side)"
+    return f"{row(names)} (1 = {'first in time' if row(names) == 'step' else 'input side'})"
+
+
+def _together(names: Sequence[str]) -> str:
+    """What an axis says of several columns."""
+    if all(name.startswith("share_") for name in names):
+        return "share of the gradient (squares)"
+    return "size" if all(name.startswith("log10_") for name in names) else "value"
 
 
 def _seen(trace: Trace) -> list[str]:

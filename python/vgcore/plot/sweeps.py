@@ -14,7 +14,7 @@ import numpy as np
 from vgcore.judge.verdict import VERDICTS
 from vgcore.measure import table
 from vgcore.measure.result import Floats
-from vgcore.model.mlp import FIELDS, KINDS
+from vgcore.model.sorts import FIELDS, KINDS_OF_ANY
 from vgcore.plot.axes import (
     COLORS,
     REFERENCE,
@@ -46,7 +46,6 @@ from vgcore.plot.axes import (
     y_grid,
 )
 from vgcore.plot.fields import (
-    AXES,
     GAPS,
     HATCHES,
     MAPPED,
@@ -55,7 +54,9 @@ from vgcore.plot.fields import (
     Cell,
     Quantity,
     allowed_change,
+    along,
     apart,
+    axis_words,
     cells_of,
     check_field,
     facts_of,
@@ -99,14 +100,16 @@ MOST_NUMBERS, MOST_INCHES = 2500, 60
 
 @overload
 def lines(
-    sweep: AnyCells, *, x: str = "depth", value: str | None = None, facet: None = None, ax: Axes | None = None
+    sweep: AnyCells, *, x: str | None = None, value: str | None = None, facet: None = None, ax: Axes | None = None
 ) -> Axes: ...
 @overload
-def lines(sweep: AnyCells, *, x: str = "depth", value: str | None = None, facet: str, ax: None = None) -> Figure: ...
+def lines(
+    sweep: AnyCells, *, x: str | None = None, value: str | None = None, facet: str, ax: None = None
+) -> Figure: ...
 def lines(
     sweep: AnyCells,
     *,
-    x: str = "depth",
+    x: str | None = None,
     value: str | None = None,
     facet: str | None = None,
     ax: Axes | None = None,
@@ -119,7 +122,7 @@ def lines(
         sweep: A `Sweep` or a `TrainSweep` (or a list of their cells) over two values of `x` or more.
         x: A field (`"depth"`, `"width"`, `"branch_scale"`, `"batch"`), a parameter of a kind as FIELD_PARAM
             (`"init_sigma_w"`, `"activation_negative_slope"`), of the optimiser too (`"optimizer_lr"`, or `"lr"`
-            in short).
+            in short). If None the depth, of measured recurrent nets their `"steps"`.
         value: Of nets measured: the change from end to end of `"forward"` (z), `"backward"` (dL/dz, the default) or
             `"weight"` (dL/dW), that change a layer (`"backward_factor"`), or `"depth_limit"`. Of nets trained:
             `"final_loss"` (the default), `"best_loss"`, `"validation_loss"` or `"validation_accuracy"`.
@@ -139,6 +142,7 @@ def lines(
     'init_sigma_w'
     """
     cells = cells_of(sweep, runs=True)
+    x = along(cells) if x is None else x
     quantity = quantity_of(value, cells, MEASURED)
     told = facts_of(cells)
     x, facet = _fields(told, ax, x=x, facet=facet)
@@ -162,7 +166,7 @@ def lines(
             if at:
                 drawn = {n: cells[i] for n, i in at.items()}
                 gaps[labels[key]] = _line(ax, drawn, quantity, label=labels[key], look=looks[key], x=x)
-        number_axis(ax, sorted({each[x] for each in told}), AXES.get(x, x))
+        number_axis(ax, sorted({each[x] for each in told}), axis_words(x, cells))
         _value_axis(ax, quantity)
         return ax.get_legend_handles_labels()[0], None, {label: found for label, found in gaps.items() if found}
 
@@ -191,7 +195,7 @@ def depths(sweep: AnyCells, *, ax: Axes | None = None) -> Axes:
 def heatmap(
     sweep: AnyCells,
     *,
-    x: str = "depth",
+    x: str | None = None,
     y: str | None = None,
     value: str | None = None,
     facet: None = None,
@@ -199,12 +203,18 @@ def heatmap(
 ) -> Axes: ...
 @overload
 def heatmap(
-    sweep: AnyCells, *, x: str = "depth", y: str | None = None, value: str | None = None, facet: str, ax: None = None
+    sweep: AnyCells,
+    *,
+    x: str | None = None,
+    y: str | None = None,
+    value: str | None = None,
+    facet: str,
+    ax: None = None,
 ) -> Figure: ...
 def heatmap(
     sweep: AnyCells,
     *,
-    x: str = "depth",
+    x: str | None = None,
     y: str | None = None,
     value: str | None = None,
     facet: str | None = None,
@@ -237,6 +247,7 @@ def heatmap(
     ['1', '2']
     """
     cells = cells_of(sweep, runs=True)
+    x = along(cells) if x is None else x
     quantity = quantity_of(value, cells, MAPPED)
     told = facts_of(cells)
     x, y, facet = _fields(told, ax, x=x, y=y, facet=facet)
@@ -259,8 +270,8 @@ def heatmap(
 
     def draw(ax: Axes, shown: Sequence[int]) -> Drawn:
         at = {(rows.index[i], columns.index[i]): i for i in shown}
-        ax.set_xlabel(AXES.get(x, x))
-        ax.set_ylabel("" if y is None else AXES.get(y, y))
+        ax.set_xlabel(axis_words(x, cells))
+        ax.set_ylabel("" if y is None else axis_words(y, cells))
         _grid(ax, rows, columns)
         empty = {"missing": [place for place in np.ndindex(*shape) if place not in at]}
         values = np.full(shape, np.nan)
@@ -342,7 +353,7 @@ def _fields(told: Sequence[Mapping[str, Any]], ax: Axes | None, **fields: str | 
 
 def _alike(x: str, told: Sequence[Mapping[str, Any]]) -> str:
     others = [name for name in varying(told, numbers=True) if name != x]
-    value = "[2, 4, 8, 16]" if x == "depth" else "[...]"
+    value = "[2, 4, 8, 16]" if x in {"depth", "steps"} else "[...]"
     vary = f"vary it: sweep(spec, {x}={value})"
     return f"{x} is the same in all cells; {vary}" + (
         f", or draw over x={' or '.join(map(repr, others))}" if others else ""
@@ -361,7 +372,7 @@ def _check_places(drawn: Sequence[str], told: Sequence[Mapping[str, Any]], place
 
 def _choice(name: str, told: Sequence[Mapping[str, Any]]) -> str:
     """How to draw cells that differ in a field."""
-    field = next((kind for kind in (*KINDS, *ARGUMENTS, "loss") if name.startswith(f"{kind}_")), name)
+    field = next((kind for kind in (*KINDS_OF_ANY, *ARGUMENTS, "loss") if name.startswith(f"{kind}_")), name)
     asked = name.removeprefix("optimizer_") if field == "optimizer" else field
     selected = f"choose: sweep.select({asked}=...)" if field in {*FIELDS, *ARGUMENTS} else f"draw one {field} at a time"
     facet = f"draw facet={name!r}, or " if all(name in each for each in told) else ""

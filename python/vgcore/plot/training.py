@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.judge.blind import blind_guess
+from vgcore.judge.blind import blind_guess_of
 from vgcore.judge.training.evidence import skipped
 from vgcore.measure import table
 from vgcore.measure.result import Floats
 from vgcore.model.given import wrong_type
-from vgcore.model.plan import Plan
 from vgcore.plot.axes import (
     COLORS,
     REFERENCE,
@@ -32,6 +31,7 @@ from vgcore.plot.axes import (
 from vgcore.plot.fields import net_words, of_spec, spelled
 from vgcore.plot.titles import write_title
 from vgcore.show.training import moving, names, unknown
+from vgcore.show.words import row
 from vgcore.train.run import Run, ended, told_of
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _loss(ax: Axes, run: Run) -> None:
         marker = "o" if len(middle) < 30 else ""
         ax.plot(run.validation_steps, middle, color=VERMILION, marker=marker, markersize=3.5, label=label)
         seen.append(run.validation_loss)
-    blind = blind_guess(run.loss_name, run.training.rows.y, Plan.of(run.spec).outputs, batch=run.batch)
+    blind = blind_guess_of(run.spec, run.loss_name, run.training.rows.y, batch=run.batch)
     if blind is not None and np.isfinite(blind):
         ax.axhline(blind, label=f"blind guess {blind:.4g}", dashes=(6, 3), **REFERENCE)
     values = np.concatenate([each.ravel() for each in seen])
@@ -272,8 +272,8 @@ def _layers(ax: Axes, run: Run, column: str, label: str) -> None:
     ax.set_ylabel(label)
     zero = [i for i in hidden if (values[:, :, i] == -np.inf).any()]
     still = np.flatnonzero(~moving(run)).tolist()
-    notes = [f"gaps: exactly 0 in {names(run.layers, zero)}"] if zero else []
-    notes += [f"frozen: {names(run.layers, still)}"] if 0 < len(still) < len(run.layers) else []
+    notes = [f"gaps: exactly 0 in {names(run.labels, zero)}"] if zero else []
+    notes += [f"frozen: {names(run.labels, still)}"] if 0 < len(still) < len(run.layers) else []
     if notes:
         ax.text(0.01, 0.02, "; ".join(notes), transform=ax.transAxes, **note(ax))
     if column == "log10_wgrad_norm":
@@ -319,7 +319,8 @@ def _layer_bar(figure: Figure, axes: list[Axes], run: Run) -> None:
     bar.set_ticks([1, *(int(tick) for tick in ticks if 1 < tick <= count)])
     bar.minorticks_off()
     bar.outline.set_visible(False)
-    bar.set_label("layer (1 = input side)", fontsize="small")
+    what = "step (1 = the first)" if row(run.labels) == "step" else "layer (1 = input side)"
+    bar.set_label(what, fontsize="small")
 
 
 def _broken(ax: Axes, run: Run) -> None:
@@ -330,7 +331,7 @@ def _broken(ax: Axes, run: Run) -> None:
     ends = ax.get_xlim()
     beyond = bad.step > sum(ends) / 2
     ax.annotate(
-        told_of(bad, run.layers),
+        told_of(bad, run.labels),
         (bad.step, 0.05),
         xycoords=("data", "axes fraction"),
         xytext=(-4 if beyond else 4, 0),

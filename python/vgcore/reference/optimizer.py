@@ -235,9 +235,18 @@ def rule(optimizer: str) -> Kind:
 
 
 def is_hidden_map(name: str) -> bool:
-    """Is this tensor of a state dict the weight matrix of a hidden layer, which Muon is for?"""
+    """Is this tensor of a state dict the weight matrix of a hidden layer, which Muon is for?
+
+    So is what a layer of a recurrent net gets from the one below, `inputs.1.weight` and on; norms and factors of the
+    blocks of a transformer are no matrices.
+
+    >>> [is_hidden_map(f"{name}.weight") for name in ("layers.0", "inputs.0", "inputs.1", "layers.0.norm1", "readout")]
+    [True, False, True, False, False]
+    """
     module, _, of = name.rpartition(".")
-    return module.startswith("layers.") and of == "weight"
+    head, *rest = module.split(".")
+    between = head == "layers" or (head == "inputs" and rest not in ([], ["0"]))
+    return between and of == "weight" and not rest[-1].startswith(("norm", "alpha"))
 
 
 @np.errstate(all="ignore")  # a value that is not finite is a result

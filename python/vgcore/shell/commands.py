@@ -14,6 +14,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -26,7 +27,8 @@ from vgcore.model.names import hint, known
 from vgcore.shell import estimate, kinds, outputs, stores, streams
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
-from vgcore.shell.options import DATA, HELP, OUTPUT, Request, gather, integers, split, with_net
+from vgcore.shell.nets import HELP, flag, gather, integers, split
+from vgcore.shell.options import DATA, DATA_HELP, OUTPUT, Request, with_net
 from vgcore.shell.outputs import INTERRUPTED as INTERRUPTED  # noqa: PLC0414 (with what else commands return)
 from vgcore.shell.outputs import REFUSALS, Force, Out, Outputs, Pictures, drawn, say, writing
 from vgcore.shell.outputs import USAGE as USAGE  # noqa: PLC0414 (likewise)
@@ -35,10 +37,12 @@ from vgcore.train.settings import PER
 if TYPE_CHECKING:
     from vgcore.convert.imported import Imported
     from vgcore.judge.diagnosis import Diagnosis
+    from vgcore.judge.memory_limit import MemoryLimit
     from vgcore.measure.cells import Sweep
     from vgcore.measure.result import Probe
     from vgcore.model.network import Network
     from vgcore.model.spec import Spec
+    from vgcore.theory import Memory
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -216,7 +220,8 @@ def _training(*names: str, **about: Any) -> Any:
     with_net,
     batch=(None, {"help": "Rows of a batch.", "show_default": "64"}),
     seeds=(1, {"help": "Runs, each with weights and batches of its own."}),
-    data=("digits", {"help": "digits, FILE.csv, FILE.npz or - for CSV from a pipe.", "autocompletion": DATA}),
+    data=("digits", {"help": DATA_HELP, "autocompletion": DATA}),
+    without=["steps"],  # which the data have; here they are updates
 )
 def _train(
     request: Request,
@@ -344,7 +349,7 @@ def _train(
         else:
             from vgcore.show import training as told
 
-            tables.trained(run, source=request.source, seconds=seconds)
+            tables.trained(run, source=request.source, problem=request.problem, seconds=seconds)
             _print_lines(told.lines(judged, width=tables.terminal(80).width))
         if ended is not None:
             say(f"interrupted: {int(run.steps_done.min())} of {steps} steps were finished")
@@ -354,12 +359,13 @@ def _train(
         raise typer.Exit(DIVERGED)
 
 
-@app.command("pretrain", help="Train the hidden layers of one net one by one, then all of it, if asked for.")
+@app.command("pretrain", help="Train the hidden layers of one MLP one by one, then all of it, if asked for.")
 @partial(
     with_net,
     batch=(None, {"help": "Rows of a batch.", "show_default": "20"}),
     seeds=(1, {"help": "1: one net is pretrained."}),
     data=("digits", {"help": "digits, FILE.csv, FILE.npz or - for CSV from a pipe.", "autocompletion": DATA}),
+    takes=["mlp"],
 )
 def _pretrain(
     request: Request,
@@ -514,10 +520,10 @@ def _advise(
             help="What must stay: options such as activation,norm, or x, y, readout.",
             rich_help_panel=SEARCH,
             show_default="nothing",
-            autocompletion=choices(*(name.replace("_", "-") for name in HELP), "x", "y", "readout"),
+            autocompletion=choices(*(flag(name).removeprefix("--") for name in HELP), "x", "y", "readout"),
         ),
     ] = None,
-    steps: Annotated[
+    updates: Annotated[
         int | None,
         typer.Option(
             "--train",
@@ -541,11 +547,12 @@ def _advise(
 
     form = _form(summary, as_json)
     known("severity", fail_on, (*SEVERITIES, "never"))
-    kept = [name.replace("-", "_") for name in gather("keep", keep, split)]
-    how = False if steps is None else {"steps": steps, "optimizer": optimizer}
+    spelled = {flag(name).removeprefix("--"): name for name in HELP}
+    kept = [spelled.get(name, name.replace("-", "_")) for name in gather("keep", keep, split)]
+    how = False if updates is None else {"steps": updates, "optimizer": optimizer}
     brought = _brought(request)
     net = request.one("advise") if brought is None else brought.network
-    estimate.check(_searched(net, request.measurement, budget, steps, optimizer), "this search", yes=yes)
+    estimate.check(_searched(net, request.measurement, budget, updates, optimizer), "this search", yes=yes)
     advised = advise(net, budget=budget, keep=kept, train=how, **request.measurement)
     if form == "json":
         _print_json(advised.to_dict())
@@ -597,6 +604,7 @@ def _theory(
 ) -> None:
     from vgcore.measure.probe import probe
     from vgcore.measure.result import SIGNALS, columns_of
+    from vgcore.model.mlp import MLP
     from vgcore.theory import predict
 
     form = _form(summary, as_json)
@@ -609,23 +617,26 @@ def _theory(
     estimate.check(estimate.of_grid(spec, {}, request.measurement), "this measurement", yes=yes)
     measured = probe(spec, **request.measurement)
     predicted = predict(spec, batch=measured.batch)
+    theirs, ours = _memory(measured)
     files: Outputs = {}
     if pictures is not None:
         from vgcore import plot
 
         draw: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(measured, theory=predicted)}
-        if predicted.scales is not None:
+        if predicted.scales is not None and isinstance(spec, MLP):
             draw["phase_diagram"] = lambda: plot.phase_diagram(spec)
         files = drawn(draw, pictures, force=force)
     with writing(files, force=force):
         if form == "json":
             factors: dict[str, Any] = {signal: vars(measured.factor(signal)) for signal in SIGNALS}
             means = {name: column.mean(axis=0).tolist() for name, column in columns_of(measured).items()}
-            _print_json({"theory": predicted.to_dict(), "measured": {"factors": factors} | means})
+            limits = {"theory": theirs and theirs.memory_limit, "measured": ours and ours.value}
+            memory = {"memory_limit": limits} if theirs or ours else {}
+            _print_json({"theory": predicted.to_dict(), "measured": {"factors": factors} | means} | memory)
         elif form == "summary":
             from vgcore.shell import summary as brief
 
-            _print_all(brief.theory(predicted, measured))
+            _print_all(brief.theory(predicted, measured, theirs, ours))
         else:
             from vgcore.shell import tables
             from vgcore.show import text as words
@@ -633,10 +644,29 @@ def _theory(
             console = tables.terminal()
             tables.say(console, ", ".join(tables.fixed(spec, ())))
             _print_lines(("text", words.filled(line, console.width)) for line in str(predicted).splitlines())
+            if theirs is not None:
+                _print_lines(("text", words.filled(line, console.width)) for line in str(theirs).splitlines())
+            if ours is not None:
+                tables.say(console, f"measured: {ours}")
             console.print(tables.beside(predicted, measured))
-            tables.say(console, tables.THEORY, most=words.WIDTH)
+            tables.say(console, tables.THEORY.format(row=tables.row_word(spec)), most=words.WIDTH)
     if (measured.first_nonfinite >= 0).any():
         raise typer.Exit(DIVERGED)
+
+
+def _memory(measured: Probe) -> tuple[Memory | None, MemoryLimit | None]:
+    """How far back a recurrent net sees, in theory and as it was measured, as far as that is known."""
+    from vgcore.judge.memory_limit import memory_limit
+    from vgcore.model.rnn import RNN
+    from vgcore.theory import memory
+
+    theirs = ours = None
+    if isinstance(measured.spec, RNN):
+        with suppress(ValueError):  # of some nets it is not told
+            theirs = memory(measured.spec)
+        with suppress(ValueError):
+            ours = memory_limit(measured)
+    return theirs, ours
 
 
 def _numbers(option: str, form: str, texts: list[str] | None) -> dict[str, float] | None:
@@ -740,11 +770,14 @@ def _outputs(result: Sweep, out: Path | None, folder: Path | None, *, force: boo
     if folder is not None:
         from vgcore import plot
 
-        deepest = max(cell.spec.depth for cell in result)
-        shown: Any = [cell for cell in result if cell.spec.depth == deepest]
+        deepest, length = max(cell.spec.rows for cell in result), estimate.LENGTHS.get(type(result[0].spec), "depth")
+        shown: Any = [cell for cell in result if cell.spec.rows == deepest]
         draw: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(shown[0] if len(shown) == 1 else shown)}
-        if len({cell.spec.depth for cell in result}) > 1:
-            draw |= {"depths": lambda: plot.depths(result), "heatmap": lambda: plot.heatmap(result)}
+        if len({getattr(cell.spec, length) for cell in result}) > 1:
+            draw |= {
+                f"{length}s".replace("ss", "s"): lambda: plot.lines(result, x=length),
+                "heatmap": lambda: plot.heatmap(result, x=length),
+            }
         found |= drawn(draw, folder, force=force)
     return found
 
@@ -782,7 +815,7 @@ def _app(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Vanishing and exploding gradients in deep MLPs: measured in milliseconds."""
+    """Vanishing and exploding gradients in deep nets: measured in milliseconds."""
 
 
 def main() -> None:

@@ -19,12 +19,14 @@ import typer
 
 from vgcore import _core
 from vgcore.model.given import LONGEST
+from vgcore.model.rnn import RNN
+from vgcore.model.spec import Spec
+from vgcore.model.transformer import Transformer
 from vgcore.shell.outputs import INTERRUPTED, say
 
 if TYPE_CHECKING:
     from vgcore.measure.measurement import Measurement
     from vgcore.model.network import Network
-    from vgcore.model.spec import Spec
 
 Yes = Annotated[
     bool, typer.Option("--yes", "-y", help="Go on without asking where it will take minutes, or most of the memory.")
@@ -37,9 +39,11 @@ MOST = 0.8
 TRIAL = 0.8
 #: Cells that are timed, the longest.
 TIMED = 3
-#: What work took at most over what the core guesses, with a processor that others use too; and so the rules of others,
-#: which look at every gradient of every run.
-SLOWEST, FOREIGN = 8.0, 100.0
+#: What work took at most over what the core guesses, with a processor that others use too; so gates and attention, of
+#: which the guess knows little more than the maps; and so the rules of others, which look at all gradients of all runs.
+SLOWEST, SEQUENCES, FOREIGN = 8.0, 40.0, 100.0
+#: The field that says how many layers a net has, where it is not its depth.
+LENGTHS: dict[type[Spec], str] = {RNN: "steps"}
 #: The most cells that a guess is made of, and the most layers that these have together, of 16 cells or more.
 SAMPLE, LAYERS = 1000, 100_000
 
@@ -119,6 +123,7 @@ def of_cells(
 
     if not specs:
         return None
+    slowest = max(slowest, _slowest(specs[0]))
     how = Measurement(**measurement)
     batch = how.batch or (_core.BATCH if how.x is None else len(how.x))  # type: ignore[arg-type]
     if how.x is not None:
@@ -144,6 +149,11 @@ def of_cells(
             )
         return Cost(seconds, taken, taken / free if free else 0.0)
     return None
+
+
+def _slowest(spec: Spec) -> float:
+    """What a net took at most over the guess."""
+    return SEQUENCES if isinstance(spec, RNN | Transformer) else SLOWEST
 
 
 def _speed(
@@ -181,10 +191,10 @@ def _speed(
 def _within(seconds: float, spec: Spec, batch: int, guess: Callable[[Spec, int], float]) -> tuple[Spec, int] | None:
     """A net and a batch that are guessed to take no longer: the net's own, or less of one; None where none is so small.
 
-    Layers are left out first, then samples, then units: so a layer takes what it does in the whole net.
+    Layers or steps are left out first, then samples, then units: so a layer takes what it does in the whole net.
     """
     while guess(spec, batch) > seconds:
-        smaller = _halved(spec, "depth", least=4)
+        smaller = _halved(spec, LENGTHS.get(type(spec), "depth"), least=4)
         if smaller is not None:
             spec = smaller
         elif batch > 16:
@@ -215,9 +225,12 @@ def of_grid(base: Any, grid: Mapping[str, Sequence[Any]], measurement: Mapping[s
             return None
         apart = kept.get("store") is not None or kept.get("shard") is not None
         # Very deep nets are guessed from less deep ones: to plan all of their layers takes seconds.
-        shorter = 1 if apart else max(1, 8 * max(depths := grid.get("depth", [base.depth])) // LAYERS)
+        length = LENGTHS.get(type(base), "depth")
+        lengths = grid.get(length, [getattr(base, length)])
+        rows = max(lengths) * base.rows // getattr(base, length)
+        shorter = 1 if apart else max(1, 8 * rows // LAYERS)
         if shorter > 1:
-            grid = {**grid, "depth": [max(1, depth // shorter) for depth in depths]}
+            grid = {**grid, length: [max(1, each // shorter) for each in lengths]}
         axes = [list(values) for values in grid.values()]
 
         def cell(place: int) -> Spec:
@@ -314,7 +327,8 @@ def of_training(
     """
     how = {**measurement, "batch": batch}
     guessed = of_net(net, how, trial=False)
-    if guessed is None or guessed.seconds * steps < TOLD / SLOWEST:
+    spec = net if isinstance(net, Spec) else net.spec
+    if guessed is None or guessed.seconds * steps < TOLD / _slowest(spec):
         return guessed and Cost(guessed.seconds * steps, guessed.bytes, guessed.share)
     if 4 * guessed.seconds > TRIAL:  # One step is too long.
         step = of_net(net, how)

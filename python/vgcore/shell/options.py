@@ -1,17 +1,16 @@
-"""The net of a command line: its options, and what they come to.
+"""What a command line asks for: a net, samples, and how it is measured.
 
 What `--help` needs is imported here; what reads data and nets, where it does.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import inspect
 import json
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,168 +18,75 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import typer
 
-from vgcore._core import ACTIVATIONS, BATCH, INITS, LOSSES, NORMS, SKIPS, WEIGHT_TRANSFORMS, targets
-from vgcore.model.given import LONGEST, shown
-from vgcore.model.mlp import DEFAULTS, MLP
-from vgcore.model.names import hint
+from vgcore._core import BATCH, LOSSES, targets
+from vgcore.model.given import shown
+from vgcore.model.mlp import MLP
+from vgcore.model.names import hint, known
+from vgcore.shell import nets
 from vgcore.shell.complete import choices, files_of
+from vgcore.shell.nets import NETS, USUAL, flag, gather
 
 if TYPE_CHECKING:
     from vgcore.convert.imported import Imported
+    from vgcore.data.sequences import Sequences
     from vgcore.data.table import Table
     from vgcore.model.spec import Spec
 
 
-def split(text: str) -> list[str]:
-    """The parts between commas, except those within parentheses: `relu,leaky_relu(0.1)`."""
-    parts, depth = [""], 0
-    for piece in re.split(r"([(),])", text):
-        depth += (piece == "(") - (piece == ")")
-        if depth < 0:
-            break
-        if piece == "," and not depth:
-            parts.append("")
-        else:
-            parts[-1] += piece
-    if depth:
-        raise ValueError(f"the parentheses of {shown(text)} do not match")
-    return [part.strip() for part in parts if part.strip()]
+#: The panels of `--help`, beside those of nets.
+MEASURED, OUTPUT = "Its measurement", "Output"
 
-
-RANGE = "a range START:END or START:END:STEP, its end included, such as 2:128:2"
-
-
-def integers(text: str) -> list[int]:
-    """`4,16,64` or `2:128:2`, the end included."""
-    numbers: list[int] = []
-    for part in split(text):
-        if (match := re.fullmatch(r"(-?\d+)(?::(-?\d+)(?::(-?\d+))?)?", part)) is None:
-            raise ValueError(f"{shown(part)} is neither a number nor {RANGE}")
-        start, stop, step = (int(number) for number in (match[1], match[2] or match[1], match[3] or "1"))
-        if step < 1:
-            raise ValueError(f"the step of {shown(part)} must be 1 or more in {RANGE}")
-        if stop < start:
-            raise ValueError(f"the range {shown(part)} is empty; write {RANGE}")
-        if len(numbers) + (stop - start) // step >= LONGEST:
-            raise ValueError(f"{shown(text)} has more than {LONGEST} numbers")
-        numbers += range(start, stop + 1, step)
-    return numbers
-
-
-def _scales(text: str) -> list[float | str]:
-    def scale(part: str) -> float | str:
-        try:
-            return float(part)
-        except ValueError:
-            return part
-
-    return [scale(part) for part in split(text)]
-
-
-def _names(text: str) -> list[str | None]:
-    return [None if part == "none" else part for part in split(text)]
-
-
-def _biases(text: str) -> list[str | bool | None]:
-    return [False if name == "false" else name for name in _names(text)]
-
-
-def gather(name: str, texts: list[str] | None, parse: Callable[[str], list[Any]]) -> list[Any]:
-    """All values of an option, which may be given several times; an error names the option."""
-    try:
-        values = [value for text in texts or [] for value in parse(text)]
-    except ValueError as error:
-        raise ValueError(f"--{name.replace('_', '-')}: {error}") from None
-    if texts and not values:
-        raise ValueError(f"--{name.replace('_', '-')} has no values in {' '.join(map(repr, texts))}")
-    return values
-
-
-#: The panels of `--help`.
-NET, MEASURED, OUTPUT = "The net", "Its measurement", "Output"
-#: What `--help` says of the fields of a net, in its order.
-HELP = {
-    "depth": "Hidden layers: 64, a list 4,16,64 or a range 2:128:2.",
-    "width": "Units a hidden layer.",
-    "activation": "Such as tanh or 'leaky_relu(0.1)'.",
-    "init": "Such as xavier_normal or 'mean_field(1.5, 0.05)'.",
-    "bias": "Init of the biases; none: what init brings, or zeros; false: no biases.",
-    "norm": "none, batch, layer or rms.",
-    "norm_position": "pre or post: before or after phi; input: before the map.",
-    "final_norm": "none, batch, layer or rms: before the readout.",
-    "dropout": "Share of what a layer gives that training drops.",
-    "skip": "none, residual, 'residual(order=pre)', rezero, highway or dense.",
-    "branch_scale": "Factor of a skip's branch, or 1/sqrt(L).",
-    "block": "Layers a skip spans.",
-    "stem": "Layers before the first block.",
-    "weight_transform": "none, weight_standardization or spectral_norm.",
-    "tied": "One set of weights for all layers: a recurrent net.",
-    "inputs": "first or every: which steps of a tied net get one.",
-    "in_features": "Columns of the input.",
-    "out_features": "Units of the readout.",
+#: Sequences that `--data` makes, by what stands between the colons.
+MADE = {
+    "adding": "adding:STEPS",
+    "copy": "copy:DELAY",
+    "temporal_order": "temporal_order:STEPS",
+    "sequential_digits": "sequential_digits:pixel or sequential_digits:row",
 }
-#: The fields that a net must name, as they are where the command line does not.
-NET_DEFAULTS = {"depth": 32, "width": 128}
-#: What a field that is None means.
-UNSAID = {"in_features": "those of the data, or the width", "out_features": "those of the targets, or no readout"}
-#: What the shell completes for a field.
-VALUES = {
-    "activation": ACTIVATIONS,
-    "init": INITS,
-    "bias": ("none", "false", *INITS),
-    "norm": ("none", *NORMS),
-    "norm_position": ("pre", "post", "input"),
-    "final_norm": ("none", *NORMS),
-    "skip": ("none", *SKIPS),
-    "branch_scale": ("1/sqrt(L)",),
-    "weight_transform": ("none", *WEIGHT_TRANSFORMS),
-    "inputs": ("first", "every"),
-}
+#: How many of them, where nothing else is said.
+SEQUENCES = 1000
+DATA_TAKES = (
+    f"--data takes digits, {', '.join(f'{name}:...' for name in MADE)}, a .csv, .tsv or .npz file, or - for a pipe"
+)
 
 
-#: What reads the values of a field, by the first type of its annotation; the others are names.
-READERS: dict[str, Callable[[str], list[Any]]] = {"int": integers, "float": _scales}
-METAVARS: dict[Any, str] = {integers: "INT,...", _scales: "FLOAT,..."}
-FLAGS = tuple(field.name for field in dataclasses.fields(MLP) if field.type == "bool")
-PARSERS = {
-    field.name: READERS.get(str(field.type).partition(" ")[0], _names)
-    for field in dataclasses.fields(MLP)
-    if field.name not in FLAGS
-} | {"bias": _biases}
+def _made(source: str) -> Sequences | None:
+    """The sequences that a source such as `adding:100` or `adding:100:5000` names; None where it names a file."""
+    from vgcore import data
 
-
-def _option(name: str) -> inspect.Parameter:
-    """The option of a field: a flag, or values."""
-    about: dict[str, Any] = {"help": HELP[name], "rich_help_panel": NET}
-    if name in FLAGS:
-        flag = typer.Option(f"--{name}", **about)
-        return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, flag])
-    meant = NET_DEFAULTS.get(name, DEFAULTS.get(name))
-    about["show_default"] = UNSAID.get(name, "none" if meant is None else str(meant))
-    about["metavar"] = METAVARS.get(PARSERS[name], "TEXT,...")
-    if name in VALUES:
-        about["autocompletion"] = choices(*VALUES[name])
-    annotation = Annotated[list[str] | None, typer.Option(**about)]
-    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
-
-
-DATA_TAKES = "--data takes digits, a .csv, .tsv or .npz file, or - for a pipe"
+    name, *given = source.split(":")
+    if name not in MADE or Path(source).exists():
+        return None
+    if name == "sequential_digits" and len(given) == 1 and given[0] in {"pixel", "row"}:
+        return data.sequential_digits(by=given[0])  # type: ignore[arg-type]
+    if name != "sequential_digits" and len(given) in {1, 2} and all(re.fullmatch(r"\d{1,9}", each) for each in given):
+        steps, n = (*map(int, given), SEQUENCES)[:2]
+        draw: Callable[[int, int], Sequences] = getattr(data, name)
+        return draw(steps, n)
+    many = "" if name == "sequential_digits" else f" or {MADE[name]}:HOW_MANY, of which there are {SEQUENCES} otherwise"
+    raise ValueError(f"--data {name} is written {MADE[name]}{many}; got {shown(source)}")
 
 
 def _load(
     source: str, target: str | None, series: tuple[str | None, str | None], loss: str | None, dtype: str | None
-) -> tuple[Any, Any]:
-    """Samples and targets; what a loss or a dtype does not take is refused by where it stands in the file."""
+) -> tuple[Any, Any, Sequences | None]:
+    """Samples, targets and the problem that they are of, if any.
+
+    What a loss or a dtype does not take is refused by where it stands in the file.
+    """
     from vgcore import data as datasets
     from vgcore.data.read import read_table
 
-    if source == "digits":
+    problem = _made(source)
+    if source == "digits" or problem:
         if target is not None:
-            raise ValueError("--target goes with a file; digits has its classes")
+            raise ValueError(f"--target goes with a file; {source} has its own")
         if series != (None, None):
-            raise ValueError("--sequence and --step go with a file in long form; digits are no sequences")
-        return datasets.digits()
-    if not Path(source).suffix and not Path(source).exists() and (near := hint(source, ["digits"])):
+            why = f"{source} has its steps" if problem else "digits are no sequences"
+            raise ValueError(f"--sequence and --step go with a file in long form; {why}")
+        return (problem.x, problem.y, problem) if problem else (*datasets.digits(), None)
+    name = source.partition(":")[0]
+    if not Path(source).suffix and not Path(source).exists() and (near := hint(name, ["digits", *MADE])):
         raise ValueError(f"unknown data {shown(source)}{near}; {DATA_TAKES}")
     column: str | int | None = int(target) if target and re.fullmatch(r"-?\d+", target) else target
     try:
@@ -190,7 +96,7 @@ def _load(
             raise
         raise unreadable(source, error, DATA_TAKES) from None
     _refuse(table, loss, dtype)
-    return table.x, table.y
+    return table.x, table.y, None
 
 
 def _refuse(table: Table, loss: str | None, dtype: str | None) -> None:
@@ -243,12 +149,46 @@ def _outputs(y: Any, loss: str | None) -> int:
     return int(y.max()) + 1
 
 
-def _check_fed(fields: Mapping[str, list[Any]], shape: tuple[int, ...]) -> None:
-    """Refuse sequences for nets that do not take them."""
-    if fields.get("inputs", []) != ["every"]:
-        raise ValueError(
-            f"--data has sequences, {shape[1]} steps of {shape[2]}; a net takes them with --tied --inputs every"
-        )
+#: The field that says how long a sequence is.
+LENGTHS = {"rnn": "steps", "transformer": "tokens"}
+
+
+def _fitted(net: str, fields: dict[str, list[Any]], x: Any, y: Any, loss: str | None) -> dict[str, list[Any]]:
+    """The fields with what the data say of them: steps or tokens, columns and outputs."""
+    found = {"in_features": [x.shape[-1]], "out_features": [_outputs(y, loss)]}
+    if net == "mlp":
+        if x.ndim == 3:
+            if fields.get("inputs", []) != ["every"]:
+                raise ValueError(
+                    f"--data has sequences, {x.shape[1]} steps of {x.shape[2]}; a net takes them with --net rnn, --net "
+                    "transformer, or --tied --inputs every"
+                )
+            found["depth"] = [x.shape[1]]
+        return found | fields
+    length = LENGTHS[net]
+    if x.ndim == 3:
+        found |= {length: [x.shape[1]]}
+        if other := [name for name in (length, "in_features") if fields.get(name, found[name]) != found[name]]:
+            raise ValueError(f"--data has sequences, {x.shape[1]} steps of {x.shape[2]}; leave out {flag(other[0])}")
+    else:
+        found |= _cut(length, fields, x.shape[1])
+    each = _each_step(x, y)
+    if net == "rnn":
+        found["outputs"] = ["every" if each else "last"]
+    elif not each:
+        found["pool"] = ["mean"]
+    return found | fields
+
+
+def _cut(length: str, fields: Mapping[str, list[Any]], columns: int) -> dict[str, list[Any]]:
+    """Rows as sequences: so many columns a step, one where nothing else is said."""
+    name = "in_features" if "in_features" in fields or length not in fields else length
+    number = fields.get(name, [1])[0]
+    if number < 1 or columns % number or len(fields.get(name, [])) > 1:
+        given = ",".join(map(str, fields[name]))
+        raise ValueError(f"--data has {columns} columns; {flag(name)} takes one divisor of these, got {given}")
+    other = columns // number
+    return {"in_features": [number], length: [other]} if name == "in_features" else {"in_features": [other]}
 
 
 @dataclass(frozen=True)
@@ -261,77 +201,80 @@ class Request:
         measurement: The arguments of `probe` besides the net.
         source: Where the data come from; None for random samples.
         file: What reads the net from a file, in place of `base`; None where options say what it is.
+        problem: The problem that the data are of, if they are made.
+        notes: What is told before anything is measured.
     """
 
-    base: MLP
+    base: Spec
     grid: Mapping[str, Any]
     measurement: Mapping[str, Any]
     source: str | None
     file: Callable[[], Imported] | None = None
+    problem: Sequences | None = None
+    notes: tuple[str, ...] = ()
 
-    def one(self, command: str, *, several: str = "vgcore sweep") -> MLP:
+    def one(self, command: str, *, several: str = "vgcore sweep") -> Spec:
         """The one net there is.
 
         Raises:
             ValueError: Where there are several, which another command takes.
         """
         if self.grid:
-            raise ValueError(f"{command} takes one value for {', '.join(self.grid)}; use {several} to try several")
+            raise ValueError(
+                f"{command} takes one value for {', '.join(map(flag, self.grid))}; use {several} to try several"
+            )
         return self.base
 
 
 STDIN_NAME = "standard input"
 #: What a file is that a net is read from, by its suffix.
 FILES = ".onnx, .npz or .safetensors"
-NETS = (".onnx", ".npz", ".safetensors")
+SUFFIXES = (".onnx", ".npz", ".safetensors")
 #: Runs of a cell where nothing else is said.
 SEEDS = 8
 
 
-def _file(
-    net: Path, spec: Path | None, fields: Mapping[str, list[Any]], flags: Mapping[str, bool]
-) -> Callable[[], Imported]:
+def _file(path: Path, spec: Path | None, net: str | None, fields: Mapping[str, list[Any]]) -> Callable[[], Imported]:
     """What reads a net from a file, whose arrays may need a spec, or activations between them."""
     from vgcore.convert.arrays import from_arrays
     from vgcore.convert.which import imported_of
 
-    if net.suffix not in NETS:
-        raise ValueError(f"a net is read from a file {FILES}, got {shown(str(net))}")
-    if not net.is_file():
+    if path.suffix not in SUFFIXES:
+        raise ValueError(f"a net is read from a file {FILES}, got {shown(str(path))}")
+    if not path.is_file():
         instead = f"give the path of a net {FILES}, or say what it is by --depth, --width and others"
-        raise unreadable(str(net), FileNotFoundError(), instead)
-    if net.suffix == ".npz" and not zipfile.is_zipfile(net):
-        raise ValueError(f"cannot read {shown(str(net))}: it is no .npz file, as numpy.savez writes them")
-    arrays = net.suffix != ".onnx"
+        raise unreadable(str(path), FileNotFoundError(), instead)
+    if path.suffix == ".npz" and not zipfile.is_zipfile(path):
+        raise ValueError(f"cannot read {shown(str(path))}: it is no .npz file, as numpy.savez writes them")
+    arrays = path.suffix != ".onnx"
     allowed = {"activation"} if arrays and spec is None else set()
-    if said := [name for name in (*fields, *(name for name, on in flags.items() if on)) if name not in allowed]:
-        names = ", ".join(f"--{name.replace('_', '-')}" for name in said)
-        raise ValueError(f"{net} says what the net is; leave out {names}")
+    if said := [*(["net"] if net else []), *(name for name in fields if name not in allowed)]:
+        raise ValueError(f"{path} says what the net is; leave out {', '.join(map(flag, said))}")
     if not arrays:
         if spec is not None:
-            raise ValueError(f"--spec goes with arrays, .npz or .safetensors; {net} says what the net is")
+            raise ValueError(f"--spec goes with arrays, .npz or .safetensors; {path} says what the net is")
         return lambda: _found(imported_of(net))
     if spec is not None:
         what = _spec(spec)
-        return lambda: from_arrays(net, spec=what)
+        return lambda: from_arrays(path, spec=what)
     activations = fields.get("activation", [])
-    return lambda: from_arrays(net, activation=activations[0] if len(activations) == 1 else activations or None)
+    return lambda: from_arrays(path, activation=activations[0] if len(activations) == 1 else activations or None)
 
 
 def _spec(path: Path) -> Spec:
-    """The spec of a JSON file: an MLP, or a list of parts."""
-    from vgcore.model.sequential import Sequential
+    """The spec of a JSON file, of any sort."""
+    from vgcore.model.read import read_spec
 
     try:
         text = path.read_text(encoding="utf-8")
-        parts = "parts" in json.loads(text)
+        json.loads(text)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"--spec must be the JSON of a spec, as spec.to_json() gives it, got {path}: {error}"
         ) from None
     except OSError as error:
         raise unreadable(str(path), error, "--spec takes a file that spec.to_json() was written to") from None
-    return Sequential.from_json(text) if parts else MLP.from_json(text)
+    return read_spec(text)
 
 
 def _found(imported: Imported | None) -> Imported:
@@ -344,32 +287,36 @@ def _measured(*names: str, **about: Any) -> Any:
     return typer.Option(*names, rich_help_panel=MEASURED, **about)
 
 
-DATA = files_of(".csv", ".tsv", ".npz", words=("digits", "-"))
+DATA = files_of(".csv", ".tsv", ".npz", words=("digits", *(f"{name}:" for name in MADE), "-"))
+DATA_HELP = (
+    "digits, adding:100, copy:100, temporal_order:100, sequential_digits:row, FILE.csv, FILE.npz or - for CSV from a "
+    "pipe."
+)
 
 
 def _request(
     given: Mapping[str, Any],
     *,
-    net: Annotated[
+    file: Annotated[
         Path | None,
         typer.Argument(
             help=f"A file with the net, {FILES}, in place of its options.",
             show_default=False,
-            autocompletion=files_of(*NETS),
+            autocompletion=files_of(*SUFFIXES),
         ),
     ] = None,
     spec: Annotated[
         Path | None,
         typer.Option(
             help="What the arrays of such a file are: a JSON file, as spec.to_json() gives it.",
-            rich_help_panel=NET,
+            rich_help_panel=nets.PANEL,
             autocompletion=files_of(".json"),
         ),
     ] = None,
     data: Annotated[
         str | None,
         _measured(
-            help="digits, FILE.csv, FILE.npz or - for CSV from a pipe.",
+            help=DATA_HELP,
             show_default="standard normal samples",
             autocompletion=DATA,
         ),
@@ -409,53 +356,69 @@ def _request(
     from vgcore.data.read import STDIN
     from vgcore.model.kind import Loss
 
-    fields = {name: gather(name, given[name], parse) for name, parse in PARSERS.items()}
+    net = given["net"]
+    called = USUAL if net is None else net
+    fields: dict[str, Any] = {name: gather(name, given.get(name), parse) for name, parse in nets.PARSERS.items()}
+    fields |= {name: [True] for name in nets.FLAGS if given.get(name)}
     fields = {name: values for name, values in fields.items() if values}
-    flags = {name: given[name] for name in FLAGS}
-    if net is None and spec is not None:
+    if file is None and spec is not None:
         raise ValueError(f"--spec says what the arrays of a file are; give the file, {FILES}")
-    file = None if net is None else _file(net, spec, fields, flags)
-    fields = {} if file else fields
-    x = y = None
+    brought = None if file is None else _file(file, spec, net, fields)
+    if file is None:
+        nets.check_fields(net, fields)
+    asked = {name: values[0] for name, values in fields.items()}
+    notes: list[str] = []
+    x = y = problem = None
     if data is not None:
-        x, y = _load(data, target, (sequence, step), loss, None if file else dtype)
-        if file is None:
-            if x.ndim == 3:
-                _check_fed(fields, x.shape)
-                fields.setdefault("depth", [x.shape[1]])
-            fields.setdefault("in_features", [x.shape[-1]])
-            fields.setdefault("out_features", [_outputs(y, loss)])
+        x, y, problem = _load(data, target, (sequence, step), loss, None if brought else dtype)
+        loss = problem.loss if problem and loss is None else loss
+        if brought is None:
+            fields = _fitted(called, fields, x, y, loss)
+            if called in LENGTHS and x.ndim == 2 and not {LENGTHS[called], "in_features"} & {*asked}:
+                length = LENGTHS[called]
+                notes.append(f"a row of {data} is taken as {fields[length][0]} {length} of 1; see --in-features")
         y = y if loss is None or Loss(loss).takes_targets else None
     elif sequence is not None or step is not None:
-        raise ValueError("--sequence and --step name columns of a file in long form; give --data")
+        steps = "; the steps of a net are --steps" if step is not None and step.isdecimal() else ""
+        raise ValueError(f"--sequence and --step name columns of a file in long form; give --data{steps}")
     elif target is not None or (loss is not None and Loss(loss).takes_targets):
         raise ValueError(f"{'--loss' if loss else '--target'} needs targets; give --data")
-    fields = {name: [value] for name, value in NET_DEFAULTS.items()} | fields
     measurement = {"x": x, "y": y, "loss": loss, "batch": batch, "seeds": seeds, "seed": seed}
     measurement |= {"dtype": dtype, "threads": threads}
-    if file is not None:  # which has a dtype of its own, and gives the same in every run of the same samples
+    source = STDIN_NAME if data == STDIN else data
+    if brought is not None:  # which has a dtype of its own, and gives the same in every run of the same samples
         measurement |= {"dtype": None, "seeds": None if seeds == SEEDS else seeds}
-        return Request(MLP(depth=1, width=1), {}, measurement, STDIN_NAME if data == STDIN else data, file)
-    base = MLP(**flags, **{name: values[0] for name, values in fields.items()})
+        return Request(MLP(depth=1, width=1), {}, measurement, source, brought)
+    fields = {name: [value] for name, value in NETS[called].needed.items()} | fields
+    base = NETS[called].spec(**{name: values[0] for name, values in fields.items()})
     grid = {name: values for name, values in fields.items() if len(values) > 1}
-    return Request(base, grid, measurement, STDIN_NAME if data == STDIN else data)
+    if idle := nets.idle(called, base, grid, asked):
+        notes.append(f"{', '.join(map(flag, idle))} changes nothing: the net is the same without")
+    return Request(base, grid, measurement, source, problem=problem, notes=tuple(notes))
 
 
 def with_net(
-    command: Callable[..., None], *, files: bool = False, **other: tuple[Any, dict[str, Any]]
+    command: Callable[..., None],
+    *,
+    files: bool = False,
+    takes: Collection[str] = tuple(NETS),
+    without: Collection[str] = (),
+    **other: tuple[Any, dict[str, Any]],
 ) -> Callable[..., None]:
     """A command whose first argument is a `Request`, as one that has the options of a net before its own.
 
     Args:
         command: The command.
         files: Whether the net may come from a file.
+        takes: The nets that it takes.
+        without: Fields of nets that the data say here, and no option.
         **other: Options of how it is measured that mean something else here: their default, and what differs in their
             help.
     """
-    fields = {name: _option(name) for name in HELP}
+    fields = nets.options(takes, without)
     rest = dict(list(inspect.signature(_request, eval_str=True).parameters.items())[1:])
     if not files:
-        del rest["net"], rest["spec"]
+        del rest["file"], rest["spec"]
     for name, (default, about) in other.items():
         sort: Any = rest[name].annotation.__origin__
         rest[name] = rest[name].replace(default=default, annotation=Annotated[sort, _measured(**about)])
@@ -464,7 +427,15 @@ def with_net(
     @functools.wraps(command)
     def run(**given: Any) -> None:
         net, measurement = ({name: given.pop(name) for name in names} for names in (fields, rest))
-        command(_request(net, **measurement), **given)
+        if (named := net["net"]) is not None and known("net", named, NETS) not in takes:
+            raise ValueError(f"this command takes --net {' or '.join(takes)}, got --net {named}")
+        request = _request(net, **measurement)
+        if request.notes:
+            from vgcore.shell.outputs import say
+
+            for note in request.notes:
+                say(f"note: {note}")
+        command(request, **given)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in (fields | rest | own).values()]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

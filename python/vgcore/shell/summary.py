@@ -17,10 +17,11 @@ from vgcore.train.run import LOSS_COLUMNS
 if TYPE_CHECKING:
     from vgcore.cure.advice import Advised
     from vgcore.judge.diagnosis import Diagnosis
+    from vgcore.judge.memory_limit import MemoryLimit
     from vgcore.judge.training.diagnosis import RunDiagnosis
     from vgcore.measure.result import Probe
     from vgcore.model.spec import Spec
-    from vgcore.theory import Prediction
+    from vgcore.theory import Memory, Prediction
     from vgcore.train.run import Run
 
 
@@ -88,8 +89,10 @@ def training(run: Run, judged: RunDiagnosis) -> Iterator[str]:
         yield _line(judged.verdict, _net(run.spec), _pairs(seed=seed, **losses, **steps))
 
 
-def theory(predicted: Prediction, measured: Probe) -> Iterator[str]:
-    """A line a signal, after one of the phase."""
+def theory(
+    predicted: Prediction, measured: Probe, theirs: Memory | None = None, ours: MemoryLimit | None = None
+) -> Iterator[str]:
+    """A line a signal, after one of the phase; of a recurrent net the steps that it remembers too."""
     scales = predicted.scales
     if scales is not None:
         numbers = {name: float(getattr(scales, name)) for name in ("q_star", "c_star", "chi_1", "xi_c", "xi_q")}
@@ -97,3 +100,6 @@ def theory(predicted: Prediction, measured: Probe) -> Iterator[str]:
     for signal in SIGNALS:
         sides = {"theory": float(predicted.factor(signal)), "measured": float(measured.factor(signal).value)}
         yield _line(signal, _pairs(**sides))
+    if theirs is not None or ours is not None:
+        limits = {"theory": theirs and float(theirs.memory_limit), "measured": ours and float(ours.value)}
+        yield _line("memory", _pairs(**limits))

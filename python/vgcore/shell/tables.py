@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 import sys
@@ -12,12 +13,16 @@ import numpy as np
 from rich.console import Console
 
 from vgcore.cure.advice import Advised
+from vgcore.data.sequences import Sequences
 from vgcore.judge.verdict import VERDICTS
 from vgcore.measure.cells import Sweep, judged_rows
 from vgcore.measure.result import SIGNALS, Factor, Probe, columns_of
 from vgcore.measure.table import start
 from vgcore.model.mlp import MLP
+from vgcore.model.rnn import RNN
+from vgcore.model.sequential import Sequential
 from vgcore.model.spec import Spec
+from vgcore.model.transformer import Transformer
 from vgcore.pretrain.pretrained import Pretrained
 from vgcore.shell import bench, rivals
 from vgcore.show.columns import Column, Columns
@@ -31,20 +36,25 @@ from vgcore.train.run import LOSS_COLUMNS, Run
 
 WIDE = 1000  # columns that no table needs: one in a file has all it holds
 LEGEND = (
-    "x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. forward: z, toward the "
-    "output; backward: dL/dz and weight: dL/dW, toward the input. first layer gradient: norm of dL/dW, of a tied net "
+    "x per {row}: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. forward: z, toward the "
+    "output; backward: dL/dz and weight: dL/dW, toward the input. first layer gradient: norm of dL/dW, of {shared} net "
     "summed over its steps. log10: -32.5 is a size of 10^-32.5. vanishing, exploding: dL/dz changes 32-fold or more "
     "from end to end, or z 100-fold; symmetric, collapsed: units or samples are one and the same: see "
     "`vgcore diagnose`."
 )
+#: What is said of the rows of a table, where they are no layers one behind the other.
+ROWS = {
+    RNN: "A row is a step, the first on top: the input is read from there on, and gradients come from the last.",
+    Transformer: "A row is a map of a block: in_proj and out_proj of its attention, linear1 and linear2 of each token.",
+}
 THEORY = (
-    "x per layer: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. Theory is of infinitely "
+    "x per {row}: geometric mean, 1 = preserved; in brackets its 95 % interval over seeds. Theory is of infinitely "
     "wide nets and of their root mean square: in narrow and deep nets typical gradients are smaller than that."
 )
 ADVISED = (
-    "log10 dL/dz, log10 z: the change from end to end; a layer: its factor; correlation: mean cosine of two samples at "
-    "the last layer; depth limit: the most layers that such a net can have, - where none is known, as of a net that is "
-    "another one at another depth."
+    "log10 {backward}, log10 {forward}: the change from end to end; a {unit}: its factor; correlation: mean cosine of "
+    "two samples at the last layer; {limit} limit: the most {unit}s that such a net can have, - where none is known, "
+    "as of a net that is another one at another depth."
 )
 COMPARED = (
     "Microseconds a layer of one net, median and minimum over rounds; ratio: to vgcore's, above 1, vgcore is faster. "
@@ -63,7 +73,21 @@ MONITORED = {
 INTERVALS = "95 % intervals"
 ELSEWHERE = "--json and --out hold all, a wider terminal shows more"
 LAYERS = 16  # of a table
-ALWAYS = ("depth", "width", "activation", "init")  # fields that are named also where they are the default
+ALWAYS = (
+    "depth",
+    "steps",
+    "width",
+    "tokens",
+    "cell",
+    "activation",
+    "init",
+)  # fields that are named also where they are the default
+# Columns of recurrent nets and transformers that stay where not all have room.
+TELLING = (
+    *("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "log10_h_rms", "log10_dh_rms", "log10_dc_rms"),
+    *("saturated", "correlation", "mean_f", "mean_z"),
+    *("log10_wgrad_norm_q", "log10_wgrad_norm_v", "attention_entropy", "token_correlation"),
+)
 # Columns that only some nets have.
 SOME = (
     *("log10_affine_grad_norm", "log10_slope_grad_norm", "log10_gate_grad_norm", "log10_summed_wgrad_norm"),
@@ -103,20 +127,64 @@ def show(result: Sweep, base: Spec, *, source: str | None, seconds: float, layer
     if layers:
         console.print(_layers(first))
         if first.spec.rows > LAYERS:
-            say(console, f"{LAYERS} of {first.spec.rows} layers; --json and --out hold all.")
-    say(console, LEGEND, most=WIDTH)
+            word = row_word(first.spec)
+            shown = len(_spread(first.spec.rows, _rows(first.spec)[2], LAYERS))
+            say(console, f"{shown} of {first.spec.rows} {word}s; --json and --out hold all.")
+    if layers and type(first.spec) in ROWS:
+        say(console, ROWS[type(first.spec)], most=WIDTH)
+    shared = "a recurrent" if isinstance(base, RNN) else "a tied"
+    say(console, LEGEND.format(row=row_word(base), shared=shared), most=WIDTH)
+
+
+def row_word(spec: Spec) -> str:
+    """What a row of a probe of a net is called."""
+    if isinstance(spec, RNN) and spec.layers == 1:
+        return "step"
+    return "row" if type(spec) in ROWS else "layer"
+
+
+def _rows(spec: Spec) -> tuple[str, list[str], int]:
+    """What rows are called, each of them, and how many belong together, the last of them all the way.
+
+    >>> _rows(RNN(2, 4, layers=2))
+    ('step, layer', ['1, 1', '1, 2', '2, 1', '2, 2'], 2)
+    >>> _rows(Transformer(1, 8, in_features=3))
+    ('block, map', ['embedding', '1 in_proj', '1 out_proj', '1 linear1', '1 linear2'], 4)
+    """
+    if isinstance(spec, RNN) and spec.layers > 1:
+        labels = [f"{t + 1}, {i + 1}" for t in range(spec.steps) for i in range(spec.layers)]
+        return "step, layer", labels, spec.layers
+    if isinstance(spec, Transformer):
+        names = [name.split(".") for name in spec.row_names]
+        return "block, map", [f"{int(name[1]) + 1} {name[-1]}" if name[1:] else name[0] for name in names], 4
+    return row_word(spec), [str(row + 1) for row in range(spec.rows)], 1
+
+
+def _spread(rows: int, together: int, most: int) -> list[int]:
+    """The rows of a table: all, or of as many as there may be, evenly spread, those that belong together.
+
+    >>> _spread(5, 1, 16), _spread(9, 1, 3), _spread(17, 4, 8)
+    ([0, 1, 2, 3, 4], [0, 4, 8], [0, 1, 2, 3, 4, 13, 14, 15, 16])
+    """
+    if rows <= most:
+        return [*range(rows)]
+    alone, groups, few = rows % together, rows // together, max(2, most // together)
+    chosen = sorted({round(i * (groups - 1) / (few - 1)) for i in range(few)})
+    return [*range(alone), *(alone + group * together + i for group in chosen for i in range(together))]
 
 
 def _cells(result: Sweep) -> Columns:
     """A row a cell."""
-    rows = judged_rows(result)
+    rows, first = judged_rows(result), result[0].spec
     varied = varied_columns(result.varied, [[said(row[name]) for name in result.varied] for row in rows])
     factors = []
-    for rank, signal in ((0, "forward"), (0, "backward"), (2, "weight")):
+    # The weights of a recurrent net meet a state of 0 at its first step, and have no gradient there to begin with.
+    signals = ((0, "forward"), (0, "backward"), *([] if isinstance(first, RNN) else [(2, "weight")]))
+    for rank, signal in signals:
         told = [row[signal] for row in rows]
         factors.append(
             Column(
-                f"{signal}\nx per layer",
+                f"{signal}\nx per {row_word(first)}",
                 [_factor(f, spread=True) for f in told],
                 brief=[_factor(f, spread=False) for f in told],
                 details=INTERVALS if any(not math.isnan(f.low) for f in told) else "",
@@ -126,7 +194,7 @@ def _cells(result: Sweep) -> Columns:
     gradients = Column("log10\nfirst layer\ngradient", [exponent(row["first_gradient"]) for row in rows], rank=1)
     verdicts = Column(
         "verdict",
-        [", ".join((row["verdict"], *row["conditions"])) for row in rows],
+        [", ".join(dict.fromkeys((row["verdict"], *row["conditions"]))) for row in rows],
         left=True,
         styles=[STYLES[row["verdict"]] for row in rows],
     )
@@ -139,9 +207,9 @@ def _layers(cell: Probe, most: int = LAYERS) -> Columns:
 
     Random cotangents are as good as orthogonal, and so is all that comes of them: `gradient_correlation` needs a loss.
     """
-    depth = cell.spec.rows
-    chosen = sorted({round(i * (depth - 1) / max(most - 1, 1)) for i in range(most)}) if depth > most else range(depth)
-    columns = [Column("layer", [str(layer + 1) for layer in chosen])]
+    head, labels, together = _rows(cell.spec)
+    chosen = _spread(cell.spec.rows, together, most)
+    columns = [Column(head, [labels[row] for row in chosen], left=together > 1)]
     measured = columns_of(cell)
     for name in sorted(measured, key=lambda name: not name.startswith("log10_")):  # sizes first, then shares
         mean = measured[name].mean(axis=0)
@@ -150,14 +218,20 @@ def _layers(cell: Probe, most: int = LAYERS) -> Columns:
             continue
         size = name.startswith("log10_")
         head = "log10\n" + name.removeprefix("log10_").replace("_", " ") if size else name.replace("_", "\n")
-        values = [exponent(mean[layer]) if size else number(mean[layer]) for layer in chosen]
-        columns.append(Column(head, values, block=0 if size else 1))
+        values = [exponent(mean[row]) if size else number(mean[row]) for row in chosen]
+        columns.append(Column(head, values, block=0 if size else 1, rank=0 if _tells(cell, name) else 1))
     return Columns(columns)
+
+
+def _tells(cell: Probe, name: str) -> bool:
+    """Whether a column stays where not all have room: of the many of gates and attention, those that say most."""
+    return type(cell.spec) not in ROWS or name in TELLING or name.startswith("share_")
 
 
 def common(base: Spec, varied: tuple[str, ...]) -> dict[str, Any]:
     """The fields that all cells have in common: what any net has, and what is not as it is by default."""
-    fields, plain = base.to_dict(), MLP(depth=1, width=1).to_dict()
+    fields, sort = base.to_dict(), MLP if isinstance(base, Sequential) else type(base)
+    plain = {field.name: field.default for field in dataclasses.fields(sort)}  # type: ignore[arg-type]
     names = [name for name in fields if name not in varied and (name in ALWAYS or fields[name] != plain.get(name))]
     return {name: fields[name] for name in names}
 
@@ -167,12 +241,14 @@ def fixed(base: Spec, varied: tuple[str, ...]) -> list[str]:
     return [name if value is True else told(name, value) for name, value in common(base, varied).items()]
 
 
-def trained(run: Run, *, source: str | None, seconds: float, most: int = 10) -> None:
+def trained(run: Run, *, source: str | None, problem: Sequences | None = None, seconds: float, most: int = 10) -> None:
     """Print what a run did at about ten of its recorded steps, then what came of each seed."""
     console = terminal(80)
     head, *ends = run.summary()
     rows = len(run.training.rows.x)
     say(console, f"{head}; {rows} samples of {source}, {_count(len(run.seeds), 'seed')}, {seconds:.1f} s")
+    if problem is not None and problem.loss == run.loss_name:
+        say(console, f"chance: {problem.chance:.4g}, what the best outputs come to that do not depend on x")
     told = curve(run, most)
     slowest = ["-" if row["slowest_layer"] is None else _layer(run, row["slowest_layer"]) for row in told]
     columns = [
@@ -205,8 +281,8 @@ def pretrained(
     ]
     for name in names:
         values = [getattr(layer, name) for layer in found.layers]
-        columns.append(Column(f"{MONITORED[name]},\nfirst", [number(each[0]) for each in values], rank=1))
-        columns.append(Column(f"{MONITORED[name]},\nlast", [number(each[-1]) for each in values]))
+        columns.append(Column(f"first\n{MONITORED[name]}", [number(each[0]) for each in values], rank=1))
+        columns.append(Column(f"last\n{MONITORED[name]}", [number(each[-1]) for each in values]))
     columns.append(Column("dL/dz first\nover last", [number(ratio) for ratio in found.ratios[1:].tolist()]))
     console.print(Columns(columns))
     last = len(found.layers)
@@ -262,12 +338,13 @@ def trained_json(run: Run) -> dict[str, Any]:
 
 def beside(predicted: Prediction, measured: Probe) -> Columns:
     """A row a signal: theory and measurement."""
+    row = row_word(measured.spec)
     factors = [measured.factor(signal) for signal in SIGNALS]
     columns = [
         Column("signal", [*SIGNALS], left=True),
-        Column("theory\nx per layer", [number(predicted.factor(signal), ".3f") for signal in SIGNALS]),
+        Column(f"theory\nx per {row}", [number(predicted.factor(signal), ".3f") for signal in SIGNALS]),
         Column(
-            "measured\nx per layer",
+            f"measured\nx per {row}",
             [_factor(factor, spread=True) for factor in factors],
             brief=[_factor(factor, spread=False) for factor in factors],
             details=INTERVALS if any(not math.isnan(factor.low) for factor in factors) else "",
@@ -285,7 +362,14 @@ def advised_legend(advised: Advised) -> str:
     order = "cures that change least, then what helps in part, the farthest from a verdict"
     if advised.final_loss is not None:
         order = "the lowest loss that training reached"
-    return f"Best first: {order}. {ADVISED}"
+    spec = advised.before.spec
+    words = ("dL/dz", "z", "layer", "depth")
+    if isinstance(spec, RNN):
+        words = ("dL/dstate", "h", "step", "memory")
+    elif isinstance(spec, Transformer):
+        words = ("dL/dh", "h", "block", "depth")
+    told = ADVISED.format(**dict(zip(("backward", "forward", "unit", "limit"), words, strict=True)))
+    return f"Best first: {order}. {told}"
 
 
 def advice(advised: Advised) -> Columns:

@@ -17,6 +17,7 @@ from vgcore.show.page import parts, wrapped
 GAP = 2  # columns between two columns
 #: A line below the heads, for an output that has no lines to draw with.
 ASCII_HEAD = box.Box("    \n    \n -- \n    \n    \n -- \n    \n    \n", ascii=True)
+LISTED = 8  # of the columns that are left out, those that are named
 MOST_LINES = 4  # of a cell, before its column moves to a table above
 
 
@@ -82,7 +83,9 @@ class Columns:
         for columns in tables:
             yield self._drawn(columns, options.max_width, ASCII_HEAD if options.ascii_only else box.SIMPLE_HEAD)
         if left_out:
-            told = f"Left out: {', '.join(left_out)}; {self.elsewhere}."
+            many = f" and {len(left_out) - LISTED} more" if len(left_out) > LISTED + 1 else ""
+            named = left_out[:LISTED] if many else left_out
+            told = f"Left out: {', '.join(named)}{many}; {self.elsewhere}."
             yield Text("\n".join(wrapped(told, options.max_width)))
 
     def text(self, width: int) -> str:

@@ -41,6 +41,9 @@ SORTS = {
     "column": "Columns of a probe and of a training",
     "head": "Heads of tables, and words of summaries",
     "net": "What a net is made of",
+    "recurrent": "Recurrent nets",
+    "attention": "Transformers",
+    "pretraining": "Training layer by layer",
     "theory": "Mean-field theory",
     "rule": "Rules about a net as it starts, or as it stands",
     "training rule": "Rules about a training",
@@ -647,6 +650,14 @@ _WORDS = (
         see=("depth limit", "32-fold", "forgetting"),
     ),
     Word(
+        "chrono",
+        "net",
+        "An init of the biases of an LSTM or a GRU, bias='chrono(T)': the gate that keeps the state gets biases of "
+        "ln u, u drawn from U(1, T - 1), so that units remember for 1 to T - 1 steps at first; the gate that takes in "
+        "has their negative (Tallec and Ollivier 2018, arXiv:1804.11188).",
+        see=("memory limit", "forgetting"),
+    ),
+    Word(
         "verdict",
         "head",
         "What the findings of a net come to in a word, with the direction in brackets and conditions behind it.",
@@ -737,8 +748,9 @@ _WORDS = (
     Word(
         "cell",
         "head",
-        "One combination of the values that a sweep varies, measured for all its seeds.",
-        see=("sweep", "run"),
+        "One combination of the values that a sweep varies, measured for all its seeds. Of a recurrent net: what a "
+        "step makes of the state, such as tanh, lstm or gru; `vgcore kinds cell`.",
+        see=("sweep", "run", "LSTM", "GRU"),
     ),
     Word(
         "sweep", "head", "Measuring every combination of the values given, `vgcore sweep` or vg.sweep.", see=("cell",)
@@ -805,9 +817,9 @@ _WORDS = (
     Word(
         "step",
         "head",
-        "One update of a training: a forward and a backward pass over a batch, and a change of the weights. Steps are "
-        "counted from 1.",
-        see=("log10_update_ratio",),
+        "One update of a training: a forward and a backward pass over a batch, and a change of the weights. Of a "
+        "recurrent net: one element of a sequence. Both are counted from 1.",
+        see=("log10_update_ratio", "BPTT"),
     ),
     Word(
         "lr",
@@ -1240,6 +1252,267 @@ _WORDS = (
         "column",
         "Of a frame or a file: a hash of what the net is; equal nets have equal ids.",
         see=("cell",),
+    ),
+    # Sequences, attention and pretraining.
+    Word(
+        "BPTT",
+        "recurrent",
+        "Backpropagation through time: a recurrent net is unrolled into as many layers as a sequence has steps, all "
+        "with one set of weights, and gradients go back through all of them. What a weight gets is the sum over the "
+        "steps.",
+        see=("truncated BPTT", "tied", "memory limit"),
+        synonyms=("backpropagation through time", "unrolled"),
+    ),
+    Word(
+        "truncated BPTT",
+        "recurrent",
+        "Backpropagation through time that is cut every k steps (truncate=k): it is cheaper, and nothing is learned "
+        "of what lies before the cut.",
+        see=("BPTT",),
+        synonyms=("truncate", "truncated", "truncated backpropagation", "truncated backpropagation through time"),
+    ),
+    Word(
+        "state",
+        "recurrent",
+        "What a recurrent net hands from step to step: h, and the cell c of an LSTM. dL/dstate stands for dL/dc of an "
+        "LSTM, for dL/dh of all others.",
+        see=("memory limit", "LSTM", "GRU"),
+        synonyms=("hidden state", "dL/dstate", "dL/dh", "dL/dc", "cell state"),
+    ),
+    Word(
+        "gate",
+        "recurrent",
+        "A number from 0 to 1 for each unit of a recurrent net, the sigmoid of W h + U x + b, that says how much "
+        "passes.",
+        see=("forget gate", "update gate", "mean by gate", "share by path"),
+        synonyms=("input gate", "output gate", "reset gate", "candidate"),
+    ),
+    Word(
+        "forget gate",
+        "recurrent",
+        "The gate f of an LSTM, which says how much of the cell stays. Back through time dL/dc is multiplied by it in "
+        "every step.",
+        formula="c' = f * c + i * g",
+        remedy="A forget_bias of 1 or 2, or bias='chrono(T)'.",
+        see=("forgetting", "time constant", "forget bias"),
+    ),
+    Word(
+        "update gate",
+        "recurrent",
+        "The gate z of a GRU, which says how much of h stays, as in torch and Keras: 1 keeps all of it.",
+        formula="h' = (1 - z) * n + z * h",
+        remedy="An update_bias of 1 to 4, or bias='chrono(T)'.",
+        see=("forgetting", "time constant", "forget bias"),
+    ),
+    Word(
+        "forget bias",
+        "recurrent",
+        "What is added to the biases of the forget gate as a net starts (forget_bias), or to those of a GRU's update "
+        "gate (update_bias), so that the state is kept. It is added once, however many biases a gate has.",
+        see=("forget gate", "update gate", "chrono"),
+        synonyms=("update bias",),
+    ),
+    Word(
+        "chrono",
+        "recurrent",
+        "Biases of the gates that keep the state, drawn so that units remember for 1 to T steps; those of an LSTM's "
+        "input gate have the other sign (Tallec and Ollivier 2018).",
+        formula="b_f = ln U(1, T - 1), b_i = -b_f",
+        see=("forget bias", "time constant"),
+        synonyms=("chrono init", "chrono initialisation"),
+    ),
+    Word(
+        "time constant",
+        "recurrent",
+        "The steps in which a gate that keeps the state leaves 1/e of it, or a gradient falls to 1/e.",
+        formula="-1 / ln f",
+        see=("forget gate", "memory limit"),
+    ),
+    Word(
+        "LSTM",
+        "recurrent",
+        "Long short-term memory: a recurrent cell with a state c that no matrix stands in the way of, and gates that "
+        "write, keep and read it (Hochreiter and Schmidhuber 1997).",
+        formula="c' = f * c + i * g, h' = o * tanh(c')",
+        see=("forget gate", "gate", "GRU"),
+        synonyms=("long short term memory",),
+    ),
+    Word(
+        "GRU",
+        "recurrent",
+        "Gated recurrent unit: a recurrent cell with two gates and no state but h (Cho et al. 2014).",
+        formula="h' = (1 - z) * n + z * h",
+        see=("update gate", "gate", "LSTM"),
+        synonyms=("gated recurrent unit",),
+    ),
+    Word(
+        "IRNN",
+        "recurrent",
+        "A recurrent ReLU net that starts from W = I, so that its state and its gradient stay as they are (Le, Jaitly "
+        "and Hinton 2015).",
+        formula="h' = relu(W h + U x + b), W = I",
+        see=("LSTM",),
+    ),
+    Word(
+        "recurrent_init",
+        "recurrent",
+        "How the weights W of a recurrent net are drawn, which stand between the states of two steps; `init` is of "
+        "the weights U, which its inputs meet.",
+        formula="z = W h + U x + b",
+        see=("init", "state"),
+        synonyms=("recurrent weight",),
+    ),
+    Word(
+        "chance",
+        "recurrent",
+        "What the best outputs that do not look at the sequence come to: a net at chance has learnt nothing, however "
+        "its loss fell to there.",
+        see=("blind guess",),
+        synonyms=("chance level",),
+    ),
+    Word(
+        "attention",
+        "attention",
+        "Each token gets a mean of the values of all tokens, weighted by how well its query fits their keys (Vaswani "
+        "et al. 2017).",
+        formula="softmax(q k^T / sqrt(r)) v, r the features of a head",
+        see=("token", "query", "head", "attention_entropy"),
+        synonyms=("self attention",),
+    ),
+    Word(
+        "token",
+        "attention",
+        "One of the vectors of a sample of a transformer: a word, a patch, a step.",
+        see=("token_correlation", "attention"),
+    ),
+    Word(
+        "query",
+        "attention",
+        "What a token looks for, q = W_Q h. Keys, k = W_K h, are what tokens are found by, values, v = W_V h, what "
+        "they give.",
+        see=("attention", "size by gate"),
+        synonyms=("key", "value", "W_Q", "W_K", "W_V"),
+    ),
+    Word(
+        "logit",
+        "attention",
+        "The number that says how well a query fits a key, before the softmax makes shares of all logits of the query.",
+        formula="q . k / sqrt(r)",
+        see=("logit_std", "attention_entropy"),
+        synonyms=("softmax",),
+    ),
+    Word(
+        "head",
+        "attention",
+        "A share of the width that attends by itself, with logits of its own.",
+        see=("attention",),
+    ),
+    Word(
+        "pre-LN",
+        "attention",
+        "Norms stand before the branches (norm_position='pre'), and the stream goes by them untouched. It needs a "
+        "last norm.",
+        formula="x + F(LN(x))",
+        see=("post-LN", "residual stream", "no_final_norm"),
+        synonyms=("prenorm", "pre layer norm"),
+    ),
+    Word(
+        "post-LN",
+        "attention",
+        "Norms stand behind the sums (norm_position='post'), as in the first transformer. Deep nets of this kind need "
+        "a warm-up, and their tokens become alike.",
+        formula="LN(x + F(x))",
+        see=("pre-LN", "deep_post_norm", "rank_collapse"),
+        synonyms=("postnorm", "post layer norm"),
+    ),
+    Word(
+        "DeepNorm",
+        "attention",
+        "Post-LN in which the stream counts more, with smaller weights in the branches (Wang et al. 2022).",
+        formula="LN((2 depth)^(1/4) x + F(x))",
+        see=("post-LN",),
+    ),
+    Word(
+        "ReZero",
+        "attention",
+        "A skip whose branch is multiplied by a learned factor that is 0 at first: at the start only the factors have "
+        "a gradient.",
+        formula="x + alpha F(x)",
+        see=("skip",),
+    ),
+    Word(
+        "sublayer",
+        "attention",
+        "A half of a block of a transformer, attention or the two maps of a token. A row of a probe is a map, four a "
+        "block.",
+        see=("block", "residual stream"),
+        synonyms=("map", "feed forward"),
+    ),
+    Word(
+        "pretraining",
+        "pretraining",
+        "The hidden layers are trained one by one, each on what the layer below makes of the samples, before the "
+        "whole net is trained (Hinton et al. 2006; Bengio et al. 2007); `vgcore kinds pretrain`.",
+        see=("Boltzmann machine", "denoising autoencoder", "deep belief net"),
+        synonyms=("layer wise pretraining", "greedy", "greedy pretraining"),
+    ),
+    Word(
+        "Boltzmann machine",
+        "pretraining",
+        "Restricted: two sides of binary units, visible and hidden, with weights between the sides alone; what has a "
+        "low energy is likely.",
+        formula="E(v, h) = -b.v - c.h - h.W v",
+        see=("contrastive divergence", "free energy"),
+        synonyms=("restricted Boltzmann machine", "RBM", "energy"),
+    ),
+    Word(
+        "contrastive divergence",
+        "pretraining",
+        "How a Boltzmann machine learns: units that are on together in the data are tied more, those on together "
+        "after k steps of Gibbs sampling less.",
+        formula="dW = <h v> of the data - <h v> after k steps",
+        see=("Boltzmann machine",),
+        synonyms=("CD", "CD-k", "persistent", "PCD", "Gibbs sampling", "persistent contrastive divergence"),
+    ),
+    Word(
+        "free energy",
+        "pretraining",
+        "The energy of a visible row with all hidden rows summed over; the free energy gap is its mean over rows held "
+        "out less that over rows learnt from, and grows where rows are learnt by heart.",
+        formula="F(v) = -b.v - sum ln(1 + exp(c + W v))",
+        see=("Boltzmann machine",),
+        synonyms=("free energy gap",),
+    ),
+    Word(
+        "pseudo-likelihood",
+        "pretraining",
+        "How likely each unit of a row is, given all others: an estimate of the likelihood that needs no sum over all "
+        "states.",
+        formula="sum of ln p(v_i | all others)",
+        see=("free energy",),
+    ),
+    Word(
+        "reconstruction error",
+        "pretraining",
+        "The mean squared difference of a row and what a layer makes of it on the way there and back. It is no "
+        "likelihood.",
+        see=("pseudo-likelihood", "denoising autoencoder"),
+        synonyms=("reconstruction",),
+    ),
+    Word(
+        "denoising autoencoder",
+        "pretraining",
+        "A layer that learns to restore its input after a share of it was set to 0 (Vincent et al. 2010).",
+        see=("pretraining",),
+        synonyms=("autoencoder",),
+    ),
+    Word(
+        "deep belief net",
+        "pretraining",
+        "Boltzmann machines one above the other; the top one is sampled, and what it draws goes down through the "
+        "layers.",
+        see=("Boltzmann machine", "pretraining"),
+        synonyms=("DBN",),
     ),
 )
 

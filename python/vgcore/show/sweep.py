@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vgcore.measure.cells import Sweep, judged_rows
-from vgcore.model.mlp import FIELDS
+from vgcore.model.sorts import FIELDS
 from vgcore.show.columns import Column, Columns
 from vgcore.show.page import wrapped
 from vgcore.show.words import exponent, number, said
@@ -74,7 +74,7 @@ def values(cell: Probe | Run, varied: Iterable[str]) -> list[str]:
 
 def _held(cell: Any, name: str) -> Any:
     if name in FIELDS:
-        return getattr(cell.spec, name)
+        return getattr(cell.spec, name, None)
     found = getattr(cell, name) if name in ARGUMENTS else cell.optimizer.params.get(name)
     return found.tolist() if hasattr(found, "tolist") else found
 

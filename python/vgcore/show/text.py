@@ -133,7 +133,7 @@ def diagnosis(d: Diagnosis) -> str:
 def spark(measured: Probe | Trace, column: str, *, width: int = WIDTH) -> str:
     """The runs' mean of a column as a row of bars, layer 1 on the left; of evenly spread layers where it is long."""
     trace = measured.trace
-    values = trace.columns[column]
+    values = trace.columns[column][:, trace.known(column)]
     finite = np.isfinite(values)
     if not finite.any():
         return f"{column}: nowhere finite"

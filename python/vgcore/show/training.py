@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgcore.show.text import WIDTH, apart, barred, filled, indented, listed
-from vgcore.show.words import spans
+from vgcore.show.words import own, places, row
 from vgcore.train.join import VALIDATED
 from vgcore.train.settings import CHEAP, FULL, multipliers, tensors
 
@@ -51,18 +51,19 @@ def where(d: RunDiagnosis, finding: Finding) -> str:
     """The layers of a finding, where it is not of all."""
     if d.run is None or not 0 < len(finding.layers) < len(d.run.layers):
         return ""
-    return f" ({names(d.run.layers, finding.layers)})"
+    return f" ({names(d.run.labels, finding.layers)})"
 
 
-def names(layers: Sequence[str], chosen: Sequence[int]) -> str:
-    """Layers as people count them, from 1, and the readout by its name.
+def names(labels: Sequence[str], chosen: Sequence[int]) -> str:
+    """Layers of a run, of `Run.labels`, as people count them, from 1, and the readout by its name.
 
-    >>> names(("layers.0", "layers.1", "layers.2", "readout"), (0, 1, 3))
-    'layers 1-2, readout'
+    >>> names(("layer 1", "layer 2", "layer 3", "readout"), (0, 1, 3)), names(("step 1", "step 2"), (1,))
+    ('layers 1-2, readout', 'step 2')
     """
-    hidden = [i for i in chosen if i < len(layers) and layers[i] != "readout"]
-    parts = [f"{'layer' if len(hidden) == 1 else 'layers'} {spans(hidden)}"] if hidden else []
-    return ", ".join([*parts, *("readout" for i in chosen if i < len(layers) and layers[i] == "readout")])
+    rows = [label for label in labels if label != "readout"]
+    hidden = [i for i in chosen if i < len(rows)]
+    parts = [places(hidden, own(rows), row(rows))] if hidden else []
+    return ", ".join([*parts, *("readout" for i in chosen if len(rows) <= i < len(labels))])
 
 
 def labels(cells: Sequence[RunDiagnosis]) -> list[str]:

@@ -17,18 +17,29 @@ from numpy.typing import ArrayLike, NDArray
 from vgcore import _core
 from vgcore.measure import executor as executors
 from vgcore.measure import files, table
-from vgcore.measure.cells import Cells, Stored, check_once, entries_of, field_of, field_values, leaving
+from vgcore.measure.cells import (
+    Cells,
+    Stored,
+    check_once,
+    entries_of,
+    field_of,
+    field_values,
+    fields_of_any,
+    leaving,
+    sorts_of,
+)
 from vgcore.measure.measurement import multiplications
 from vgcore.measure.progress import progress_bar
 from vgcore.measure.store import Paths
 from vgcore.measure.stored import Kept, opened
 from vgcore.measure.sweep import shard_of
-from vgcore.model.given import LONGEST, boolean, items, shown, wrong_type
+from vgcore.model.given import LONGEST, boolean, items, shown
 from vgcore.model.kind import Loss
-from vgcore.model.mlp import FIELDS, MLP, kind_parameters
 from vgcore.model.names import hint, known
 from vgcore.model.optimizer import Optimizer, word
 from vgcore.model.shown import Shown
+from vgcore.model.sorts import FIELDS, fields_of, kind_parameters, swept
+from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 from vgcore.train import kept
 from vgcore.train.data import Validation
@@ -121,7 +132,8 @@ class TrainSweep(Versioned, Shown):
         >>> [(run.spec.depth, run.optimizer.lr) for run in s.select(optimizer="adam", lr=0.1)]
         [(2, 0.1), (4, 0.1)]
         """
-        wanted = {name: _wanted(name, given) for name, given in fields.items()}
+        sorts = sorts_of(entry.spec for entry in entries_of(self.cells))
+        wanted = {name: _wanted(name, given, sorts) for name, given in fields.items()}
 
         def suits(run: Run | Stored[Run]) -> bool:
             return all(any(held in values for held in _held(run, name)) for name, values in wanted.items())
@@ -200,7 +212,7 @@ class TrainSweep(Versioned, Shown):
 
 
 def train_sweep(
-    spec: MLP,
+    spec: Spec,
     x: ArrayLike,
     y: ArrayLike | None = None,
     *,
@@ -255,9 +267,9 @@ def train_sweep(
         shard: `"3/16"`: train only the cells of the fourth of sixteen equal parts.
         retry_failed: Try again those cells of the store that have failed.
         executor: Where to run instead of threads of this process.
-        **grid: For any field of `MLP` the values to try; and one value or several of `optimizer`, of any of its
-            parameters (`lr=[0.1, 0.01]`, `momentum=0.9`), of `schedule`, `clip`, `noise`, `rates` and `frozen`. The
-            last one given varies fastest.
+        **grid: For any field of the spec the values to try, but for the `steps` of an `RNN`, which are those of x; and
+            one value or several of `optimizer`, of any of its parameters (`lr=[0.1, 0.01]`, `momentum=0.9`), of
+            `schedule`, `clip`, `noise`, `rates` and `frozen`. The last one given varies fastest.
 
     Returns:
         One cell a combination. Weights at the end are kept as long as those of all cells fit into 256 MB.
@@ -274,8 +286,7 @@ def train_sweep(
     >>> [str(run.optimizer) for run in s]
     ['sgd(lr=0.1)', 'sgd', 'adam(lr=0.1)', 'adam']
     """
-    if not isinstance(spec, MLP):
-        raise wrong_type("spec", "an MLP, whose fields a sweep varies", spec)
+    swept(spec)
     show = boolean("progress", progress)
     if boolean("retry_failed", retry_failed) and store is None:
         raise ValueError("retry_failed is given without a store, which keeps what has failed")
@@ -300,7 +311,7 @@ def train_sweep(
     )
     if record is None:
         how = replace(how, record=tuple(recorded(-(-how.steps // RECORDED), how.steps).tolist()))
-    axes = {name: _axis(name, values) for name, values in grid.items()}
+    axes = {name: _axis(name, values, fields_of(spec)) for name, values in grid.items()}
     if (count := math.prod(len(values) for values, _ in axes.values())) > LONGEST:
         raise ValueError(f"a sweep has at most {LONGEST} cells, got {count}")
     varied = tuple(name for name, (_, several) in axes.items() if several)
@@ -382,19 +393,19 @@ def parameters() -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for kind in _core.OPTIMIZERS for name in Optimizer(kind).params))
 
 
-def check_names(names: Iterable[str]) -> None:
-    """Refuse what no grid may vary."""
-    choices = (*FIELDS, *ARGUMENTS, *parameters())
+def check_names(names: Iterable[str], fields: Sequence[str] = FIELDS) -> None:
+    """Refuse what no grid may vary, of specs with these fields."""
+    choices = (*fields, *ARGUMENTS, *parameters())
     for name in names:
         if name not in choices:
             raise ValueError(f"unknown field {shown(name)}{hint(name, choices)}; choose from: {', '.join(choices)}")
 
 
-def _axis(name: str, values: Any) -> tuple[list[Any], bool]:
+def _axis(name: str, values: Any, fields: Sequence[str]) -> tuple[list[Any], bool]:
     """The values to try, and whether they were given as several."""
-    check_names([name])
+    check_names([name], fields)
     allowed = "a list of values to try"
-    if name not in FIELDS:
+    if name not in fields:
         allowed = f"a value, or {allowed}"
         if _is_one(name, values):
             return [values], False
@@ -419,9 +430,9 @@ def _optimizer(text: str) -> Optimizer:
     return Optimizer(text)
 
 
-def _cell(spec: MLP, given: Mapping[str, Any], steps: int) -> Cell:
+def _cell(spec: Spec, given: Mapping[str, Any], steps: int) -> Cell:
     """The net and the recipe of a combination."""
-    fields = {name: value for name, value in given.items() if name in FIELDS}
+    fields = {name: value for name, value in given.items() if name in fields_of(spec)}
     arguments = {name: given[name] for name in ARGUMENTS if name in given}
     params = {name: value for name, value in given.items() if name not in fields and name not in arguments}
     try:
@@ -441,11 +452,12 @@ def _same(cell: Cell) -> Hashable:
     return cell.spec, json.dumps(cell.recipe.facts())
 
 
-def _wanted(name: str, given: Any) -> list[Any]:
+def _wanted(name: str, given: Any, sorts: tuple[type[Spec], ...]) -> list[Any]:
     """The values of a field that will do, as a cell holds them."""
-    if name in FIELDS or name in kind_parameters():
-        return field_values(name, given)
-    check_names([name])
+    fields = fields_of_any(sorts)
+    if name in fields or name in kind_parameters(sorts):
+        return field_values(name, given, sorts)
+    check_names([name], fields)
     several = [given] if _is_one(name, given) else items(name, given, "a value, or a list of values")
     if name in ARGUMENTS:
         return [Recipe.of(steps=np.size(value), **{name: value}).facts()[name] for value in several]
@@ -454,7 +466,7 @@ def _wanted(name: str, given: Any) -> list[Any]:
 
 def _held(cell: Run | Stored[Run], name: str) -> tuple[Any, ...]:
     """What a cell has of a field; an optimiser answers to its name alone too."""
-    if name in FIELDS or name in kind_parameters():
+    if name in fields_of(cell.spec) or name in kind_parameters():
         return (field_of(cell.spec, name),)
     recipe = recipe_of(cell)
     if name not in ARGUMENTS:
@@ -466,7 +478,7 @@ def _held(cell: Run | Stored[Run], name: str) -> tuple[Any, ...]:
 def _varied(run: Run, varied: Iterable[str]) -> dict[str, Any]:
     """What sets a run apart, without objects; None for a parameter that its optimiser does not have."""
     row = told_of(0, run)
-    fields = {name: table.scalar(getattr(run.spec, name)) for name in varied if name in FIELDS}
+    fields = {name: table.scalar(getattr(run.spec, name)) for name in varied if name in fields_of(run.spec)}
     return {name: fields.get(name, row.get(name, run.optimizer.params.get(name))) for name in varied}
 
 

@@ -16,6 +16,7 @@ from vgcore import _core
 from vgcore.measure import files, table
 from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe
+from vgcore.measure.trace import row_labels
 from vgcore.model.given import LONGEST, integer
 from vgcore.model.given import path as file_path
 from vgcore.model.names import counted, known
@@ -40,6 +41,8 @@ Rows: TypeAlias = Literal["layers", "steps"]
 _READINGS = 40
 #: What is told of the loss of each seed: properties of `Run`, columns of a frame.
 LOSS_COLUMNS = ("first_loss", "best_loss", "final_loss")
+#: The readout among the layers of a run.
+READOUT = "readout"
 #: Where a value first was not finite, as words.
 PHASES = {
     "forward": "in the forward pass",
@@ -96,6 +99,11 @@ class FirstBad(NamedTuple):
         return told_of(self)
 
 
+def labels_of(spec: Spec, layers: Sequence[str]) -> tuple[str, ...]:
+    """What people call the layers of a run of a net."""
+    return (*row_labels(spec), READOUT)[: len(layers)]
+
+
 def first_bad_of(found: Sequence[Any], layers: Sequence[str]) -> FirstBad:
     """What the core, or a store, says of a run with these layers."""
     step, layer, tensor, phase = found[:4]
@@ -104,7 +112,7 @@ def first_bad_of(found: Sequence[Any], layers: Sequence[str]) -> FirstBad:
 
 
 def told_of(bad: FirstBad, layers: Sequence[str] = ()) -> str:
-    """Where a value first was not finite, in words; `layers` are those of the run, and say which is the readout.
+    """Where a value first was not finite, in words; `layers` are `Run.labels`, or `Run.layers`.
 
     >>> told_of(FirstBad(3, 1, "layers.1.weight", "update")), told_of(FirstBad(3, 2, "loss", "loss"))
     ('step 3: layer 2, weight, in the update', 'step 3: in the loss')
@@ -127,10 +135,10 @@ def place_of(bad: FirstBad, layers: Sequence[str] = ()) -> tuple[str, str]:
         return "", ""
     if "." in bad.tensor:
         return counted(bad.tensor)
-    name = bad.name or (layers[bad.layer] if bad.layer < len(layers) else "")
+    name = layers[bad.layer] if bad.layer < len(layers) else bad.name
     if not name:
         return "" if layers else f"run.layers[{bad.layer}]", bad.tensor
-    return counted(name)[0], bad.tensor
+    return " ".join(filter(None, counted(name))), bad.tensor
 
 
 class Evaluated(NamedTuple):
@@ -197,7 +205,9 @@ class Run(Versioned, Shown):
         recipe: How it took its steps.
         network0: The net that every seed started from; None where each drew its own.
         loss_name: The loss, in canonical spelling.
-        layers: The layers as a state dict names them: `layers.0`, which people call layer 1, ..., `readout`.
+        layers: The layers as a state dict names them: `layers.0`, which people call layer 1, ..., `readout`. They are
+            the rows of a probe of the net, and the readout: of an `RNN` each layer at each step, of which those that
+            share a tensor have one name.
         seeds: The seed of each run, `(S,)`.
         loss: Of the batch, before the update, `(S, T)`; step t is in column t - 1.
         lr: The rate that was used, `(S, T)`.
@@ -212,6 +222,9 @@ class Run(Versioned, Shown):
         first_bads: Where a value of each seed first was not finite; None for nowhere.
         steps: The recorded steps, `(R,)`.
         log10_weight_norm: Norm of a layer's weight matrix, before the update, `(S, R, L)`, as all to `correlation`.
+            Layers that share a matrix, the steps of an `RNN` or of a tied net, have one number in this column and the
+            next four: that of the matrix, whose gradient is the sum over all of them. In an `RNN` it is that of the
+            state, `layers.{l}.weight`, in a `Transformer` queries, keys and values are one.
         log10_wgrad_norm: Norm of its gradient.
         log10_update_norm: Norm of its update.
         log10_update_ratio: Update over weights.
@@ -557,6 +570,17 @@ class Run(Versioned, Shown):
         first = int(self.seeds[0])
         return integer("seed", seed, least=first, most=int(self.seeds[-1])) - first
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What people call each of `layers`: by its number, in an `RNN` by its step, in a `Transformer` by its map.
+
+        >>> import numpy as np, vgcore as vg
+        >>> x = np.random.default_rng(0).standard_normal((8, 2, 3))
+        >>> vg.train(vg.RNN(2, 4, in_features=3, out_features=1), x, x[:, 0, :1], steps=2).labels
+        ('step 1', 'step 2', 'readout')
+        """
+        return labels_of(self.spec, self.layers)
+
     # Frames
 
     def to_dict(self, rows: Rows = "layers") -> dict[str, NDArray[Any]]:
@@ -567,8 +591,8 @@ class Run(Versioned, Shown):
                 row a (seed, step), with the loss and what is known of all gradients together.
 
         Returns:
-            Steps are counted from 1, and so are layers, input side first; the readout comes last. `name` is `layer 1`
-            for what a state dict calls `layers.0`, and `readout`.
+            Steps are counted from 1, and so are layers, input side first; the readout comes last. `name` is one of
+            `labels`: `layer 1` for what a state dict calls `layers.0`, and `readout`.
         """
         if known("rows", rows, self._ROWS) == "steps":
             return table.informative(self._stepwise())
@@ -577,7 +601,7 @@ class Run(Versioned, Shown):
             "seed": np.repeat(self.seeds, steps * layers),
             "step": np.tile(np.repeat(self.steps, layers), seeds),
             "layer": np.tile(np.arange(1, layers + 1), seeds * steps),
-            "name": np.tile(np.array([counted(name)[0] for name in self.layers], dtype=object), seeds * steps),
+            "name": np.tile(np.array(self.labels, dtype=object), seeds * steps),
         }
         columns |= {name: getattr(self, name).ravel() for name in FULL if name in self.monitor}
         return table.informative(columns)
@@ -643,7 +667,7 @@ class Run(Versioned, Shown):
         why = "" if word == "steps" else f", stopped: {ended(word)}"
         bad = self.first_bads[index]
         return f"seed {self.seeds[index]}: {ends} in {done} steps{why}" + (
-            f", first bad at {told_of(bad, self.layers)}" if bad else ""
+            f", first bad at {told_of(bad, self.labels)}" if bad else ""
         )
 
     def __repr__(self) -> str:

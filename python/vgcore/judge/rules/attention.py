@@ -59,7 +59,6 @@ UNIFORM_ATTENTION = Rule(
     picture=("attention_entropy",),
     check=_same,
     nets=("Transformer",),
-    needs=("spec",),
 )
 
 
@@ -98,7 +97,6 @@ ONE_HOT_ATTENTION = Rule(
     picture=("attention_entropy", "logit_std"),
     check=_single,
     nets=("Transformer",),
-    needs=("spec",),
     condition="saturated",
 )
 
@@ -128,7 +126,7 @@ NO_FINAL_NORM = Rule(
     picture=("log10_h_rms",),
     check=_no_final,
     nets=("Transformer",),
-    needs=("spec",),
+    needs=("weights",),
 )
 
 
@@ -158,5 +156,5 @@ DEEP_POST_NORM = Rule(
     picture=("log10_wgrad_norm",),
     check=_post,
     nets=("Transformer",),
-    needs=("spec",),
+    needs=("weights",),
 )

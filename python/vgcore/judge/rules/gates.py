@@ -9,21 +9,11 @@ import numpy as np
 from vgcore.judge.evidence import Evidence, Floats
 from vgcore.judge.rule import Hit, Rule, share
 from vgcore.judge.rules.signals import DECADES
-from vgcore.measure.extra import GATES
+from vgcore.measure.extra import GATES, NAMES
 from vgcore.measure.probe import probe
 from vgcore.model.network import Network
 from vgcore.show.words import power
 
-#: What gates are called in sentences, by torch's letters.
-NAMES = {
-    "i": "input gate",
-    "f": "forget gate",
-    "g": "candidate",
-    "o": "output gate",
-    "r": "reset gate",
-    "z": "update gate",
-    "n": "candidate",
-}
 #: What makes of a state the next one without a matrix: the forget gate of an LSTM, the update gate of a GRU.
 KEEPING = ("f", "z")
 HOCHREITER = "Hochreiter and Schmidhuber 1997"

@@ -132,10 +132,11 @@ def _of_tokens(e: Evidence, rule: Rule) -> Hit | None:
     )
     if abs(stream) < DECADES["warning"]:
         text += f", while {e.name('backward')} changes {power(abs(stream))}-fold: a plot of it shows nothing of this"
+    square = f"{np.nanmean(alike[:, worst]):.4f}"
     working = (
         f"rank = (tr G)^2/|G|^2 = {e.column('token_rank')[entered[worst]]:.4g} of {e.tokens} tokens, mean squared "
-        f"cosine (T/rank - 1)/(T - 1) = {np.nanmean(alike[:, worst]):.4f}; |dW_Q|, |dW_K| over |dW_V| against the first "
-        f"block: 10^{fell:.2f}. The lesser of {np.nanmean(alike[:, worst]):.4f} and 1 - 10^{fell:.2f}: {means[worst]:.4f}."
+        f"cosine (T/rank - 1)/(T - 1) = {square}; |dW_Q|, |dW_K| over |dW_V| against the first "
+        f"block: 10^{fell:.2f}. The lesser of {square} and 1 - 10^{fell:.2f}: {means[worst]:.4f}."
     )
     layers = e.blocks(int(row) for row, mean in zip(at, means, strict=True) if mean >= rule.least)
     own = share(np.where(np.isnan(runs), -math.inf, runs).max(axis=1), lambda r: r >= rule.level(float(means[worst])))
@@ -177,6 +178,7 @@ RANK_COLLAPSE = Rule(
         "B samples or T tokens"
     ),
     picture=("effective_rank",),
+    pictures={"Transformer": ("log10_wgrad_norm_q", "log10_wgrad_norm_v", "log10_dh_rms")},
     check=_rank,
     needs=("correlation", "effective_rank", "spec"),
     condition="collapsed",

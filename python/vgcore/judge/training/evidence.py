@@ -14,18 +14,16 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.judge.blind import blind_guess
+from vgcore.judge.blind import blind_guess_of
 from vgcore.judge.rule import RuleOf
-from vgcore.model.plan import Map, Plan
+from vgcore.model.plan import Plan
 from vgcore.show.training import moving
-from vgcore.train.run import Run
+from vgcore.train.run import READOUT, Run
 
 Floats = NDArray[np.float64]
 Flags = NDArray[np.bool_]
 Steps = NDArray[np.int64]
 
-#: The readout among the layers of a run.
-READOUT = "readout"
 #: Steps that a level of the loss is a mean of, at most a quarter of the run and at least one part in so many of it.
 WINDOW, PARTS = 20, 20
 #: How much higher than the first batch's loss the first level may be.
@@ -73,7 +71,7 @@ class RunEvidence:
     def blind(self) -> float | None:
         """The loss of the best constant output; None where there is nothing to guess, or it is 0."""
         run = self.run
-        found = blind_guess(run.loss_name, run.training.rows.y, Plan.of(run.spec).outputs, batch=run.batch)
+        found = blind_guess_of(run.spec, run.loss_name, run.training.rows.y, batch=run.batch)
         return found or None
 
     @cached_property
@@ -167,14 +165,13 @@ class RunEvidence:
     @cached_property
     def sizes(self) -> Floats:
         """log10 of the root of how many weights a layer has: a norm over a root mean square, `(layers,)`."""
-        plan = Plan.of(self.run.spec)
-
-        def count(name: str) -> int:
-            drawn: Map | None = plan.readout if name == READOUT else plan.layers[int(name.rpartition(".")[2])].map
-            assert drawn is not None  # noqa: S101 (a run has the layers of its net)
-            return drawn.fan_in * drawn.fan_out
-
-        return np.array([math.log10(count(name)) / 2 for name in self.run.layers])
+        spec = self.run.spec
+        plan = Plan.of(spec)
+        maps = dict(zip(spec.row_names, (layer.map for layer in plan.layers), strict=True))
+        if plan.readout is not None:
+            maps[READOUT] = plan.readout
+        drawn = [maps[name] for name in self.run.layers]
+        return np.array([math.log10(each.fan_in * each.fan_out) / 2 for each in drawn])
 
     def params(self) -> tuple[str, dict[str, Any]]:
         """The name of the optimiser, and its numbers; what is true or false as that."""

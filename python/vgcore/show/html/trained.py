@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgcore.model.names import counted
 from vgcore.show.html.blocks import STYLE, Html, block, curve, escaped, folded, joined, quiet, table, titled
 from vgcore.show.html.measured import probe, sweep
 from vgcore.show.words import exponent
-from vgcore.train.run import ended, size, told_of
+from vgcore.train.run import ended, labels_of, size, told_of
 
 if TYPE_CHECKING:
     from vgcore.train.many import TrainSweep
@@ -94,7 +93,7 @@ def _seeds(trained: Run) -> Iterator[Sequence[str]]:
         losses = (trained.first_loss[i], trained.final_loss[i], trained.best_loss[i])
         words = map(size, losses)
         what = (str(seed), str(trained.steps_done[i]), ended(trained.stopped_by[i]))
-        broken = "" if bad is None else told_of(bad, trained.layers)
+        broken = "" if bad is None else told_of(bad, trained.labels)
         yield (*what, *words, *scores, broken, curve(trained.loss[i], "loss"))
 
 
@@ -108,8 +107,8 @@ def norms(trained: Run) -> Iterable[Html]:
     ends = [at[0], at[-1]] if len(at) > 1 else [at[0]]
     head = ["layer", *(f"{words}, step {trained.steps[i]}" for words in shown.values() for i in ends)]
     rows = [
-        [counted(name)[0], *(exponent(getattr(trained, column)[0, i, layer]) for column in shown for i in ends)]
-        for layer, name in enumerate(trained.layers)
+        [label, *(exponent(getattr(trained, column)[0, i, layer]) for column in shown for i in ends)]
+        for layer, label in enumerate(trained.labels)
     ]
     yield folded(f"norms of the layers of seed {trained.seeds[0]}", table(head, rows))
 
@@ -122,8 +121,8 @@ def train_sweep(s: TrainSweep) -> Html:
 def replay(r: Replay) -> Html:
     """One step of a run again."""
     rows = [
-        (counted(name)[0], *(exponent(float(r.columns[column][i])) for column in NORMS if column in r.columns))
-        for i, name in enumerate(r.layers)
+        (label, *(exponent(float(r.columns[column][i])) for column in NORMS if column in r.columns))
+        for i, label in enumerate(labels_of(r.network.spec, r.layers))
     ]
     head = ("layer", *(words for column, words in NORMS.items() if column in r.columns))
     return block(titled(repr(r)), folded("norms of the layers", table(head, rows)), probe(r.probe))

@@ -201,7 +201,7 @@ def _rounded_updates(e: RunEvidence, rule: RunRule) -> Hit | None:
     if not value:
         return None
     ratio = e.typical(e.column("log10_update_ratio"))[worst]
-    name = names(e.run.layers, (worst,))
+    name = names(e.run.labels, (worst,))
     runs = np.array([e.typical(e.column("rounded"), seed)[worst] for seed in range(e.seeds)])
     text = (
         f"{value:.0%} of the weights of {name} that have a gradient are the same number after a typical step, in "

@@ -53,7 +53,7 @@ def _not_finite(e: RunEvidence, _: RunRule) -> Hit | None:
     drowned = _drowned(e, first)
     start = "" if drowned else ": it is the net as it starts"
     when = f"at the first step{start}" if first.step == 1 else f"at step {first.step}"
-    layer, part = place_of(first, run.layers)
+    layer, part = place_of(first, run.labels)
     part = f"the {part}" if "." in first.tensor else part
     tensor = " of ".join(filter(None, (part, f"the {layer}" if layer == "readout" else layer)))
     which = "" if e.seeds == 1 else f"{len(bad)} of {e.seeds} runs; of seed {run.seeds[seed]} "
@@ -326,7 +326,7 @@ def _epsilon_rules(e: RunEvidence, rule: RunRule) -> Hit | None:
     worst = int(np.nanargmax(shares))
     value = float(shares[worst])
     text = (
-        f"a typical gradient of {names(e.run.layers, (worst,))} is {power(float(size[worst]))}, where {name} divides "
+        f"a typical gradient of {names(e.run.labels, (worst,))} is {power(float(size[worst]))}, where {name} divides "
         f"by its size plus eps = {eps:g}: its steps are {power(math.log10(max(1 - value, 1e-300)))} of what they are "
         "elsewhere"
     )
