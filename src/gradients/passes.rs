@@ -107,7 +107,7 @@ fn groups<F: Float>(plan: &Plan, samples: usize) -> Vec<Range<usize>> {
     // Half a panel is the least that fills a vector on every set.
     let unit = F::LANES / 2;
     let size = match batch / unit {
-        _ if needs_all || plan.shares() && !plan.recurrent => batch,
+        _ if needs_all || plan.shares() && !plan.recurrent() => batch,
         0 | 1 => batch,
         2 | 3 => unit,
         4..16 => 2 * unit,

@@ -121,7 +121,7 @@ impl<F: Float> Work<F> {
         let count = backs.iter().map(|back| back.steps.all().len()).min().unwrap_or(0);
         for (index, Step { owner, .. }) in backs[0].steps.all()[..count].iter().enumerate() {
             let key = owner.tensor(Which::Weight);
-            let most = if passes.plan.recurrent { (SAMPLES / samples(&index).max(1)).max(1) } else { 1 };
+            let most = if passes.plan.recurrent() { (SAMPLES / samples(&index).max(1)).max(1) } else { 1 };
             let fits = last.get(&key).copied().filter(|&part: &usize| parts[part].steps.len() < most);
             let part = fits.unwrap_or_else(|| {
                 parts.push(Together { steps: Vec::new(), found: Mutex::new(None) });

@@ -6,9 +6,8 @@ use super::rows::{
 };
 use super::{Net, Tensors, add, cell};
 use crate::activation::{Activation, Shape};
-use crate::kernel::attention::Heads;
 use crate::norm::Norm;
-use crate::part::{Activate, Drop, Join, Map, Normalise, Part, Pool, Pooling, Which};
+use crate::part::{Activate, Drop, Heads, Join, Map, Normalise, Part, Pool, Pooling, Which};
 use crate::plan::Placed;
 use crate::rng::{Role, Stream};
 use crate::skip;

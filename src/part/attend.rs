@@ -5,7 +5,8 @@
 
 use super::signal::{BY_BLOCK, note_blocks};
 use super::{Back, Collect, Here, Scratch, Signal, Watch};
-use crate::kernel::attention::{Heads, Seen};
+pub use crate::kernel::attention::Heads;
+use crate::kernel::attention::Seen;
 use crate::kernel::{Panels, Scaled};
 use crate::simd::Float;
 

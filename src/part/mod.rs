@@ -14,7 +14,7 @@ mod signal;
 mod steps;
 
 pub use activate::Activate;
-pub use attend::{Attend, QKV};
+pub use attend::{Attend, Heads, QKV};
 pub use cell::Cell;
 pub use drop::{Drop, Masks};
 pub use join::{Join, Keep};

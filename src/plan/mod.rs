@@ -99,8 +99,6 @@ pub struct Plan {
     pub proportional: bool,
     /// Are weights scaled by what the data make of them?
     pub calibrates: bool,
-    /// Are its layers the steps of a recurrent net?
-    pub recurrent: bool,
     /// Layers that count.
     depth: usize,
 }
@@ -149,7 +147,6 @@ impl Plan {
             unbiased: !linear().any(LinearPlan::biased),
             proportional: parts().all(Part::proportional),
             calibrates: linear().any(|plan| plan.calibrates),
-            recurrent: layers.iter().any(|layer| matches!(layer.hands_on, HandsOn::State)),
             depth,
             slots: Vec::new(),
         };
@@ -283,6 +280,11 @@ impl Plan {
     /// Is there a readout of every step?
     pub fn reads_every_step(&self) -> bool {
         self.layers.last().is_some_and(|layer| layer.parts.iter().any(|placed| matches!(placed.part, Part::Steps(_))))
+    }
+
+    /// Are its layers the steps of a recurrent net?
+    pub fn recurrent(&self) -> bool {
+        self.slots[0].iter().any(|parameters| parameters.module == Module::LayerInputs)
     }
 
     /// Have layers parameters in common, so that gradients of them are summed?

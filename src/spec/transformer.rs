@@ -5,11 +5,10 @@ use super::{Bias, MAX_DEPTH, MAX_WIDTH, Position, integer, optional, width, word
 use crate::activation::{Activation, Shape};
 use crate::error::{Cancel, Error, Result};
 use crate::init::{Init, Place, Stands};
-use crate::kernel::attention::Heads;
 use crate::norm::Norm;
 use crate::part::{
-    Activate, Attend, Blocks, HandsOn, Join, Keep, Label, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters,
-    Part, Pool, Pooling, QKV,
+    Activate, Attend, Blocks, HandsOn, Heads, Join, Keep, Label, Layer, LinearPlan, Map, Module, Net, Normalise,
+    Parameters, Part, Pool, Pooling, QKV,
 };
 use crate::rng::Role;
 use crate::signature::Call;

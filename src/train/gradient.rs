@@ -272,7 +272,7 @@ impl<F: Float> Collector<'_, F> {
 impl<F: Float> Collect<F> for Collector<'_, F> {
     fn map(&mut self, owner: Owner, delta: &Scaled<F>, input: &Scaled<F>, _: Option<usize>) {
         let place = self.place(owner, Which::Weight);
-        if let Some(place) = place.filter(|_| self.plan.recurrent && self.plan.sums(owner)) {
+        if let Some(place) = place.filter(|_| self.plan.recurrent() && self.plan.sums(owner)) {
             let held = &mut self.gradients.held[place];
             held.owner = Some(owner);
             held.pairs.resize_with(held.pairs.len().max(held.count + 1), Default::default);
