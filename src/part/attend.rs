@@ -44,9 +44,9 @@ impl Attend {
         QKV.into_iter().flat_map(of_block).chain(COLUMNS.map(str::to_owned)).collect()
     }
 
-    /// Features of all that is kept: of `[q, k, v]`, and one for each weight of a token.
-    pub(super) fn kept_features(&self, input: usize) -> usize {
-        input + self.heads.count * self.heads.tokens
+    /// Features of all that is kept: of `[q, k, v]`, and those that each token has a weight of, with their padding.
+    pub(super) fn kept_features<F: Float>(&self, input: usize) -> usize {
+        input + self.heads.weights::<F>(1) / self.heads.tokens
     }
 
     /// What all tokens become. `qkv` is left with others. False where a value is not finite.

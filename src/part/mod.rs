@@ -239,14 +239,14 @@ impl Part {
 
     /// Features of all that is kept for the way back, of those that come in and go out. The input of a map is kept by
     /// whoever made it.
-    pub fn kept_features(&self, input: usize, output: usize) -> usize {
+    pub fn kept_features<F: Float>(&self, input: usize, output: usize) -> usize {
         match self {
             Self::Map(_) | Self::Keep(_) | Self::Cut(_) | Self::Steps(_) | Self::Pool(_) => 0,
             Self::Norm(_) | Self::Drop(_) => input,
             Self::Phi(phi) => phi.kept_features(input),
             Self::Join(join) => join.kept_features(output),
             Self::Cell(cell) => cell.kept_features(input),
-            Self::Attend(attend) => attend.kept_features(input),
+            Self::Attend(attend) => attend.kept_features::<F>(input),
         }
     }
 

@@ -99,6 +99,8 @@ pub struct Plan {
     pub proportional: bool,
     /// Are weights scaled by what the data make of them?
     pub calibrates: bool,
+    /// What makes the net larger beside its widths, as a caller calls it.
+    pub sizes: &'static str,
     /// Layers that count.
     depth: usize,
 }
@@ -124,7 +126,7 @@ impl Plan {
 
     /// The plan of a spec, unless the job of this thread is given up.
     pub fn of_job(spec: &Spec) -> Result<Self> {
-        Self::placed(spec.lower()?)
+        Ok(Self { sizes: spec.sizes(), ..Self::placed(spec.lower()?)? })
     }
 
     fn placed(net: Net) -> Result<Self> {
@@ -147,6 +149,7 @@ impl Plan {
             unbiased: !linear().any(LinearPlan::biased),
             proportional: parts().all(Part::proportional),
             calibrates: linear().any(|plan| plan.calibrates),
+            sizes: "depth",
             depth,
             slots: Vec::new(),
         };
@@ -411,7 +414,8 @@ fn kept(behind: &[Part]) -> bool {
     behind.iter().map(Part::work).find(|work| *work != Work::InPlace) != Some(Work::Takes)
 }
 
-/// Is what the last of these parts gives the activations of a layer: those of `phi`, or the state of a cell, behind all that adjusts them?
+/// Is what the last of these parts gives the activations of a layer: those of `phi`, or the
+/// state of a cell, behind all that adjusts them?
 fn shows_activations(so_far: &[Part], behind: &[Part]) -> bool {
     let last = so_far.iter().rev().find(|part| !part.adjusts());
     matches!(last, Some(Part::Phi(_) | Part::Cell(_))) && !behind.first().is_some_and(Part::adjusts)

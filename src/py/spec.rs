@@ -51,7 +51,8 @@ impl Checked {
             return Ok(plan);
         }
         let (spec, depth) = (self.spec.clone(), self.spec.depth());
-        check_memory("the plan of this net", PLANNED * depth as u128, "lower depth")?;
+        let bytes = PLANNED * depth as u128 + spec.stream_bytes();
+        check_memory("the plan of this net", bytes, format!("lower {}", spec.sizes()))?;
         detached(py, SECONDS * depth as f64, move |_| Ok(Arc::new(Plan::of_job(&spec)?)))
     }
 

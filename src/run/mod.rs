@@ -167,7 +167,9 @@ pub fn samples<F: Float>(plan: &Plan, seed: u64, batch: usize) -> Vec<F> {
 }
 
 /// What is said where memory does not suffice.
-const HINT: &str = "lower depth, width, batch or seeds";
+fn hint<F>(job: &Job<F>) -> String {
+    format!("lower {}, width, batch or seeds", job.specs.first().map_or("depth", Spec::sizes))
+}
 
 /// Bytes of all results; an error where not even they fit, before anything of their size is made.
 fn check_results<F>(job: &Job<F>) -> Result<u128> {
@@ -175,15 +177,15 @@ fn check_results<F>(job: &Job<F>) -> Result<u128> {
     let of_run = |spec: &Spec| Columns::bytes(spec.depth(), spec.extra()) + size_of::<(usize, Columns)>() as u128;
     let results = job.specs.iter().map(of_run).sum::<u128>() * job.seeds as u128;
     // A deep net is measured by its plan, which takes much itself: as its spec lowers it, and as it is planned.
-    let plan = 2 * least_plan_bytes(job.specs.iter().map(Spec::depth).max().unwrap_or(0));
-    check_memory("this probe", results + plan, HINT)?;
+    let plan = 2 * job.specs.iter().map(least_plan_bytes).max().unwrap_or(0);
+    check_memory("this probe", results + plan, hint(job))?;
     Ok(results)
 }
 
 /// As many workers as tasks, threads and memory allow; an error where not even one fits beside the results.
 fn workers<F: Float>(job: &Job<F>, families: &[Family], results: u128) -> Result<usize> {
     let one = families.iter().map(|family| family.bytes).max().unwrap_or(0);
-    check_memory("this probe", one + results, HINT)?;
+    check_memory("this probe", one + results, hint(job))?;
     let most = job.threads.min(families.len().saturating_mul(job.seeds)).max(1);
     let fits = available_memory(most as u128 * one + results)
         .map_or(usize::MAX, |bytes| (u128::from(bytes).saturating_sub(results) / one.max(1)) as usize);

@@ -138,6 +138,30 @@ impl Spec {
         }
     }
 
+    /// Streams that are open at once, each of which every layer of a plan lists: at most so many.
+    fn streams(&self) -> usize {
+        match self {
+            Self::Rnn(rnn) => rnn.streams(),
+            Self::Sequential(list) => list.streams(),
+            Self::Mlp(_) | Self::Transformer(_) => 1,
+        }
+    }
+
+    /// Bytes of the lists of open streams of a plan, which grow with the square of the layers where each has streams of
+    /// its own. A list that grows is up to twice as long as what it holds.
+    pub fn stream_bytes(&self) -> u128 {
+        2 * size_of::<usize>() as u128 * self.depth() as u128 * self.streams() as u128
+    }
+
+    /// What makes a net larger beside its widths, as a caller calls it.
+    pub fn sizes(&self) -> &'static str {
+        match self {
+            Self::Mlp(_) | Self::Sequential(_) => "depth",
+            Self::Rnn(_) => "steps, layers",
+            Self::Transformer(_) => "tokens, depth",
+        }
+    }
+
     /// Units of the widest layer.
     pub fn widest(&self) -> usize {
         match self {

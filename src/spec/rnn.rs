@@ -262,8 +262,13 @@ impl Rnn {
         slot
     }
 
+    /// Streams that are open at once.
+    pub(super) fn streams(&self) -> usize {
+        self.streams_of(0).1
+    }
+
     /// The streams of `h` and of `c` of a layer, where they are streams, and how many there are in all.
-    fn streams(&self, layer: usize) -> ([Option<usize>; 2], usize) {
+    fn streams_of(&self, layer: usize) -> ([Option<usize>; 2], usize) {
         let (deep, moves) = (self.layers > 1, self.gates() == Gates::Lstm);
         let each = usize::from(deep) + usize::from(moves);
         let h = deep.then_some(layer * each);
@@ -272,7 +277,7 @@ impl Rnn {
 
     /// The parts of a layer at a step.
     fn parts(&self, step: usize, layer: usize) -> Vec<Part> {
-        let ([h, c], streams) = self.streams(layer);
+        let ([h, c], streams) = self.streams_of(layer);
         let begins = if step == 0 && layer == 0 { 0..streams } else { 0..0 };
         let mut parts = begins.map(|stream| Part::Keep(Keep::of(stream))).collect::<Vec<_>>();
         let cut = self.truncate.is_some_and(|steps| step > 0 && layer == 0 && step.is_multiple_of(steps));
@@ -298,7 +303,7 @@ impl Rnn {
     /// The first of the streams that go to the readout of every step.
     fn first_of_readout(&self) -> usize {
         // A GRU of one layer has one within each of its layers.
-        self.streams(0).1.max(1)
+        self.streams().max(1)
     }
 
     /// The net as layers of parts, the readout last.

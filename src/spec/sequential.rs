@@ -297,6 +297,19 @@ impl Sequential {
         self.items.iter().filter(|item| matches!(item, Item::Linear(_))).count() - usize::from(self.readout)
     }
 
+    /// Ways around that are open at once, at most.
+    pub(super) fn streams(&self) -> usize {
+        let open = |open: &mut usize, item: &Item| {
+            match item {
+                Item::Keep(_) => *open += 1,
+                Item::Join(..) => *open -= 1,
+                _ => (),
+            }
+            Some(*open)
+        };
+        self.items.iter().scan(0, open).max().unwrap_or(0)
+    }
+
     /// Columns of the output.
     pub fn output(&self) -> usize {
         self.features.last().copied().unwrap_or(self.in_features)

@@ -156,7 +156,12 @@ impl<F: Float> Job<F> {
         while workers > 1 && check_memory("", results + largest * workers as u128, "").is_err() {
             workers -= 1;
         }
-        let hint = "lower steps, checkpoints, seeds, depth or width";
+        // Steps are those of the training here.
+        let sizes = match self.cells.first().map_or("depth", |cell| cell.plan.sizes) {
+            "steps, layers" => "steps of the net, layers",
+            sizes => sizes,
+        };
+        let hint = format!("lower steps, checkpoints, seeds, {sizes} or width");
         check_memory("this training", results + largest * workers as u128, hint)?;
         Ok(workers)
     }
