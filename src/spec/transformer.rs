@@ -326,7 +326,8 @@ impl Transformer {
             fan_out: fans.1,
             depth: self.rows(),
             layer,
-            blocks: if self.skip.is_some() { 2 * self.blocks } else { self.rows() },
+            // With or without a skip, a block has two branches, which is what inits for transformers count.
+            blocks: 2 * self.blocks,
             block: if within { 2 } else { 0 },
             ends_branch: within && matches!(stands, Stands::Out | Stands::Down),
             activation: layer.map(|_| if stands == Stands::Up { &self.activation } else { &*NONE }),
@@ -528,5 +529,26 @@ impl Transformer {
             slot.push(Parameters::linear_of(Module::Readout, self.linear(place, 0)));
         }
         (parts, slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inits_for_so_many_blocks_draw_the_same_with_and_without_a_skip() {
+        let stds = |skip: Option<&str>| {
+            let (norm_position, init) = ("post".to_owned(), "deepnorm".to_owned());
+            let skip = skip.map(str::to_owned);
+            let request = Asked { norm_position, init, skip, in_features: Some(3), ..Asked::new(4, 8) };
+            let maps = Transformer::new(&request).unwrap().lower().unwrap().slots;
+            maps.iter().flatten().filter_map(Parameters::as_linear).map(LinearPlan::moments).collect::<Vec<_>>()
+        };
+        let with = stds(Some("deepnorm"));
+        assert_eq!(stds(None), with);
+        // The maps of a token: beta of 4 blocks, (8 * 4)^(-1/4), times Xavier's.
+        let beta = (8.0_f64 * 4.0).powf(-0.25);
+        assert!((with[3][1] / (beta * beta * 2.0 / (8.0 + 32.0)) - 1.0).abs() < 1e-12);
     }
 }
