@@ -193,20 +193,33 @@ impl Rnn {
         let mut parts = vec![
             format!("rnn;steps={};width={};in={}", self.steps, self.width, self.in_features),
             format!("cell={};init={}", self.cell.text(), self.init.text()),
-            format!("recurrent_init={}", self.recurrent_init.text()),
         ];
+        parts.extend((!self.idle_recurrent_init()).then(|| format!("recurrent_init={}", self.recurrent_init.text())));
         parts.extend(self.out_features.map(|n| format!("out={n}")));
         parts.extend((self.layers > 1).then(|| format!("layers={}", self.layers)));
         parts.extend(self.every.then(|| "outputs=every".to_owned()));
         parts.extend(match &self.bias {
             Bias::Absent => Some("bias=none".to_owned()),
-            Bias::Named(init) => Some(format!("bias={}", init.text())),
-            Bias::Brought => None,
+            Bias::Named(init) if !self.brings(init) => Some(format!("bias={}", init.text())),
+            Bias::Named(_) | Bias::Brought => None,
         });
         parts.extend(self.two_biases.then(|| "biases=2".to_owned()));
         parts.extend(self.norm.map(|norm| format!("norm={}", norm.text())));
         parts.extend(self.truncate.map(|steps| format!("truncate={steps}")));
         parts.join(";")
+    }
+
+    /// Is this bias what the inits bring anyway?
+    fn brings(&self, named: &Init) -> bool {
+        named.longest_memory().is_none()
+            && self.init.brings(named)
+            && (!self.two_biases || self.recurrent_init.brings(named))
+    }
+
+    /// Does the net take nothing of `recurrent_init`? A cell that begins as the identity takes biases of it at most.
+    fn idle_recurrent_init(&self) -> bool {
+        let biased = || self.two_biases && self.bias == Bias::Brought && !self.recurrent_init.brings_zeros();
+        self.cell.begins_as_identity() && !biased()
     }
 
     /// Where the recurrent map of a gate stands.
@@ -355,4 +368,40 @@ fn bias(given: &Bias<String>, cell: Cell) -> Result<Bias<Init>> {
         ));
     }
     Init::new(&call).map(Bias::Named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_difference_is_left_out_of_the_text_that_ids_are_of() {
+        let text = |change: &dyn Fn(&mut RnnAsked)| {
+            let mut request = RnnAsked::new(3, 4);
+            change(&mut request);
+            Rnn::new(&request).unwrap().content()
+        };
+        let named = |bias: &str| Bias::Named(bias.to_owned());
+        assert_eq!(text(&|r| r.bias = named("zeros")), text(&|_| ()));
+        assert_ne!(text(&|r| r.bias = named("constant(1)")), text(&|_| ()));
+        // Biases of zeros are others than those that this init brings.
+        let brings = |r: &mut RnnAsked| r.init = "torch_default".to_owned();
+        let zeros = |r: &mut RnnAsked| {
+            brings(r);
+            r.bias = named("zeros");
+        };
+        assert_ne!(text(&zeros), text(&brings));
+        let irnn = |init: &'static str, biases| {
+            move |r: &mut RnnAsked| {
+                r.cell = "irnn".to_owned();
+                (r.recurrent_init, r.biases) = (init.to_owned(), biases);
+            }
+        };
+        assert_eq!(text(&irnn("orthogonal", 1)), text(&irnn("torch_default", 1)));
+        assert_eq!(text(&irnn("orthogonal", 2)), text(&irnn("xavier_normal", 2)));
+        // Of this one it takes biases.
+        assert_ne!(text(&irnn("orthogonal", 2)), text(&irnn("torch_default", 2)));
+        let tanh = |init: &'static str| move |r: &mut RnnAsked| r.recurrent_init = init.to_owned();
+        assert_ne!(text(&tanh("orthogonal")), text(&tanh("torch_default")));
+    }
 }
