@@ -153,7 +153,8 @@ mod tests {
         for (layers, cell) in [(40, "tanh"), (40, "lstm"), (40, "gru")] {
             let asked = RnnAsked { layers, cell: cell.to_owned(), ..RnnAsked::new(5, 3) };
             let spec = Spec::of_steps(&asked).unwrap();
-            let listed = Plan::new(&spec).layers.iter().map(|layer| layer.live.capacity() * size_of::<usize>());
+            let plan = Plan::new(&spec);
+            let listed = plan.layers.iter().map(|layer| layer.live.capacity() * size_of::<usize>());
             assert!(listed.sum::<usize>() as u128 <= spec.stream_bytes(), "{layers} {cell}");
         }
     }
