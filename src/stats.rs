@@ -579,11 +579,11 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Request, Spec};
+    use crate::spec::{MlpRequest, Spec};
 
     /// A plan whose parts note two columns.
     fn plan(depth: i128) -> Plan {
-        let spec = Spec::new(&Request { out_features: Some(1), ..Request::new(depth, 3) }).unwrap();
+        let spec = Spec::new(&MlpRequest { out_features: Some(1), ..MlpRequest::new(depth, 3) }).unwrap();
         let mut plan = Plan::new(&spec);
         assert_eq!(plan.extra.len(), spec.extra());
         plan.extra = ["ahead", "back"].map(str::to_owned).into();

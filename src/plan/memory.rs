@@ -121,12 +121,12 @@ impl Plan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Asked, RnnAsked, Spec};
+    use crate::spec::{RnnRequest, Spec, TransformerRequest};
 
     #[test]
     fn attention_takes_memory_by_the_square_of_the_tokens() {
         let of_tokens = |tokens: i128| {
-            let asked = Asked { heads: 1, tokens, ..Asked::new(1, 4) };
+            let asked = TransformerRequest { heads: 1, tokens, ..TransformerRequest::new(1, 4) };
             Plan::new(&Spec::of_blocks(&asked).unwrap()).pass_bytes::<f32>(1)
         };
         let pairs = 4096_u128 * 4096;
@@ -139,19 +139,19 @@ mod tests {
 
     #[test]
     fn outputs_of_every_step_are_counted_for_all_steps() {
-        let asked = RnnAsked { out_features: Some(2000), ..RnnAsked::new(1000, 4) };
-        let pass = |asked: &RnnAsked| Plan::new(&Spec::of_steps(asked).unwrap()).pass_bytes::<f32>(16);
+        let asked = RnnRequest { out_features: Some(2000), ..RnnRequest::new(1000, 4) };
+        let pass = |asked: &RnnRequest| Plan::new(&Spec::of_steps(asked).unwrap()).pass_bytes::<f32>(16);
         let output = 1000 * 2000 * 16;
         assert!(pass(&asked) < output);
         // Four batches of them in float32, and three in f64.
-        let every = pass(&RnnAsked { outputs: "every".to_owned(), ..asked });
+        let every = pass(&RnnRequest { outputs: "every".to_owned(), ..asked });
         assert!(every > 40 * output && every < 44 * output, "{every}");
     }
 
     #[test]
     fn open_streams_are_counted_before_a_deep_stack_is_planned() {
         for (layers, cell) in [(40, "tanh"), (40, "lstm"), (40, "gru")] {
-            let asked = RnnAsked { layers, cell: cell.to_owned(), ..RnnAsked::new(5, 3) };
+            let asked = RnnRequest { layers, cell: cell.to_owned(), ..RnnRequest::new(5, 3) };
             let spec = Spec::of_steps(&asked).unwrap();
             let plan = Plan::new(&spec);
             let listed = plan.layers.iter().map(|layer| layer.live.capacity() * size_of::<usize>());

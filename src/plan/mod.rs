@@ -442,12 +442,12 @@ fn shows_activations(so_far: &[Part], behind: &[Part]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Asked, RnnAsked};
+    use crate::spec::{RnnRequest, TransformerRequest};
 
     #[test]
     fn parts_of_one_name_note_the_same_columns_which_the_plan_finds_once() {
         for cell in ["lstm", "gru"] {
-            let asked = RnnAsked { layers: 2, cell: cell.to_owned(), ..RnnAsked::new(3, 4) };
+            let asked = RnnRequest { layers: 2, cell: cell.to_owned(), ..RnnRequest::new(3, 4) };
             let plan = Plan::new(&Spec::of_steps(&asked).unwrap());
             let parts = plan.layers.iter().flat_map(|layer| &layer.parts);
             let noting = parts.filter(|placed| !placed.part.extra().is_empty()).collect::<Vec<_>>();
@@ -460,7 +460,7 @@ mod tests {
             assert!(norms.clone().all(|name| name.starts_with("log10_wgrad_norm_")));
             assert_eq!(norms.len(), if cell == "lstm" { 4 } else { 3 });
         }
-        let plan = Plan::new(&Spec::of_blocks(&Asked::new(2, 8)).unwrap());
+        let plan = Plan::new(&Spec::of_blocks(&TransformerRequest::new(2, 8)).unwrap());
         assert_eq!(plan.of_blocks.len(), 3);
         assert_eq!(plan.extra[plan.of_tokens.unwrap()..], ["token_correlation", "token_rank"]);
     }

@@ -11,11 +11,11 @@ mod sequential;
 mod transformer;
 
 pub use lower::LayerShape;
-pub use mlp::{Bias, BranchScale, Mlp, Position, Request};
+pub use mlp::{Bias, BranchScale, Mlp, MlpRequest, Position};
 pub use per_layer::PerLayer;
-pub use rnn::{Rnn, RnnAsked};
-pub use sequential::{Given, Sequential};
-pub use transformer::{Asked, Transformer};
+pub use rnn::{Rnn, RnnRequest};
+pub use sequential::{Sequential, SequentialRequest};
+pub use transformer::{Transformer, TransformerRequest};
 
 use crate::activation::Activation;
 use crate::error::{Error, Result, shown};
@@ -44,22 +44,22 @@ pub enum Spec {
 
 impl Spec {
     /// Check the fields of an MLP.
-    pub fn new(request: &Request) -> Result<Self> {
+    pub fn new(request: &MlpRequest) -> Result<Self> {
         Mlp::new(request).map(|mlp| Self::Mlp(Box::new(mlp)))
     }
 
     /// Check a list of parts.
-    pub fn of_parts(given: &Given) -> Result<Self> {
+    pub fn of_parts(given: &SequentialRequest) -> Result<Self> {
         Sequential::new(given).map(|list| Self::Sequential(Box::new(list)))
     }
 
     /// Check the fields of a recurrent net.
-    pub fn of_steps(asked: &RnnAsked) -> Result<Self> {
+    pub fn of_steps(asked: &RnnRequest) -> Result<Self> {
         Rnn::new(asked).map(|rnn| Self::Rnn(Box::new(rnn)))
     }
 
     /// Check the fields of a transformer.
-    pub fn of_blocks(asked: &Asked) -> Result<Self> {
+    pub fn of_blocks(asked: &TransformerRequest) -> Result<Self> {
         Transformer::new(asked).map(|blocks| Self::Transformer(Box::new(blocks)))
     }
 

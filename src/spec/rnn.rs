@@ -18,7 +18,7 @@ use crate::signature::Call;
 
 /// A recurrent net as a caller describes it, nothing checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RnnAsked {
+pub struct RnnRequest {
     /// Steps.
     pub steps: i128,
     /// Units of a layer.
@@ -47,7 +47,7 @@ pub struct RnnAsked {
     pub truncate: Option<i128>,
 }
 
-impl RnnAsked {
+impl RnnRequest {
     /// A net of which no more is said: the defaults of Python's `RNN`.
     pub fn new(steps: i128, width: i128) -> Self {
         Self {
@@ -117,7 +117,7 @@ fn init(name: &str, text: &str) -> Result<Init> {
 
 impl Rnn {
     /// Check what is asked for.
-    pub fn new(asked: &RnnAsked) -> Result<Self> {
+    pub fn new(asked: &RnnRequest) -> Result<Self> {
         let layers = integer("layers", asked.layers, 1, MAX_DEPTH as u64)?;
         let steps = integer("steps", asked.steps, 1, MAX_DEPTH as u64 / layers)? as usize;
         let cell = Cell::new(&Call::parse("cell", &asked.cell)?)?;
@@ -376,8 +376,8 @@ mod tests {
 
     #[test]
     fn what_makes_no_difference_is_left_out_of_the_text_that_ids_are_of() {
-        let text = |change: &dyn Fn(&mut RnnAsked)| {
-            let mut request = RnnAsked::new(3, 4);
+        let text = |change: &dyn Fn(&mut RnnRequest)| {
+            let mut request = RnnRequest::new(3, 4);
             change(&mut request);
             Rnn::new(&request).unwrap().content()
         };
@@ -385,14 +385,14 @@ mod tests {
         assert_eq!(text(&|r| r.bias = named("zeros")), text(&|_| ()));
         assert_ne!(text(&|r| r.bias = named("constant(1)")), text(&|_| ()));
         // Biases of zeros are others than those that this init brings.
-        let brings = |r: &mut RnnAsked| r.init = "torch_default".to_owned();
-        let zeros = |r: &mut RnnAsked| {
+        let brings = |r: &mut RnnRequest| r.init = "torch_default".to_owned();
+        let zeros = |r: &mut RnnRequest| {
             brings(r);
             r.bias = named("zeros");
         };
         assert_ne!(text(&zeros), text(&brings));
         let irnn = |init: &'static str, biases| {
-            move |r: &mut RnnAsked| {
+            move |r: &mut RnnRequest| {
                 r.cell = "irnn".to_owned();
                 (r.recurrent_init, r.biases) = (init.to_owned(), biases);
             }
@@ -401,7 +401,7 @@ mod tests {
         assert_eq!(text(&irnn("orthogonal", 2)), text(&irnn("xavier_normal", 2)));
         // Of this one it takes biases.
         assert_ne!(text(&irnn("orthogonal", 2)), text(&irnn("torch_default", 2)));
-        let tanh = |init: &'static str| move |r: &mut RnnAsked| r.recurrent_init = init.to_owned();
+        let tanh = |init: &'static str| move |r: &mut RnnRequest| r.recurrent_init = init.to_owned();
         assert_ne!(text(&tanh("orthogonal")), text(&tanh("torch_default")));
     }
 }

@@ -35,7 +35,7 @@ const AUTO: &str = "auto";
 
 /// A transformer as a caller describes it, nothing checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
+pub struct TransformerRequest {
     /// Blocks.
     pub depth: i128,
     /// Features of the stream.
@@ -74,7 +74,7 @@ pub struct Asked {
     pub bias: Bias<String>,
 }
 
-impl Asked {
+impl TransformerRequest {
     /// A transformer of which no more is said: the defaults of Python's `Transformer`.
     pub fn new(depth: i128, width: i128) -> Self {
         Self {
@@ -167,7 +167,7 @@ enum Half {
 
 impl Transformer {
     /// Check a request.
-    pub fn new(asked: &Asked) -> Result<Self> {
+    pub fn new(asked: &TransformerRequest) -> Result<Self> {
         let blocks = integer("depth", asked.depth, 1, (MAX_DEPTH / 4) as u64)? as usize;
         let features = integer("width", asked.width, 1, (MAX_WIDTH / 3) as u64)? as usize;
         let heads = integer("heads", asked.heads, 1, MAX_WIDTH as u64)? as usize;
@@ -541,7 +541,8 @@ mod tests {
         let stds = |skip: Option<&str>| {
             let (norm_position, init) = ("post".to_owned(), "deepnorm".to_owned());
             let skip = skip.map(str::to_owned);
-            let request = Asked { norm_position, init, skip, in_features: Some(3), ..Asked::new(4, 8) };
+            let request =
+                TransformerRequest { norm_position, init, skip, in_features: Some(3), ..TransformerRequest::new(4, 8) };
             let maps = Transformer::new(&request).unwrap().lower().unwrap().slots;
             maps.iter().flatten().filter_map(Parameters::as_linear).map(LinearPlan::moments).collect::<Vec<_>>()
         };
