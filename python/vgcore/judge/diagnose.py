@@ -95,7 +95,8 @@ def diagnose(
     Decided on factors, correlation, saturation and dead units, never on the size of a gradient: the verdict is the same
     for the loss times any constant, for any dtype, for any batch size but under batch norm, where the batch is part of
     the net, and for widths from 32 up as long as depth/width alone does not make single nets fade (`finite_width`).
-    `docs/diagnosis.md` shows every rule with its evidence.
+    `docs/diagnosis.md` shows every rule with its evidence. An `RNN` with `outputs="every"` is probed once more with the
+    readout of its last step alone, on all threads, for the rule `hidden_vanishing`.
 
     Args:
         subject: What to judge: a `Probe` or a `Sweep` as measured, or a spec or a `Network`, which is measured first.

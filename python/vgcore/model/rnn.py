@@ -42,8 +42,9 @@ class RNN(Spec):
         bias: An init for biases; None for what `init` brings, zeros mostly; False for none. `"chrono(T)"` draws those
             of the gates that keep and take in for memories of 1 to T steps; `forget_bias` and `update_bias` are then
             not added.
-        biases: 1 or 2 of each gate. The second, `layers.{l}.bias`, is that of `W`, which torch has too; what a cell
-            adds to a bias is added to the first alone.
+        biases: 1 or 2 of each gate. The second, `layers.{l}.bias`, is that of `W`, which torch has too. An init draws
+            both, as torch does, so that a gate gets the sum: `bias="constant(1)"` gives it 2. What a cell adds to a
+            bias is added to the first alone, as are the biases of `chrono`.
         norm: A normalisation of `W h + U x + b`, all gates of a sample together; None for none. Not with `gru`.
         truncate: The gradient is cut every so many steps, counted from the first: truncated backpropagation through
             time, in probes and in training. None for no cut.
