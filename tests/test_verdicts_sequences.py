@@ -210,6 +210,25 @@ def test_causal_attention_that_sees_all_it_may_is_uniform() -> None:
     assert found(d, "one_hot_attention") is None
 
 
+@pytest.mark.parametrize("bias", ["zeros", "constant(1e38)"])
+def test_blocks_of_which_nothing_is_finite_are_told_of_as_such(bias: str) -> None:
+    spec = vg.Transformer(2, 8, final_norm=None, init="normal(std=1e30)", bias=bias)
+    d = vg.diagnose(spec)
+    assert "non-finite" in d.conditions
+    assert found(d, "non_finite") is not None
+    assert found(d, "no_final_norm") is None
+
+
+def test_attention_is_judged_by_the_runs_that_are_finite() -> None:
+    p = vg.probe(blocks(2, init="gpt2"), seeds=2)
+    columns = {name: column.copy() for name, column in p.trace.columns.items()}
+    columns["attention_entropy"][1] = math.nan
+    alone = {name: column[:1] for name, column in columns.items()}
+    both, one = (vg.Trace(p.trace.names, each, facts=p.trace.facts) for each in (columns, alone))
+    values = [finding(vg.diagnose(each), "uniform_attention").value for each in (both, one)]
+    assert values[0] == values[1]
+
+
 # Rules
 
 
