@@ -211,3 +211,18 @@ def test_theory_says_where_it_was_not_held_to_nets() -> None:
     assert "not few beside a width" in predict(net(40, init="lecun_normal", norm_position="post")).doubt
     with pytest.raises(ValueError, match="causal"):
         predict(net(causal=True))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"in_features": 3}, {"skip": None}, {"norm": None}, {"norm_position": "post"}, {"out_features": 2}],
+    ids=str,
+)
+@pytest.mark.filterwarnings("error")
+def test_weights_of_0_have_a_theory(fields: dict[str, Any]) -> None:
+    spec = vg.Transformer(2, 8, init="zeros", **fields)
+    predicted, p = predict(spec), vg.probe(spec, seeds=1)
+    for name in ("log10_z_rms", "log10_h_rms"):
+        theirs, ours = getattr(predicted, name), getattr(p, name)[0]
+        there = ~np.isnan(ours)
+        np.testing.assert_array_equal(np.isneginf(theirs)[there], np.isneginf(ours)[there], err_msg=name)

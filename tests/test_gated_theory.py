@@ -215,7 +215,9 @@ def test_columns_of_a_plain_net_are_the_predicted_ones(outputs: str) -> None:
         ({"layers": 2}, "several layers"),
         ({"norm": "layer"}, "a norm"),
         ({"truncate": 4}, "truncate"),
-        ({"cell": "irnn"}, "init"),
+        ({"cell": "irnn"}, "cell=irnn"),
+        ({"recurrent_init": "identity"}, "recurrent_init=eye"),
+        ({"init": "sparse(sparsity=0.5)"}, "init=sparse"),
     ],
 )
 def test_what_theory_does_not_cover_is_refused(changes: dict[str, Any], words: str) -> None:
@@ -244,9 +246,28 @@ def test_a_short_series_is_carried_on() -> None:
     assert limit.value == pytest.approx(memory(spec).memory_limit, rel=0.15)
 
 
+@pytest.mark.parametrize("cell", ["tanh", "relu", "lstm", "gru", "lstm(forget_bias=-1000)", "gru(update_bias=1000)"])
+@pytest.mark.parametrize("zero", [("init",), ("recurrent_init",), ("init", "recurrent_init")], ids="+".join)
+@pytest.mark.filterwarnings("error")
+def test_weights_of_0_have_a_theory(cell: str, zero: tuple[str, ...]) -> None:
+    spec = vg.RNN(6, 8, cell=cell, **dict.fromkeys(zero, "zeros"))
+    m, predicted = memory(spec), predict(spec)
+    assert m.factor >= 0
+    assert "; 1 steps" not in str(m)
+    assert not any(np.isnan(getattr(predicted, name)).any() for name in ("log10_h_rms", "log10_dh_rms"))
+    if cell == "tanh" and zero != ("init",):
+        assert m.factor == 0
+        assert "1 step keeps it" in str(m)
+        assert np.isneginf(predicted.log10_dh_rms[:-1]).all()
+
+
 def test_a_cut_gradient_ends_the_memory() -> None:
     limit = vg.memory_limit(net("gru(update_bias=4)", steps=30, truncate=10))
-    assert limit.value == 10
+    assert (limit.value, limit.measured, limit.cut) == (10, True, True)
+    assert str(limit).endswith("within 32-fold, where truncation cuts it")
+    short = vg.memory_limit(net("gru", steps=30, truncate=15))
+    assert short.value < 15
+    assert not short.cut
 
 
 def test_a_memory_limit_is_told_of_recurrent_nets_alone() -> None:

@@ -28,6 +28,8 @@ NAMES = {
     "v": "values",
 }
 GATES = ("i", "f", "g", "o", "r", "z", "n")
+#: What makes of a state the next one without a matrix: the forget gate of an LSTM, the update gate of a GRU.
+KEEPING = ("f", "z")
 PROJECTIONS = ("q", "k", "v")
 #: Columns of one gate, or of one projection, by their names without its letter.
 SIZES = ("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm")
