@@ -119,7 +119,6 @@ def test_a_step_of_an_lstm_is_the_mean_of_drawn_ones() -> None:
         c = f * c + i * g
         h = o * np.tanh(c)
     step = found[-1]
-    step = found[-1]
     assert step.c == pytest.approx((c**2).mean(), rel=0.01)
     assert step.h == pytest.approx((h**2).mean(), rel=0.01)
     through = [(g * i * (1 - i)) ** 2, (kept * f * (1 - f)) ** 2, (i * (1 - g * g)) ** 2]
