@@ -1,4 +1,4 @@
-"""What recurrent nets and transformers learn, at full size: each with its claim, what was measured, and whether it holds.
+"""What recurrent nets and transformers learn, at full size: each claim, what was measured, and whether it holds.
 
     python benches/sequence_facts.py [--only adding,copy] [--json FILE]
 
@@ -7,8 +7,8 @@ otherwise. The plateau of the adding problem is chance, 1/6; its end is the step
 below 0.1. Exit code 1 where a claim does not hold. Half an hour on one core; the tests of `tests/facts` have those that
 take seconds.
 
-Problems and what is known of them: Hochreiter and Schmidhuber 1997, Pascanu et al. 2013, Le et al. 2015, Arjovsky et al.
-2016, Tallec and Ollivier 2018 (chrono), Xiong et al. 2020 (post- and pre-norm).
+Problems and what is known of them: Hochreiter and Schmidhuber 1997, Pascanu et al. 2013, Le et al. 2015, Arjovsky et
+al. 2016, Tallec and Ollivier 2018 (chrono), Xiong et al. 2020 (post- and pre-norm).
 """
 
 from __future__ import annotations
@@ -143,7 +143,9 @@ def post_norm() -> Fact:
                     "accuracy": round(float(run.validation_accuracy[0, -1]), 4),
                 }
     holds = found["pre, lr 0.003"]["accuracy"] > 0.9
-    return Fact("12 blocks without warm-up at lr 0.003: pre-norm learns the digits (> .9); post-norm as measured", found, holds)
+    return Fact(
+        "12 blocks without warm-up at lr 0.003: pre-norm learns the digits (> .9); post-norm as measured", found, holds
+    )
 
 
 def memory() -> Fact:

@@ -427,3 +427,14 @@ def test_targets_that_are_not_as_many_as_the_rows_are_refused_by_name(method: st
     for y in (np.zeros(3, int), np.zeros(41, int), 3):
         with pytest.raises(ValueError, match=r"y must have a target a row of x, 40 of them, got shape"):
             vg.pretrain(spec, rows, y, method=method, epochs=1)
+
+
+def test_what_was_seen_of_a_machine_is_read_only_and_pickled() -> None:
+    learnt = vg.RBM.drawn(4, 3).fit(PATTERNS, epochs=2)
+    with pytest.raises(ValueError, match="read-only"):
+        learnt.monitors["error"][0] = 0
+    with pytest.raises(TypeError):
+        learnt.monitors["error"] = np.zeros(2)  # type: ignore[index]  # which is what is held
+    again = pickle.loads(pickle.dumps(learnt))
+    assert again.monitors.keys() == learnt.monitors.keys()
+    assert not again.monitors["error"].flags.writeable

@@ -55,7 +55,7 @@ class Facts:
         tokens: Of a sample; 1 in a net that knows none.
         shared: Whether all units have the same weights, as the steps of a recurrent net.
         state: What the backward signal is the gradient of, in a net with streams: `"h"`, or `"c"` of an LSTM.
-        cut: The first layer behind the last cut of truncated backpropagation, from 0: none before it sees the last loss.
+        cut: The first layer behind the last cut of truncated backpropagation, from 0: no other sees the last loss.
     """
 
     activations: tuple[Activation, ...]
@@ -117,7 +117,7 @@ class Facts:
 
 @lru_cache
 def first_row(spec: Spec, signal: str) -> int:
-    """The first row of a probe, from 0, that has a signal, as `Facts.first` has it; the last one where none before it has.
+    """The first row of a probe, from 0, that has a signal, as `Facts.first` has it; the last one where no other has.
 
     >>> first_row(RNN(30, 4, truncate=10), "backward"), first_row(RNN(30, 4, layers=2), "weight")
     (20, 2)

@@ -36,8 +36,8 @@ from vgcore.train.settings import PER
 
 if TYPE_CHECKING:
     from vgcore.convert.imported import Imported
-    from vgcore.judge.diagnosis import Diagnosis
     from vgcore.judge.depth_limit import DepthLimit
+    from vgcore.judge.diagnosis import Diagnosis
     from vgcore.measure.cells import Sweep
     from vgcore.measure.result import Probe
     from vgcore.model.network import Network

@@ -16,8 +16,8 @@ from vgcore.train.run import LOSS_COLUMNS
 
 if TYPE_CHECKING:
     from vgcore.cure.advice import Advised
-    from vgcore.judge.diagnosis import Diagnosis
     from vgcore.judge.depth_limit import DepthLimit
+    from vgcore.judge.diagnosis import Diagnosis
     from vgcore.judge.training.diagnosis import RunDiagnosis
     from vgcore.measure.result import Probe
     from vgcore.model.spec import Spec
