@@ -249,7 +249,8 @@ def test_a_short_series_is_carried_on() -> None:
 @pytest.mark.parametrize("zero", [("init",), ("recurrent_init",), ("init", "recurrent_init")], ids="+".join)
 @pytest.mark.filterwarnings("error")
 def test_weights_of_0_have_a_theory(cell: str, zero: tuple[str, ...]) -> None:
-    spec = vg.RNN(6, 8, cell=cell, **dict.fromkeys(zero, "zeros"))
+    weights: dict[str, Any] = dict.fromkeys(zero, "zeros")
+    spec = vg.RNN(6, 8, cell=cell, **weights)
     m, predicted = memory(spec), predict(spec)
     assert m.factor >= 0
     assert "; 1 steps" not in str(m)
