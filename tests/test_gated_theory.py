@@ -119,7 +119,6 @@ def test_a_step_of_an_lstm_is_the_mean_of_drawn_ones() -> None:
         c = f * c + i * g
         h = o * np.tanh(c)
     step = found[-1]
-    step = found[-1]
     assert step.c == pytest.approx((c**2).mean(), rel=0.01)
     assert step.h == pytest.approx((h**2).mean(), rel=0.01)
     through = [(g * i * (1 - i)) ** 2, (kept * f * (1 - f)) ** 2, (i * (1 - g * g)) ** 2]
@@ -215,7 +214,9 @@ def test_columns_of_a_plain_net_are_the_predicted_ones(outputs: str) -> None:
         ({"layers": 2}, "several layers"),
         ({"norm": "layer"}, "a norm"),
         ({"truncate": 4}, "truncate"),
-        ({"cell": "irnn"}, "init"),
+        ({"cell": "irnn"}, "cell=irnn"),
+        ({"recurrent_init": "identity"}, "recurrent_init=eye"),
+        ({"init": "sparse(sparsity=0.5)"}, "init=sparse"),
     ],
 )
 def test_what_theory_does_not_cover_is_refused(changes: dict[str, Any], words: str) -> None:
@@ -244,9 +245,29 @@ def test_a_short_series_is_carried_on() -> None:
     assert limit.value == pytest.approx(memory(spec).memory_limit, rel=0.15)
 
 
+@pytest.mark.parametrize("cell", ["tanh", "relu", "lstm", "gru", "lstm(forget_bias=-1000)", "gru(update_bias=1000)"])
+@pytest.mark.parametrize("zero", [("init",), ("recurrent_init",), ("init", "recurrent_init")], ids="+".join)
+@pytest.mark.filterwarnings("error")
+def test_weights_of_0_have_a_theory(cell: str, zero: tuple[str, ...]) -> None:
+    weights: dict[str, Any] = dict.fromkeys(zero, "zeros")
+    spec = vg.RNN(6, 8, cell=cell, **weights)
+    m, predicted = memory(spec), predict(spec)
+    assert m.factor >= 0
+    assert "; 1 steps" not in str(m)
+    assert not any(np.isnan(getattr(predicted, name)).any() for name in ("log10_h_rms", "log10_dh_rms"))
+    if cell == "tanh" and zero != ("init",):
+        assert m.factor == 0
+        assert "1 step keeps it" in str(m)
+        assert np.isneginf(predicted.log10_dh_rms[:-1]).all()
+
+
 def test_a_cut_gradient_ends_the_memory() -> None:
     limit = vg.memory_limit(net("gru(update_bias=4)", steps=30, truncate=10))
-    assert limit.value == 10
+    assert (limit.value, limit.measured, limit.cut) == (10, True, True)
+    assert str(limit).endswith("within 32-fold, where truncation cuts it")
+    short = vg.memory_limit(net("gru", steps=30, truncate=15))
+    assert short.value < 15
+    assert not short.cut
 
 
 def test_a_memory_limit_is_told_of_recurrent_nets_alone() -> None:

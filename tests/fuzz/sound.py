@@ -468,7 +468,6 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "CriticalLine": ("vg.theory.critical_line('tanh', q=[0.5, 1.0])",),
     "CriticalPoint": ("vg.theory.critical_point('tanh')",),
     "Memory": (f"vg.theory.memory({SERIES})",),
-    "MemoryLimit": (f"vg.memory_limit(vg.probe({SERIES}, seeds=2))",),
     "DepthScales": ("vg.theory.depth_scales('tanh', sigma_w=1.5, sigma_b=0.1)",),
     "PhaseDiagram": PHASES,
     "Prediction": PREDICTIONS,

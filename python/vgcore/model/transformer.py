@@ -16,20 +16,6 @@ from vgcore.model.spec import Spec, check_fields, documented, in_order
 DEFAULTS = _core.Spec.of_blocks({}).fields()
 
 
-class BlockField(Field[Any, Any]):
-    """A field that takes text and holds a kind."""
-
-    def __get__(self, spec: Spec | None, owner: type[Spec]) -> Any:
-        return DEFAULTS[self.name] if spec is None else super().__get__(spec, owner)
-
-
-class BlockInit(InitField):
-    """The init of a transformer, which is a method too."""
-
-    def __get__(self, spec: Spec | None, owner: type[Spec]) -> Any:
-        return DEFAULTS[self.name] if spec is None else super().__get__(spec, owner)
-
-
 @dataclass(frozen=True, repr=False)
 class Transformer(Spec):
     """A transformer: blocks of attention among the tokens of a sample, and of two maps for each token.
@@ -91,16 +77,16 @@ class Transformer(Spec):
     out_features: int | None = DEFAULTS["out_features"]
     pool: Literal["mean", "last"] | None = DEFAULTS["pool"]
     ffn: int = DEFAULTS["ffn"]
-    activation: Field[str | Activation, Activation] = BlockField(Activation)
-    norm: Field[str | Norm | None, Norm | None] = BlockField(Norm)
+    activation: Field[str | Activation, Activation] = Field(Activation, DEFAULTS["activation"])  # noqa: RUF009 (a descriptor)
+    norm: Field[str | Norm | None, Norm | None] = Field(Norm, DEFAULTS["norm"])  # noqa: RUF009
     norm_position: Literal["pre", "post"] = DEFAULTS["norm_position"]
     skip: Literal["residual", "rezero", "deepnorm"] | None = DEFAULTS["skip"]
     causal: bool = DEFAULTS["causal"]
     qk_norm: bool = DEFAULTS["qk_norm"]
     final_norm: Any = DEFAULTS["final_norm"]
     scale: Literal["standard", "mup"] = DEFAULTS["scale"]
-    init: InitField = BlockInit(Init)
-    bias: Field[str | Init | bool | None, Init | bool | None] = BlockField(Init)
+    init: InitField = InitField(Init, DEFAULTS["init"])  # noqa: RUF009
+    bias: Field[str | Init | bool | None, Init | bool | None] = Field(Init, DEFAULTS["bias"])  # noqa: RUF009
 
     def __post_init__(self) -> None:
         given = self.__dict__

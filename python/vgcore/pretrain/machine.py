@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
+from vgcore.measure.extra import read_only
 from vgcore.measure.progress import epochs_line
 from vgcore.model.given import boolean, integer
 from vgcore.model.mlp import MLP
@@ -72,7 +73,11 @@ class RBM(Versioned, Shown):
             raise ValueError(f"W must be (hidden, visible), b (visible,) and c (hidden,), got {shapes}")
         if not all(np.isfinite(each).all() for each in (self.W, self.b, self.c)):
             raise ValueError("W, b and c must be finite numbers")
+        object.__setattr__(self, "monitors", read_only(self.monitors))
         super().__post_init__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"monitors": dict(self.monitors)}  # A view of a dict has no pickle.
 
     def __repr__(self) -> str:
         epochs = len(next(iter(self.monitors.values()), ()))

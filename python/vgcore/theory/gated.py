@@ -77,8 +77,9 @@ def phases(steps: int) -> Floats:
 
 
 def log_modes(a: float, rho: float, at: Floats) -> Floats:
-    """`ln |a + rho e^(i theta)|^2`."""
-    result: Floats = np.log((a - rho) ** 2 + 2 * a * rho * (1 + np.cos(at)))
+    """`ln |a + rho e^(i theta)|^2`; -inf where nothing is kept and nothing mixed."""
+    with ranging():
+        result: Floats = np.log((a - rho) ** 2 + 2 * a * rho * (1 + np.cos(at)))
     return result
 
 
@@ -189,11 +190,14 @@ def lstm(laws: Laws, x: float, before: Step, more: float = 0.0) -> Step:
 
     def correlated() -> float:
         """Of g, which sees the states before: `2 E f E c (i g)`."""
+        came = i.value * g.value
+        if came == 0:
+            return 0.0
         lags = np.arange(1, LAGS)
         seen = laws["g"].recurrent * o.mean**2 * pair_moments("tanh", q=c, c=f.mean**lags)[0]
         alike = (seen + laws["g"].variance + laws["g"].inner) / spread["g"]
         together = pair_moments("tanh", q=spread["g"], c=np.minimum(alike, 1.0))[0]
-        return 2 * i.mean**2 * float(f.mean**lags @ together) / (i.value * g.value)
+        return 2 * i.mean**2 * float(f.mean**lags @ together) / came
 
     return Step(
         h=o.value * read.value,
@@ -225,11 +229,14 @@ def gru(laws: Laws, x: float, before: Step, more: float = 0.0) -> Step:
 
     def correlated() -> float:
         """Of n, which sees the states before: `2 E z (1 - z) E n h`."""
+        came = opened * n.value
+        if came == 0:
+            return 0.0
         lags = np.arange(1, LAGS)
         seen = r.mean**2 * (law.recurrent * h * z.mean**lags + law.inner)
         together = pair_moments("tanh", q=spread["n"], c=np.minimum((seen + law.variance) / spread["n"], 1.0))[0]
         met = (1 - z.mean) * float(z.mean ** (lags - 1) @ together)
-        return 2 * (z.mean - z.value) * met / (opened * n.value)
+        return 2 * (z.mean - z.value) * met / came
 
     return Step(
         h=h,

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vgcore.judge.rules import RULES, of_change
+from vgcore.measure.extra import KEEPING
 from vgcore.model.given import LONGEST, wrong_type
 from vgcore.model.plan import Map, Plan
 from vgcore.model.rnn import RNN
@@ -28,8 +29,6 @@ from vgcore.theory.wave import refuse
 DOUBTFUL = 0.1
 #: A standard deviation of the biases of the gate that keeps the state, from where on units differ in what they keep.
 UNLIKE = 0.5
-#: Gates in the order of their rows.
-GATES = {"lstm": "ifgo", "gru": "rzn"}
 
 
 class Recurrent(NamedTuple):
@@ -77,7 +76,8 @@ class Recurrent(NamedTuple):
         assert at.map is not None  # noqa: S101 (every step has both)
         assert at.inputs_map is not None  # noqa: S101
         name = kind.partition("(")[0]
-        letters = GATES.get(name, "h")
+        # In the order of their rows; of a plain cell there is one, which has no letter.
+        letters = [each.removeprefix("mean_") for each in spec.extra_columns if each.startswith("mean_")] or ["h"]
         laws = dict(zip(letters, _laws(plan, spec, at.map, at.inputs_map, kind), strict=True))
         for letter in set(letters) & set("gnh"):
             if laws[letter].mean != 0:
@@ -86,14 +86,17 @@ class Recurrent(NamedTuple):
         reads = next((step.map for step in plan.ends if step.map is not None), None)
         size = 1.0 if reads is None else reads.fan_out * variance_of(plan, spec, reads)
         every = any(step.part == "steps" for step in plan.ends)
-        keeper = {"lstm": "f", "gru": "z"}.get(name, "")
+        keeper = next((letter for letter in KEEPING if letter in letters), "")
         return cls(len(plan.layers), layer.output, at.map.fan_in, at.inputs_map.fan_in, cell, laws, keeper, size, every)
 
 
 def _laws(plan: Plan, spec: Spec, at: Map, fed: Map, kind: str) -> list[Law]:
     """Of each gate in the order of the rows."""
+    drawn: Any = vars(spec)["recurrent_init"]
+    brought = at.law == "eye" and drawn.name != "eye"  # by the cell
     own, inputs = (
-        [(each.fan_in * variance_of(plan, spec, each, block), block) for block in each.blocks] for each in (at, fed)
+        [(each.fan_in * variance_of(plan, spec, each, block, source=source), block) for block in each.blocks]
+        for each, source in ((at, "cell" if brought else "recurrent_init"), (fed, "init"))
     )
     # Where the reset stands before the product, the bias of W is not reset.
     inner = kind != "gru(reset=before)"
@@ -178,7 +181,10 @@ def _doubt(net: Recurrent) -> str:
     rest = gated.at_rest(net.cell, net.laws)
     more = rest.correlated()
     moved = gated.at_rest(net.cell, net.laws, more=more)
-    factors = [math.log(step.keeps + step.mixes) for step in (rest, moved)]
+    factors = [step.keeps + step.mixes for step in (rest, moved)]
+    if 0 in factors:
+        return ""  # No gradient goes back, whatever comes in.
+    factors = [math.log(factor) for factor in factors]
     if abs(factors[1] - factors[0]) <= DOUBTFUL * abs(factors[0]):
         return ""
     return (
@@ -260,7 +266,8 @@ class Memory(Versioned, Shown):
 
     def __str__(self) -> str:
         limit = self.memory_limit
-        far = "no number of steps changes" if math.isinf(limit) else f"{count(limit)} steps keep"
+        steps = "1 step keeps" if limit == 1 else f"{count(limit)} steps keep"
+        far = "any number of steps keeps" if math.isinf(limit) else steps
         allowed = fold(10 ** of_change(RULES, "backward", -1).decisive)
         sum_ = f"a + rho = {self.a:.4f} + {self.rho:.4f} = {self.factor:.4f}"
         lines = [

@@ -83,7 +83,7 @@ class Walk:
                 assert self.around is not None  # noqa: S101 (every join has one)
                 branch = self.x.times(step.factor**2)
                 self.x = self.around.times(step.around**2).plus(branch)
-                self.sublayers += branch.own / self.x.own
+                self.sublayers += branch.own / self.x.own if self.x.own > 0 else 0.0
                 self.around = None
                 return lambda g: g.times(step.factor**2)
         raise refuse(f"{step.part} in a transformer")
@@ -148,7 +148,9 @@ class Walk:
         phi, z = Activation.of_field(step.kind), self.x
         m = moments(phi, z.own)
         share = _core.activation_outputs(phi)
-        together, slopes = (float(each) for each in pair_moments(phi, q=z.own, c=max(z.correlation, -1.0)))
+        # Of a signal that is 0 every correlation gives the same.
+        alike = max(z.correlation, -1.0) if z.own > 0 else 1.0
+        together, slopes = (float(each) for each in pair_moments(phi, q=z.own, c=alike))
         self.x = Tokens(float(m["value"]), together)
         self.sizes["a"][row] = self.x.own
         slope = float(m["slope"])
