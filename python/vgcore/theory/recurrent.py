@@ -178,7 +178,7 @@ def _doubt(net: Recurrent) -> str:
     rest = gated.at_rest(net.cell, net.laws)
     more = rest.correlated()
     moved = gated.at_rest(net.cell, net.laws, more=more)
-    factors = [math.log(step.keeps + step.mixes) for step in (rest, moved)]
+    factors = [math.log(gated.bound(step.keeps, step.mixes, step.varies)) / 2 for step in (rest, moved)]
     if abs(factors[1] - factors[0]) <= DOUBTFUL * abs(factors[0]):
         return ""
     return (
@@ -195,6 +195,7 @@ class Memory(Versioned, Shown):
         spec: The net.
         a: What a step keeps of each unit of the state: the mean of an LSTM's f, of a GRU's z; 0 of a plain cell.
         rho: Spectral radius of what a step mixes.
+        varies: v, what gates that are others in every step add to the square of a step; 0 of a plain cell.
         untied: The factor a step of dL/dstate that the same laws would give if every step had weights of its own.
         state_rms: Root mean square of the state at rest, c of an LSTM, else h.
         doubt: Why theory is not to be relied on here; empty where it is.
@@ -211,11 +212,15 @@ class Memory(Versioned, Shown):
     untied: float
     state_rms: float
     doubt: str
+    varies: float = 0.0
 
     @property
     def factor(self) -> float:
-        """The factor a step of dL/dstate over many steps: `a + rho`."""
-        return self.a + self.rho
+        """The factor a step of dL/dstate over many steps: `a + rho`, and more where gates vary.
+
+        The root of `a^2 + rho^2 + sqrt((2 a rho)^2 + v^2)`.
+        """
+        return math.sqrt(gated.bound(self.a, self.rho, self.varies)) if self.varies else self.a + self.rho
 
     @property
     def time_constant(self) -> float:
@@ -236,7 +241,7 @@ class Memory(Versioned, Shown):
         >>> round(vg.theory.memory(spec).log10_change(100), 1)
         -19.7
         """
-        return tied_growth(a=self.a, rho=self.rho, steps=steps) / math.log(100)
+        return tied_growth(a=self.a, rho=self.rho, steps=steps, varies=self.varies) / math.log(100)
 
     @property
     def memory_limit(self) -> float:
@@ -262,7 +267,9 @@ class Memory(Versioned, Shown):
         limit = self.memory_limit
         far = "no number of steps changes" if math.isinf(limit) else f"{count(limit)} steps keep"
         allowed = fold(10 ** of_change(RULES, "backward", -1).decisive)
-        sum_ = f"a + rho = {self.a:.4f} + {self.rho:.4f} = {self.factor:.4f}"
+        sum_ = f"a + rho = {self.a:.4f} + {self.rho:.4f} = {self.a + self.rho:.4f}"
+        if f"{self.factor:.4f}" != f"{self.a + self.rho:.4f}":
+            sum_ += f", by {self.factor:.4f} with gates that vary from step to step"
         lines = [
             f"a step back multiplies dL/dstate by {sum_}, or by {self.untied:.4f} if no two steps shared weights",
             f"time constant {self.time_constant:.4g} steps; {far} it within {allowed}",
@@ -279,7 +286,7 @@ def memory(spec: RNN) -> Memory:
     """What mean field says of the memory of a recurrent net whose steps share their weights.
 
     A step back multiplies the gradient of the state by a + rho over many steps, not by the root of `E f^2 + rho^2`: the
-    Jacobians of all steps are nearly one matrix, `a 1 + rho M`. Derived here; `docs/theory.md` has the formulas.
+    Jacobians of all steps are nearly one matrix, `a 1 + rho M`. What varies from step to step adds to it. Derived here; `docs/theory.md` has the formulas.
 
     Args:
         spec: An `RNN` of one layer, without norm and truncation.
@@ -297,4 +304,4 @@ def memory(spec: RNN) -> Memory:
     net = Recurrent.of(spec)
     rest = gated.at_rest(net.cell, net.laws)
     untied = math.sqrt(rest.kept + rest.mixes**2)
-    return Memory(spec, rest.keeps, rest.mixes, untied, math.sqrt(rest.size), _doubt(net))
+    return Memory(spec, rest.keeps, rest.mixes, untied, math.sqrt(rest.size), _doubt(net), rest.varies)
