@@ -54,6 +54,7 @@ class Facts:
         tokens: Of a sample; 1 in a net that knows none.
         shared: Whether all units have the same weights, as the steps of a recurrent net.
         state: What the backward signal is the gradient of, in a net with streams: `"h"`, or `"c"` of an LSTM.
+        fed: Columns that come in at every step, where they come in step by step; else 0.
     """
 
     activations: tuple[Activation, ...]
@@ -70,6 +71,7 @@ class Facts:
     tokens: int = 1
     shared: bool = False
     state: str = "h"
+    fed: int = 0
 
     @property
     def backward(self) -> str:
@@ -100,6 +102,7 @@ class Facts:
             tokens=spec.tokens if attends else 1,
             shared=recurs,
             state="c" if getattr(getattr(spec, "cell", None), "name", None) == "lstm" else "h",
+            fed=0 if attends or plan.series is None else plan.series[1],
         )
 
 
