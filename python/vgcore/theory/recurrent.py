@@ -286,7 +286,8 @@ def memory(spec: RNN) -> Memory:
     """What mean field says of the memory of a recurrent net whose steps share their weights.
 
     A step back multiplies the gradient of the state by a + rho over many steps, not by the root of `E f^2 + rho^2`: the
-    Jacobians of all steps are nearly one matrix, `a 1 + rho M`. What varies from step to step adds to it. Derived here; `docs/theory.md` has the formulas.
+    Jacobians of all steps are nearly one matrix, `a 1 + rho M`. What varies from step to step adds to it. Derived here;
+    `docs/theory.md` has the formulas.
 
     Args:
         spec: An `RNN` of one layer, without norm and truncation.
