@@ -1311,9 +1311,9 @@ _WORDS = (
     Word(
         "chrono",
         "recurrent",
-        "bias='chrono(T)': biases of the gate that keeps the state, f of an LSTM and z of a GRU, drawn so that units "
-        "remember for 1 to T steps at first; those of an LSTM's input gate have the other sign (Tallec and Ollivier "
-        "2018, arXiv:1804.11188).",
+        "Biases, by bias='chrono(T)', of the gate that keeps the state, f of an LSTM and z of a GRU, drawn so that "
+        "units remember for 1 to T steps at first; those of an LSTM's input gate have the other sign (Tallec and "
+        "Ollivier 2018, arXiv:1804.11188).",
         formula="b_f = ln u, u ~ U(1, T - 1), b_i = -b_f",
         see=("forget bias", "time constant", "memory limit", "forgetting"),
         synonyms=("chrono init", "chrono initialisation"),
