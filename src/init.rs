@@ -638,7 +638,7 @@ static TABLE: [Row; 32] = [
 /// Biases of gates for memories of up to so many steps; of no table, for no other map has such biases.
 static CHRONO: Row = Row {
     check: |p, _| {
-        let allowed = "a number above 2: memories are from 1 to T - 1 steps long";
+        let allowed = "a number above 2: memories are from 1 to T steps long";
         if p[0] > 2.0 { Ok(()) } else { Err(Error::value("init chrono: T", allowed, p[0])) }
     },
     ..row(

@@ -178,6 +178,15 @@ SPECS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.parametrize("std", [0.005, 0.02, 0.3])
+def test_queries_and_keys_of_any_size_have_the_predicted_gradients_behind_their_norm(std: float) -> None:
+    spec = vg.Transformer(1, 128, tokens=8, qk_norm=True, init=f"normal(std={std})")
+    p, predicted = vg.probe(spec, seeds=2, batch=32), predict(spec, batch=32)
+    for column in ("log10_delta_rms", "log10_wgrad_norm"):
+        for name in (column, *(f"{column}_{letter}" for letter in "qkv")):
+            assert getattr(predicted, name)[0] == pytest.approx(getattr(p, name)[:, 0].mean(), abs=0.03), name
+
+
 @pytest.mark.parametrize("name", SPECS)
 def test_columns_of_transformers_are_the_predicted_ones(name: str) -> None:
     spec = net(4, **SPECS[name])

@@ -398,6 +398,11 @@ def test_other_nets_and_samples_that_are_no_probabilities_are_refused_with_advic
         SMALL.free_energy(2 * PATTERNS)
     with pytest.raises(ValueError, match="needs targets: give y"):
         vg.pretrain(net(1), x, method="supervised")
+    bits = (np.random.default_rng(0).random((40, 6)) > 0.5).astype(float)
+    with pytest.raises(ValueError, match=r"diverged in epoch 1: give a smaller lr than 1e\+39"):
+        vg.RBM.drawn(6, 4).fit(bits, lr=1e39)
+    shut = vg.RBM.drawn(6, 4).fit(bits, lr=1e30).monitors["error"]
+    assert shut.min() > vg.RBM.drawn(6, 4).fit(bits, lr=0.1).monitors["error"].max()
     with pytest.raises(ValueError, match="diverged in epoch 1: give a smaller lr"):
         vg.pretrain(net(1, activation="relu"), 100 * x, method="dae", lr=1e6, epochs=3)
 

@@ -316,3 +316,10 @@ def test_pages_and_pictures_are_made_of_each(spec: vg.RNN | vg.Transformer) -> N
     assert all(each.explanation for each in d.findings)
     assert d.probe is not None
     assert all(name in d.probe.trace.columns for each in d.findings for name in each.picture)
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+def test_the_states_of_the_first_steps_lie_on_as_few_lines_as_columns_have_come_in(layers: int) -> None:
+    d = vg.diagnose(vg.RNN(30, 16, in_features=1, layers=layers))
+    assert "rank_collapse" not in {f.rule for f in d.findings}
+    assert "collapsed" not in str(d.verdict)

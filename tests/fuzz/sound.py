@@ -315,6 +315,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "tied_growth.a": ("0.5", "0"),
     "tied_growth.rho": ("0.1", "1.2"),
     "tied_growth.steps": ("0", "10"),
+    "tied_growth.varies": ("0", "0.1"),
     "log10_change.steps": ("0", "10"),
     "lyapunov_exponents.sigma_w": ("1.0", "1.5"),
     "depth_limit.sigma_b": ("0.0", "0.1"),

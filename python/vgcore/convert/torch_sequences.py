@@ -96,7 +96,11 @@ class _Model:
         if heard is None:
             self.steps_first = True
             heard = self._heard(steps, features)
-            self.notes.append("the model takes (steps, batch, features); the net takes samples first")
+            what = "steps" if any(isinstance(part, nn.RNNBase) for part in own.modules()) else "tokens"
+            self.notes.append(
+                f"the model takes ({what}, batch, features), the net samples first: x was read as samples of {steps} "
+                f"{what} of {features} features"
+            )
         if heard is None:
             raise Refusal("", "forward", "its layers take steps for samples in either order of the axes", _RUN)
         self.parts, out = heard

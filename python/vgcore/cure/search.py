@@ -263,8 +263,9 @@ def advise(
     """
     budget = integer("budget", budget, least=1)
     kept = [keep] if isinstance(keep, str) else items("keep", keep, "a name or a list of names", ordered=False)
+    there = fields_of(subject) if isinstance(subject, Spec) else KEPT
     for name in kept:
-        known("name to keep", name, KEPT)
+        known("name to keep", name, dict.fromkeys((*there, *OTHERS)))
     if data is not None:
         if x is not None or y is not None:
             raise ValueError("data stand for x, or for x and y: give them or data, not both")

@@ -56,6 +56,7 @@ class Facts:
         shared: Whether all units have the same weights, as the steps of a recurrent net.
         state: What the backward signal is the gradient of, in a net with streams: `"h"`, or `"c"` of an LSTM.
         cut: The first layer behind the last cut of truncated backpropagation, from 0: no other sees the last loss.
+        fed: Columns that come in at every step, where they come in step by step; else 0.
     """
 
     activations: tuple[Activation, ...]
@@ -73,6 +74,7 @@ class Facts:
     shared: bool = False
     state: str = "h"
     cut: int = 0
+    fed: int = 0
 
     def first(self, signal: str) -> int:
         """The first layer, from 0, that has a signal: no gradient passes a cut, and no dL/dW is of a state that is 0.
@@ -112,6 +114,7 @@ class Facts:
             shared=recurs,
             state="c" if getattr(getattr(spec, "cell", None), "name", None) == "lstm" else "h",
             cut=max((at for at, layer in enumerate(plan.layers) if "cut" in layer.parts), default=0),
+            fed=0 if attends or plan.series is None else plan.series[1],
         )
 
 

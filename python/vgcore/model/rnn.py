@@ -97,7 +97,7 @@ class RNN(Spec):
         Raises:
             ValueError: For what is no JSON, of a format that this version does not know, or has unknown fields.
         """
-        fields, known = documented(text)
+        fields, known = documented(text, "RNN")
         check_fields(fields, FIELDS)
         if missing := [name for name in ("steps", "width") if name not in fields]:
             raise ValueError(f"a recurrent net needs {' and '.join(missing)}")

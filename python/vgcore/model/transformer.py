@@ -46,8 +46,9 @@ class Transformer(Spec):
             `"deepnorm"`, (2 depth)^(1/4) x + F before the norm (Wang et al. 2022, arXiv:2203.00555), best with
             `init="deepnorm"`.
         causal: Whether a token sees none behind it.
-        qk_norm: Whether queries and keys are divided by their root mean square over the features of a head, with
-            nothing learned (as in Henry et al. 2020, arXiv:2010.04245, but for the learned scale).
+        qk_norm: Whether queries and keys are divided by their root mean square over the features of a head,
+            `sqrt(mean(q^2) + 1e-6)`, with nothing learned (as in Henry et al. 2020, arXiv:2010.04245, but for the
+            learned scale).
         final_norm: Behind the last block; `"auto"` is that of `norm` with `norm_position="pre"`, and none with
             `"post"`.
         scale: `"standard"`, logits are q k^T / sqrt(features of a head); `"mup"`, over these features themselves (Yang
@@ -111,11 +112,7 @@ class Transformer(Spec):
         Raises:
             ValueError: For what is no JSON, of a format that this version does not know, or has unknown fields.
         """
-        fields, known = documented(text)
-        if "parts" in fields:
-            raise ValueError("text is the JSON of a Sequential; read it with Sequential.from_json")
-        if "tokens" not in fields:
-            raise ValueError("text is the JSON of another spec, without tokens; read an MLP with MLP.from_json")
+        fields, known = documented(text, "Transformer")
         if missing := [name for name in ("depth", "width") if name not in fields]:
             raise ValueError(f"a transformer needs {' and '.join(missing)}")
         check_fields(fields, FIELDS)

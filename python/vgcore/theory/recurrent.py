@@ -181,10 +181,10 @@ def _doubt(net: Recurrent) -> str:
     rest = gated.at_rest(net.cell, net.laws)
     more = rest.correlated()
     moved = gated.at_rest(net.cell, net.laws, more=more)
-    factors = [step.keeps + step.mixes for step in (rest, moved)]
-    if 0 in factors:
+    bounds = [gated.bound(step.keeps, step.mixes, step.varies) for step in (rest, moved)]
+    if 0 in bounds:
         return ""  # No gradient goes back, whatever comes in.
-    factors = [math.log(factor) for factor in factors]
+    factors = [math.log(bound) / 2 for bound in bounds]
     if abs(factors[1] - factors[0]) <= DOUBTFUL * abs(factors[0]):
         return ""
     return (
@@ -201,6 +201,7 @@ class Memory(Versioned, Shown):
         spec: The net.
         a: What a step keeps of each unit of the state: the mean of an LSTM's f, of a GRU's z; 0 of a plain cell.
         rho: Spectral radius of what a step mixes.
+        varies: v, what gates that are others in every step add to the square of a step; 0 of a plain cell.
         untied: The factor a step of dL/dstate that the same laws would give if every step had weights of its own.
         state_rms: Root mean square of the state at rest, c of an LSTM, else h.
         doubt: Why theory is not to be relied on here; empty where it is.
@@ -217,11 +218,15 @@ class Memory(Versioned, Shown):
     untied: float
     state_rms: float
     doubt: str
+    varies: float = 0.0
 
     @property
     def factor(self) -> float:
-        """The factor a step of dL/dstate over many steps: `a + rho`."""
-        return self.a + self.rho
+        """The factor a step of dL/dstate over many steps: `a + rho`, and more where gates vary.
+
+        The root of `a^2 + rho^2 + sqrt((2 a rho)^2 + v^2)`.
+        """
+        return math.sqrt(gated.bound(self.a, self.rho, self.varies)) if self.varies else self.a + self.rho
 
     @property
     def time_constant(self) -> float:
@@ -242,7 +247,7 @@ class Memory(Versioned, Shown):
         >>> round(vg.theory.memory(spec).log10_change(100), 1)
         -19.7
         """
-        return tied_growth(a=self.a, rho=self.rho, steps=steps) / math.log(100)
+        return tied_growth(a=self.a, rho=self.rho, steps=steps, varies=self.varies) / math.log(100)
 
     @property
     def memory_limit(self) -> float:
@@ -269,9 +274,11 @@ class Memory(Versioned, Shown):
         steps = "1 step keeps" if limit == 1 else f"{count(limit)} steps keep"
         far = "any number of steps keeps" if math.isinf(limit) else steps
         allowed = fold(10 ** of_change(RULES, "backward", -1).decisive)
-        sum_ = f"a + rho = {self.a:.4f} + {self.rho:.4f} = {self.factor:.4f}"
+        varies = f", and v = {self.varies:.2g} of gates that vary from step to step" if self.varies else ""
+        untied = f"{self.untied:.4f} if no two steps shared weights"
         lines = [
-            f"a step back multiplies dL/dstate by {sum_}, or by {self.untied:.4f} if no two steps shared weights",
+            f"a step back multiplies dL/dstate by {self.factor:.4f}, or by {untied}",
+            f"a + rho = {self.a:.4f} + {self.rho:.4f}{varies}",
             f"time constant {self.time_constant:.4g} steps; {far} it within {allowed}",
         ]
         if self.doubt:
@@ -286,7 +293,8 @@ def memory(spec: RNN) -> Memory:
     """What mean field says of the memory of a recurrent net whose steps share their weights.
 
     A step back multiplies the gradient of the state by a + rho over many steps, not by the root of `E f^2 + rho^2`: the
-    Jacobians of all steps are nearly one matrix, `a 1 + rho M`. Derived here; `docs/theory.md` has the formulas.
+    Jacobians of all steps are nearly one matrix, `a 1 + rho M`. What varies from step to step adds to it. Derived here;
+    `docs/theory.md` has the formulas.
 
     Args:
         spec: An `RNN` of one layer, without norm and truncation.
@@ -296,12 +304,13 @@ def memory(spec: RNN) -> Memory:
 
     >>> import vgcore as vg
     >>> print(memory(vg.RNN(100, 128, cell="gru", in_features=64, init="torch_rnn", recurrent_init="torch_rnn")))
-    a step back multiplies dL/dstate by a + rho = 0.5000 + 0.1253 = 0.6253, or by 0.5256 if no two steps shared weights
-    time constant 2.13 steps; 7 steps keep it within 32-fold
+    a step back multiplies dL/dstate by 0.6261, or by 0.5256 if no two steps shared weights
+    a + rho = 0.5000 + 0.1253, and v = 0.016 of gates that vary from step to step
+    time constant 2.136 steps; 7 steps keep it within 32-fold
     """
     if not isinstance(spec, RNN):
         raise wrong_type("spec", "an RNN", spec)
     net = Recurrent.of(spec)
     rest = gated.at_rest(net.cell, net.laws)
     untied = math.sqrt(rest.kept + rest.mixes**2)
-    return Memory(spec, rest.keeps, rest.mixes, untied, math.sqrt(rest.size), _doubt(net))
+    return Memory(spec, rest.keeps, rest.mixes, untied, math.sqrt(rest.size), _doubt(net), rest.varies)
