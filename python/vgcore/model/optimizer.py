@@ -222,8 +222,8 @@ class Muon(Optimizer):
     """`torch.optim.Muon` of hidden weights; every other tensor takes AdamW's step, with the same lr and decay.
 
     Hidden are the weights of `layers`, of a transformer the four maps of a block and not its embedding, and in a
-    recurrent net also what a layer gets from the one below. Gates, and queries, keys and values, that are stacked in one
-    matrix are stepped as one.
+    recurrent net also what a layer gets from the one below. Gates, and queries, keys and values, that are stacked in
+    one matrix are stepped as one.
 
     >>> Muon(lr=0.02, adjust_lr_fn="match_rms_adamw")
     Optimizer('muon(lr=0.02, adjust=match_rms_adamw)')
