@@ -45,7 +45,9 @@ impl Family {
         };
         let columns = Columns::bytes(plan.rows.len(), plan.extra.len());
         let wave = if segment < depth { cells.len() } else { cells.len().min(WAVE) } as u128;
-        let signal = 3 * plan.widest_bytes::<F>(job.batch) + plan.attention_buffer_bytes::<F>();
+        let signal = 3 * plan.widest_bytes::<F>(job.batch)
+            + plan.output_bytes::<F>(job.batch)
+            + plan.attention_buffer_bytes::<F>();
         let signals = wave * (signal + columns);
         // Scaling weights by what the data make of them takes the whole net at once, beside what the last run left.
         let calibration = if plan.calibrates { plan.weight_bytes::<F>() + plan.pass_bytes::<F>(job.batch) } else { 0 };
