@@ -101,7 +101,7 @@ impl Attend {
         delta.rescale_and_flush();
         if collect.notes() {
             note_blocks(delta, QKV.len(), |block, rms| {
-                collect.note(back.row, back.columns + Self::column(block, 1), rms)
+                collect.note(back.row, back.columns + Self::column(block, 1), rms);
             });
         }
         std::mem::swap(dh, delta);
