@@ -177,8 +177,12 @@ def test_what_a_rule_measures_besides_has_the_threads_of_the_diagnosis(monkeypat
         return vg.probe(*args, **how)
 
     monkeypatch.setattr(gates, "probe", probe)
-    vg.diagnose(rnn(8, width=8, outputs="every"), seeds=2, threads=1)
+    spec = rnn(8, width=8, outputs="every")
+    vg.diagnose(spec, seeds=2, threads=1)
     assert asked == [1]
+    vg.advise(spec.replace(cell="relu", recurrent_init="normal(std=0.01)"), seeds=1, threads=1)
+    assert {*asked} == {1}
+    assert len(asked) > 1
 
 
 def test_losses_at_every_step_hide_what_the_last_one_loses() -> None:
