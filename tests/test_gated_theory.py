@@ -82,6 +82,10 @@ def test_what_varies_adds_where_two_ways_through_the_units_meet(steps: int) -> N
 
 def test_gates_that_vary_and_nothing_mixed_multiply_their_mean_squares() -> None:
     assert tied_growth(a=0.5, rho=0.0, steps=30, varies=0.11) == pytest.approx(30 * math.log(0.36), rel=1e-9)
+    assert tied_growth(a=0.0, rho=0.0, steps=0, varies=0.11) == 0
+    assert tied_growth(a=1e300, rho=1e300, steps=3, varies=0.11) == pytest.approx(
+        tied_growth(a=1.0, rho=1.0, steps=3) + 6 * math.log(1e300), rel=1e-12
+    )
     # Beyond a thousand steps every step has the factor of the long run.
     near, far = (tied_growth(a=0.6, rho=0.1, steps=k, varies=0.09) for k in (2000, 3000))
     assert (far - near) / 1000 == pytest.approx(math.log(0.37 + math.hypot(0.12, 0.09)), rel=1e-12)

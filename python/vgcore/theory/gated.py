@@ -70,17 +70,22 @@ def tied_growth(*, a: float, rho: float, steps: int, varies: float = 0.0) -> flo
         with ranging():
             logs = k * log_modes(keeps, mixes, phases(k))
         return _log_mean(logs)
-    values, shares = _modes(keeps, mixes, v)
+    if k == 0:
+        return 0.0
+    top = max(keeps, mixes, math.sqrt(v))  # taken out, for squares to stay within the range of floats
+    scaled = keeps / top, mixes / top, v / top / top
+    values, shares = _modes(*scaled)
     with ranging():
-        far = max(k - SETTLED, 0) * math.log(bound(keeps, mixes, v))
-        return _log_mean(min(k, SETTLED) * np.log(values), shares) + far
+        far = max(k - SETTLED, 0) * math.log(bound(*scaled))
+        return _log_mean(min(k, SETTLED) * np.log(values), shares) + far + 2 * k * math.log(top)
 
 
 @lru_cache(maxsize=64)
 def _modes(a: float, rho: float, varies: float) -> tuple[Floats, Floats]:
     """Eigenvalues of a step of all modes, which meet where numbers vary, and the share that each has of the start."""
     at = phases(SETTLED)
-    steps = np.diag(np.exp(log_modes(a, rho, at))) + varies / len(at)
+    with ranging():
+        steps = np.diag(np.exp(log_modes(a, rho, at))) + varies / len(at)
     values, vectors = np.linalg.eigh(steps)
     return np.maximum(values, 0.0), vectors.sum(axis=0) ** 2 / len(at)
 
