@@ -1,4 +1,4 @@
-"""What recurrent nets and transformers learn: each with its claim, what was measured, and whether it holds.
+"""What recurrent nets and transformers learn, at full size: each claim, what was measured, and whether it holds.
 
     python benches/sequence_facts.py [--only adding,copy] [--json FILE]
 

@@ -43,7 +43,8 @@ pub(crate) fn part<F: Float>(
     let input = if let Place::Value(from) = placed.from { Some(value(from)) } else { None };
     let (around, states) = (placed.around.map(value), trace.states(plan, &placed.part));
     let (numbers, kept) = (weights.layer(plan, layer), &trace.kept(layer)[index]);
-    let (states, step, row, first) = (&states, trace.step(plan, layer), placed.row, (layer, index) == (0, 0));
-    let back = Back { numbers, kept, input, around, states, step, row, first };
+    let (states, step, first) = (&states, trace.step(plan, layer), (layer, index) == (0, 0));
+    let (row, columns) = (placed.row, placed.columns);
+    let back = Back { numbers, kept, input, around, states, step, row, columns, first };
     placed.part.backward(&back, signal, |parameters| plan.owner(layer, back.row, parameters), collect);
 }

@@ -204,8 +204,19 @@ impl Distribution {
 /// Means of `ln u` and of its square, of a uniform u between 1 and `most`.
 fn of_log(most: f64) -> [f64; 2] {
     let (log, span) = (libm::log(most), most - 1.0);
-    if span == 0.0 {
-        return [0.0, 0.0];
+    if span < 0.1 {
+        // The differences below cancel. With u = 1 + s, ln u = s - s^2 / 2 + ..., its square s^2 (1 - s + ...), and the
+        // mean of s^n is span^n / (n + 1).
+        let (mut power, mut harmonic, [mut first, mut second]) = (-1.0, 0.0, [0.0, 0.0]);
+        for n in 1..=18 {
+            let n = f64::from(n);
+            power *= -span;
+            first += power / (n * (n + 1.0));
+            // The coefficient of (-s)^n in ln^2 (1 + s) is 2 / n (1 + 1/2 + ... + 1/(n - 1)).
+            second -= power * 2.0 * harmonic / (n * (n + 1.0));
+            harmonic += 1.0 / n;
+        }
+        return [first, second];
     }
     [(most * log - span) / span, (most * log * log - 2.0 * (most * log - span)) / span]
 }
@@ -290,6 +301,25 @@ mod tests {
         let mut out = vec![0.0; rows * columns];
         law.fill(Stream::new(1, 0, Role::Weight), rows, columns, &mut out, &Cancel::default()).unwrap();
         out
+    }
+
+    #[test]
+    fn logarithms_of_numbers_near_one_have_the_moments_of_a_uniform() {
+        // ln u of a u close to 1 is u - 1, which is uniform between 0 and the span.
+        for span in [1e-12, 1e-10, 1e-7, 1e-5] {
+            let span = (1.0 + span) - 1.0;
+            let [first, second] = of_log(1.0 + span);
+            assert!((first / (span / 2.0) - 1.0).abs() < span);
+            assert!(((second - first * first) / (span * span / 12.0) - 1.0).abs() < 2.0 * span);
+        }
+        assert_eq!(of_log(1.0), [0.0, 0.0]);
+        // Both ways to work them out meet: from 50 digits, either side of where one takes over.
+        for (most, first, variance) in [(1.0999, 0.04836507820189396, 7.552166621845328e-4)] {
+            let [mean, second] = of_log(most);
+            assert!((mean / first - 1.0).abs() < 1e-13 && ((second - mean * mean) / variance - 1.0).abs() < 1e-11);
+        }
+        let [below, above] = [1.0999999999, 1.1000000001].map(of_log);
+        assert!((above[0] / below[0] - 1.0).abs() < 1e-8 && (above[1] / below[1] - 1.0).abs() < 1e-8);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The one error type, and the request to stop. Neither knows of Python.
 
 use crate::synonyms;
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -29,7 +30,7 @@ pub enum Error {
         /// Bytes that the machine can still give.
         available: u64,
         /// Advice on how to need less.
-        hint: &'static str,
+        hint: Cow<'static, str>,
     },
     /// The caller asked to stop.
     #[error("cancelled")]

@@ -226,7 +226,17 @@ fn layer<F: Float>(
         }
         let around = placed.around.map(get);
         let states = states(plan, &placed.part, get);
-        let here = Here { numbers, input, around, states: &states, step, masks, carries, row: placed.row };
+        let here = Here {
+            numbers,
+            input,
+            around,
+            states: &states,
+            step,
+            masks,
+            carries,
+            row: placed.row,
+            columns: placed.columns,
+        };
         finite &= placed.part.forward(&here, (&mut taken, &mut next), output, kept, scratch, watch);
         // What was added to something keeps its padding.
         if let (Place::Value(_), None) = (placed.to, placed.around) {

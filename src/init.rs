@@ -28,7 +28,7 @@ pub struct Place<'a> {
     pub depth: usize,
     /// The 0-based hidden layer; `None` for the readout.
     pub layer: Option<usize>,
-    /// Residual blocks of the net; its depth if it has no skip.
+    /// Residual blocks of the net, of which a transformer has two a block; the depth of any other net without a skip.
     pub blocks: usize,
     /// Layers of the residual branch that the map is part of; 0 outside of any.
     pub block: usize,
@@ -638,7 +638,7 @@ static TABLE: [Row; 32] = [
 /// Biases of gates for memories of up to so many steps; of no table, for no other map has such biases.
 static CHRONO: Row = Row {
     check: |p, _| {
-        let allowed = "a number above 2: memories are from 1 to T - 1 steps long";
+        let allowed = "a number above 2: memories are from 1 to T steps long";
         if p[0] > 2.0 { Ok(()) } else { Err(Error::value("init chrono: T", allowed, p[0])) }
     },
     ..row(
@@ -752,11 +752,21 @@ impl Kind<Row> {
         }
     }
 
-    /// Does this init bring that bias anyway, wherever a map stands? Two fans tell.
+    /// Does this init bring that bias anyway, wherever a map stands?
     pub fn brings(&self, named: &Self) -> bool {
-        let places = [2, 3].map(|fan| Place::readout(fan, fan));
-        let hidden = places.map(|place| Place { layer: Some(0), ..place });
-        places.iter().chain(&hidden).all(|place| self.bias(Some(named), place) == self.bias(None, place))
+        Self::places_of_bias().iter().all(|place| self.bias(Some(named), place) == self.bias(None, place))
+    }
+
+    /// Does this init bring biases of 0, wherever a map stands?
+    pub fn brings_zeros(&self) -> bool {
+        Self::places_of_bias().iter().all(|place| self.bias(None, place).is_zero())
+    }
+
+    /// Places by which biases differ, if they do at all: two fans tell.
+    fn places_of_bias() -> [Place<'static>; 4] {
+        let [small, large] = [2, 3].map(|fan| Place::readout(fan, fan));
+        let hidden = |place: Place<'static>| Place { layer: Some(0), ..place };
+        [small, large, hidden(small), hidden(large)]
     }
 
     /// Do the numbers of a layer depend on how many layers there are? Nets of different depth then share none.

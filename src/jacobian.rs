@@ -59,7 +59,11 @@ pub fn bytes(plan: &Plan) -> u128 {
     let longest = segments(plan).map(|layers| layers.len()).max().unwrap_or(0) as u128;
     let fed = plan.fed.map_or(0, |columns| plan.steps() as u128 * Panels::<f64>::bytes(columns, plan.output()));
     // A layer keeps ten batches at most; the passes use eight more between them, and the product twelve.
-    plan.pass_bytes::<f64>(1) + fed + (10 * longest + 20) * plan.widest_bytes::<f64>(plan.output())
+    let widest = plan.widest_bytes::<f64>(plan.output()).max(plan.output_bytes::<f64>(plan.output()));
+    let of_layers = 10 * longest * widest;
+    // Of the layers of a segment, every other one attends at most.
+    let attention = longest.div_ceil(2) * plan.attention_bytes::<f64>(plan.output());
+    plan.pass_bytes::<f64>(1) + fed + of_layers + attention + 20 * widest
 }
 
 /// The layers from the last to the first, together where a stream goes around several of them.

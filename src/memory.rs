@@ -3,6 +3,7 @@
 
 use crate::error::{Error, Result};
 use std::any::Any;
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Mutex, Once, PoisonError, TryLockError};
 
@@ -24,14 +25,15 @@ const START: u64 = 8 << 20;
 
 /// Refuse a job that needs more memory than the machine can give. An allocation that fails ends the process: what
 /// grows with what a caller gives is asked for here first.
-pub fn check_memory(what: &str, needed: u128, hint: &'static str) -> Result<()> {
+pub fn check_memory(what: &str, needed: u128, hint: impl Into<Cow<'static, str>>) -> Result<()> {
+    let hint = hint.into();
     let refused = || {
         let available = match available_memory(needed) {
             Some(available) if needed > u128::from(available) => available,
             _ if fits(needed.min(LITTLE) as usize + SMALL) => return None,
             _ => left_by_limits().unwrap_or(0),
         };
-        Some(Error::Memory { what: what.to_owned(), needed, available, hint })
+        Some(Error::Memory { what: what.to_owned(), needed, available, hint: hint.clone() })
     };
     match refused() {
         // What earlier calls have left may be what is missing.

@@ -1,7 +1,9 @@
 //! From values of a layer to its numbers. Sums are in `f64`, in an order fixed by the shapes.
 
 use crate::activation::Activation;
-use crate::kernel::{Matrix, Panels, Scaled, Tensor, gram, gram_sums, log10_rms, outer};
+use crate::kernel::{
+    Matrix, Panels, Scaled, Tensor, gram, gram_sums, largest, log10_rms, outer, sum_of_squares, within,
+};
 use crate::part::{Collect, Module, Owner, TensorId, Watch, Which};
 use crate::plan::Plan;
 use crate::simd::{Float, exponent_of, times_power_of_two};
@@ -251,14 +253,8 @@ impl<F: Float> Gauge<'_, F> {
     }
 
     /// What a part notes; behind the last layer there is no row.
-    fn write(&mut self, row: usize, name: &str, value: f64) {
-        let own = || self.columns.names.iter().position(|known| known == name);
-        let noted = match COLUMNS.iter().position(|known| *known == name).ok_or_else(own) {
-            Ok(column) => self.columns.values[column].get_mut(row),
-            Err(Some(column)) => self.columns.extra[column].get_mut(row),
-            Err(None) => unreachable!("a part notes {name}, which it does not announce"),
-        };
-        if let Some(noted) = noted {
+    fn write(&mut self, row: usize, column: usize, value: f64) {
+        if let Some(noted) = self.columns.extra[column].get_mut(row) {
             *noted = value;
         }
     }
@@ -357,19 +353,23 @@ impl<F: Float> Watch<F> for Gauge<'_, F> {
     fn h(&mut self, row: usize, h: &Scaled<F>) {
         let rms = h.log10_rms(&mut self.buffers.other);
         self.set(row, [(Column::HRms, rms)]);
-        if self.plan.tokens > 1 {
+        if let Some(first) = self.plan.of_tokens.filter(|_| self.plan.tokens > 1) {
             let [correlation, rank] = alike(h, self.plan.tokens);
-            self.write(row, "token_correlation", correlation);
-            self.write(row, "token_rank", rank);
+            self.write(row, first, correlation);
+            self.write(row, first + 1, rank);
         }
+    }
+
+    fn saturated(&mut self, row: usize, share: f64) {
+        self.set(row, [(Column::Saturated, share)]);
     }
 
     fn notes(&self) -> bool {
         true
     }
 
-    fn note(&mut self, row: usize, name: &str, value: f64) {
-        self.write(row, name, value);
+    fn note(&mut self, row: usize, column: usize, value: f64) {
+        self.write(row, column, value);
     }
 }
 
@@ -460,14 +460,13 @@ impl<F: Float> Gauge<'_, F> {
         }
         let mut gradient = matrix.to_rows();
         linear.gradient_of_parameters(&mut gradient);
-        for (name, block) in blocks.names.iter().zip(gradient.chunks(gradient.len() / blocks.count())) {
-            let squares = block.iter().map(|g| g.wide() * g.wide()).sum();
-            let norm = log10_rms(squares, 1, delta.exponent + near.exponent);
+        let norms = if blocks.names.is_empty() { &[] } else { &*self.plan.of_blocks };
+        for (&column, block) in norms.iter().zip(gradient.chunks(gradient.len() / blocks.count())) {
+            let (squares, shift) = within(|scale| sum_of_squares(block, scale), || largest(block));
+            let norm = log10_rms(squares, 1, delta.exponent + near.exponent + shift);
             // The maps of a state and of what a step gets have a gate each.
-            let name = format!("log10_wgrad_norm_{name}");
-            let known = self.columns.names.iter().position(|known| *known == name);
-            let so_far = known.map_or(f64::NAN, |column| self.columns.extra[column][owner.row]);
-            self.write(owner.row, &name, log10_hypot(so_far, norm));
+            let so_far = self.columns.extra[column][owner.row];
+            self.write(owner.row, column, log10_hypot(so_far, norm));
         }
         if self.plan.sums(owner) {
             let exponent = delta.exponent + near.exponent;
@@ -572,19 +571,19 @@ impl<F: Float> Collect<F> for Gauge<'_, F> {
         true
     }
 
-    fn note(&mut self, row: usize, name: &str, value: f64) {
-        self.write(row, name, value);
+    fn note(&mut self, row: usize, column: usize, value: f64) {
+        self.write(row, column, value);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Request, Spec};
+    use crate::spec::{MlpRequest, Spec};
 
     /// A plan whose parts note two columns.
     fn plan(depth: i128) -> Plan {
-        let spec = Spec::new(&Request { out_features: Some(1), ..Request::new(depth, 3) }).unwrap();
+        let spec = Spec::new(&MlpRequest { out_features: Some(1), ..MlpRequest::new(depth, 3) }).unwrap();
         let mut plan = Plan::new(&spec);
         assert_eq!(plan.extra.len(), spec.extra());
         plan.extra = ["ahead", "back"].map(str::to_owned).into();
@@ -599,11 +598,11 @@ mod tests {
         let buffers = &mut Buffers::default();
         let mut ahead = Gauge { columns: &mut shared, plan: &deep, weights: &weights, buffers };
         assert!(Watch::notes(&ahead) && !Watch::<f32>::notes(&()) && !Collect::<f32>::notes(&()));
-        (0..3).for_each(|row| Watch::note(&mut ahead, row, "ahead", row as f64));
+        (0..3).for_each(|row| Watch::note(&mut ahead, row, 0, row as f64));
         let mut back = Gauge { columns: &mut own, plan: &shallow, weights: &weights, buffers: &mut Buffers::default() };
         assert!(Collect::notes(&back));
         // The readout has no row.
-        [2, 1].into_iter().for_each(|row| Collect::note(&mut back, row, "back", -(row as f64)));
+        [2, 1].into_iter().for_each(|row| Collect::note(&mut back, row, 1, -(row as f64)));
         own.take_forward(&shared);
         assert_eq!(*own.names, *deep.extra);
         assert_eq!(own.extra[0], [0.0, 1.0]);

@@ -3,10 +3,10 @@
 use allocation_counter::measure;
 use vgcore::error::Cancel;
 use vgcore::run::{Job, probe};
-use vgcore::spec::{Bias, PerLayer, Request, Spec};
+use vgcore::spec::{Bias, MlpRequest, PerLayer, Spec};
 
-fn job(widths: &[i128], depth: usize, request: &Request, seeds: usize) -> Job<f32> {
-    let spec = Spec::new(&Request {
+fn job(widths: &[i128], depth: usize, request: &MlpRequest, seeds: usize) -> Job<f32> {
+    let spec = Spec::new(&MlpRequest {
         depth: depth as i128,
         width: PerLayer::Each(widths.iter().copied().cycle().take(depth).collect()),
         out_features: Some(5),
@@ -30,10 +30,10 @@ fn job(widths: &[i128], depth: usize, request: &Request, seeds: usize) -> Job<f3
 #[test]
 fn further_runs_allocate_as_often_at_any_depth() {
     // A batch of 40 takes Gram matrices at widths from 20 on, and weight gradients below.
-    let activation = |name: &str| Request { activation: PerLayer::All(name.to_owned()), ..Request::new(1, 1) };
-    let norm = |name: &str| Request { norm: PerLayer::All(Some(name.to_owned())), ..activation("tanh") };
-    let skip = |name: &str| Request { skip: Some(name.to_owned()), ..norm("layer") };
-    let nets: [(&[i128], Request); 11] = [
+    let activation = |name: &str| MlpRequest { activation: PerLayer::All(name.to_owned()), ..MlpRequest::new(1, 1) };
+    let norm = |name: &str| MlpRequest { norm: PerLayer::All(Some(name.to_owned())), ..activation("tanh") };
+    let skip = |name: &str| MlpRequest { skip: Some(name.to_owned()), ..norm("layer") };
+    let nets: [(&[i128], MlpRequest); 11] = [
         (&[24], activation("relu")),
         (&[12], activation("gelu")),
         (&[24], activation("glu")),

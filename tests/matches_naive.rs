@@ -19,7 +19,7 @@ use vgcore::plan::{Placed, Plan, Quantity};
 use vgcore::rng::{Role, Stream};
 use vgcore::run::{Job, drawn, probe};
 use vgcore::simd::Float;
-use vgcore::spec::{Asked, Bias, BranchScale, Given, PerLayer, Request, RnnAsked, Spec};
+use vgcore::spec::{Bias, BranchScale, MlpRequest, PerLayer, RnnRequest, SequentialRequest, Spec, TransformerRequest};
 use vgcore::stats::{COLUMNS, Columns};
 use vgcore::weights::Weights;
 
@@ -146,7 +146,7 @@ prop_compose! {
         skip in Just(skip), norm in Just(norm), transform in Just(transform), tied in Just(tied),
         fed in Just(tied && fed), mixed in Just(mixed), final_norm in Just(final_norm), place in Just(place),
         listed in Just(if tied { 0 } else { listed }),
-    ) -> Request {
+    ) -> MlpRequest {
         let same = tied || skip.as_ref().is_some_and(|skip| skip != "dense");
         let gated = activations.iter().any(|name| activation_of(name).shape() == Shape::Gated);
         let scaled = skip.as_ref().is_some_and(|skip| skip.starts_with("re"));
@@ -157,7 +157,7 @@ prop_compose! {
         let outputs = activation_of(&activations[0]).outputs(width(widths[0]) as usize) as i128;
         let pre = skip.as_ref().is_some_and(|skip| skip.contains("pre"));
         let in_features = if tied && !fed { Some(if pre { width(widths[0]) } else { outputs }) } else { in_features };
-        Request {
+        MlpRequest {
             depth: depth as i128,
             width: if same { PerLayer::All(width(widths[0])) } else { PerLayer::Each(widths.into_iter().map(width).collect()) },
             in_features,
@@ -257,7 +257,7 @@ fn sequentials() -> impl Strategy<Value = Spec> {
         parts.extend(readout.then(|| "linear(3)".to_owned()));
         let bias = PerLayer::All(if readout { Bias::Brought } else { Bias::Absent });
         let init = PerLayer::All("torch_default".to_owned());
-        let given = Given { parts, in_features: in_features as i128, init, bias };
+        let given = SequentialRequest { parts, in_features: in_features as i128, init, bias };
         Spec::of_parts(&given).ok().filter(well_conditioned)
     })
 }
@@ -298,7 +298,7 @@ fn recurrent(kinked: bool) -> impl Strategy<Value = Spec> {
         let (steps, width, in_features, out_features, layers) = shape;
         let (init, recurrent_init, bias) = inits;
         let (outputs, biases, norm, truncate) = kinds;
-        let asked = RnnAsked {
+        let asked = RnnRequest {
             steps,
             width,
             in_features,
@@ -336,7 +336,7 @@ fn transformers(kinked: bool) -> impl Strategy<Value = Spec> {
         let (activation, norm, norm_position, skip, init) = kinds;
         let (in_features, out_features, pool) = ends;
         let (causal, qk_norm, scale, bias) = flags;
-        let asked = Asked {
+        let asked = TransformerRequest {
             heads,
             tokens,
             in_features,
@@ -352,7 +352,7 @@ fn transformers(kinked: bool) -> impl Strategy<Value = Spec> {
             scale: scale.to_owned(),
             init: init.to_owned(),
             bias,
-            ..Asked::new(depth, heads * features)
+            ..TransformerRequest::new(depth, heads * features)
         };
         Spec::of_blocks(&asked).ok()
     })
@@ -881,13 +881,13 @@ proptest! {
 
 #[test]
 fn every_width_and_batch_up_to_past_two_panels_matches_the_oracle() {
-    let net = |width: i128| Request {
+    let net = |width: i128| MlpRequest {
         in_features: Some(width % 7 + 1),
         out_features: Some(width % 5 + 1),
         activation: PerLayer::All("tanh".to_owned()),
         init: PerLayer::All("xavier_normal".to_owned()),
         bias: PerLayer::All(Bias::Named("normal(std=0.1)".to_owned())),
-        ..Request::new(2, width)
+        ..MlpRequest::new(2, width)
     };
     for width in 1..=130 {
         let spec = Spec::new(&net(width)).unwrap();
@@ -1075,7 +1075,7 @@ fn projections_pass_the_gradient_check() {
 fn a_probe_tells_the_gradients_of_projections_by_row_and_in_the_total() {
     let twins = Twins::<f64>::of(Plan::of(projected("tanh", Some(STANDARD), 0.7)), 5, 9);
     let job = Job::<f64> {
-        specs: vec![Spec::new(&Request::new(3, 4)).unwrap()],
+        specs: vec![Spec::new(&MlpRequest::new(3, 4)).unwrap()],
         plan: Some(Arc::clone(&twins.plan)),
         given: Some(Arc::clone(&twins.weights)),
         data: None,
@@ -1160,19 +1160,21 @@ fn all_bits<F: Float>(found: &Gradients<F>) -> Vec<(i64, Vec<u64>)> {
 fn gradients_have_one_set_of_bits_for_any_number_of_threads_at_every_size_of_batch() {
     let norm = |name: &str| PerLayer::All(Some(name.to_owned()));
     let bias = PerLayer::All(Bias::Named("normal(std=0.1)".to_owned()));
-    let plain = Request { out_features: Some(3), bias, ..Request::new(5, 12) };
+    let plain = MlpRequest { out_features: Some(3), bias, ..MlpRequest::new(5, 12) };
     let kinds = [
-        Request { activation: PerLayer::All("tanh".to_owned()), ..plain.clone() },
-        Request { norm: norm("layer"), skip: Some("residual".to_owned()), ..plain.clone() },
-        Request { norm: norm("batch"), ..plain.clone() },
-        Request { skip: Some("highway".to_owned()), ..plain.clone() },
-        Request { activation: PerLayer::All("prelu".to_owned()), ..plain },
+        MlpRequest { activation: PerLayer::All("tanh".to_owned()), ..plain.clone() },
+        MlpRequest { norm: norm("layer"), skip: Some("residual".to_owned()), ..plain.clone() },
+        MlpRequest { norm: norm("batch"), ..plain.clone() },
+        MlpRequest { skip: Some("highway".to_owned()), ..plain.clone() },
+        MlpRequest { activation: PerLayer::All("prelu".to_owned()), ..plain },
     ];
-    let blocks = Asked { tokens: 5, in_features: Some(3), out_features: Some(2), ..Asked::new(2, 12) };
+    let blocks =
+        TransformerRequest { tokens: 5, in_features: Some(3), out_features: Some(2), ..TransformerRequest::new(2, 12) };
     let kinds = kinds.map(|request| Spec::new(&request).unwrap()).into_iter();
     let steps = |cell: &str, layers, outputs: &str| {
         let (cell, outputs) = (cell.to_owned(), outputs.to_owned());
-        let asked = RnnAsked { cell, layers, outputs, in_features: 3, out_features: Some(2), ..RnnAsked::new(5, 12) };
+        let asked =
+            RnnRequest { cell, layers, outputs, in_features: 3, out_features: Some(2), ..RnnRequest::new(5, 12) };
         Spec::of_steps(&asked).unwrap()
     };
     let sequences = [Spec::of_blocks(&blocks).unwrap(), steps("lstm", 2, "last"), steps("gru", 1, "every")];
@@ -1198,11 +1200,11 @@ fn gradients_have_one_set_of_bits_for_any_number_of_threads_at_every_size_of_bat
 #[test]
 fn groups_of_samples_together_give_the_gradients_of_the_oracle() {
     for (activation, norm) in [("relu", None), ("gelu", Some("rms")), ("prelu", None), ("sigmoid", Some("batch"))] {
-        let request = Request {
+        let request = MlpRequest {
             activation: PerLayer::All(activation.to_owned()),
             norm: PerLayer::All(norm.map(str::to_owned)),
             out_features: Some(4),
-            ..Request::new(4, 9)
+            ..MlpRequest::new(4, 9)
         };
         let spec = Spec::new(&request).unwrap();
         for batch in [32, 33, 70, 129, 260] {
@@ -1215,7 +1217,7 @@ fn groups_of_samples_together_give_the_gradients_of_the_oracle() {
 #[test]
 fn groups_far_apart_in_size_are_aligned_in_a_weight_gradient() {
     // A ReLU net without biases carries exponents: samples of 2^-300 and of 1 go through it alike.
-    let spec = Spec::new(&Request::new(6, 8)).unwrap();
+    let spec = Spec::new(&MlpRequest::new(6, 8)).unwrap();
     let twins = Twins::<f64>::new(&spec, 5, 64);
     let (plan, weights) = (&twins.plan, &twins.weights);
     let x = normals(5, Role::Input, 64 * 8);

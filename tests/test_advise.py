@@ -611,6 +611,16 @@ def test_a_name_that_cannot_be_kept_gets_the_nearest_one() -> None:
         vg.advise(FADING, keep=["activations"])
 
 
+@pytest.mark.parametrize(
+    ("spec", "field", "foreign"), [(vg.RNN(3, 4), "recurrent_init", "tied"), (vg.Transformer(1, 4), "heads", "tied")]
+)
+def test_what_can_be_kept_of_a_net_is_told_by_its_own_fields(spec: Any, field: str, foreign: str) -> None:
+    with pytest.raises(ValueError, match="unknown name to keep 'foo'") as raised:
+        vg.advise(spec, keep="foo")
+    assert field in str(raised.value)
+    assert foreign not in str(raised.value)
+
+
 # How near to a threshold
 
 

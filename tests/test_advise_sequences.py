@@ -46,7 +46,7 @@ def test_a_forget_bias_of_5_explodes_at_defaults_of_torch_and_is_not_advised() -
     spec = FORGETS.replace(steps=100, width=64)
     cell = "lstm(forget_bias=5)"
     assert decades(vg.diagnose(spec.replace(cell=cell))) > 1
-    assert not any(each.cures for each in vg.advise(spec) if cell in each.change and len(each.change) < 30)
+    assert not any(each.cures and each.spec.cell == cell for each in vg.advise(spec))
 
 
 @pytest.mark.parametrize("cell", ["tanh", "gru"])
@@ -108,12 +108,11 @@ def test_clipping_is_tried_where_gradients_explode() -> None:
     spec = vg.RNN(30, 16, in_features=2, out_features=1, cell="tanh", recurrent_init="orthogonal(gain=4)")
     how: dict[str, Any] = {"steps": 40, "optimizer": "sgd(lr=0.5)", "seeds": 1}
     advised = vg.advise(spec, x=x, y=x[:, -1, 0], train=how, seeds=2, keep=("recurrent_init", "cell", "norm"))
-    clipped = [each for each in advised if each.change == "clip=1 in training"]
-    for each in clipped:
-        assert each.spec == spec
-        assert each.loss_before is not None
-        assert each.loss_after is not None
-        assert each.loss_after < each.loss_before or math.isinf(each.loss_before)
+    (clipped,) = (each for each in advised if each.change == "clip=1 in training")
+    assert clipped.spec == spec
+    assert clipped.loss_before is not None
+    assert clipped.loss_after is not None
+    assert clipped.loss_after < clipped.loss_before
     run = vg.train(spec, x, x[:, -1, 0], clip=1.0, seed=0, monitor=(), checkpoints=0, **how)
     plain = vg.train(spec, x, x[:, -1, 0], seed=0, monitor=(), checkpoints=0, **how)
-    assert bool(clipped) == bool(np.median(run.final_loss) < np.nan_to_num(np.median(plain.final_loss), nan=math.inf))
+    assert np.median(run.final_loss) < np.nan_to_num(np.median(plain.final_loss), nan=math.inf)

@@ -582,7 +582,6 @@ RESULTS: dict[str, Any] = {
     "Advised": vg.advise(vg.MLP(depth=9, width=8, init="kaiming_normal(gain=0.5)"), seeds=2, batch=8, budget=9),
     "Prediction": theory.predict(SPEC),
     "Memory": theory.memory(SERIES),
-    "MemoryLimit": vg.memory_limit(vg.probe(SERIES, seeds=2)),
     "DepthScales": theory.depth_scales("tanh", sigma_w=[1.0, 1.5]),
     "PhaseDiagram": theory.phase_diagram("tanh", sigma_w=[1.0, 1.5], sigma_b=[0.0, 0.1]),
     "CriticalLine": theory.critical_line("tanh"),

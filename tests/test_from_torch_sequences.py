@@ -165,7 +165,11 @@ def test_samples_come_first_whatever_the_module_takes_first(name: str, batch_fir
     theirs = output(model, given).detach().numpy()
     theirs = theirs if batch_first else theirs.swapaxes(0, 1)
     assert np.abs(found.network.forward(x.reshape(4, -1)) - theirs.reshape(4, -1)).max() < 1e-12
-    assert any("takes (steps, batch, features)" in note for note in found.notes) != batch_first
+    what = "steps" if name == "LSTM" else "tokens"
+    told = (
+        f"the model takes ({what}, batch, features), the net samples first: x was read as samples of {TOKENS} {what} "
+    )
+    assert any(note.startswith(told) for note in found.notes) != batch_first
 
 
 def test_what_the_net_has_beside_the_model_is_noted() -> None:
@@ -204,6 +208,7 @@ REFUSED: dict[str, tuple[Make, tuple[str, str, str, str]]] = {
     "a function before the readout": (lambda: Of(lambda s, x: s.head(s.cell(x)[0][:, -1].relu()), cell=cell(), head=head()), ("head", "Linear", "something else of what cell gives", "one readout")),
     "a mean of steps": (lambda: Of(lambda s, x: s.head(s.cell(x)[0].mean(1)), cell=cell(), head=head()), ("head", "Linear", "every step or the last", "one readout")),
     "a map before the steps": (lambda: Of(lambda s, x: s.head(s.cell(s.a(x))[0][:, -1]), a=nn.Linear(FEATURES, FEATURES), cell=cell(), head=head()), ("a", "Linear", "one map, behind its layers", "watch")),
+    "a norm before the readout": (lambda: Of(lambda s, x: s.head(s.a(s.cell(x)[0][:, -1])), cell=cell(), a=nn.LayerNorm(WIDTH), head=head()), ("a", "LayerNorm", "one map, behind its layers", "watch")),
     "two maps": (lambda: Of(lambda s, x: s.b(s.head(s.cell(x)[0][:, -1])), cell=cell(), head=head(), b=nn.Linear(OUT, OUT)), ("head", "Linear", "one map", "watch")),
     "cells of two widths": (lambda: Of(lambda s, x: s.b(s.cell(x)[0])[0], cell=cell(), b=nn.LSTM(WIDTH, 4, batch_first=True)), ("b", "LSTM", "of another width", "one width")),
     "a learned first state": (lambda: Of(lambda s, x: s.cell(x, (s.h.expand(1, len(x), -1).contiguous(),) * 2)[0], cell=cell(), h=nn.Parameter(torch.ones(1, 1, WIDTH))), ("", "h", "none of the layers", "watch")),
@@ -215,6 +220,8 @@ REFUSED: dict[str, tuple[Make, tuple[str, str, str, str]]] = {
 REFUSED_ENCODERS: dict[str, tuple[Make, tuple[str, str, str, str]]] = {
     "positions that are added": (lambda: Of(lambda s, x: s.body(x + s.p), body=encoder(1), p=nn.Parameter(torch.ones(TOKENS, MODEL))), ("", "p", "none of the layers", "watch")),
     "a constant that is added": (lambda: Of(lambda s, x: s.body(s.a(x) + 1), a=nn.Linear(MODEL, MODEL), body=encoder(1)), ("body.layers.0", "TransformerEncoderLayer", "does not take what a gives", "watch")),
+    "two norms behind": (lambda: Of(lambda s, x: s.b(s.a(s.body(x))), body=encoder(1), a=nn.LayerNorm(MODEL), b=nn.LayerNorm(MODEL)), ("b", "LayerNorm", "has no part", "watch")),
+    "a norm behind the readout": (lambda: Of(lambda s, x: s.b(s.a(s.body(x))), body=encoder(1), a=nn.Linear(MODEL, MODEL), b=nn.LayerNorm(MODEL)), ("b", "LayerNorm", "has no part", "watch")),
     "an embedding as wide": (lambda: Of(lambda s, x: s.body(s.a(x)), a=nn.Linear(MODEL, MODEL), body=encoder(1)), ("a", "Linear", "to as many", "behind it")),
     "the first token": (lambda: Of(lambda s, x: s.head(s.body(x)[:, 0]), body=encoder(1), head=nn.Linear(MODEL, OUT)), ("head", "Linear", "their mean or the last", "watch")),
     "attention in a model": (lambda: Of(lambda s, x: s.head(s.a(x, x, x)[0]), a=nn.MultiheadAttention(MODEL, 2, batch_first=True), head=nn.Linear(MODEL, OUT)), ("a", "MultiheadAttention", "no equal here but alone", "TransformerEncoderLayer")),
@@ -288,6 +295,7 @@ TRANSFORMERS: dict[str, dict[str, Any]] = {
     "no readout": {"out_features": None}, "embedded": {"in_features": FEATURES, "pool": "mean"},
     "rezero": {"skip": "rezero", "norm": None}, "deepnorm": {"skip": "deepnorm", "norm_position": "post"},
     "no skip": {"skip": None, "norm": None}, "normalised queries": {"qk_norm": True, "norm": "rms"},
+    "normalised queries by mup": {"qk_norm": True, "scale": "mup", "skip": "deepnorm", "norm_position": "post"},
     "mup": {"scale": "mup"}, "no biases": {"bias": False}, "gated": {"activation": "swiglu"}, "crelu": {"activation": "crelu"},
     "prelu": {"activation": "prelu"}, "batch": {"norm": "batch", "norm_position": "post"}, "silu": {"activation": "silu"},
 }  # fmt: skip

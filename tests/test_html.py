@@ -109,7 +109,6 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Kinds": vg.kinds,
     "MLP": lambda: NET,
     "Memory": lambda: theory.memory(SERIES),
-    "MemoryLimit": lambda: vg.memory_limit(vg.probe(SERIES, seeds=2)),
     "Measured": lambda: vg.Measured(TRACE, np.array([1.5])),
     "Network": NET.init,
     "PhaseDiagram": lambda: theory.phase_diagram("tanh", sigma_w=[0.9, 1.5], sigma_b=[0.0, 0.1]),

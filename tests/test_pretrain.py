@@ -398,6 +398,11 @@ def test_other_nets_and_samples_that_are_no_probabilities_are_refused_with_advic
         SMALL.free_energy(2 * PATTERNS)
     with pytest.raises(ValueError, match="needs targets: give y"):
         vg.pretrain(net(1), x, method="supervised")
+    bits = (np.random.default_rng(0).random((40, 6)) > 0.5).astype(float)
+    with pytest.raises(ValueError, match=r"diverged in epoch 1: give a smaller lr than 1e\+39"):
+        vg.RBM.drawn(6, 4).fit(bits, lr=1e39)
+    shut = vg.RBM.drawn(6, 4).fit(bits, lr=1e30).monitors["error"]
+    assert shut.min() > vg.RBM.drawn(6, 4).fit(bits, lr=0.1).monitors["error"].max()
     with pytest.raises(ValueError, match="diverged in epoch 1: give a smaller lr"):
         vg.pretrain(net(1, activation="relu"), 100 * x, method="dae", lr=1e6, epochs=3)
 
@@ -407,3 +412,34 @@ def test_a_denoising_layer_may_have_any_activation_and_any_inputs(activation: st
     found = vg.pretrain(net(2, activation=activation), 3 * x[:300] - 1, method="dae", epochs=4, lr=0.005)
     for layer in found.layers:
         assert layer.error[-1] < layer.error[0]
+
+
+def test_a_layer_that_learns_targets_begins_with_the_biases_of_the_net() -> None:
+    rows = np.random.default_rng(0).random((40, 6))
+    fields: dict[str, Any] = {"depth": 2, "width": 4, "in_features": 6, "out_features": 2, "activation": "sigmoid"}
+    for bias, own in (("constant(3)", (3, 3)), (("constant(3)", "constant(2)", "zeros"), (3, 2))):
+        spec = vg.MLP(**fields, bias=bias)
+        found = vg.pretrain(spec, rows, np.arange(40) % 2, method="supervised", epochs=1, lr=1e-9)
+        state = found.network.state_dict()
+        for layer, value in enumerate(own):
+            np.testing.assert_allclose(state[f"layers.{layer}.bias"], value, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["rbm", "supervised"])
+def test_targets_that_are_not_as_many_as_the_rows_are_refused_by_name(method: str) -> None:
+    spec = vg.MLP(depth=2, width=4, in_features=6, out_features=2, activation="sigmoid")
+    rows = np.random.default_rng(0).random((40, 6))
+    for y in (np.zeros(3, int), np.zeros(41, int), 3):
+        with pytest.raises(ValueError, match=r"y must have a target a row of x, 40 of them, got shape"):
+            vg.pretrain(spec, rows, y, method=method, epochs=1)
+
+
+def test_what_was_seen_of_a_machine_is_read_only_and_pickled() -> None:
+    learnt = vg.RBM.drawn(4, 3).fit(PATTERNS, epochs=2)
+    with pytest.raises(ValueError, match="read-only"):
+        learnt.monitors["error"][0] = 0
+    with pytest.raises(TypeError):
+        learnt.monitors["error"] = np.zeros(2)  # type: ignore[index]  # which is what is held
+    again = pickle.loads(pickle.dumps(learnt))
+    assert again.monitors.keys() == learnt.monitors.keys()
+    assert not again.monitors["error"].flags.writeable

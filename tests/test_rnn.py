@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import vgcore as vg
 from strategies import CELLS, recurrents
-from vgcore import reference
+from vgcore import _core, reference
 
 Array = np.ndarray[Any, Any]
 GATES = {"lstm": "ifgo", "gru": "rzn", "gru(reset=before)": "rzn"}
@@ -62,11 +62,22 @@ def test_numbers_and_columns_are_those_of_the_twin(spec: vg.RNN, truncate: int |
     probe, twin = vg.probe(spec, seeds=1, batch=5, dtype="float64"), reference.probe(spec, seeds=1, batch=5)
     for name, column in twin.items():
         if name == "log10_sample_wgrad_rms" and "gru" in spec.cell:
-            continue  # the twin has that of the inputs' map, whose candidate is another
-        if hasattr(probe, name) and getattr(probe, name) is not None:
-            # What rounding leaves of a sum that is zero, 12 decades down, counts as nothing.
-            ours, theirs = (np.maximum(each, -12) for each in (getattr(probe, name), column))
-            np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-8, err_msg=name)
+            continue  # The twin has that of the inputs' map, whose candidate is another; the test below has ours.
+        # What rounding leaves of a sum that is zero, 12 decades down, counts as nothing.
+        ours, theirs = (np.maximum(each, -12) for each in (getattr(probe, name), column))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-8, atol=1e-8, err_msg=name)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+@pytest.mark.parametrize("biases", [1, 2])
+def test_a_samples_share_of_a_weight_gradient_is_its_gradient_alone(cell: str, biases: int) -> None:
+    # Of two steps the first has no state, so that all of dL/dW is of the second.
+    spec = vg.RNN(2, 4, in_features=3, cell=cell, biases=biases, bias="normal(0, 0.3)")
+    net, x = spec.init(seed=0, dtype="float64"), normals(5, 2, 3)
+    cotangent = _core.cotangent(spec, 0, len(x), "float64")
+    alone = [net.backward(x[i : i + 1], cotangent[i : i + 1]).parameters["layers.0.weight"] for i in range(len(x))]
+    expected = np.log10(np.mean([(each**2).sum() for each in alone])) / 2
+    assert vg.probe(net, x=x).log10_sample_wgrad_rms[0, 1] == pytest.approx(expected, abs=1e-10)
 
 
 def test_a_plain_net_is_a_tied_mlp_that_is_fed_at_every_step() -> None:

@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import itertools
 import json
 import os
 import pickle
@@ -534,7 +535,15 @@ def test_the_json_of_one_sort_of_spec_says_which_sort_it_is() -> None:
         vg.MLP.from_json(vg.Sequential(**LISTS[0]).to_json())
     with pytest.raises(ValueError, match=r"JSON of an MLP; read it with MLP\.from_json"):
         vg.Sequential.from_json(vg.MLP(**PLAIN).to_json())
-    for spec in (vg.MLP(**BLOCKS), vg.Sequential(**LISTS[1])):
+    specs = vg.MLP(depth=2, width=3), vg.Sequential(["linear(3)"], in_features=2), vg.RNN(2, 3), vg.Transformer(1, 4)
+    for one, other in itertools.permutations(specs, 2):
+        name = type(one).__name__
+        with pytest.raises(ValueError, match=rf"JSON of an? {name}; read it with {name}\.from_json"):
+            type(other).from_json(one.to_json())
+    for spec in specs:
+        with pytest.raises(ValueError, match="needs"):
+            type(spec).from_json("{}")
+    for spec in (vg.MLP(**BLOCKS), vg.Sequential(**LISTS[1]), *specs):
         assert read_spec(spec.to_json()) == spec
 
 

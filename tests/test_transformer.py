@@ -108,12 +108,6 @@ def test_columns_are_what_their_names_say() -> None:
     assert probe.token_rank[0, 3] == pytest.approx(ranks.mean(), rel=1e-11)
 
 
-def wgrads(probe: vg.Probe, block: str) -> Array:
-    """log10 norms of the weight gradients of queries, keys or values, by block of the net."""
-    means: Array = probe.extra[f"log10_wgrad_norm_{block}"].mean(axis=0)
-    return means[0::4]
-
-
 @pytest.mark.parametrize("position", ["pre", "post"])
 def test_equal_tokens_give_queries_and_keys_no_gradient(position: Position) -> None:
     """R1: exactly none in exact arithmetic."""

@@ -15,7 +15,7 @@ use vgcore::plan::Plan;
 use vgcore::rng::{Role, Stream};
 use vgcore::schedule::{self, Schedule};
 use vgcore::skip::Way;
-use vgcore::spec::{Asked, Bias, PerLayer, Request, RnnAsked, Spec};
+use vgcore::spec::{Bias, MlpRequest, PerLayer, RnnRequest, Spec, TransformerRequest};
 use vgcore::train::{Cell, Clip, Job, Layout, Pace, Per, Recipe, train};
 use vgcore::weights::Weights;
 
@@ -24,8 +24,8 @@ const BATCH: usize = 7;
 const SEED: u64 = 11;
 
 fn specs() -> Vec<Spec> {
-    let net = |change: &dyn Fn(&mut Request)| {
-        let mut request = Request { in_features: Some(4), out_features: Some(3), ..Request::new(2, 5) };
+    let net = |change: &dyn Fn(&mut MlpRequest)| {
+        let mut request = MlpRequest { in_features: Some(4), out_features: Some(3), ..MlpRequest::new(2, 5) };
         change(&mut request);
         Spec::new(&request).unwrap()
     };
@@ -54,15 +54,22 @@ fn named() -> Bias<String> {
     Bias::Named("normal(std=0.3)".to_owned())
 }
 
-fn steps(cell: &str, change: &dyn Fn(&mut RnnAsked)) -> Spec {
-    let mut asked = RnnAsked { in_features: 2, out_features: Some(3), cell: cell.to_owned(), ..RnnAsked::new(5, 4) };
+fn steps(cell: &str, change: &dyn Fn(&mut RnnRequest)) -> Spec {
+    let mut asked =
+        RnnRequest { in_features: 2, out_features: Some(3), cell: cell.to_owned(), ..RnnRequest::new(5, 4) };
     change(&mut asked);
     Spec::of_steps(&asked).unwrap()
 }
 
-fn blocks(change: &dyn Fn(&mut Asked)) -> Spec {
-    let mut asked =
-        Asked { heads: 2, tokens: 3, ffn: 2, in_features: Some(4), out_features: Some(3), ..Asked::new(1, 6) };
+fn blocks(change: &dyn Fn(&mut TransformerRequest)) -> Spec {
+    let mut asked = TransformerRequest {
+        heads: 2,
+        tokens: 3,
+        ffn: 2,
+        in_features: Some(4),
+        out_features: Some(3),
+        ..TransformerRequest::new(1, 6)
+    };
     change(&mut asked);
     Spec::of_blocks(&asked).unwrap()
 }
@@ -118,7 +125,7 @@ fn nets() -> Vec<(Spec, Arc<Plan>)> {
         let plan = Arc::new(Plan::new(&spec));
         (spec, plan)
     };
-    let dropping = (Spec::new(&Request::new(2, 5)).unwrap(), Arc::new(Plan::of(dropping())));
+    let dropping = (Spec::new(&MlpRequest::new(2, 5)).unwrap(), Arc::new(Plan::of(dropping())));
     specs().into_iter().map(with_plan).chain([dropping]).collect()
 }
 

@@ -1,10 +1,10 @@
 //! What the targets share: nets from lines of text, so that a corpus can be read and a dictionary helps.
 
-use vgcore::spec::{BranchScale, PerLayer, Request};
+use vgcore::spec::{BranchScale, PerLayer, MlpRequest};
 
 /// The net that lines such as `width=4 5` and `skip=residual(order=pre)` describe; what they do not name is as usual.
-pub fn request(text: &str) -> Request {
-    let mut request = Request::new(2, 4);
+pub fn request(text: &str) -> MlpRequest {
+    let mut request = MlpRequest::new(2, 4);
     for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
         let word = || Some(value.to_owned());
         match key {
@@ -46,7 +46,7 @@ fn per_layer<T>(mut values: Vec<T>, none: T) -> PerLayer<T> {
 }
 
 /// Is the net small enough to be made thousands of times a second?
-pub fn small(request: &Request) -> bool {
+pub fn small(request: &MlpRequest) -> bool {
     let narrow = |width: &Option<i128>| width.is_none_or(|n| n <= 8);
     request.depth <= 6
         && request.width.values().iter().all(|n| *n <= 8)

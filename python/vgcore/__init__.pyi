@@ -28,7 +28,7 @@ from .judge.depth_limit import DepthLimit
 from .judge.diagnose import diagnose
 from .judge.diagnosis import Diagnosis
 from .judge.finding import Finding
-from .judge.memory_limit import MemoryLimit, memory_limit
+from .judge.memory_limit import memory_limit
 from .judge.training.diagnosis import RunDiagnosis
 from .maps.rates import RateFractal, RateMap, rate_fractal, rate_map
 from .maps.trainability import Trainability, trainability
@@ -102,7 +102,6 @@ __all__ = [
     "Lion",
     "Loss",
     "Measured",
-    "MemoryLimit",
     "Muon",
     "Network",
     "NonFinite",

@@ -87,6 +87,13 @@ impl Heads {
         samples * self.count * self.tokens * self.width::<F>()
     }
 
+    /// Bytes of the buffers of one head of one sample.
+    pub fn buffer_bytes<F: Float>(&self) -> u128 {
+        let [width, features, tokens] = [self.width::<F>(), self.features, self.tokens].map(|count| count as u128);
+        let (narrow, wide) = (size_of::<F>() as u128, size_of::<f64>() as u128);
+        width * (5 * features * narrow + 2 * tokens * narrow + tokens * wide + 3 * wide)
+    }
+
     /// Attention of a batch of `[q, k, v]`, tokens of a sample next to each other. `weights` receives what the way back
     /// needs, `[sample][head][key][query]`, and `seen` sees it.
     pub fn forward<F: Float>(

@@ -17,7 +17,7 @@ pub use each::each;
 pub use matrix::{GramSums, Matrix, Term, gram, gram_sums, outer, outer_of, outer_rows};
 pub use moments::Along;
 pub use panels::Panels;
-pub use passes::{largest, sum_of_squares};
+pub use passes::{largest, sum_of_squares, within};
 pub use rows::RowMajor;
 pub use scaled::{Scaled, log10_rms};
 pub use tensor::Tensor;

@@ -85,17 +85,7 @@ impl<F: Float> Panels<F> {
     /// Write the sum of squares of `value / 2^shift` of each sample into `sums`; gives the sum of all, and the shift. That
     /// is 0 unless squares leave the range of `f64`, as those of another `f64` may.
     pub fn squares_within(&self, sums: &mut Vec<f64>) -> (f64, i64) {
-        let plain = self.squares(1.0, sums);
-        if (1e-280..1e280).contains(&plain) {
-            return (plain, 0);
-        }
-        let largest = self.largest();
-        if largest == 0.0 || !largest.is_finite() {
-            return (plain, 0);
-        }
-        // Within the powers that f64 has both of: those of a subnormal number have no inverse.
-        let shift = exponent_of(largest).clamp(-1000, 1000);
-        (self.squares(times_power_of_two(1.0, -shift), sums), shift)
+        within(|scale| self.squares(scale, sums), || self.largest())
     }
 
     /// Write the sum of squares of each sample into `squares` and the sum of each feature into `sums`; gives the sum of
@@ -143,6 +133,22 @@ impl<F: Float> Panels<F> {
 /// The largest magnitude; infinite or NaN where a value is.
 pub fn largest<F: Float>(values: &[F]) -> f64 {
     simd::run(Largest(values))
+}
+
+/// A sum of squares of `value / 2^shift`, and the shift. That is 0 unless squares leave the range of `f64`, as those of
+/// another `f64` may. `squares` gives the sum of those of `value * scale`.
+pub fn within(mut squares: impl FnMut(f64) -> f64, largest: impl FnOnce() -> f64) -> (f64, i64) {
+    let plain = squares(1.0);
+    if (1e-280..1e280).contains(&plain) {
+        return (plain, 0);
+    }
+    let largest = largest();
+    if largest == 0.0 || !largest.is_finite() {
+        return (plain, 0);
+    }
+    // Within the powers that f64 has both of: those of a subnormal number have no inverse.
+    let shift = exponent_of(largest).clamp(-1000, 1000);
+    (squares(times_power_of_two(1.0, -shift)), shift)
 }
 
 /// The sum of squares of `value * scale`.

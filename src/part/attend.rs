@@ -35,19 +35,27 @@ impl<F> Default for Kept<F> {
 /// What comes in, side by side.
 pub const QKV: [&str; 3] = ["q", "k", "v"];
 
-/// The columns of attention: what it is like, and how alike the tokens of the stream are.
-const COLUMNS: [&str; 4] = ["attention_entropy", "logit_std", "token_correlation", "token_rank"];
+/// The columns of what attention is like.
+const COLUMNS: [&str; 2] = ["attention_entropy", "logit_std"];
+
+/// The columns of how alike the tokens of the stream are, which whoever watches the stream notes.
+pub(crate) const TOKENS: [&str; 2] = ["token_correlation", "token_rank"];
 
 impl Attend {
     /// Names of the columns of a probe that attention notes, and those of the blocks of the map before it.
     pub(crate) fn extra() -> Vec<String> {
         let of_block = |block| BY_BLOCK.map(|column| format!("{column}_{block}"));
-        QKV.into_iter().flat_map(of_block).chain(COLUMNS.map(str::to_owned)).collect()
+        QKV.into_iter().flat_map(of_block).chain(COLUMNS.into_iter().chain(TOKENS).map(str::to_owned)).collect()
     }
 
-    /// Features of all that is kept: of `[q, k, v]`, and one for each weight of a token.
-    pub(super) fn kept_features(&self, input: usize) -> usize {
-        input + self.heads.count * self.heads.tokens
+    /// The place of a column of a block among these.
+    fn column(block: usize, which: usize) -> usize {
+        block * BY_BLOCK.len() + which
+    }
+
+    /// Features of all that is kept: of `[q, k, v]`, and those that each token has a weight of, with their padding.
+    pub(super) fn kept_features<F: Float>(&self, input: usize) -> usize {
+        input + self.heads.weights::<F>(1) / self.heads.tokens
     }
 
     /// What all tokens become. `qkv` is left with others. False where a value is not finite.
@@ -66,7 +74,7 @@ impl Attend {
         let super::Kept::Attend(kept) = kept else { return false };
         let notes = watch.notes();
         if notes {
-            note_blocks(qkv, &QKV, |name, rms| watch.note(here.row, name, rms), BY_BLOCK[0]);
+            note_blocks(qkv, QKV.len(), |block, rms| watch.note(here.row, here.columns + Self::column(block, 0), rms));
         }
         qkv.spell_out();
         std::mem::swap(&mut kept.qkv, &mut qkv.panels);
@@ -75,8 +83,9 @@ impl Attend {
         let (panels, buffers) = (&mut output.panels, &mut scratch.attention);
         self.heads.forward(&kept.qkv, &mut kept.weights, panels, buffers, notes.then_some(&mut seen));
         if notes {
-            watch.note(here.row, COLUMNS[0], seen.entropy / seen.queries);
-            watch.note(here.row, COLUMNS[1], (seen.variance / seen.queries).sqrt());
+            let own = here.columns + Self::column(QKV.len(), 0);
+            watch.note(here.row, own, seen.entropy / seen.queries);
+            watch.note(here.row, own + 1, (seen.variance / seen.queries).sqrt());
         }
         output.panels.clear_padding();
         output.panels.largest().is_finite()
@@ -91,7 +100,9 @@ impl Attend {
         delta.exponent = dh.exponent;
         delta.rescale_and_flush();
         if collect.notes() {
-            note_blocks(delta, &QKV, |name, rms| collect.note(back.row, name, rms), BY_BLOCK[1]);
+            note_blocks(delta, QKV.len(), |block, rms| {
+                collect.note(back.row, back.columns + Self::column(block, 1), rms);
+            });
         }
         std::mem::swap(dh, delta);
     }

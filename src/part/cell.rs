@@ -62,6 +62,10 @@ impl<F> super::Kept<F> {
     }
 }
 
+/// The columns of a gate behind those of a block: the mean, how many of its slopes are flat, and its share of what goes
+/// on to the state before.
+const BY_GATE: [&str; 3] = ["mean", "saturated", "share"];
+
 /// The gates that are candidates for a state, which are squashed as it is.
 const CANDIDATES: [&str; 2] = ["g", "n"];
 
@@ -78,9 +82,12 @@ fn squash<F: Float>(through: &Activation, z: &[F], values: &mut [F], slopes: &mu
     );
 }
 
-/// The sum of squares over the samples.
-fn squares<F: Float>(values: &Panels<F>) -> f64 {
-    values.squares(1.0, &mut Vec::new())
+/// What each has of the sum of all, of sums of squares over `4^shift`.
+fn shares<const N: usize>(squares: [(f64, i64); N]) -> [f64; N] {
+    let most = squares.iter().filter(|(value, _)| *value > 0.0).map(|&(_, shift)| shift).max().unwrap_or(0);
+    let of_most = squares.map(|(value, shift)| times_power_of_two(value, 2 * (shift - most)));
+    let all = of_most.iter().sum::<f64>();
+    of_most.map(|value| value / all)
 }
 
 /// The gates of one panel, each of one length.
@@ -114,10 +121,20 @@ impl Cell {
         }
         let of_state = ["log10_c_rms", "log10_dc_rms"].into_iter().filter(|_| self.moves()).map(str::to_owned);
         let each = |letter: &&str| {
-            let columns = BY_BLOCK.into_iter().chain(["mean", "saturated", "share"]);
+            let columns = BY_BLOCK.into_iter().chain(BY_GATE);
             columns.map(|column| format!("{column}_{letter}")).collect::<Vec<_>>()
         };
         of_state.chain(["share_cell".to_owned()]).chain(letters.iter().flat_map(each)).collect()
+    }
+
+    /// The place of `share_cell` among these.
+    fn straight(&self) -> usize {
+        if self.moves() { 2 } else { 0 }
+    }
+
+    /// The place of a column of a gate.
+    fn column(&self, gate: usize, which: usize) -> usize {
+        self.straight() + 1 + gate * (BY_BLOCK.len() + BY_GATE.len()) + which
     }
 
     /// Batches of `z` of one gate that come in.
@@ -162,8 +179,8 @@ impl Cell {
             Gates::Lstm => {
                 self.lstm(state, &z.panels, &mut next.panels, &mut h.panels, kept.cell());
                 if watch.notes() {
-                    watch.note(here.row, "log10_c_rms", next.log10_rms(&mut Vec::new()));
-                    self.note(here.row, z, kept.cell(), watch);
+                    watch.note(here.row, here.columns, next.log10_rms(&mut Vec::new()));
+                    self.note(here, z, kept.cell(), watch);
                 }
                 true
             }
@@ -171,7 +188,7 @@ impl Cell {
                 self.gru(reset, here, state, &z.panels, &mut h.panels, kept.cell(), scratch);
                 if watch.notes() {
                     let kept = kept.cell();
-                    self.note(here.row, &kept.z, kept, watch);
+                    self.note(here, &kept.z, kept, watch);
                 }
                 watch.z(here.row, &kept.cell().z)
             }
@@ -179,24 +196,25 @@ impl Cell {
     }
 
     /// Note what the gates got and gave.
-    fn note<F: Float>(&self, row: usize, z: &Scaled<F>, kept: &Kept<F>, watch: &mut impl Watch<F>) {
-        let letters = self.gates.letters();
+    fn note<F: Float>(&self, here: &Here<'_, F>, z: &Scaled<F>, kept: &Kept<F>, watch: &mut impl Watch<F>) {
+        let (letters, row) = (self.gates.letters(), here.row);
+        let column = |gate, which| here.columns + self.column(gate, which);
         let (mut alone, mut flat) = (Panels::default(), 0);
-        note_blocks(z, letters, |name, rms| watch.note(row, name, rms), BY_BLOCK[0]);
+        note_blocks(z, letters.len(), |gate, rms| watch.note(row, column(gate, 0), rms));
         let (each, batch) = (z.panels.features() / letters.len(), z.panels.batch());
         for (gate, letter) in letters.iter().enumerate() {
             let range = gate * each..(gate + 1) * each;
             let count = (each * batch) as f64;
             alone.take(&kept.gates, range.clone());
             let sum = alone.rows().flat_map(|(.., values)| values).map(|value| value.wide()).sum::<f64>();
-            watch.note(row, &format!("mean_{letter}"), sum / count);
+            watch.note(row, column(gate, BY_BLOCK.len()), sum / count);
             alone.take(&kept.slopes, range);
             let through = if CANDIDATES.contains(letter) { self.squash } else { Activation::sigmoid() };
             let below = alone.count_below(F::of(through.flat()));
-            watch.note(row, &format!("saturated_{letter}"), below as f64 / count);
+            watch.note(row, column(gate, BY_BLOCK.len() + 1), below as f64 / count);
             flat += below;
         }
-        watch.note(row, "saturated", flat as f64 / (each * letters.len() * batch) as f64);
+        watch.saturated(row, flat as f64 / (each * letters.len() * batch) as f64);
     }
 
     fn lstm<F: Float>(
@@ -334,13 +352,15 @@ impl Cell {
         collect: &mut impl Collect<F>,
     ) {
         let (letters, delta) = (self.gates.letters(), &signal.delta);
+        let column = |gate, which| back.columns + self.column(gate, which);
         let (units, batch) = (signal.spare.panels.features(), signal.spare.panels.batch());
         let weight = &back.numbers[self.own].linear().weight;
         let (mut alone, mut only, mut through) = (Panels::default(), Panels::default(), Panels::default());
-        let mut shares = Vec::with_capacity(letters.len());
+        let mut sums = Vec::new();
+        let mut squares = [(0.0, 0); 5];
         let mut of_z = Scaled { exponent: delta.exponent, ..Scaled::default() };
         of_z.panels.take(&delta.panels, 0..letters.len() * units);
-        note_blocks(&of_z, letters, |name, rms| collect.note(back.row, name, rms), BY_BLOCK[1]);
+        note_blocks(&of_z, letters.len(), |gate, rms| collect.note(back.row, column(gate, 1), rms));
         // Those of the recurrent map stand behind those of the step's own input.
         let recurrent = delta.panels.features() - letters.len() * units;
         for gate in 0..letters.len() {
@@ -355,20 +375,20 @@ impl Cell {
                 alone.take(&kept.gates, 0..units);
                 through.times(&alone);
             }
-            shares.push(squares(&through));
+            squares[1 + gate] = through.squares_within(&mut sums);
         }
-        let mut straight = squares(&signal.spare.panels);
+        squares[0] = signal.spare.panels.squares_within(&mut sums);
         if self.gates == Gates::Gru(Reset::Before) {
             // What goes straight through z alone: the candidate has added to it.
             alone.take(&kept.gates, units..2 * units);
             only.copy_from(&signal.dh.panels);
             only.times(&alone);
-            straight = squares(&only);
+            squares[0] = only.squares_within(&mut sums);
         }
-        let all = straight + shares.iter().sum::<f64>();
-        collect.note(back.row, "share_cell", straight / all);
-        for (letter, share) in letters.iter().zip(shares) {
-            collect.note(back.row, &format!("share_{letter}"), share / all);
+        let [straight, gates @ ..] = shares(squares);
+        collect.note(back.row, back.columns + self.straight(), straight);
+        for (gate, share) in gates.into_iter().enumerate().take(letters.len()) {
+            collect.note(back.row, column(gate, BY_BLOCK.len() + 2), share);
         }
     }
 
@@ -396,7 +416,7 @@ impl Cell {
             each([dh, dc, o, bend], [out], |[dh, dc, o, bend]| [of_c * dc + of_h * dh * o * bend]);
         }
         if collect.notes() {
-            collect.note(back.row, "log10_dc_rms", spare.log10_rms(&mut Vec::new()));
+            collect.note(back.row, back.columns + 1, spare.log10_rms(&mut Vec::new()));
         }
         half.reshape(units, batch);
         let arrive = dh.panels.slices().zip(spare.panels.slices()).zip(state.panels.slices());
@@ -470,5 +490,23 @@ impl Cell {
             // What has gone straight is in its own place.
             out.iter_mut().zip(passed).zip(apart(gates, 0, 3)).for_each(|((out, d), r)| *out += *d * *r);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_of_squares_beyond_the_range_of_numbers_add_up_to_one() {
+        let all = |size: f64| {
+            let mut panels = Panels::<f64>::default();
+            panels.fill(2, 3, |_, _| size);
+            panels.squares_within(&mut Vec::new())
+        };
+        // Their squares are zeros.
+        let [one, two, none] = shares([all(3e-200), all(4e-200), (0.0, 0)]);
+        assert!((one - 9.0 / 25.0).abs() < 1e-14 && (two - 16.0 / 25.0).abs() < 1e-14 && none == 0.0);
+        assert_eq!(shares([all(1.0), all(1e-200)]), [1.0, 0.0]);
     }
 }

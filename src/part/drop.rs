@@ -100,8 +100,17 @@ mod tests {
         assert_eq!(part.work(), Work::InPlace);
         let mut h = Scaled::default();
         h.panels.fill(features, batch, |_, _| F::of(1.0));
-        let here =
-            Here { numbers: &[], input: None, around: None, states: &[], step: &[], masks, carries: false, row: 0 };
+        let here = Here {
+            numbers: &[],
+            input: None,
+            around: None,
+            states: &[],
+            step: &[],
+            masks,
+            carries: false,
+            row: 0,
+            columns: 0,
+        };
         let (mut taken, mut scratch) = (Scaled::default(), Scratch::default());
         part.forward(&here, (&mut taken, &mut Scaled::default()), &mut h, kept, &mut scratch, &mut ());
         h.panels.to_rows()

@@ -14,6 +14,7 @@ mod signal;
 mod steps;
 
 pub use activate::Activate;
+pub(crate) use attend::TOKENS;
 pub use attend::{Attend, Heads, QKV};
 pub use cell::Cell;
 pub use drop::{Drop, Masks};
@@ -22,6 +23,7 @@ pub use map::{Blocks, Linear, LinearPlan, Map, UnitNormals};
 pub use normalise::{Affine, Normalise};
 pub use parameters::{Label, Numbers, Owner, Parameters, Shape, TensorId, Which};
 pub use pool::{Pool, Pooling};
+pub(crate) use signal::BY_BLOCK;
 pub use signal::{Collect, Scratch, Signal, Watch};
 pub use steps::{Cut, Steps};
 
@@ -128,6 +130,8 @@ pub(crate) struct Here<'h, F> {
     pub carries: bool,
     /// The row of a probe.
     pub row: usize,
+    /// The first of the columns that the part notes.
+    pub columns: usize,
 }
 
 /// What a part sees of a backward pass beside the signal.
@@ -146,6 +150,8 @@ pub(crate) struct Back<'b, F> {
     pub step: &'b [Scaled<F>],
     /// The row of a probe.
     pub row: usize,
+    /// The first of the columns that the part notes.
+    pub columns: usize,
     /// Is this the first part of the net, whose input is that of the net?
     pub first: bool,
 }
@@ -228,7 +234,7 @@ impl Part {
     }
 
     /// Names of the columns of a probe that are of this part alone: it notes them, each on the way forward or on the way
-    /// back.
+    /// back. Parts of one name have the same in all of a net.
     pub fn extra(&self) -> Vec<String> {
         match self {
             Self::Attend(_) => Attend::extra(),
@@ -239,14 +245,14 @@ impl Part {
 
     /// Features of all that is kept for the way back, of those that come in and go out. The input of a map is kept by
     /// whoever made it.
-    pub fn kept_features(&self, input: usize, output: usize) -> usize {
+    pub fn kept_features<F: Float>(&self, input: usize, output: usize) -> usize {
         match self {
             Self::Map(_) | Self::Keep(_) | Self::Cut(_) | Self::Steps(_) | Self::Pool(_) => 0,
             Self::Norm(_) | Self::Drop(_) => input,
             Self::Phi(phi) => phi.kept_features(input),
             Self::Join(join) => join.kept_features(output),
             Self::Cell(cell) => cell.kept_features(input),
-            Self::Attend(attend) => attend.kept_features(input),
+            Self::Attend(attend) => attend.kept_features::<F>(input),
         }
     }
 

@@ -17,13 +17,16 @@ pub trait Watch<F: Float> {
     fn a(&mut self, row: usize, a: &Scaled<F>) -> bool;
     /// The residual stream behind a layer.
     fn h(&mut self, row: usize, h: &Scaled<F>);
+    /// The share of slopes of all gates of a row that are flat.
+    fn saturated(&mut self, _row: usize, _share: f64) {}
 
     /// Does it take further numbers? A part works its own out only then.
     fn notes(&self) -> bool {
         false
     }
-    /// A further number of a row, of a name that [`Part::extra`](super::Part::extra) says.
-    fn note(&mut self, _row: usize, _name: &str, _value: f64) {}
+    /// A further number of a row, by its place among the names that all parts of the net say
+    /// ([`Part::extra`](super::Part::extra)).
+    fn note(&mut self, _row: usize, _column: usize, _value: f64) {}
 }
 
 /// Sees nothing but whether values are finite.
@@ -59,8 +62,9 @@ pub trait Collect<F> {
     fn notes(&self) -> bool {
         false
     }
-    /// A further number of a row, of a name that [`Part::extra`](super::Part::extra) says.
-    fn note(&mut self, _row: usize, _name: &str, _value: f64) {}
+    /// A further number of a row, by its place among the names that all parts of the net say
+    /// ([`Part::extra`](super::Part::extra)).
+    fn note(&mut self, _row: usize, _column: usize, _value: f64) {}
 }
 
 /// Receives nothing.
@@ -72,15 +76,15 @@ impl<F> Collect<F> for () {
 
 /// The columns of a block of rows of a map: of what the map gives it, of the gradient of that, and of its weights, which is
 /// noted with theirs.
-pub(super) const BY_BLOCK: [&str; 3] = ["log10_z_rms", "log10_delta_rms", "log10_wgrad_norm"];
+pub(crate) const BY_BLOCK: [&str; 3] = ["log10_z_rms", "log10_delta_rms", "log10_wgrad_norm"];
 
-/// Note the log10 of the root mean square of each block of the features, which as many names share evenly.
-pub(super) fn note_blocks<F: Float>(all: &Scaled<F>, names: &[&str], mut note: impl FnMut(&str, f64), column: &str) {
+/// Note the log10 of the root mean square of each of so many blocks, which share the features evenly.
+pub(super) fn note_blocks<F: Float>(all: &Scaled<F>, count: usize, mut note: impl FnMut(usize, f64)) {
     let (mut block, mut sums) = (Scaled { exponent: all.exponent, ..Scaled::default() }, Vec::new());
-    let each = all.panels.features() / names.len();
-    for (index, name) in names.iter().enumerate() {
+    let each = all.panels.features() / count;
+    for index in 0..count {
         block.panels.take(&all.panels, index * each..(index + 1) * each);
-        note(&format!("{column}_{name}"), block.log10_rms(&mut sums));
+        note(index, block.log10_rms(&mut sums));
     }
 }
 

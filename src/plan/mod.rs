@@ -7,7 +7,7 @@ mod memory;
 mod seconds;
 
 use crate::error::{Cancel, Error, Result};
-use crate::part::{HandsOn, LinearPlan, Module, Net, Owner, Parameters, Part, TensorId, Work};
+use crate::part::{BY_BLOCK, HandsOn, LinearPlan, Module, Net, Owner, Parameters, Part, TOKENS, TensorId, Work};
 use crate::spec::Spec;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -47,6 +47,8 @@ pub struct Placed {
     pub features: (usize, usize),
     /// The row of a probe that it belongs to: that of the last map of its layer so far, or of the first one.
     pub row: usize,
+    /// The first of the columns that it notes, among those of the plan.
+    pub columns: usize,
     /// What its output is to a probe.
     pub shows: Option<Quantity>,
 }
@@ -92,6 +94,12 @@ pub struct Plan {
     pub rows: Vec<usize>,
     /// Names of the columns of a probe beside those of every net, each once: those that the parts note.
     pub extra: Arc<[String]>,
+    /// The parts that note them, by name, each with the first of its own.
+    noted: Vec<(&'static str, usize)>,
+    /// Which of these hold the norms of the weight gradients of a map's blocks.
+    pub of_blocks: Vec<usize>,
+    /// Which is the first of those of how alike the tokens of the stream are.
+    pub of_tokens: Option<usize>,
     /// Is every bias drawn as zero?
     pub unbiased: bool,
     /// Without biases, does a signal of any size stay in proportion, or would it if it were small enough for no
@@ -99,6 +107,8 @@ pub struct Plan {
     pub proportional: bool,
     /// Are weights scaled by what the data make of them?
     pub calibrates: bool,
+    /// What makes the net larger beside its widths, as a caller calls it.
+    pub sizes: &'static str,
     /// Layers that count.
     depth: usize,
 }
@@ -124,13 +134,18 @@ impl Plan {
 
     /// The plan of a spec, unless the job of this thread is given up.
     pub fn of_job(spec: &Spec) -> Result<Self> {
-        Self::placed(spec.lower()?)
+        Ok(Self { sizes: spec.sizes(), ..Self::placed(spec.lower()?)? })
     }
 
     fn placed(net: Net) -> Result<Self> {
         let Net { depth, columns, fed, tokens, input, layers, slots } = net;
         let linear = || slots.iter().flatten().filter_map(Parameters::as_linear);
         let parts = || layers.iter().flat_map(|layer| &layer.parts);
+        let (extra, noted) = columns_of(parts());
+        let place = |name: &str| extra.iter().position(|known| known == name);
+        let blocks = linear().map(|plan| plan.blocks.names).find(|names| !names.is_empty()).unwrap_or_default();
+        let of_blocks = blocks.iter().filter_map(|name| place(&format!("{}_{name}", BY_BLOCK[2]))).collect();
+        let of_tokens = place(TOKENS[0]);
         let mut plan = Self {
             columns,
             fed,
@@ -143,10 +158,14 @@ impl Plan {
             values: vec![input],
             layers: Vec::with_capacity(layers.len()),
             rows: Vec::new(),
-            extra: different(parts().flat_map(Part::extra)),
+            extra: extra.into(),
+            noted,
+            of_blocks,
+            of_tokens,
             unbiased: !linear().any(LinearPlan::biased),
             proportional: parts().all(Part::proportional),
             calibrates: linear().any(|plan| plan.calibrates),
+            sizes: "depth",
             depth,
             slots: Vec::new(),
         };
@@ -233,7 +252,8 @@ impl Plan {
                 row = self.rows.len();
                 self.rows.push(slot[map.own].linear().fan_out);
             }
-            placed.push(Placed { part, from, to: at, around, next, features: (before, features), row, shows });
+            let columns = self.noted.iter().find(|(name, _)| *name == part.name()).map_or(0, |&(_, first)| first);
+            placed.push(Placed { part, from, to: at, around, next, features: (before, features), row, columns, shows });
         }
         Layer { parts: placed, slot: 0, input, output: self.values.len() - 1, on_stream: false, live }
     }
@@ -404,15 +424,16 @@ impl Plan {
     }
 }
 
-/// Every name once, in the order in which they come.
-fn different(names: impl Iterator<Item = String>) -> Arc<[String]> {
-    let mut found = Vec::new();
-    for name in names {
-        if !found.contains(&name) {
-            found.push(name);
+/// The columns that parts note, and the names of these parts, each with the first of its columns.
+fn columns_of<'p>(parts: impl Iterator<Item = &'p Part>) -> (Vec<String>, Vec<(&'static str, usize)>) {
+    let (mut columns, mut noted) = (Vec::new(), Vec::<(&str, usize)>::new());
+    for part in parts {
+        if noted.iter().all(|(name, _)| *name != part.name()) {
+            noted.push((part.name(), columns.len()));
+            columns.extend(part.extra());
         }
     }
-    found.into()
+    (columns, noted)
 }
 
 /// Must what a part gives be kept? The parts behind it work in its place, up to one that needs its input again, to a
@@ -421,7 +442,8 @@ fn kept(behind: &[Part]) -> bool {
     behind.iter().map(Part::work).find(|work| *work != Work::InPlace) != Some(Work::Takes)
 }
 
-/// Is what the last of these parts gives the activations of a layer: those of `phi`, or the state of a cell, behind all that adjusts them?
+/// Is what the last of these parts gives the activations of a layer: those of `phi`, or the
+/// state of a cell, behind all that adjusts them?
 fn shows_activations(so_far: &[Part], behind: &[Part]) -> bool {
     let last = so_far.iter().rev().find(|part| !part.adjusts());
     matches!(last, Some(Part::Phi(_) | Part::Cell(_))) && !behind.first().is_some_and(Part::adjusts)
@@ -430,10 +452,26 @@ fn shows_activations(so_far: &[Part], behind: &[Part]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::{RnnRequest, TransformerRequest};
 
     #[test]
-    fn a_name_that_several_parts_note_is_one_column() {
-        let names = ["log10_c_rms", "mean_i", "log10_c_rms", "mean_f", "mean_i"];
-        assert_eq!(*different(names.into_iter().map(str::to_owned)), ["log10_c_rms", "mean_i", "mean_f"]);
+    fn parts_of_one_name_note_the_same_columns_which_the_plan_finds_once() {
+        for cell in ["lstm", "gru"] {
+            let asked = RnnRequest { layers: 2, cell: cell.to_owned(), ..RnnRequest::new(3, 4) };
+            let plan = Plan::new(&Spec::of_steps(&asked).unwrap());
+            let parts = plan.layers.iter().flat_map(|layer| &layer.parts);
+            let noting = parts.filter(|placed| !placed.part.extra().is_empty()).collect::<Vec<_>>();
+            assert_eq!(noting.len(), 6);
+            for placed in noting {
+                let own = placed.part.extra();
+                assert_eq!(plan.extra[placed.columns..][..own.len()], own);
+            }
+            let norms = plan.of_blocks.iter().map(|&column| &plan.extra[column]);
+            assert!(norms.clone().all(|name| name.starts_with("log10_wgrad_norm_")));
+            assert_eq!(norms.len(), if cell == "lstm" { 4 } else { 3 });
+        }
+        let plan = Plan::new(&Spec::of_blocks(&TransformerRequest::new(2, 8)).unwrap());
+        assert_eq!(plan.of_blocks.len(), 3);
+        assert_eq!(plan.extra[plan.of_tokens.unwrap()..], ["token_correlation", "token_rank"]);
     }
 }

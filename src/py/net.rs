@@ -408,7 +408,7 @@ fn samples<F: Float>(
     let x = as_matrix(x, steps)?;
     let (x, batch) = matrix(&x, Expected { name: "x", axis: "in_features", columns: plan.columns, rows: None })?;
     let bytes = plan.pass_bytes::<F>(batch) + copies * (plan.weight_bytes::<F>() + plan.pass_bytes::<F>(batch));
-    check_memory("this pass", bytes, "lower depth, width or batch")?;
+    check_memory("this pass", bytes, format!("lower {}, width or batch", plan.sizes))?;
     Ok((x, batch))
 }
 

@@ -14,8 +14,8 @@ use crate::part::Pooling;
 use crate::plan::Plan;
 use crate::signature::Argument;
 use crate::spec::{
-    Asked, Bias, BranchScale, Given, MAX_DEPTH, Mlp, PerLayer, Position, Request, Rnn, RnnAsked, Sequential, Spec,
-    Transformer,
+    Bias, BranchScale, MAX_DEPTH, Mlp, MlpRequest, PerLayer, Position, Rnn, RnnRequest, Sequential, SequentialRequest,
+    Spec, Transformer, TransformerRequest,
 };
 use pyo3::exceptions::PyAttributeError;
 use pyo3::intern;
@@ -27,7 +27,7 @@ use std::sync::{Arc, OnceLock};
 #[pyclass(frozen, name = "Spec", module = "vgcore._core")]
 pub struct Checked {
     /// The fields of an MLP as they were given.
-    request: Option<Box<Request>>,
+    request: Option<Box<MlpRequest>>,
     pub spec: Spec,
     plan: OnceLock<Arc<Plan>>,
     /// Keeps the tables of custom activations.
@@ -51,7 +51,8 @@ impl Checked {
             return Ok(plan);
         }
         let (spec, depth) = (self.spec.clone(), self.spec.depth());
-        check_memory("the plan of this net", PLANNED * depth as u128, "lower depth")?;
+        let bytes = PLANNED * depth as u128 + spec.stream_bytes();
+        check_memory("the plan of this net", bytes, format!("lower {}", spec.sizes()))?;
         detached(py, SECONDS * depth as f64, move |_| Ok(Arc::new(Plan::of_job(&spec)?)))
     }
 
@@ -78,9 +79,9 @@ pub fn spec_of(mlp: &Bound<'_, PyAny>) -> PyResult<Spec> {
     Ok(checked_of(mlp)?.get().spec.clone())
 }
 
-/// Reads fields by name; those that are not given are as in [`Request::new`].
-fn request_of(fields: &Bound<'_, PyDict>) -> PyResult<Request> {
-    let mut request = Request::new(1, 1);
+/// Reads fields by name; those that are not given are as in [`MlpRequest::new`].
+fn request_of(fields: &Bound<'_, PyDict>) -> PyResult<MlpRequest> {
+    let mut request = MlpRequest::new(1, 1);
     for (name, value) in fields {
         let name = name.cast::<PyString>()?.to_str()?;
         let kind = |sort: &str| optional(&value, |v| kind_text(sort, name, v));
@@ -135,9 +136,13 @@ fn bias(place: &str, given: &Bound<'_, PyAny>) -> PyResult<Bias<String>> {
 }
 
 /// Reads a list of parts, whose texts may be kinds.
-fn given_of(fields: &Bound<'_, PyDict>) -> PyResult<Given> {
-    let mut given =
-        Given { parts: Vec::new(), in_features: 0, init: Request::new(1, 1).init, bias: PerLayer::All(Bias::Brought) };
+fn given_of(fields: &Bound<'_, PyDict>) -> PyResult<SequentialRequest> {
+    let mut given = SequentialRequest {
+        parts: Vec::new(),
+        in_features: 0,
+        init: MlpRequest::new(1, 1).init,
+        bias: PerLayer::All(Bias::Brought),
+    };
     for (name, value) in fields {
         let name = name.cast::<PyString>()?.to_str()?;
         match name {
@@ -157,8 +162,8 @@ fn given_of(fields: &Bound<'_, PyDict>) -> PyResult<Given> {
 }
 
 /// Reads the fields of a recurrent net.
-fn rnn_asked_of(fields: &Bound<'_, PyDict>) -> PyResult<RnnAsked> {
-    let mut asked = RnnAsked::new(1, 1);
+fn rnn_asked_of(fields: &Bound<'_, PyDict>) -> PyResult<RnnRequest> {
+    let mut asked = RnnRequest::new(1, 1);
     for (name, value) in fields {
         let name = name.cast::<PyString>()?.to_str()?;
         let kind = |sort: &str| kind_text(sort, name, &value);
@@ -187,9 +192,9 @@ fn rnn_asked_of(fields: &Bound<'_, PyDict>) -> PyResult<RnnAsked> {
     Ok(asked)
 }
 
-/// Reads the fields of a transformer by name; those that are not given are as in [`Asked::new`].
-fn asked_of(fields: &Bound<'_, PyDict>) -> PyResult<Asked> {
-    let mut asked = Asked::new(1, 4);
+/// Reads the fields of a transformer by name; those that are not given are as in [`TransformerRequest::new`].
+fn asked_of(fields: &Bound<'_, PyDict>) -> PyResult<TransformerRequest> {
+    let mut asked = TransformerRequest::new(1, 4);
     for (name, value) in fields {
         let name = name.cast::<PyString>()?.to_str()?;
         let kind = |sort: &str| optional(&value, |v| kind_text(sort, name, v));
@@ -270,7 +275,7 @@ enum BiasObject {
 }
 
 /// The fields of an MLP by name.
-fn fields_of<'py>(py: Python<'py>, request: &Request, spec: &Mlp) -> PyResult<Bound<'py, PyDict>> {
+fn fields_of<'py>(py: Python<'py>, request: &MlpRequest, spec: &Mlp) -> PyResult<Bound<'py, PyDict>> {
     let fields = PyDict::new(py);
     // Names that were made once: as in every dictionary of fields, which then need not compare letters.
     macro_rules! set {

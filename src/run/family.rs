@@ -6,6 +6,7 @@ use crate::error::{Cancel, Result};
 use crate::part::Parameters;
 use crate::plan::{Layer, Placed, Plan};
 use crate::simd::Float;
+use crate::spec::Spec;
 use crate::stats::Columns;
 use std::cmp::Reverse;
 use std::collections::HashMap;
@@ -44,7 +45,10 @@ impl Family {
         };
         let columns = Columns::bytes(plan.rows.len(), plan.extra.len());
         let wave = if segment < depth { cells.len() } else { cells.len().min(WAVE) } as u128;
-        let signals = wave * (3 * plan.widest_bytes::<F>(job.batch) + columns);
+        let signal = 3 * plan.widest_bytes::<F>(job.batch)
+            + plan.output_bytes::<F>(job.batch)
+            + plan.attention_buffer_bytes::<F>();
+        let signals = wave * (signal + columns);
         // Scaling weights by what the data make of them takes the whole net at once, beside what the last run left.
         let calibration = if plan.calibrates { plan.weight_bytes::<F>() + plan.pass_bytes::<F>(job.batch) } else { 0 };
         let plans = cells.len() as u128 * plan_bytes(&plan);
@@ -78,11 +82,11 @@ fn plan_bytes(plan: &Plan) -> u128 {
     (layers + slots + size_of_val(&*plan.values) + size_of_val(&*plan.rows)) as u128
 }
 
-/// Bytes that a plan of so many layers takes at least, each a map and an activation: known before it is made.
-pub(super) fn least_plan_bytes(depth: usize) -> u128 {
+/// Bytes that the plan of a spec takes at least, each layer a map and an activation: known before it is made.
+pub(super) fn least_plan_bytes(spec: &Spec) -> u128 {
     let of_layer =
         size_of::<Layer>() + 2 * size_of::<Placed>() + size_of::<Vec<Parameters>>() + size_of::<Parameters>();
-    depth as u128 * of_layer as u128
+    spec.depth() as u128 * of_layer as u128 + spec.stream_bytes()
 }
 
 /// The families of a job, cut into parts that end soon, the shortest first. A batch that says nothing is refused.

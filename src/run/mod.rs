@@ -167,7 +167,9 @@ pub fn samples<F: Float>(plan: &Plan, seed: u64, batch: usize) -> Vec<F> {
 }
 
 /// What is said where memory does not suffice.
-const HINT: &str = "lower depth, width, batch or seeds";
+fn hint<F>(job: &Job<F>) -> String {
+    format!("lower {}, width, batch or seeds", job.specs.first().map_or("depth", Spec::sizes))
+}
 
 /// Bytes of all results; an error where not even they fit, before anything of their size is made.
 fn check_results<F>(job: &Job<F>) -> Result<u128> {
@@ -175,15 +177,15 @@ fn check_results<F>(job: &Job<F>) -> Result<u128> {
     let of_run = |spec: &Spec| Columns::bytes(spec.depth(), spec.extra()) + size_of::<(usize, Columns)>() as u128;
     let results = job.specs.iter().map(of_run).sum::<u128>() * job.seeds as u128;
     // A deep net is measured by its plan, which takes much itself: as its spec lowers it, and as it is planned.
-    let plan = 2 * least_plan_bytes(job.specs.iter().map(Spec::depth).max().unwrap_or(0));
-    check_memory("this probe", results + plan, HINT)?;
+    let plan = 2 * job.specs.iter().map(least_plan_bytes).max().unwrap_or(0);
+    check_memory("this probe", results + plan, hint(job))?;
     Ok(results)
 }
 
 /// As many workers as tasks, threads and memory allow; an error where not even one fits beside the results.
 fn workers<F: Float>(job: &Job<F>, families: &[Family], results: u128) -> Result<usize> {
     let one = families.iter().map(|family| family.bytes).max().unwrap_or(0);
-    check_memory("this probe", one + results, HINT)?;
+    check_memory("this probe", one + results, hint(job))?;
     let most = job.threads.min(families.len().saturating_mul(job.seeds)).max(1);
     let fits = available_memory(most as u128 * one + results)
         .map_or(usize::MAX, |bytes| (u128::from(bytes).saturating_sub(results) / one.max(1)) as usize);
@@ -193,10 +195,10 @@ fn workers<F: Float>(job: &Job<F>, families: &[Family], results: u128) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::spec::{Asked, Bias, BranchScale, Mlp, PerLayer, Request, RnnAsked};
+    use crate::spec::{Bias, BranchScale, Mlp, MlpRequest, PerLayer, RnnRequest, TransformerRequest};
 
     fn spec(depth: i128, activation: &str, skip: bool, block: i128, out: Option<i128>) -> Spec {
-        Spec::new(&Request {
+        Spec::new(&MlpRequest {
             in_features: Some(7),
             out_features: out,
             activation: PerLayer::All(activation.to_owned()),
@@ -208,7 +210,7 @@ mod tests {
             skip: skip.then(|| "residual".to_owned()),
             branch_scale: BranchScale::Number(0.7),
             block,
-            ..Request::new(depth, 12)
+            ..MlpRequest::new(depth, 12)
         })
         .unwrap()
     }
@@ -256,58 +258,69 @@ mod tests {
     /// Nets of the wider model space, that differ in depth alone.
     fn wider(depth: i128) -> Vec<Spec> {
         let named = |text: &str| Some(text.to_owned());
-        let plain = Request { activation: PerLayer::All("gelu".to_owned()), ..Request::new(depth, 12) };
+        let plain = MlpRequest { activation: PerLayer::All("gelu".to_owned()), ..MlpRequest::new(depth, 12) };
         let all = [
-            Request { norm: PerLayer::All(named("batch")), out_features: Some(3), ..plain.clone() },
-            Request {
+            MlpRequest { norm: PerLayer::All(named("batch")), out_features: Some(3), ..plain.clone() },
+            MlpRequest {
                 norm: PerLayer::All(named("rms")),
                 skip: named("residual(order=pre)"),
                 block: 2,
                 ..plain.clone()
             },
-            Request { skip: named("highway"), in_features: Some(7), block: 2, ..plain.clone() },
-            Request { skip: named("dense"), width: PerLayer::All(3), ..plain.clone() },
-            Request { skip: named("rezero(alpha=0.4, order=post)"), ..plain.clone() },
-            Request { activation: PerLayer::All("prelu".to_owned()), skip: named("dense"), ..plain.clone() },
-            Request { activation: PerLayer::All("crelu".to_owned()), ..plain.clone() },
-            Request {
+            MlpRequest { skip: named("highway"), in_features: Some(7), block: 2, ..plain.clone() },
+            MlpRequest { skip: named("dense"), width: PerLayer::All(3), ..plain.clone() },
+            MlpRequest { skip: named("rezero(alpha=0.4, order=post)"), ..plain.clone() },
+            MlpRequest { activation: PerLayer::All("prelu".to_owned()), skip: named("dense"), ..plain.clone() },
+            MlpRequest { activation: PerLayer::All("crelu".to_owned()), ..plain.clone() },
+            MlpRequest {
                 activation: PerLayer::All("swiglu".to_owned()),
                 norm: PerLayer::All(named("layer")),
                 ..plain.clone()
             },
-            Request { tied: true, out_features: Some(2), ..plain.clone() },
-            Request { tied: true, inputs: "every".to_owned(), in_features: Some(5), ..plain.clone() },
-            Request { init: PerLayer::All("lsuv".to_owned()), out_features: Some(3), ..plain.clone() },
-            Request { weight_transform: named("weight_standardization"), ..plain },
+            MlpRequest { tied: true, out_features: Some(2), ..plain.clone() },
+            MlpRequest { tied: true, inputs: "every".to_owned(), in_features: Some(5), ..plain.clone() },
+            MlpRequest { init: PerLayer::All("lsuv".to_owned()), out_features: Some(3), ..plain.clone() },
+            MlpRequest { weight_transform: named("weight_standardization"), ..plain },
         ];
         all.iter().map(|request| Spec::new(request).unwrap()).collect()
     }
 
     /// Recurrent nets.
     fn recurrent(steps: i128) -> Vec<Spec> {
-        let plain = RnnAsked { in_features: 3, out_features: Some(2), ..RnnAsked::new(steps, 5) };
-        let cell = |cell: &str| RnnAsked { cell: cell.to_owned(), ..plain.clone() };
+        let plain = RnnRequest { in_features: 3, out_features: Some(2), ..RnnRequest::new(steps, 5) };
+        let cell = |cell: &str| RnnRequest { cell: cell.to_owned(), ..plain.clone() };
         let all = [
             cell("tanh"),
-            RnnAsked { layers: 3, norm: Some("layer".to_owned()), ..cell("relu") },
-            RnnAsked { biases: 2, ..cell("lstm") },
-            RnnAsked { layers: 2, outputs: "every".to_owned(), ..cell("lstm") },
-            RnnAsked { truncate: Some(4), ..cell("lstm") },
+            RnnRequest { layers: 3, norm: Some("layer".to_owned()), ..cell("relu") },
+            RnnRequest { biases: 2, ..cell("lstm") },
+            RnnRequest { layers: 2, outputs: "every".to_owned(), ..cell("lstm") },
+            RnnRequest { truncate: Some(4), ..cell("lstm") },
             cell("gru"),
-            RnnAsked { layers: 2, truncate: Some(2), ..cell("gru(reset=before)") },
+            RnnRequest { layers: 2, truncate: Some(2), ..cell("gru(reset=before)") },
         ];
         all.iter().map(|asked| Spec::of_steps(asked).unwrap()).collect()
     }
 
     /// Transformers that differ in depth alone.
     fn transformers(blocks: i128) -> Vec<Spec> {
-        let plain = Asked { tokens: 3, ffn: 2, in_features: Some(5), out_features: Some(2), ..Asked::new(blocks, 8) };
+        let plain = TransformerRequest {
+            tokens: 3,
+            ffn: 2,
+            in_features: Some(5),
+            out_features: Some(2),
+            ..TransformerRequest::new(blocks, 8)
+        };
         let named = |text: &str| Some(text.to_owned());
         let all = [
             plain.clone(),
-            Asked { pool: named("mean"), causal: true, in_features: None, ..plain.clone() },
-            Asked { norm_position: "post".to_owned(), skip: named("rezero"), qk_norm: true, ..plain.clone() },
-            Asked { skip: None, norm: named("rms"), pool: named("last"), ..plain },
+            TransformerRequest { pool: named("mean"), causal: true, in_features: None, ..plain.clone() },
+            TransformerRequest {
+                norm_position: "post".to_owned(),
+                skip: named("rezero"),
+                qk_norm: true,
+                ..plain.clone()
+            },
+            TransformerRequest { skip: None, norm: named("rms"), pool: named("last"), ..plain },
         ];
         all.iter().map(|asked| Spec::of_blocks(asked).unwrap()).collect()
     }
@@ -362,7 +375,7 @@ mod tests {
         assert!((planned(spec(4, "relu", false, 1, None), 1000).seconds() / small - 1000.0).abs() < 1e-9);
         assert!(job(vec![spec(4, "relu", false, 1, None)], 5).seconds().is_infinite());
         // Data scale its weights.
-        let lsuv = Request { init: PerLayer::All("lsuv".to_owned()), ..Request::new(4, 12) };
+        let lsuv = MlpRequest { init: PerLayer::All("lsuv".to_owned()), ..MlpRequest::new(4, 12) };
         let lsuv = planned(Spec::new(&lsuv).unwrap(), 1);
         assert!(lsuv.seconds().is_infinite());
         let weights = drawn(&Plan::new(&lsuv.specs[0]), 3, None, 5, 1, &Cancel::default()).unwrap();
@@ -446,11 +459,11 @@ mod tests {
     #[test]
     fn cells_that_end_in_several_waves_have_the_bits_of_cells_measured_alone_and_the_shallow_come_first() {
         for (init, activation, out) in [("lsuv", "tanh", Some(3)), ("normal(std=3)", "silu", None)] {
-            let request = |depth| Request {
+            let request = |depth| MlpRequest {
                 init: PerLayer::All(init.to_owned()),
                 activation: PerLayer::All(activation.to_owned()),
                 out_features: out,
-                ..Request::new(depth, 12)
+                ..MlpRequest::new(depth, 12)
             };
             let specs = (0..40).map(|n| Spec::new(&request(80 - 2 * n)).unwrap()).collect::<Vec<_>>();
             let together = Job { seeds: 1, seed: 5, ..job(specs.clone(), 9) };
@@ -566,7 +579,7 @@ mod tests {
     #[test]
     fn signals_whose_products_leave_float32_have_the_norms_of_the_explicit_gradients() {
         let bias = PerLayer::All(Bias::Named("normal(std=0.1)".to_owned()));
-        let spec = Spec::new(&Request { bias, ..Request::new(4, 12) }).unwrap();
+        let spec = Spec::new(&MlpRequest { bias, ..MlpRequest::new(4, 12) }).unwrap();
         let call = crate::signature::Call::parse("init", "normal(std=1e6)").unwrap();
         let init = crate::init::Init::new(&call).unwrap();
         let spec = changed(spec, |mlp| mlp.init.hidden = PerLayer::All(init));
@@ -598,11 +611,11 @@ mod tests {
     }
     #[test]
     fn estimates_count_what_calibration_and_inputs_of_every_step_take() {
-        let request = Request { init: PerLayer::All("lsuv".to_owned()), ..Request::new(1000, 256) };
+        let request = MlpRequest { init: PerLayer::All("lsuv".to_owned()), ..MlpRequest::new(1000, 256) };
         let spec = Spec::new(&request).unwrap();
         let whole = Plan::new(&spec).weight_bytes::<f32>();
         assert!(families(&job(vec![spec], 64), &Cancel::default()).unwrap()[0].bytes > whole);
-        let request = Request { tied: true, inputs: "every".to_owned(), ..Request::new(1000, 256) };
+        let request = MlpRequest { tied: true, inputs: "every".to_owned(), ..MlpRequest::new(1000, 256) };
         let spec = Spec::new(&request).unwrap();
         // In rows as they are drawn, and in panels.
         assert!(families(&job(vec![spec], 64), &Cancel::default()).unwrap()[0].bytes > 2 * 4 * 64 * 1000 * 256);

@@ -25,7 +25,7 @@ pub const INVERSE_SQRT: &str = "1/sqrt(L)";
 
 /// A net as a caller describes it, nothing checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Request {
+pub struct MlpRequest {
     /// Hidden layers.
     pub depth: i128,
     /// Units of the hidden layers.
@@ -122,7 +122,7 @@ impl Position {
     }
 }
 
-impl Request {
+impl MlpRequest {
     /// A net of which no more is said: the defaults of Python's `MLP`.
     pub fn new(depth: i128, width: i128) -> Self {
         Self {
@@ -193,7 +193,7 @@ pub struct Mlp {
 }
 
 /// Says how widths are given to those who list the input's and the output's among them, as elsewhere.
-fn ends_are_apart(request: &Request) -> impl Fn(Error) -> Error + '_ {
+fn ends_are_apart(request: &MlpRequest) -> impl Fn(Error) -> Error + '_ {
     |error| match (&request.width, request.in_features.or(request.out_features), error) {
         // As many as a net of such a depth has, be it counted in hidden layers or in maps.
         (PerLayer::Each(all), None, Error::Value(said))
@@ -213,7 +213,7 @@ fn ends_are_apart(request: &Request) -> impl Fn(Error) -> Error + '_ {
 
 impl Mlp {
     /// Check a request.
-    pub fn new(request: &Request) -> Result<Self> {
+    pub fn new(request: &MlpRequest) -> Result<Self> {
         let depth = integer("depth", request.depth, 1, MAX_DEPTH as u64)? as usize;
         // Checked without a skip too: a typo is a typo, and a sweep may switch the skip on.
         let block = integer("block", request.block, 1, MAX_DEPTH as u64)? as usize;
@@ -502,11 +502,11 @@ mod tests {
         Some(text.to_owned())
     }
 
-    fn request() -> Request {
-        Request { activation: one("tanh"), init: one("xavier_normal"), ..Request::new(4, 8) }
+    fn request() -> MlpRequest {
+        MlpRequest { activation: one("tanh"), init: one("xavier_normal"), ..MlpRequest::new(4, 8) }
     }
 
-    fn refusal(change: impl FnOnce(&mut Request)) -> String {
+    fn refusal(change: impl FnOnce(&mut MlpRequest)) -> String {
         let mut request = request();
         change(&mut request);
         Spec::new(&request).unwrap_err().to_string()
@@ -517,11 +517,11 @@ mod tests {
         let list = |names: &[&str]| PerLayer::Each(names.iter().map(|&name| name.to_owned()).collect());
         for (depth, inits) in [(1, vec!["eye"]), (2, vec!["eye", "eye"]), (2, vec!["eye", "eye", "zeros"])] {
             let (init, activation) = (list(&inits), list(&["tanh", "tanh"][..depth]));
-            let plain = Request::new(depth as i128, 8);
-            assert!(Spec::new(&Request { tied: true, out_features: Some(2), init, activation, ..plain }).is_ok());
+            let plain = MlpRequest::new(depth as i128, 8);
+            assert!(Spec::new(&MlpRequest { tied: true, out_features: Some(2), init, activation, ..plain }).is_ok());
         }
         let init = list(&["eye", "zeros"]);
-        assert!(Spec::new(&Request { tied: true, init, ..Request::new(2, 8) }).is_err());
+        assert!(Spec::new(&MlpRequest { tied: true, init, ..MlpRequest::new(2, 8) }).is_err());
     }
 
     #[test]
@@ -629,7 +629,7 @@ mod tests {
     #[test]
     fn a_pattern_is_the_net_that_it_spells_at_any_depth_and_keeps_its_family() {
         let list = |names: &[&str]| PerLayer::Each(names.iter().map(|&name| name.to_owned()).collect());
-        let pattern = |depth| Request {
+        let pattern = |depth| MlpRequest {
             width: PerLayer::Each(vec![8, 16, 8]),
             activation: list(&["linear", "gelu", "gelu"]),
             norm: PerLayer::Each(vec![None, some("layer"), None]),
@@ -639,10 +639,10 @@ mod tests {
             skip: some("residual(order=linear)"),
             stem: 1,
             block: 2,
-            ..Request::new(depth, 8)
+            ..MlpRequest::new(depth, 8)
         };
-        let spec = |request: &Request| Spec::new(request).unwrap();
-        let spelled = Request {
+        let spec = |request: &MlpRequest| Spec::new(request).unwrap();
+        let spelled = MlpRequest {
             width: PerLayer::Each(vec![8, 16, 8, 16, 8]),
             activation: list(&["linear", "gelu", "gelu", "gelu", "gelu"]),
             norm: PerLayer::Each(vec![None, some("layer"), None, some("layer"), None]),
@@ -652,7 +652,10 @@ mod tests {
         };
         assert_eq!(spec(&pattern(5)).content(), spec(&spelled).content());
         assert_eq!(spec(&pattern(5)).family(), spec(&pattern(9)).family());
-        assert_ne!(spec(&pattern(5)).family(), spec(&Request { stem: 0, block: 3, skip: None, ..pattern(6) }).family());
+        assert_ne!(
+            spec(&pattern(5)).family(),
+            spec(&MlpRequest { stem: 0, block: 3, skip: None, ..pattern(6) }).family()
+        );
         let Spec::Mlp(mlp) = spec(&pattern(9)) else { unreachable!() };
         assert_eq!((0..9).map(|layer| *mlp.width.at(layer)).collect::<Vec<_>>(), [8, 16, 8, 16, 8, 16, 8, 16, 8]);
         let refused = Spec::new(&pattern(4)).unwrap_err().to_string();
@@ -662,7 +665,7 @@ mod tests {
     #[test]
     fn content_is_the_same_for_every_way_to_write_a_net() {
         let plain = Spec::new(&request()).unwrap().content();
-        let spelled = Request {
+        let spelled = MlpRequest {
             width: PerLayer::Each(vec![8; 4]),
             in_features: Some(8),
             activation: PerLayer::Each(vec!["tanh".to_owned(); 4]),
@@ -678,7 +681,7 @@ mod tests {
         assert_eq!(plain, "depth=4;width=8;in=8;activation=tanh;init=xavier_normal");
     }
 
-    fn layers(change: impl FnOnce(&mut Request)) -> Vec<(usize, usize, usize, usize, bool)> {
+    fn layers(change: impl FnOnce(&mut MlpRequest)) -> Vec<(usize, usize, usize, usize, bool)> {
         let mut request = request();
         change(&mut request);
         let layers = Mlp::new(&request).unwrap().layers().unwrap();
@@ -704,8 +707,8 @@ mod tests {
     #[test]
     fn a_first_block_that_changes_the_width_has_no_skip_and_is_activated_throughout() {
         for skip in ["residual", "residual(order=linear)", "residual(order=pre)", "rezero", "highway"] {
-            let mut request = Request { skip: some(skip), block: 2, in_features: Some(3), ..request() };
-            let of = |request: &Request| Mlp::new(request).unwrap().layers().unwrap();
+            let mut request = MlpRequest { skip: some(skip), block: 2, in_features: Some(3), ..request() };
+            let of = |request: &MlpRequest| Mlp::new(request).unwrap().layers().unwrap();
             let layers = of(&request);
             assert!(layers[..2].iter().all(|l| l.from.is_none() && l.order == Order::After), "{skip}");
             assert_eq!(layers[1].activation.text(), "tanh", "{skip}");

@@ -11,11 +11,11 @@ mod sequential;
 mod transformer;
 
 pub use lower::LayerShape;
-pub use mlp::{Bias, BranchScale, Mlp, Position, Request};
+pub use mlp::{Bias, BranchScale, Mlp, MlpRequest, Position};
 pub use per_layer::PerLayer;
-pub use rnn::{Rnn, RnnAsked};
-pub use sequential::{Given, Sequential};
-pub use transformer::{Asked, Transformer};
+pub use rnn::{Rnn, RnnRequest};
+pub use sequential::{Sequential, SequentialRequest};
+pub use transformer::{Transformer, TransformerRequest};
 
 use crate::activation::Activation;
 use crate::error::{Error, Result, shown};
@@ -44,22 +44,22 @@ pub enum Spec {
 
 impl Spec {
     /// Check the fields of an MLP.
-    pub fn new(request: &Request) -> Result<Self> {
+    pub fn new(request: &MlpRequest) -> Result<Self> {
         Mlp::new(request).map(|mlp| Self::Mlp(Box::new(mlp)))
     }
 
     /// Check a list of parts.
-    pub fn of_parts(given: &Given) -> Result<Self> {
+    pub fn of_parts(given: &SequentialRequest) -> Result<Self> {
         Sequential::new(given).map(|list| Self::Sequential(Box::new(list)))
     }
 
     /// Check the fields of a recurrent net.
-    pub fn of_steps(asked: &RnnAsked) -> Result<Self> {
+    pub fn of_steps(asked: &RnnRequest) -> Result<Self> {
         Rnn::new(asked).map(|rnn| Self::Rnn(Box::new(rnn)))
     }
 
     /// Check the fields of a transformer.
-    pub fn of_blocks(asked: &Asked) -> Result<Self> {
+    pub fn of_blocks(asked: &TransformerRequest) -> Result<Self> {
         Transformer::new(asked).map(|blocks| Self::Transformer(Box::new(blocks)))
     }
 
@@ -135,6 +135,30 @@ impl Spec {
             Self::Sequential(list) => list.output(),
             Self::Rnn(rnn) => rnn.output(),
             Self::Transformer(blocks) => blocks.output(),
+        }
+    }
+
+    /// Streams that are open at once, each of which every layer of a plan lists: at most so many.
+    fn streams(&self) -> usize {
+        match self {
+            Self::Rnn(rnn) => rnn.streams(),
+            Self::Sequential(list) => list.streams(),
+            Self::Mlp(_) | Self::Transformer(_) => 1,
+        }
+    }
+
+    /// Bytes of the lists of open streams of a plan, which grow with the square of the layers where each has streams of
+    /// its own. A list that grows is up to twice as long as what it holds.
+    pub fn stream_bytes(&self) -> u128 {
+        2 * size_of::<usize>() as u128 * self.depth() as u128 * self.streams() as u128
+    }
+
+    /// What makes a net larger beside its widths, as a caller calls it.
+    pub fn sizes(&self) -> &'static str {
+        match self {
+            Self::Mlp(_) | Self::Sequential(_) => "depth",
+            Self::Rnn(_) => "steps, layers",
+            Self::Transformer(_) => "tokens, depth",
         }
     }
 

@@ -18,7 +18,7 @@ use crate::signature::Call;
 
 /// A recurrent net as a caller describes it, nothing checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct RnnAsked {
+pub struct RnnRequest {
     /// Steps.
     pub steps: i128,
     /// Units of a layer.
@@ -47,7 +47,7 @@ pub struct RnnAsked {
     pub truncate: Option<i128>,
 }
 
-impl RnnAsked {
+impl RnnRequest {
     /// A net of which no more is said: the defaults of Python's `RNN`.
     pub fn new(steps: i128, width: i128) -> Self {
         Self {
@@ -117,7 +117,7 @@ fn init(name: &str, text: &str) -> Result<Init> {
 
 impl Rnn {
     /// Check what is asked for.
-    pub fn new(asked: &RnnAsked) -> Result<Self> {
+    pub fn new(asked: &RnnRequest) -> Result<Self> {
         let layers = integer("layers", asked.layers, 1, MAX_DEPTH as u64)?;
         let steps = integer("steps", asked.steps, 1, MAX_DEPTH as u64 / layers)? as usize;
         let cell = Cell::new(&Call::parse("cell", &asked.cell)?)?;
@@ -193,20 +193,33 @@ impl Rnn {
         let mut parts = vec![
             format!("rnn;steps={};width={};in={}", self.steps, self.width, self.in_features),
             format!("cell={};init={}", self.cell.text(), self.init.text()),
-            format!("recurrent_init={}", self.recurrent_init.text()),
         ];
+        parts.extend((!self.idle_recurrent_init()).then(|| format!("recurrent_init={}", self.recurrent_init.text())));
         parts.extend(self.out_features.map(|n| format!("out={n}")));
         parts.extend((self.layers > 1).then(|| format!("layers={}", self.layers)));
         parts.extend(self.every.then(|| "outputs=every".to_owned()));
         parts.extend(match &self.bias {
             Bias::Absent => Some("bias=none".to_owned()),
-            Bias::Named(init) => Some(format!("bias={}", init.text())),
-            Bias::Brought => None,
+            Bias::Named(init) if !self.brings(init) => Some(format!("bias={}", init.text())),
+            Bias::Named(_) | Bias::Brought => None,
         });
         parts.extend(self.two_biases.then(|| "biases=2".to_owned()));
         parts.extend(self.norm.map(|norm| format!("norm={}", norm.text())));
         parts.extend(self.truncate.map(|steps| format!("truncate={steps}")));
         parts.join(";")
+    }
+
+    /// Is this bias what the inits bring anyway?
+    fn brings(&self, named: &Init) -> bool {
+        named.longest_memory().is_none()
+            && self.init.brings(named)
+            && (!self.two_biases || self.recurrent_init.brings(named))
+    }
+
+    /// Does the net take nothing of `recurrent_init`? A cell that begins as the identity takes biases of it at most.
+    fn idle_recurrent_init(&self) -> bool {
+        let biased = || self.two_biases && self.bias == Bias::Brought && !self.recurrent_init.brings_zeros();
+        self.cell.begins_as_identity() && !biased()
     }
 
     /// Where the recurrent map of a gate stands.
@@ -262,8 +275,13 @@ impl Rnn {
         slot
     }
 
+    /// Streams that are open at once.
+    pub(super) fn streams(&self) -> usize {
+        self.streams_of(0).1
+    }
+
     /// The streams of `h` and of `c` of a layer, where they are streams, and how many there are in all.
-    fn streams(&self, layer: usize) -> ([Option<usize>; 2], usize) {
+    fn streams_of(&self, layer: usize) -> ([Option<usize>; 2], usize) {
         let (deep, moves) = (self.layers > 1, self.gates() == Gates::Lstm);
         let each = usize::from(deep) + usize::from(moves);
         let h = deep.then_some(layer * each);
@@ -272,7 +290,7 @@ impl Rnn {
 
     /// The parts of a layer at a step.
     fn parts(&self, step: usize, layer: usize) -> Vec<Part> {
-        let ([h, c], streams) = self.streams(layer);
+        let ([h, c], streams) = self.streams_of(layer);
         let begins = if step == 0 && layer == 0 { 0..streams } else { 0..0 };
         let mut parts = begins.map(|stream| Part::Keep(Keep::of(stream))).collect::<Vec<_>>();
         let cut = self.truncate.is_some_and(|steps| step > 0 && layer == 0 && step.is_multiple_of(steps));
@@ -298,7 +316,7 @@ impl Rnn {
     /// The first of the streams that go to the readout of every step.
     fn first_of_readout(&self) -> usize {
         // A GRU of one layer has one within each of its layers.
-        self.streams(0).1.max(1)
+        self.streams().max(1)
     }
 
     /// The net as layers of parts, the readout last.
@@ -350,4 +368,40 @@ fn bias(given: &Bias<String>, cell: Cell) -> Result<Bias<Init>> {
         ));
     }
     Init::new(&call).map(Bias::Named)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_makes_no_difference_is_left_out_of_the_text_that_ids_are_of() {
+        let text = |change: &dyn Fn(&mut RnnRequest)| {
+            let mut request = RnnRequest::new(3, 4);
+            change(&mut request);
+            Rnn::new(&request).unwrap().content()
+        };
+        let named = |bias: &str| Bias::Named(bias.to_owned());
+        assert_eq!(text(&|r| r.bias = named("zeros")), text(&|_| ()));
+        assert_ne!(text(&|r| r.bias = named("constant(1)")), text(&|_| ()));
+        // Biases of zeros are others than those that this init brings.
+        let brings = |r: &mut RnnRequest| r.init = "torch_default".to_owned();
+        let zeros = |r: &mut RnnRequest| {
+            brings(r);
+            r.bias = named("zeros");
+        };
+        assert_ne!(text(&zeros), text(&brings));
+        let irnn = |init: &'static str, biases| {
+            move |r: &mut RnnRequest| {
+                r.cell = "irnn".to_owned();
+                (r.recurrent_init, r.biases) = (init.to_owned(), biases);
+            }
+        };
+        assert_eq!(text(&irnn("orthogonal", 1)), text(&irnn("torch_default", 1)));
+        assert_eq!(text(&irnn("orthogonal", 2)), text(&irnn("xavier_normal", 2)));
+        // Of this one it takes biases.
+        assert_ne!(text(&irnn("orthogonal", 2)), text(&irnn("torch_default", 2)));
+        let tanh = |init: &'static str| move |r: &mut RnnRequest| r.recurrent_init = init.to_owned();
+        assert_ne!(text(&tanh("orthogonal")), text(&tanh("torch_default")));
+    }
 }

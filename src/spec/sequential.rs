@@ -23,7 +23,7 @@ static NONE: LazyLock<Activation> = LazyLock::new(Activation::linear);
 
 /// A list of parts as a caller writes it, nothing checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Given {
+pub struct SequentialRequest {
     /// The parts, input side first.
     pub parts: Vec<String>,
     /// Columns of the input.
@@ -197,7 +197,7 @@ fn item(place: &str, text: &str, ways: &mut Ways) -> Result<Item> {
 
 impl Sequential {
     /// Check a list of parts.
-    pub fn new(given: &Given) -> Result<Self> {
+    pub fn new(given: &SequentialRequest) -> Result<Self> {
         let in_features = width("in_features", given.in_features)?;
         let mut ways = Ways::default();
         if given.parts.len() > MOST {
@@ -295,6 +295,19 @@ impl Sequential {
     /// Hidden maps: those that are not the readout, and not those of what goes around.
     pub fn depth(&self) -> usize {
         self.items.iter().filter(|item| matches!(item, Item::Linear(_))).count() - usize::from(self.readout)
+    }
+
+    /// Ways around that are open at once, at most.
+    pub(super) fn streams(&self) -> usize {
+        let open = |open: &mut usize, item: &Item| {
+            match item {
+                Item::Keep(_) => *open += 1,
+                Item::Join(..) => *open -= 1,
+                _ => (),
+            }
+            Some(*open)
+        };
+        self.items.iter().scan(0, open).max().unwrap_or(0)
     }
 
     /// Columns of the output.
@@ -627,7 +640,7 @@ mod tests {
     use super::*;
 
     fn asked(parts: &[&str]) -> Result<Sequential> {
-        Sequential::new(&Given {
+        Sequential::new(&SequentialRequest {
             parts: parts.iter().map(|&part| part.to_owned()).collect(),
             in_features: 4,
             init: PerLayer::All("xavier_normal".to_owned()),
@@ -672,7 +685,7 @@ mod tests {
         let other = block.map(|part| part.replace("(a", "(b"));
         let parts = ["linear(4)"].into_iter().chain(block).chain(other.iter().map(String::as_str));
         let list = asked(&parts.chain(["layer", "linear(3)"]).collect::<Vec<_>>()).unwrap();
-        let mlp = Spec::new(&super::super::Request {
+        let mlp = Spec::new(&super::super::MlpRequest {
             width: PerLayer::Each(vec![4, 8, 4]),
             out_features: Some(3),
             activation: PerLayer::Each(["linear", "gelu", "gelu"].map(str::to_owned).to_vec()),
@@ -684,7 +697,7 @@ mod tests {
             stem: 1,
             block: 2,
             final_norm: Some("layer".to_owned()),
-            ..super::super::Request::new(5, 4)
+            ..super::super::MlpRequest::new(5, 4)
         });
         let (list, mlp) = (list.lower().unwrap(), mlp.unwrap().lower().unwrap());
         let names = |net: &Net| -> Vec<Vec<&str>> {

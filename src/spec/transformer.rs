@@ -34,7 +34,7 @@ const AUTO: &str = "auto";
 
 /// A transformer as a caller describes it, nothing checked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
+pub struct TransformerRequest {
     /// Blocks.
     pub depth: i128,
     /// Features of the stream.
@@ -73,7 +73,7 @@ pub struct Asked {
     pub bias: Bias<String>,
 }
 
-impl Asked {
+impl TransformerRequest {
     /// A transformer of which no more is said: the defaults of Python's `Transformer`.
     pub fn new(depth: i128, width: i128) -> Self {
         Self {
@@ -166,7 +166,7 @@ enum Half {
 
 impl Transformer {
     /// Check a request.
-    pub fn new(asked: &Asked) -> Result<Self> {
+    pub fn new(asked: &TransformerRequest) -> Result<Self> {
         let blocks = integer("depth", asked.depth, 1, (MAX_DEPTH / 4) as u64)? as usize;
         let features = integer("width", asked.width, 1, (MAX_WIDTH / 3) as u64)? as usize;
         let heads = integer("heads", asked.heads, 1, MAX_WIDTH as u64)? as usize;
@@ -325,7 +325,8 @@ impl Transformer {
             fan_out: fans.1,
             depth: self.rows(),
             layer,
-            blocks: if self.skip.is_some() { 2 * self.blocks } else { self.rows() },
+            // With or without a skip, a block has two branches, which is what inits for transformers count.
+            blocks: 2 * self.blocks,
             block: if within { 2 } else { 0 },
             ends_branch: within && matches!(stands, Stands::Out | Stands::Down),
             activation: layer.map(|_| if stands == Stands::Up { &self.activation } else { &*NONE }),
@@ -527,5 +528,27 @@ impl Transformer {
             slot.push(Parameters::linear_of(Module::Readout, self.linear(place, 0)));
         }
         (parts, slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inits_for_so_many_blocks_draw_the_same_with_and_without_a_skip() {
+        let stds = |skip: Option<&str>| {
+            let (norm_position, init) = ("post".to_owned(), "deepnorm".to_owned());
+            let skip = skip.map(str::to_owned);
+            let request =
+                TransformerRequest { norm_position, init, skip, in_features: Some(3), ..TransformerRequest::new(4, 8) };
+            let maps = Transformer::new(&request).unwrap().lower().unwrap().slots;
+            maps.iter().flatten().filter_map(Parameters::as_linear).map(LinearPlan::moments).collect::<Vec<_>>()
+        };
+        let with = stds(Some("deepnorm"));
+        assert_eq!(stds(None), with);
+        // The maps of a token: beta of 4 blocks, (8 * 4)^(-1/4), times Xavier's.
+        let beta = (8.0_f64 * 4.0).powf(-0.25);
+        assert!((with[3][1] / (beta * beta * 2.0 / (8.0 + 32.0)) - 1.0).abs() < 1e-12);
     }
 }

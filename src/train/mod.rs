@@ -156,7 +156,12 @@ impl<F: Float> Job<F> {
         while workers > 1 && check_memory("", results + largest * workers as u128, "").is_err() {
             workers -= 1;
         }
-        let hint = "lower steps, checkpoints, seeds, depth or width";
+        // Steps are those of the training here.
+        let sizes = match self.cells.first().map_or("depth", |cell| cell.plan.sizes) {
+            "steps, layers" => "steps of the net, layers",
+            sizes => sizes,
+        };
+        let hint = format!("lower steps, checkpoints, seeds, {sizes} or width");
         check_memory("this training", results + largest * workers as u128, hint)?;
         Ok(workers)
     }
@@ -231,14 +236,14 @@ mod tests {
     use crate::loss::{Loss, Targets};
     use crate::part::{Drop, Part};
     use crate::rng::{Role, Stream};
-    use crate::spec::{PerLayer, Request};
+    use crate::spec::{MlpRequest, PerLayer};
 
-    fn request(depth: i128, activation: &str) -> Request {
+    fn request(depth: i128, activation: &str) -> MlpRequest {
         let activation = PerLayer::All(activation.to_owned());
-        Request { activation, in_features: Some(5), out_features: Some(3), ..Request::new(depth, 6) }
+        MlpRequest { activation, in_features: Some(5), out_features: Some(3), ..MlpRequest::new(depth, 6) }
     }
 
-    fn cell(request: &Request, optimizer: &str) -> Cell {
+    fn cell(request: &MlpRequest, optimizer: &str) -> Cell {
         let spec = Spec::new(request).unwrap();
         let plan = Arc::new(Plan::new(&spec));
         let layout = Arc::new(Layout::new(&plan));
@@ -307,7 +312,7 @@ mod tests {
     #[test]
     fn a_run_that_goes_on_from_any_state_ends_as_one_that_never_stopped() {
         for optimizer in OPTIMIZERS {
-            let request = Request { norm: PerLayer::All(Some("batch".to_owned())), ..request(2, "prelu") };
+            let request = MlpRequest { norm: PerLayer::All(Some("batch".to_owned())), ..request(2, "prelu") };
             let whole = job::<f32>(vec![cell(&request, optimizer)], 9);
             let runs = outcomes(&whole);
             let births = MONITORS.iter().position(|(_, monitor)| *monitor == Monitor::Births).unwrap();
@@ -401,7 +406,7 @@ mod tests {
 
     #[test]
     fn the_first_number_that_is_not_finite_is_named_by_step_layer_tensor_and_phase() {
-        let run = |optimizer: &str, request: &Request| {
+        let run = |optimizer: &str, request: &MlpRequest| {
             let mut wild = cell(request, optimizer);
             wild.recipe.schedule = Pace::Schedule(Schedule::parse("constant").unwrap());
             outcomes(&Job { validation: None, ..job::<f32>(vec![wild], 40) })[0][0].clone()
@@ -435,7 +440,7 @@ mod tests {
 
     #[test]
     fn given_weights_begin_with_the_statistics_of_their_first_batch() {
-        let request = Request { norm: PerLayer::All(Some("batch".to_owned())), ..request(2, "relu") };
+        let request = MlpRequest { norm: PerLayer::All(Some("batch".to_owned())), ..request(2, "relu") };
         let still = || vec![cell(&request, "sgd(0)")];
         let drawn = outcomes(&Job { batch: 40, ..job::<f64>(still(), 1) })[0][0].clone();
         let given = Some(Arc::new(drawn.weights.unwrap()));
@@ -487,7 +492,7 @@ mod tests {
     }
 
     /// A cell whose hidden layers end with dropout.
-    fn dropping(request: &Request, optimizer: &str) -> Cell {
+    fn dropping(request: &MlpRequest, optimizer: &str) -> Cell {
         let cell = cell(request, optimizer);
         let mut net = cell.spec.lower().unwrap();
         for (layer, hidden) in net.layers.iter_mut().enumerate().take(net.depth) {
@@ -499,7 +504,7 @@ mod tests {
 
     #[test]
     fn masks_come_again_where_a_run_goes_on_from_a_state() {
-        let request = Request { norm: PerLayer::All(Some("batch".to_owned())), ..request(2, "relu") };
+        let request = MlpRequest { norm: PerLayer::All(Some("batch".to_owned())), ..request(2, "relu") };
         let whole = job::<f32>(vec![dropping(&request, "adam(0.01)")], 9);
         let runs = outcomes(&whole);
         for from in [1, 4, 9] {

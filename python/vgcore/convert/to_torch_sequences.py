@@ -11,10 +11,8 @@ import numpy as np
 
 from vgcore.convert.to_torch import Tensor, activate, holder
 from vgcore.model.network import Network
+from vgcore.model.plan import Plan
 from vgcore.model.rnn import RNN
-
-#: What is added to the mean square of queries and keys that are normalised.
-_QK_EPS = 1e-6
 
 
 def module_of(net: Network) -> Any:
@@ -239,6 +237,11 @@ def _classes() -> SimpleNamespace:
         def __init__(self, spec: Any, state: Mapping[str, Tensor]) -> None:
             super().__init__()
             self.spec, self.self_attn = spec, nn.Module()
+            # All blocks are alike.
+            steps = [step for layer in Plan.of(spec).layers for step in layer.steps]
+            attention = next(step for step in steps if step.part == "attention")
+            self.scale, self.eps = attention.scale, attention.eps
+            self.around = next((step.around for step in steps if step.part == "join"), None)
             for name in dict.fromkeys(name.rpartition(".")[0] for name in state):
                 if name == "self_attn":
                     for own in ("in_proj_weight", "in_proj_bias"):
@@ -259,23 +262,18 @@ def _classes() -> SimpleNamespace:
             spec, norm = self.spec, getattr(self, f"norm{number}", None)
             pre = spec.norm_position == "pre"
             inner = branch(normed(norm, h) if pre else h)
-            match spec.skip:
-                case "residual":
-                    inner = h + inner
-                case "rezero":
-                    inner = h + getattr(self, f"alpha{number}").weight * inner
-                case "deepnorm":
-                    inner = (2 * spec.depth) ** 0.25 * h + inner
+            if self.around is not None:
+                learned = getattr(self, f"alpha{number}", None)
+                inner = self.around * h + (inner if learned is None else learned.weight * inner)
             return inner if pre else normed(norm, inner)
 
         def attend(self, h: Tensor) -> Tensor:
             spec, own = self.spec, self.self_attn
             packed = functional.linear(h, own.in_proj_weight, own.in_proj_bias)
             q, k, v = packed.unflatten(2, (3, spec.heads, -1)).permute(2, 0, 3, 1, 4)
-            if spec.qk_norm:
-                q, k = (each / (each.square().mean(-1, keepdim=True) + _QK_EPS).sqrt() for each in (q, k))
-            scale = q.shape[-1] ** (-1.0 if spec.scale == "mup" else -0.5)
-            mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=spec.causal, scale=scale)
+            if self.eps is not None:
+                q, k = (each / (each.square().mean(-1, keepdim=True) + self.eps).sqrt() for each in (q, k))
+            mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=spec.causal, scale=self.scale)
             return own.out_proj(mixed.transpose(1, 2).flatten(2))
 
         def feed(self, h: Tensor) -> Tensor:

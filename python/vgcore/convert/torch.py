@@ -35,8 +35,9 @@ def from_torch(model: Any, x: Any = None) -> Imported:
     Args:
         model: A `torch.nn.Module`, compiled or wrapped for parallel work or not. `forward` takes one tensor of samples
             and returns one tensor.
-        x: Samples of the shape that the model takes, `(batch, ...)`: only their shape counts. If None, plain rows
-            `(batch, in_features)`, of as many features as the first weights take.
+        x: Samples of the shape that the model takes, `(batch, ...)`: only their shape counts. Samples come first, also
+            of a recurrent or an attention layer with `batch_first=False`: `(batch, steps, features)`. If None, plain
+            rows `(batch, in_features)`, of as many features as the first weights take.
 
     Returns:
         The network, and notes of what was taken as identity, dropped or left to the loss. Dropout is a part of the

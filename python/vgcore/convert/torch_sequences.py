@@ -91,17 +91,21 @@ class _Model:
         self.own, self.features, self.notes = own, features, list[str]()
         self.attends = isinstance(own, nn.MultiheadAttention)
         _check_modules(own)
-        self.turned, self.turns = False, False
+        self.steps_first, self.gives_steps_first = False, False
         heard = self._heard(steps, features)
         if heard is None:
-            self.turned = True
+            self.steps_first = True
             heard = self._heard(steps, features)
-            self.notes.append("the model takes (steps, batch, features); the net takes samples first")
+            what = "steps" if any(isinstance(part, nn.RNNBase) for part in own.modules()) else "tokens"
+            self.notes.append(
+                f"the model takes ({what}, batch, features), the net samples first: x was read as samples of {steps} "
+                f"{what} of {features} features"
+            )
         if heard is None:
             raise Refusal("", "forward", "its layers take steps for samples in either order of the axes", _RUN)
         self.parts, out = heard
-        self.turns = len(out) != _samples(steps)
-        self.output = out.transpose(0, 1) if self.turns else out
+        self.gives_steps_first = len(out) != _samples(steps)
+        self.output = out.transpose(0, 1) if self.gives_steps_first else out
         if drops := [path or type(module).__name__ for path, module in own.named_modules() if _drops(module)]:
             several = "drops" if len(drops) == 1 else "and others drop"
             self.notes.append(f"{drops[0]} {several} in training: the net is that of evaluation")
@@ -109,14 +113,14 @@ class _Model:
 
     def __call__(self, x: Tensor) -> Tensor:
         """The output of samples `(batch, steps, features)`."""
-        rows = x.transpose(0, 1) if self.turned else x
+        rows = x.transpose(0, 1) if self.steps_first else x
         out = self.own(rows, rows, rows, need_weights=False) if self.attends else self.own(rows)
         if isinstance(out, tuple) and out:
             out = out[0]
         if not hasattr(out, "ndim") or out.ndim < 2:
             reason = f"it returns a {type(out).__name__}, and a net here gives one array"
             raise Refusal("", "forward", reason, "pass a module that returns the one tensor that matters")
-        return out.transpose(0, 1) if self.turns else out
+        return out.transpose(0, 1) if self.gives_steps_first else out
 
     def run(self, steps: int) -> Run:
         """The model on rows of sequences of so many steps, as the proof runs it."""
@@ -204,8 +208,9 @@ class _Model:
         return self._encoder(body, before, behind)
 
     def _recurrent(self, body: list[Heard], before: list[Heard], behind: list[Heard]) -> Recurrent:
-        for part in [*before, *behind[:-1], *(each for each in behind if each.kind == "LayerNorm")]:
-            raise Refusal(part.path, part.kind, "a recurrent net here has one map, behind its layers", _CHAIN)
+        others = [*before, *behind[:-1], *(each for each in behind if each.kind != "Linear")]
+        if others:
+            raise Refusal(others[0].path, others[0].kind, "a recurrent net here has one map, behind its layers", _CHAIN)
         first = body[0].module
         for part in body:
             if type(part.module) is not type(first) or part.module.hidden_size != first.hidden_size:
@@ -225,9 +230,9 @@ class _Model:
 
         embedding = before[0] if before else None
         norm = behind.pop(0) if behind and behind[0].kind == "LayerNorm" else None
-        if len(before) > 1 or (embedding and embedding.kind != "Linear") or [each.kind for each in behind] > ["Linear"]:
-            part = [*before[1:], *behind, *before][0]
-            raise Refusal(part.path, part.kind, "it stands where a transformer here has no part", _CHAIN)
+        others = [*before[1:], *behind[1:], *(each for each in [*before, *behind] if each.kind != "Linear")]
+        if others:
+            raise Refusal(others[0].path, others[0].kind, "it stands where a transformer here has no part", _CHAIN)
         if embedding is not None and embedding.module.in_features == embedding.module.out_features:
             reason = (
                 "it maps the features of a token to as many before the blocks, and a transformer here then has no map"

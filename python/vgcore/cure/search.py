@@ -64,8 +64,10 @@ class _Judged:
     before: _Judged | None
 
     @classmethod
-    def of(cls, cell: Probe, blind: float | None, before: _Judged | None = None) -> _Judged:
-        d = judge(cell)
+    def of(
+        cls, cell: Probe, blind: float | None, before: _Judged | None = None, *, threads: int | None = None
+    ) -> _Judged:
+        d = judge(cell, threads=threads)
         assert d.evidence is not None  # noqa: S101 (it has a probe)
         first = None if blind is None else float(np.mean(cell.loss_value)) / blind
         return cls(d, first, ratios(d.evidence), before)
@@ -130,7 +132,7 @@ class _Bench:
         self.rows = min(SCREEN["batch"], cell.batch)
         self.shape = _shape(cell.spec)
         self.given = 0 if cell.x is None else 2 if cell.y is None else 3  # of the shape, what the data have
-        self.before = _Judged.of(cell, self.blind(cell.y, cell.batch))
+        self.before = _Judged.of(cell, self.blind(cell.y, cell.batch), threads=threads)
 
     def suits(self, candidate: Candidate) -> bool:
         """Whether it can be run on what the net was run on."""
@@ -157,7 +159,7 @@ class _Bench:
             network = self.cell.network if fixed else None
             how.run([candidates[i].spec for i in members], cells.__setitem__, network=network)
             blind = self.blind(first.data.y, how.batch)
-            found |= {i: _Judged.of(cells[j], blind, self.before) for j, i in enumerate(members)}
+            found |= {i: _Judged.of(cells[j], blind, self.before, threads=how.threads) for j, i in enumerate(members)}
         return [(candidate, found[i]) for i, candidate in enumerate(candidates)]
 
     def pretrained(self, candidate: Candidate) -> Trial:
@@ -263,8 +265,9 @@ def advise(
     """
     budget = integer("budget", budget, least=1)
     kept = [keep] if isinstance(keep, str) else items("keep", keep, "a name or a list of names", ordered=False)
+    there = fields_of(subject) if isinstance(subject, Spec) else KEPT
     for name in kept:
-        known("name to keep", name, KEPT)
+        known("name to keep", name, dict.fromkeys((*there, *OTHERS)))
     if data is not None:
         if x is not None or y is not None:
             raise ValueError("data stand for x, or for x and y: give them or data, not both")

@@ -19,6 +19,9 @@ from vgcore.model.shown import Shown
 from vgcore.model.versioned import Versioned
 from vgcore.show.words import count, fold
 
+#: The power of ten that a gradient of exactly 0 counts as.
+LEAST = -1e6
+
 
 @dataclass(frozen=True)
 class DepthLimit(Versioned, Shown):
@@ -33,7 +36,8 @@ class DepthLimit(Versioned, Shown):
         factor: The change that is allowed, either way.
         measured: Whether the net was that deep; otherwise the change a layer is carried on.
         unit: What is counted: `"layer"`, `"step"` or `"block"`.
-        signal: What keeps its size: `"dL/dz"`, or `"dL/dh"` of recurrent nets and transformers.
+        signal: What keeps its size: `"dL/dz"`; of recurrent nets and transformers `"dL/dh"`, of an LSTM `"dL/dc"`.
+        cut: Whether it is truncated backpropagation that ends it.
 
     >>> import vgcore as vg
     >>> print(vg.diagnose(vg.MLP(depth=20, width=64, activation="sigmoid"), seeds=4).depth_limit)
@@ -47,6 +51,7 @@ class DepthLimit(Versioned, Shown):
     measured: bool
     unit: str = "layer"
     signal: str = "dL/dz"
+    cut: bool = False
 
     @property
     def name(self) -> str:
@@ -69,6 +74,7 @@ class DepthLimit(Versioned, Shown):
             return f"no limit{interval}; {nets} {self.signal} within {fold(self.factor)}"
         keep = "keeps" if self.value == 1 else "keep"
         how = "" if self.measured else f", carried on from the {'steps' if self.unit == 'step' else 'depth'} measured"
+        how += ", where truncation cuts it" * self.cut
         return f"{self.units}{interval} {keep} {self.signal} within {fold(self.factor)}{how}"
 
 
@@ -80,26 +86,33 @@ def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
     As in the verdict, a net is too deep where the root mean square has changed too much, or where a typical net has
     lost as much and the drift counts.
 
-    The steps of a recurrent net share their weights and the last one has the loss, so there it is how far back dL/dh
-    goes from the last step, in the last layer.
+    The steps of a recurrent net share their weights and the last one has the loss, so there it is how far back the
+    gradient of the state goes from the last step, in the last layer; no farther than truncation lets it.
     """
     if e.facts is None or e.facts.knows_depth or e.trace.steps:
         return None  # A shallower net is not the beginning of a deeper one, or is not known to be.
-    deltas = e.sizes("backward")
+    deltas = e.sizes("backward")[:, e.cut :]
     if e.shared:
-        deltas = deltas[:, e.per - 1 :: e.per]
+        # A gradient that is exactly 0 has gone no farther than this, whatever it was before.
+        deltas = np.where(np.isneginf(deltas), LEAST, deltas)[:, e.per - 1 :: e.per]
     deltas = deltas[np.isfinite(deltas).all(axis=1)]
-    if deltas.shape[1] < 2 or not len(deltas) or not math.isfinite(e.backward.rms):
+    if deltas.shape[1] < 2 or not len(deltas) or math.isnan(e.backward.rms):
+        return None
+    if not e.shared and math.isinf(e.backward.rms):
         return None
     runs = (deltas - deltas[:, -1:])[:, ::-1] if e.shared else deltas[:, :1] - deltas
     value, low, high, factor = within(runs, rules, drift=not e.shared)
-    measured = value < runs.shape[1]
+    measured, cut = value < runs.shape[1], False
+    if e.cut:
+        most = float(runs.shape[1])
+        measured, cut = True, value >= most
+        value, low, high = (min(end, most) for end in (value, low, high))
     if not e.shared and e.per > 1:
         value, low, high = (end // e.per if math.isfinite(end) else end for end in (value, low, high))
     if not measured and not e.facts.goes_on:
         return None
     signal = e.name("backward") if e.unit != "layer" else "dL/dz"
-    return DepthLimit(value, low, high, factor=factor, measured=measured, unit=e.unit, signal=signal)
+    return DepthLimit(value, low, high, factor=factor, measured=measured, unit=e.unit, signal=signal, cut=cut)
 
 
 def within(runs: Floats, rules: Sequence[Rule], *, drift: bool = True) -> tuple[float, float, float, float]:

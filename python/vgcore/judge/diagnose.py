@@ -95,7 +95,8 @@ def diagnose(
     Decided on factors, correlation, saturation and dead units, never on the size of a gradient: the verdict is the same
     for the loss times any constant, for any dtype, for any batch size but under batch norm, where the batch is part of
     the net, and for widths from 32 up as long as depth/width alone does not make single nets fade (`finite_width`).
-    `docs/diagnosis.md` shows every rule with its evidence.
+    `docs/diagnosis.md` shows every rule with its evidence. An `RNN` with `outputs="every"` is probed once more with the
+    readout of its last step alone, on all threads, for the rule `hidden_vanishing`.
 
     Args:
         subject: What to judge: a `Probe` or a `Sweep` as measured, or a spec or a `Network`, which is measured first.
@@ -163,7 +164,7 @@ def diagnose(
             raise ValueError(f"{rules} looks at single gradients, which a probe does not keep: give the spec")
         return _foreign(subject, rules, **options)
     if isinstance(subject, Spec | Network):
-        judged = judge(probe(subject, **options), chosen, explain=explain)
+        judged = judge(probe(subject, **options), chosen, explain=explain, threads=threads)
         return dataclasses.replace(judged, notes=notes) if notes else judged
     if options:
         raise ValueError(f"{', '.join(options)}: this is measured already; give them to probe or sweep, or a spec")
@@ -194,9 +195,11 @@ def _trained(runs: list[Run], rules: str, thresholds: Thresholds, *, explain: bo
     return judge_runs(runs, chosen, depth_rules=beside, explain=explain)
 
 
-def judge(cell: Probe | Trace, rules: Sequence[Rule] = RULES, *, explain: bool = False) -> Diagnosis:
-    """The diagnosis of what has been measured."""
-    evidence = Evidence(cell)
+def judge(
+    cell: Probe | Trace, rules: Sequence[Rule] = RULES, *, explain: bool = False, threads: int | None = None
+) -> Diagnosis:
+    """The diagnosis of what has been measured; `threads` are for what a rule has to measure besides."""
+    evidence = Evidence(cell, threads)
     found = findings(evidence, rules, explain=explain)
     said = verdict(evidence, found, rules)
     limit = depth_limit(evidence, rules)
@@ -255,7 +258,7 @@ def _summary(
         if math.isinf(change.rms):
             return "no hidden layer has a gradient" if back and e.passes else f"{name} does not arrive at all"
         layers = e.units(e.steps_of(signal))
-        lost = f", and is lost below {e.layer(e.lost + 1)}" if back and e.lost >= 0 else ""
+        lost = e.ends if back else ""
         if abs(change.rms) < math.log10(2):
             return f"{name} keeps its size over {layers}{lost}"
         verb = "grows" if change.rms > 0 else "shrinks"
@@ -290,7 +293,7 @@ def _summary(
         parts.append(waiting_for(e) + (" starts at 0, and one step opens it" if opens else " gives nothing back"))
     if not parts:
         parts.append("nothing to compare" if e.steps else "one layer has no factor")
-    if limit is not None and said.verdict != "healthy" and limit.value * e.per < e.depth:
+    if limit is not None and said.verdict != "healthy" and limit.value * e.per < e.depth - e.cut:
         parts.append(f"{limit.units} would stay within {fold(limit.factor)}")
     if confidence <= MOST:
         parts.append(f"not decided: {round(confidence * e.runs)} of {e.runs} runs")

@@ -62,7 +62,9 @@ class Change(Versioned):
 class Evidence:
     """What the rules look at, worked out once of a trace, and of weights and samples, which a probe alone knows."""
 
-    def __init__(self, measured: Probe | Trace) -> None:
+    def __init__(self, measured: Probe | Trace, threads: int | None = None) -> None:
+        #: For what a rule has to measure besides.
+        self.threads = threads
         self.trace = measured.trace
         self.probe = measured if isinstance(measured, Probe) else None
         self.facts = self.trace.facts
@@ -85,6 +87,8 @@ class Evidence:
         self.streams = self.facts is None or self.facts.streams
         #: The last layer whose backward signal is lost in some run, counted from the input; -1 where none is.
         self.lost = int(self.trace.lost_below.max())
+        #: The first layer behind the last cut of truncated backpropagation; 0 where nothing is cut.
+        self.cut = 0 if self.facts is None else self.facts.cut
 
     def layer(self, index: int) -> str:
         """A layer by its name, or its number."""
@@ -100,6 +104,11 @@ class Evidence:
         state = "h" if self.facts is None else self.facts.state
         streams: dict[Signal, str] = {"forward": "h", "backward": f"dL/d{state}", "weight": "dL/dW"}
         return (streams if self.streams else plain)[signal]
+
+    def first(self, signal: Signal) -> int:
+        """The first layer whose signal is judged: before it a gradient is lost, cut, or 0 whatever the net is like."""
+        own = 0 if self.facts is None else self.facts.first(signal)
+        return own if signal == "forward" else max(self.lost + 1, own)
 
     def values(self, name: str) -> Floats:
         """A column `(runs, layers)`; nan where the trace lacks it."""
@@ -125,24 +134,31 @@ class Evidence:
 
         Like is compared with like: a layer within a block, or a branch that the loss does not see, counts as what comes
         next. Forward it is what a unit gets, the root mean square. Backward it is the norm: behind 2 units, 4096 share
-        the same norm, which is what a step of gradient descent takes off the loss. Where it is lost it counts as the
-        last that is known, so that its change is no more than what is sure.
+        the same norm, which is what a step of gradient descent takes off the loss. Where it is lost or cut it counts
+        as the last that is known, so that its change is no more than what is sure.
         """
         values = self.values(SIZES[signal])
-        if signal != "forward" and self.lost >= 0:
+        if first := self.first(signal):
             values = values.copy()
-            values[:, : self.lost + 1] = math.nan
+            values[:, :first] = math.nan
         there = np.flatnonzero(~np.isnan(values).all(axis=0))
         # Without a spec, layers behind a value that is not finite are not within a block.
         passes_by = self.streams and (self.facts is not None or len(self.nonfinite) < self.runs)
-        if signal == "weight" or not (passes_by or (signal == "backward" and self.lost >= 0)) or not len(there):
+        if signal == "weight" or not (passes_by or (signal == "backward" and first)) or not len(there):
             return values
         at = np.searchsorted(there, np.arange(self.depth))
         return values[:, there[np.minimum(at, len(there) - 1)]]
 
     def steps_of(self, signal: Signal) -> int:
         """Steps from layer to layer over which the change of a signal is known."""
-        return self.steps if signal == "forward" else max(self.steps - (self.lost + 1), 0)
+        return max(self.steps - self.first(signal), 0)
+
+    @property
+    def ends(self) -> str:
+        """Where the backward signal ends before the first layer, to be added to what is said of it."""
+        if self.lost >= self.cut:
+            return f", and is lost below {self.layer(self.lost + 1)}"
+        return f", and truncation cuts it below {self.layer(self.cut)}" if self.cut else ""
 
     def blocks(self, rows: Iterable[int]) -> tuple[int, ...]:
         """All layers of the blocks that begin at these."""
@@ -233,6 +249,8 @@ class Evidence:
     def change(self, signal: Signal) -> Change:
         """The change of a signal over all layers."""
         values = self.sizes(signal)
+        if self.facts is not None and signal == "weight":
+            values = values[:, self.facts.first(signal) :]
         return self._change(values if signal == "forward" else values[:, ::-1])
 
     def _change(self, sizes: Floats) -> Change:
@@ -298,7 +316,8 @@ class Evidence:
         """The layers at which a signal has moved by more than so many decades, up (sign 1) or down (-1)."""
         with np.errstate(invalid="ignore"):
             moved = sign * mean_log(self.profile(signal)) >= decades
-        return tuple(np.flatnonzero(moved).tolist())
+        least = 0 if signal == "forward" else self.cut
+        return tuple(at for at in np.flatnonzero(moved).tolist() if at >= least)
 
 
 def ten_to(log10: float) -> float:

@@ -20,6 +20,7 @@ from vgcore.model.plan import Plan
 from vgcore.model.rnn import RNN
 from vgcore.model.shown import Shown
 from vgcore.model.spec import Spec
+from vgcore.model.transformer import Transformer
 from vgcore.model.versioned import Versioned
 
 Array = NDArray[np.floating[Any]]
@@ -27,11 +28,8 @@ Array = NDArray[np.floating[Any]]
 #: Parameters of the largest net that is written out.
 LARGEST = 100_000
 ALLOWED = "explain writes out plain nets, layers of W h + b and an elementwise activation, with a readout or none"
-#: Parts that are not written out.
 #: What is not written out, what says most of a net first.
 NAMES = {
-    "cell": "gates",
-    "attention": "attention",
     "norm": "a norm",
     "dropout": "dropout",
     "keep": "a skip",
@@ -220,6 +218,8 @@ def explain(
 
 def check_plain(spec: Spec) -> None:
     """Refuse a net with what is not written out."""
+    if isinstance(spec, RNN | Transformer):
+        raise ValueError(f"{ALLOWED}; this one is {'an RNN' if isinstance(spec, RNN) else 'a Transformer'}. {ELSE}")
     plan = Plan.of(spec)
     for l, layer in enumerate(plan.layers, 1):
         has = [name for part, name in NAMES.items() if any(step.part == part for step in layer.steps)]
@@ -238,9 +238,8 @@ def check_plain(spec: Spec) -> None:
         raise ValueError(
             f"{ALLOWED}; this one has {NAMES.get(step.part, 'an activation')} behind its last layer. {ELSE}"
         )
-    if isinstance(spec, RNN) or getattr(spec, "tied", False):
-        rows = "steps" if isinstance(spec, RNN) else "layers"
-        raise ValueError(f"{ALLOWED}; the {rows} of this one share their weights. {ELSE}")
+    if getattr(spec, "tied", False):
+        raise ValueError(f"{ALLOWED}; the layers of this one share their weights. {ELSE}")
     count = sum(size for _, size in _core.tensors(spec))
     if count > LARGEST:
         raise ValueError(

@@ -28,6 +28,8 @@ NAMES = {
     "v": "values",
 }
 GATES = ("i", "f", "g", "o", "r", "z", "n")
+#: What makes of a state the next one without a matrix: the forget gate of an LSTM, the update gate of a GRU.
+KEEPING = ("f", "z")
 PROJECTIONS = ("q", "k", "v")
 #: Columns of one gate, or of one projection, by their names without its letter.
 SIZES = ("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm")
@@ -60,8 +62,7 @@ class Further(Versioned):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        extra = {name: _read_only(column) for name, column in self.extra.items()}
-        vars(self)["extra"] = MappingProxyType(extra) if extra else NONE
+        vars(self)["extra"] = read_only(self.extra) if self.extra else NONE
 
     def __getstate__(self) -> dict[str, Any]:
         return super().__getstate__() | {"extra": dict(self.extra)}  # A view of a dict has no pickle.
@@ -77,7 +78,9 @@ class Further(Versioned):
         return [*super().__dir__(), *self.extra]
 
 
-def _read_only(column: ArrayLike) -> Floats:
-    view = np.asarray(column, dtype=np.float64).view()
-    view.flags.writeable = False
-    return view
+def read_only(columns: Mapping[str, ArrayLike]) -> Mapping[str, Floats]:
+    """Columns by their names, none of which is to be written to."""
+    views = {name: np.asarray(column, dtype=np.float64).view() for name, column in columns.items()}
+    for view in views.values():
+        view.flags.writeable = False
+    return MappingProxyType(views)

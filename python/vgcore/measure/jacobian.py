@@ -103,11 +103,14 @@ def jacobian(subject: Any, x: ArrayLike | None = None, *, seed: int = 0) -> Jaco
             as in `probe`, whose own weights are taken.
         x: The input, `(in_features,)`; standard normal from the net's stream of samples if None. With
             `inputs="every"` it is `(depth, in_features)`, or flat, and the Jacobian is that of y by the state before
-            the first step.
+            the first step. Of an `RNN` it is `(steps, in_features)`, or flat, and the Jacobian is the same:
+            that of y by the state before the first step. Of a `Transformer` it is `(tokens, in_features)`, or flat, and
+            the Jacobian is that of all outputs by all tokens.
         seed: Of weights and x, 0 to 2^64 - 1.
 
     Raises:
-        ValueError: For an x of another shape or that is not finite, and for batch norm, which ties samples together.
+        ValueError: For an x of another shape or that is not finite, for batch norm, which ties samples together, and
+            for an `RNN` of several layers, with gates, an output at every step or a truncated gradient.
         TypeError: For a subject that is neither.
 
     >>> import vgcore as vg
@@ -119,6 +122,6 @@ def jacobian(subject: Any, x: ArrayLike | None = None, *, seed: int = 0) -> Jaco
     """
     seed = integer("seed", seed, least=0, most=2**64 - 1)
     if not isinstance(subject, Spec | Network):
-        subject, _ = brought(subject, None, "an MLP, a Sequential or a Network")
+        subject, _ = brought(subject, None, "a spec or a Network")
     net = subject.init(seed=seed, dtype="float64") if isinstance(subject, Spec) else subject
     return Jacobian(net.spec, _core.jacobian(net._weights, x, seed))  # noqa: SLF001 (its handle for the core)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from vgcore import _core
 from vgcore.measure import clip, table
 from vgcore.measure.extra import Further
-from vgcore.measure.trace import Facts, Trace, row_labels
+from vgcore.measure.trace import Facts, Trace, first_row, row_labels
 from vgcore.model.given import boolean
 from vgcore.model.kind import Loss
 from vgcore.model.names import known
@@ -229,11 +229,15 @@ class Probe(Further, Shown):
         )
 
     def end_to_end(self, signal: Signal) -> Floats:
-        """log10 of the change of a signal over all layers in its direction of travel, one a seed."""
+        """log10 of the change of a signal over all layers in its direction of travel, one a seed.
+
+        Of a recurrent net over the steps that have it: those behind the last cut of truncated backpropagation, and of
+        dL/dW those behind the first, whose state was 0.
+        """
         known("signal", signal, SIGNALS)
         column, toward_input = SIGNALS[signal]
         values: Floats = getattr(self, column)
-        first, last = values[:, 0], values[:, -1]
+        first, last = values[:, first_row(self.spec, signal)], values[:, -1]
         with np.errstate(invalid="ignore"):  # -inf - -inf: a signal that is 0 at both ends has no factor.
             return first - last if toward_input else last - first
 
@@ -252,8 +256,7 @@ class Probe(Further, Shown):
         >>> 0.22 < p.factor("backward").value < 0.25  # mean field: 0.236
         True
         """
-        steps = self.spec.rows - 1
-        logs = self.end_to_end(signal) / steps if steps else np.array([])
+        logs = log10_factors(self, signal)
         logs = logs[np.isfinite(logs)]
         count = len(logs)
         mean = float(np.mean(logs)) if 2 * count > len(self.seeds) else math.nan
@@ -307,6 +310,12 @@ class Probe(Further, Shown):
         own = "" if self.network is None else "own weights, "
         factors = ", ".join(f"{signal} {self.factor(signal).value:.3g}" for signal in SIGNALS)
         return f"Probe({self.spec!r}, {own}seeds={len(self.seeds)}, a layer: {factors})"
+
+
+def log10_factors(probe: Probe, signal: Signal) -> Floats:
+    """log10 of the multiplier per layer of a signal, one a seed; nan where it has no layer to pass."""
+    steps = probe.spec.rows - 1 - first_row(probe.spec, signal)
+    return probe.end_to_end(signal) / steps if steps else np.full(len(probe.seeds), math.nan)
 
 
 def columns_of(probe: Probe) -> dict[str, Floats]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Any
 
@@ -54,6 +55,8 @@ class Facts:
         tokens: Of a sample; 1 in a net that knows none.
         shared: Whether all units have the same weights, as the steps of a recurrent net.
         state: What the backward signal is the gradient of, in a net with streams: `"h"`, or `"c"` of an LSTM.
+        cut: The first layer behind the last cut of truncated backpropagation, from 0: no other sees the last loss.
+        fed: Columns that come in at every step, where they come in step by step; else 0.
     """
 
     activations: tuple[Activation, ...]
@@ -70,6 +73,16 @@ class Facts:
     tokens: int = 1
     shared: bool = False
     state: str = "h"
+    cut: int = 0
+    fed: int = 0
+
+    def first(self, signal: str) -> int:
+        """The first layer, from 0, that has a signal: no gradient passes a cut, and no dL/dW is of a state that is 0.
+
+        Args:
+            signal: `"forward"`, `"backward"` or `"weight"`.
+        """
+        return {"forward": 0, "backward": self.cut, "weight": max(self.cut, self.per * self.shared)}[signal]
 
     @property
     def backward(self) -> str:
@@ -100,7 +113,21 @@ class Facts:
             tokens=spec.tokens if attends else 1,
             shared=recurs,
             state="c" if getattr(getattr(spec, "cell", None), "name", None) == "lstm" else "h",
+            cut=max((at for at, layer in enumerate(plan.layers) if "cut" in layer.parts), default=0),
+            fed=0 if attends or plan.series is None else plan.series[1],
         )
+
+
+@lru_cache
+def first_row(spec: Spec, signal: str) -> int:
+    """The first row of a probe, from 0, that has a signal, as `Facts.first` has it; the last one where no other has.
+
+    >>> first_row(RNN(30, 4, truncate=10), "backward"), first_row(RNN(30, 4, layers=2), "weight")
+    (20, 2)
+    """
+    if not isinstance(spec, RNN):
+        return 0  # Of other nets every row has all of them.
+    return min(Facts.of(spec, Plan.of(spec)).first(signal), spec.rows - 1)
 
 
 def row_labels(spec: Spec) -> tuple[str, ...]:

@@ -198,9 +198,7 @@ class MLP(Spec):
             ValueError: For what is no JSON, of a format that this version does not know, or has unknown fields, a field
                 given twice, or a number that is not finite.
         """
-        fields, known = documented(text)
-        if "parts" in fields:
-            raise ValueError("text is the JSON of a Sequential; read it with Sequential.from_json")
+        fields, known = documented(text, "MLP")
         check_names(fields)
         if missing := [name for name in ("depth", "width") if name not in fields]:
             raise ValueError(f"a spec needs {' and '.join(missing)}")

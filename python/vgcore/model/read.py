@@ -5,7 +5,7 @@ from __future__ import annotations
 from vgcore.model.mlp import MLP
 from vgcore.model.rnn import RNN
 from vgcore.model.sequential import Sequential
-from vgcore.model.spec import Spec, documented
+from vgcore.model.spec import Spec, documented, sort_told
 from vgcore.model.transformer import Transformer
 
 
@@ -20,6 +20,5 @@ def read_spec(text: str) -> Spec:
     """
     fields, known = documented(text)
     del known  # which the spec keeps
-    marks: dict[str, type[Spec]] = {"parts": Sequential, "steps": RNN, "tokens": Transformer}
-    sort = next((sort for mark, sort in marks.items() if mark in fields), MLP)
-    return sort.from_json(text)
+    sorts: dict[str | None, type[Spec]] = {sort.__name__: sort for sort in (MLP, Sequential, RNN, Transformer)}
+    return sorts.get(sort_told(fields), MLP).from_json(text)

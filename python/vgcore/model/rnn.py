@@ -42,8 +42,9 @@ class RNN(Spec):
         bias: An init for biases; None for what `init` brings, zeros mostly; False for none. `"chrono(T)"` draws those
             of the gates that keep and take in for memories of 1 to T steps; `forget_bias` and `update_bias` are then
             not added.
-        biases: 1 or 2 of each gate. The second, `layers.{l}.bias`, is that of `W`, which torch has too; what a cell
-            adds to a bias is added to the first alone.
+        biases: 1 or 2 of each gate. The second, `layers.{l}.bias`, is that of `W`, which torch has too. An init draws
+            both, as torch does, so that a gate gets the sum: `bias="constant(1)"` gives it 2. What a cell adds to a
+            bias is added to the first alone, as are the biases of `chrono`.
         norm: A normalisation of `W h + U x + b`, all gates of a sample together; None for none. Not with `gru`.
         truncate: The gradient is cut every so many steps, counted from the first: truncated backpropagation through
             time, in probes and in training. None for no cut.
@@ -96,7 +97,7 @@ class RNN(Spec):
         Raises:
             ValueError: For what is no JSON, of a format that this version does not know, or has unknown fields.
         """
-        fields, known = documented(text)
+        fields, known = documented(text, "RNN")
         check_fields(fields, FIELDS)
         if missing := [name for name in ("steps", "width") if name not in fields]:
             raise ValueError(f"a recurrent net needs {' and '.join(missing)}")

@@ -81,9 +81,7 @@ class Sequential(Spec):
         Raises:
             ValueError: For what is no JSON, of a format that this version does not know, or has unknown fields.
         """
-        fields, known = documented(text)
-        if "depth" in fields:
-            raise ValueError("text is the JSON of an MLP; read it with MLP.from_json")
+        fields, known = documented(text, "Sequential")
         if missing := [name for name in ("parts", "in_features") if name not in fields]:
             raise ValueError(f"a spec of parts needs {' and '.join(missing)}")
         check_fields(fields, FIELDS)

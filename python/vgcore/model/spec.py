@@ -7,7 +7,7 @@ import hashlib
 import itertools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from vgcore import _core
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 #: The newest format of the JSON of a spec.
 NEWEST = 1
+#: The field by which a document of a sort of specs is known: the first of these that it has.
+MARKS = {"parts": "Sequential", "steps": "RNN", "tokens": "Transformer", "depth": "MLP"}
 
 
 class Spec(Shown):
@@ -156,10 +158,24 @@ def check_fields(given: Iterable[str], known: Sequence[str]) -> None:
             raise ValueError(f"unknown field {shown(name)}{hint}; choose from: {', '.join(known)}")
 
 
-def documented(document: str) -> tuple[dict[str, Any], list[Any]]:
-    """The fields of a spec that a document holds, and the tables of its own activations, to be held meanwhile."""
+def sort_told(fields: Collection[str]) -> str | None:
+    """The sort of spec whose fields these are, by one that no other sort has; None where none is."""
+    return next((sort for mark, sort in MARKS.items() if mark in fields), None)
+
+
+def documented(document: str, sort: str | None = None) -> tuple[dict[str, Any], list[Any]]:
+    """The fields of a spec that a document holds, and the tables of its own activations, to be held meanwhile.
+
+    Raises:
+        ValueError: For what is no document of a spec, or one of another sort than is asked for.
+    """
     fields = _object(document)
     check_format("document", fields.pop(FORMAT, 1), NEWEST)
+    told = sort_told(fields)
+    if sort is not None and told not in (None, sort):
+        raise ValueError(
+            f"text is the JSON of {'an' if told in ('MLP', 'RNN') else 'a'} {told}; read it with {told}.from_json"
+        )
     tables = fields.pop("tables", {})
     if not isinstance(tables, dict):
         raise ValueError(f"tables must be a JSON object, got {type(tables).__name__}")

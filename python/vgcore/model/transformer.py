@@ -16,20 +16,6 @@ from vgcore.model.spec import Spec, check_fields, documented, in_order
 DEFAULTS = _core.Spec.of_blocks({}).fields()
 
 
-class BlockField(Field[Any, Any]):
-    """A field that takes text and holds a kind."""
-
-    def __get__(self, spec: Spec | None, owner: type[Spec]) -> Any:
-        return DEFAULTS[self.name] if spec is None else super().__get__(spec, owner)
-
-
-class BlockInit(InitField):
-    """The init of a transformer, which is a method too."""
-
-    def __get__(self, spec: Spec | None, owner: type[Spec]) -> Any:
-        return DEFAULTS[self.name] if spec is None else super().__get__(spec, owner)
-
-
 @dataclass(frozen=True, repr=False)
 class Transformer(Spec):
     """A transformer: blocks of attention among the tokens of a sample, and of two maps for each token.
@@ -60,8 +46,9 @@ class Transformer(Spec):
             `"deepnorm"`, (2 depth)^(1/4) x + F before the norm (Wang et al. 2022, arXiv:2203.00555), best with
             `init="deepnorm"`.
         causal: Whether a token sees none behind it.
-        qk_norm: Whether queries and keys are divided by their root mean square over the features of a head, with
-            nothing learned (as in Henry et al. 2020, arXiv:2010.04245, but for the learned scale).
+        qk_norm: Whether queries and keys are divided by their root mean square over the features of a head,
+            `sqrt(mean(q^2) + 1e-6)`, with nothing learned (as in Henry et al. 2020, arXiv:2010.04245, but for the
+            learned scale).
         final_norm: Behind the last block; `"auto"` is that of `norm` with `norm_position="pre"`, and none with
             `"post"`.
         scale: `"standard"`, logits are q k^T / sqrt(features of a head); `"mup"`, over these features themselves (Yang
@@ -91,16 +78,16 @@ class Transformer(Spec):
     out_features: int | None = DEFAULTS["out_features"]
     pool: Literal["mean", "last"] | None = DEFAULTS["pool"]
     ffn: int = DEFAULTS["ffn"]
-    activation: Field[str | Activation, Activation] = BlockField(Activation)
-    norm: Field[str | Norm | None, Norm | None] = BlockField(Norm)
+    activation: Field[str | Activation, Activation] = Field(Activation, DEFAULTS["activation"])  # noqa: RUF009 (a descriptor)
+    norm: Field[str | Norm | None, Norm | None] = Field(Norm, DEFAULTS["norm"])  # noqa: RUF009
     norm_position: Literal["pre", "post"] = DEFAULTS["norm_position"]
     skip: Literal["residual", "rezero", "deepnorm"] | None = DEFAULTS["skip"]
     causal: bool = DEFAULTS["causal"]
     qk_norm: bool = DEFAULTS["qk_norm"]
     final_norm: Any = DEFAULTS["final_norm"]
     scale: Literal["standard", "mup"] = DEFAULTS["scale"]
-    init: InitField = BlockInit(Init)
-    bias: Field[str | Init | bool | None, Init | bool | None] = BlockField(Init)
+    init: InitField = InitField(Init, DEFAULTS["init"])  # noqa: RUF009
+    bias: Field[str | Init | bool | None, Init | bool | None] = Field(Init, DEFAULTS["bias"])  # noqa: RUF009
 
     def __post_init__(self) -> None:
         given = self.__dict__
@@ -125,11 +112,7 @@ class Transformer(Spec):
         Raises:
             ValueError: For what is no JSON, of a format that this version does not know, or has unknown fields.
         """
-        fields, known = documented(text)
-        if "parts" in fields:
-            raise ValueError("text is the JSON of a Sequential; read it with Sequential.from_json")
-        if "tokens" not in fields:
-            raise ValueError("text is the JSON of another spec, without tokens; read an MLP with MLP.from_json")
+        fields, known = documented(text, "Transformer")
         if missing := [name for name in ("depth", "width") if name not in fields]:
             raise ValueError(f"a transformer needs {' and '.join(missing)}")
         check_fields(fields, FIELDS)

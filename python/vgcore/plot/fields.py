@@ -17,7 +17,7 @@ from vgcore.judge.rules import RULES, of_change
 from vgcore.judge.verdict import VERDICTS, findings, verdict
 from vgcore.measure import table
 from vgcore.measure.cells import Sweep
-from vgcore.measure.result import SIGNALS, Floats, Probe, Signal
+from vgcore.measure.result import SIGNALS, Floats, Probe, Signal, log10_factors
 from vgcore.model.custom import named
 from vgcore.model.given import items, wrong_type
 from vgcore.model.kind import Kind
@@ -344,11 +344,7 @@ def _change(signal: Signal) -> Callable[[Probe], Floats]:
 
 
 def _factor(signal: Signal) -> Callable[[Probe], Floats]:
-    def of(cell: Probe) -> Floats:
-        layers = cell.spec.rows - 1
-        return cell.end_to_end(signal) / layers if layers else np.full(len(cell.seeds), np.nan)
-
-    return of
+    return lambda cell: log10_factors(cell, signal)
 
 
 def _lost(cell: Probe) -> str:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from vgcore import _core
 from vgcore.measure.probe import probe
 from vgcore.measure.progress import epochs_line
-from vgcore.model.given import boolean, text, wrong_type
+from vgcore.model.given import array, boolean, text, wrong_type
 from vgcore.model.kind import Loss
 from vgcore.model.mlp import MLP
 from vgcore.model.network import Network
@@ -72,7 +72,7 @@ def pretrain(
 
     Raises:
         ValueError: For a net whose layers cannot be pretrained by the method, with what to change; for samples outside
-            of [0, 1] with `rbm`; for a rate with which a layer diverges.
+            of [0, 1] with `rbm`; for targets that are not as many as the rows; for a rate with which a layer diverges.
         TypeError: For what is no MLP.
         KeyboardInterrupt: At Ctrl-C.
 
@@ -89,8 +89,11 @@ def pretrain(
     if way.name == "supervised" and y is None:
         raise ValueError("method 'supervised' needs targets: give y")
     rows = (chances if way.name == "rbm" else samples)("x", x, layers[0].input)
+    targets = None if y is None else array("y", y, kinds="biufUO")
+    if targets is not None and targets.shape[:1] != rows.shape[:1]:
+        raise ValueError(f"y must have a target a row of x, {len(rows)} of them, got shape {targets.shape}")
     kept, others = apart(rows, held_out, pace.seed)
-    rows, targets = rows[kept], None if y is None else np.asarray(y)[kept]
+    rows, targets = rows[kept], None if targets is None else targets[kept]
     measured = partial(probe, x=rows, y=targets, loss=loss if targets is not None else None)
     state = spec.init(pace.seed).state_dict()
     starts = fresh([layers[0].input, *(layer.width for layer in layers)], pace.seed) if way.name == "rbm" else None
@@ -190,13 +193,19 @@ def _supervised(
     line: Callable[[int, int, float], None] | None,
 ) -> tuple[Pair, dict[str, Floats]]:
     """A layer that learns the targets, with a readout of its own, on what the layers below make of the rows."""
+
+    def own(field: Any) -> Any:
+        """What the layer has of a field with one value, or one a layer."""
+        return field[min(index, len(field) - 1)] if isinstance(field, tuple) else field
+
     alone = MLP(
         depth=1,
         width=layer.width,
         in_features=layer.input,
         out_features=spec.out_features,
         activation=layer.activation,
-        init=spec.init if isinstance(spec.init, str) else spec.init[min(index, len(spec.init) - 1)],
+        init=own(spec.init),
+        bias=own(spec.bias),
     )
     batch = min(pace.batch, len(rows))
     each = len(rows) // batch

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vgcore import _core
+from vgcore.measure.extra import read_only
 from vgcore.measure.progress import epochs_line
 from vgcore.model.given import boolean, integer
 from vgcore.model.mlp import MLP
@@ -72,7 +73,11 @@ class RBM(Versioned, Shown):
             raise ValueError(f"W must be (hidden, visible), b (visible,) and c (hidden,), got {shapes}")
         if not all(np.isfinite(each).all() for each in (self.W, self.b, self.c)):
             raise ValueError("W, b and c must be finite numbers")
+        object.__setattr__(self, "monitors", read_only(self.monitors))
         super().__post_init__()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return super().__getstate__() | {"monitors": dict(self.monitors)}  # A view of a dict has no pickle.
 
     def __repr__(self) -> str:
         epochs = len(next(iter(self.monitors.values()), ()))
@@ -148,7 +153,9 @@ class RBM(Versioned, Shown):
             progress: Show a line in a notebook, or on stderr where that is a terminal.
 
         Raises:
-            ValueError: For values outside of [0, 1], with how to scale them; for a rate with which it diverges.
+            ValueError: For values outside of [0, 1], with how to scale them; for a rate with which numbers leave the
+                range of float32. A rate that is too large by less closes or opens all units for good: `monitors` show
+                it by an error that does not fall.
 
         >>> import vgcore as vg
         >>> x = vg.data.digits(standardize=False)[0] / 16
@@ -202,7 +209,8 @@ class RBM(Versioned, Shown):
         """scikit-learn's estimate of `sum_i ln p(v_i | all others)` of each row: that of one unit drawn, times all.
 
         Args:
-            x: Rows `(rows, visible)`.
+            x: Rows `(rows, visible)` of 0 and 1. Values in between are put into the formula as they are: no likelihood,
+                but a number that can be followed while it learns, as scikit-learn does.
             seed: Of the units that are drawn.
         """
         rows = chances("x", x, self.visible)
@@ -223,7 +231,8 @@ class RBM(Versioned, Shown):
         """`ln p(v)` of each row, exact.
 
         Args:
-            x: Rows `(rows, visible)`.
+            x: Rows `(rows, visible)` of 0 and 1. Of values in between it is `-F(v) - ln Z`, which is no probability:
+                units are binary.
 
         Raises:
             ValueError: Where both sides have more than 20 units.

@@ -150,7 +150,8 @@ def probe(
         for l in reversed(range(rows)):
             for name, at in BACKWARD.items():
                 columns[name][r, l] = at(trace, signals, l)
-            module = {part.key: part.module for part in trace.at.plan.layers[l].parts}
+            parts = trace.at.plan.layers[l].parts
+            module = {part.key: part.module for part in parts} | {part.fed: "inputs" for part in parts if part.fed}
             for name, (modules, tensors) in GRADIENT_NORMS.items():
                 named = ((key.rpartition("."), gradient) for key, gradient in signals.found[l].items())
                 ours = [g for (key, _, tensor), g in named if module.get(key) in modules and tensor in tensors]

@@ -297,7 +297,7 @@ def of_blocks(spec: Transformer) -> Plan:
     pre = spec.norm_position == "pre"
     inputs = d if spec.in_features is None else spec.in_features
     embeds = inputs != d
-    rows, branches = 4 * depth + embeds, 2 * depth if spec.skip else 4 * depth + embeds
+    rows, branches = 4 * depth + embeds, 2 * depth
     init, bias = parse(str(spec.init)), bias_of(spec.bias)
     layers: list[Layer] = []
 

@@ -36,8 +36,8 @@ from vgcore.train.settings import PER
 
 if TYPE_CHECKING:
     from vgcore.convert.imported import Imported
+    from vgcore.judge.depth_limit import DepthLimit
     from vgcore.judge.diagnosis import Diagnosis
-    from vgcore.judge.memory_limit import MemoryLimit
     from vgcore.measure.cells import Sweep
     from vgcore.measure.result import Probe
     from vgcore.model.network import Network
@@ -654,7 +654,7 @@ def _theory(
         raise typer.Exit(DIVERGED)
 
 
-def _memory(measured: Probe) -> tuple[Memory | None, MemoryLimit | None]:
+def _memory(measured: Probe) -> tuple[Memory | None, DepthLimit | None]:
     """How far back a recurrent net sees, in theory and as it was measured, as far as that is known."""
     from vgcore.judge.memory_limit import memory_limit
     from vgcore.model.rnn import RNN

@@ -139,7 +139,8 @@ def of_cells(
     with suppress(MemoryError, TypeError, ValueError):
         seconds, taken, free = guess(specs, batch, how.seeds)
         seconds *= more
-        taken += int((more - 1) * sum(spec.rows for spec in specs) * how.seeds * 8 * len(_core.COLUMNS))
+        numbers = sum(spec.rows * (len(_core.COLUMNS) + len(spec.extra_columns)) for spec in specs)
+        taken += int((more - 1) * numbers * how.seeds * 8)
         if trial and seconds >= TOLD / slowest:
             threads = int(_core.build_info()["threads"]) if how.threads is None else how.threads
             seeds = min(how.seeds, threads)

@@ -16,8 +16,8 @@ from vgcore.train.run import LOSS_COLUMNS
 
 if TYPE_CHECKING:
     from vgcore.cure.advice import Advised
+    from vgcore.judge.depth_limit import DepthLimit
     from vgcore.judge.diagnosis import Diagnosis
-    from vgcore.judge.memory_limit import MemoryLimit
     from vgcore.judge.training.diagnosis import RunDiagnosis
     from vgcore.measure.result import Probe
     from vgcore.model.spec import Spec
@@ -90,7 +90,7 @@ def training(run: Run, judged: RunDiagnosis) -> Iterator[str]:
 
 
 def theory(
-    predicted: Prediction, measured: Probe, theirs: Memory | None = None, ours: MemoryLimit | None = None
+    predicted: Prediction, measured: Probe, theirs: Memory | None = None, ours: DepthLimit | None = None
 ) -> Iterator[str]:
     """A line a signal, after one of the phase; of a recurrent net the steps that it remembers too."""
     scales = predicted.scales

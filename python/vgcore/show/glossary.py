@@ -500,8 +500,9 @@ _WORDS = (
         "size by gate",
         "column",
         "Of one gate of a cell, or of the queries, keys or values of attention, by its letter (i, f, g, o; r, z, n; q, "
-        "k, v): the size of its z, of its dL/dz, or the norm of its weights' gradient in this row. The columns without "
-        "a letter are of all of them together.",
+        "k, v): the size of its z, of its dL/dz, or the norm of its weights' gradient in this row. A gate's weights "
+        "are W and U together, while log10_wgrad_norm of a recurrent net is of W of all gates alone; the other columns "
+        "without a letter, and all those of attention, are of all letters together.",
         "such as log10_z_rms_f, log10_delta_rms_f, log10_wgrad_norm_q",
         see=("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm"),
         synonyms=FAMILIES["sizes by gate"],
@@ -529,7 +530,7 @@ _WORDS = (
         "column",
         "Of the gradient that goes back from a step to the one before: the share that takes this path, the cell's or "
         "that through a gate. Shares are of mean squares and add up to 1: products of two paths, which may add to the "
-        "whole or take from it, belong to neither and are left out.",
+        "whole or take from it, belong to neither and are left out. nan where no gradient goes back at all.",
         "such as share_cell = rms(path)^2 / sum of rms^2 over all paths",
         see=("log10_dc_rms",),
         synonyms=FAMILIES["shares by path"],
@@ -552,15 +553,18 @@ _WORDS = (
         "attention_entropy",
         "column",
         "How evenly a query spreads its attention over the tokens, as a mean over heads, samples and queries: 1 where "
-        "all tokens count alike, 0 where one takes all.",
-        "-sum(p ln p) / ln(tokens)",
+        "all tokens count alike, 0 where one takes all. With causal=True a query counts over the tokens that it sees, "
+        "and the first, which sees itself alone, is left out.",
+        "-sum(p ln p) / ln(tokens that are seen)",
         see=("logit_std",),
     ),
     Word(
         "logit_std",
         "column",
-        "The standard deviation of the logits of attention, before the softmax: large ones let one token take all.",
-        "std(q . k / sqrt(width of a head))",
+        "The standard deviation of the logits of attention, before the softmax: large ones let one token take all. It "
+        "is that within a query's row, over the keys that it sees: what all its logits have in common, which the "
+        "softmax does not see, is taken off.",
+        "sqrt(mean over queries of var over keys of q . k / sqrt(width of a head))",
         see=("attention_entropy",),
     ),
     Word(
@@ -648,14 +652,6 @@ _WORDS = (
         "learned from.",
         remedy="Gates that keep the state: a forget bias, bias='chrono(T)', an irnn; orthogonal recurrent weights.",
         see=("depth limit", "32-fold", "forgetting"),
-    ),
-    Word(
-        "chrono",
-        "net",
-        "An init of the biases of an LSTM or a GRU, bias='chrono(T)': the gate that keeps the state gets biases of "
-        "ln u, u drawn from U(1, T - 1), so that units remember for 1 to T - 1 steps at first; the gate that takes in "
-        "has their negative (Tallec and Ollivier 2018, arXiv:1804.11188).",
-        see=("memory limit", "forgetting"),
     ),
     Word(
         "verdict",
@@ -1315,10 +1311,11 @@ _WORDS = (
     Word(
         "chrono",
         "recurrent",
-        "Biases of the gates that keep the state, drawn so that units remember for 1 to T steps; those of an LSTM's "
-        "input gate have the other sign (Tallec and Ollivier 2018).",
-        formula="b_f = ln U(1, T - 1), b_i = -b_f",
-        see=("forget bias", "time constant"),
+        "Biases, by bias='chrono(T)', of the gate that keeps the state, f of an LSTM and z of a GRU, drawn so that "
+        "units remember for 1 to T steps at first; those of an LSTM's input gate have the other sign (Tallec and "
+        "Ollivier 2018, arXiv:1804.11188).",
+        formula="b_f = ln u, u ~ U(1, T - 1), b_i = -b_f",
+        see=("forget bias", "time constant", "memory limit", "forgetting"),
         synonyms=("chrono init", "chrono initialisation"),
     ),
     Word(

@@ -6,7 +6,11 @@ weights, J is nearly the same matrix in all of them, and for a direction u of it
 
     E |J^k u|^2 = sum_j C(k, j)^2 a^(2k - 2j) rho^(2j) = 1/2pi integral |a + rho e^(i theta)|^(2k) d theta
 
-which grows as `(a + rho)^(2k)` over the root of k. Mean field with weights drawn anew in every step has `E f^2 + rho^2`
+which grows as `(a + rho)^(2k)` over the root of k. What varies from step to step, the gates with their inputs and what
+goes back through them, adds v to the square of a step where a mode meets itself in the same unit, and nowhere else: in
+the integral, v times the mean over theta. In the long run the square of the factor is then the bound state of a hopping
+`a rho` on a line with v at one site, `a^2 + rho^2 + sqrt((2 a rho)^2 + v^2)`: `(a + rho)^2` without v, `a^2 + v` where
+nothing mixes. Mean field with weights drawn anew in every step has `E f^2 + rho^2`
 for a square instead (Chen et al. 2018, arXiv:1806.05394; Gilboa et al. 2019, arXiv:1901.08987), which is 8 decades less
 in 100 steps of an LSTM. The integral is Parseval's: a mode of M with phase theta is multiplied by
 `|a_t + rho_t e^(i theta)|^2` in step t, whether or not steps are alike.
@@ -16,6 +20,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +30,8 @@ from vgcore import _core
 from vgcore.model.given import Bounds, integer, number, numbers
 from vgcore.theory.maps import NODES, WEIGHTS, Floats, moments, pair_moments, ranging
 
+#: Steps back after which a factor a step is that of the long run.
+SETTLED = 1000
 #: Steps over which states that are correlated in time are summed: beyond, a gate that keeps 98 % has lost all.
 LAGS = 512
 #: Steps that a state is given to come to rest.
@@ -44,26 +51,48 @@ def time_constant(bias: ArrayLike) -> Floats:
         return np.asarray(1 / np.logaddexp(0.0, -numbers("bias", bias, Bounds())))
 
 
-def tied_growth(*, a: float, rho: float, steps: int) -> float:
+def tied_growth(*, a: float, rho: float, steps: int, varies: float = 0.0) -> float:
     """`ln E |J^k u|^2` of `J = a 1 + rho M` over k steps that share one random M of spectral radius 1.
 
     Args:
         a: What a step keeps of every unit, 0 or more.
         rho: The spectral radius of what it mixes, 0 or more.
         steps: k.
+        varies: v, what numbers that are drawn anew in every step add to the square of a step, 0 or more.
 
     >>> [round(tied_growth(a=0.5, rho=0.144, steps=k), 3) for k in (10, 20, 40)]
     [-10.343, -19.491, -37.439]
     """
     keeps, mixes = number("a", a, Bounds(least=0)), number("rho", rho, Bounds(least=0))
     k = integer("steps", steps, least=0, most=2**31)
-    return float(_growth(keeps, mixes, k))
-
-
-def _growth(a: float, rho: float, steps: int) -> float:
+    v = number("varies", varies, Bounds(least=0))
+    if v == 0:
+        with ranging():
+            logs = k * log_modes(keeps, mixes, phases(k))
+        return _log_mean(logs)
+    if k == 0:
+        return 0.0
+    top = max(keeps, mixes, math.sqrt(v))  # taken out, for squares to stay within the range of floats
+    scaled = keeps / top, mixes / top, v / top / top
+    values, shares = _modes(*scaled)
     with ranging():
-        logs = steps * log_modes(a, rho, phases(steps))
-    return float(_log_mean(logs))
+        far = max(k - SETTLED, 0) * math.log(bound(*scaled))
+        return _log_mean(min(k, SETTLED) * np.log(values), shares) + far + 2 * k * math.log(top)
+
+
+@lru_cache(maxsize=64)
+def _modes(a: float, rho: float, varies: float) -> tuple[Floats, Floats]:
+    """Eigenvalues of a step of all modes, which meet where numbers vary, and the share that each has of the start."""
+    at = phases(SETTLED)
+    with ranging():
+        steps = np.diag(np.exp(log_modes(a, rho, at))) + varies / len(at)
+    values, vectors = np.linalg.eigh(steps)
+    return np.maximum(values, 0.0), vectors.sum(axis=0) ** 2 / len(at)
+
+
+def bound(a: float, rho: float, varies: float) -> float:
+    """What `E |J^k u|^2` is multiplied by a step in the long run."""
+    return a**2 + rho**2 + math.hypot(2 * a * rho, varies)
 
 
 def phases(steps: int) -> Floats:
@@ -77,15 +106,16 @@ def phases(steps: int) -> Floats:
 
 
 def log_modes(a: float, rho: float, at: Floats) -> Floats:
-    """`ln |a + rho e^(i theta)|^2`."""
-    result: Floats = np.log((a - rho) ** 2 + 2 * a * rho * (1 + np.cos(at)))
+    """`ln |a + rho e^(i theta)|^2`; -inf where nothing is kept and nothing mixed."""
+    with ranging():
+        result: Floats = np.log((a - rho) ** 2 + 2 * a * rho * (1 + np.cos(at)))
     return result
 
 
-def _log_mean(logs: Floats) -> float:
+def _log_mean(logs: Floats, shares: Floats | None = None) -> float:
     """The logarithm of the mean of numbers whose logarithms are given."""
     top = float(logs.max())
-    return top if math.isinf(top) else top + math.log(float(np.exp(logs - top).mean()))
+    return top if math.isinf(top) else top + math.log(float(np.average(np.exp(logs - top), weights=shares)))
 
 
 class Law(NamedTuple):
@@ -108,6 +138,10 @@ class Law(NamedTuple):
     def spread(self, h: float, x: float) -> float:
         """The variance of z, of a state and an input of these mean squares."""
         return self.recurrent * h + self.inner + self.fed * x + self.variance
+
+    def moving(self, spread: float) -> float:
+        """The share of the variance of z that is another in every step: all but that of the biases."""
+        return 1 - (self.variance + self.inner) / spread if spread > 0 else 0.0
 
 
 class Gate(NamedTuple):
@@ -141,6 +175,7 @@ class Step(NamedTuple):
         keeps: a, the mean of what the state is multiplied by.
         kept: The mean of its square.
         mixes: rho: going back from here to the state before.
+        varies: v: what else adds to the mean square of going back, and is another in every step.
         state: Mean square of dL/dz over that of the state's gradient, by gate.
         direct: The same over that of dL/dh: what goes around the cell.
         reads: Mean square of dL/dc over that of the dL/dh it is read by; 1 where h is the state.
@@ -156,6 +191,7 @@ class Step(NamedTuple):
     keeps: float
     kept: float
     mixes: float
+    varies: float
     state: Mapping[str, float]
     direct: Mapping[str, float]
     reads: float
@@ -173,7 +209,7 @@ Laws = Mapping[str, Law]
 #: state is to be more than independent inputs make of it.
 Cell = Callable[[Laws, float, Step, float], Step]
 #: Before the first step.
-START = Step(0.0, 0.0, {}, {}, 0.0, 0.0, 0.0, {}, {}, 1.0, 1.0, lambda: 0.0)
+START = Step(0.0, 0.0, {}, {}, 0.0, 0.0, 0.0, 0.0, {}, {}, 1.0, 1.0, lambda: 0.0)
 
 
 def lstm(laws: Laws, x: float, before: Step, more: float = 0.0) -> Step:
@@ -189,11 +225,14 @@ def lstm(laws: Laws, x: float, before: Step, more: float = 0.0) -> Step:
 
     def correlated() -> float:
         """Of g, which sees the states before: `2 E f E c (i g)`."""
+        came = i.value * g.value
+        if came == 0:
+            return 0.0
         lags = np.arange(1, LAGS)
         seen = laws["g"].recurrent * o.mean**2 * pair_moments("tanh", q=c, c=f.mean**lags)[0]
         alike = (seen + laws["g"].variance + laws["g"].inner) / spread["g"]
         together = pair_moments("tanh", q=spread["g"], c=np.minimum(alike, 1.0))[0]
-        return 2 * i.mean**2 * float(f.mean**lags @ together) / (i.value * g.value)
+        return 2 * i.mean**2 * float(f.mean**lags @ together) / came
 
     return Step(
         h=o.value * read.value,
@@ -203,6 +242,7 @@ def lstm(laws: Laws, x: float, before: Step, more: float = 0.0) -> Step:
         keeps=f.mean,
         kept=f.value,
         mixes=math.sqrt(before.reads * mixed),
+        varies=laws["f"].moving(spread["f"]) * (f.value - f.mean**2),
         state=state,
         direct=direct,
         reads=o.value * read.slope,
@@ -222,14 +262,21 @@ def gru(laws: Laws, x: float, before: Step, more: float = 0.0) -> Step:
     opened = 1 - 2 * z.mean + z.value  # E (1 - z)^2
     h = z.value * before.h + (1 + more) * opened * n.value
     through = opened * n.slope
+    state = {"r": through * reset * r.slope, "z": z.slope * (n.value + before.h), "n": through}
+    mixed = math.fsum(laws[name].recurrent * share * (r.value if name == "n" else 1) for name, share in state.items())
+    # Of what the gates let through only the mean is the same in all steps.
+    mixes = math.sqrt(law.recurrent) * (1 - z.mean) * r.mean * (1 - n.value)
 
     def correlated() -> float:
         """Of n, which sees the states before: `2 E z (1 - z) E n h`."""
+        came = opened * n.value
+        if came == 0:
+            return 0.0
         lags = np.arange(1, LAGS)
         seen = r.mean**2 * (law.recurrent * h * z.mean**lags + law.inner)
         together = pair_moments("tanh", q=spread["n"], c=np.minimum((seen + law.variance) / spread["n"], 1.0))[0]
         met = (1 - z.mean) * float(z.mean ** (lags - 1) @ together)
-        return 2 * (z.mean - z.value) * met / (opened * n.value)
+        return 2 * (z.mean - z.value) * met / came
 
     return Step(
         h=h,
@@ -238,9 +285,9 @@ def gru(laws: Laws, x: float, before: Step, more: float = 0.0) -> Step:
         gates={"r": r.mean, "z": z.mean, "n": n.mean},
         keeps=z.mean,
         kept=z.value,
-        # Of what the gates let through only the mean is the same in all steps.
-        mixes=math.sqrt(law.recurrent) * (1 - z.mean) * r.mean * (1 - n.value),
-        state={"r": through * reset * r.slope, "z": z.slope * (n.value + before.h), "n": through},
+        mixes=mixes,
+        varies=laws["z"].moving(spread["z"]) * (z.value - z.mean**2) + mixed - mixes**2,
+        state=state,
         direct=dict.fromkeys(laws, 0.0),
         reads=1.0,
         reset=r.value,
@@ -263,6 +310,7 @@ def plain(kind: str) -> Cell:
             keeps=0.0,
             kept=0.0,
             mixes=math.sqrt(law.recurrent * phi.slope),
+            varies=0.0,
             state={name: phi.slope},
             direct={name: 0.0},
             reads=1.0,
@@ -315,7 +363,7 @@ def backward(laws: Laws, steps: list[Step], size: float, *, every: bool) -> Back
             behind, mean = steps[t + 1], float(modes.mean())
             for name, law in laws.items():
                 here += law.recurrent * (behind.state[name] * mean + behind.direct[name] * arrived)
-            modes = modes * np.exp(log_modes(behind.keeps, behind.mixes, at))
+            modes = modes * np.exp(log_modes(behind.keeps, behind.mixes, at)) + behind.varies * mean
         modes = modes + came * steps[t].reads
         mean = float(modes.mean())
         arrived = mean if math.isnan(steps[t].c) else here

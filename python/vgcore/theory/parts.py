@@ -214,10 +214,10 @@ def init_names(inits: Any) -> str:
     return ", ".join({init.name: None for init in (inits if isinstance(inits, tuple) else [inits]) if init})
 
 
-def variance_of(plan: Plan, spec: Spec, at: Map, block: Block | None = None) -> float:
-    """The variance of a weight, of any or of those of a block."""
+def variance_of(plan: Plan, spec: Spec, at: Map, block: Block | None = None, *, source: str = "init") -> float:
+    """The variance of a weight, of any or of those of a block; `source` is the field of the spec that draws it."""
     if plan.calibrates or at.weight_mean != 0 or at.law not in LAWS:
-        raise refuse(f"init={init_names(spec.init)}, whose variance it does not know")
+        raise refuse(f"{source}={init_names(getattr(spec, source))}, whose variance it does not know")
     return finite(at.weight_variance if block is None else block.weight_variance)
 
 

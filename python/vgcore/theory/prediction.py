@@ -18,6 +18,7 @@ import numpy as np
 from vgcore import _core
 from vgcore.measure.extra import Further
 from vgcore.measure.result import SIGNALS, Signal
+from vgcore.measure.trace import first_row
 from vgcore.model.given import integer, wrong_type
 from vgcore.model.kind import Norm
 from vgcore.model.mlp import MLP
@@ -97,7 +98,7 @@ class Prediction(Further, Shown):
         """
         known("signal", signal, SIGNALS)
         column, backward = SIGNALS[signal]
-        values = getattr(self, column)
+        values = getattr(self, column)[first_row(self.spec, signal) :]
         if len(values) < 2:
             return math.nan
         with ranging():

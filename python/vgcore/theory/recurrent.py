@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vgcore.judge.rules import RULES, of_change
+from vgcore.measure.extra import KEEPING
 from vgcore.model.given import LONGEST, wrong_type
 from vgcore.model.plan import Map, Plan
 from vgcore.model.rnn import RNN
@@ -28,8 +29,6 @@ from vgcore.theory.wave import refuse
 DOUBTFUL = 0.1
 #: A standard deviation of the biases of the gate that keeps the state, from where on units differ in what they keep.
 UNLIKE = 0.5
-#: Gates in the order of their rows.
-GATES = {"lstm": "ifgo", "gru": "rzn"}
 
 
 class Recurrent(NamedTuple):
@@ -77,7 +76,8 @@ class Recurrent(NamedTuple):
         assert at.map is not None  # noqa: S101 (every step has both)
         assert at.inputs_map is not None  # noqa: S101
         name = kind.partition("(")[0]
-        letters = GATES.get(name, "h")
+        # In the order of their rows; of a plain cell there is one, which has no letter.
+        letters = [each.removeprefix("mean_") for each in spec.extra_columns if each.startswith("mean_")] or ["h"]
         laws = dict(zip(letters, _laws(plan, spec, at.map, at.inputs_map, kind), strict=True))
         for letter in set(letters) & set("gnh"):
             if laws[letter].mean != 0:
@@ -86,14 +86,17 @@ class Recurrent(NamedTuple):
         reads = next((step.map for step in plan.ends if step.map is not None), None)
         size = 1.0 if reads is None else reads.fan_out * variance_of(plan, spec, reads)
         every = any(step.part == "steps" for step in plan.ends)
-        keeper = {"lstm": "f", "gru": "z"}.get(name, "")
+        keeper = next((letter for letter in KEEPING if letter in letters), "")
         return cls(len(plan.layers), layer.output, at.map.fan_in, at.inputs_map.fan_in, cell, laws, keeper, size, every)
 
 
 def _laws(plan: Plan, spec: Spec, at: Map, fed: Map, kind: str) -> list[Law]:
     """Of each gate in the order of the rows."""
+    drawn: Any = vars(spec)["recurrent_init"]
+    brought = at.law == "eye" and drawn.name != "eye"  # by the cell
     own, inputs = (
-        [(each.fan_in * variance_of(plan, spec, each, block), block) for block in each.blocks] for each in (at, fed)
+        [(each.fan_in * variance_of(plan, spec, each, block, source=source), block) for block in each.blocks]
+        for each, source in ((at, "cell" if brought else "recurrent_init"), (fed, "init"))
     )
     # Where the reset stands before the product, the bias of W is not reset.
     inner = kind != "gru(reset=before)"
@@ -178,7 +181,10 @@ def _doubt(net: Recurrent) -> str:
     rest = gated.at_rest(net.cell, net.laws)
     more = rest.correlated()
     moved = gated.at_rest(net.cell, net.laws, more=more)
-    factors = [math.log(step.keeps + step.mixes) for step in (rest, moved)]
+    bounds = [gated.bound(step.keeps, step.mixes, step.varies) for step in (rest, moved)]
+    if 0 in bounds:
+        return ""  # No gradient goes back, whatever comes in.
+    factors = [math.log(bound) / 2 for bound in bounds]
     if abs(factors[1] - factors[0]) <= DOUBTFUL * abs(factors[0]):
         return ""
     return (
@@ -195,6 +201,7 @@ class Memory(Versioned, Shown):
         spec: The net.
         a: What a step keeps of each unit of the state: the mean of an LSTM's f, of a GRU's z; 0 of a plain cell.
         rho: Spectral radius of what a step mixes.
+        varies: v, what gates that are others in every step add to the square of a step; 0 of a plain cell.
         untied: The factor a step of dL/dstate that the same laws would give if every step had weights of its own.
         state_rms: Root mean square of the state at rest, c of an LSTM, else h.
         doubt: Why theory is not to be relied on here; empty where it is.
@@ -211,11 +218,15 @@ class Memory(Versioned, Shown):
     untied: float
     state_rms: float
     doubt: str
+    varies: float = 0.0
 
     @property
     def factor(self) -> float:
-        """The factor a step of dL/dstate over many steps: `a + rho`."""
-        return self.a + self.rho
+        """The factor a step of dL/dstate over many steps: `a + rho`, and more where gates vary.
+
+        The root of `a^2 + rho^2 + sqrt((2 a rho)^2 + v^2)`.
+        """
+        return math.sqrt(gated.bound(self.a, self.rho, self.varies)) if self.varies else self.a + self.rho
 
     @property
     def time_constant(self) -> float:
@@ -236,7 +247,7 @@ class Memory(Versioned, Shown):
         >>> round(vg.theory.memory(spec).log10_change(100), 1)
         -19.7
         """
-        return tied_growth(a=self.a, rho=self.rho, steps=steps) / math.log(100)
+        return tied_growth(a=self.a, rho=self.rho, steps=steps, varies=self.varies) / math.log(100)
 
     @property
     def memory_limit(self) -> float:
@@ -260,11 +271,14 @@ class Memory(Versioned, Shown):
 
     def __str__(self) -> str:
         limit = self.memory_limit
-        far = "no number of steps changes" if math.isinf(limit) else f"{count(limit)} steps keep"
+        steps = "1 step keeps" if limit == 1 else f"{count(limit)} steps keep"
+        far = "any number of steps keeps" if math.isinf(limit) else steps
         allowed = fold(10 ** of_change(RULES, "backward", -1).decisive)
-        sum_ = f"a + rho = {self.a:.4f} + {self.rho:.4f} = {self.factor:.4f}"
+        varies = f", and v = {self.varies:.2g} of gates that vary from step to step" if self.varies else ""
+        untied = f"{self.untied:.4f} if no two steps shared weights"
         lines = [
-            f"a step back multiplies dL/dstate by {sum_}, or by {self.untied:.4f} if no two steps shared weights",
+            f"a step back multiplies dL/dstate by {self.factor:.4f}, or by {untied}",
+            f"a + rho = {self.a:.4f} + {self.rho:.4f}{varies}",
             f"time constant {self.time_constant:.4g} steps; {far} it within {allowed}",
         ]
         if self.doubt:
@@ -279,7 +293,8 @@ def memory(spec: RNN) -> Memory:
     """What mean field says of the memory of a recurrent net whose steps share their weights.
 
     A step back multiplies the gradient of the state by a + rho over many steps, not by the root of `E f^2 + rho^2`: the
-    Jacobians of all steps are nearly one matrix, `a 1 + rho M`. Derived here; `docs/theory.md` has the formulas.
+    Jacobians of all steps are nearly one matrix, `a 1 + rho M`. What varies from step to step adds to it. Derived here;
+    `docs/theory.md` has the formulas.
 
     Args:
         spec: An `RNN` of one layer, without norm and truncation.
@@ -289,12 +304,13 @@ def memory(spec: RNN) -> Memory:
 
     >>> import vgcore as vg
     >>> print(memory(vg.RNN(100, 128, cell="gru", in_features=64, init="torch_rnn", recurrent_init="torch_rnn")))
-    a step back multiplies dL/dstate by a + rho = 0.5000 + 0.1253 = 0.6253, or by 0.5256 if no two steps shared weights
-    time constant 2.13 steps; 7 steps keep it within 32-fold
+    a step back multiplies dL/dstate by 0.6261, or by 0.5256 if no two steps shared weights
+    a + rho = 0.5000 + 0.1253, and v = 0.016 of gates that vary from step to step
+    time constant 2.136 steps; 7 steps keep it within 32-fold
     """
     if not isinstance(spec, RNN):
         raise wrong_type("spec", "an RNN", spec)
     net = Recurrent.of(spec)
     rest = gated.at_rest(net.cell, net.laws)
     untied = math.sqrt(rest.kept + rest.mixes**2)
-    return Memory(spec, rest.keeps, rest.mixes, untied, math.sqrt(rest.size), _doubt(net))
+    return Memory(spec, rest.keeps, rest.mixes, untied, math.sqrt(rest.size), _doubt(net), rest.varies)

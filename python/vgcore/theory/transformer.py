@@ -83,7 +83,7 @@ class Walk:
                 assert self.around is not None  # noqa: S101 (every join has one)
                 branch = self.x.times(step.factor**2)
                 self.x = self.around.times(step.around**2).plus(branch)
-                self.sublayers += branch.own / self.x.own
+                self.sublayers += branch.own / self.x.own if self.x.own > 0 else 0.0
                 self.around = None
                 return lambda g: g.times(step.factor**2)
         raise refuse(f"{step.part} in a transformer")
@@ -123,11 +123,10 @@ class Walk:
         """Attention, and on the way back the maps before it."""
         if step.causal:
             raise refuse("causal attention, whose tokens are not alike")
-        (q, k, v), turned = self.made, list(self.turned)
+        (q, k, v), turned, normed = self.made, self.turned, [1.0, 1.0, 1.0]
         if step.eps is not None:  # queries and keys have one size
-            sizes = [each.own + step.eps for each in (q, k)]
-            q, k = (each.times(1 / size) for each, size in zip((q, k), sizes, strict=True))
-            turned[:2] = (turn / size for turn, size in zip(turned, sizes, strict=False))
+            normed[:2] = (1 / (each.own + step.eps) for each in (q, k))
+            q, k = (each.times(factor) for each, factor in zip((q, k), normed, strict=False))
         scale = step.outputs / step.heads * step.scale**2  # of the features of a head
         attention = Attention.of(self.tokens, scale, q, k, v)
         self.spread = max(self.spread, attention.spread)
@@ -135,7 +134,8 @@ class Walk:
         self.x = attention.forward()
 
         def back(g: Tokens) -> Tokens:
-            self.reached = attention.backward(g)
+            ways = zip(attention.backward(g), normed, strict=True)
+            self.reached = tuple(each.times(factor) for each, factor in ways)  # behind the map, before the norm
             found = Tokens(0.0, 0.0)
             for each, turn in zip(self.reached, turned, strict=True):
                 found = found.plus(each.times(turn))
@@ -148,7 +148,9 @@ class Walk:
         phi, z = Activation.of_field(step.kind), self.x
         m = moments(phi, z.own)
         share = _core.activation_outputs(phi)
-        together, slopes = (float(each) for each in pair_moments(phi, q=z.own, c=max(z.correlation, -1.0)))
+        # Of a signal that is 0 every correlation gives the same.
+        alike = max(z.correlation, -1.0) if z.own > 0 else 1.0
+        together, slopes = (float(each) for each in pair_moments(phi, q=z.own, c=alike))
         self.x = Tokens(float(m["value"]), together)
         self.sizes["a"][row] = self.x.own
         slope = float(m["slope"])

@@ -19,12 +19,17 @@ def _spec(e: Evidence) -> Any:
 
 
 def _entropies(e: Evidence) -> tuple[Floats, tuple[int, ...]] | None:
-    """Entropy of attention in units of the largest that there could be, `(runs, blocks)`, and the rows."""
+    """Entropy of attention in units of the largest that there could be, `(runs, blocks)`, and the rows.
+
+    Of the runs that have one in every block.
+    """
     if e.tokens < 2:
         return None
     values = e.values("attention_entropy")
     rows = np.flatnonzero(np.isfinite(values).any(axis=0))
-    return (values[:, rows], tuple(rows.tolist())) if len(rows) else None
+    runs = values[:, rows]
+    runs = runs[np.isfinite(runs).all(axis=1)]
+    return (runs, tuple(rows.tolist())) if runs.size else None
 
 
 def _same(e: Evidence, rule: Rule) -> Hit | None:
@@ -108,7 +113,10 @@ def _no_final(e: Evidence, _: Rule) -> Hit | None:
     if not (sums and plain):
         return None
     reached = e.column("log10_h_rms")
-    grown = float(reached[np.isfinite(reached)][-1])
+    reached = reached[np.isfinite(reached)]
+    if not len(reached):
+        return None  # No run was finite.
+    grown = float(reached[-1])
     size = f"{10**grown:.3g}"
     text = f"no norm stands behind the last block: the stream arrives with the rms {size}, the sum of all branches"
     return Hit(1.0, (), 1.0, text, f"log10 of the stream's rms at the end: {grown:.3f}; 1, in every run.")

@@ -9,13 +9,11 @@ import numpy as np
 from vgcore.judge.evidence import Evidence, Floats
 from vgcore.judge.rule import Hit, Rule, share
 from vgcore.judge.rules.signals import DECADES
-from vgcore.measure.extra import GATES, NAMES
+from vgcore.measure.extra import GATES, KEEPING, NAMES
 from vgcore.measure.probe import probe
 from vgcore.model.network import Network
 from vgcore.show.words import power
 
-#: What makes of a state the next one without a matrix: the forget gate of an LSTM, the update gate of a GRU.
-KEEPING = ("f", "z")
 HOCHREITER = "Hochreiter and Schmidhuber 1997"
 GERS = "Gers et al. 2000; Jozefowicz et al. 2015 (a forget bias of 1); Tallec and Ollivier 2018, arXiv:1804.11188"
 
@@ -215,13 +213,14 @@ def _hidden(e: Evidence, rule: Rule) -> Hit | None:
     net = spec if p.network is None else Network.from_state_dict(spec, p.network.state_dict())
     dtype = p.dtype if p.network is None else None
     seeds = len(p.seeds) if p.x is None or p.network is None else 1
-    last = Evidence(probe(net, x=p.x, batch=p.batch, seeds=seeds, seed=int(p.seeds[0]), dtype=dtype))
+    last = Evidence(probe(net, x=p.x, batch=p.batch, seeds=seeds, seed=int(p.seeds[0]), dtype=dtype, threads=e.threads))
     change = last.backward
     if not change.rms < 0:
         return None
-    value, name, steps = -change.rms, last.name("backward"), last.units(last.steps)
+    value, name, steps = -change.rms, last.name("backward"), last.units(last.steps_of("backward"))
     lost = "does not arrive at all" if math.isinf(value) else f"shrinks {power(value)}-fold over {steps}"
     text = f"each step has a loss of its own, which hides that {name} of the last one {lost}"
+    lost += last.ends
     working = f"measured again with outputs='last': log10 of the change of {name} is {change.rms:.3f}."
     return Hit(value, (), share(change.runs, lambda r: -r >= rule.level(value)), text, working)
 

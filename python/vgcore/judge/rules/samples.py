@@ -79,6 +79,8 @@ def _of_samples(e: Evidence, rule: Rule) -> Hit | None:
         spread = (batch / rank - 1) / (batch - 1) - c**2
     # Of x, or of as few units as came before: one column and one unit are a line by themselves.
     units = np.minimum.accumulate(e.facts.outputs)[:-1]
+    if e.facts.fed:  # Of no more columns than have come in up to this step.
+        units = np.minimum(units, e.facts.fed * (np.arange(e.depth - 1) // e.per + 1))
     entered = np.maximum(e.inputs.alignment, 1 / units)
     with np.errstate(divide="ignore", invalid="ignore"):
         spread = np.where(entered < 1, 1 - (1 - spread) / (1 - entered), math.nan)
@@ -168,10 +170,11 @@ RANK_COLLAPSE = Rule(
     ),
     remedy="wider layers, orthogonal weights, batch norm, or a residual skip",
     remedies={
+        "RNN": "recurrent_init='orthogonal', a wider state, or a norm of its z",
         "Transformer": (
             "skip='residual' with norm_position='pre', skip='deepnorm' or 'rezero', branches that start small "
             "(init='gpt2'), or fewer blocks"
-        )
+        ),
     },
     formula=(
         "(B/rank - 1)/(B - 1) - c^2, of tokens (T/rank - 1)/(T - 1), with rank = (tr G)^2/|G|^2 of the Gram matrix of "

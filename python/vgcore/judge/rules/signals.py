@@ -66,6 +66,7 @@ def _moves(e: Evidence, rule: Rule) -> Hit | None:
     else:
         text = f"{name} {verb} {power(abs(change.rms))}-fold {way}, x{f:.3g} a {e.unit}"
         text += ", and is lost below" * lost
+        text += ", where truncation cuts it" * (signal == "backward" and e.cut > max(e.lost, 0))
         interval = "" if math.isnan(change.low) else f", 95 % interval 10^{change.low:.2f} to 10^{change.high:.2f}"
         working = (
             f"F = 10^{change.rms:.2f}{interval}; f = 10^({change.rms:.2f}/{many:g}) = {f:.4g} a {e.unit}. "

@@ -47,7 +47,6 @@ BY_CLASS: dict[str, Callable[[Any], Html]] = {
     "Kinds": nets.kinds,
     "Measured": measured.measured,
     "Memory": predicted.memory,
-    "MemoryLimit": judged.memory_limit,
     "Network": nets.network,
     "PhaseDiagram": predicted.phase_diagram,
     "Prediction": predicted.prediction,

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from vgcore.judge.depth_limit import DepthLimit
     from vgcore.judge.diagnosis import Diagnosis
     from vgcore.judge.finding import Finding
-    from vgcore.judge.memory_limit import MemoryLimit
     from vgcore.judge.training.diagnosis import RunDiagnosis
 
 
@@ -115,11 +114,6 @@ def finding(f: Finding) -> Html:
 def depth_limit(limit: DepthLimit) -> Html:
     """How deep a recipe can go."""
     return block(titled(limit.name.capitalize(), str(limit)))
-
-
-def memory_limit(limit: MemoryLimit) -> Html:
-    """How far back a recurrent net sees."""
-    return block(titled("Memory limit", str(limit)))
 
 
 def advised(a: Advised) -> Html:

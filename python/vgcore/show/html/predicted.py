@@ -70,7 +70,8 @@ def memory(m: Memory) -> Html:
     quantities = {
         "a, what a step keeps": m.a,
         "rho, what it mixes": m.rho,
-        "a + rho, factor a step of dL/dstate": m.factor,
+        "v, what gates that vary add to its square": m.varies,
+        "factor a step of dL/dstate": m.factor,
         "factor if no two steps shared weights": m.untied,
         "time constant, steps": m.time_constant,
         "memory limit, steps": m.memory_limit,
