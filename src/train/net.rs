@@ -275,12 +275,9 @@ impl<F: Float> Net<'_, F> {
         self.job.rows.begin(trace, plan, chosen);
         let found = forward(plan, &state.weights, trace, 0..plan.layers.len(), &mut (), cancel)?;
         let finite = || trace.value(plan.value(plan.layers.len())).to_rows().iter().all(|v| v.is_finite());
-        let (layer, tensor, phase) = match found {
-            Some(layer) => (layer, "z", "forward"),
-            // A readout of every step is no map of a layer that is looked at.
-            None if !finite() => (plan.depth(), "z", "forward"),
-            None => (plan.depth(), "loss", "loss"),
-        };
+        // A readout of every step is no map of a layer that is looked at.
+        let found = found.or_else(|| (!finite()).then(|| plan.depth()));
+        let (layer, tensor, phase) = found.map_or((plan.depth(), "loss", "loss"), |layer| (layer, "z", "forward"));
         Ok(Bad { step: state.step, layer, tensor: tensor.to_owned(), phase })
     }
 
