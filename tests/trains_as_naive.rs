@@ -204,7 +204,9 @@ fn expected(plan: &Plan, recipe: &Recipe, start: &Tensors, x: &Rows, loss: &Loss
         let lr = recipe.optimizer.value("lr");
         let at = schedule::At { lr, step: t as f64, steps: STEPS as f64 };
         for (name, w) in &mut state {
-            let hidden = (name.starts_with("layers.") || name == "embedding.weight") && shape(name).len() == 2;
+            // What a layer of a recurrent net gets from the one below stands between hidden layers.
+            let between = name.starts_with("layers.") || name.starts_with("inputs.") && !name.starts_with("inputs.0");
+            let hidden = between && name != "inputs.weight" && shape(name).len() == 2;
             let at = At {
                 t: t as i32,
                 lr: schedule.rate(at),

@@ -299,15 +299,22 @@ impl Sequential {
 
     /// Ways around that are open at once, at most.
     pub(super) fn streams(&self) -> usize {
-        let open = |open: &mut usize, item: &Item| {
+        // One is open up to the last of its joins.
+        let mut ends = vec![0; self.around.len()];
+        for (index, item) in self.items.iter().enumerate() {
+            if let Item::Join(way, ..) = item {
+                ends[*way] = index;
+            }
+        }
+        let open = |open: &mut usize, (index, item): (usize, &Item)| {
             match item {
                 Item::Keep(_) => *open += 1,
-                Item::Join(..) => *open -= 1,
+                Item::Join(way, ..) if ends[*way] == index => *open -= 1,
                 _ => (),
             }
             Some(*open)
         };
-        self.items.iter().scan(0, open).max().unwrap_or(0)
+        self.items.iter().enumerate().scan(0, open).max().unwrap_or(0)
     }
 
     /// Columns of the output.
@@ -676,6 +683,18 @@ mod tests {
             for word in words {
                 assert!(said.contains(word), "'{word}' is missing in: {said}");
             }
+        }
+    }
+
+    #[test]
+    fn a_way_is_open_up_to_the_last_of_its_joins() {
+        for (parts, streams) in [
+            (&["linear(4)"][..], 0),
+            (&["keep(a)", "concat(a)", "concat(a)", "linear(4)"], 1),
+            (&["keep(a)", "linear(4)", "keep(b)", "add(a)", "add(b)", "add(a)"], 2),
+            (&["keep(a)", "linear(4)", "add(a)", "keep(b)", "linear(4)", "add(b)"], 1),
+        ] {
+            assert_eq!(asked(parts).unwrap().streams(), streams, "{parts:?}");
         }
     }
 
