@@ -314,8 +314,9 @@ class Probe(Further, Shown):
 
 def log10_factors(probe: Probe, signal: Signal) -> Floats:
     """log10 of the multiplier per layer of a signal, one a seed; nan where it has no layer to pass."""
+    change = probe.end_to_end(signal)
     steps = probe.spec.rows - 1 - first_row(probe.spec, signal)
-    return probe.end_to_end(signal) / steps if steps else np.full(len(probe.seeds), math.nan)
+    return change / steps if steps else np.full(len(probe.seeds), math.nan)
 
 
 def columns_of(probe: Probe) -> dict[str, Floats]:

@@ -253,7 +253,7 @@ def _file(path: Path, spec: Path | None, net: str | None, fields: Mapping[str, l
     if not arrays:
         if spec is not None:
             raise ValueError(f"--spec goes with arrays, .npz or .safetensors; {path} says what the net is")
-        return lambda: _found(imported_of(net))
+        return lambda: _found(imported_of(path))
     if spec is not None:
         what = _spec(spec)
         return lambda: from_arrays(path, spec=what)
