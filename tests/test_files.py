@@ -770,7 +770,7 @@ def test_an_interrupt_while_a_picture_is_drawn_keeps_the_file_and_the_old_pictur
     code = (
         "import sys; from vgcore import plot; from vgcore.shell.commands import main\n"
         "def stop(*_, **__): raise KeyboardInterrupt\n"
-        "plot.depths = stop; main()"
+        "plot.lines = stop; main()"
     )
     arguments = ["sweep", "--depth", "2,4", *SMALL, "--out", "a.csv", "--plot", "p", "--force"]
     done = subprocess.run(

@@ -196,6 +196,7 @@ ACCEPTED: dict[str, tuple[Make, dict[str, Any]]] = {
 REFUSED: dict[str, tuple[Make, str]] = {
     "a convolution": (lambda: sequential(L.Conv1D(4, 3), L.Flatten(), L.Dense(3), shape=(6, 1)), "a convolution shares"),
     "an LSTM among maps": (lambda: sequential(L.Dense(4), L.LSTM(4), L.Dense(3), shape=(6, 1)), "no place"),
+    "a recurrent net both ways": (lambda: sequential(L.Bidirectional(L.LSTM(4)), L.Dense(3), shape=(6, 1)), ""),
     "an embedding": (lambda: sequential(L.Embedding(10, 4), L.Flatten(), L.Dense(3)), "embedding|index"),
     "softmax inside": (lambda: sequential(L.Dense(8, "softmax"), L.Dense(3)), "features"),
     "slopes of channels": (lambda: drawn(sequential(L.Dense(8), L.PReLU(), L.Dense(3))), "feature"),

@@ -284,7 +284,9 @@ def test_a_batch_that_a_net_cannot_take_is_refused() -> None:
     with pytest.raises(ValueError, match="norm='batch' needs a batch of at least 2 samples, got 1"):
         vg.probe(SPEC.replace(norm="batch").init(), batch=1)
     fed = vg.MLP(depth=4, width=8, in_features=3, tied=True, inputs="every").init()
-    with pytest.raises(ValueError, match=r"x must be of shape \(batch, depth, in_features\) = \(batch, 4, 3\), or flat"):
+    with pytest.raises(
+        ValueError, match=r"x must be of shape \(batch, depth, in_features\) = \(batch, 4, 3\), or flat"
+    ):
         vg.probe(fed, x=X)
 
 

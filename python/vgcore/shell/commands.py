@@ -775,7 +775,7 @@ def _outputs(result: Sweep, out: Path | None, folder: Path | None, *, force: boo
         draw: dict[str, Callable[[], Any]] = {"layers": lambda: plot.layers(shown[0] if len(shown) == 1 else shown)}
         if len({getattr(cell.spec, length) for cell in result}) > 1:
             draw |= {
-                f"{length}s".replace("ss", "s"): lambda: plot.lines(result, x=length),
+                "depths" if length == "depth" else length: lambda: plot.lines(result, x=length),
                 "heatmap": lambda: plot.heatmap(result, x=length),
             }
         found |= drawn(draw, folder, force=force)

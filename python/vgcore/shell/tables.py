@@ -298,8 +298,8 @@ def pretrained(
 
 
 def _layer(run: Run, name: str) -> str:
-    """A layer as people count them."""
-    return names(run.layers, [run.layers.index(name)])
+    """A layer as people count them; by its name where steps share its weights."""
+    return name if run.layers.count(name) > 1 else names(run.labels, [run.layers.index(name)])
 
 
 def curve(run: Run, most: int) -> list[dict[str, Any]]:
