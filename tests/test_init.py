@@ -77,6 +77,7 @@ ROWS: dict[str, tuple[float, float]] = {
     "depth_mup": (1 / math.sqrt(300), math.inf),
     "torch_default": (1 / math.sqrt(900), 1 / math.sqrt(300)),
     "torch_default(gain=2)": (2 / math.sqrt(900), 2 / math.sqrt(300)),
+    "torch_rnn": (1 / math.sqrt(600), 1 / math.sqrt(200)),
     "torch_transformer": (1 / math.sqrt(900), 1 / math.sqrt(300)),
     "torch_encoder": (1 / math.sqrt(900), 1 / math.sqrt(300)),
     "gpt2": (0.02, math.inf),

@@ -446,5 +446,5 @@ def test_batch_norm_is_refused_with_a_way_out() -> None:
 
 
 def test_an_unknown_subject_is_refused() -> None:
-    with pytest.raises(TypeError, match="subject must be an MLP, a Sequential or a Network, got 'tanh'"):
+    with pytest.raises(TypeError, match="subject must be a spec or a Network, got 'tanh'"):
         vg.jacobian("tanh")

@@ -536,7 +536,7 @@ def test_parts_that_theory_does_not_know_are_refused_by_name() -> None:
             theory.predict(vg.Sequential(parts, in_features=8))
     with pytest.raises(ValueError, match="depth goes with an MLP"):
         theory.predict(vg.Sequential(["linear(8)", "tanh"], in_features=8), depth=3)
-    with pytest.raises(TypeError, match="an MLP or a Sequential"):
+    with pytest.raises(TypeError, match="an MLP, a Sequential, an RNN or a Transformer"):
         theory.predict("relu")  # type: ignore[arg-type]
 
 
@@ -635,5 +635,5 @@ def test_fields_by_layer_stems_and_final_norms_are_followed(net: str) -> None:
 
 def test_predict_takes_specs_only() -> None:
     wrong: Any = "tanh"
-    with pytest.raises(TypeError, match="spec must be an MLP or a Sequential, got 'tanh'"):
+    with pytest.raises(TypeError, match="spec must be an MLP, a Sequential, an RNN or a Transformer, got 'tanh'"):
         theory.predict(wrong)

@@ -221,6 +221,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "Refusal.path": ("'body.3'", "''"),
     "nearest": ("'vg.watch(model)'",),
     "tensors": ("{'a.weight': ((2, 3), 1, 0, 6)}", "{}"),
+    "Trace.known.column": ("'log10_forward'", "'log10_weight'"),
     "Trace.names": ("('stem', 'blocks.0')",),
     "columns": ("{'log10_forward': [[0.0, 0.1]], 'log10_backward': [[-3.0, 0.0]]}",),
     "Trace.steps": ("()", "(3,)"),

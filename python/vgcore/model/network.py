@@ -101,7 +101,8 @@ class Forward(Versioned, Shown):
     def __post_init__(self) -> None:
         super().__post_init__()
         for array in (*self.z, *self.slopes, *self.a, *self.h):
-            array.setflags(write=False)
+            if isinstance(array, np.ndarray):
+                array.setflags(write=False)
 
     def __repr__(self) -> str:
         batch, outputs = self.output.shape

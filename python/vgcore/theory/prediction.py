@@ -193,7 +193,7 @@ def predict(spec: Spec, *, depth: int | None = None, batch: int = _core.BATCH) -
     0.2361
     """
     if not isinstance(spec, Spec):
-        raise wrong_type("spec", "a spec", spec)
+        raise wrong_type("spec", "an MLP, a Sequential, an RNN or a Transformer", spec)
     if depth is not None and not isinstance(spec, MLP):
         raise ValueError("depth goes with an MLP: other nets have it among their fields")
     batch = integer("batch", batch, least=1, most=2**31)

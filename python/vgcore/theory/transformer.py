@@ -26,7 +26,7 @@ QKV = "qkv"
 #: Up to where theory was held to measured nets: the variance of logits, and sublayers over width.
 SPREAD, DEPTH = 16.0, 0.1
 #: Blocks that are looked at for the end of a collapse.
-MOST = 1024
+MOST = 256
 
 
 class Walk:
@@ -252,7 +252,7 @@ def columns_of(spec: Spec, batch: int) -> Columns:
 
 
 def token_collapse(spec: Spec) -> float:
-    """Blocks within which the tokens of a wide transformer are alike; inf where they are not within 1024.
+    """Blocks within which the tokens of a wide transformer are alike; inf where they are not within 256.
 
     Tokens are alike where 1 less their mean cosine is `e^-6` of what it was, as of samples in `correlation_collapse`.
 
