@@ -334,8 +334,7 @@ def jax_gradients(
         out = network(spec, library, state, x, lambda l, z: z + nudges[l])
         return (out * cotangent).sum() if loss is None else reduced(losses, loss, out, y)
 
-    widths = [spec.width] * spec.depth if isinstance(spec.width, int) else spec.width
-    nudges = [jnp.zeros((len(x), width)) for width in widths]
+    nudges = [jnp.zeros((len(x), width)) for width in by_layer(spec, spec.width)]
     differentiate = jax.jit(jax.value_and_grad(objective, argnums=(0, 1, 2)))
     value, gradients = differentiate({name: jnp.asarray(v) for name, v in state.items()}, nudges, jnp.asarray(x))
     parameters, dz, dx = jax.tree.map(np.asarray, gradients)

@@ -1,12 +1,13 @@
 """The Rust core against the NumPy reference and other libraries' autograd, through the public API."""
 
+import dataclasses
 from collections.abc import Callable
 from itertools import product
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import vgcore as vg
@@ -55,8 +56,14 @@ def test_gradients_are_those_of_every_rival(rival: Callable[..., Answer]) -> Non
     @given(problem=problems() if rival is reference_gradients else problems(specs))
     def each(problem: Problem) -> None:
         net = problem.spec.init(seed=problem.seed, dtype="float64")
+        measured = kernel_gradients(net, problem)
+        # Behind a batch norm of samples that hardly differ, the last digits of x are many of the gradients'. Where
+        # they move the core's own gradients as far as a rival may be off, these say nothing of either.
+        digits = np.where(np.indices(problem.x.shape).sum(axis=0) % 2, 1 + 2.0**-51, 1 - 2.0**-51)
+        moved = kernel_gradients(net, dataclasses.replace(problem, x=problem.x * digits))
+        assume(error(moved, measured) < 1e-11)
         expected = rival(problem.spec, net.state_dict(), problem.x, **problem.start)
-        assert error(kernel_gradients(net, problem), expected) < 1e-10
+        assert error(measured, expected) < 1e-10
 
     each()
 

@@ -335,7 +335,7 @@ def test_specs_survive_json_pickles_and_copies() -> None:
     from vgcore.model.read import read_spec
 
     assert read_spec(spec.to_json()) == spec
-    with pytest.raises(ValueError, match="read it with MLP.from_json"):
+    with pytest.raises(ValueError, match=r"read it with MLP\.from_json"):
         vg.Transformer.from_json(vg.MLP(depth=2, width=3).to_json())
 
 

@@ -18,7 +18,7 @@ from vgcore.convert.imported import WATCH, Imported, NonFinite, Refusal
 from vgcore.convert.jaxpr import DROPOUT, Model, Recording, traced
 from vgcore.convert.primitives import wide
 from vgcore.convert.tape import RUNNING
-from vgcore.model.given import shown
+from vgcore.model.given import array, shown
 
 #: What to do instead, where nothing nearer is known.
 NEAREST = "give the part that is a net of layers alone"
@@ -206,7 +206,7 @@ def _sample(x: Any) -> tuple[int, ...] | None:
     if x is None:
         return None
     if not hasattr(x, "shape") or not hasattr(x, "dtype"):
-        x = np.asarray(x)
+        x = array("x", x)
     if x.dtype == object or not (jax.numpy.issubdtype(x.dtype, jax.numpy.floating)):
         kind = "integers name, they do not measure: embed them first" if x.dtype.kind in "iub" else "got no floats"
         raise Refusal("", f"an input of {x.dtype}", kind, "give x as floats if the model takes numbers")

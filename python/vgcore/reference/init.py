@@ -165,7 +165,9 @@ def draw(kind: Kind, shape: tuple[int, ...], stream: Stream, at: Place) -> Array
             return gain * (float(p.get("mean", 0.0)) + float(p.get("std", 1.0)) * stream.normal(shape))
         case "trunc_normal":  # torch: bounds are numbers, not multiples of std
             p = {"mean": 0.0, "std": 1.0, "a": -2.0, "b": 2.0} | p
-            return gain * truncated(p["mean"], p["std"], p["a"], p["b"], stream.uniform(shape))
+            # Of numbers times the gain: which tail a symmetric interval is drawn from is a matter of their rounding.
+            mean, std, low, high = (gain * float(p[name]) for name in ("mean", "std", "a", "b"))
+            return truncated(mean, std, low, high, stream.uniform(shape))
         case "eye":
             return gain * np.eye(rows, columns)
         case "sparse":  # zeros where a column has its smallest keys
