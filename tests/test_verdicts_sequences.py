@@ -327,3 +327,15 @@ def test_the_states_of_the_first_steps_lie_on_as_few_lines_as_columns_have_come_
     d = vg.diagnose(vg.RNN(30, 16, in_features=1, layers=layers))
     assert "rank_collapse" not in {f.rule for f in d.findings}
     assert "collapsed" not in str(d.verdict)
+
+
+@pytest.mark.parametrize("position", ["pre", "post"])
+def test_a_norm_over_one_feature_lets_nothing_through_and_is_not_called_healthy(position: Any) -> None:
+    """Such a norm gives 0 whatever it gets, so that dL/dx is exactly 0, and no rounding of it."""
+    spec = vg.Transformer(2, 1, heads=1, tokens=6, out_features=2, norm_position=position)
+    x = np.random.default_rng(0).standard_normal((3, 6, 1))
+    found = spec.init(dtype="float64").gradients(x, np.ones((3, 6, 2)), loss="mse")
+    assert not found.input.any()
+    diagnosis = vg.diagnose(spec, seeds=4, batch=8)
+    assert diagnosis.verdict == "vanishing"
+    assert "zero_readout" not in [finding.rule for finding in diagnosis.findings]

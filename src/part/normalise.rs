@@ -171,12 +171,17 @@ impl Normalise {
         dn.products(along, xhat, along_xhat);
         dn.sums(along, means);
         let (count, centred) = (self.count(dn), if centres { 1.0 } else { 0.0 });
-        for ((product, mean), inverse) in along_xhat.iter_mut().zip(&mut *means).zip(inverse) {
-            *product *= -inverse / count;
-            *mean *= -inverse / count * centred;
+        if centres && count == 1.0 {
+            // A number that is its own mean gives 0 whatever it is; a rounding would be left of the difference below.
+            dn.values_mut().fill(F::ZERO);
+        } else {
+            for ((product, mean), inverse) in along_xhat.iter_mut().zip(&mut *means).zip(inverse) {
+                *product *= -inverse / count;
+                *mean *= -inverse / count * centred;
+            }
+            dn.blend(along, xhat, [inverse, along_xhat, means]);
+            dn.clear_padding();
         }
-        dn.blend(along, xhat, [inverse, along_xhat, means]);
-        dn.clear_padding();
         dh.rescale_and_flush();
         collect.vector(owner, Which::Weight, weight, exponent);
         if centres {

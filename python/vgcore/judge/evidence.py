@@ -59,6 +59,14 @@ class Change(Versioned):
         return self.rms - self.typical if math.isfinite(self.rms) else 0.0
 
 
+def _starts_at_zero(p: Probe) -> bool:
+    """Whether the weights of the readout are 0: a norm before it may give 0 too, which no step changes."""
+    if p.network is not None:
+        return not p.network.state_dict()["readout.weight"].any()
+    drawn = Plan.of(p.spec).readout
+    return drawn is not None and drawn.weight_mean == drawn.weight_variance == 0
+
+
 class Evidence:
     """What the rules look at, worked out once of a trace, and of weights and samples, which a probe alone knows."""
 
@@ -231,7 +239,7 @@ class Evidence:
         reached = p.log10_h_rms if self.streams else p.log10_a_rms
         passes = np.isneginf(p.log10_dh_rms[:, -1]) if self.streams else p.saturated[:, -1] < 1
         moves = np.isfinite(p.log10_total_grad_norm) & np.isfinite(reached[:, -1])
-        return self.facts.readout and bool((moves & passes & ~self.learns).all())
+        return self.facts.readout and bool((moves & passes & ~self.learns).all()) and _starts_at_zero(p)
 
     @cached_property
     def closed(self) -> NDArray[np.bool_]:
