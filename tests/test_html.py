@@ -710,3 +710,20 @@ def test_ipython_is_not_imported_to_look_for_a_notebook() -> None:
         "sys.exit(any(name.startswith('IPython') for name in sys.modules))"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize(
+    ("spec", "row", "part"),
+    [
+        (vg.RNN(6, 8, cell="lstm"), "step", "lstm"),
+        (vg.Transformer(2, 8, pool="mean", out_features=2), "map", "attention"),
+        (vg.MLP(depth=6, width=8), "layer", "relu"),
+    ],
+)
+def test_rows_and_parts_are_called_what_they_are(spec: Any, row: str, part: str) -> None:
+    told = re.sub(r"<[^>]+>", "", vg.probe(spec, seeds=2, batch=4)._repr_html_())
+    assert f"factor a {row}" in told
+    assert f"all {row}s, means over the seeds" in told
+    described = spec._repr_html_()
+    assert part in described
+    assert ", ," not in described

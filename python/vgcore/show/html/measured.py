@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from vgcore.watch.measured import Measured
     from vgcore.watch.watch import Watch
 
+#: What a row is, by what repeats in a net.
+ROWS = {"layer": "layer", "step": "step", "block": "map"}
 #: Layers of a table of layers.
 LAYERS = 8
 #: What is said of the signals and of their columns, in the order in which they are shown.
@@ -66,9 +68,9 @@ def probe(p: Probe) -> Html:
         factor = p.factor(signal)
         told = number(factor.value), interval(factor), exponent(values[0]), exponent(values[-1])
         rows.append((words, *told, curve(values, words, column=column), _word(judged, signal)))
-    depth = p.spec.rows
-    ends = "log10 at layer\xa01", f"at layer\xa0{depth}", f"layer 1\xa0to\xa0{depth}"
-    head = ("signal", "factor a layer", "95 % interval", *ends, "verdict")
+    depth, row = p.spec.rows, _row(p)
+    ends = f"log10 at {row}\xa01", f"at {row}\xa0{depth}", f"{row} 1\xa0to\xa0{depth}"
+    head = ("signal", f"factor a {row}", "95 % interval", *ends, "verdict")
     return block(
         titled("Probe", repr(p.spec)),
         quiet(f"{runs}, batch {p.batch}, {p.dtype}, {loss}{own}"),
@@ -87,13 +89,20 @@ def _word(judged: Diagnosis, signal: Signal) -> object:
     return toned(judged.verdict, judged.verdict) if judged.direction in {signal, "both"} else "in bounds"
 
 
+def _row(p: Probe) -> str:
+    """What a row of a probe is: a step of a recurrent net, a map of a block, or a layer."""
+    facts = p.trace.facts
+    return "layer" if facts is None or (facts.per > 1 and facts.unit == "step") else ROWS[facts.unit]
+
+
 def layers(p: Probe) -> Html:
     """The signals of some layers."""
     columns = [means(getattr(p, name)) for name in COLUMNS]
     chosen = spread(p.spec.rows, LAYERS)
     rows = [(str(i + 1), *(exponent(column[i]) for column in columns)) for i in chosen]
-    which = "all layers" if len(chosen) == p.spec.rows else f"{len(chosen)} of {p.spec.rows} layers"
-    return folded(f"{which}, means over the seeds", table(("layer", *COLUMNS.values()), rows, words=()))
+    row = _row(p)
+    which = f"all {row}s" if len(chosen) == p.spec.rows else f"{len(chosen)} of {p.spec.rows} {row}s"
+    return folded(f"{which}, means over the seeds", table((row, *COLUMNS.values()), rows, words=()))
 
 
 def interval(f: Factor) -> str:

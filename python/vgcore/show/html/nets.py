@@ -136,7 +136,9 @@ def _part(step: Step) -> str:
     if step.part == "join":
         scale = "" if step.scale == 1 else f" x {step.scale:.3g}"
         return f"{step.kind}{scale}"
-    return f"{step.kind} norm" if step.part == "norm" else named(step.kind)
+    if step.part in {"norm", "pool"}:
+        return f"{step.kind} {step.part}"
+    return named(step.kind) if step.kind else step.part
 
 
 def gradients(g: Gradients) -> Html:
