@@ -189,7 +189,7 @@ target/wheels/.built: .venv/.tools $(SOURCES)
 	$(call say,.venv-test: the wheel and its test tools)
 	$(PYTHON) -m venv --clear .venv-test
 	$(TEST)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
-	$(TEST)/python $(PIP) install --group test --group lint "$(WHEEL)[all]"
+	$(TEST)/python $(PIP) install --group test --group browser --group lint "$(WHEEL)[all]"
 	@touch $@
 
 .venv-torch/.installed: target/wheels/.built
