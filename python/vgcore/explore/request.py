@@ -30,7 +30,7 @@ NOISE, SPIRALS = "noise", "spirals"
 SAMPLES, FEATURES, CLASSES = 256, 2, 2
 LOSS = "cross_entropy"
 #: The fields that a net has too, by the same names.
-OF_NETS = ("depth", "activation", "norm", "norm_position", "branch_scale")
+OF_NETS = ("depth", "width", "activation", "init", "norm", "norm_position", "skip", "branch_scale")
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,20 @@ class Control:
     """What is known of a field of a request beside its name and its default.
 
     Attributes:
+        label: What it is called.
         explanation: What it does, in a sentence.
         bounds: The least and the largest number; empty for choices.
         choices: The words to choose from; empty for numbers.
         whole: Whether numbers are whole.
+        log: Whether equal ways of a slider are equal factors.
     """
 
+    label: str
     explanation: str
     bounds: tuple[float, ...] = ()
     choices: tuple[str, ...] = ()
     whole: bool = False
+    log: bool = False
 
     def read(self, name: str, value: object) -> Any:
         """A value as it is meant, or an error that says what is allowed."""
@@ -59,20 +63,20 @@ class Control:
         return number(name, value, Bounds(least=least, most=most))
 
 
-def _whole(default: int, least: int, most: int, explanation: str) -> Any:
-    return _field(default, Control(explanation, bounds=(least, most), whole=True))
+def _field(default: Any, label: str, explanation: str, **about: Any) -> Any:
+    return dataclasses.field(default=default, metadata={"control": Control(label, explanation, **about)})
 
 
-def _number(default: float, least: float, most: float, explanation: str) -> Any:
-    return _field(default, Control(explanation, bounds=(least, most)))
+def _whole(default: int, least: int, most: int, label: str, explanation: str, *, log: bool = False) -> Any:
+    return _field(default, label, explanation, bounds=(least, most), whole=True, log=log)
 
 
-def _choice(default: str, choices: tuple[str, ...], explanation: str) -> Any:
-    return _field(default, Control(explanation, choices=choices))
+def _number(default: float, least: float, most: float, label: str, explanation: str, *, log: bool = False) -> Any:
+    return _field(default, label, explanation, bounds=(least, most), log=log)
 
 
-def _field(default: Any, control: Control) -> Any:
-    return dataclasses.field(default=default, metadata={"control": control})
+def _choice(default: str, choices: tuple[str, ...], label: str, explanation: str) -> Any:
+    return _field(default, label, explanation, choices=choices)
 
 
 def _plain(family: str) -> tuple[str, ...]:
@@ -115,32 +119,36 @@ class Request:
     ValueError: depth must be an integer from 1 to 200, got 0
     """
 
-    depth: int = _whole(20, 1, 200, "Hidden layers of the net.")
-    width: int = _whole(64, 1, 512, "Units of each hidden layer.")
-    activation: str = _choice("tanh", _plain("activation"), "The function phi between two layers.")
-    init: str = _choice("mean_field", _random(), "How the weights are drawn before training.")
+    depth: int = _whole(20, 1, 200, "depth", "Hidden layers of the net.")
+    width: int = _whole(64, 1, 512, "width", "Units of each hidden layer.", log=True)
+    activation: str = _choice("tanh", _plain("activation"), "activation", "The function phi between two layers.")
+    init: str = _choice("mean_field", _random(), "init", "How the weights are drawn before training.")
     sigma_w: float = _number(
-        1.5, 0.05, 20.0, "The init mean_field draws weights of variance sigma_w^2 / fan_in.", log=True
+        1.5, 0.05, 20.0, "sigma_w", "The init mean_field draws weights of variance sigma_w^2 / fan_in.", log=True
     )
-    sigma_b: float = _number(0.05, 0.0, 5.0, "The init mean_field draws biases of variance sigma_b^2.")
-    norm: str = _choice(NONE, (NONE, *_plain("norm")), "What each layer is normalised over.")
+    sigma_b: float = _number(0.05, 0.0, 5.0, "sigma_b", "The init mean_field draws biases of variance sigma_b^2.")
+    norm: str = _choice(NONE, (NONE, *_plain("norm")), "norm", "What each layer is normalised over.")
     norm_position: str = _choice(
         "pre",
         ("pre", "post", "input"),
+        "norm position",
         "The norm stands before the activation, behind it (post), or before the layer's map (input).",
     )
-    skip: str = _choice(NONE, (NONE, *_plain("skip")), "The way around each layer.")
-    branch_scale: float = _number(1.0, 0.0, 10.0, "A residual branch is multiplied by it before it joins the stream.")
+    skip: str = _choice(NONE, (NONE, *_plain("skip")), "skip", "The way around each layer.")
+    branch_scale: float = _number(
+        1.0, 0.0, 10.0, "branch scale", "A residual branch is multiplied by it before it joins the stream."
+    )
     data: str = _choice(
         NOISE,
         (NOISE, SPIRALS),
+        "data",
         "Random samples with a random gradient at the output, or two spirals whose classes are to be told apart.",
     )
-    steps: int = _whole(0, 0, 500, "Steps of gradient descent on the spirals before the net is measured.")
-    lr: float = _number(0.1, 1e-5, 10.0, "The rate of gradient descent.")
-    seeds: int = _whole(4, 1, 16, "Nets that are drawn by this recipe and measured.")
-    batch: int = _whole(32, 1, 256, "Samples of a measurement, and of a step of training.")
-    seed: int = _whole(0, 0, 2**32 - 1, "The seed of the first net; the others count on from it.")
+    steps: int = _whole(0, 0, 500, "steps", "Steps of gradient descent on the spirals before the net is measured.")
+    lr: float = _number(0.1, 1e-5, 10.0, "learning rate", "The rate of gradient descent.", log=True)
+    seeds: int = _whole(4, 1, 16, "seeds", "Nets that are drawn by this recipe and measured.")
+    batch: int = _whole(32, 1, 256, "batch", "Samples of a measurement, and of a step of training.", log=True)
+    seed: int = _whole(0, 0, 2**32 - 1, "seed", "The seed of the first net; the others count on from it.")
     #: Whether the theory is asked for, which takes longer than the measurement; no control, and no part of the net.
     theory: bool = True
 
@@ -238,5 +246,4 @@ CONTROLS: dict[str, Control] = {
 DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in dataclasses.fields(Request) if field.name in CONTROLS
 }
-BOUNDS = {name: control.bounds for name, control in CONTROLS.items() if control.bounds}
 CHOICES = {name: control.choices for name, control in CONTROLS.items() if control.choices}
