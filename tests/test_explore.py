@@ -201,7 +201,7 @@ CASES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("asked", CASES, ids=str)
 def test_a_reply_about_noise_is_what_probe_and_diagnose_say(asked: dict[str, Any]) -> None:
     request = Request.read(SMALL | asked)
-    how = {"seeds": request.seeds, "seed": request.seed, "batch": request.batch}
+    how: dict[str, Any] = {"seeds": request.seeds, "seed": request.seed, "batch": request.batch}
     probe = vg.probe(request.spec, **how, dtype="float32")
     told = measure(SMALL | asked)
     assert_columns(told, probe)
@@ -340,18 +340,18 @@ class Client:
     def __init__(self) -> None:
         self.app = server.app(TOKEN, PORT)
 
-    def request(self, method: str, path: str, **how: Any) -> httpx.Response:
-        async def ask() -> httpx.Response:
+    def request(self, method: str, path: str, **how: Any) -> Any:
+        async def ask() -> Any:
             transport = httpx.ASGITransport(app=self.app)
             async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{PORT}") as client:
                 return await client.request(method, path, **how)
 
         return asyncio.run(ask())
 
-    def get(self, path: str, **how: Any) -> httpx.Response:
+    def get(self, path: str, **how: Any) -> Any:
         return self.request("GET", path, **how)
 
-    def post(self, path: str, **how: Any) -> httpx.Response:
+    def post(self, path: str, **how: Any) -> Any:
         return self.request("POST", path, **how)
 
 
@@ -626,7 +626,7 @@ def test_a_widget_answers_what_its_page_asks() -> None:
     widget = spec.explore()
     assert widget.spec == spec
     sent: list[Any] = []
-    widget.send = sent.append  # type: ignore[method-assign]
+    widget.send = sent.append
     widget._handle_custom_msg({"id": 1, "request": SMALL}, [])
     widget._handle_custom_msg({"id": 2, "request": {"depth": 0}}, [])
     assert {**sent[0], "reply": {**sent[0]["reply"], "took_ms": 0}} == {
