@@ -1,0 +1,1 @@
+"""The explorer: a page with controls, under which a net is drawn, measured and judged anew at every move."""
