@@ -17,8 +17,8 @@ export function shape(name, attributes = {}, text = "") {
 export function ticks(low, high, most, whole = false) {
   const rough = (high - low) / most || 1;
   const ten = 10 ** Math.floor(Math.log10(rough));
-  let step = [1, 2, 2.5, 5, 10].map((part) => part * ten).find((each) => each >= rough - 1e-12 * ten);
-  if (whole) step = Math.max(1, step === 2.5 ? 5 : Math.round(step));
+  const round = (whole ? [1, 2, 3, 5, 10] : [1, 2, 2.5, 5, 10]).map((part) => part * ten);
+  const step = Math.max(round.find((each) => each >= rough - 1e-12 * ten), whole ? 1 : 0);
   const found = [];
   for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) found.push(Number((i * step).toPrecision(12)));
   return found;

@@ -17,6 +17,8 @@ import { draw, extent, powerOfTen, scales, shape } from "./draw.js";
 const REST = 160;
 const BUSY = 150;
 const SLOW = 40;
+/** Pixels of a panel. */
+const HEIGHT = 210;
 /** Seeds of a quick pass. */
 const FEW = 2;
 
@@ -51,16 +53,16 @@ const PANELS = [
   { id: "forward", title: "Forward", symbol: "z", column: "log10_z_rms", stream: ["h", "log10_h_rms"], unit: "rms", start: 0 },
   { id: "backward", title: "Backward", symbol: "dL/dz", column: "log10_delta_rms", stream: ["dL/dh", "log10_dh_rms"], unit: "rms", start: -1 },
   { id: "weight", title: "Weight gradient", symbol: "dL/dW", column: "log10_wgrad_norm", unit: "norm", start: -1 },
-  { id: "shares", title: "Units and samples", columns: [["saturated", "flat units"], ["dead", "dead units"], ["correlation", "cosine of two samples"]] },
+  { id: "shares", title: "Units and samples", columns: ["saturated", "dead", "correlation"] },
 ];
 
 // Numbers and words
 
 /** A value of a reply as a number: null is unknown, infinities come as text. */
-export const number = (value) => (value === null || value === undefined ? NaN : value === "inf" ? Infinity : value === "-inf" ? -Infinity : Number(value));
+const number = (value) => (value === null || value === undefined ? NaN : value === "inf" ? Infinity : value === "-inf" ? -Infinity : Number(value));
 
 /** A size by its logarithm, readable at any size. */
-export function power(log10) {
+function power(log10) {
   if (Number.isNaN(log10)) return "unknown";
   if (!Number.isFinite(log10)) return log10 < 0 ? "0" : "inf";
   return Math.abs(log10) < 3 ? Number((10 ** log10).toPrecision(3)).toString() : `10^${log10.toFixed(1)}`;
@@ -74,13 +76,16 @@ function means(rows) {
   });
 }
 
+/** What an engine says, as a sentence. */
+const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "");
+
 /** The net as it is measured: noise has no steps of training. */
-export function asked(state) {
+function asked(state) {
   return { ...state, steps: state.data === "noise" ? 0 : state.steps };
 }
 
 /** The Python program that makes and judges this very net. */
-export function code(state) {
+function code(state) {
   const r = asked(state);
   const fields = [`depth=${r.depth}`, `width=${r.width}`];
   if (r.data === "spirals") fields.push("in_features=2", "out_features=2");
@@ -90,11 +95,20 @@ export function code(state) {
   if (r.skip !== "none") fields.push(`skip="${r.skip}"`);
   if (r.skip === "residual") fields.push(`branch_scale=${r.branch_scale}`);
   const lines = ["import vgcore as vg", "", "spec = vg.MLP(", ...fields.map((field) => `    ${field},`), ")"];
-  const runs = `seeds=${r.seeds}, seed=${r.seed}, dtype="float32"`;
-  if (r.data === "noise") return [...lines, `probe = vg.probe(spec, batch=${r.batch}, ${runs})`, "print(vg.diagnose(probe))"].join("\n");
+  const runs = `seeds=${r.seeds}, seed=${r.seed}`;
+  const judged = "print(vg.diagnose(probe))";
+  if (r.data === "noise") return [...lines, `probe = vg.probe(spec, batch=${r.batch}, ${runs}, dtype="float32")`, judged].join("\n");
+  const task = `x=x, y=y, loss="cross_entropy", batch=${r.batch}`;
   lines.push("x, y = vg.data.spirals()");
-  if (r.steps === 0) return [...lines, `probe = vg.probe(spec, x=x, y=y, loss="cross_entropy", ${runs})`, "print(vg.diagnose(probe))"].join("\n");
-  return [...lines, `run = vg.train(spec, x, y, optimizer="sgd(lr=${r.lr})", steps=${r.steps}, ${runs})`, "print(vg.diagnose(run))"].join("\n");
+  if (r.steps === 0) return [...lines, `probe = vg.probe(spec, ${task}, ${runs}, dtype="float32")`, judged].join("\n");
+  return [
+    ...lines,
+    `how = dict(${task})`,
+    `run = vg.train(spec, **how, optimizer="sgd(lr=${r.lr})", steps=${r.steps}, ${runs}, dtype="float32")`,
+    `for seed, net in enumerate(run.networks, ${r.seed}):`,
+    "    probe = vg.probe(net, **how, seeds=1, seed=seed)",
+    `    ${judged}`,
+  ].join("\n");
 }
 
 // The address
@@ -103,7 +117,7 @@ export function code(state) {
 const begins = (preset, settings) => ({ ...settings.defaults, ...preset?.request });
 
 /** What a hash says: a preset, and what differs from its net; `problem` says what is wrong with it. */
-export function read(hash, settings) {
+function read(hash, settings) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
   const preset = settings.presets.find((each) => each.id === given.get("preset")) ?? null;
   const state = begins(preset, settings);
@@ -117,7 +131,7 @@ export function read(hash, settings) {
 }
 
 /** The hash of a net: a preset, and only what differs from it. */
-export function write(state, preset, settings) {
+function write(state, preset, settings) {
   const [request, base] = [asked(state), asked(begins(preset, settings))];
   const changed = Object.keys(settings.controls).filter((name) => request[name] !== base[name]);
   return new URLSearchParams([...(preset ? [["preset", preset.id]] : []), ...changed.map((name) => [name, String(request[name])])]).toString();
@@ -138,7 +152,7 @@ function valid({ choices, bounds, whole }, text) {
  * @param {Measure} measure
  * @param {{reply: (reply: object, request: Request, took: number) => void, busy: (on: boolean) => void, failed: (error: Error) => void}} tell
  */
-export function latest(measure, tell) {
+function latest(measure, tell) {
   let waiting = null;
   let running = null;
   const turn = async () => {
@@ -248,7 +262,6 @@ function panel(row, moved) {
   const svg = shape("svg", { role: "img", tabindex: "0", class: row.id });
   const readout = node("output", { className: "readout", "aria-live": "off" });
   const shell = node("section", { className: `panel ${row.id}` }, heading, svg, readout);
-  const height = row.columns ? 150 : 200;
   let picture = null;
   let told = null;
   svg.addEventListener("pointermove", (event) => {
@@ -284,7 +297,7 @@ function panel(row, moved) {
       if (heading.textContent !== view.heading.map(([, text]) => text).join("")) heading.replaceChildren(...parts);
       svg.setAttribute("aria-label", view.told);
       told = view.values;
-      picture = { ...view, range, height, cursor: picture?.cursor ?? null };
+      picture = { ...view, range, height: HEIGHT, cursor: picture?.cursor ?? null };
       redraw();
     },
   };
@@ -331,16 +344,16 @@ function viewed(row, reply, settings) {
 
 /** What the panel of shares shows of a reply. */
 function sharesOf(row, reply) {
-  const found = row.columns.filter(([column]) => reply.columns[column]).map(([column, label]) => [column, label, means(reply.columns[column].map((values) => values.map(number)))]);
-  const depth = found[0][2].length;
-  const least = Math.min(0, ...found.flatMap(([, , values]) => values.filter(Number.isFinite)));
+  const found = row.columns.filter((column) => reply.columns[column]).map((column) => [column, means(reply.columns[column].map((values) => values.map(number)))]);
+  const depth = found[0][1].length;
+  const least = Math.min(0, ...found.flatMap(([, values]) => values.filter(Number.isFinite)));
   const percent = (column, value) => (!Number.isFinite(value) ? "unknown" : column === "correlation" ? value.toFixed(2) : `${Math.round(100 * value)} %`);
-  const said = (i) => `layer ${i + 1}: ${found.map(([column, label, values]) => `${label} ${percent(column, values[i])}`).join(", ")}`;
+  const said = (i) => `layer ${i + 1}: ${found.map(([column, values]) => `${column} ${percent(column, values[i])}`).join(", ")}`;
   return {
     depth, range: [least < -0.05 ? -1 : -0.04, 1.04], whole: false, word: (tick) => short(tick), bands: [], references: [], lost: 0, theory: null, marks: [],
-    heading: [["name", row.title], ...found.map(([column, label]) => [`key ${column}`, label])],
+    heading: [["name", row.title], ...found.map(([column]) => [`key ${column}`, column])],
     told: `${row.title}. At ${said(0)}. At ${said(depth - 1)}. Arrow keys read it layer by layer.`,
-    lines: found.map(([column, , values]) => ({ values, kind: column })),
+    lines: found.map(([column, values]) => ({ values, kind: column })),
     values: (i) => said(i ?? depth - 1),
   };
 }
@@ -374,7 +387,7 @@ function spread(rows, i) {
 
 const LEGEND = [
   ["seed", "one seed"], ["mean", "mean of the seeds"], ["theory", "theory, ±1 std at this width"],
-  ["band", "change that the verdict allows"], ["lost", "lost: below float32"], ["nonfinite", "not finite"], ["zero", "exactly 0"],
+  ["band", "change that the verdict allows"], ["lost", "lost: below float32"], ["reference", "range of float32"], ["nonfinite", "not finite"], ["zero", "exactly 0"],
 ];
 
 /** A small picture of what a legend explains. */
@@ -383,7 +396,7 @@ function swatch(kind) {
   if (kind === "band" || kind === "lost") svg.append(shape("rect", { class: kind, x: 0.5, y: 0.5, width: 25, height: 11 }));
   if (kind === "band") svg.append(shape("path", { class: "edge", d: "M0 .5H26M0 11.5H26" }));
   if (kind === "theory") svg.append(shape("path", { class: "spread", d: "M0 1H26V11H0Z" }));
-  if (["seed", "mean", "theory"].includes(kind)) svg.append(shape("path", { class: kind, d: "M0 6H26" }));
+  if (["seed", "mean", "theory", "reference"].includes(kind)) svg.append(shape("path", { class: kind, d: "M0 6H26" }));
   if (kind === "nonfinite") svg.append(shape("path", { class: kind, d: "M8 2h10l-5 8Z" }));
   if (kind === "zero") svg.append(shape("path", { class: kind, d: "M8 10h10l-5 -8Z" }));
   return svg;
@@ -456,9 +469,9 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
         node("div", { className: "panels" }, ...panels.map(({ shell }) => shell)),
         node("p", { className: "across" }, "Across: layers, counted from 1 at the input."),
         node("ul", { className: "legend", "aria-label": "Legend" }, ...LEGEND.map(([kind, text]) => node("li", {}, swatch(kind), text))),
-        theoryLine)),
-    node("section", { className: "program", "aria-label": "Python code" }, node("div", { className: "bar" }, node("h3", {}, "This net in Python"), copy), node("pre", { tabIndex: 0, role: "region", "aria-label": "Python code of this net" }, program)),
-    engine);
+        theoryLine,
+        node("section", { className: "program", "aria-label": "Python code" }, node("div", { className: "bar" }, node("h3", {}, "This net in Python"), copy), node("pre", { tabIndex: 0, role: "region", "aria-label": "Python code of this net" }, program)),
+        engine)));
 
   /** Says what is wrong with the engine's answer or with what was typed; an empty text where all is well. */
   const say = (about) => {
@@ -477,7 +490,7 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
     },
     reply: (reply, of, took) => {
       if (of.seeds === state.seeds) slow = took > SLOW;
-      if (reply.error) return say({ engine: reply.error });
+      if (reply.error) return say({ engine: sentence(reply.error) });
       say({ engine: "" });
       show({ ...reply, request: of });
     },
@@ -535,7 +548,7 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
     for (const { preset, button } of presets) button.setAttribute("aria-pressed", preset === lesson);
     look.hidden = !lesson;
     text.textContent = lesson?.text ?? "";
-    if (lesson) then.textContent = isThen() ? "Back to where it begins" : `Now ${lesson.button}`;
+    if (lesson) then.textContent = isThen() ? "← Back to the first net" : `→ ${lesson.button}`;
   }
 
   /** What a reply says. */
@@ -550,7 +563,7 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
     const middle = (k) => short(losses.map((pair) => pair[k]).sort((a, b) => a - b)[Math.floor((losses.length - 1) / 2)]);
     training.textContent = losses.length ? `Loss: ${middle(0)} at the start, ${middle(1)} after ${reply.request.steps} steps (the median seed).` : "";
     PANELS.forEach((row, i) => panels[i].show(row.columns ? sharesOf(row, reply) : viewed(row, reply, settings), moving));
-    theoryLine.textContent = reply.theory ? (reply.theory.why ?? "") : (reply.theory_why ?? "");
+    theoryLine.textContent = sentence(reply.theory?.why || reply.theory_why);
     const few = reply.request.seeds < state.seeds ? `, ${reply.request.seeds} of ${state.seeds} seeds while a control moves` : "";
     engine.textContent = `Measured by ${reply.engine} in ${short(reply.took_ms)} ms${few}.`;
     if (!moving) live.textContent = said.textContent;
