@@ -105,7 +105,7 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     """Round numbers from one end to the other, at most so many.
 
     >>> ticks(-24.3, 0.4, 5), ticks(0, 1, 5)
-    ([-20.0, -10.0, 0.0], [0.0, 0.5, 1.0])
+    ([-20.0, -15.0, -10.0, -5.0, 0.0], [0.0, 0.5, 1.0])
     """
     if not high > low or not math.isfinite(high - low):
         return [low]
@@ -121,7 +121,7 @@ def counted(first: int, last: int, most: int) -> list[int]:
     """The first thing that is counted, and round numbers up to the last.
 
     >>> counted(1, 20, 6), counted(1, 3, 6), counted(1, 30, 6)
-    ([1, 5, 10, 15, 20], [1, 2, 3], [1, 10, 20, 30])
+    ([1, 5, 10, 15, 20], [1, 2, 3], [1, 5, 10, 15, 20, 25, 30])
     """
     step = next(
         step for step in (base * 10**k for k in range(18) for base in (1, 2, 5)) if (last - first) / step < most
@@ -143,6 +143,7 @@ def chart(
     column: str,
     along: str = "layer",
     at: NDArray[np.int64] | None = None,
+    ends: tuple[int, int] | None = None,
     words: str = "",
     beside: tuple[NDArray[np.int64], Floats] | None = None,
 ) -> Html:
@@ -154,6 +155,7 @@ def chart(
         column: The column that it is of, which says how much it spans at least.
         along: What is counted from left to right.
         at: The numbers of the places; from 1 on if None.
+        ends: The first and the last number of the axis; those of the places if None.
         words: What line and band are, to stand below the title.
         beside: Places and values of a second line, dashed: the mean over its runs.
     """
@@ -162,7 +164,7 @@ def chart(
     values, at = values[:, chosen], at[chosen]
     there = np.isfinite(values)
     line, known = means(values), there.any(axis=0)
-    if not known.any():
+    if not known.any():  # also where there is no place
         return Html(
             f"<figure>{_caption(title, 'nowhere finite')}</figure>", f"{escaped(title).markdown}: nowhere finite"
         )
@@ -170,7 +172,7 @@ def chart(
     most = np.where(there, values, -math.inf).max(axis=0)
     others = np.empty(0) if beside is None else means(beside[1])
     inside = np.concatenate([least[known], most[known], others[np.isfinite(others)]])
-    frame = _Frame(at, *extent(column, float(inside.min()), float(inside.max())))
+    frame = _Frame(*(ends or (int(at[0]), int(at[-1]))), *extent(column, float(inside.min()), float(inside.max())))
     drawn = [frame.axes(along)]
     if len(values) > 1:
         edges = frame.down(least), frame.down(most)
@@ -179,12 +181,12 @@ def chart(
     if beside is not None:
         drawn.append(_line(frame.across(beside[0]), frame.down(others), np.isfinite(others), 'class="beside"'))
     gaps = "" if known.all() else "gaps are 0 or not finite"
-    ends = f"from {line[known][0]:.3g} to {line[known][-1]:.3g}"
+    told = f"from {line[known][0]:.3g} to {line[known][-1]:.3g}"
     bars = _bars(line, frame.low, frame.high)
     return Html(
         f"<figure>{_caption(title, *filter(None, (words, gaps)))}"
-        f"{_svg(f'{title} by {along}: {ends}', WIDTH, HEIGHT, ''.join(drawn))}</figure>",
-        f"{escaped(f'{title}, {along} {at[0]} to {at[-1]}, {ends}:').markdown} {bars}",
+        f"{_svg(f'{title} by {along}: {told}', WIDTH, HEIGHT, ''.join(drawn))}</figure>",
+        f"{escaped(f'{title}, {along} {frame.first} to {frame.last}, {told}:').markdown} {bars}",
     )
 
 
@@ -202,19 +204,21 @@ class _Frame(NamedTuple):
     """The axes of a chart.
 
     Attributes:
-        at: What is counted from left to right.
+        first: The number on the left.
+        last: The number on the right.
         low: The number at the bottom.
         high: The number at the top.
     """
 
-    at: NDArray[np.int64]
+    first: int
+    last: int
     low: float
     high: float
 
     def across(self, at: NDArray[np.int64]) -> Floats:
         """Where places stand, in pixels from the left."""
-        span = int(self.at[-1] - self.at[0])
-        share = (at - self.at[0]) / span if span else np.full(len(at), 0.5)
+        span = self.last - self.first
+        share = (at - self.first) / span if span else np.full(len(at), 0.5)
         return LEFT + (WIDTH - LEFT - RIGHT) * share
 
     def down(self, values: Floats) -> Floats:
@@ -228,7 +232,7 @@ class _Frame(NamedTuple):
         for tick, y in zip(numbers, self.down(np.array(numbers)), strict=True):
             drawn.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
             drawn.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_signed(tick)}</text>')
-        places = np.array(counted(int(self.at[0]), int(self.at[-1]), 6))
+        places = np.array(counted(self.first, self.last, 6))
         for place, x in zip(places, self.across(places), strict=True):
             drawn.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
             drawn.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{place}</text>')

@@ -44,11 +44,37 @@ def title(column: str) -> str:
     return TITLES.get(column, column.replace("_", " "))
 
 
-def layers_chart(t: Trace, column: str) -> Html:
-    """A column by layer: the mean over the runs and their range."""
-    at = t.known(column)
+def layers_chart(t: Trace, column: str, *, beside: Trace | None = None) -> Html:
+    """A column by layer: the mean over the runs and their range, and the mean of another net as a dashed line."""
+    values = t.columns[column]
+    at = _told(values)
     words = "" if t.runs == 1 else f"mean of {t.runs} {'steps' if t.steps else 'runs'}, least to greatest"
-    return chart(t.columns[column][:, at], title(column), column=column, along=row(t.names), at=at + 1, words=words)
+    dashed = None
+    if beside is not None and column in beside.columns:
+        there = _told(beside.columns[column])
+        dashed = there + 1, beside.columns[column][:, there]
+    return chart(
+        values[:, at],
+        title(column),
+        column=column,
+        along=row(t.names),
+        at=at + 1,
+        ends=(1, max(t.depth, 0 if beside is None else beside.depth)),
+        words=words,
+        beside=dashed,
+    )
+
+
+def ends_chart(t: Trace, column: str) -> Html:
+    """A column of the first and of the last layer, dashed, by step of a training."""
+    values, steps = t.columns[column], np.array(t.steps)
+    last = steps, values[:, -1:].T
+    return chart(values[:, :1].T, title(column), column=column, along="step", at=steps, beside=last)
+
+
+def _told(values: NDArray[np.float64]) -> NDArray[np.int64]:
+    """The layers of which a column tells something: in a net of blocks it may be some of them alone."""
+    return np.flatnonzero(~np.isnan(values).all(axis=0))
 
 
 @np.errstate(all="ignore")  # what is beyond float64 is not drawn
