@@ -8,13 +8,13 @@ from __future__ import annotations
 import html
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.show.html.blocks import Html, escaped, joined, spread
+from vgcore.show.html.blocks import Html, escaped, joined, spread, toned
 from vgcore.show.html.style import TONES
 from vgcore.show.text import BARS
 from vgcore.show.words import extent
@@ -262,45 +262,44 @@ class Square(NamedTuple):
     told: str
 
 
-#: Pixels of a cell of a map at most, and of a map.
-SIDE, ACROSS = 34, 640
+#: Pixels of a cell of a map at most, and of the cells of a map from left to right; cells of which more than a colour
+#: is told; pixels of a letter.
+SIDE, ACROSS, TOLD, LETTER = 34, 620, 1000, 6.5
 
 
 def squares(
-    names: tuple[str, str], labels: tuple[Sequence[str], Sequence[str]], cells: dict[tuple[int, int], Square]
+    names: tuple[str, str],
+    labels: tuple[Sequence[str], Sequence[str]],
+    cells: Mapping[tuple[int, int], Square],
 ) -> Html:
     """A map of cells by two things that vary, in the colours of verdicts, stronger where more changes.
 
     Args:
         names: What varies from row to row, and from column to column.
         labels: The values of both.
-        cells: By row and column; blank where there is none.
+        cells: By row and column, counted from 0; blank where there is none.
     """
     rows, columns = labels
-    left = 12 + 7 * max(map(len, rows))
-    side = max(min(SIDE, (ACROSS - left) // len(columns)), 6)
-    width, height = left + side * len(columns) + 4, side * len(rows) + 40
-    every = [
-        1 + max(map(len, rows if axis == 0 else columns)) * 7 * axis // side + (14 // side) * (1 - axis)
-        for axis in (0, 1)
+    side = max(min(SIDE, ACROSS // len(columns)), 4)
+    left = round(LETTER * max(map(len, rows))) + 12
+    width, height = left + side * len(columns) + 20, side * len(rows) + 40
+    drawn = [_square(cell, left + side * k, side * i, side, told=len(cells) <= TOLD) for (i, k), cell in cells.items()]
+    drawn += [
+        f'<text x="{left - 6}" y="{side * (i + 0.5) + 4:.0f}" text-anchor="end">{escaped(rows[i])}</text>'
+        for i in spread(len(rows), max(side * len(rows) // 16, 1))
     ]
-    drawn = []
-    for (i, k), cell in cells.items():
-        place = f'x="{left + side * k}" y="{side * i}" width="{side}" height="{side}"'
-        tone = TONES.get(cell.word, "quiet")
-        drawn.append(
-            f'<rect class="square {tone}" {place} fill-opacity="{0.25 + 0.75 * cell.strength:.2f}">'
-            f"<title>{escaped(cell.told)}</title></rect>"
-        )
-    for i, label in list(enumerate(rows))[:: every[0]]:
-        drawn.append(f'<text x="{left - 6}" y="{side * (i + 0.5) + 4:.0f}" text-anchor="end">{escaped(label)}</text>')
-    for k, label in list(enumerate(columns))[:: every[1]]:
+    for k in spread(len(columns), max(int(side * len(columns) / (LETTER * max(map(len, columns)) + 10)), 1)):
         at = f'x="{left + side * (k + 0.5):.0f}" y="{side * len(rows) + 16}"'
-        drawn.append(f'<text {at} text-anchor="middle">{escaped(label)}</text>')
+        drawn.append(f'<text {at} text-anchor="middle">{escaped(columns[k])}</text>')
     below = f'x="{left + side * len(columns) / 2:.0f}" y="{height - 6}"'
     drawn.append(f'<text {below} text-anchor="middle">{escaped(names[1])}</text>')
-    caption = f"{names[0]} downward, {names[1]} to the right"
-    return Html(
-        f"<figure>{_caption('verdicts', caption)}"
-        f"{_svg(f'verdicts by {names[0]} and {names[1]}', width, height, ''.join(drawn))}</figure>"
-    )
+    said = f"verdicts by {names[0]}, downward, and {names[1]}, to the right"
+    words = " ".join(toned(word, word) for word in dict.fromkeys(cell.word for cell in cells.values()))
+    caption = f"<figcaption><b>{escaped(said)}</b><br>{words}</figcaption>"
+    return Html(f"<figure>{caption}{_svg(said, width, height, ''.join(drawn))}</figure>")
+
+
+def _square(cell: Square, x: int, y: int, side: int, *, told: bool) -> str:
+    shape = f'x="{x}" y="{y}" width="{side}" height="{side}" fill-opacity="{0.2 + 0.8 * cell.strength:.2f}"'
+    title = f"<title>{escaped(cell.told)}</title>" if told else ""
+    return f'<rect class="square {TONES.get(cell.word, "quiet")}" {shape}>{title}</rect>'
