@@ -6,7 +6,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from vgcore.show.html import explained, judged, measured, nets, predicted, pretrained, trained
+from vgcore.show.html import compared, explained, judged, measured, nets, predicted, pretrained, trained
 from vgcore.show.html.blocks import STYLE, Html, block, curve, escaped, folded, quiet, table, titled, toned
 from vgcore.show.html.trained import page
 
@@ -31,6 +31,7 @@ BY_CLASS: dict[str, Callable[[Any], Html]] = {
     "Advice": judged.advice,
     "Advised": judged.advised,
     "Clipped": nets.clipped,
+    "Comparison": compared.comparison,
     "CriticalLine": predicted.critical_line,
     "CriticalPoint": predicted.critical_point,
     "DBN": pretrained.dbn,

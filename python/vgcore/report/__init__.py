@@ -1,0 +1,1 @@
+"""Results to hand on: comparisons and pages."""
