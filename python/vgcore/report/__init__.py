@@ -1,1 +1,1 @@
-"""Results to hand on: comparisons and pages."""
+"""Reports of results, to hand on: a page that needs nothing else, and its twin in Markdown."""

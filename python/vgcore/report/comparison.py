@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.judge.finding import Finding
 from vgcore.judge.training.diagnosis import RunDiagnosis
-from vgcore.model.shown import Shown
+from vgcore.model.shown import Reported
 from vgcore.model.versioned import Versioned
 from vgcore.show import comparison as told
 
@@ -48,7 +48,7 @@ class Measure(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison(Versioned, Shown):
+class Comparison(Versioned, Reported):
     """What is better or worse in the second of two results.
 
     Attributes:
