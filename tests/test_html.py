@@ -93,6 +93,7 @@ RESULTS: dict[str, Callable[[], Any]] = {
     "Advice": lambda: some_advice()[0],
     "Advised": some_advice,
     "Clipped": lambda: vg.clip_grad_norm(gradients(), 1e-3),
+    "Comparison": lambda: vg.compare(a_probe(), vg.probe(NET, seeds=2)),
     "CriticalLine": lambda: theory.critical_line("tanh"),
     "CriticalPoint": lambda: theory.critical_point("tanh"),
     "DBN": lambda: a_pretrained().dbn,
