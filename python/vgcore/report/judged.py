@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from vgcore.judge.diagnose import badness, judge
 from vgcore.measure.result import Probe, columns_of
 from vgcore.report.island import fitting
-from vgcore.report.sections import Page, again, by_layer, chosen, net, section, signals, torch
+from vgcore.report.sections import NOTHING, Page, again, by_layer, chosen, net, section, signals, torch
 from vgcore.show.html import judged
 from vgcore.show.html.blocks import Html, code, quiet, table, toned
 from vgcore.show.html.charts import charts
@@ -65,7 +65,7 @@ def one(d: Diagnosis, what: str, *more: Html) -> Page:
     measured = d.probe or d.measured
     parts = [
         *judged.summary(d),
-        *section("Findings", *judged.findings(d)),
+        *section("Findings", *judged.findings(d) or [quiet(NOTHING)]),
         *([] if measured is None else by_layer(measured.trace)),
         *more,
         *net(d.spec),

@@ -45,6 +45,8 @@ class Page:
 
 #: Columns of a table of layers beside the signals, where they are known.
 BESIDE = ("saturated", "dead", "zeros", "correlation")
+#: What is said where no rule has a finding.
+NOTHING = "No rule has found anything."
 #: Rows of a table of layers that are seen at once.
 SEEN = 8
 
@@ -53,6 +55,16 @@ def section(words: str, *parts: object) -> list[Html]:
     """A heading and what stands below it; nothing where that is nothing."""
     made = joined(*parts)
     return [heading(words), made] if made else []
+
+
+def below(words: str, parts: Sequence[Html]) -> list[Html]:
+    """A heading and sections below it, whose headings are smaller."""
+    made = joined(*parts)
+    lower = Html(
+        made.replace("<h2>", "<h3>").replace("</h2>", "</h3>"),
+        re.sub("^## ", "### ", made.markdown, flags=re.MULTILINE),
+    )
+    return [heading(words), lower]
 
 
 def signals(t: Trace) -> tuple[str, ...]:
@@ -82,7 +94,7 @@ def by_layer(t: Trace, beside: Trace | None = None) -> list[Html]:
 
 
 def _size(column: str, value: float) -> str:
-    return exponent(value) if column.startswith("log10") else number(value)
+    return exponent(value) if column.startswith("log10") else number(round(value, 3) + 0, ".3f")  # no -0.000
 
 
 def net(spec: Spec | None) -> list[Html]:

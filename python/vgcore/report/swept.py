@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from vgcore.judge.diagnose import badness, diagnose
 from vgcore.judge.training import judged as trainings
+from vgcore.measure.cells import Sweep
 from vgcore.report import judged, trained
-from vgcore.report.sections import Page, chosen, section
+from vgcore.report.sections import Page, below, chosen, section
 from vgcore.show import sweep as rows_of
 from vgcore.show.html import measured
 from vgcore.show.html.blocks import Html, paragraph, quiet
@@ -18,7 +19,6 @@ from vgcore.show.words import power
 
 if TYPE_CHECKING:
     from vgcore.judge.diagnosis import Diagnosis
-    from vgcore.measure.cells import Sweep
     from vgcore.train.many import TrainSweep
 
 #: Decades from end to end from which on a cell of a map has its full colour.
@@ -63,9 +63,9 @@ def _page(
     parts = [
         paragraph(summary),
         *map(paragraph, rows_of.failures(s)),
-        *section("Map", *_map(s, found)),
+        *section("Map", *_map(s, found, "the stronger, the further dL/dz moves" if isinstance(s, Sweep) else "")),
         *section("Cells", *(quiet(words) for words in [told] if words), measured.cells(some, kept)),
-        *section(worst.title, *worst.parts),
+        *below(worst.title, worst.parts),
     ]
     varied = " and ".join(s.varied) or "nothing"
     data = {"cell": kept, "cells": some.to_dict(rows="cells"), "worst": worst.data}
@@ -77,11 +77,11 @@ def _empty(s: Sweep | TrainSweep) -> Page:
     return Page(repr(s), [paragraph("No cell is finished."), *map(paragraph, rows_of.failures(s))], {"cells": {}})
 
 
-def _map(s: Sweep | TrainSweep, found: Sequence[Square]) -> list[Html]:
+def _map(s: Sweep | TrainSweep, found: Sequence[Square], strength: str) -> list[Html]:
     """All cells by the two things that vary; nothing where another number of things does, or there are too many."""
     if len(s.varied) != 2 or len(s) > MOST:
         return []
     places = [tuple(rows_of.values(cell, s.varied)) for cell in s]
     labels = [list(dict.fromkeys(place[axis] for place in places)) for axis in (0, 1)]
     cells = {(labels[0].index(a), labels[1].index(b)): each for (a, b), each in zip(places, found, strict=True)}
-    return [squares((s.varied[0], s.varied[1]), (labels[0], labels[1]), cells)]
+    return [squares((s.varied[0], s.varied[1]), (labels[0], labels[1]), cells, strength)]

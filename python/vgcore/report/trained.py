@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vgcore.judge.diagnose import diagnose
 from vgcore.judge.training.judged import badness
+from vgcore.model.optimizer import Schedule
 from vgcore.report.island import fitting
-from vgcore.report.sections import Page, chosen, facts, net, section, seeds_of
+from vgcore.report.sections import NOTHING, Page, below, chosen, facts, net, section, seeds_of, spelled
 from vgcore.show import training
 from vgcore.show.html import judged, trained
-from vgcore.show.html.blocks import Html, table, toned
+from vgcore.show.html.blocks import Html, code, quiet, table, toned
 from vgcore.show.html.charts import charts
 from vgcore.show.html.columns import loss_chart, run_chart, steps_chart
 from vgcore.train.join import STEPWISE, VALIDATED
@@ -40,12 +43,12 @@ def run_diagnosis(d: RunDiagnosis, cells: int) -> Page:
         | {name: getattr(d.cells[i], name) for name in ("verdict", "conditions", "summary")}
         for i in kept
     ]
-    worst = one(max(d.cells, key=badness), "The worst")
+    worst = one(max(d.cells, key=badness), "The worst run")
     parts = [
         *judged.run_summary(d),
         *section("Runs", *filter(None, [told]), table(("run", "verdict", "differs"), rows, words=(1, 2))),
         *section("Findings", *judged.run_findings(d)),
-        *section("The worst run", *worst.parts),
+        *below(worst.title, worst.parts),
     ]
     return Page(f"{len(d.cells):,} trainings, the worst: {d.word}", parts, {**worst.data, "cells": plain})
 
@@ -53,12 +56,18 @@ def run_diagnosis(d: RunDiagnosis, cells: int) -> Page:
 def one(d: RunDiagnosis, what: str) -> Page:
     """A training: the verdict, the loss, findings, seeds, layers, the net."""
     plain = {name: value for name, value in d.to_dict().items() if name != "cells"}
-    parts = [*judged.run_summary(d), *section("Findings", *judged.run_findings(d))]
-    if d.run is not None:
-        parts[1:1] = section("Loss", charts(loss_chart(d.run), steps_chart(d.run, "log10_grad_norm")))
-        parts += _layers(d.run)
-        plain |= _numbers(d.run)
-    return Page(f"{what}: {d.word}", [*parts, *net(d.spec), *([] if d.run is None else _again(d.run))], plain)
+    findings = section("Findings", *judged.run_findings(d) or [quiet(NOTHING)])
+    if d.run is None:
+        return Page(f"{what}: {d.word}", [*judged.run_summary(d), *findings, *net(d.spec)], plain)
+    parts = [
+        *judged.run_summary(d),
+        *section("Loss", charts(loss_chart(d.run), steps_chart(d.run, "log10_grad_norm"))),
+        *findings,
+        *_layers(d.run),
+        *net(d.spec),
+        *_again(d.run),
+    ]
+    return Page(f"{what}: {d.word}", parts, plain | _numbers(d.run))
 
 
 def _layers(r: Run) -> list[Html]:
@@ -74,6 +83,16 @@ def _numbers(r: Run) -> dict[str, Any]:
 
 
 def _again(r: Run) -> list[Html]:
-    shape = getattr(r.x, "shape", None)
-    samples = f"samples {shape}" if shape else "given samples"
-    return section("How it was trained", facts(r.summary()[0], seeds_of(r.seeds), samples))
+    """How a run was trained: facts, and the code that does it again."""
+    steps = r.loss.shape[1]
+    schedule = (
+        [f"schedule={str(r.schedule)!r}"] if isinstance(r.schedule, Schedule) and str(r.schedule) != "constant" else []
+    )
+    clip = [] if r.clip is None else [f"clip=vg.{r.clip!r}"]
+    seed = [f"seed={r.seeds[0]}"] if r.seeds[0] else []
+    dtype = [f"dtype={r.dtype!r}"] if r.dtype != "float32" else []
+    how = [f"optimizer={str(r.optimizer)!r}", *schedule, *clip, f"steps={steps}", f"batch={r.batch}"]
+    call = ", ".join(["spec", "x", *(["y"] if r.y is not None else []), *how, f"seeds={len(r.seeds)}", *seed, *dtype])
+    lines = f"import vgcore as vg\n\nspec = {spelled(r.spec)}\nprint(vg.diagnose(vg.train({call})))"
+    told = facts(seeds_of(r.seeds), f"{steps} steps, batch {r.batch}, {r.dtype}", f"samples {np.shape(r.x)}")
+    return section("How it was trained", told, code(lines, "python"))

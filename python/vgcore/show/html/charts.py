@@ -126,7 +126,7 @@ def counted(first: int, last: int, most: int) -> list[int]:
     step = next(
         step for step in (base * 10**k for k in range(18) for base in (1, 2, 5)) if (last - first) / step < most
     )
-    rounded = [i for i in range(step * (first // step + 1), last + 1, step) if i - first > step / 2]
+    rounded = [i for i in range(step * (first // step + 1), last + 1, step) if 2 * (i - first) >= step]
     return [first, *rounded]
 
 
@@ -232,7 +232,7 @@ class _Frame(NamedTuple):
         for tick, y in zip(numbers, self.down(np.array(numbers)), strict=True):
             drawn.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
             drawn.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_signed(tick)}</text>')
-        places = np.array(counted(self.first, self.last, 6))
+        places = np.array(counted(self.first, self.last, 8))
         for place, x in zip(places, self.across(places), strict=True):
             drawn.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
             drawn.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{place}</text>')
@@ -271,6 +271,7 @@ def squares(
     names: tuple[str, str],
     labels: tuple[Sequence[str], Sequence[str]],
     cells: Mapping[tuple[int, int], Square],
+    strength: str = "",
 ) -> Html:
     """A map of cells by two things that vary, in the colours of verdicts, stronger where more changes.
 
@@ -278,28 +279,35 @@ def squares(
         names: What varies from row to row, and from column to column.
         labels: The values of both.
         cells: By row and column, counted from 0; blank where there is none.
+        strength: What makes a colour strong.
     """
     rows, columns = labels
-    side = max(min(SIDE, ACROSS // len(columns)), 4)
+    label = round(LETTER * max(map(len, columns))) + 10
+    wide, tall = max(min(max(SIDE, label), ACROSS // len(columns)), 4), max(min(SIDE, ACROSS // len(rows)), 4)
     left = round(LETTER * max(map(len, rows))) + 12
-    width, height = left + side * len(columns) + 20, side * len(rows) + 40
-    drawn = [_square(cell, left + side * k, side * i, side, told=len(cells) <= TOLD) for (i, k), cell in cells.items()]
-    drawn += [
-        f'<text x="{left - 6}" y="{side * (i + 0.5) + 4:.0f}" text-anchor="end">{escaped(rows[i])}</text>'
-        for i in spread(len(rows), max(side * len(rows) // 16, 1))
+    width, height = left + wide * len(columns) + 20, tall * len(rows) + 40
+    drawn = [
+        _square(cell, (left + wide * k, tall * i, wide, tall), told=len(cells) <= TOLD)
+        for (i, k), cell in cells.items()
     ]
-    for k in spread(len(columns), max(int(side * len(columns) / (LETTER * max(map(len, columns)) + 10)), 1)):
-        at = f'x="{left + side * (k + 0.5):.0f}" y="{side * len(rows) + 16}"'
-        drawn.append(f'<text {at} text-anchor="middle">{escaped(columns[k])}</text>')
-    below = f'x="{left + side * len(columns) / 2:.0f}" y="{height - 6}"'
+    drawn += [
+        f'<text x="{left - 6}" y="{tall * (i + 0.5) + 4:.0f}" text-anchor="end">{escaped(rows[i])}</text>'
+        for i in spread(len(rows), max(tall * len(rows) // 16, 1))
+    ]
+    drawn += [
+        f'<text x="{left + wide * (k + 0.5):.0f}" y="{tall * len(rows) + 16}" text-anchor="middle">{escaped(columns[k])}</text>'
+        for k in spread(len(columns), max(wide * len(columns) // label, 1))
+    ]
+    below = f'x="{left + wide * len(columns) / 2:.0f}" y="{height - 6}"'
     drawn.append(f'<text {below} text-anchor="middle">{escaped(names[1])}</text>')
-    said = f"verdicts by {names[0]}, downward, and {names[1]}, to the right"
-    words = " ".join(toned(word, word) for word in dict.fromkeys(cell.word for cell in cells.values()))
-    caption = f"<figcaption><b>{escaped(said)}</b><br>{words}</figcaption>"
-    return Html(f"<figure>{caption}{_svg(said, width, height, ''.join(drawn))}</figure>")
+    said = f"{names[0]} downward, {names[1]} to the right"
+    words = " ".join(toned(f"■ {word}", word) for word in dict.fromkeys(cell.word for cell in cells.values()))
+    caption = f'<figcaption>{words}<br><span class="quiet">{escaped(f"{said}; {strength}" if strength else said)}</span></figcaption>'
+    return Html(f"<figure>{caption}{_svg(f'verdicts: {said}', width, height, ''.join(drawn))}</figure>")
 
 
-def _square(cell: Square, x: int, y: int, side: int, *, told: bool) -> str:
-    shape = f'x="{x}" y="{y}" width="{side}" height="{side}" fill-opacity="{0.2 + 0.8 * cell.strength:.2f}"'
+def _square(cell: Square, place: tuple[int, int, int, int], *, told: bool) -> str:
+    x, y, width, height = place
+    shape = f'x="{x}" y="{y}" width="{width}" height="{height}" fill-opacity="{0.2 + 0.8 * cell.strength:.2f}"'
     title = f"<title>{escaped(cell.told)}</title>" if told else ""
     return f'<rect class="square {TONES.get(cell.word, "quiet")}" {shape}>{title}</rect>'

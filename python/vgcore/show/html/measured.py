@@ -123,10 +123,10 @@ def sweep(s: Sweep | TrainSweep) -> Html:
 
 
 def cells(s: Sweep | TrainSweep, numbers: Sequence[int] = ()) -> Html:
-    """The cells of a sweep, a row each, with their numbers, from 0, where these are given."""
+    """The cells of a sweep, a row each, with its place among others, from 0, where these are given, told from 1."""
     if not len(s):
         return Html("")
-    first = [(str(number),) for number in numbers] or [()] * len(s)
+    first = [(str(number + 1),) for number in numbers] or [()] * len(s)
     head = (*(("cell",) if numbers else ()), *rows_of.head(s))
     at = head.index("verdict")
     rows = [
