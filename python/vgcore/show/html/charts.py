@@ -231,21 +231,18 @@ class _Frame(NamedTuple):
         numbers = ticks(self.low, self.high, 5)
         for tick, y in zip(numbers, self.down(np.array(numbers)), strict=True):
             drawn.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            drawn.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_signed(tick)}</text>')
+            drawn.append(_text(LEFT - 6, y + 4, f"{tick:.4g}".replace("-", "\u2212"), "end"))
         places = np.array(counted(self.first, self.last, 8))
         for place, x in zip(places, self.across(places), strict=True):
             drawn.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-            drawn.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{place}</text>')
+            drawn.append(_text(x, bottom + 16, str(place)))
         drawn.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-        drawn.append(
-            f'<text x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 3}" text-anchor="middle">{escaped(along)}</text>'
-        )
+        drawn.append(_text((LEFT + right) / 2, HEIGHT - 3, along))
         return "".join(drawn)
 
 
-def _signed(value: float) -> str:
-    """A number of an axis, with the sign of a minus."""
-    return f"{value:.4g}".replace("-", "\u2212")
+def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escaped(text)}</text>'
 
 
 class Square(NamedTuple):
@@ -290,19 +287,15 @@ def squares(
         _square(cell, (left + wide * k, tall * i, wide, tall), told=len(cells) <= TOLD)
         for (i, k), cell in cells.items()
     ]
-    drawn += [
-        f'<text x="{left - 6}" y="{tall * (i + 0.5) + 4:.0f}" text-anchor="end">{escaped(rows[i])}</text>'
-        for i in spread(len(rows), max(tall * len(rows) // 16, 1))
-    ]
-    drawn += [
-        f'<text x="{left + wide * (k + 0.5):.0f}" y="{tall * len(rows) + 16}" text-anchor="middle">{escaped(columns[k])}</text>'
-        for k in spread(len(columns), max(wide * len(columns) // label, 1))
-    ]
-    below = f'x="{left + wide * len(columns) / 2:.0f}" y="{height - 6}"'
-    drawn.append(f'<text {below} text-anchor="middle">{escaped(names[1])}</text>')
+    seen = spread(len(rows), max(tall * len(rows) // 16, 1)), spread(len(columns), max(wide * len(columns) // label, 1))
+    bottom = tall * len(rows)
+    drawn += [_text(left - 6, tall * (i + 0.5) + 4, rows[i], "end") for i in seen[0]]
+    drawn += [_text(left + wide * (k + 0.5), bottom + 16, columns[k]) for k in seen[1]]
+    drawn.append(_text(left + wide * len(columns) / 2, bottom + 34, names[1]))
     said = f"{names[0]} downward, {names[1]} to the right"
     words = " ".join(toned(f"■ {word}", word) for word in dict.fromkeys(cell.word for cell in cells.values()))
-    caption = f'<figcaption>{words}<br><span class="quiet">{escaped(f"{said}; {strength}" if strength else said)}</span></figcaption>'
+    told = escaped("; ".join(filter(None, (said, strength))))
+    caption = f'<figcaption>{words}<br><span class="quiet">{told}</span></figcaption>'
     return Html(f"<figure>{caption}{_svg(f'verdicts: {said}', width, height, ''.join(drawn))}</figure>")
 
 
