@@ -1,19 +1,15 @@
 """The explorer's page in a browser: controls, panels, address and code, with an engine that is made up."""
 
-import base64
 import contextlib
-import hashlib
-import html
 import io
 import json
-import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, needs_browser
 
+from browser import Browser, needs_browser
 from vgcore.explore import page
 from vgcore.explore.presets import PRESETS
 from vgcore.explore.reply import measure
@@ -318,7 +314,7 @@ def test_a_control_that_does_nothing_is_off_and_says_why(opened: Callable[..., B
 def test_what_is_lost_zero_and_not_finite_is_marked_and_told(opened: Callable[..., Browser]) -> None:
     rows = [[0.0, 1.0, "inf", None], [0.0, "-inf", 1.0, 2.0]]
     reply = {
-        "columns": {name: rows for name in ("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "dead")},
+        "columns": dict.fromkeys(("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "dead"), rows),
         "first_nonfinite": [2, -1],
         "lost_below": [0, 1],
     }
@@ -437,7 +433,7 @@ def test_the_code_makes_this_very_net(opened: Callable[..., Browser], changed: M
     program = browser.js("return document.querySelector('.program code').textContent")
     names: dict[str, Any] = {}
     with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(program, names)  # noqa: S102 (the page's own program, which is what is tested)
+        exec(program, names)
     assert names["spec"] == Request.read(changed).spec
     reply = measure(changed)
     assert names["probe"].log10_delta_rms.tolist() == reply["columns"]["log10_delta_rms"]

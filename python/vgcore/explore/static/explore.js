@@ -403,7 +403,7 @@ function swatch(kind) {
 }
 
 /**
- * Puts an explorer into an element; gives back what ends it.
+ * Puts an explorer into an element; gives back what shows another net, and what ends it.
  * @param {HTMLElement} el
  * @param {{measure: Measure, settings: Settings, request?: Request, hash?: boolean, changed?: (request: Request) => void}} given
  *   `hash`: whether the page's address holds the state. `changed` is told of each net at which the hand rests.
@@ -413,7 +413,7 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
   let moving = false;
   let timer = 0;
   let slow = false;
-  let last = "";
+  const last = { asked: "", told: "" };
   let shown = null;
   let lesson = null;
   let wrong = { engine: "", typed: "" };
@@ -485,7 +485,7 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
       root.setAttribute("aria-busy", on);
     },
     failed: (error) => {
-      last = "";
+      last.asked = "";
       say({ engine: `The engine does not answer: ${error.message}. What is shown is its last answer; any change asks again.` });
     },
     reply: (reply, of, took) => {
@@ -501,8 +501,8 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
     const full = asked(state);
     const wanted = quick && slow ? { ...full, seeds: Math.min(full.seeds, FEW), theory: false } : full;
     const key = JSON.stringify(wanted);
-    if (key === last) return;
-    last = key;
+    if (key === last.asked) return;
+    last.asked = key;
     asking.ask(wanted, !quick);
   }
 
@@ -520,7 +520,9 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
   function rest() {
     moving = false;
     ask(false);
-    changed(asked(state));
+    const told = JSON.stringify(asked(state));
+    if (told !== last.told) changed(asked(state));
+    last.told = told;
     const wanted = write(state, lesson, settings);
     if (hash && location.hash.slice(1) !== wanted) location.hash = wanted;
     if (shown) show(shown);
@@ -581,11 +583,17 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
   if (hash) addEventListener("hashchange", fromHash);
   if (hash && location.hash.length > 1) fromHash();
   else moved(true);
-  return () => {
-    sized.disconnect();
-    removeEventListener("hashchange", fromHash);
-    clearTimeout(timer);
-    root.remove();
+  return {
+    /** Shows a net that somebody else has chosen; what was told from here comes back, and is no choice. */
+    take(request) {
+      if (JSON.stringify(request) !== last.told) take({ ...state, ...request }, null);
+    },
+    end() {
+      sized.disconnect();
+      removeEventListener("hashchange", fromHash);
+      clearTimeout(timer);
+      root.remove();
+    },
   };
 }
 
@@ -607,10 +615,13 @@ function render({ model, el }) {
     model.set("request", request);
     model.save_changes();
   };
-  const end = mount(el, { measure, settings: model.get("settings"), request: model.get("request"), changed });
+  const shown = mount(el, { measure, settings: model.get("settings"), request: model.get("request"), changed });
+  const given = () => shown.take(model.get("request"));
+  model.on("change:request", given);
   return () => {
     model.off("msg:custom", heard);
-    end();
+    model.off("change:request", given);
+    shown.end();
   };
 }
 

@@ -7,7 +7,7 @@ modules have a function a class.
 from collections.abc import Callable
 from typing import Any
 
-from vgcore.show.html import explained, judged, measured, nets, predicted, pretrained, trained
+from vgcore.show.html import compared, explained, judged, measured, nets, predicted, pretrained, trained
 from vgcore.show.html.blocks import Html, block
 
 __all__ = [
@@ -22,6 +22,7 @@ BY_CLASS: dict[str, Callable[[Any], Html]] = {
     "Advice": judged.advice,
     "Advised": judged.advised,
     "Clipped": nets.clipped,
+    "Comparison": compared.comparison,
     "CriticalLine": predicted.critical_line,
     "CriticalPoint": predicted.critical_point,
     "DBN": pretrained.dbn,

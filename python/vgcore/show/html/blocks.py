@@ -28,7 +28,8 @@ class Html(str):
     __slots__ = ("markdown",)
     markdown: str
 
-    def __new__(cls, source: str, markdown: str = "") -> Html:
+    def __new__(cls, source: str, markdown: str = "") -> Html:  # noqa: PYI034 (typing has no Self in Python 3.10)
+        """Text that is HTML already, and its twin."""
         made = super().__new__(cls, source)
         made.markdown = markdown
         return made
@@ -48,10 +49,10 @@ def escaped(value: object) -> Html:
 
 
 def _plain(text: str) -> str:
-    """A text that Markdown takes as it stands, on one line.
+    r"""A text that Markdown takes as it stands, on one line.
 
     >>> print(_plain("|dL/dW| of `a_b` and _c_, x < 1"))
-    \\|dL/dW\\| of \\`a_b\\` and \\_c\\_, x &lt; 1
+    \|dL/dW\| of \`a_b\` and \_c\_, x &lt; 1
     """
     text = re.sub(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))
     return text.replace("&", "&amp;").replace("<", "&lt;")
@@ -64,10 +65,10 @@ def paragraph(text: object) -> Html:
 
 
 def _begun(markdown: str) -> str:
-    """What begins a line, where a sign or a number and a dot would make it a heading, a list or a quotation.
+    r"""What begins a line, where a sign or a number and a dot would make it a heading, a list or a quotation.
 
     >>> _begun("# a"), _begun("1. a"), _begun("**a**")
-    ('\\\\# a', '1\\\\. a', '**a**')
+    ('\\# a', '1\\. a', '**a**')
     """
     return re.sub(r"^(\d*)([#>+\-=]|(?<=\d)[.)])", r"\1\\\2", markdown)
 
@@ -128,6 +129,16 @@ def stacked(*lines: object) -> Html:
     return Html("<br>".join(made), "<br>".join(line.markdown for line in made))
 
 
+def breakable(name: str) -> Html:
+    """A long name, which may be broken behind an underscore where there is little room.
+
+    >>> breakable("dead_units")
+    'dead_<wbr>units'
+    """
+    made = escaped(name)
+    return Html(made.replace("_", "_<wbr>"), made.markdown)
+
+
 def kept(text: str) -> Html:
     """A text that is broken at spaces alone, not at those that keep words together: no formula within a symbol.
 
@@ -163,7 +174,7 @@ def code(text: str, language: str = "") -> Html:
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object] | Html], *, words: Collection[int] = (0,)) -> Html:
-    """A table; columns of words are set to the left, numbers to the right.
+    r"""A table; columns of words are set to the left, numbers to the right.
 
     Where there is little room, short words stay whole, sentences are folded into lines that can be read, and what is
     wider all the same can be scrolled.
@@ -177,7 +188,7 @@ def table(head: Sequence[object], rows: Iterable[Sequence[object] | Html], *, wo
     >>> "<td>&lt;8&gt;</td>" in table(["layer", "width"], [["1", "<8>"]])
     True
     >>> print(table(["layer", "a|b"], [["1", "<8>"]]).markdown)
-    | layer | a\\|b |
+    | layer | a\|b |
     | :-- | --: |
     | 1 | &lt;8> |
     """

@@ -8,13 +8,13 @@ from __future__ import annotations
 import html
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.show.html.blocks import Html, escaped, joined, spread
+from vgcore.show.html.blocks import Html, escaped, joined, spread, toned
 from vgcore.show.html.style import TONES
 from vgcore.show.text import BARS
 from vgcore.show.words import extent
@@ -105,7 +105,7 @@ def ticks(low: float, high: float, most: int) -> list[float]:
     """Round numbers from one end to the other, at most so many.
 
     >>> ticks(-24.3, 0.4, 5), ticks(0, 1, 5)
-    ([-20.0, -10.0, 0.0], [0.0, 0.5, 1.0])
+    ([-20.0, -15.0, -10.0, -5.0, 0.0], [0.0, 0.5, 1.0])
     """
     if not high > low or not math.isfinite(high - low):
         return [low]
@@ -121,12 +121,12 @@ def counted(first: int, last: int, most: int) -> list[int]:
     """The first thing that is counted, and round numbers up to the last.
 
     >>> counted(1, 20, 6), counted(1, 3, 6), counted(1, 30, 6)
-    ([1, 5, 10, 15, 20], [1, 2, 3], [1, 10, 20, 30])
+    ([1, 5, 10, 15, 20], [1, 2, 3], [1, 5, 10, 15, 20, 25, 30])
     """
     step = next(
         step for step in (base * 10**k for k in range(18) for base in (1, 2, 5)) if (last - first) / step < most
     )
-    rounded = [i for i in range(step * (first // step + 1), last + 1, step) if i - first > step / 2]
+    rounded = [i for i in range(step * (first // step + 1), last + 1, step) if 2 * (i - first) >= step]
     return [first, *rounded]
 
 
@@ -143,6 +143,7 @@ def chart(
     column: str,
     along: str = "layer",
     at: NDArray[np.int64] | None = None,
+    ends: tuple[int, int] | None = None,
     words: str = "",
     beside: tuple[NDArray[np.int64], Floats] | None = None,
 ) -> Html:
@@ -154,6 +155,7 @@ def chart(
         column: The column that it is of, which says how much it spans at least.
         along: What is counted from left to right.
         at: The numbers of the places; from 1 on if None.
+        ends: The first and the last number of the axis; those of the places if None.
         words: What line and band are, to stand below the title.
         beside: Places and values of a second line, dashed: the mean over its runs.
     """
@@ -162,7 +164,7 @@ def chart(
     values, at = values[:, chosen], at[chosen]
     there = np.isfinite(values)
     line, known = means(values), there.any(axis=0)
-    if not known.any():
+    if not known.any():  # also where there is no place
         return Html(
             f"<figure>{_caption(title, 'nowhere finite')}</figure>", f"{escaped(title).markdown}: nowhere finite"
         )
@@ -170,7 +172,7 @@ def chart(
     most = np.where(there, values, -math.inf).max(axis=0)
     others = np.empty(0) if beside is None else means(beside[1])
     inside = np.concatenate([least[known], most[known], others[np.isfinite(others)]])
-    frame = _Frame(at, *extent(column, float(inside.min()), float(inside.max())))
+    frame = _Frame(*(ends or (int(at[0]), int(at[-1]))), *extent(column, float(inside.min()), float(inside.max())))
     drawn = [frame.axes(along)]
     if len(values) > 1:
         edges = frame.down(least), frame.down(most)
@@ -179,12 +181,12 @@ def chart(
     if beside is not None:
         drawn.append(_line(frame.across(beside[0]), frame.down(others), np.isfinite(others), 'class="beside"'))
     gaps = "" if known.all() else "gaps are 0 or not finite"
-    ends = f"from {line[known][0]:.3g} to {line[known][-1]:.3g}"
+    told = f"from {line[known][0]:.3g} to {line[known][-1]:.3g}"
     bars = _bars(line, frame.low, frame.high)
     return Html(
         f"<figure>{_caption(title, *filter(None, (words, gaps)))}"
-        f"{_svg(f'{title} by {along}: {ends}', WIDTH, HEIGHT, ''.join(drawn))}</figure>",
-        f"{escaped(f'{title}, {along} {at[0]} to {at[-1]}, {ends}:').markdown} {bars}",
+        f"{_svg(f'{title} by {along}: {told}', WIDTH, HEIGHT, ''.join(drawn))}</figure>",
+        f"{escaped(f'{title}, {along} {frame.first} to {frame.last}, {told}:').markdown} {bars}",
     )
 
 
@@ -202,19 +204,21 @@ class _Frame(NamedTuple):
     """The axes of a chart.
 
     Attributes:
-        at: What is counted from left to right.
+        first: The number on the left.
+        last: The number on the right.
         low: The number at the bottom.
         high: The number at the top.
     """
 
-    at: NDArray[np.int64]
+    first: int
+    last: int
     low: float
     high: float
 
     def across(self, at: NDArray[np.int64]) -> Floats:
         """Where places stand, in pixels from the left."""
-        span = int(self.at[-1] - self.at[0])
-        share = (at - self.at[0]) / span if span else np.full(len(at), 0.5)
+        span = self.last - self.first
+        share = (at - self.first) / span if span else np.full(len(at), 0.5)
         return LEFT + (WIDTH - LEFT - RIGHT) * share
 
     def down(self, values: Floats) -> Floats:
@@ -227,21 +231,18 @@ class _Frame(NamedTuple):
         numbers = ticks(self.low, self.high, 5)
         for tick, y in zip(numbers, self.down(np.array(numbers)), strict=True):
             drawn.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            drawn.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_signed(tick)}</text>')
-        places = np.array(counted(int(self.at[0]), int(self.at[-1]), 6))
+            drawn.append(_text(LEFT - 6, y + 4, f"{tick:.4g}".replace("-", "\u2212"), "end"))
+        places = np.array(counted(self.first, self.last, 8))
         for place, x in zip(places, self.across(places), strict=True):
             drawn.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-            drawn.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{place}</text>')
+            drawn.append(_text(x, bottom + 16, str(place)))
         drawn.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-        drawn.append(
-            f'<text x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 3}" text-anchor="middle">{escaped(along)}</text>'
-        )
+        drawn.append(_text((LEFT + right) / 2, HEIGHT - 3, along))
         return "".join(drawn)
 
 
-def _signed(value: float) -> str:
-    """A number of an axis, with the sign of a minus."""
-    return f"{value:.4g}".replace("-", "\u2212")
+def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escaped(text)}</text>'
 
 
 class Square(NamedTuple):
@@ -258,45 +259,48 @@ class Square(NamedTuple):
     told: str
 
 
-#: Pixels of a cell of a map at most, and of a map.
-SIDE, ACROSS = 34, 640
+#: Pixels of a cell of a map at most, and of the cells of a map from left to right; cells of which more than a colour
+#: is told; pixels of a letter.
+SIDE, ACROSS, TOLD, LETTER = 34, 620, 1000, 6.5
 
 
 def squares(
-    names: tuple[str, str], labels: tuple[Sequence[str], Sequence[str]], cells: dict[tuple[int, int], Square]
+    names: tuple[str, str],
+    labels: tuple[Sequence[str], Sequence[str]],
+    cells: Mapping[tuple[int, int], Square],
+    strength: str = "",
 ) -> Html:
     """A map of cells by two things that vary, in the colours of verdicts, stronger where more changes.
 
     Args:
         names: What varies from row to row, and from column to column.
         labels: The values of both.
-        cells: By row and column; blank where there is none.
+        cells: By row and column, counted from 0; blank where there is none.
+        strength: What makes a colour strong.
     """
     rows, columns = labels
-    left = 12 + 7 * max(map(len, rows))
-    side = max(min(SIDE, (ACROSS - left) // len(columns)), 6)
-    width, height = left + side * len(columns) + 4, side * len(rows) + 40
-    every = [
-        1 + max(map(len, rows if axis == 0 else columns)) * 7 * axis // side + (14 // side) * (1 - axis)
-        for axis in (0, 1)
+    label = round(LETTER * max(map(len, columns))) + 10
+    wide, tall = max(min(max(SIDE, label), ACROSS // len(columns)), 4), max(min(SIDE, ACROSS // len(rows)), 4)
+    left = round(LETTER * max(map(len, rows))) + 12
+    width, height = left + wide * len(columns) + 20, tall * len(rows) + 40
+    drawn = [
+        _square(cell, (left + wide * k, tall * i, wide, tall), told=len(cells) <= TOLD)
+        for (i, k), cell in cells.items()
     ]
-    drawn = []
-    for (i, k), cell in cells.items():
-        place = f'x="{left + side * k}" y="{side * i}" width="{side}" height="{side}"'
-        tone = TONES.get(cell.word, "quiet")
-        drawn.append(
-            f'<rect class="square {tone}" {place} fill-opacity="{0.25 + 0.75 * cell.strength:.2f}">'
-            f"<title>{escaped(cell.told)}</title></rect>"
-        )
-    for i, label in list(enumerate(rows))[:: every[0]]:
-        drawn.append(f'<text x="{left - 6}" y="{side * (i + 0.5) + 4:.0f}" text-anchor="end">{escaped(label)}</text>')
-    for k, label in list(enumerate(columns))[:: every[1]]:
-        at = f'x="{left + side * (k + 0.5):.0f}" y="{side * len(rows) + 16}"'
-        drawn.append(f'<text {at} text-anchor="middle">{escaped(label)}</text>')
-    below = f'x="{left + side * len(columns) / 2:.0f}" y="{height - 6}"'
-    drawn.append(f'<text {below} text-anchor="middle">{escaped(names[1])}</text>')
-    caption = f"{names[0]} downward, {names[1]} to the right"
-    return Html(
-        f"<figure>{_caption('verdicts', caption)}"
-        f"{_svg(f'verdicts by {names[0]} and {names[1]}', width, height, ''.join(drawn))}</figure>"
-    )
+    seen = spread(len(rows), max(tall * len(rows) // 16, 1)), spread(len(columns), max(wide * len(columns) // label, 1))
+    bottom = tall * len(rows)
+    drawn += [_text(left - 6, tall * (i + 0.5) + 4, rows[i], "end") for i in seen[0]]
+    drawn += [_text(left + wide * (k + 0.5), bottom + 16, columns[k]) for k in seen[1]]
+    drawn.append(_text(left + wide * len(columns) / 2, bottom + 34, names[1]))
+    said = f"{names[0]} downward, {names[1]} to the right"
+    words = " ".join(toned(f"■ {word}", word) for word in dict.fromkeys(cell.word for cell in cells.values()))
+    told = escaped("; ".join(filter(None, (said, strength))))
+    caption = f'<figcaption>{words}<br><span class="quiet">{told}</span></figcaption>'
+    return Html(f"<figure>{caption}{_svg(f'verdicts: {said}', width, height, ''.join(drawn))}</figure>")
+
+
+def _square(cell: Square, place: tuple[int, int, int, int], *, told: bool) -> str:
+    x, y, width, height = place
+    shape = f'x="{x}" y="{y}" width="{width}" height="{height}" fill-opacity="{0.2 + 0.8 * cell.strength:.2f}"'
+    title = f"<title>{escaped(cell.told)}</title>" if told else ""
+    return f'<rect class="square {TONES.get(cell.word, "quiet")}" {shape}>{title}</rect>'

@@ -7,7 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vgcore.show import training
-from vgcore.show.html.blocks import Html, folded, joined, quiet, said, stacked, table, titled, toned
+from vgcore.show.html.blocks import (
+    Html,
+    breakable,
+    folded,
+    joined,
+    paragraph,
+    quiet,
+    said,
+    stacked,
+    table,
+    titled,
+    toned,
+)
 from vgcore.show.html.charts import charts
 from vgcore.show.html.columns import layers_chart, steps_chart
 from vgcore.show.text import advice_rows, advice_summary, agreement, labels, unjudged
@@ -23,20 +35,41 @@ if TYPE_CHECKING:
 
 def diagnosis(d: Diagnosis) -> Html:
     """A diagnosis, with charts of what is explained."""
-    return joined(
+    return joined(*summary(d), *_cells(d.cells, labels(d.cells), "cells"), *findings(d))
+
+
+def summary(d: Diagnosis) -> list[Html]:
+    """The verdict of a diagnosis: of what, how deep the recipe can go, how many runs agree."""
+    limit = [] if d.depth_limit is None else [paragraph(f"{d.depth_limit.name}: {d.depth_limit}")]
+    return [
         said(d.word, d.verdict, d.summary),
         *(quiet(repr(d.spec)) for _ in range(d.spec is not None and not d.cells)),
-        *(f"{d.depth_limit.name}: {d.depth_limit}" for _ in range(d.depth_limit is not None) if d.depth_limit),
-        *filter(None, [agreement(d)]),
-        *_cells(d.cells, labels(d.cells), "cells"),
+        *limit,
+        *map(paragraph, filter(None, [agreement(d)])),
+    ]
+
+
+def findings(d: Diagnosis) -> list[Html]:
+    """What rules found, which could not judge, and what has to be known."""
+    return [
         *_findings(d.findings, lambda finding: spans(finding.layers, d.names), partial(_picture, d), f"{d.row}s"),
         *(quiet(f"not judged: {unjudged(d)}") for _ in range(bool(d.not_judged))),
         *(quiet(f"note: {note}") for note in d.notes),
-    )
+    ]
 
 
 def run_diagnosis(d: RunDiagnosis) -> Html:
     """A diagnosis of a training, with charts of what is explained."""
+    return joined(*run_summary(d), *_cells(d.cells, training.labels(d.cells), "runs"), *run_findings(d))
+
+
+def run_summary(d: RunDiagnosis) -> list[Html]:
+    """The verdict of a diagnosis of a training, and of what."""
+    return [said(d.word, d.verdict, d.summary), *([] if d.run is None else [quiet(d.run.summary()[0])])]
+
+
+def run_findings(d: RunDiagnosis) -> list[Html]:
+    """What rules found in a training."""
 
     def steps(finding: Finding) -> str:
         return "-".join(map(str, dict.fromkeys(finding.steps)))
@@ -44,12 +77,7 @@ def run_diagnosis(d: RunDiagnosis) -> Html:
     def picture(finding: Finding) -> Html:
         return charts(*(() if d.run is None else (steps_chart(d.run, name) for name in finding.picture)))
 
-    return joined(
-        said(d.word, d.verdict, d.summary),
-        *(quiet(d.run.summary()[0]) for _ in range(d.run is not None) if d.run),
-        *_cells(d.cells, training.labels(d.cells), "runs"),
-        *_findings(d.findings, steps, picture, "steps", lambda finding: training.where(d, finding)),
-    )
+    return _findings(d.findings, steps, picture, "steps", lambda finding: training.where(d, finding))
 
 
 def _cells(cells: Sequence[Diagnosis | RunDiagnosis], names: Sequence[str], what: str) -> list[Html]:
@@ -70,7 +98,7 @@ def _findings(
     rows: list[Sequence[object] | Html] = []
     for each in found:
         told = stacked(each.evidence + where(each), f"remedy: {each.remedy}")
-        rows.append((stacked(toned(each.severity, each.severity), each.rule), place(each), told))
+        rows.append((stacked(toned(each.severity, each.severity), breakable(each.rule)), place(each), told))
         if each.explanation:  # a picture needs the width of all columns
             rows.append(folded(f"why {each.rule}", *each.explanation.splitlines(), picture(each)))
     return [table(("finding", places, "evidence and remedy"), rows, words=range(3))]
@@ -101,14 +129,14 @@ def depth_limit(limit: DepthLimit) -> Html:
 def advised(a: Advised) -> Html:
     """Changes, the best first, in a table of before and after."""
     (_, judged), *told = advice_summary(a)
-    summary = (said(a.before.word, a.before.verdict, judged), *(line for _, line in told))
+    words = (said(a.before.word, a.before.verdict, judged), *(line for _, line in told))
     if not a.items:
-        return joined(*summary)
+        return joined(*words)
     head, *body = advice_rows(a)
     verdicts = (a.before.verdict, *(each.after.verdict for each in a.items))
     at = head.index("verdict")
     rows = [(*row[:at], toned(row[at], verdict), *row[at + 1 :]) for verdict, row in zip(verdicts, body, strict=True)]
-    return joined(*summary, table(head, rows, words=(1, at)))
+    return joined(*words, table(head, rows, words=(1, at)))
 
 
 def advice(a: Advice) -> Html:

@@ -17,7 +17,7 @@ from vgcore.model.kinds import WHOLE
 from vgcore.model.names import counted
 from vgcore.model.network import Gradients
 from vgcore.model.plan import Plan, Step
-from vgcore.show.html.blocks import Html, folded, joined, quiet, spread, table, titled, toned
+from vgcore.show.html.blocks import Html, escaped, folded, joined, quiet, spread, table, titled, toned
 from vgcore.show.html.charts import curve
 from vgcore.show.words import exponent, spans
 
