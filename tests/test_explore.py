@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vgcore as vg
+from served import served
 from strategies import over_examples
 from vgcore.explore import reply as replies
 from vgcore.explore.reply import measure, plain, samples
@@ -530,32 +531,12 @@ def test_a_failure_gives_the_turn_on() -> None:
 # The command
 
 
-@pytest.fixture
-def command() -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
-    """Starts `vgcore explore`; gives the process and its first line."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vgcore", "explore", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout is not None
-        return process, process.stdout.readline().strip()
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+def test_the_command_serves_its_page_until_ctrl_c_and_says_nothing_but_its_address() -> None:
+    with served("--depth", "12", "--activation", "relu") as (process, address):
+        check_served(process, address)
 
 
-def test_the_command_serves_its_page_until_ctrl_c_and_says_nothing_but_its_address(
-    command: Callable[..., tuple[subprocess.Popen[str], str]],
-) -> None:
-    process, address = command("--depth", "12", "--activation", "relu")
+def check_served(process: subprocess.Popen[str], address: str) -> None:
     head, _, rest = address.partition("/?token=")
     token, _, state = rest.partition("#")
     assert head.startswith("http://127.0.0.1:")
@@ -581,9 +562,8 @@ def test_the_command_serves_its_page_until_ctrl_c_and_says_nothing_but_its_addre
     assert (process.returncode, out, said) == (130, "", "")
 
 
-def test_a_port_that_is_taken_is_told_of(command: Callable[..., tuple[subprocess.Popen[str], str]]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        process, _ = command("--port", str(taken.getsockname()[1]))
+def test_a_port_that_is_taken_is_told_of() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, served("--port", str(taken.getsockname()[1])) as (process, _):
         _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert said.startswith("error: cannot listen on port ")
@@ -601,11 +581,9 @@ def test_a_port_that_is_taken_is_told_of(command: Callable[..., tuple[subprocess
         (["--port", "0"], "invalid value for '--port'"),
     ],
 )
-def test_a_wrong_command_line_is_told_of(
-    command: Callable[..., tuple[subprocess.Popen[str], str]], arguments: list[str], sentence: str
-) -> None:
-    process, _ = command(*arguments)
-    _, said = process.communicate(timeout=60)
+def test_a_wrong_command_line_is_told_of(arguments: list[str], sentence: str) -> None:
+    with served(*arguments) as (process, _):
+        _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert sentence in said
 
