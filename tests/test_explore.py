@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from hypothesis import strategies as st
 import vgcore as vg
 from served import served
 from strategies import over_examples
+from test_cli import run
+from vgcore.explore import page
 from vgcore.explore import reply as replies
 from vgcore.explore.reply import measure, plain, samples
 from vgcore.explore.request import CHOICES, CONTROLS, DEFAULTS, FIXED, MOST_SECONDS, NAMES, Request
@@ -485,13 +488,13 @@ def in_turns(*asked: tuple[str, int]) -> tuple[list[int], list[Any]]:
         running = asyncio.create_task(turns.take("another page", held))
         await asyncio.to_thread(first.wait, 30)
         waiting = []
-        for page, number in asked:
+        for of_page, number in asked:
 
             def work(number: int = number) -> int:
                 begun.append(number)
                 return number
 
-            waiting.append(asyncio.create_task(turns.take(page, work)))
+            waiting.append(asyncio.create_task(turns.take(of_page, work)))
             await asyncio.sleep(0)
         go.set()
         await running
@@ -582,10 +585,31 @@ def test_a_port_that_is_taken_is_told_of() -> None:
     ],
 )
 def test_a_wrong_command_line_is_told_of(arguments: list[str], sentence: str) -> None:
-    with served(*arguments) as (process, _):
-        _, said = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert sentence in said
+    done = run("explore", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+
+
+def test_a_page_is_saved_once_unless_it_is_to_be_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "saved", lambda: "<!doctype html>")
+    asked = ["explore", "--depth", "9", "--save", "page.html"]
+    done = run(*asked, cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "<!doctype html>"
+    assert "page.html#depth=9" in done.stderr
+    done = run(*asked, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'page.html' is there already; write over it with --force" in done.stderr
+    assert run(*asked, "--force", cwd=tmp_path).returncode == 0
+
+
+def test_a_build_without_an_engine_for_pages_saves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "ENGINE", "none.wasm")
+    page.saved.cache_clear()
+    done = run("explore", "--save", "page.html", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "this build of vgcore has no none.wasm" in done.stderr
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_without_the_extra_the_command_says_what_to_install() -> None:
