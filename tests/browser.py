@@ -39,7 +39,7 @@ RUN = """
 const [sources, script, given, done] = arguments;
 (async () => {
   const urls = {}, modules = {};
-  for (const [name, source] of Object.entries(sources)) {
+  for (const [name, source] of sources) {
     let text = source;
     for (const [other, url] of Object.entries(urls)) text = text.replaceAll(`./${other}.js`, url);
     urls[name] = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
@@ -118,7 +118,7 @@ class Browser:
         """
         self.open("about:blank")
         text = json.dumps(given, allow_nan=False)
-        answer = self.driver.execute_async_script(RUN, dict(sources), script, text)
+        answer = self.driver.execute_async_script(RUN, list(sources.items()), script, text)
         assert "error" not in answer, answer["error"]
         return json.loads(answer["text"])
 

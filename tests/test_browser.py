@@ -59,10 +59,14 @@ def test_a_picture_shows_the_whole_page(browser: Browser, page: Path, tmp_path: 
 
 def test_modules_run_and_import_each_other(browser: Browser) -> None:
     sources = {
-        "one": "export const one = (x) => x + 1;",
-        "two": 'import { one } from "./one.js"; export const two = async (x) => one(one(x));',
+        "second": "export const add = (x) => x + 1;",
+        "first": 'import { add } from "./second.js"; export const twice = async (x) => add(add(x));',
     }
-    assert browser.run_modules(sources, "return [one.one(given), await two.two(given), NaN]", 1.5) == [2.5, 3.5, None]
+    assert browser.run_modules(sources, "return [second.add(given), await first.twice(given), NaN]", 1.5) == [
+        2.5,
+        3.5,
+        None,
+    ]
 
 
 def test_an_error_of_a_module_fails_the_test(browser: Browser) -> None:
