@@ -99,8 +99,8 @@ class Request:
         ValueError: For values out of bounds, nets that do not exist, and work of more than two seconds.
         TypeError: For values of a wrong type.
 
-    >>> Request(depth=3, width=8, sigma_w=1.0).spec
-    MLP(depth=3, width=8, activation='tanh', init='mean_field(sigma_w=1, sigma_b=0.05)')
+    >>> Request(depth=3, width=8, sigma_w=1.25).spec
+    MLP(depth=3, width=8, activation='tanh', init='mean_field(sigma_w=1.25, sigma_b=0.05)')
     >>> Request.read({"depth": 0})
     Traceback (most recent call last):
     ...
@@ -184,8 +184,9 @@ class Request:
         spirals = (told["in_features"], told["out_features"]) == (FEATURES, CLASSES)
         chosen: dict[str, Any] = {"data": SPIRALS if spirals else NOISE}
         chosen |= {name: NONE if told[name] is None else told[name] for name in OF_NETS}
-        if isinstance(spec.init, Init) and spec.init.name == "mean_field" and "gain" not in spec.init.params:
-            chosen |= {**spec.init.params, "init": spec.init.name}
+        if isinstance(spec.init, Init) and spec.init.name == "mean_field":
+            sizes = {name: spec.init.params[name] for name in ("sigma_w", "sigma_b")}
+            chosen |= {"init": spec.init.name, **sizes}
         try:
             made = Request(**chosen)
         except (TypeError, ValueError) as error:

@@ -133,25 +133,21 @@ def app(token: str, port: int) -> Starlette:
         return _json(found)
 
     async def refused(_: Request, error: Exception) -> Response:
-        return _error(error.status, str(error)) if isinstance(error, Refused) else _error(422, str(error))
+        status = (
+            error.status if isinstance(error, Refused) else 422 if isinstance(error, ValueError | TypeError) else 500
+        )
+        return _error(status, str(error))
 
     async def missing(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 (as it is registered below)
         return _error(error.status_code, f"{error.detail}: this server has GET / and POST /measure", error.headers)
 
-    async def failed(_: Request, error: Exception) -> Response:
-        return _error(500, f"{type(error).__name__}: {error}")
-
     return Starlette(
         routes=[Route("/", show, methods=["GET"]), Route("/measure", reply, methods=["POST"])],
         middleware=[Middleware(Guard, token=token, port=port)],
         exception_handlers={
-            Refused: refused,
-            ValueError: refused,
-            TypeError: refused,
             HTTPException: missing,
-            MemoryError: failed,
-            InternalError: failed,
+            **dict.fromkeys((Refused, ValueError, TypeError, MemoryError, InternalError), refused),
         },
     )
 
