@@ -1,1 +1,1 @@
-"""The explorer: a page with controls, under which a net is drawn, measured and judged anew at every move."""
+"""The explorer: a net under sliders, measured anew at every move, with real backpropagation."""
