@@ -1,4 +1,4 @@
-"""Samples to measure with: the bundled digits, two spirals, sequences to remember, and tables from CSV and NPZ files."""
+"""Samples to measure with: the bundled digits, two spirals, sequences, and tables from CSV and NPZ files."""
 
 from vgcore.data.digits import digits
 from vgcore.data.read import read

@@ -15,7 +15,6 @@ Threads change no number.
 
 from __future__ import annotations
 
-import math
 import time
 from dataclasses import fields, replace
 from functools import lru_cache
@@ -117,11 +116,12 @@ def samples() -> tuple[NDArray[np.float32], NDArray[np.int64]]:
 
 
 def _trained(request: Request, seed: int, steps: int, seeds: int) -> Run:
+    x, y = samples()
     optimizer = f"sgd(lr={request.lr!r})"
     how: dict[str, Any] = {"batch": request.batch, "seeds": seeds, "seed": seed, "steps": steps}
     # Of the steps no more is wanted than their losses and the net at the end.
     nothing: dict[str, Any] = {"monitor": (), "record": [1], "checkpoints": 0}
-    return train(request.spec, *samples(), loss=LOSS, optimizer=optimizer, **how, **nothing)
+    return train(request.spec, x, y, loss=LOSS, optimizer=optimizer, **how, **nothing)
 
 
 def _as_it_ended(request: Request, run: Run, i: int) -> Network:
@@ -134,7 +134,7 @@ def _as_it_ended(request: Request, run: Run, i: int) -> Network:
 
 def _joined(probes: list[Probe]) -> Probe:
     """Probes of nets that were trained by one recipe, as the runs of one probe."""
-    columns = {
+    columns: dict[str, Any] = {
         each.name: np.concatenate([getattr(one, each.name) for one in probes])
         for each in fields(Probe)
         if isinstance(getattr(probes[0], each.name), np.ndarray) and each.name not in {"x", "y"}
@@ -156,7 +156,7 @@ def columns_of(found: Probe) -> dict[str, Any]:
 def plain(values: Floats) -> list[Any]:
     """Numbers as JSON has them: nan is None, infinities are words.
 
-    >>> plain(np.array([[1.5, math.nan], [math.inf, -math.inf]]))
+    >>> plain(np.array([[1.5, np.nan], [np.inf, -np.inf]]))
     [[1.5, None], ['inf', '-inf']]
     """
     if np.isfinite(values).all():

@@ -17,6 +17,7 @@ from vgcore.model.given import Bounds, boolean, integer, number, shown, wrong_ty
 from vgcore.model.kind import Init
 from vgcore.model.mlp import MLP
 from vgcore.model.names import hint, known
+from vgcore.model.plan import Plan
 from vgcore.model.spec import Spec
 
 #: Seconds on one thread that the core may guess for a reply: what a hand on a slider waits for.
@@ -84,6 +85,20 @@ def _plain(family: str) -> tuple[str, ...]:
     return tuple(kind["name"] for kind in kinds if not any(needed for *_, needed in kind["params"]))
 
 
+def _random() -> tuple[str, ...]:
+    """The inits that draw all weights at random.
+
+    Of the others units are equal, or the readout starts at 0: to judge them takes steps of gradient descent.
+    """
+
+    def draws(init: str) -> bool:
+        plan = Plan.of(MLP(2, width=8, out_features=2, skip="residual", init=init))
+        maps = [*(layer.map for layer in plan.layers), plan.readout]
+        return all(each is not None and each.weight_variance > 0 for each in maps)
+
+    return tuple(filter(draws, _plain("init")))
+
+
 @dataclass(frozen=True)
 class Request:
     """A net, and how it is measured: the fields of the JSON object that every engine of the explorer takes.
@@ -107,7 +122,7 @@ class Request:
     depth: int = _whole(20, 1, 200, "depth", "Hidden layers of the net.")
     width: int = _whole(64, 1, 512, "width", "Units of each hidden layer.", log=True)
     activation: str = _choice("tanh", _plain("activation"), "activation", "The function phi between two layers.")
-    init: str = _choice("mean_field", _plain("init"), "init", "How the weights are drawn before training.")
+    init: str = _choice("mean_field", _random(), "init", "How the weights are drawn before training.")
     sigma_w: float = _number(
         1.5, 0.05, 20.0, "sigma_w", "The init mean_field draws weights of variance sigma_w^2 / fan_in.", log=True
     )
@@ -231,5 +246,4 @@ CONTROLS: dict[str, Control] = {
 DEFAULTS: dict[str, Any] = {
     field.name: field.default for field in dataclasses.fields(Request) if field.name in CONTROLS
 }
-BOUNDS = {name: control.bounds for name, control in CONTROLS.items() if control.bounds}
 CHOICES = {name: control.choices for name, control in CONTROLS.items() if control.choices}
