@@ -31,7 +31,7 @@ RUST = sorted((ROOT / "src").rglob("*.rs"))
 # The order of the house: a module imports from its own place and from those on its left.
 PYTHON_ORDER = [
     *("_core", "model", "convert", "data", "measure", "train", "pretrain", "show", "judge", "watch", "export", "cure"),
-    *("theory", "maps", "plot", "explore", "shell"),
+    *("theory", "maps", "plot", "report", "explore", "shell"),
 ]
 RUST_ORDER = [
     *({"synonyms"}, {"error"}, {"simd"}, {"kernel", "rng", "signature", "kind", "memory"}),
@@ -52,6 +52,7 @@ LATE = {
     ("convert.to_torch", "convert.to_torch_sequences"),  # which is made of pieces of it
     ("model.network", "convert.to_torch"),
     ("model.spec", "convert.to_torch"),
+    ("model.mlp", "explore.widget"),  # a net in a notebook
     ("measure.cells", "judge.evidence"),
     ("measure.cells", "judge.verdict"),
     ("model.shown", "show.html"),  # a notebook shows it
@@ -221,6 +222,10 @@ LIBRARIES = {
     "pandas": {"measure.table", "measure.result", "measure.cells", "pretrain.pretrained", "train.run", "train.many"},
     "polars": {"measure.table", "measure.result", "measure.cells", "pretrain.pretrained", "train.run", "train.many"},
     "pyarrow": {"measure.saved", "measure.table"},
+    "anywidget": {"explore.widget"},
+    "traitlets": {"explore.widget"},
+    "starlette": {"explore.server"},
+    "uvicorn": {"explore.server"},
     "equinox": {"convert.jax"},
     "flax": {"convert.jax"},
     "google": {"convert.onnx"},  # the errors of protobuf, in which ONNX models are written
@@ -239,6 +244,7 @@ LIBRARIES = {
     "typer": {
         "shell.commands",
         "shell.estimate",
+        "shell.explorer",
         "shell.kinds",
         "shell.nets",
         "shell.options",

@@ -56,7 +56,7 @@ def measure(given: object) -> dict[str, Any]:
 
     >>> reply = measure({"depth": 30, "activation": "sigmoid", "init": "xavier_normal"})
     >>> reply["verdict"]["word"], len(reply["columns"]["log10_delta_rms"][0])
-    ('vanishing (backward)', 30)
+    ('vanishing (backward), collapsed', 30)
     """
     request = Request.read(given)
     started = time.perf_counter()

@@ -17,7 +17,6 @@ from vgcore.model.given import Bounds, boolean, integer, number, shown, wrong_ty
 from vgcore.model.kind import Init
 from vgcore.model.mlp import MLP
 from vgcore.model.names import hint, known
-from vgcore.model.plan import Plan
 from vgcore.model.spec import Spec
 
 #: Seconds on one thread that the core may guess for a reply: what a hand on a slider waits for.
@@ -29,6 +28,8 @@ NOISE, SPIRALS = "noise", "spirals"
 #: Samples of the spirals, their features and their classes.
 SAMPLES, FEATURES, CLASSES = 256, 2, 2
 LOSS = "cross_entropy"
+#: Inits that draw no weights: units are equal, or the readout is 0, and to judge that takes steps of gradient descent.
+FIXED = ("zeros", "ones", "fixup")
 #: The fields that a net has too, by the same names.
 OF_NETS = ("depth", "width", "activation", "init", "norm", "norm_position", "skip", "branch_scale")
 
@@ -79,24 +80,11 @@ def _choice(default: str, choices: tuple[str, ...], label: str, explanation: str
     return _field(default, label, explanation, choices=choices)
 
 
-def _plain(family: str) -> tuple[str, ...]:
-    """The kinds of a family that need no parameter."""
+def _plain(family: str, but: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The kinds of a family that need no parameter, but some."""
     kinds = _core.kinds(family)
-    return tuple(kind["name"] for kind in kinds if not any(needed for *_, needed in kind["params"]))
-
-
-def _random() -> tuple[str, ...]:
-    """The inits that draw all weights at random.
-
-    Of the others units are equal, or the readout starts at 0: to judge them takes steps of gradient descent.
-    """
-
-    def draws(init: str) -> bool:
-        plan = Plan.of(MLP(2, width=8, out_features=2, skip="residual", init=init))
-        maps = [*(layer.map for layer in plan.layers), plan.readout]
-        return all(each is not None and each.weight_variance > 0 for each in maps)
-
-    return tuple(filter(draws, _plain("init")))
+    names = [kind["name"] for kind in kinds if not any(needed for *_, needed in kind["params"])]
+    return tuple(name for name in names if name not in but)
 
 
 @dataclass(frozen=True)
@@ -111,8 +99,8 @@ class Request:
         ValueError: For values out of bounds, nets that do not exist, and work of more than two seconds.
         TypeError: For values of a wrong type.
 
-    >>> Request(depth=3, width=8, sigma_w=1.0).spec
-    MLP(depth=3, width=8, activation='tanh', init='mean_field(sigma_w=1, sigma_b=0.05)')
+    >>> Request(depth=3, width=8, sigma_w=1.25).spec
+    MLP(depth=3, width=8, activation='tanh', init='mean_field(sigma_w=1.25, sigma_b=0.05)')
     >>> Request.read({"depth": 0})
     Traceback (most recent call last):
     ...
@@ -122,7 +110,7 @@ class Request:
     depth: int = _whole(20, 1, 200, "depth", "Hidden layers of the net.")
     width: int = _whole(64, 1, 512, "width", "Units of each hidden layer.", log=True)
     activation: str = _choice("tanh", _plain("activation"), "activation", "The function phi between two layers.")
-    init: str = _choice("mean_field", _random(), "init", "How the weights are drawn before training.")
+    init: str = _choice("mean_field", _plain("init", FIXED), "init", "How the weights are drawn before training.")
     sigma_w: float = _number(
         1.5, 0.05, 20.0, "sigma_w", "The init mean_field draws weights of variance sigma_w^2 / fan_in.", log=True
     )
@@ -196,8 +184,9 @@ class Request:
         spirals = (told["in_features"], told["out_features"]) == (FEATURES, CLASSES)
         chosen: dict[str, Any] = {"data": SPIRALS if spirals else NOISE}
         chosen |= {name: NONE if told[name] is None else told[name] for name in OF_NETS}
-        if isinstance(spec.init, Init) and spec.init.name == "mean_field" and "gain" not in spec.init.params:
-            chosen |= {**spec.init.params, "init": spec.init.name}
+        if isinstance(spec.init, Init) and spec.init.name == "mean_field":
+            sizes = {name: spec.init.params[name] for name in ("sigma_w", "sigma_b")}
+            chosen |= {"init": spec.init.name, **sizes}
         try:
             made = Request(**chosen)
         except (TypeError, ValueError) as error:
