@@ -165,7 +165,7 @@ def test_the_page_predicts_what_python_predicts(browser: Browser, monkeypatch: p
         assert words in why, fields
         assert bool(theory) == (not words and fields.get("theory", True)), fields
     outputs = {name: _core.activation_outputs(name) for name in CHOICES["activation"]}
-    sources = {"theory": source("theory.js")}
+    sources = {name: source(f"{name}.js") for name in ("numbers", "theory")}
     about = {"requests": given, "moments": list(_core.MOMENTS), "outputs": outputs}
     found = browser.run_modules(sources, TOLD + RECORDED, about)
     for one, (theory, why), each in zip(found, expected, given, strict=True):
@@ -177,7 +177,7 @@ def test_the_page_predicts_what_python_predicts(browser: Browser, monkeypatch: p
 
 @pytest.mark.skipif(not (STATIC / "vgcore.wasm").exists(), reason="needs the core as WebAssembly, which is not built")
 def test_the_page_predicts_it_with_its_own_core(browser: Browser) -> None:
-    sources = {name: source(f"{name}.js") for name in ("engine", "theory")}
+    sources = {name: source(f"{name}.js") for name in ("engine", "numbers", "theory")}
     requests = [Request(**each.request) for each in PRESETS] + list(random_requests(40))
     wasm = base64.b64encode((STATIC / "vgcore.wasm").read_bytes()).decode()
     about = {"requests": [request.to_dict() for request in requests], "wasm": wasm}

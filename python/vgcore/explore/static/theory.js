@@ -19,6 +19,8 @@
  * @property {string} why  Why there are no `drift` and `std`; empty where there are.
  */
 
+import { generalText } from "./numbers.js";
+
 /** Laws of weights that are independent, or nearly so in a wide net. */
 const LAWS = ["constant", "uniform", "normal", "truncated_normal", "orthogonal"];
 /** Below, means of 1 / variance over batches are carried by rare nets. */
@@ -36,14 +38,6 @@ class Uncovered extends Error {
   constructor(what) {
     super(`theory does not cover ${what}`);
   }
-}
-
-/** A number in three digits, as Python writes `.3g`. */
-function brief(value) {
-  const power = value === 0 ? 0 : Math.floor(Math.log10(Number(Math.abs(value).toPrecision(3))));
-  if (power >= -4 && power < 3) return String(Number(value.toPrecision(3)));
-  const [digits, exponent] = Number(value.toPrecision(3)).toExponential().split("e");
-  return `${digits}e${exponent[0]}${exponent.slice(1).padStart(2, "0")}`;
 }
 
 const wave = (size, pair, mean = 0, normal = false) => ({ size, pair, mean, normal });
@@ -137,7 +131,7 @@ class Net {
     if (!v.normal) throw new Uncovered("norm=batch of features that are not normal");
     const variance = v.size - v.pair;
     if (!(EPS < 1e-3 * variance) || variance < 1e-9 * v.size) {
-      throw new Uncovered(`norm=batch with an eps that is not small beside a variance of ${brief(variance)}`);
+      throw new Uncovered(`norm=batch with an eps that is not small beside a variance of ${generalText(variance, 3)}`);
     }
     const phi = this.layers[l].activation, b = this.batch;
     if (this.share(l) < 1) throw new Uncovered(`norm=batch before ${phi}, which multiplies two signals`);
