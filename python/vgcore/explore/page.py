@@ -22,6 +22,7 @@ import numpy as np
 from vgcore import _core
 from vgcore.explore.presets import PRESETS
 from vgcore.explore.request import CONTROLS, DEFAULTS
+from vgcore.explore.rules import rules
 from vgcore.judge.rules import RULES, of_change
 from vgcore.report.island import island
 from vgcore.show.html.blocks import Html
@@ -82,8 +83,6 @@ def saved() -> str:
             f"this build of vgcore has no {ENGINE}, which the page measures with: it was built without the target "
             "wasm32-unknown-unknown. `vgcore explore` shows the same page with this machine as its engine"
         )
-    from vgcore.explore.rules import rules
-
     packed = base64.b64encode(gzip.compress(engine.read_bytes(), mtime=0)).decode()
     worker = f"const RULES = {json.dumps(rules())};\n{_joined(WORKER)}"
     return _page("saved.js", {"settings": settings(), "worker": worker, "engine": packed}, "worker-src blob:")
