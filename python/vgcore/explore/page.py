@@ -29,7 +29,7 @@ from vgcore.show.html.blocks import Html
 from vgcore.show.html.style import TONES, themed
 
 #: The scripts of the page and of the worker that measures, each after those that it imports.
-FACE, WORKER = ("draw.js", "explore.js"), ("engine.js", "theory.js", "judge.js", "worker.js")
+FACE, WORKER = ("draw.js", "explore.js"), ("engine.js", "numbers.js", "theory.js", "judge.js", "worker.js")
 #: The engine of a page that measures by itself.
 ENGINE = "vgcore.wasm"
 #: Statements that names of other files come and go by.
