@@ -24,7 +24,7 @@ import typer
 from vgcore._core import MONITORS, OPTIMIZERS, PRETRAININGS, SCHEDULES, __version__
 from vgcore.judge.finding import SEVERITIES
 from vgcore.model.names import hint, known
-from vgcore.shell import estimate, kinds, outputs, stores, streams
+from vgcore.shell import estimate, explorer, kinds, outputs, stores, streams
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
 from vgcore.shell.nets import HELP, flag, gather, integers, split
@@ -756,6 +756,7 @@ def _bench(
         os._exit(INTERRUPTED)  # the interpreter's own way out crashes where JAX was interrupted
 
 
+app.command("explore", help="Put a net under sliders, in a browser, measured anew at every move.")(explorer.explore)
 app.command("kinds", help="List what one may name, with formulas, parameters and sources.")(kinds.list_kinds)
 app.command("explain", help="Say what a word means that vgcore prints: a verdict, a rule, a column.")(kinds.explain)
 
