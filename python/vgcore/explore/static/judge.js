@@ -103,7 +103,11 @@ class Change {
 
   /** Of log10 sizes, runs by layers, in order of travel. */
   static of(sizes) {
-    const runs = sizes.map((row) => (row.at(-1) === -Infinity ? -Infinity : row.at(-1) - row[0]));
+    const runs = sizes.map((row) => {
+      const moved = row.at(-1) - row[0];
+      if (row.at(-1) === -Infinity) return -Infinity;
+      return moved === Infinity ? NaN : moved; // a size beyond all numbers, or one that was 0 before, has no factor
+    });
     const seen = runs.filter(known).length;
     const there = runs.map(finite);
     const moved = runs.filter(finite);
