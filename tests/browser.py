@@ -1,4 +1,6 @@
-"""A browser without a window for tests of pages: chromium, driven by selenium. Nothing of it goes to the network.
+"""A browser without a window for tests of pages: chromium, driven by selenium.
+
+What it asks of other machines ends in a proxy of ours, which answers nothing and remembers who was asked.
 
 A test marked with `needs_browser` asks for the fixture `browser`, which `conftest.py` hands to every module: one
 browser for all tests of a process.
@@ -10,9 +12,12 @@ import base64
 import importlib.util
 import json
 import shutil
+import socketserver
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -32,6 +37,8 @@ FLAGS = (
     "--hide-scrollbars",
     "--force-color-profile=srgb",
 )
+#: Whom the browser asks by itself, whatever it is told.
+OWN = ("google.com", "googleapis.com", "gstatic.com", "gvt1.com", "googleusercontent.com")
 #: Seconds within which a page has to load and a script has to end.
 PATIENCE = 120
 #: Makes modules of their texts, the first one first, and calls a function that is given them by name.
@@ -39,7 +46,7 @@ RUN = """
 const [sources, script, given, done] = arguments;
 (async () => {
   const urls = {}, modules = {};
-  for (const [name, source] of Object.entries(sources)) {
+  for (const [name, source] of sources) {
     let text = source;
     for (const [other, url] of Object.entries(urls)) text = text.replaceAll(`./${other}.js`, url);
     urls[name] = URL.createObjectURL(new Blob([text], { type: "text/javascript" }));
@@ -69,15 +76,42 @@ def _missing() -> str:
 needs_browser = pytest.mark.skipif(bool(_missing()), reason=f"needs a browser, and lacks {_missing()}")
 
 
+class Nowhere(socketserver.ThreadingTCPServer):
+    """A proxy behind which there is nothing."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Refusal)
+        #: The machines that were asked for.
+        self.hosts: list[str] = []
+
+
+class Refusal(socketserver.StreamRequestHandler):
+    """What is answered to a request, `CONNECT host:port` or `GET http://host/path`."""
+
+    server: Nowhere
+
+    def handle(self) -> None:
+        """Remember the host, and refuse."""
+        line = self.rfile.readline().decode("latin-1").split()
+        if len(line) < 2:
+            return  # A connection made before anything is asked.
+        asked = line[1]
+        self.server.hosts.append(urlsplit(asked if "//" in asked else f"//{asked}").hostname or asked)
+        self.wfile.write(b"HTTP/1.1 502 nowhere\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+
+
 class Browser:
     """One window, and what has happened in it since the last page was opened."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, proxy: Nowhere) -> None:
         from selenium.webdriver import Chrome, ChromeOptions, ChromeService
 
         options = ChromeOptions()
         options.binary_location = _found(BROWSERS) or ""
-        for flag in (*FLAGS, f"--user-data-dir={profile}"):
+        self._proxy = proxy
+        for flag in (*FLAGS, f"--user-data-dir={profile}", f"--proxy-server=127.0.0.1:{proxy.server_address[1]}"):
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
         #: For what has no word here: elements, clicks, keys.
@@ -93,6 +127,7 @@ class Browser:
         self.driver.get("about:blank")
         self._read()
         self._requests, self._console = [], []
+        self._proxy.hosts.clear()
         self.driver.get(page.absolute().as_uri() if isinstance(page, Path) else page)
 
     def emulate(self, *, dark: bool = False, printed: bool = False, width: int = 1280, height: int = 800) -> None:
@@ -118,7 +153,7 @@ class Browser:
         """
         self.open("about:blank")
         text = json.dumps(given, allow_nan=False)
-        answer = self.driver.execute_async_script(RUN, dict(sources), script, text)
+        answer = self.driver.execute_async_script(RUN, list(sources.items()), script, text)
         assert "error" not in answer, answer["error"]
         return json.loads(answer["text"])
 
@@ -131,10 +166,14 @@ class Browser:
     def requests(self) -> list[str]:
         """The addresses that the page has asked for, itself first; those of its own memory (data, blob) left out.
 
-        Of the page and its frames; the log does not tell what a worker asks for.
+        Of the page and its frames: what a worker asks for is told by `hosts` alone.
         """
         self._read()
         return [url for url in self._requests if not url.startswith(("data:", "blob:", "about:"))]
+
+    def hosts(self) -> list[str]:
+        """Other machines that anything in the browser has asked for, workers too, and not the browser by itself."""
+        return [host for host in self._proxy.hosts if not host.endswith(OWN)]
 
     def console(self, level: str = "SEVERE") -> list[str]:
         """What the console says at a level: errors of scripts, of loading, and of the page's own rules."""
@@ -159,8 +198,11 @@ class Browser:
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """The browser of this process, which starts with the first test that asks for it."""
-    window = Browser(tmp_path_factory.mktemp("profile"))
-    try:
-        yield window
-    finally:
-        window.driver.quit()
+    with Nowhere() as proxy:
+        threading.Thread(target=proxy.serve_forever, daemon=True).start()
+        window = Browser(tmp_path_factory.mktemp("profile"), proxy)
+        try:
+            yield window
+        finally:
+            window.driver.quit()
+            proxy.shutdown()

@@ -28,6 +28,7 @@ def test_a_quiet_page_asks_for_itself_alone(browser: Browser, page: Path) -> Non
     browser.open(page)
     assert browser.requests() == [page.as_uri()]
     assert browser.console() == []
+    assert browser.hosts() == []
 
 
 def test_a_page_that_asks_for_more_and_fails_is_seen(browser: Browser, tmp_path: Path) -> None:
@@ -37,6 +38,18 @@ def test_a_page_that_asks_for_more_and_fails_is_seen(browser: Browser, tmp_path:
     assert [url.rsplit("/", 1)[-1] for url in browser.requests()] == ["loud.html", "none.png"]
     assert any("aloud" in message for message in browser.console())
     assert any("none.png" in message for message in browser.console())
+
+
+def test_what_a_worker_asks_of_other_machines_is_seen(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "worker.html"
+    ask = "fetch('http://one.example').finally(() => fetch('https://two.example')).catch(() => postMessage(1))"
+    url = f'URL.createObjectURL(new Blob(["{ask}"]))'
+    path.write_text(
+        f"<script>new Worker({url}).onmessage = () => {{ document.title = 'told' }}</script>", encoding="utf-8"
+    )
+    browser.open(path)
+    browser.wait("return document.title === 'told'")
+    assert set(browser.hosts()) == {"one.example", "two.example"}
 
 
 def test_readers_are_played(browser: Browser, page: Path) -> None:
@@ -59,10 +72,14 @@ def test_a_picture_shows_the_whole_page(browser: Browser, page: Path, tmp_path: 
 
 def test_modules_run_and_import_each_other(browser: Browser) -> None:
     sources = {
-        "one": "export const one = (x) => x + 1;",
-        "two": 'import { one } from "./one.js"; export const two = async (x) => one(one(x));',
+        "second": "export const add = (x) => x + 1;",
+        "first": 'import { add } from "./second.js"; export const twice = async (x) => add(add(x));',
     }
-    assert browser.run_modules(sources, "return [one.one(given), await two.two(given), NaN]", 1.5) == [2.5, 3.5, None]
+    assert browser.run_modules(sources, "return [second.add(given), await first.twice(given), NaN]", 1.5) == [
+        2.5,
+        3.5,
+        None,
+    ]
 
 
 def test_an_error_of_a_module_fails_the_test(browser: Browser) -> None:

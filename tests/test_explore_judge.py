@@ -22,7 +22,8 @@ from vgcore.model.plan import Plan
 from vgcore.show.words import count, fold, power
 
 NETS = 500
-JUDGE = files("vgcore.explore").joinpath("static/judge.js").read_text(encoding="utf-8")
+STATIC = files("vgcore.explore") / "static"
+MODULES = {name: (STATIC / f"{name}.js").read_text(encoding="utf-8") for name in ("numbers", "judge")}
 #: Of a reply, what the judge is given.
 GIVEN = ("request", "columns", "first_nonfinite")
 #: Judges all nets by the true rules, and then by changed ones, until one net is told in other words.
@@ -145,7 +146,7 @@ def judged(browser: Browser) -> dict[str, Any]:
     """What the browser says of all nets, and for each changed number the first net of which it says something else."""
     nets = [{name: reply[name] for name in GIVEN} for reply in replies()]
     given = {"nets": nets, "rules": rules(), "changed": list(changed_rules().values())}
-    found: dict[str, Any] = browser.run_modules({"judge": JUDGE}, SCRIPT, given)
+    found: dict[str, Any] = browser.run_modules(MODULES, SCRIPT, given)
     return found
 
 
@@ -217,10 +218,9 @@ def test_numbers_are_written_as_python_writes_them(browser: Browser) -> None:
         name: [float(value) for value in values]
         for name, values in {"sizes": sizes, "factors": factors, "layers": layers}.items()
     }
-    source = f"{JUDGE}\nexport {{ powerText, foldText, countText }};"
-    script = """return [given.sizes.map(judge.powerText), given.factors.map(judge.foldText),
-                       given.layers.map(judge.countText)];"""
+    script = """return [given.sizes.map(numbers.powerText), given.factors.map(numbers.foldText),
+                       given.layers.map(numbers.countText)];"""
     ours = [
         [write(value) for value in values] for write, values in zip((power, fold, count), given.values(), strict=True)
     ]
-    assert browser.run_modules({"judge": source}, script, given) == ours
+    assert browser.run_modules({"numbers": MODULES["numbers"]}, script, given) == ours

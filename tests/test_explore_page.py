@@ -194,6 +194,8 @@ def test_a_preset_is_a_link_and_a_button(opened: Callable[..., Browser], preset:
 
 def test_back_and_forward_go_from_net_to_net(opened: Callable[..., Browser]) -> None:
     browser = opened()
+    # Of a page that nobody has touched a browser with a long history drops the entry.
+    found(browser, ".verdict").click()
     for value in (9, 39):
         browser.js(SLIDE, "depth", value)
         browser.wait(RESTS)
@@ -292,7 +294,7 @@ def test_keys_move_sliders_and_read_panels(opened: Callable[..., Browser]) -> No
     panel.send_keys(Keys.END)
     assert browser.js(readout).startswith("layer 20: 0.3")
     panel.send_keys(Keys.ESCAPE)
-    assert browser.js(readout) == "layer 20: 0.327 → layer 1: 10^-9.5"
+    assert browser.js(readout) == "layer 20: 0.327 → layer 1: 10^-10.0"
 
 
 def test_a_control_that_does_nothing_is_off_and_says_why(opened: Callable[..., Browser]) -> None:

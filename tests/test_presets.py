@@ -3,40 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 import vgcore as vg
 from vgcore.explore.presets import PRESETS, Preset
+from vgcore.explore.reply import measured
+from vgcore.explore.request import Request
 
 BY_ID = {preset.id: preset for preset in PRESETS}
-
-
-def net_of(fields: Mapping[str, Any]) -> vg.MLP:
-    init = fields["init"]
-    if init == "mean_field":
-        init = f"mean_field(sigma_w={fields['sigma_w']}, sigma_b={fields['sigma_b']})"
-    return vg.MLP(
-        fields["depth"],
-        width=fields["width"],
-        activation=fields["activation"],
-        init=init,
-        norm=None if fields["norm"] == "none" else fields["norm"],
-        norm_position=fields.get("norm_position", "pre"),
-        skip=None if fields["skip"] == "none" else fields["skip"],
-        branch_scale=fields.get("branch_scale", 1.0),
-    )
 
 
 class Seen:
     """What the page shows of a preset with some fields changed."""
 
     def __init__(self, name: str, **changes: str | float) -> None:
-        fields: Mapping[str, Any] = {**BY_ID[name].request, **changes}
-        self.spec, self.batch = net_of(fields), int(fields.get("batch", 32))
-        self.probe = vg.probe(self.spec, batch=self.batch, seeds=4, seed=0, dtype="float32")
+        fields: dict[str, Any] = {**BY_ID[name].request, **changes}
+        request = Request(**fields)
+        self.spec, self.batch = request.spec, request.batch
+        self.probe, _ = measured(request)
         diagnosis = vg.diagnose(self.probe)
         self.verdict, self.direction = diagnosis.verdict, diagnosis.direction
 

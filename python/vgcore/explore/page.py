@@ -22,17 +22,17 @@ import numpy as np
 from vgcore import _core
 from vgcore.explore.presets import PRESETS
 from vgcore.explore.request import CONTROLS, DEFAULTS
+from vgcore.explore.rules import rules
 from vgcore.judge.rules import RULES, of_change
 from vgcore.report.island import island
 from vgcore.show.html.blocks import Html
 from vgcore.show.html.style import TONES, themed
 
-#: The scripts of the page and of the worker that measures, each after those that it imports.
-FACE, WORKER = ("draw.js", "explore.js"), ("engine.js", "theory.js", "judge.js", "worker.js")
 #: The engine of a page that measures by itself.
 ENGINE = "vgcore.wasm"
 #: Statements that names of other files come and go by.
-IMPORT, EXPORT = re.compile(r"^import\s[^;]*;\n", re.MULTILINE), re.compile(r"^export (?!default\b)", re.MULTILINE)
+IMPORT = re.compile(r'^import\s[^;]*? from "\./(\w+\.js)";\n', re.MULTILINE)
+EXPORT = re.compile(r"^export (?!default\b)", re.MULTILINE)
 
 
 def settings() -> dict[str, Any]:
@@ -54,14 +54,24 @@ def _text(name: str) -> str:
     return (resources.files(__package__) / "static" / name).read_text(encoding="utf-8")
 
 
-def _joined(names: tuple[str, ...]) -> str:
-    """Modules as one: without imports of each other, and without exports but the default one."""
-    return "\n".join(EXPORT.sub("", IMPORT.sub("", _text(name))) for name in names)
+def _joined(name: str) -> str:
+    """A module and those that it imports as one, without imports, and without exports but the default one."""
+    texts: dict[str, str] = {}
+
+    def follow(name: str) -> None:
+        text = _text(name)
+        for other in IMPORT.findall(text):
+            if other not in texts:
+                follow(other)
+        texts[name] = EXPORT.sub("", IMPORT.sub("", text))
+
+    follow(name)
+    return "\n".join(texts.values())
 
 
 def module() -> str:
     """The explorer as one ES module, whose default export is a widget of `anywidget`."""
-    return _joined(FACE)
+    return _joined("explore.js")
 
 
 def style() -> str:
@@ -82,28 +92,29 @@ def saved() -> str:
             f"this build of vgcore has no {ENGINE}, which the page measures with: it was built without the target "
             "wasm32-unknown-unknown. `vgcore explore` shows the same page with this machine as its engine"
         )
-    from vgcore.explore.rules import rules
-
     packed = base64.b64encode(gzip.compress(engine.read_bytes(), mtime=0)).decode()
-    worker = f"const RULES = {json.dumps(rules())};\n{_joined(WORKER)}"
-    return _page("saved.js", {"settings": settings(), "worker": worker, "engine": packed}, "worker-src blob:")
+    worker = f"const RULES = {json.dumps(rules())};\n{_joined('worker.js')}"
+    return _page(
+        "saved.js",
+        {"settings": settings(), "worker": worker, "engine": packed},
+        "'wasm-unsafe-eval' blob:; worker-src blob:",
+    )
 
 
 def served(token: str) -> str:
     """The page of the local server, which knows its token."""
-    return _page("served.js", {"settings": settings(), "token": token}, "connect-src 'self'")
+    return _page("served.js", {"settings": settings(), "token": token}, "; connect-src 'self'")
 
 
 def _page(start: str, islands: Mapping[str, Any], allowed: str) -> str:
-    """A page that begins with one of the scripts, which finds its texts by their names."""
+    """A page that begins with one of the scripts, which finds its texts by their names; what its policy allows it."""
     from jinja2 import Environment, PackageLoader
 
-    script = Html(_joined((*FACE, start)).replace("export default", "const widget ="))
+    script = Html(_joined(start).replace("export default", "const widget ="))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     template = Environment(loader=PackageLoader(__package__, "static"), autoescape=True).get_template("page.html")
     return template.render(
-        policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; {allowed}; "
-        f"script-src 'sha256-{digest}' 'wasm-unsafe-eval' blob:",
+        policy=f"default-src 'none'; style-src 'unsafe-inline'; img-src data:; script-src 'sha256-{digest}' {allowed}",
         style=Html(style()),
         islands={name: island(value) for name, value in islands.items()},
         script=script,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -25,12 +26,12 @@ class Preset:
     id: str
     title: str
     text: str
-    request: Mapping[str, str | float]
-    then: Mapping[str, str | float]
+    request: Mapping[str, Any]
+    then: Mapping[str, Any]
     button: str
 
 
-PLAIN = {"width": 64, "norm": "none", "skip": "none"}
+PLAIN: dict[str, Any] = {"width": 64, "norm": "none", "skip": "none"}
 RELU = PLAIN | {"depth": 50, "activation": "relu", "init": "kaiming_normal"}
 
 PRESETS = (

@@ -413,7 +413,7 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
   let moving = false;
   let timer = 0;
   let slow = false;
-  const last = { asked: "", told: "" };
+  let last = "";
   let shown = null;
   let lesson = null;
   let wrong = { engine: "", typed: "" };
@@ -485,7 +485,7 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
       root.setAttribute("aria-busy", on);
     },
     failed: (error) => {
-      last.asked = "";
+      last = "";
       say({ engine: `The engine does not answer: ${error.message}. What is shown is its last answer; any change asks again.` });
     },
     reply: (reply, of, took) => {
@@ -501,8 +501,8 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
     const full = asked(state);
     const wanted = quick && slow ? { ...full, seeds: Math.min(full.seeds, FEW), theory: false } : full;
     const key = JSON.stringify(wanted);
-    if (key === last.asked) return;
-    last.asked = key;
+    if (key === last) return;
+    last = key;
     asking.ask(wanted, !quick);
   }
 
@@ -520,9 +520,7 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
   function rest() {
     moving = false;
     ask(false);
-    const told = JSON.stringify(asked(state));
-    if (told !== last.told) changed(asked(state));
-    last.told = told;
+    changed(asked(state));
     const wanted = write(state, lesson, settings);
     if (hash && location.hash.slice(1) !== wanted) location.hash = wanted;
     if (shown) show(shown);
@@ -584,9 +582,9 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
   if (hash && location.hash.length > 1) fromHash();
   else moved(true);
   return {
-    /** Shows a net that somebody else has chosen; what was told from here comes back, and is no choice. */
+    /** Shows a net that somebody else has chosen; what `changed` was told comes back, and changes nothing. */
     take(request) {
-      if (JSON.stringify(request) !== last.told) take({ ...state, ...request }, null);
+      if (names.some((name) => (request[name] ?? state[name]) !== asked(state)[name])) take({ ...state, ...request }, null);
     },
     end() {
       sized.disconnect();

@@ -1,10 +1,10 @@
 /**
  * The verdict on a net of the explorer: that of Python's `vg.diagnose`, letter by letter, on the same columns.
  *
- * The twin of python/vgcore/judge for the nets that a request can name: plain layers, drawn at random, with or without
- * a normalisation, a skip and a readout. Thresholds and constants come from Python, as `RULES` (explore/rules.py).
- * Sizes are log10, rows are runs (seeds), columns are layers, input side first. A probe carries exponents of its own:
- * no gradient of it is lost.
+ * The twin of python/vgcore/judge for the nets that a request can name: plain layers with or without a normalisation, a
+ * skip and a readout. All weights are drawn at random, so no layer starts at 0, and no two units are equal. A probe
+ * carries exponents of its own: no gradient of it is lost. Thresholds and constants come from Python, as `RULES`
+ * (explore/rules.py). Sizes are log10, rows are runs (seeds), columns are layers, input side first.
  *
  * @typedef {number[][]} Rows
  *
@@ -17,6 +17,11 @@
  * @property {string} summary  One sentence.
  * @property {string} depth_limit  How deep the recipe can go, in words; empty where nothing is known of it.
  */
+
+import {
+  columnMeans, countText, finite, foldText, generalText, known, largest, meanOf, medianOf, numberOf, powerText,
+  spreadOf, tenTo, transposed,
+} from "./numbers.js";
 
 /** Python's words for the moves of a signal, by the sign of its change. */
 const MOVES = { "-1": "vanishing", 1: "exploding" };
@@ -73,132 +78,6 @@ export function factsOf(request, rules) {
   };
 }
 
-// Numbers as Python writes and adds them.
-
-/** A number of a reply. */
-function numberOf(value) {
-  if (value === null || value === undefined) return NaN;
-  if (typeof value === "number") return value;
-  return value === "inf" ? Infinity : value === "-inf" ? -Infinity : NaN;
-}
-
-/** Whether a number lies exactly between two neighbours of so few digits: Python takes the even one, JavaScript not. */
-function evenly(value, shorter, longer) {
-  const [short, long] = [shorter(value), longer(value)];
-  const digits = (text) => text.replace(/e.*$/, "").replace(/[-.]/g, "");
-  const rest = digits(long).slice(digits(short).length);
-  if (!/^50*$/.test(rest) || "02468".includes(digits(short).at(-1))) return short;
-  return null;
-}
-
-/** `f"{value:.{places}f}"`. */
-function fixedText(value, places) {
-  const text = evenly(value, (v) => v.toFixed(places), (v) => v.toFixed(100));
-  if (text !== null) return text;
-  const unit = 10 ** -places;
-  return (value - (Math.sign(value) * unit) / 4).toFixed(places); // a tie that was rounded away from 0 to an odd digit
-}
-
-/** `f"{value:.{digits}e}"`, as `[mantissa, exponent]`. */
-function scientific(value, digits) {
-  let text = evenly(value, (v) => v.toExponential(digits), (v) => v.toExponential(100));
-  if (text === null) {
-    const exponent = Number(value.toExponential(digits).split("e")[1]);
-    text = (value - (Math.sign(value) * 10 ** (exponent - digits)) / 4).toExponential(digits);
-  }
-  const [mantissa, exponent] = text.split("e");
-  return [mantissa, Number(exponent)];
-}
-
-/** An exponent with its sign and two digits at least. */
-function exponentText(exponent) {
-  return `e${exponent < 0 ? "-" : "+"}${String(Math.abs(exponent)).padStart(2, "0")}`;
-}
-
-/** `f"{value:.{digits}g}"`. */
-function generalText(value, digits) {
-  if (value === 0) return "0";
-  const [mantissa, exponent] = scientific(value, digits - 1);
-  const short = (text) => (text.includes(".") ? text.replace(/\.?0+$/, "") : text);
-  if (exponent < -4 || exponent >= digits) return short(mantissa) + exponentText(exponent);
-  return short(Number(`${mantissa}e${exponent}`).toFixed(Math.max(digits - 1 - exponent, 0)));
-}
-
-/** A size whose logarithm is given, readable at any size: `show.words.power`. */
-function powerText(log10) {
-  if (Number.isNaN(log10)) return "unknown";
-  if (!Number.isFinite(log10)) return log10 < 0 ? "0" : "inf";
-  return Math.abs(log10) < 3 ? generalText(10 ** log10, 3) : `10^${fixedText(log10, 1)}`;
-}
-
-/** By how much a size changes: `show.words.fold`. */
-function foldText(factor) {
-  if (!Number.isFinite(factor)) return "more than 10^308-fold";
-  if (factor >= 1e5) return `10^${generalText(Math.log10(factor), 4)}-fold`;
-  return factor >= 10 ? `${fixedText(factor, 0)}-fold` : `${generalText(factor, 3)}-fold`;
-}
-
-/** A number of layers, which may have no end: `show.words.count`. */
-function countText(layers) {
-  if (!Number.isFinite(layers)) return "no limit";
-  if (layers < 1e6) return fixedText(layers, 0);
-  const [mantissa, exponent] = scientific(layers, 0);
-  return mantissa + exponentText(exponent);
-}
-
-/** A size whose logarithm is given; inf where float64 ends. */
-function tenTo(log10) {
-  return log10 < 308 ? 10 ** log10 : Infinity;
-}
-
-/** A sum in NumPy's order: eight at a time. */
-function total(values) {
-  if (values.length < 8) return values.reduce((sum, value) => sum + value, 0);
-  const parts = values.slice(0, 8);
-  const whole = values.length - (values.length % 8);
-  for (let at = 8; at < whole; at += 1) parts[at % 8] += values[at];
-  const [a, b, c, d, f, g, h, i] = parts;
-  return values.slice(whole).reduce((sum, value) => sum + value, a + b + (c + d) + (f + g + (h + i)));
-}
-
-function meanOf(values) {
-  return total(values) / values.length;
-}
-
-/** Standard deviation of a sample: ddof 1. */
-function spreadOf(values) {
-  const mean = meanOf(values);
-  return Math.sqrt(total(values.map((value) => (value - mean) ** 2)) / (values.length - 1));
-}
-
-/** The median; that of two in the middle is their mean. */
-function medianOf(values) {
-  const sorted = [...values].sort((a, b) => a - b);
-  const middle = sorted.length >> 1;
-  return sorted.length % 2 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
-}
-
-/** Rows as columns. */
-function turned(rows) {
-  return rows[0].map((_, at) => rows.map((row) => row[at]));
-}
-
-const known = (value) => !Number.isNaN(value);
-const finite = (value) => Number.isFinite(value);
-
-/** Mean over the rows that have a value, column by column; nan where none has. */
-function columnMeans(rows) {
-  return turned(rows).map((column) => {
-    const there = column.filter(known);
-    return there.reduce((sum, value) => sum + value, 0) / there.length;
-  });
-}
-
-/** The largest number, nan left out; -inf where there is none. */
-function largest(values) {
-  return values.reduce((most, value) => (value > most ? value : most), -Infinity);
-}
-
 // Evidence: python/vgcore/judge/evidence.py.
 
 /** What happens to a signal from end to end: `rms` over nets, `typical` of one, and the change of each run. */
@@ -209,7 +88,7 @@ class Change {
 
   /** The root mean square; of growth, no more than most runs show. */
   get shown() {
-    if (!(this.rms > 0) || this.rms === Infinity) return this.rms;
+    if (!(this.rms > 0)) return this.rms;
     return Math.min(this.rms, largest([0, this.typical, medianOf(this.runs.filter(known))]));
   }
 
@@ -243,7 +122,7 @@ function drifts(sizes) {
   const steps = sizes.map((row) =>
     row.slice(1).map((size, at) => (finite(size - row[at]) ? size - row[at] : 0)));
   const sum = (values) => values.reduce((all, value) => all + value, 0);
-  const apart = turned(steps).map((column) => {
+  const apart = transposed(steps).map((column) => {
     const mean = sum(column) / column.length;
     return column.map((value) => value - mean);
   });
@@ -284,7 +163,6 @@ class Evidence {
       backward: this.aligned(back.map((row) => row.map(norm))),
     };
     this.weights = this.values("log10_wgrad_norm");
-    this.zeroLayer = this.closedLayer();
     this.backward = this.backwardChange();
     this.forward = this.forwardChange();
   }
@@ -297,7 +175,7 @@ class Evidence {
   /** Of a stream, a layer whose size nobody knows counts as the next one that is known. */
   aligned(rows) {
     if (!this.facts.streams) return rows;
-    const there = turned(rows).flatMap((column, at) => (column.some(known) ? [at] : []));
+    const there = transposed(rows).flatMap((column, at) => (column.some(known) ? [at] : []));
     if (!there.length) return rows;
     const at = Array.from({ length: this.depth }, (_, layer) => there.find((each) => each >= layer) ?? there.at(-1));
     return rows.map((row) => at.map((layer) => row[layer]));
@@ -319,23 +197,6 @@ class Evidence {
     return layers === 1 ? "1 layer" : `${layers} layers`;
   }
 
-  /** Layers whose z is exactly 0 in every run. */
-  get zeros() {
-    return turned(this.values("log10_z_rms")).map((column) => column.every((size) => size === -Infinity));
-  }
-
-  /** The first layer that is exactly 0 in every run, if its weights have a gradient: one step opens it; else null. */
-  closedLayer() {
-    const first = this.zeros.indexOf(true);
-    if (this.facts.streams || first < 0) return null;
-    return this.weights.every((row) => finite(row[first])) ? first : null;
-  }
-
-  /** Layers that start at exactly 0 and have a gradient: closed, not dead. */
-  get closed() {
-    return this.zeros.map((zero, at) => zero && this.weights.some((row) => finite(row[at])));
-  }
-
   /** Whether any parameter of a layer has a gradient that is not 0, or none is known, run by run. */
   get learns() {
     const norms = ["log10_wgrad_norm", "log10_bgrad_norm", "log10_gate_grad_norm"].map((name) => this.values(name));
@@ -350,18 +211,16 @@ class Evidence {
     return 2 * this.sizes.backward.filter((row) => finite(row[0])).length > this.runs;
   }
 
-  /** From the last layer to the first; unknown where all layers wait. */
+  /** From the last layer to the first. */
   backwardChange() {
-    if (this.zeroLayer !== null) return Change.unknown(this.runs);
     const { learns } = this;
     // A signal that nothing learns from does not arrive.
-    const silent = (run) => !learns[run] && this.bad[run] < 0;
-    return Change.of(this.sizes.backward.map((row, run) => (silent(run) ? row.map(() => -Infinity) : [...row].reverse())));
+    const heard = (run, size) => (learns[run] || this.bad[run] >= 0 ? size : -Infinity);
+    return Change.of(this.sizes.backward.map((row, run) => row.map((size) => heard(run, size)).reverse()));
   }
 
-  /** From the first layer to the last, of which the first layers count little: they take the data to their own scale. */
+  /** From the first layer to the last; the first layers count little: they take the data to their own scale. */
   forwardChange() {
-    if (this.zeroLayer !== null) return Change.unknown(this.runs);
     const whole = Change.of(this.sizes.forward);
     if (this.steps < 4) return whole;
     const from = this.steps >> 1;
@@ -373,43 +232,32 @@ class Evidence {
   }
 }
 
-// What the rules measure: python/vgcore/judge/rules. A rule that is not here, or finds nothing, has the value nan.
+// What the rules measure: python/vgcore/judge/rules. nan and -Infinity say that a rule finds nothing.
 
-function moves(signal, sign) {
-  return (e) => {
-    const { shown } = e[signal];
-    return known(shown) && (e.steps || !finite(shown)) ? sign * shown : NaN;
-  };
-}
+/** Decades by which a signal moves up (sign 1) or down (-1). */
+const moves = (signal, sign) => (e) => sign * e[signal].shown;
 
 /** Share of responsive units lost in the worst layer, against standard normal z. */
 function saturation(e) {
-  const { closed } = e;
-  const lost = columnMeans(e.values("saturated")).map((flat, at) =>
-    (closed[at] ? NaN : 1 - (1 - flat) / e.facts.responsive));
-  return lost.some(finite) ? largest(lost) : NaN;
+  return largest(columnMeans(e.values("saturated")).map((flat) => 1 - (1 - flat) / e.facts.responsive));
 }
 
-/** Share of units of the worst layer that are 0 for every sample. */
+/** Share of units of the worst layer that are 0 for every sample; one that is 0 on a slope learns. */
 function deadUnits(e) {
-  const { closed } = e;
   const flat = columnMeans(e.values("saturated"));
-  const dead = columnMeans(e.values("dead")).map((share, at) => (closed[at] ? NaN : Math.min(share, flat[at])));
-  return dead.some(known) ? largest(dead) : NaN;
+  return largest(columnMeans(e.values("dead")).map((share, at) => Math.min(share, flat[at])));
 }
 
 /** e-folds by which 1 - cosine of two samples shrinks. */
 function correlationCollapse(e) {
   const mean = columnMeans(e.values("correlation")).map((cosine) => Math.max(1 - cosine, e.rules.resolution));
-  if (!finite(mean[0]) || !finite(mean.at(-1))) return NaN;
-  const entered = finite(e.facts.correlation) ? Math.max(1 - e.facts.correlation, e.rules.resolution) : mean[0];
-  return Math.log(Math.max(entered, mean[0]) / mean.at(-1));
+  return Math.log(Math.max(1 - e.facts.correlation, mean[0]) / mean.at(-1));
 }
 
 /** How far the samples lie on one line in the worst layer, beyond x. */
 function rankCollapse(e) {
   const { batch } = e.request;
-  if (e.depth < 2 || batch < 4) return NaN;
+  if (batch < 4) return NaN; // so few say nothing
   const [ranks, cosines] = [e.values("effective_rank"), e.values("correlation")];
   let units = Infinity;
   const entered = e.facts.outputs.slice(0, -1).map((outputs) => {
@@ -420,18 +268,13 @@ function rankCollapse(e) {
   const spread = ranks.map((row, run) =>
     entered.map((least, at) =>
       (least < 1 ? 1 - (1 - ((batch / row[at] - 1) / (batch - 1) - cosines[run][at + 1] ** 2)) / (1 - least) : NaN)));
-  if (!spread.flat().some(known)) return NaN;
-  return Math.max(...columnMeans(spread).map((mean, at) => (spread.some((row) => known(row[at])) ? mean : 0)));
+  return e.steps ? largest(columnMeans(spread)) : NaN;
 }
 
 /** The loss at the start in units of a blind guess. */
 function firstLoss(e) {
   if (e.losses.some((loss) => Math.abs(loss) === Infinity)) return Infinity;
   return e.losses.length ? meanOf(e.losses) / e.facts.blind : NaN;
-}
-
-function finiteWidth(e) {
-  return e.steps && e.backward.runs.filter(finite).length >= 2 ? e.backward.drift : NaN;
 }
 
 /** By id: what a rule measures. */
@@ -446,7 +289,7 @@ const CHECKS = {
   rank_collapse: rankCollapse,
   first_loss: firstLoss,
   non_finite: (e) => (e.nonfinite.length ? e.nonfinite.length / e.runs : NaN),
-  finite_width: finiteWidth,
+  finite_width: (e) => e.backward.drift,
 };
 
 // The verdict: python/vgcore/judge/verdict.py and diagnose.py.
@@ -516,7 +359,8 @@ function summed(e, said, limit, confidence) {
     const layers = e.units(e.depth);
     if (Math.abs(rms) < Math.log10(2)) return `${name} keeps its size over ${layers}`;
     const factor = generalText(tenTo(rms / e.steps), 3);
-    return `${name} ${rms > 0 ? "grows" : "shrinks"} ${powerText(Math.abs(rms))}-fold over ${layers} (x${factor} a layer)`;
+    const verb = rms > 0 ? "grows" : "shrinks";
+    return `${name} ${verb} ${powerText(Math.abs(rms))}-fold over ${layers} (x${factor} a layer)`;
   };
 
   const parts = [];
@@ -524,7 +368,8 @@ function summed(e, said, limit, confidence) {
   if (nonfinite.length) {
     const first = Math.min(...nonfinite);
     const where = first < e.depth ? `layer ${first + 1}` : "the readout";
-    parts.push(`${nonfinite.length} of ${e.runs} runs ${nonfinite.length === 1 ? "is" : "are"} not finite from ${where} on`);
+    const verb = nonfinite.length === 1 ? "is" : "are";
+    parts.push(`${nonfinite.length} of ${e.runs} runs ${verb} not finite from ${where} on`);
   }
   const told = known(backward.rms) && (e.steps > 0 || !finite(backward.rms));
   if (told && (said.direction !== "forward" || !parts.length)) {
@@ -537,8 +382,7 @@ function summed(e, said, limit, confidence) {
   }
   if (said.direction === "backward" && !e.steps && !told) parts.push("its one layer is flat");
   if (said.conditions.includes("collapsed")) parts.push(`all inputs end up ${said.alike ? "alike" : "on one line"}`);
-  if (e.zeroLayer !== null) parts.push(`layer ${e.zeroLayer + 1} starts at 0, and one step opens it`);
-  if (!parts.length) parts.push(e.steps ? "nothing to compare" : "one layer has no factor");
+  if (!parts.length) parts.push("one layer has no factor");
   if (limit !== null && said.verdict !== "healthy" && limit.value < e.depth) {
     parts.push(`${limitUnits(limit)} would stay within ${foldText(limit.factor)}`);
   }
@@ -583,7 +427,7 @@ function reach(curve, runs, down, up, { longest, student }) {
   const value = first((at) => at >= up || at <= -down, [last, pace]);
   if (count < 2) return [value, NaN, NaN];
   const wide = student[count - 2] / Math.sqrt(count);
-  const half = turned(runs).map((column) => wide * spreadOf(column));
+  const half = transposed(runs).map((column) => wide * spreadOf(column));
   const doubt = (wide * spreadOf(runs.map((row) => row.at(-1) - row[middle]))) / (depth - 1 - middle);
   const above = [last + half.at(-1), pace + doubt];
   const below = [last - half.at(-1), pace - doubt];

@@ -1,4 +1,5 @@
-/** Starts a page that measures by itself: the engine runs in a worker beside it, so that controls never wait for it. */
+// Starts a page that measures by itself: the engine runs in a worker beside it, so that controls never wait for it.
+import { mount } from "./explore.js";
 
 /** Text that is JSON in a part of the page. */
 const island = (id) => JSON.parse(document.getElementById(id).textContent);

@@ -1,4 +1,5 @@
-/** Starts the page of the local server, which measures. */
+// Starts the page of the local server, which measures.
+import { mount } from "./explore.js";
 
 /** Text that is JSON in a part of the page. */
 const island = (id) => JSON.parse(document.getElementById(id).textContent);
