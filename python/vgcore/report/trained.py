@@ -15,7 +15,7 @@ from vgcore.show import training
 from vgcore.show.html import judged, trained
 from vgcore.show.html.blocks import Html, code, quiet, table, toned
 from vgcore.show.html.charts import charts
-from vgcore.show.html.columns import loss_chart, run_chart, steps_chart
+from vgcore.show.html.columns import loss_chart, run_chart, run_ends_chart, steps_chart
 from vgcore.train.join import STEPWISE, VALIDATED
 
 if TYPE_CHECKING:
@@ -72,7 +72,10 @@ def one(d: RunDiagnosis, what: str) -> Page:
 
 def _layers(r: Run) -> list[Html]:
     """What came of each seed, and the norms of the layers."""
-    drawn = charts(*(run_chart(r, name) for name in BY_LAYER if name in r.monitor))
+    names = [name for name in BY_LAYER if name in r.monitor]
+    drawn = charts(
+        *(run_ends_chart(r, name) for name in names[:1] if r.steps.size), *(run_chart(r, name) for name in names)
+    )
     return [*section("Seeds", trained.seeds(r)), *section("Layers", drawn, *trained.norms(r))]
 
 
