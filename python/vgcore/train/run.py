@@ -18,7 +18,6 @@ from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe
 from vgcore.measure.trace import row_labels
 from vgcore.model.given import LONGEST, integer
-from vgcore.model.given import path as file_path
 from vgcore.model.names import counted, known
 from vgcore.model.network import Gradients, Network
 from vgcore.model.optimizer import Optimizer, Schedule
