@@ -1,0 +1,158 @@
+"""The shell's commands for what is handed on: two results compared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from vgcore.model.given import shown
+from vgcore.model.names import known
+from vgcore.shell import nets, options, outputs
+from vgcore.shell.complete import files_of
+from vgcore.shell.options import DATA, DATA_HELP, OUTPUT, measured, net_file, unreadable
+from vgcore.shell.outputs import FORMATS, Force, Format
+
+WORSE = 1
+#: What two results are read from, beside files of nets.
+SAVED = (".csv", ".json", ".parquet")
+STORE = ".vg"
+TAKES = (
+    f"compare takes what probe and sweep wrote by --out ({', '.join(SAVED)}), stores ({STORE}), or files of nets "
+    f"({options.FILES})"
+)
+
+_result = files_of(*SAVED, STORE, *options.SUFFIXES)
+
+
+def compare(
+    before: Annotated[
+        Path,
+        typer.Argument(
+            metavar="A",
+            help="The first: what probe or sweep wrote by --out, a store, the JSON of a spec, or a net in a file "
+            f"{options.FILES}.",
+            show_default=False,
+            autocompletion=_result,
+        ),
+    ],
+    after: Annotated[Path, typer.Argument(metavar="B", help="The second.", show_default=False, autocompletion=_result)],
+    *,
+    activation: Annotated[
+        str | None,
+        typer.Option(
+            help="Of nets in arrays, .npz or .safetensors: between their layers.",
+            rich_help_panel=nets.PANEL,
+            show_default="none given",
+        ),
+    ] = None,
+    spec: Annotated[
+        Path | None,
+        typer.Option(
+            help="What the arrays of such files are: a JSON file, as spec.to_json() gives it.",
+            rich_help_panel=nets.PANEL,
+            show_default="none given",
+            autocompletion=files_of(".json"),
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        measured(help=DATA_HELP, show_default="standard normal samples", autocompletion=DATA),
+    ] = None,
+    target: Annotated[
+        str | None,
+        measured(help="The target's column: its name, or its index from 0.", show_default="the last column"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the comparison to an .html or .md file.",
+            rich_help_panel=OUTPUT,
+            show_default="no file",
+            autocompletion=files_of(".html", ".md"),
+        ),
+    ] = None,
+    force: Force = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=OUTPUT)
+    ] = False,
+    form: Format = "text",
+) -> None:
+    """Compare two results, and return 1 where the second is worse."""
+    from vgcore.report.compare import compare as compared
+    from vgcore.report.write import form_of
+
+    known("format", form, FORMATS)
+    if as_json and form == "github":
+        raise ValueError("--json and --format github are two forms of one thing; give one of them")
+    outputs.check(out, force=force, form=form_of)
+    samples: dict[str, Any] = {}
+    if data is not None:
+        x, y, problem = options.load(data, target, (None, None), None, None)
+        samples = {"x": x, "y": y} | ({"loss": problem.loss} if problem else {})
+    elif target is not None:
+        raise ValueError("--target is a column of --data; give the file")
+    given = [_read(path, activation, spec, samples) for path in (before, after)]
+    to_measure = any(is_net for _, is_net in given)
+    found = compared(given[0][0], given[1][0], **(samples if to_measure else {}))
+    with outputs.writing({} if out is None else {out: found.report}, force=force, only=out):
+        if as_json or form == "json":
+            outputs.print_json(found.to_dict())
+        elif form == "github":
+            from vgcore.report import github
+
+            for line in github.comparison(found, after):
+                print(line)
+        else:
+            from vgcore.shell import tables
+            from vgcore.show import comparison as words
+
+            tables.print_lines(words.lines(found, width=tables.terminal(words.WIDTH).width))
+    if found.verdict == "worse":
+        raise typer.Exit(WORSE)
+
+
+def _read(path: Path, activation: str | None, spec: Path | None, samples: dict[str, Any]) -> tuple[Any, bool]:
+    """A result of a file, and whether it is a net that has not been measured."""
+    from vgcore.measure.saved import read_sweep
+    from vgcore.measure.stored import open_sweep
+    from vgcore.measure.table import Unkept
+    from vgcore.train.many import open_train_sweep
+
+    ending = path.suffix.lower()
+    if ending not in {*SAVED, STORE, *options.SUFFIXES}:
+        raise ValueError(f"cannot compare {shown(str(path))}: {TAKES}")
+    if not path.is_file():
+        raise unreadable(str(path), FileNotFoundError(), TAKES)
+    if ending in options.SUFFIXES:
+        arrays = ending != ".onnx"
+        fields = {"activation": nets.gather("activation", [activation], nets.split)} if activation and arrays else {}
+        return net_file(path, spec if arrays else None, None, fields)(), True
+    if ending == STORE:
+        probes = open_sweep(path)
+        return (probes if len(probes) else open_train_sweep(path)), False
+    if ending == ".json" and (net := _spec(path)) is not None:
+        return net, True
+    given = {name: values for name, values in samples.items() if name != "loss"}
+    try:
+        found = read_sweep(path, **given)
+    except ValueError as error:
+        raise ValueError(f"{error}; {TAKES}") from None
+    if any(isinstance(cell.x, Unkept) for cell in found):
+        raise ValueError(f"{path} was measured on data, which no such file holds: give --data, as it was measured")
+    return found, False
+
+
+def _spec(path: Path) -> Any:
+    """The spec of a JSON file; None where it holds something else."""
+    from vgcore.model.read import read_spec
+
+    text = path.read_text(encoding="utf-8")
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    is_table = not isinstance(found, dict) or isinstance(found.get("depth"), list) or "cell" in found
+    return None if is_table else read_spec(text)
