@@ -130,10 +130,8 @@ def squeezed(text: str) -> str:
 
 
 def test_every_result_that_has_a_report_is_tried_here() -> None:
-    found: list[type] = [Reported]
-    for kind in found:
-        found += kind.__subclasses__()
-    names = {kind.__name__ for kind in found if kind.__module__.startswith("vgcore.")} - {"Reported"}
+    public = [getattr(vg, name) for name in vg.__all__]
+    names = {each.__name__ for each in public if isinstance(each, type) and issubclass(each, Reported)}
     assert names == {*context.BY_CLASS}
     assert names <= {*RESULTS}
 
@@ -151,12 +149,12 @@ def test_a_page_is_well_formed_and_asks_for_nothing(name: str) -> None:
         assert not {"src", "href", "srcset", "style", "action", "data"} & {*attributes}
         assert not any(key.startswith("on") for key in attributes)
     assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org)", html(name).split("<body")[0])
-    assert len(page.of("h1")) == len(page.of("title")) == 1
+    assert len(page.of("h1")) == html(name).split("<body")[0].count("<title>") == 1
 
 
 @each_result
 def test_a_page_and_its_twin_say_the_same(name: str) -> None:
-    found = context.page(made(name))
+    found = context.report(made(name))(context.CELLS)
     assert Page(html(name)).words.count(found.title) >= 2  # in the tab and at the top
     assert markdown(name).startswith(f"# {escaped(found.title).markdown}\n")
     told = squeezed(unescaped(markdown(name)))
@@ -182,12 +180,12 @@ def test_a_report_is_the_same_every_time(name: str) -> None:
 @each_result
 def test_findings_verdict_and_remedy_stand_in_both(name: str) -> None:
     result = made(name)
-    judged = result if isinstance(result, vg.Diagnosis | vg.RunDiagnosis) else getattr(result, "before", None)
-    if judged is None:
+    judged = result.before if isinstance(result, vg.Advised) else result
+    if not isinstance(judged, vg.Diagnosis | vg.RunDiagnosis):
         return
     for source in (Page(html(name)).words, unescaped(markdown(name))):
         assert judged.summary in source
-        for finding in judged.findings if not isinstance(result, vg.Comparison) else ():
+        for finding in judged.findings:
             assert finding.evidence in source
             assert finding.remedy in source
 
@@ -203,11 +201,12 @@ def test_no_name_becomes_markup() -> None:
         source, twin = write.text(result, "html"), write.text(result, "md")
         page = Page(source)
         assert len(page.of("script")) == 1
-        assert not page.of("b") or all("x" != text for text in re.findall(r"<b[^>]*>([^<]*)</b>", source))
+        assert all(text != "x" for text in re.findall(r"<b[^>]*>([^<]*)</b>", source))
         assert source.count("</script>") == 1
         assert HOSTILE in page.words
         assert HOSTILE in json.dumps(data_of(source)).replace('\\"', '"')
-        assert not re.search(r"(?<!\\)`a|<b>|</script|<!--", twin)
+        assert not re.search(r"<b>|</script|<!--", twin)
+        assert not re.search(r"(?<!\\)`", re.sub("<summary>.*</summary>", "", twin))  # which is HTML
         rows = [line for line in twin.splitlines() if line.startswith("| ")]
         widths = {len(re.findall(r"(?<!\\)\|", line)) for line in rows if r"\`a\`" in line}
         assert rows
@@ -261,7 +260,7 @@ def test_the_island_of_a_run_holds_its_losses() -> None:
 def test_the_island_of_a_sweep_holds_a_row_a_cell() -> None:
     data = data_of(html("Sweep"))
     assert data["cell"] == list(range(len(a_sweep())))
-    assert data["cells"]["verdict"] == [vg.diagnose(cell).verdict for cell in a_sweep()]
+    assert [row["verdict"] for row in data["rows"]] == [vg.diagnose(cell).verdict for cell in a_sweep()]
 
 
 def test_an_island_has_no_sign_that_ends_it_and_reads_back() -> None:
@@ -395,7 +394,7 @@ def test_a_chart_has_axes_a_line_and_a_band_of_the_runs() -> None:
     made = charts.chart(values, "log10 rms of dL/dz", column="log10_delta_rms", words="mean of 2 runs")
     page = Page(made)
     assert {"log10 rms of dL/dz", "mean of 2 runs", "layer"} <= {*re.findall(r">([^<]+)<", made)}
-    assert [found for found in re.findall(r">([−\d.]+)<", made)] == ["−8", "−6", "−4", "−2", "0", "1", "2", "3"]
+    assert re.findall(r">([−\d.]+)<", made) == ["−8", "−6", "−4", "−2", "0", "1", "2", "3"]
     assert len(page.of("polygon")) == 1
     (line,) = page.of("polyline")
     places = [tuple(map(float, pair.split(","))) for pair in str(line["points"]).split()]

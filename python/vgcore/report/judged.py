@@ -38,17 +38,17 @@ def diagnosis(d: Diagnosis, cells: int) -> Page:
     return Page(worst.title, [*worst.parts, *listed], {**worst.data, "cells": plain})
 
 
-def probe(p: Probe, _: int) -> Page:
+def probe(p: Probe) -> Page:
     """A probe, judged."""
     return one(judge(p, explain=True), "Probe")
 
 
-def trace(t: Trace, _: int) -> Page:
+def trace(t: Trace) -> Page:
     """A trace, judged; of several steps also how the first and the last layer went on."""
     return one(judge(t, explain=True), "Trace", *_over_steps(t))
 
 
-def watch(w: Watch, _: int) -> Page:
+def watch(w: Watch) -> Page:
     """What was seen of a model: the newest step, judged, and how the first and the last layer went on."""
     return one(judge(w.trace, explain=True), f"Watch, step {w.trace.steps[-1]}", *_over_steps(w.history))
 
@@ -89,7 +89,7 @@ def _plain(d: Diagnosis) -> dict[str, Any]:
     return plain | {"layers": measured.trace.names} | fitting(columns, signals(measured.trace))
 
 
-def advised(a: Advised, _: int) -> Page:
+def advised(a: Advised) -> Page:
     """Advice: before and after, the best change as code, and its signals beside those of the net as it was."""
     best, before = a.items[0] if a.items else None, a.before.probe
     parts = [judged.advised(a)]

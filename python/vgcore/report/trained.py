@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 BY_LAYER = ("log10_wgrad_norm", "log10_update_ratio", "log10_delta_rms")
 
 
-def run(r: Run, _: int) -> Page:
+def run(r: Run) -> Page:
     """A run, judged."""
     return one(diagnose(r, explain=True), "Training")
 
