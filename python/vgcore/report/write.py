@@ -69,14 +69,14 @@ def _templates() -> Environment:
     )
 
 
-def save(result: object, path: str | os.PathLike[str]) -> None:
-    """Write the report of a result; the file's ending says as what.
+def save(result: object, path: str | os.PathLike[str], form: str | None = None) -> None:
+    """Write the report of a result as `"html"` or `"md"`; the file's ending says which where nothing else does.
 
     Raises:
         ValueError: For another ending than `.html` and `.md`.
         OSError: Where it cannot be written, with the path and the system's reason.
     """
     out = file_path("path", path)
-    form = form_of(out)
+    chosen = form_of(out) if form is None else form
     files.check(out)
-    files.save_text(text(result, form), out)
+    files.save_text(text(result, chosen), out)

@@ -763,6 +763,9 @@ def _bench(
         os._exit(INTERRUPTED)  # the interpreter's own way out crashes where JAX was interrupted
 
 
+app.command("report", help="Write a page, or its Markdown, about a net, about every combination, or what was written.")(
+    reports.report
+)
 app.command("compare", help="Say what is better or worse in the second of two results; 1 where it is worse.")(
     reports.compare
 )

@@ -126,7 +126,7 @@ def cells(s: Sweep | TrainSweep, numbers: Sequence[int] = (), judged: Sequence[J
     """The cells of a sweep, a row each, with its place among others, from 0, where these are given, told from 1."""
     if not len(s):
         return Html("")
-    first = [(str(number + 1),) for number in numbers] or [()] * len(s)
+    first: list[tuple[str, ...]] = [(str(number + 1),) for number in numbers] or [()] * len(s)
     head = (*(("cell",) if numbers else ()), *rows_of.head(s))
     at = head.index("verdict")
     rows = [
