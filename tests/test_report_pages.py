@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import vgcore as vg
+from test_cli import run
 from test_report import Page
 from vgcore.model.shown import Reported
 from vgcore.report import context, island, write
@@ -432,3 +433,83 @@ def test_what_is_html_carries_its_markdown_and_jinja_leaves_it_alone() -> None:
     made = Html("<b>x</b>", "**x**")
     assert (made.__html__(), made.markdown, Html("<i>").markdown) == ("<b>x</b>", "**x**", "")
     assert blocks.joined(made, "a < b").markdown == "**x**\n\na &lt; b"
+
+
+# The command
+
+SICK_OPTIONS = ["--depth", "20", "--width", "16", "--activation", "sigmoid", "--seeds", "2"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results in files: a sweep, a sweep of one cell, stores of cells and of trainings, a net and its spec."""
+    path = tmp_path_factory.mktemp("results")
+    vg.sweep(SICK, depth=[2, 20], seeds=2).save(path / "sweep.csv")
+    vg.sweep(SICK, seeds=2).save(path / "one.json")
+    vg.sweep(SICK, depth=[2, 20], seeds=2, store=path / "sweep.vg")
+    vg.train_sweep(CLASSES, *DIGITS, steps=5, batch=32, lr=[0.1, 0.01], store=path / "trained.vg")
+    np.savez(path / "net.npz", **SICK.init().state_dict())
+    (path / "spec.json").write_text(SICK.to_json())
+    (path / "net.md").write_text("what was there before")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result"),
+    [
+        (SICK_OPTIONS, lambda: vg.diagnose(SICK, seeds=2, explain=True)),
+        (["--depth", "2,20", *SICK_OPTIONS[2:]], lambda: vg.sweep(SICK, depth=[2, 20], seeds=2)),
+        (["sweep.csv"], lambda: vg.sweep(SICK, depth=[2, 20], seeds=2)),
+        (["sweep.vg"], lambda: vg.sweep(SICK, depth=[2, 20], seeds=2)),
+        (["one.json"], lambda: vg.probe(SICK, seeds=2)),
+        (["trained.vg"], lambda: vg.train_sweep(CLASSES, *DIGITS, steps=5, batch=32, lr=[0.1, 0.01])),
+        (["net.npz", "--spec", "spec.json"], lambda: vg.diagnose(vg.from_arrays(SICK.init().state_dict(), spec=SICK), explain=True)),
+    ],
+    ids=["a net", "nets", "a sweep", "a store", "a cell", "trainings", "a file of a net"],
+)
+def test_the_command_writes_what_the_python_call_does(
+    folder: Path, tmp_path: Path, arguments: list[str], result: Callable[[], Any]
+) -> None:
+    done = run("report", *arguments, "--out", str(tmp_path / "a.md"), cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"wrote {tmp_path / 'a.md'}\n")
+    assert (tmp_path / "a.md").read_text(encoding="utf-8") == write.text(result(), "md")
+    assert run("report", *arguments, "--out", str(tmp_path / "a.html"), cwd=folder).returncode == 0
+    assert (tmp_path / "a.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_the_summary_of_a_step_is_filled(folder: Path, tmp_path: Path) -> None:
+    summary = tmp_path / "step_summary_1"
+    summary.touch()  # as GitHub makes it
+    assert run("report", "one.json", "--out", str(summary), "--format", "md", cwd=folder).returncode == 0
+    assert summary.read_text(encoding="utf-8").startswith("# Probe: vanishing")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["one.json"], ["missing option '--out'"]),
+        (["one.json", "--out", "a.pdf"], ["a report is an .html or .md file", "--format html or md"]),
+        (["one.json", "--out", "a", "--format", "pdf"], ["unknown format 'pdf'"]),
+        (["one.json", "--out", "net.md"], ["'net.md' is there already; write over it with --force"]),
+        (["nowhere.csv", "--out", "a.md"], ["cannot read 'nowhere.csv': there is no such file", "report takes what"]),
+        (
+            ["one.json", "--out", "a.md", "--depth", "3", "--seeds", "4"],
+            ["measured already; leave out --depth, --seeds"],
+        ),
+        (["spec.json", "--out", "a.md"], ["spec.json is a spec; say what the net is by --depth"]),
+        (["notes.txt", "--out", "a.md"], [".onnx, .npz or .safetensors"]),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_report_in_one_line(
+    folder: Path, arguments: list[str], words: list[str]
+) -> None:
+    done = run("report", *arguments, cwd=folder)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done
+    assert all(word in done.stderr for word in words), done.stderr
+    assert (folder / "net.md").read_text() == "what was there before"
+
+
+def test_force_writes_over_what_is_there(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("old")
+    assert run("report", "one.json", "--out", str(tmp_path / "a.md"), "--force", cwd=folder).returncode == 0
+    assert (tmp_path / "a.md").read_text(encoding="utf-8").startswith("# Probe")

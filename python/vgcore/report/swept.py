@@ -33,7 +33,7 @@ def sweep(s: Sweep) -> Callable[[int], Page]:
     if not len(s):
         return lambda _: _empty(s)
     d = diagnose(s)
-    worst = judged.probe(max(d.cells, key=badness).probe, "The worst cell")
+    worst = judged.probe(s[max(range(len(s)), key=lambda i: badness(d.cells[i]))], "The worst cell")
     drawn = _map(s, [_square(cell) for cell in d.cells], "the stronger, the further dL/dz moves")
 
     def of(cells: int) -> Page:
@@ -50,7 +50,7 @@ def train_sweep(s: TrainSweep) -> Callable[[int], Page]:
     if not len(s):
         return lambda _: _empty(s)
     d = diagnose(s)
-    worst = trained.run(max(d.cells, key=trainings.badness).run, "The worst run")
+    worst = trained.run(s[max(range(len(s)), key=lambda i: trainings.badness(d.cells[i]))], "The worst run")
     drawn = _map(s, [Square(cell.verdict, 1.0, cell.word) for cell in d.cells])
 
     def of(cells: int) -> Page:
