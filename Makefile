@@ -130,9 +130,10 @@ bench: .venv/.installed ## Table of targets, claims, scan for cliffs: 15 minutes
 	$(call say,bench: cliffs)
 	$(VENV)/python benches/scan.py
 
-docs: .venv-docs/.installed ## Build the site of docs/ into target/site, strictly: a warning fails
+docs: .venv-docs/.installed .venv/.installed ## Build the site of docs/ into target/site, strictly: a warning fails
 	$(call say,docs: the site in target/site)
 	$(DOCS)/zensical build --strict --clean
+	$(VENV)/python docs/explorer.py target/site
 	$(DOCS)/python docs/assets.py target/site
 
 outputs: .venv-test/.installed ## Run every block of README.md and docs/, and write what it prints below it: a minute

@@ -214,6 +214,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "clip_adaptive": (vg.clip_adaptive, {"grads": GRADS, "params": GRADS}),
     "clip_grad_norm": (vg.clip_grad_norm, {"grads": GRADS, "max_norm": 1.0}),
     "clip_grad_value": (vg.clip_grad_value, {"grads": GRADS, "clip_value": 1.0}),
+    "compare": (vg.compare, {"a": PROBE, "b": JUDGED}),
     "diagnose": (vg.diagnose, {"subject": PROBE}),
     "explain": (vg.explain, {"net": CLASSES.init(), "x": X, "y": Y}),
     "get_total_norm": (vg.get_total_norm, {"grads": GRADS}),

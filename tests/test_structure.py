@@ -31,7 +31,7 @@ RUST = sorted((ROOT / "src").rglob("*.rs"))
 # The order of the house: a module imports from its own place and from those on its left.
 PYTHON_ORDER = [
     *("_core", "model", "convert", "data", "measure", "train", "pretrain", "show", "judge", "watch", "export", "cure"),
-    *("theory", "maps", "plot", "explore", "shell"),
+    *("theory", "maps", "plot", "report", "explore", "shell"),
 ]
 RUST_ORDER = [
     *({"synonyms"}, {"error"}, {"simd"}, {"kernel", "rng", "signature", "kind", "memory"}),

@@ -54,6 +54,8 @@ from .model.transformer import Transformer
 from .pretrain.greedy import pretrain
 from .pretrain.machine import RBM
 from .pretrain.pretrained import DBN, Pretrained, PretrainedLayer
+from .report.compare import compare
+from .report.comparison import Comparison
 from .train.fit import train
 from .train.many import TrainSweep, open_train_sweep, train_sweep
 from .train.run import FirstBad, Replay, Run
@@ -86,6 +88,7 @@ __all__ = [
     "Cell",
     "Clip",
     "Clipped",
+    "Comparison",
     "DepthLimit",
     "Diagnosis",
     "EarlyStopping",
@@ -133,6 +136,7 @@ __all__ = [
     "clip_adaptive",
     "clip_grad_norm",
     "clip_grad_value",
+    "compare",
     "data",
     "diagnose",
     "explain",

@@ -112,6 +112,8 @@ KEYWORDS = {"changes", "grid", "train_sweep.grid", "options"}
 VALUES: dict[str, tuple[str, ...]] = {
     "spec": SPECS,
     "subject": (*SPECS, *NETWORKS, PROBES[0]),
+    "a": (*SPECS[:3], *NETWORKS, PROBES[0]),
+    "b": (*SPECS[:3], *NETWORKS, PROBES[0]),
     "diagnose.subject": (*SPECS, *NETWORKS, PROBES[0], RUNS[0], f"[{RUNS[0]}]", *TRAIN_SWEEPS),
     "pretrain.spec": (GREEDY,),
     "pretrain.x": ("np.eye(4)", "np.full((6, 4), 0.5)"),

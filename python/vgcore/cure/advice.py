@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from vgcore.convert.source import with_data
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.model.mlp import MLP
-from vgcore.model.shown import Shown
+from vgcore.model.shown import Reported, Shown
 from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 from vgcore.pretrain.pretrained import Pretrained
@@ -124,7 +124,7 @@ class Advice(Versioned, Shown):
 
 
 @dataclass(frozen=True, eq=False)
-class Advised(Versioned, Shown, Sequence[Advice]):
+class Advised(Versioned, Reported, Sequence[Advice]):
     """Changes, the best first; empty where nothing that counts was found or nothing helped.
 
     Attributes:

@@ -14,14 +14,14 @@ from vgcore.judge.verdict import Verdict
 from vgcore.measure.result import SIGNALS, Probe, Signal
 from vgcore.measure.trace import Trace
 from vgcore.model.names import known
-from vgcore.model.shown import Shown
+from vgcore.model.shown import Reported
 from vgcore.model.versioned import Versioned
 from vgcore.show import text
 from vgcore.show.words import own, row
 
 
 @dataclass(frozen=True, eq=False)
-class Diagnosis(Versioned, Shown):
+class Diagnosis(Versioned, Reported):
     """A verdict with its evidence.
 
     Attributes:

@@ -17,7 +17,7 @@ from vgcore.measure.result import SIGNALS, Factor, Probe
 from vgcore.model import custom
 from vgcore.model.given import Bounds, boolean, integer, number, shown, text
 from vgcore.model.names import hint, known
-from vgcore.model.shown import Shown
+from vgcore.model.shown import Reported
 from vgcore.model.sorts import KINDS, SORTS, TYPES, kind_parameters, sort_of
 from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
@@ -107,7 +107,7 @@ def check_once(grid: Mapping[str, Sequence[Any]], cells: Sequence[Cell], same: C
 
 
 @dataclass(frozen=True, eq=False)
-class Sweep(Versioned, Shown):
+class Sweep(Versioned, Reported):
     """The finished cells of a sweep, in the order of the grid.
 
     `s[3]` is a cell, `s[10:20]` a sweep of some, `s + t` one of both, and `s.select(depth=8)` one of those that it

@@ -19,7 +19,7 @@ from vgcore.model.given import boolean
 from vgcore.model.kind import Loss
 from vgcore.model.names import known
 from vgcore.model.plan import Plan
-from vgcore.model.shown import Shown
+from vgcore.model.shown import Reported, Shown
 from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 
@@ -64,7 +64,7 @@ class Factor(Versioned, Shown):
 
 
 @dataclass(frozen=True, eq=False)
-class Probe(Further, Shown):
+class Probe(Further, Reported):
     """What was measured of one spec over its seeds. Columns are float64 `(seeds, rows)`, index 0 at the input.
 
     A row is a linear map, `spec.row_names` says which: a layer of an `MLP`.

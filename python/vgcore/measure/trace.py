@@ -20,7 +20,7 @@ from vgcore.model.names import known
 from vgcore.model.plan import Plan
 from vgcore.model.rnn import RNN
 from vgcore.model.sequential import Sequential
-from vgcore.model.shown import Shown
+from vgcore.model.shown import Reported
 from vgcore.model.spec import Spec
 from vgcore.model.transformer import Transformer
 from vgcore.model.versioned import Versioned
@@ -152,7 +152,7 @@ def _no_layers() -> NDArray[np.int64]:
 
 
 @dataclass(frozen=True, eq=False)
-class Trace(Versioned, Shown):
+class Trace(Versioned, Reported):
     """How large signals are in each layer of a net, on its way forward and back.
 
     Layers stand in the order in which they run, input side first. A size that is exactly 0 has the log10 -inf, and one

@@ -37,7 +37,7 @@ from vgcore.model.given import LONGEST, boolean, items, shown
 from vgcore.model.kind import Loss
 from vgcore.model.names import hint, known
 from vgcore.model.optimizer import Optimizer, word
-from vgcore.model.shown import Shown
+from vgcore.model.shown import Reported
 from vgcore.model.sorts import FIELDS, fields_of, kind_parameters, swept
 from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
@@ -64,7 +64,7 @@ RECORDED = 20
 
 
 @dataclass(frozen=True, eq=False)
-class TrainSweep(Versioned, Shown):
+class TrainSweep(Versioned, Reported):
     """The finished cells of a training sweep, in the order of the grid.
 
     `s[3]` is a `Run`, `s[10:20]` a sweep of some, `s + t` one of both, and `s.select(depth=8, lr=0.1)` one of those

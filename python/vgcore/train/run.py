@@ -18,11 +18,10 @@ from vgcore.measure.probe import probe
 from vgcore.measure.result import Probe
 from vgcore.measure.trace import row_labels
 from vgcore.model.given import LONGEST, integer
-from vgcore.model.given import path as file_path
 from vgcore.model.names import counted, known
 from vgcore.model.network import Gradients, Network
 from vgcore.model.optimizer import Optimizer, Schedule
-from vgcore.model.shown import Shown
+from vgcore.model.shown import Reported, Shown
 from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 from vgcore.train import data, join
@@ -191,7 +190,7 @@ class Replay(Versioned, Shown):
 
 
 @dataclass(frozen=True, eq=False)
-class Run(Versioned, Shown):
+class Run(Versioned, Reported):
     """What came of a training. S seeds, T steps, of which R are recorded, V validations, L layers.
 
     Step t = 1, 2, ..., T is a forward and a backward pass with the weights before it, and an update; what is recorded
@@ -637,18 +636,6 @@ class Run(Versioned, Shown):
         columns = self.to_dict(rows)
         with files.replacing(path) as temporary:
             write(temporary, columns)
-
-    def report(self, path: str | os.PathLike[str]) -> None:
-        """Write a page that needs nothing else: what `diagnose` finds, the picture of `plot.training`, seeds, layers.
-
-        Raises:
-            OSError: Where it cannot be written, with the path and the system's reason.
-        """
-        from vgcore.judge.diagnose import diagnose
-        from vgcore.show import html as pages
-
-        out = file_path("path", path)
-        files.save_text(pages.page(self, pages.of(diagnose(self, explain=True))), out)
 
     # Words
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from vgcore.measure.trace import Trace
 from vgcore.model.given import integer, wrong_type
-from vgcore.model.shown import Shown
+from vgcore.model.shown import Reported
 from vgcore.watch.layers import layers_of, torch_for
 from vgcore.watch.record import Attach, Eagerly, Record, Sampled, in_backward, samples
 
@@ -78,7 +78,7 @@ def watch(model: Any, *, every: int = 100, layers: Any = "auto", scaler: Any = N
     return Watch(model, layers_of(_module(model), layers), every=every, scaler=scaler)
 
 
-class Watch(Shown):
+class Watch(Reported):
     """What is seen of a model: made by `vg.watch`.
 
     Attributes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from vgcore.judge.finding import SEVERITIES, Finding
 from vgcore.model.names import known
-from vgcore.model.shown import Shown
+from vgcore.model.shown import Reported
 from vgcore.model.spec import Spec
 from vgcore.model.versioned import Versioned
 from vgcore.show import training
@@ -18,7 +18,7 @@ OUTCOMES = ("non-finite", "diverged", "stuck", "learning", "trained")
 
 
 @dataclass(frozen=True, eq=False)
-class RunDiagnosis(Versioned, Shown):
+class RunDiagnosis(Versioned, Reported):
     """What came of a training, with its evidence.
 
     Attributes:

@@ -1,29 +1,20 @@
-"""Results as HTML that stands alone, for notebooks and pages, readable in light and in dark.
+"""Results as HTML that stands alone, for notebooks and pages, readable in light and in dark, and as Markdown.
 
-`of` gives that of any result. `blocks` has what all of it is made of; the other modules have a function a class.
+`of` gives that of any result. `blocks` and `charts` have what all of it is made of, `style` its colours; the other
+modules have a function a class.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-from vgcore.show.html import explained, judged, measured, nets, predicted, pretrained, trained
-from vgcore.show.html.blocks import STYLE, Html, block, curve, escaped, folded, quiet, table, titled, toned
-from vgcore.show.html.trained import page
+from vgcore.show.html import compared, explained, judged, measured, nets, predicted, pretrained, trained
+from vgcore.show.html.blocks import Html, block
 
 __all__ = [
     "BY_CLASS",
-    "STYLE",
     "Html",
-    "block",
-    "curve",
-    "escaped",
-    "folded",
+    "inside",
     "of",
-    "page",
-    "quiet",
-    "table",
-    "titled",
-    "toned",
 ]
 
 #: By the name of a class, as many of them stand in rooms that this one may not import.
@@ -31,6 +22,7 @@ BY_CLASS: dict[str, Callable[[Any], Html]] = {
     "Advice": judged.advice,
     "Advised": judged.advised,
     "Clipped": nets.clipped,
+    "Comparison": compared.comparison,
     "CriticalLine": predicted.critical_line,
     "CriticalPoint": predicted.critical_point,
     "DBN": pretrained.dbn,
@@ -70,11 +62,16 @@ BY_CLASS: dict[str, Callable[[Any], Html]] = {
 }
 
 
+def inside(result: object) -> Html:
+    """What is shown of a result, without a frame and a style: by its class, or the nearest that it inherits from."""
+    return next(BY_CLASS[kind.__name__] for kind in type(result).__mro__ if kind.__name__ in BY_CLASS)(result)
+
+
 def of(result: object) -> Html:
-    """A result as HTML: by its class, or the nearest that it inherits from.
+    """A result as HTML that stands alone.
 
     >>> import vgcore as vg
     >>> "1 -&gt; 8 (3 layers)" in of(vg.MLP(depth=3, width=8, in_features=1))
     True
     """
-    return next(BY_CLASS[kind.__name__] for kind in type(result).__mro__ if kind.__name__ in BY_CLASS)(result)
+    return block(inside(result))

@@ -1,128 +1,104 @@
-"""What all HTML of results is made of: one style, blocks, tables and small curves.
+"""What all that is shown of results is made of: blocks, tables and lists, each as HTML and as Markdown.
 
-A plain string is text and is escaped; what is HTML already is an `Html`. So nothing that a user has named can become
-markup by mistake.
+A plain string is text and is escaped; what is made already is an `Html`, which carries its twin in Markdown. So nothing
+that a user has named can become markup by mistake, and the two say the same.
 """
 
 from __future__ import annotations
 
 import html
-import itertools
-import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from vgcore.show.words import extent
-
-#: The colours of text and of what is behind it, in light and in dark. Each text is readable on each ground: a contrast
-#: of 4.5 or better (WCAG 2.2, success criterion 1.4.3), which a test works out.
-TEXTS = {
-    "text": ("#1f2328", "#e6e8eb"),
-    "quiet": ("#545d68", "#a9b1ba"),
-    "good": ("#116329", "#5fd07a"),
-    "cold": ("#0550ae", "#7cb7ff"),
-    "bad": ("#b3261e", "#ff8f86"),
-    "warn": ("#7d5200", "#e8b84a"),
-}
-GROUNDS = {"ground": ("#ffffff", "#16181d"), "head": ("#f3f5f7", "#24272e")}
-LINE = ("#d8dee4", "#3d424b")
-
-#: What a word is coloured as. The colour is never the only mark: the word says it.
-TONES = {
-    **dict.fromkeys(("healthy", "trained"), "good"),
-    **dict.fromkeys(("vanishing", "learning"), "cold"),
-    **dict.fromkeys(("exploding", "symmetric", "collapsed", "non-finite", "diverged", "stuck", "critical"), "bad"),
-    "warning": "warn",
-    "info": "quiet",
-}
-
+from vgcore.show.html.style import STYLE, TONES
 
 #: Characters of the longest words of a table that stay on one line.
 LONG = 36
 
 
-def _style() -> str:
-    """The rules. All begin with `.vgcore`, so that nothing of it reaches the page around.
-
-    A page says by itself whether it is light or dark; notebooks and sites say so by a mark of their theme, which need
-    not be that of the system. Everything follows from `color-scheme`. Notebooks colour the rows of every table and set
-    all cells to the right, by rules that are stronger than one class: ours must insist.
-    """
-    colours = {**TEXTS, **GROUNDS, "line": LINE}
-    pairs = "".join(f"--{name}:light-dark({light},{dark});" for name, (light, dark) in colours.items())
-    marks = {
-        "light": ('[data-jp-theme-light="true"]', '[data-vscode-theme-kind$="light"]', "html[theme=light]"),
-        "dark": (
-            *('[data-jp-theme-light="false"]', '[data-vscode-theme-kind$="dark"]', "html[theme=dark]"),
-            '[data-vscode-theme-kind="vscode-high-contrast"]',
-        ),
-    }
-    sites = {"light": '[data-md-color-scheme="default"]', "dark": '[data-md-color-scheme="slate"]'}
-    themes = "".join(
-        f".vgcore:is({','.join(f'{mark} *' for mark in (*found, sites[scheme]))}){{color-scheme:{scheme}}}"
-        for scheme, found in marks.items()
-    )
-    rules = """
-    .vgcore{color-scheme:light dark;%s
-    color:var(--text);background:var(--ground);border:1px solid var(--line);border-radius:6px;padding:.6em .9em;
-    margin:.3em 0;width:fit-content;max-width:100%%;box-sizing:border-box;font:14px/1.45 system-ui,sans-serif}
-    %s
-    .vgcore .vgcore{border:0;padding:0;margin:0}
-    .vgcore p{margin:.3em 0;max-width:60em}
-    .vgcore div.wide{overflow-x:auto}
-    .vgcore table{border-collapse:collapse;margin:.4em 0;font-size:13px;color:var(--text)}
-    .vgcore tr{background:var(--ground)!important}
-    .vgcore th,.vgcore td{padding:.2em .7em;text-align:right;vertical-align:top;border:0;
-    border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
-    .vgcore th{background:var(--head);color:var(--text);font-weight:600;vertical-align:bottom}
-    .vgcore .words{text-align:left!important;white-space:nowrap}
-    .vgcore .long{min-width:16em;max-width:44em;white-space:normal;overflow-wrap:anywhere}
-    .vgcore .whole{text-align:left!important}
-    .vgcore .kept{white-space:nowrap}
-    .vgcore summary{cursor:pointer;color:var(--quiet)}
-    .vgcore pre{margin:.3em 0;color:var(--text);background:var(--ground);font:12px/1.3 monospace;overflow-x:auto}
-    .vgcore.page{width:auto;max-width:70rem;margin:2rem auto;border:0;font-size:15px}
-    .vgcore h1{font-size:1.4rem}
-    .vgcore h2{font-size:1.1rem;margin-top:2rem}
-    .vgcore svg,.vgcore img{max-width:100%%;height:auto;vertical-align:middle}
-    """
-    tones = "".join(f".vgcore .{name}{{color:var(--{name})}}" for name in TEXTS if name != "text")
-    return (rules % (pairs, themes) + tones).replace("\n", "").replace("    ", "")
-
-
 class Html(str):
-    """Text that is HTML already."""
+    """Text that is HTML already, with the same in Markdown as GitHub reads it.
 
-    __slots__ = ()
+    Attributes:
+        markdown: The twin; empty where Markdown has none.
+    """
+
+    __slots__ = ("markdown",)
+    markdown: str
+
+    def __new__(cls, source: str, markdown: str = "") -> Html:  # noqa: PYI034 (typing has no Self in Python 3.10)
+        """Text that is HTML already, and its twin."""
+        made = super().__new__(cls, source)
+        made.markdown = markdown
+        return made
+
+    def __html__(self) -> str:
+        """What Jinja asks for, which then leaves it as it is."""
+        return str(self)
 
 
 def escaped(value: object) -> Html:
     """A value as text; what is HTML stays as it is.
 
-    >>> escaped("<i>"), escaped(Html("<i>"))
-    ('&lt;i&gt;', '<i>')
+    >>> escaped("<i>"), escaped("<i>").markdown, escaped(Html("<i>"))
+    ('&lt;i&gt;', '&lt;i>', '<i>')
     """
-    return value if isinstance(value, Html) else Html(html.escape(str(value)))
+    return value if isinstance(value, Html) else Html(html.escape(str(value)), _plain(str(value)))
 
 
-def joined(parts: Iterable[object]) -> Html:
+def _plain(text: str) -> str:
+    r"""A text that Markdown takes as it stands, on one line.
+
+    >>> print(_plain("|dL/dW| of `a_b` and _c_, x < 1"))
+    \|dL/dW\| of \`a_b\` and \_c\_, x &lt; 1
+    """
+    text = re.sub(r"[\\`*\[\]|~$]|(?<!\w)_|_(?!\w)", r"\\\g<0>", " ".join(text.split()))
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def paragraph(text: object) -> Html:
+    """A paragraph."""
+    made = escaped(text)
+    return Html(f"<p>{made}</p>", _begun(made.markdown))
+
+
+def _begun(markdown: str) -> str:
+    r"""What begins a line, where a sign or a number and a dot would make it a heading, a list or a quotation.
+
+    >>> _begun("# a"), _begun("1. a"), _begun("**a**")
+    ('\\# a', '1\\. a', '**a**')
+    """
+    return re.sub(r"^(\d*)([#>+\-=]|(?<=\d)[.)])", r"\1\\\2", markdown)
+
+
+def joined(*parts: object) -> Html:
     """Parts one after another: plain text as paragraphs."""
-    return Html("".join(part if isinstance(part, Html) else f"<p>{escaped(part)}</p>" for part in parts))
-
-
-STYLE = Html(f"<style>{_style()}</style>")
+    made = [part if isinstance(part, Html) else paragraph(part) for part in parts]
+    return Html("".join(made), "\n\n".join(part.markdown for part in made if part.markdown))
 
 
 def block(*parts: object) -> Html:
-    """A result that stands alone, with its style: plain text makes paragraphs.
+    """What stands alone, with its style: plain text makes paragraphs.
 
     >>> block("a < b").endswith("<p>a &lt; b</p></div>")
     True
     """
-    return Html(f'<div class="vgcore">{STYLE}{joined(parts)}</div>')
+    made = joined(*parts)
+    return Html(f'<div class="vgcore">{STYLE}{made}</div>', made.markdown)
+
+
+def heading(text: object) -> Html:
+    """What stands over a part of a page."""
+    made = escaped(text)
+    return Html(f"<h2>{made}</h2>", f"## {made.markdown}")
+
+
+def bold(text: object) -> Html:
+    """What a line begins with."""
+    made = escaped(text)
+    return Html(f"<b>{made}</b>", f"**{made.markdown}**" if made else "")
 
 
 def toned(text: object, word: str) -> Html:
@@ -131,15 +107,16 @@ def toned(text: object, word: str) -> Html:
     >>> toned("vanishing (backward)", "vanishing")
     '<b class="cold">vanishing (backward)</b>'
     """
-    tone = TONES.get(word)
-    return Html(f'<b class="{tone}">{escaped(text)}</b>' if tone else f"<b>{escaped(text)}</b>")
+    tone, made = TONES.get(word), bold(text)
+    return Html(f'<b class="{tone}">{escaped(text)}</b>', made.markdown) if tone else made
 
 
 def said(word: str, verdict: str, summary: str) -> Html:
     """What was judged, in a sentence that most often begins with the verdict: that part in its colour."""
-    if summary.startswith(word):
-        return Html(f"<p>{toned(word, verdict)}{escaped(summary[len(word) :])}</p>")
-    return titled(toned(word, verdict), summary)
+    if not summary.startswith(word):
+        return titled(toned(word, verdict), summary)
+    head, rest = toned(word, verdict), escaped(summary[len(word) :])
+    return Html(f"<p>{head}{rest}</p>", head.markdown + rest.markdown)
 
 
 def stacked(*lines: object) -> Html:
@@ -148,7 +125,18 @@ def stacked(*lines: object) -> Html:
     >>> stacked("a < b", "", "c")
     'a &lt; b<br>c'
     """
-    return Html("<br>".join(escaped(line) for line in lines if line))
+    made = [escaped(line) for line in lines if line]
+    return Html("<br>".join(made), "<br>".join(line.markdown for line in made))
+
+
+def breakable(name: str) -> Html:
+    """A long name, which may be broken behind an underscore where there is little room.
+
+    >>> breakable("dead_units")
+    'dead_<wbr>units'
+    """
+    made = escaped(name)
+    return Html(made.replace("_", "_<wbr>"), made.markdown)
 
 
 def kept(text: str) -> Html:
@@ -158,48 +146,77 @@ def kept(text: str) -> Html:
     '<span class="kept">∂L/∂W</span> <span class="kept">=</span> <span class="kept">δ</span>'
     """
     words = (word.replace("\xa0", " ") for word in text.split(" ") if word)
-    return Html(" ".join(f'<span class="kept">{escaped(word)}</span>' for word in words))
+    return Html(" ".join(f'<span class="kept">{escaped(word)}</span>' for word in words), _plain(text))
 
 
 def quiet(text: object) -> Html:
     """A paragraph of what need not be read first."""
-    return Html(f'<p class="quiet">{escaped(text)}</p>')
+    made = escaped(text)
+    return Html(f'<p class="quiet">{made}</p>', _begun(made.markdown))
 
 
 def titled(title: object, *lines: object) -> Html:
     """A paragraph that begins with what it is about."""
-    head = title if isinstance(title, Html) else f"<b>{escaped(title)}</b>"
-    return Html(f"<p>{'<br>'.join([head, *map(escaped, lines)])}</p>")
+    made = [title if isinstance(title, Html) else bold(title), *map(escaped, lines)]
+    return Html(f"<p>{'<br>'.join(made)}</p>", "\\\n".join(line.markdown for line in made))
+
+
+def code(text: str, language: str = "") -> Html:
+    """Lines as they stand, such as those of a program.
+
+    >>> print(code("a < b").markdown)
+    ```
+    a < b
+    ```
+    """
+    fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return Html(f"<pre>{html.escape(text)}</pre>", f"{fence}{language}\n{text}\n{fence}")
 
 
 def table(head: Sequence[object], rows: Iterable[Sequence[object] | Html], *, words: Collection[int] = (0,)) -> Html:
-    """A table; columns of words are set to the left, numbers to the right.
+    r"""A table; columns of words are set to the left, numbers to the right.
 
     Where there is little room, short words stay whole, sentences are folded into lines that can be read, and what is
     wider all the same can be scrolled.
 
     Args:
         head: What stands over each column; it is broken between words alone.
-        rows: A cell a column, of which whatever is no `Html` is escaped; or one `Html` over the full width.
+        rows: A cell a column, of which whatever is no `Html` is escaped; or one `Html` over the full width, which in
+            Markdown stands below the table.
         words: Which columns hold words.
 
     >>> "<td>&lt;8&gt;</td>" in table(["layer", "width"], [["1", "<8>"]])
     True
+    >>> print(table(["layer", "a|b"], [["1", "<8>"]]).markdown)
+    | layer | a\|b |
+    | :-- | --: |
+    | 1 | &lt;8> |
     """
-    rows = list(rows)
-    columns = list(zip(head, *(cells for cells in rows if not isinstance(cells, Html)), strict=True))
+    given = [cells if isinstance(cells, Html) else [escaped(cell) for cell in cells] for cells in rows]
+    heads = [cell if isinstance(cell, Html) else kept(str(cell)) for cell in head]
+    columns = list(zip(head, *(cells for cells in given if not isinstance(cells, Html)), strict=True))
     long = {i for i, column in enumerate(columns) if i in words and max(map(_length, column)) > LONG}
     sides = [f' class="words{" long" * (i in long)}"' if i in words else "" for i in range(len(head))]
 
-    def row(tag: str, cells: Sequence[object] | Html) -> str:
+    def row(tag: str, cells: Sequence[Html] | Html) -> str:
         if isinstance(cells, Html):
             return f'<tr><{tag} class="whole" colspan="{len(head)}">{cells}</{tag}></tr>'
-        each = (f"<{tag}{side}>{escaped(cell)}</{tag}>" for side, cell in zip(sides, cells, strict=True))
+        each = (f"<{tag}{side}>{cell}</{tag}>" for side, cell in zip(sides, cells, strict=True))
         return f"<tr>{''.join(each)}</tr>"
 
-    body = "".join(row("td", cells) for cells in rows)
-    heads = row("th", [cell if isinstance(cell, Html) else kept(str(cell)) for cell in head])
-    return Html(f'<div class="wide"><table><thead>{heads}</thead><tbody>{body}</tbody></table></div>')
+    body = "".join(row("td", cells) for cells in given)
+    return Html(
+        f'<div class="wide"><table><thead>{row("th", heads)}</thead><tbody>{body}</tbody></table></div>',
+        _markdown_table(heads, given, words),
+    )
+
+
+def _markdown_table(heads: Sequence[Html], rows: Sequence[Sequence[Html] | Html], words: Collection[int]) -> str:
+    marks = [":--" if i in words else "--:" for i in range(len(heads))]
+    lines = [[cell.markdown for cell in heads], marks]
+    lines += [[cell.markdown for cell in cells] for cells in rows if not isinstance(cells, Html)]
+    below = [cells.markdown for cells in rows if isinstance(cells, Html)]
+    return "\n\n".join(["\n".join(f"| {' | '.join(cells)} |" for cells in lines), *below])
 
 
 def _length(cell: object) -> int:
@@ -209,7 +226,9 @@ def _length(cell: object) -> int:
 
 def folded(summary: object, *parts: object) -> Html:
     """What is opened by a click."""
-    return Html(f"<details><summary>{escaped(summary)}</summary>{joined(parts)}</details>")
+    head, made = escaped(summary), joined(*parts)
+    source = f"<details><summary>{head}</summary>"
+    return Html(f"{source}{made}</details>", f"{source}\n\n{made.markdown}\n\n</details>")
 
 
 def spread(count: int, most: int) -> list[int]:
@@ -219,56 +238,3 @@ def spread(count: int, most: int) -> list[int]:
     ([0, 1, 2], [0, 7, 14, 21, 28, 35, 42, 49])
     """
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, most)).tolist()})
-
-
-def means(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The mean over the runs of what is finite, layer by layer; nan where nothing is, -inf where all is 0."""
-    finite = np.isfinite(values)
-    count = finite.sum(axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        mean = np.where(finite, values, 0).sum(axis=0) / count
-    return np.where(count > 0, mean, np.where(np.isneginf(values).all(axis=0), -math.inf, math.nan))
-
-
-def curve(
-    values: Sequence[float] | NDArray[np.float64],
-    what: str,
-    *,
-    column: str | None = None,
-    width: int = 150,
-    height: int = 30,
-) -> Html:
-    """A small curve of some numbers, the first on the left; a gap where one is not finite.
-
-    Args:
-        values: The numbers.
-        what: Of what, for those who do not see it.
-        column: The column that they are of, which says how much they span at least; `what` if None.
-        width: Pixels.
-        height: Pixels.
-    """
-    chosen = np.asarray(values, dtype=np.float64)[spread(len(values), width)]
-    finite = np.isfinite(chosen)
-    if not finite.any():
-        return Html("")
-    low, high = float(chosen[finite].min()), float(chosen[finite].max())
-    with np.errstate(over="ignore"):
-        low, high = extent(column or what, low, high)
-        span = high - low if high > low else math.inf
-    across = np.linspace(2, width - 2, len(chosen)) if len(chosen) > 1 else np.array([width / 2])
-    down = np.where(finite, height - 3 - (height - 6) * ((chosen - low) / span if math.isfinite(span) else 0.5), 0)
-    lines = []
-    for known, run in itertools.groupby(range(len(chosen)), key=lambda i: bool(finite[i])):
-        places = list(run)
-        if known and len(places) == 1:
-            lines.append(
-                f'<circle cx="{across[places[0]]:.1f}" cy="{down[places[0]]:.1f}" r="1.5" fill="currentColor"/>'
-            )
-        elif known:
-            points = " ".join(f"{across[i]:.1f},{down[i]:.1f}" for i in places)
-            lines.append(f'<polyline points="{points}" fill="none" stroke="currentColor" stroke-width="1.5"/>')
-    said = html.escape(f"{what}: from {chosen[finite][0]:.3g} to {chosen[finite][-1]:.3g}")
-    return Html(
-        f'<svg role="img" aria-label="{said}" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
-        f"{''.join(lines)}</svg>"
-    )

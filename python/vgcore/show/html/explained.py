@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from vgcore.measure.derivation import Line, number
 from vgcore.show import lecture
-from vgcore.show.html.blocks import Html, block, escaped, kept, table, titled
+from vgcore.show.html.blocks import Html, code, joined, kept, stacked, table, titled
 
 if TYPE_CHECKING:
     from vgcore.measure.explain import Explanation
@@ -34,7 +34,7 @@ def explanation(e: Explanation) -> Html:
             parts.append(
                 table([heads[i] for i in chosen], [[row[i] for i in chosen] for row in cells], words=chosen[:-1])
             )
-    return block(*parts)
+    return joined(*parts)
 
 
 def _cells(line: Line, digits: int) -> list[Html]:
@@ -56,5 +56,5 @@ def _cells(line: Line, digits: int) -> list[Html]:
     rows = lecture.in_rows(line.value, digits)
     if rows:
         written = "\n".join("[" + " ".join(row) + "]" for row in rows)
-        cells[-1] = Html(f"<pre>{escaped(written)}</pre>")
+        cells[-1] = Html(code(written), stacked(*written.splitlines()).markdown)
     return cells

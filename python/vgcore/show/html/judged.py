@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from vgcore.show import training
-from vgcore.show.html import predicted
-from vgcore.show.html.blocks import Html, block, escaped, folded, quiet, said, stacked, table, titled, toned
-from vgcore.show.text import advice_rows, advice_summary, agreement, labels, spark, unjudged
+from vgcore.show.html.blocks import (
+    Html,
+    breakable,
+    folded,
+    joined,
+    paragraph,
+    quiet,
+    said,
+    stacked,
+    table,
+    titled,
+    toned,
+)
+from vgcore.show.html.charts import charts
+from vgcore.show.html.columns import layers_chart, steps_chart
+from vgcore.show.text import advice_rows, advice_summary, agreement, labels, unjudged
 from vgcore.show.words import indices, spans
 
 if TYPE_CHECKING:
@@ -21,42 +33,51 @@ if TYPE_CHECKING:
     from vgcore.judge.training.diagnosis import RunDiagnosis
 
 
-#: Characters of a row of bars, which cannot be folded.
-BARS = 68
-
-
 def diagnosis(d: Diagnosis) -> Html:
-    """A diagnosis; pictures of what is explained where matplotlib is installed."""
-    return block(
+    """A diagnosis, with charts of what is explained."""
+    return joined(*summary(d), *_cells(d.cells, labels(d.cells), "cells"), *findings(d))
+
+
+def summary(d: Diagnosis) -> list[Html]:
+    """The verdict of a diagnosis: of what, how deep the recipe can go, how many runs agree."""
+    limit = [] if d.depth_limit is None else [paragraph(f"{d.depth_limit.name}: {d.depth_limit}")]
+    return [
         said(d.word, d.verdict, d.summary),
         *(quiet(repr(d.spec)) for _ in range(d.spec is not None and not d.cells)),
-        *(f"{d.depth_limit.name}: {d.depth_limit}" for _ in range(d.depth_limit is not None) if d.depth_limit),
-        *filter(None, [agreement(d)]),
-        *_cells(d.cells, labels(d.cells), "cells"),
+        *limit,
+        *map(paragraph, filter(None, [agreement(d)])),
+    ]
+
+
+def findings(d: Diagnosis) -> list[Html]:
+    """What rules found, which could not judge, and what has to be known."""
+    return [
         *_findings(d.findings, lambda finding: spans(finding.layers, d.names), partial(_picture, d), f"{d.row}s"),
         *(quiet(f"not judged: {unjudged(d)}") for _ in range(bool(d.not_judged))),
         *(quiet(f"note: {note}") for note in d.notes),
-    )
+    ]
 
 
 def run_diagnosis(d: RunDiagnosis) -> Html:
-    """A diagnosis of a training; columns as rows of bars."""
+    """A diagnosis of a training, with charts of what is explained."""
+    return joined(*run_summary(d), *_cells(d.cells, training.labels(d.cells), "runs"), *run_findings(d))
+
+
+def run_summary(d: RunDiagnosis) -> list[Html]:
+    """The verdict of a diagnosis of a training, and of what."""
+    return [said(d.word, d.verdict, d.summary), *([] if d.run is None else [quiet(d.run.summary()[0])])]
+
+
+def run_findings(d: RunDiagnosis) -> list[Html]:
+    """What rules found in a training."""
 
     def steps(finding: Finding) -> str:
         return "-".join(map(str, dict.fromkeys(finding.steps)))
 
     def picture(finding: Finding) -> Html:
-        run = d.run
-        return Html(
-            "" if run is None else "".join(bars(training.spark(run, name, width=BARS)) for name in finding.picture)
-        )
+        return charts(*(() if d.run is None else (steps_chart(d.run, name) for name in finding.picture)))
 
-    return block(
-        said(d.word, d.verdict, d.summary),
-        *(quiet(d.run.summary()[0]) for _ in range(d.run is not None) if d.run),
-        *_cells(d.cells, training.labels(d.cells), "runs"),
-        *_findings(d.findings, steps, picture, "steps", lambda finding: training.where(d, finding)),
-    )
+    return _findings(d.findings, steps, picture, "steps", lambda finding: training.where(d, finding))
 
 
 def _cells(cells: Sequence[Diagnosis | RunDiagnosis], names: Sequence[str], what: str) -> list[Html]:
@@ -77,33 +98,22 @@ def _findings(
     rows: list[Sequence[object] | Html] = []
     for each in found:
         told = stacked(each.evidence + where(each), f"remedy: {each.remedy}")
-        rows.append((stacked(toned(each.severity, each.severity), each.rule), place(each), told))
+        rows.append((stacked(toned(each.severity, each.severity), breakable(each.rule)), place(each), told))
         if each.explanation:  # a picture needs the width of all columns
             rows.append(folded(f"why {each.rule}", *each.explanation.splitlines(), picture(each)))
     return [table(("finding", places, "evidence and remedy"), rows, words=range(3))]
 
 
-def bars(line: str) -> Html:
-    """A row of bars."""
-    return Html(f"<pre>{escaped(line)}</pre>")
-
-
 def _picture(d: Diagnosis, finding: Finding) -> Html:
-    """What shows a finding: drawn where matplotlib is installed, else as a row of bars."""
+    """What shows a finding."""
     cell = d.probe or d.measured
-    if cell is None or not finding.picture:
-        return Html("")
-    if find_spec("matplotlib") is None:
-        return Html("".join(bars(spark(cell, name, width=BARS)) for name in finding.picture))
-    return predicted.picture(
-        lambda plot, ax: plot.columns(cell, finding.picture, layers=finding.layers, ax=ax), finding.rule
-    )
+    return charts(*(() if cell is None else (layers_chart(cell.trace, name) for name in finding.picture)))
 
 
 def finding(f: Finding) -> Html:
     """What one rule found."""
     where = f"{indices(f.layers)}, " if f.layers else ""
-    return block(
+    return joined(
         titled(toned(f"{f.severity}: {f.rule}", f.severity), f.evidence),
         f"remedy: {f.remedy}",
         quiet(f"{where}value {f.value:.4g}, threshold {f.threshold:.4g}; {f.reference}"),
@@ -113,20 +123,20 @@ def finding(f: Finding) -> Html:
 
 def depth_limit(limit: DepthLimit) -> Html:
     """How deep a recipe can go."""
-    return block(titled(limit.name.capitalize(), str(limit)))
+    return joined(titled(limit.name.capitalize(), str(limit)))
 
 
 def advised(a: Advised) -> Html:
     """Changes, the best first, in a table of before and after."""
     (_, judged), *told = advice_summary(a)
-    summary = (said(a.before.word, a.before.verdict, judged), *(line for _, line in told))
+    words = (said(a.before.word, a.before.verdict, judged), *(line for _, line in told))
     if not a.items:
-        return block(*summary)
+        return joined(*words)
     head, *body = advice_rows(a)
     verdicts = (a.before.verdict, *(each.after.verdict for each in a.items))
     at = head.index("verdict")
     rows = [(*row[:at], toned(row[at], verdict), *row[at + 1 :]) for verdict, row in zip(verdicts, body, strict=True)]
-    return block(*summary, table(head, rows, words=(1, at)))
+    return joined(*words, table(head, rows, words=(1, at)))
 
 
 def advice(a: Advice) -> Html:
@@ -138,7 +148,7 @@ def advice(a: Advice) -> Html:
     trained = (
         () if a.loss_after is None else (f"loss after training: {a.loss_before:.4g} before, {a.loss_after:.4g} after",)
     )
-    return block(
+    return joined(
         titled("Advice", a.change),
         table(("net", "verdict", "what was measured"), rows, words=(0, 1, 2)),
         *trained,

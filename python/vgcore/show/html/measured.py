@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from vgcore.measure.result import SIGNALS
 from vgcore.show import sweep as rows_of
-from vgcore.show.html.blocks import Html, block, curve, folded, means, quiet, said, spread, table, titled, toned
+from vgcore.show.html.blocks import Html, folded, joined, quiet, said, spread, table, titled, toned
+from vgcore.show.html.charts import curve, means
 from vgcore.show.words import exponent, number
 
 if TYPE_CHECKING:
@@ -50,7 +52,7 @@ def sequences(s: Sequences) -> Html:
     rows = [("x", s.x.shape, f"{s.x.min():.4g} to {s.x.max():.4g}"), ("y", s.y.shape, targets)]
     told = table(("array", "shape", "numbers"), rows, words=(0, 1, 2))
     chance = f"Chance is {s.chance:.6g}, the {s.loss} of the best outputs that do not depend on x."
-    return block(titled(repr(s)), told, quiet(chance), quiet(s.source))
+    return joined(titled(repr(s)), told, quiet(chance), quiet(s.source))
 
 
 def probe(p: Probe) -> Html:
@@ -71,7 +73,7 @@ def probe(p: Probe) -> Html:
     depth, row = p.spec.rows, _row(p)
     ends = f"log10 at {row}\xa01", f"at {row}\xa0{depth}", f"{row} 1\xa0to\xa0{depth}"
     head = ("signal", f"factor a {row}", "95 % interval", *ends, "verdict")
-    return block(
+    return joined(
         titled("Probe", repr(p.spec)),
         quiet(f"{runs}, batch {p.batch}, {p.dtype}, {loss}{own}"),
         said(judged.word, judged.verdict, judged.summary),
@@ -112,22 +114,37 @@ def interval(f: Factor) -> str:
 
 def factor(f: Factor) -> Html:
     """A factor."""
-    return block(titled("Factor", f"{f} a layer; 1 is preserved"))
+    return joined(titled("Factor", f"{f} a layer; 1 is preserved"))
 
 
 def sweep(s: Sweep | TrainSweep) -> Html:
     """A sweep: a row a cell, with its verdict."""
-    at = len(s.varied)
-    rows = [(*cells[:at], toned(cells[at], verdict), *cells[at + 1 :]) for verdict, cells, _ in rows_of.rows(s)]
-    head = rows_of.head(s)
-    words = (i for i, name in enumerate(head) if i <= at or name == "stopped by")
-    body = [table(head, rows, words=tuple(words))] if rows else []
-    return block(titled(repr(s)), *body, *rows_of.notes(s))
+    return joined(titled(repr(s)), cells(s[: rows_of.SHOWN]), *rows_of.notes(s))
+
+
+def cells(s: Sweep | TrainSweep, numbers: Sequence[int] = ()) -> Html:
+    """The cells of a sweep, a row each, with its place among others, from 0, where these are given, told from 1."""
+    if not len(s):
+        return Html("")
+    first = [(str(number + 1),) for number in numbers] or [()] * len(s)
+    head = (*(("cell",) if numbers else ()), *rows_of.head(s))
+    at = head.index("verdict")
+    rows = [
+        (
+            *number,
+            *each.cells[: len(s.varied)],
+            toned(each.cells[len(s.varied)], each.verdict),
+            *each.cells[len(s.varied) + 1 :],
+        )
+        for number, each in zip(first, rows_of.rows(s), strict=True)
+    ]
+    words = (i for i, name in enumerate(head) if (name != "cell" and i <= at) or name == "stopped by")
+    return table(head, rows, words=tuple(words))
 
 
 def trace(t: Trace) -> Html:
     """Sizes by layer: means over the runs, or the last step of a watch."""
-    return block(*_trace(t, "Trace"))
+    return joined(*_trace(t, "Trace"))
 
 
 def _trace(t: Trace, what: str, *lines: str) -> list[Html]:
@@ -152,7 +169,9 @@ def _size(name: str, value: float) -> str:
 
 def measured(m: Measured) -> Html:
     """Fresh nets of torch."""
-    return block(*_trace(m.trace, "Measured", f"loss {number(float(np.mean(m.losses)))}, mean of {len(m.losses)} nets"))
+    return joined(
+        *_trace(m.trace, "Measured", f"loss {number(float(np.mean(m.losses)))}, mean of {len(m.losses)} nets")
+    )
 
 
 def watch(w: Watch) -> Html:
@@ -160,8 +179,8 @@ def watch(w: Watch) -> Html:
     try:
         newest = w.trace
     except ValueError as error:
-        return block(titled(repr(w)), quiet(error))
-    return block(*_trace(newest, repr(w)))
+        return joined(titled(repr(w)), quiet(error))
+    return joined(*_trace(newest, repr(w)))
 
 
 def jacobian(j: Jacobian) -> Html:
@@ -171,7 +190,7 @@ def jacobian(j: Jacobian) -> Html:
     rows = [(str(i + 1), exponent(values[i]), f"{j.exponents[i]:.3g}") for i in chosen]
     norm, condition = exponent(j.log10_norm), exponent(j.log10_condition)
     facts = f"rank {j.rank} of {len(values)}, log10 norm {norm}, log10 condition {condition}"
-    return block(
+    return joined(
         titled("Jacobian", repr(j.spec), facts),
         curve(values, "log10 singular values", width=300, height=60),
         table(("singular value", "log10", "exponent a layer"), rows, words=()),

@@ -17,7 +17,8 @@ from vgcore.model.kinds import WHOLE
 from vgcore.model.names import counted
 from vgcore.model.network import Gradients
 from vgcore.model.plan import Plan, Step
-from vgcore.show.html.blocks import Html, block, curve, folded, quiet, spread, table, titled, toned
+from vgcore.show.html.blocks import Html, escaped, folded, joined, quiet, spread, table, titled, toned
+from vgcore.show.html.charts import curve
 from vgcore.show.words import exponent, spans
 
 if TYPE_CHECKING:
@@ -39,18 +40,18 @@ DEEPEST = 2000
 
 def spec(s: Spec) -> Html:
     """A description of a net: its sizes, its layers, those that are alike in one row, and its parameters."""
-    return block(*_spec(s, type(s).__name__))
+    return joined(*_spec(s, type(s).__name__))
 
 
 def network(n: Network) -> Html:
     """A net with its numbers."""
-    return block(*_spec(n.spec, "Network", f"weights in {n.dtype}"))
+    return joined(*_spec(n.spec, "Network", f"weights in {n.dtype}"))
 
 
 def imported(i: Imported) -> Html:
     """A net of another library, with what was noted on the way."""
     notes = (f"note: {note}" for note in i.notes)
-    return block(*_spec(i.network.spec, "Imported", f"weights in {i.network.dtype}"), *notes)
+    return joined(*_spec(i.network.spec, "Imported", f"weights in {i.network.dtype}"), *notes)
 
 
 def kinds(k: Kinds) -> Html:
@@ -58,16 +59,16 @@ def kinds(k: Kinds) -> Html:
     if len(k) > WHOLE:
         families = [(family, str(k.families[family]), names) for family, names in k.named().items()]
         told = table(("family", "kinds", "names"), families, words=(0, 2))
-        return block(titled("Kinds"), told, quiet("vg.kinds('activation') has the formulas of a family."))
+        return joined(titled("Kinds"), told, quiet("vg.kinds('activation') has the formulas of a family."))
     rows = [(kind.call, kind.formula, kind.summary, kind.source) for kind in k]
     told = table(("name", "formula", "what it is", "source"), rows, words=range(4))
-    return block(titled(repr(k)), *map(quiet, dict.fromkeys(kind.letters for kind in k)), told)
+    return joined(titled(repr(k)), *map(quiet, dict.fromkeys(kind.letters for kind in k)), told)
 
 
 def refusal(r: Refusal) -> Html:
     """Why a net has no equal here."""
     place = f" at {r.path}" if r.path else ""
-    return block(titled(toned(f"refused{place}: {r.operation}", "critical"), r.reason), r.nearest)
+    return joined(titled(toned(f"refused{place}: {r.operation}", "critical"), r.reason), r.nearest)
 
 
 def _spec(s: Spec, what: str, *facts: str) -> Iterator[Html]:
@@ -143,7 +144,7 @@ def _part(step: Step) -> str:
 
 def gradients(g: Gradients) -> Html:
     """Gradients, a row a tensor."""
-    return block(titled(repr(g)), *_of_net(g))
+    return joined(titled(repr(g)), *_of_net(g))
 
 
 def forward(f: Forward) -> Html:
@@ -151,7 +152,7 @@ def forward(f: Forward) -> Html:
     rows = [(str(i), *map(_rms, each)) for i, each in enumerate(zip(f.z, f.slopes, f.a, f.h, strict=True), 1)]
     rows.append(("output", "", "", "", _rms(f.output)))
     head = ("layer", *(f"log10 rms of {name}" for name in ("z", "phi'", "a", "h")))
-    return block(titled(repr(f)), *long_table(head, rows, spread(len(rows), OPEN)))
+    return joined(titled(repr(f)), *long_table(head, rows, spread(len(rows), OPEN)))
 
 
 def _rms(values: ArrayLike) -> str:
@@ -166,10 +167,10 @@ def clipped(c: Clipped[Any]) -> Html:
     what = f"norm before {c.total:.4g}, multiplied by {c.coef:.4g}, {c.fraction:.0%} clipped"
     head = titled("Clipped", what, *bad)
     if isinstance(c.grads, Gradients):
-        return block(head, *_of_net(c.grads))
+        return joined(head, *_of_net(c.grads))
     named = c.grads if isinstance(c.grads, Mapping) else {str(i): each for i, each in enumerate(c.grads)}
     rows = [_Tensor.of(name, each).row for name, each in named.items()]
-    return block(head, *long_table(("tensor", "shape", "log10 norm", "largest entry"), rows, spread(len(rows), OPEN)))
+    return joined(head, *long_table(("tensor", "shape", "log10 norm", "largest entry"), rows, spread(len(rows), OPEN)))
 
 
 class _Tensor(NamedTuple):
@@ -206,7 +207,7 @@ def _of_net(g: Gradients) -> Iterator[Html]:
     if len(weights) > 1:
         drawn = curve([each.log10 for each in weights], "log10 norm of the weights' gradients", width=300, height=60)
         ends = " to ".join(counted(weights[i].name)[0] for i in (0, -1))
-        yield Html(f"<p>log10 norm of dL/dW from {ends}<br>{drawn}</p>")
+        yield titled(escaped(f"log10 norm of dL/dW from {ends}"), drawn)
     named = [(*counted(name), f"parameters[{name!r}]", each) for name, each in g.parameters.items()]
     rest = [(f"layer {i + 1}", "z", f"preactivations[{i}]", each) for i, each in enumerate(g.preactivations)]
     rows = [

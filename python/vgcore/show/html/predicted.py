@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vgcore.measure.result import SIGNALS
-from vgcore.show.html.blocks import Html, block, curve, escaped, folded, quiet, spread, table, titled
+from vgcore.show.html.blocks import Html, escaped, folded, joined, quiet, spread, table, titled
+from vgcore.show.html.charts import curve
 from vgcore.show.html.measured import COLUMNS, LAYERS, WORDS
 from vgcore.show.words import exponent, number
 
@@ -53,7 +54,7 @@ def prediction(p: Prediction) -> Html:
     some = [
         (str(i + 1), *(exponent(getattr(p, name)[i]) for name in COLUMNS), number(p.correlation[i])) for i in chosen
     ]
-    return block(
+    return joined(
         titled("Prediction", repr(p.spec)),
         *(line for line in str(p).splitlines() if line != repr(p)),
         table(head, rows, words=(0, 4)),
@@ -79,7 +80,7 @@ def memory(m: Memory) -> Html:
     }
     rows = [(words, number(value)) for words, value in quantities.items()]
     doubt = [f"not to be relied on: {m.doubt}."] if m.doubt else []
-    return block(titled("Memory", repr(m.spec)), *doubt, table(("quantity", "value"), rows))
+    return joined(titled("Memory", repr(m.spec)), *doubt, table(("quantity", "value"), rows))
 
 
 def depth_scales(d: DepthScales) -> Html:
@@ -87,13 +88,13 @@ def depth_scales(d: DepthScales) -> Html:
     phases = np.asarray(d.phase)
     if phases.ndim == 0:
         rows = [(words, number(float(getattr(d, name)))) for name, words in SCALES.items()]
-        return block(titled("DepthScales", str(phases)), table(("quantity", "value"), rows))
-    return block(titled(repr(d)), _phases(phases))
+        return joined(titled("DepthScales", str(phases)), table(("quantity", "value"), rows))
+    return joined(titled(repr(d)), _phases(phases))
 
 
 def phase_diagram(d: PhaseDiagram) -> Html:
     """A phase diagram: the share of each phase, and its picture where matplotlib is installed."""
-    return block(
+    return joined(
         titled(repr(d), _ends("sigma_w", d.sigma_w), _ends("sigma_b", d.sigma_b)),
         _phases(d.phase),
         picture(lambda plot, ax: plot.phase_diagram(d, ax=ax), "phases by sigma_w and sigma_b"),
@@ -125,24 +126,24 @@ def critical_line(c: CriticalLine) -> Html:
     columns = (c.q, c.sigma_w, c.sigma_b)
     rows = [(*(number(float(each[i])) for each in columns), "yes" if c.attracts[i] else "no") for i in at]
     head = ("variance q", "sigma_w", "sigma_b", "attracts")
-    return block(titled(repr(c)), table(head, rows, words=(3,)))
+    return joined(titled(repr(c)), table(head, rows, words=(3,)))
 
 
 def critical_point(c: CriticalPoint) -> Html:
     """A point of the edge of chaos."""
     rows = [(name, f"{value:.6g}") for name, value in vars(c).items()]
-    return block(titled("CriticalPoint"), table(("quantity", "value"), rows))
+    return joined(titled("CriticalPoint"), table(("quantity", "value"), rows))
 
 
 def rate_map(m: Mapped) -> Html:
     """Losses by rate and depth, and their picture."""
-    return block(titled(repr(m)), *_grid(m, "lr"), picture(lambda plot, ax: plot.rate_map(m, ax=ax), "loss"))
+    return joined(titled(repr(m)), *_grid(m, "lr"), picture(lambda plot, ax: plot.rate_map(m, ax=ax), "loss"))
 
 
 def trainability(m: Mapped) -> Html:
     """Losses by scale of weights and depth, and their picture."""
     parts = _grid(m, "sigma_w")
-    return block(titled(repr(m)), *parts, picture(lambda plot, ax: plot.trainability(m, ax=ax), "loss"))
+    return joined(titled(repr(m)), *parts, picture(lambda plot, ax: plot.trainability(m, ax=ax), "loss"))
 
 
 def _grid(m: Mapped, name: str) -> list[Html]:
@@ -166,7 +167,7 @@ def rate_fractal(m: RateFractal) -> Html:
     if min(m.boundary.shape) >= BOXES and m.boundary.any():
         share += f"; dimension of the boundary {m.dimension:.3g}"
     drawn = picture(lambda plot, ax: plot.rate_fractal(m, ax=ax), "which rates train")
-    return block(titled(repr(m), share), drawn)
+    return joined(titled(repr(m), share), drawn)
 
 
 def picture(draw: Callable[[Any, Any], object], what: str) -> Html:

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgcore.show.html.blocks import Html, block, curve, quiet, table, titled
+from vgcore.show.html.blocks import Html, joined, quiet, table, titled
+from vgcore.show.html.charts import curve
 from vgcore.show.words import number
 
 if TYPE_CHECKING:
@@ -36,13 +37,13 @@ def rbm(m: RBM) -> Html:
         if rows
         else []
     )
-    return block(titled("RBM", f"{m.visible} visible units, {m.hidden} hidden"), *seen)
+    return joined(titled("RBM", f"{m.visible} visible units, {m.hidden} hidden"), *seen)
 
 
 def dbn(d: DBN) -> Html:
     """A deep belief net: its machines."""
     rows = [(str(i + 1), str(m.visible), str(m.hidden)) for i, m in enumerate(d.machines)]
-    return block(
+    return joined(
         titled("DBN", "Boltzmann machines, of which the top one is sampled"),
         table(("machine", "visible", "hidden"), rows),
         quiet("dbn.sample(n) draws rows from it."),
@@ -63,13 +64,13 @@ def _by_epoch(layers: tuple[PretrainedLayer, ...], ratios: tuple[str, ...] = ())
 
 def layer(p: PretrainedLayer) -> Html:
     """One layer: what was seen of it by epoch."""
-    return block(titled("PretrainedLayer"), _by_epoch((p,)), quiet(LIKELIHOOD))
+    return joined(titled("PretrainedLayer"), _by_epoch((p,)), quiet(LIKELIHOOD))
 
 
 def pretrained(p: Pretrained) -> Html:
     """What was pretrained: a row a layer, and how much of the gradient reached the first layer once it had learnt."""
     before, *after = (number(ratio) for ratio in p.ratios.tolist())
-    return block(
+    return joined(
         titled("Pretrained", p.summary()[0], f"|dL/dz_1|/|dL/dz_L| was {before} before"),
         _by_epoch(p.layers, tuple(after)),
         *([quiet(LIKELIHOOD)] if p.method != "supervised" else []),

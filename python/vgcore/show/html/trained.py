@@ -1,14 +1,14 @@
-"""Trainings as HTML: runs, sweeps of them, replays, and the page that reports a run."""
+"""Trainings as HTML: runs, sweeps of them, replays."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vgcore.show.html.blocks import STYLE, Html, block, curve, escaped, folded, joined, quiet, table, titled
+from vgcore.show.html.blocks import Html, folded, joined, quiet, table, titled
+from vgcore.show.html.charts import curve
 from vgcore.show.html.measured import probe, sweep
 from vgcore.show.words import exponent
 from vgcore.train.run import ended, labels_of, size, told_of
@@ -34,45 +34,12 @@ WORDS = ("stopped by", "first bad", "loss by step")
 def run(trained: Run) -> Html:
     """A run: what was trained, and a row a seed."""
     head, *_ = trained.summary()
-    return block(
+    return joined(
         titled("Run", head),
         seeds(trained),
         *norms(trained),
         quiet("vg.diagnose(run) says what came of it, run.report('run.html') writes a page."),
     )
-
-
-def page(trained: Run, findings: Html | None = None) -> str:
-    """A run as a page that needs nothing else: what was trained, how it went, its picture, its layers, what was found.
-
-    Args:
-        trained: The run; its picture is there where matplotlib is installed.
-        findings: What a diagnosis says of it.
-    """
-    head, *_ = trained.summary()
-    parts = [
-        Html(f"<h1>{escaped(head)}</h1>"),
-        *((Html("<h2>Findings</h2>"), findings) if findings is not None else ()),
-        Html("<h2>Picture</h2>"),
-        _picture(trained),
-        Html("<h2>Seeds</h2>"),
-        seeds(trained),
-        *norms(trained),
-        Html("<h2>Net</h2>"),
-        repr(trained.spec),
-    ]
-    title = f"<meta charset='utf-8'><title>{escaped(head)}</title>"
-    view = "<meta name='viewport' content='width=device-width,initial-scale=1'>"
-    body = f'<body class="vgcore page">{joined(parts)}</body>'
-    return f"<!DOCTYPE html><html lang='en'><head>{title}{view}{STYLE}</head>{body}</html>\n"
-
-
-def _picture(trained: Run) -> Html:
-    if find_spec("matplotlib") is None:
-        return joined(["Pictures need matplotlib: pip install 'vgcore[plot]'."])
-    from vgcore import plot
-
-    return Html(plot.training_svg(trained))
 
 
 def seeds(trained: Run) -> Html:
@@ -125,4 +92,4 @@ def replay(r: Replay) -> Html:
         for i, label in enumerate(labels_of(r.network.spec, r.layers))
     ]
     head = ("layer", *(words for column, words in NORMS.items() if column in r.columns))
-    return block(titled(repr(r)), folded("norms of the layers", table(head, rows)), probe(r.probe))
+    return joined(titled(repr(r)), folded("norms of the layers", table(head, rows)), probe(r.probe))

@@ -1,0 +1,108 @@
+"""Reports of what was measured and judged: probes, traces, diagnoses, advice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vgcore.judge.diagnose import badness, judge
+from vgcore.measure.result import Probe, columns_of
+from vgcore.report.island import fitting
+from vgcore.report.sections import NOTHING, Page, again, by_layer, chosen, net, section, signals, torch
+from vgcore.show.html import judged
+from vgcore.show.html.blocks import Html, code, quiet, table, toned
+from vgcore.show.html.charts import charts
+from vgcore.show.html.columns import ends_chart
+from vgcore.show.text import labels
+
+if TYPE_CHECKING:
+    from vgcore.cure.advice import Advised
+    from vgcore.judge.diagnosis import Diagnosis
+    from vgcore.measure.trace import Trace
+    from vgcore.watch.watch import Watch
+
+
+def diagnosis(d: Diagnosis, cells: int) -> Page:
+    """A diagnosis of a net, or of the cells of a sweep, with that of the worst in full."""
+    if not d.cells:
+        return one(d, "Diagnosis")
+    kept, told = chosen([badness(cell) for cell in d.cells], cells)
+    names = labels(d.cells)
+    rows = [(str(i + 1), toned(d.cells[i].word, d.cells[i].verdict), names[i]) for i in kept]
+    plain = [
+        {name: getattr(d.cells[i], name) for name in ("verdict", "direction", "conditions", "summary")}
+        | {"cell": i, "differs": names[i]}
+        for i in kept
+    ]
+    worst = one(d, f"Diagnosis of {len(d.cells):,} cells, the worst")
+    listed = section("Cells", *filter(None, [told]), table(("cell", "verdict", "differs"), rows, words=(1, 2)))
+    return Page(worst.title, [*worst.parts, *listed], {**worst.data, "cells": plain})
+
+
+def probe(p: Probe, _: int) -> Page:
+    """A probe, judged."""
+    return one(judge(p, explain=True), "Probe")
+
+
+def trace(t: Trace, _: int) -> Page:
+    """A trace, judged; of several steps also how the first and the last layer went on."""
+    return one(judge(t, explain=True), "Trace", *_over_steps(t))
+
+
+def watch(w: Watch, _: int) -> Page:
+    """What was seen of a model: the newest step, judged, and how the first and the last layer went on."""
+    return one(judge(w.trace, explain=True), f"Watch, step {w.trace.steps[-1]}", *_over_steps(w.history))
+
+
+def _over_steps(t: Trace) -> list[Html]:
+    if len(t.steps) < 2:
+        return []
+    words = quiet(f"{t.names[0]}, and {t.names[-1]} as a dashed line.")
+    return section("Steps", words, charts(*(ends_chart(t, name) for name in signals(t))))
+
+
+def one(d: Diagnosis, what: str, *more: Html) -> Page:
+    """A diagnosis of one net: the verdict, findings, layers, the net, and how it was measured."""
+    measured = d.probe or d.measured
+    parts = [
+        *judged.summary(d),
+        *section("Findings", *judged.findings(d) or [quiet(NOTHING)]),
+        *([] if measured is None else by_layer(measured.trace)),
+        *more,
+        *net(d.spec),
+        *again(d.probe, "vg.diagnose"),
+    ]
+    return Page(f"{what}: {d.word}", parts, _plain(d))
+
+
+def _plain(d: Diagnosis) -> dict[str, Any]:
+    """A diagnosis of one net for programs, with its columns, those of the signals first."""
+    plain = {name: value for name, value in d.to_dict().items() if name != "cells"}
+    measured = d.probe or d.measured
+    if measured is None:
+        return plain
+    if isinstance(measured, Probe):
+        columns = columns_of(measured)
+        plain |= {"seeds": measured.seeds, "batch": measured.batch, "dtype": measured.dtype, "loss": measured.loss}
+    else:
+        columns = dict(measured.columns)
+        plain |= {"steps": measured.steps, "batch": measured.batch, "dtype": measured.dtype}
+    return plain | {"layers": measured.trace.names} | fitting(columns, signals(measured.trace))
+
+
+def advised(a: Advised, _: int) -> Page:
+    """Advice: before and after, the best change as code, and its signals beside those of the net as it was."""
+    best, before = a.items[0] if a.items else None, a.before.probe
+    parts = [judged.advised(a)]
+    plain = {**a.to_dict(), "before": _plain(a.before)}
+    title = f"Advice: {a.before.word}"
+    if best is not None:
+        title += f"; {best.change} makes it {best.after.word}"
+        plain["after"] = _plain(best.after)
+        changed = [quiet(best.change), *torch(lambda: best.code("torch")), code(repr(best.spec), "python")]
+        parts += section("The best change", *changed)
+    if before is not None:
+        after = None if best is None else best.after.probe
+        parts += by_layer(before.trace, None if after is None else after.trace)
+    parts += section("Findings in the net as it was", *judged.findings(a.before))
+    parts += [*net(a.before.spec), *again(before, "vg.advise")]
+    return Page(title, parts, plain)

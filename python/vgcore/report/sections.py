@@ -1,0 +1,185 @@
+"""What reports are made of: `Page`, and the parts that several of them have."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from vgcore._core import __version__
+from vgcore.convert.source import source
+from vgcore.measure.result import SIGNALS, Probe
+from vgcore.model.mlp import MLP
+from vgcore.model.sequential import Sequential
+from vgcore.model.spec import Spec
+from vgcore.show import html
+from vgcore.show.html.blocks import Html, code, folded, heading, joined, quiet, spread
+from vgcore.show.html.charts import charts, means
+from vgcore.show.html.columns import layers_chart, title
+from vgcore.show.html.nets import long_table
+from vgcore.show.words import exponent, number, own, row
+
+if TYPE_CHECKING:
+    from vgcore.measure.trace import Trace
+
+
+@dataclass(frozen=True)
+class Page:
+    """A report.
+
+    Attributes:
+        title: What it is about.
+        parts: What stands in it, from the top to the bottom: blocks of `vgcore.show.html`, in HTML and in Markdown.
+        data: The numbers behind it.
+    """
+
+    title: str
+    parts: Sequence[Html]
+    data: Mapping[str, Any]
+
+
+#: Columns of a table of layers beside the signals, where they are known.
+BESIDE = ("saturated", "dead", "zeros", "correlation")
+#: What is said where no rule has a finding.
+NOTHING = "No rule has found anything."
+#: Rows of a table of layers that are seen at once.
+SEEN = 8
+
+
+def section(words: str, *parts: object) -> list[Html]:
+    """A heading and what stands below it; nothing where that is nothing."""
+    made = joined(*parts)
+    return [heading(words), made] if made else []
+
+
+def below(words: str, parts: Sequence[Html]) -> list[Html]:
+    """A heading and sections below it, whose headings are smaller."""
+    made = joined(*parts)
+    lower = Html(
+        made.replace("<h2>", "<h3>").replace("</h2>", "</h3>"),
+        re.sub("^## ", "### ", made.markdown, flags=re.MULTILINE),
+    )
+    return [heading(words), lower]
+
+
+def signals(t: Trace) -> tuple[str, ...]:
+    """The columns of a trace that are its signals: forward, backward, of the weights."""
+    wanted = ("log10_forward", "log10_backward", "log10_weight")
+    if t.facts is not None:
+        forward = "log10_h_rms" if t.facts.streams else "log10_z_rms"
+        wanted = (forward, t.facts.backward, SIGNALS["weight"][0])
+    return tuple(name for name in wanted if name in t.columns)
+
+
+def by_layer(t: Trace, beside: Trace | None = None) -> list[Html]:
+    """The signals as charts, those of another net as dashed lines, and the layers as a table."""
+    drawn = charts(*(layers_chart(t, name, beside=beside) for name in signals(t)))
+    names = dict.fromkeys((*signals(t), *(name for name in BESIDE if name in t.columns)))
+    found = {name: means(t.columns[name]) for name in names}
+    columns = {name: values for name, values in found.items() if not np.isnan(values).all()}
+    told, word = own(t.names) or tuple(str(i + 1) for i in range(t.depth)), row(t.names)
+    rows = [(told[i], *(_size(name, values[i]) for name, values in columns.items())) for i in range(t.depth)]
+    notes = (
+        [] if beside is None else [quiet("The line is the net as it was, the dashed one that with the best change.")]
+    )
+    if t.runs > 1:
+        notes.append(quiet(f"Numbers of the table are means over {t.runs} {'steps' if t.steps else 'runs'}."))
+    listed = long_table((word, *map(title, columns)), rows, spread(t.depth, SEEN))
+    return section(f"{word.capitalize()}s", *notes[:-1], drawn, *notes[-1:], *listed)
+
+
+def _size(column: str, value: float) -> str:
+    return exponent(value) if column.startswith("log10") else number(round(value, 3) + 0, ".3f")  # no -0.000
+
+
+def net(spec: Spec | None) -> list[Html]:
+    """A net, layer by layer, and its code in torch where it can be written."""
+    if spec is None:
+        return []
+    return section(
+        "Net", html.inside(spec), *(torch(lambda: source(spec, "torch")) if isinstance(spec, MLP | Sequential) else ())
+    )
+
+
+def torch(written: Callable[[], str]) -> list[Html]:
+    """The code of a net in torch; nothing where it takes more lines than a snippet has, or torch has no such part."""
+    with suppress(ValueError):
+        return [folded("this net in torch", code(written(), "python"))]
+    return []
+
+
+def again(p: Probe | None, function: str) -> list[Html]:
+    """How a probe was measured: facts, and the code that does it again."""
+    if p is None:
+        return []
+    loss = "a random cotangent" if p.loss is None else f"loss {p.loss}"
+    samples = "drawn samples" if p.x is None else f"given samples {np.shape(p.x)}"
+    weights = "drawn weights" if p.network is None else "given weights"
+    given = {"x": p.x, "y": p.y, "loss": p.loss if p.y is not None else None}
+    arguments = ["spec" if p.network is None else "network"]
+    arguments += [
+        f"{name}={p.loss!r}" if name == "loss" else f"{name}={name}"
+        for name, value in given.items()
+        if value is not None
+    ]
+    arguments += [f"batch={p.batch}", f"seeds={len(p.seeds)}"]
+    arguments += [f"seed={p.seeds[0]}"] if p.seeds[0] else []
+    arguments += [f"dtype={p.dtype!r}"] if p.dtype != "float32" else []
+    lines = f"import vgcore as vg\n\nspec = {spelled(p.spec)}\nprint({function}({', '.join(arguments)}))"
+    return section(
+        "How it was measured",
+        facts(seeds_of(p.seeds), f"batch {p.batch}, {p.dtype}", loss, f"{samples}, {weights}"),
+        code(lines, "python"),
+    )
+
+
+def facts(*words: str) -> Html:
+    """How something was measured, without anything of the machine, in a line."""
+    return quiet("; ".join((f"vgcore {__version__}", *words)))
+
+
+def spelled(spec: Spec) -> str:
+    """A spec as an expression for `import vgcore as vg`.
+
+    >>> print(spelled(MLP(depth=2, width=8, init="mean_field(2.0, 0.1)")))
+    vg.MLP(depth=2, width=8, init='mean_field(sigma_w=2, sigma_b=0.1)')
+    """
+    parts = re.split(r"('[^']*')", repr(spec))
+    return "".join(part if i % 2 else re.sub(r"\b([A-Z]\w*\()", r"vg.\1", part) for i, part in enumerate(parts))
+
+
+def seeds_of(seeds: NDArray[np.uint64]) -> str:
+    """Seeds in words.
+
+    >>> seeds_of(np.array([0, 1, 2], dtype=np.uint64)), seeds_of(np.array([5], dtype=np.uint64))
+    ('seeds 0 to 2', 'seed 5')
+    """
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
+
+
+def chosen(badness: Sequence[Any], most: int) -> tuple[list[int], str]:
+    """Which cells are told of where there is room for so many, and a sentence that says so.
+
+    Args:
+        badness: Of each cell, to sort by; the worst has the largest.
+        most: Cells that there is room for.
+
+    Returns:
+        Indices in their order: all, or the worst and those in the middle, half of each.
+
+    >>> chosen([3.0, 1.0, 2.0, 9.0, 5.0], 3)
+    ([0, 3, 4], 'These are the 2 worst of 5 cells and the 1 around the median: the report has room for 3.')
+    """
+    count = len(badness)
+    if count <= most:
+        return list(range(count)), ""
+    order = sorted(range(count), key=badness.__getitem__, reverse=True)
+    worst, rest = (most + 1) // 2, most // 2
+    first = max(worst, (count - rest) // 2)
+    words = f"These are the {worst:,} worst of {count:,} cells and the {rest:,} around the median"
+    return sorted(order[:worst] + order[first : first + rest]), f"{words}: the report has room for {most:,}."
