@@ -9,7 +9,8 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vgcore as vg
+from served import served
 from strategies import over_examples
+from test_cli import run
+from vgcore.explore import page
 from vgcore.explore import reply as replies
 from vgcore.explore.reply import measure, plain, samples
 from vgcore.explore.request import CHOICES, CONTROLS, DEFAULTS, FIXED, MOST_SECONDS, NAMES, Request
@@ -201,7 +205,7 @@ CASES: list[dict[str, Any]] = [
 @pytest.mark.parametrize("asked", CASES, ids=str)
 def test_a_reply_about_noise_is_what_probe_and_diagnose_say(asked: dict[str, Any]) -> None:
     request = Request.read(SMALL | asked)
-    how = {"seeds": request.seeds, "seed": request.seed, "batch": request.batch}
+    how: dict[str, Any] = {"seeds": request.seeds, "seed": request.seed, "batch": request.batch}
     probe = vg.probe(request.spec, **how, dtype="float32")
     told = measure(SMALL | asked)
     assert_columns(told, probe)
@@ -340,18 +344,18 @@ class Client:
     def __init__(self) -> None:
         self.app = server.app(TOKEN, PORT)
 
-    def request(self, method: str, path: str, **how: Any) -> httpx.Response:
-        async def ask() -> httpx.Response:
+    def request(self, method: str, path: str, **how: Any) -> Any:
+        async def ask() -> Any:
             transport = httpx.ASGITransport(app=self.app)
             async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{PORT}") as client:
                 return await client.request(method, path, **how)
 
         return asyncio.run(ask())
 
-    def get(self, path: str, **how: Any) -> httpx.Response:
+    def get(self, path: str, **how: Any) -> Any:
         return self.request("GET", path, **how)
 
-    def post(self, path: str, **how: Any) -> httpx.Response:
+    def post(self, path: str, **how: Any) -> Any:
         return self.request("POST", path, **how)
 
 
@@ -484,13 +488,13 @@ def in_turns(*asked: tuple[str, int]) -> tuple[list[int], list[Any]]:
         running = asyncio.create_task(turns.take("another page", held))
         await asyncio.to_thread(first.wait, 30)
         waiting = []
-        for page, number in asked:
+        for of_page, number in asked:
 
             def work(number: int = number) -> int:
                 begun.append(number)
                 return number
 
-            waiting.append(asyncio.create_task(turns.take(page, work)))
+            waiting.append(asyncio.create_task(turns.take(of_page, work)))
             await asyncio.sleep(0)
         go.set()
         await running
@@ -530,32 +534,12 @@ def test_a_failure_gives_the_turn_on() -> None:
 # The command
 
 
-@pytest.fixture
-def command() -> Iterator[Callable[..., tuple[subprocess.Popen[str], str]]]:
-    """Starts `vgcore explore`; gives the process and its first line."""
-    started: list[subprocess.Popen[str]] = []
-
-    def start(*arguments: str) -> tuple[subprocess.Popen[str], str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "vgcore", "explore", *arguments],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        assert process.stdout is not None
-        return process, process.stdout.readline().strip()
-
-    yield start
-    for process in started:
-        process.kill()
-        process.communicate()
+def test_the_command_serves_its_page_until_ctrl_c_and_says_nothing_but_its_address() -> None:
+    with served("--depth", "12", "--activation", "relu") as (process, address):
+        check_served(process, address)
 
 
-def test_the_command_serves_its_page_until_ctrl_c_and_says_nothing_but_its_address(
-    command: Callable[..., tuple[subprocess.Popen[str], str]],
-) -> None:
-    process, address = command("--depth", "12", "--activation", "relu")
+def check_served(process: subprocess.Popen[str], address: str) -> None:
     head, _, rest = address.partition("/?token=")
     token, _, state = rest.partition("#")
     assert head.startswith("http://127.0.0.1:")
@@ -581,9 +565,8 @@ def test_the_command_serves_its_page_until_ctrl_c_and_says_nothing_but_its_addre
     assert (process.returncode, out, said) == (130, "", "")
 
 
-def test_a_port_that_is_taken_is_told_of(command: Callable[..., tuple[subprocess.Popen[str], str]]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        process, _ = command("--port", str(taken.getsockname()[1]))
+def test_a_port_that_is_taken_is_told_of() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, served("--port", str(taken.getsockname()[1])) as (process, _):
         _, said = process.communicate(timeout=60)
     assert process.returncode == 2
     assert said.startswith("error: cannot listen on port ")
@@ -601,13 +584,32 @@ def test_a_port_that_is_taken_is_told_of(command: Callable[..., tuple[subprocess
         (["--port", "0"], "invalid value for '--port'"),
     ],
 )
-def test_a_wrong_command_line_is_told_of(
-    command: Callable[..., tuple[subprocess.Popen[str], str]], arguments: list[str], sentence: str
-) -> None:
-    process, _ = command(*arguments)
-    _, said = process.communicate(timeout=60)
-    assert process.returncode == 2
-    assert sentence in said
+def test_a_wrong_command_line_is_told_of(arguments: list[str], sentence: str) -> None:
+    done = run("explore", *arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert sentence in done.stderr
+
+
+def test_a_page_is_saved_once_unless_it_is_to_be_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "saved", lambda: "<!doctype html>")
+    asked = ["explore", "--depth", "9", "--save", "page.html"]
+    done = run(*asked, cwd=tmp_path)
+    assert done.returncode == 0
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "<!doctype html>"
+    assert "page.html#depth=9" in done.stderr
+    done = run(*asked, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "'page.html' is there already; write over it with --force" in done.stderr
+    assert run(*asked, "--force", cwd=tmp_path).returncode == 0
+
+
+def test_a_build_without_an_engine_for_pages_saves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(page, "ENGINE", "none.wasm")
+    page.saved.cache_clear()
+    done = run("explore", "--save", "page.html", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "this build of vgcore has no none.wasm" in done.stderr
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_without_the_extra_the_command_says_what_to_install() -> None:
@@ -626,7 +628,7 @@ def test_a_widget_answers_what_its_page_asks() -> None:
     widget = spec.explore()
     assert widget.spec == spec
     sent: list[Any] = []
-    widget.send = sent.append  # type: ignore[method-assign]
+    widget.send = sent.append
     widget._handle_custom_msg({"id": 1, "request": SMALL}, [])
     widget._handle_custom_msg({"id": 2, "request": {"depth": 0}}, [])
     assert {**sent[0], "reply": {**sent[0]["reply"], "took_ms": 0}} == {
