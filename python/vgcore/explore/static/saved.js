@@ -12,7 +12,8 @@ async function unpacked(text) {
 
 /** Starts the worker, and gives back what asks it. */
 async function started() {
-  const worker = new Worker(URL.createObjectURL(new Blob([island("worker")], { type: "text/javascript" })), { type: "module" });
+  const source = URL.createObjectURL(new Blob([island("worker")], { type: "text/javascript" }));
+  const worker = new Worker(source, { type: "module" });
   const open = new Map();
   let id = 0;
   const ready = new Promise((resolve, reject) => {
