@@ -104,6 +104,21 @@ def test_other_seeds_of_one_net_are_no_difference() -> None:
         assert "measured over seeds 0 to 3 and seeds 4 to 7" in c.notes
 
 
+def test_a_rule_that_speaks_by_chance_makes_no_net_worse() -> None:
+    spec = vg.MLP(depth=32, width=16, activation="gelu", init="lecun_normal", norm="layer")
+    one, other = (vg.diagnose(spec, seeds=8, seed=seed) for seed in (0, 100))
+    assert vg.compare(one, other).verdict == "same"
+    found = [vg.compare(vg.probe(WEAK, seeds=8), vg.probe(WEAK, seeds=8, seed=8 * i)) for i in range(1, 5)]
+    differ = [m.differs for c in found for column in c.columns.values() for m in column]
+    assert sum(differ) < 0.05 * len(differ)
+
+
+def test_a_finding_that_is_more_severe_is_worse_though_no_signal_moves() -> None:
+    spec = vg.MLP(depth=6, width=32, activation="tanh", norm="layer", init="mean_field(sigma_w=1, sigma_b=0.0)")
+    c = vg.compare(spec, spec.replace(init="mean_field(sigma_w=1, sigma_b=2)"), seeds=4)
+    print(c)
+
+
 def test_two_healthy_nets_are_the_same_however_far_their_signals_move() -> None:
     one, other = (vg.diagnose(RELU.replace(depth=depth), seeds=4) for depth in (2, 10))
     assert one.verdict == other.verdict == "healthy"
