@@ -183,7 +183,9 @@ def _parts(found: Comparison, one: Evidence | None, other: Evidence | None) -> I
     assert isinstance(before, Diagnosis)  # noqa: S101 (nets are compared)
     assert isinstance(after, Diagnosis)  # noqa: S101 (likewise)
     yield before.word if before.word == after.word else f"{before.word} -> {after.word}"
-    told = 0
+    severities = list(_severities(found)) if found.verdict != WORDS[0] and before.verdict == after.verdict else []
+    yield from severities
+    told = len(severities)
     for signal in JUDGED:
         (was, half), (now, wide) = _shown(before, signal), _shown(after, signal)
         if one is None or other is None or beyond(was, now, half, wide) is False or not abs(now - was) >= LEAST:
@@ -197,9 +199,7 @@ def _parts(found: Comparison, one: Evidence | None, other: Evidence | None) -> I
     for each in found.measures:
         if each.name.endswith("limit") and each.differs:
             yield f"{each.name} {' -> '.join('unknown' if limit is None else limit.units for limit in limits)}"
-    if not told and found.verdict != WORDS[0] and (severities := ", ".join(_severities(found))):
-        yield severities
-    elif not told and one is not None and other is not None:
+    if not told and one is not None and other is not None:
         some = any(each.differs for each in found.measures)
         yield "no signal differs two-fold" if some else "no difference beyond the noise of the seeds"
 
