@@ -27,7 +27,7 @@ from vgcore.measure.result import SIGNALS
 from vgcore.model.shown import Shown
 from vgcore.show import html
 from vgcore.show import sweep as sweep_text
-from vgcore.show.html import blocks, trained
+from vgcore.show.html import blocks, charts, style
 from vgcore.show.page import wrapped
 from vgcore.train.run import size
 
@@ -154,7 +154,7 @@ def results() -> dict[str, type]:
 
 
 def test_every_result_has_html_of_its_own_and_is_tried_here() -> None:
-    inner = {"Shown", "Spec", "Mapped"}  # what these are made of
+    inner = {"Shown", "Reported", "Spec", "Mapped"}  # what these are made of
     assert {*results()} - inner == {*RESULTS}
     assert {*html.BY_CLASS} == {*RESULTS} - {"MLP", "RNN", "Sequential", "Transformer"} | {"Spec"}
 
@@ -164,7 +164,7 @@ def test_html_is_well_formed_and_stands_alone(name: str) -> None:
     before = plt.get_fignums()  # of other tests
     page = Page(shown(name))
     assert (page.tags[0], page.attributes[0]) == ("div", {"class": "vgcore"})
-    assert page.tags.count("style") == 1 + (name == "Replay")
+    assert page.tags.count("style") == 1
     assert not {"script", "link", "iframe"} & {*page.tags}
     for attributes in page.attributes:
         for key in {"src", "href", "srcset"} & {*attributes}:
@@ -199,7 +199,7 @@ def test_html_of_a_subclass_is_that_of_what_it_inherits_from() -> None:
 
 def test_a_picture_is_there_where_matplotlib_is(monkeypatch: pytest.MonkeyPatch) -> None:
     images = {name for name in RESULTS if "img" in Page(shown(name)).tags}
-    assert images == {"Diagnosis", "PhaseDiagram", "RateFractal", "RateMap", "Trainability"}
+    assert images == {"PhaseDiagram", "RateFractal", "RateMap", "Trainability"}
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     for name in sorted(images):
         assert "img" not in Page(made(name)._repr_html_()).tags
@@ -258,7 +258,7 @@ def test_a_net_tells_its_layers_and_counts_its_parameters() -> None:
 def test_gradients_are_a_row_a_tensor_and_long_tables_fold() -> None:
     g = gradients()
     page = Page(shown("Gradients"))
-    folded = html.blocks.Html(shown("Gradients")).partition("<details>")[2]
+    folded = shown("Gradients").partition("<details>")[2]
     assert len(Page("<table>" + folded.split("<table>")[1].split("</table>")[0] + "</table>").of("tr")) == (
         1 + len(g.parameters) + len(g.preactivations) + 1
     )
@@ -341,13 +341,13 @@ def contrast(one: str, other: str) -> float:
 
 def declared() -> dict[str, tuple[str, str]]:
     """The colours of the style by name, in light and in dark, as a browser reads them."""
-    found = re.findall(r"--(\w+):light-dark\((#[0-9a-f]{6}),(#[0-9a-f]{6})\)", blocks.STYLE)
+    found = re.findall(r"--(\w+):light-dark\((#[0-9a-f]{6}),(#[0-9a-f]{6})\)", style.STYLE)
     return {name: (light, dark) for name, light, dark in found}
 
 
 def rules() -> list[tuple[list[str], dict[str, str]]]:
     """Selectors and declarations of the style."""
-    css = blocks.STYLE.removeprefix("<style>").removesuffix("</style>")
+    css = style.STYLE.removeprefix("<style>").removesuffix("</style>")
     found = []
     for head, body in re.findall(r"([^{}]+)\{([^{}]*)\}", css):
         pairs = (line.split(":", 1) for line in body.split(";") if line)
@@ -365,8 +365,8 @@ def test_every_text_is_readable_on_every_ground(scheme: int) -> None:
     colours = declared()
     texts = {body["color"][6:-1] for _, body in rules() if "color" in body}
     grounds = {body["background"][6:].split(")")[0] for _, body in rules() if "background" in body}
-    assert texts == {*blocks.TEXTS}
-    assert grounds == {*blocks.GROUNDS}
+    assert texts == {*style.TEXTS}
+    assert grounds == {*style.GROUNDS}
     pairs = {
         (text, ground): contrast(colours[text][scheme], colours[ground][scheme]) for text in texts for ground in grounds
     }
@@ -376,11 +376,12 @@ def test_every_text_is_readable_on_every_ground(scheme: int) -> None:
 @each_result
 def test_no_colour_is_set_beside_the_style(name: str) -> None:
     source = shown(name)
-    outside = source.replace(blocks.STYLE, "")
-    if name not in {"Diagnosis", "PhaseDiagram"}:  # pictures are data
+    outside = source.replace(style.STYLE, "")
+    if name != "PhaseDiagram":  # a picture is data
         assert not re.search(r"style=|color:|#[0-9a-f]{6}\b", outside)
     classes = {word for attributes in Page(source).attributes for word in str(attributes.get("class", "")).split()}
-    assert classes <= {"vgcore", "words", "long", "wide", "whole", "kept", *blocks.TEXTS, ""} | {"None"}
+    drawn = {"charts", "grid", "axis", "run", "beside", "band", "square"}
+    assert classes <= {"vgcore", "words", "long", "wide", "whole", "kept", *drawn, *style.TEXTS, ""} | {"None"}
 
 
 def test_no_rule_leaks_into_the_page_around() -> None:
@@ -399,22 +400,16 @@ def test_the_theme_of_a_notebook_wins_over_that_of_the_system() -> None:
 
 
 def test_a_verdict_is_a_word_and_never_a_colour_alone() -> None:
-    for word, tone in blocks.TONES.items():
+    for word, tone in style.TONES.items():
         assert blocks.toned(word, word) == f'<b class="{tone}">{word}</b>'
     for name in ("Sweep", "Probe", "Diagnosis", "Advised", "RunDiagnosis"):
         coloured = re.findall(r'<b class="\w+">([^<]*)</b>', shown(name))
         assert coloured
-        assert all(any(word in text for word in blocks.TONES) for text in coloured)
-
-
-def test_the_page_of_a_run_has_the_same_style() -> None:
-    source = trained.page(a_run(), html.of(vg.diagnose(a_run())))
-    assert blocks.STYLE in source
-    assert '<body class="vgcore page">' in source
+        assert all(any(word in text for word in style.TONES) for text in coloured)
 
 
 def test_kinds_are_a_table_of_families_or_of_formulas() -> None:
-    assert len(shown("Kinds")) < len(blocks.STYLE) + 8000
+    assert len(shown("Kinds")) < len(style.STYLE) + 8000
     assert len(Page(shown("Kinds")).of("tr")) == 1 + len(vg.kinds().families)
     page = Page(vg.kinds("norm")._repr_html_())
     assert len(page.of("tr")) == 1 + len(vg.kinds("norm"))
@@ -423,7 +418,7 @@ def test_kinds_are_a_table_of_families_or_of_formulas() -> None:
 
 def test_a_finding_is_explained_over_the_width_of_its_table() -> None:
     source = shown("Diagnosis")
-    for cell in re.findall(r"<td[^>]*>(?:(?!</td>).)*<img", source):
+    for cell in re.findall(r"<td[^>]*>(?:(?!</td>).)*<figure", source):
         assert cell.startswith('<td class="whole" colspan="3"><details>')
     assert source.count('class="whole"') == len(vg.diagnose(a_probe()).findings) > 0
 
@@ -437,7 +432,7 @@ def test_a_diagnosis_names_the_net_and_how_many_runs_agree() -> None:
 
 def test_short_words_of_a_table_stay_whole_and_sentences_have_room() -> None:
     sentence = "a sentence that is longer than a column of words may be"
-    told = html.table(["a", "b", "c"], [["word", sentence, "1"]], words=(0, 1))
+    told = blocks.table(["a", "b", "c"], [["word", sentence, "1"]], words=(0, 1))
     assert re.findall(r"<td([^>]*)>", told) == [' class="words"', ' class="words long"', ""]
     declared = {selectors[0]: body for selectors, body in rules()}
     assert declared[".vgcore .words"]["white-space"] == "nowrap"
@@ -455,7 +450,7 @@ def test_what_is_there_has_no_share_of_nothing() -> None:
 
 def test_a_curve_of_what_hardly_moves_is_flat() -> None:
     def rise(values: list[float], column: str) -> float:
-        heights = [float(y) for y in re.findall(r",(\d+\.\d)", html.curve(values, "x", column=column))]
+        heights = [float(y) for y in re.findall(r",(\d+\.\d)", charts.curve(values, "x", column=column))]
         return (heights[0] - heights[-1]) / 24
 
     assert rise([0.0, 0.15], "log10_z_rms") == pytest.approx(0.1, abs=0.01)  # of the 1.5 decades of 32-fold

@@ -300,17 +300,18 @@ def _summary(
     return f"{said}: {'; '.join(parts)}"
 
 
+def badness(one: Diagnosis) -> tuple[bool, int, float]:
+    """How bad it is beside others, to sort by: whether it is healthy, the worst finding, how far dL/dz moves."""
+    rms = one.evidence.backward.rms if one.evidence else 0.0
+    size = math.inf if math.isnan(rms) else abs(rms)
+    return one.verdict != "healthy", SEVERITIES.index(one.severity or "info"), size
+
+
 def _worst(cells: Sequence[Diagnosis]) -> Diagnosis:
     """The diagnosis of a sweep: that of the cell whose dL/dz moves most, with all of them as its cells."""
     if not cells:
         raise ValueError("a sweep without cells has nothing to diagnose")
-
-    def rank(one: Diagnosis) -> tuple[bool, int, float]:
-        rms = one.evidence.backward.rms if one.evidence else 0.0
-        size = math.inf if math.isnan(rms) else abs(rms)
-        return one.verdict != "healthy", SEVERITIES.index(one.severity or "info"), size
-
-    worst = max(cells, key=rank)
+    worst = max(cells, key=badness)
     counts = {word: sum(cell.verdict == word for cell in cells) for word in VERDICTS}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     summary = f"of {len(cells)} cells {listed}; worst: {worst.summary}"

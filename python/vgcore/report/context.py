@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from vgcore.report import judged
+from vgcore.report import judged, swept, trained
 from vgcore.report.sections import Page
 from vgcore.show import html
 
@@ -21,7 +21,11 @@ BY_CLASS: dict[str, Callable[[Any, int], Page]] = {
     "Comparison": _shown,
     "Diagnosis": judged.diagnosis,
     "Probe": judged.probe,
+    "Run": trained.run,
+    "RunDiagnosis": trained.run_diagnosis,
+    "Sweep": swept.sweep,
     "Trace": judged.trace,
+    "TrainSweep": swept.train_sweep,
     "Watch": judged.watch,
 }
 #: Cells of a sweep that a report tells of, unless they take too much room.

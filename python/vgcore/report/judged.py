@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
-from vgcore.judge.diagnose import judge
-from vgcore.judge.finding import SEVERITIES
+from vgcore.judge.diagnose import badness, judge
 from vgcore.measure.result import Probe, columns_of
 from vgcore.report.island import fitting
-from vgcore.report.sections import Page, again, by_layer, chosen, net, section, signals, torch
+from vgcore.report.sections import NOTHING, Page, again, by_layer, chosen, net, section, signals, torch
 from vgcore.show.html import judged
 from vgcore.show.html.blocks import Html, code, quiet, table, toned
 from vgcore.show.html.charts import charts
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
 def diagnosis(d: Diagnosis, cells: int) -> Page:
     """A diagnosis of a net, or of the cells of a sweep, with that of the worst in full."""
     if not d.cells:
-        return _one(d, "Diagnosis")
+        return one(d, "Diagnosis")
     kept, told = chosen([badness(cell) for cell in d.cells], cells)
     names = labels(d.cells)
     rows = [(str(i + 1), toned(d.cells[i].word, d.cells[i].verdict), names[i]) for i in kept]
@@ -35,31 +33,24 @@ def diagnosis(d: Diagnosis, cells: int) -> Page:
         | {"cell": i, "differs": names[i]}
         for i in kept
     ]
-    worst = _one(d, f"Diagnosis of {len(d.cells):,} cells, the worst")
+    worst = one(d, f"Diagnosis of {len(d.cells):,} cells, the worst")
     listed = section("Cells", *filter(None, [told]), table(("cell", "verdict", "differs"), rows, words=(1, 2)))
     return Page(worst.title, [*worst.parts, *listed], {**worst.data, "cells": plain})
 
 
-def badness(d: Diagnosis) -> float:
-    """How bad a verdict is: its severity, then by how many decades dL/dz changes."""
-    moved = 0.0 if d.evidence is None else abs(d.evidence.backward.rms)
-    size = 1 - 1 / (1 + (math.inf if math.isnan(moved) else moved))
-    return 4.0 * (d.verdict != "healthy") + (0 if d.severity is None else SEVERITIES.index(d.severity)) + size
-
-
 def probe(p: Probe, _: int) -> Page:
     """A probe, judged."""
-    return _one(judge(p, explain=True), "Probe")
+    return one(judge(p, explain=True), "Probe")
 
 
 def trace(t: Trace, _: int) -> Page:
     """A trace, judged; of several steps also how the first and the last layer went on."""
-    return _one(judge(t, explain=True), "Trace", *_over_steps(t))
+    return one(judge(t, explain=True), "Trace", *_over_steps(t))
 
 
 def watch(w: Watch, _: int) -> Page:
     """What was seen of a model: the newest step, judged, and how the first and the last layer went on."""
-    return _one(judge(w.trace, explain=True), f"Watch, step {w.trace.steps[-1]}", *_over_steps(w.history))
+    return one(judge(w.trace, explain=True), f"Watch, step {w.trace.steps[-1]}", *_over_steps(w.history))
 
 
 def _over_steps(t: Trace) -> list[Html]:
@@ -69,12 +60,12 @@ def _over_steps(t: Trace) -> list[Html]:
     return section("Steps", words, charts(*(ends_chart(t, name) for name in signals(t))))
 
 
-def _one(d: Diagnosis, what: str, *more: Html) -> Page:
+def one(d: Diagnosis, what: str, *more: Html) -> Page:
     """A diagnosis of one net: the verdict, findings, layers, the net, and how it was measured."""
     measured = d.probe or d.measured
     parts = [
         *judged.summary(d),
-        *section("Findings", *judged.findings(d)),
+        *section("Findings", *judged.findings(d) or [quiet(NOTHING)]),
         *([] if measured is None else by_layer(measured.trace)),
         *more,
         *net(d.spec),

@@ -45,6 +45,8 @@ class Page:
 
 #: Columns of a table of layers beside the signals, where they are known.
 BESIDE = ("saturated", "dead", "zeros", "correlation")
+#: What is said where no rule has a finding.
+NOTHING = "No rule has found anything."
 #: Rows of a table of layers that are seen at once.
 SEEN = 8
 
@@ -53,6 +55,16 @@ def section(words: str, *parts: object) -> list[Html]:
     """A heading and what stands below it; nothing where that is nothing."""
     made = joined(*parts)
     return [heading(words), made] if made else []
+
+
+def below(words: str, parts: Sequence[Html]) -> list[Html]:
+    """A heading and sections below it, whose headings are smaller."""
+    made = joined(*parts)
+    lower = Html(
+        made.replace("<h2>", "<h3>").replace("</h2>", "</h3>"),
+        re.sub("^## ", "### ", made.markdown, flags=re.MULTILINE),
+    )
+    return [heading(words), lower]
 
 
 def signals(t: Trace) -> tuple[str, ...]:
@@ -82,7 +94,7 @@ def by_layer(t: Trace, beside: Trace | None = None) -> list[Html]:
 
 
 def _size(column: str, value: float) -> str:
-    return exponent(value) if column.startswith("log10") else number(value)
+    return exponent(value) if column.startswith("log10") else number(round(value, 3) + 0, ".3f")  # no -0.000
 
 
 def net(spec: Spec | None) -> list[Html]:
@@ -108,7 +120,6 @@ def again(p: Probe | None, function: str) -> list[Html]:
     loss = "a random cotangent" if p.loss is None else f"loss {p.loss}"
     samples = "drawn samples" if p.x is None else f"given samples {np.shape(p.x)}"
     weights = "drawn weights" if p.network is None else "given weights"
-    facts = f"vgcore {__version__}; {seeds_of(p.seeds)}; batch {p.batch}, {p.dtype}; {loss}; {samples}, {weights}"
     given = {"x": p.x, "y": p.y, "loss": p.loss if p.y is not None else None}
     arguments = ["spec" if p.network is None else "network"]
     arguments += [
@@ -120,7 +131,16 @@ def again(p: Probe | None, function: str) -> list[Html]:
     arguments += [f"seed={p.seeds[0]}"] if p.seeds[0] else []
     arguments += [f"dtype={p.dtype!r}"] if p.dtype != "float32" else []
     lines = f"import vgcore as vg\n\nspec = {spelled(p.spec)}\nprint({function}({', '.join(arguments)}))"
-    return section("How it was measured", quiet(facts), code(lines, "python"))
+    return section(
+        "How it was measured",
+        facts(seeds_of(p.seeds), f"batch {p.batch}, {p.dtype}", loss, f"{samples}, {weights}"),
+        code(lines, "python"),
+    )
+
+
+def facts(*words: str) -> Html:
+    """How something was measured, without anything of the machine, in a line."""
+    return quiet("; ".join((f"vgcore {__version__}", *words)))
 
 
 def spelled(spec: Spec) -> str:
@@ -142,11 +162,11 @@ def seeds_of(seeds: NDArray[np.uint64]) -> str:
     return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
 
 
-def chosen(badness: Sequence[float], most: int) -> tuple[list[int], str]:
+def chosen(badness: Sequence[Any], most: int) -> tuple[list[int], str]:
     """Which cells are told of where there is room for so many, and a sentence that says so.
 
     Args:
-        badness: Of each cell; the worst has the largest.
+        badness: Of each cell, to sort by; the worst has the largest.
         most: Cells that there is room for.
 
     Returns:
@@ -158,7 +178,7 @@ def chosen(badness: Sequence[float], most: int) -> tuple[list[int], str]:
     count = len(badness)
     if count <= most:
         return list(range(count)), ""
-    order = sorted(range(count), key=lambda i: -badness[i])
+    order = sorted(range(count), key=badness.__getitem__, reverse=True)
     worst, rest = (most + 1) // 2, most // 2
     first = max(worst, (count - rest) // 2)
     words = f"These are the {worst:,} worst of {count:,} cells and the {rest:,} around the median"

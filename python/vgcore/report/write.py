@@ -12,7 +12,7 @@ from vgcore.measure import files
 from vgcore.model.given import path as file_path
 from vgcore.report.context import CELLS, page
 from vgcore.report.island import island
-from vgcore.show.html.blocks import escaped
+from vgcore.show.html.blocks import Html, escaped
 from vgcore.show.html.style import STYLE
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def text(result: object, form: str) -> str:
         found = page(result, cells)
         template = _templates().get_template(f"report.{form}")
         title = escaped(found.title).markdown
-        written = template.render(page=found, title=title, data=island(found.data), style=STYLE, version=__version__)
+        written = template.render(
+            page=found, title=title, data=island(found.data), style=Html(STYLE), version=__version__
+        )
         if cells == 1 or len(written.encode()) <= MOST[form]:
             return written
         cells = max(cells // 2, 1)

@@ -55,16 +55,21 @@ def _told(s: Sweep | TrainSweep) -> tuple[str, ...]:
 
 
 def rows(s: Sweep | TrainSweep) -> list[Row]:
-    """The first cells, judged as `diagnose` does."""
-    return [*(_measured(s[:SHOWN]) if isinstance(s, Sweep) else _trained(s[:SHOWN]))]
+    """The cells, judged as `diagnose` does."""
+    return [*(_measured(s) if isinstance(s, Sweep) else _trained(s))]
 
 
 def notes(s: Sweep | TrainSweep) -> list[str]:
     """How many cells are not shown, and what went wrong in the first of those that failed."""
     more = [f"{len(s) - SHOWN} more cells; s.to_pandas() has them all"] if len(s) > SHOWN else []
+    return [*more, *failures(s)]
+
+
+def failures(s: Sweep | TrainSweep) -> list[str]:
+    """What went wrong in the first of the cells that failed."""
     failed = [f"failed: {what!r}: {why}" for what, why in list(s.failed.items())[:FAILED]]
     rest = [f"{len(s.failed) - FAILED} more failed"] if len(s.failed) > FAILED else []
-    return [*more, *failed, *rest]
+    return [*failed, *rest]
 
 
 def values(cell: Probe | Run, varied: Iterable[str]) -> list[str]:
@@ -117,7 +122,7 @@ def _is_number(cell: str) -> bool:
 
 def table(s: Sweep | TrainSweep) -> Columns:
     """The first cells, a row each."""
-    found = rows(s)
+    found = rows(s[:SHOWN])
     at = len(s.varied)
     verdicts, *outcomes = zip(*(row.cells[at:] for row in found), strict=True)
     told = [

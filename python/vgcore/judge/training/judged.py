@@ -79,6 +79,11 @@ def _summary(e: RunEvidence, verdict: str) -> str:
     return f"{verdict}: loss {ends}{blind}{runs}{skipped}"
 
 
+def badness(one: RunDiagnosis) -> tuple[int, int, int]:
+    """How bad it is beside others, to sort by: what it came to, the worst finding, how many there are."""
+    return -OUTCOMES.index(one.verdict), SEVERITIES.index(one.severity or "info"), len(one.findings)
+
+
 def judge_runs(
     runs: Sequence[Run],
     rules: Sequence[RunRule] = RUN_RULES,
@@ -95,11 +100,7 @@ def judge_runs(
         raise ValueError("there must be at least one run to judge")
     cells = [judge_run(run, rules, explain=explain) for run in runs]
     beside = found_by(depth_rules, Depths(runs), explain=explain)
-
-    def rank(one: RunDiagnosis) -> tuple[int, int, int]:
-        return -OUTCOMES.index(one.verdict), SEVERITIES.index(one.severity or "info"), len(one.findings)
-
-    worst = max(cells, key=rank)
+    worst = max(cells, key=badness)
     counts = {word: sum(cell.verdict == word for cell in cells) for word in OUTCOMES[::-1]}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
     words = tuple(rule.condition for rule in depth_rules if rule.id in _serious(beside) and rule.condition)

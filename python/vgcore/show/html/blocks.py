@@ -129,6 +129,16 @@ def stacked(*lines: object) -> Html:
     return Html("<br>".join(made), "<br>".join(line.markdown for line in made))
 
 
+def breakable(name: str) -> Html:
+    """A long name, which may be broken behind an underscore where there is little room.
+
+    >>> breakable("dead_units")
+    'dead_<wbr>units'
+    """
+    made = escaped(name)
+    return Html(made.replace("_", "_<wbr>"), made.markdown)
+
+
 def kept(text: str) -> Html:
     """A text that is broken at spaces alone, not at those that keep words together: no formula within a symbol.
 

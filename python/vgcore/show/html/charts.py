@@ -8,13 +8,13 @@ from __future__ import annotations
 import html
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.show.html.blocks import Html, escaped, joined, spread
+from vgcore.show.html.blocks import Html, escaped, joined, spread, toned
 from vgcore.show.html.style import TONES
 from vgcore.show.text import BARS
 from vgcore.show.words import extent
@@ -126,7 +126,7 @@ def counted(first: int, last: int, most: int) -> list[int]:
     step = next(
         step for step in (base * 10**k for k in range(18) for base in (1, 2, 5)) if (last - first) / step < most
     )
-    rounded = [i for i in range(step * (first // step + 1), last + 1, step) if i - first > step / 2]
+    rounded = [i for i in range(step * (first // step + 1), last + 1, step) if 2 * (i - first) >= step]
     return [first, *rounded]
 
 
@@ -231,21 +231,18 @@ class _Frame(NamedTuple):
         numbers = ticks(self.low, self.high, 5)
         for tick, y in zip(numbers, self.down(np.array(numbers)), strict=True):
             drawn.append(f'<line class="grid" x1="{LEFT}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
-            drawn.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{_signed(tick)}</text>')
-        places = np.array(counted(self.first, self.last, 6))
+            drawn.append(_text(LEFT - 6, y + 4, f"{tick:.4g}".replace("-", "\u2212"), "end"))
+        places = np.array(counted(self.first, self.last, 8))
         for place, x in zip(places, self.across(places), strict=True):
             drawn.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-            drawn.append(f'<text x="{x:.1f}" y="{bottom + 16}" text-anchor="middle">{place}</text>')
+            drawn.append(_text(x, bottom + 16, str(place)))
         drawn.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
-        drawn.append(
-            f'<text x="{(LEFT + right) / 2:.0f}" y="{HEIGHT - 3}" text-anchor="middle">{escaped(along)}</text>'
-        )
+        drawn.append(_text((LEFT + right) / 2, HEIGHT - 3, along))
         return "".join(drawn)
 
 
-def _signed(value: float) -> str:
-    """A number of an axis, with the sign of a minus."""
-    return f"{value:.4g}".replace("-", "\u2212")
+def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escaped(text)}</text>'
 
 
 class Square(NamedTuple):
@@ -262,45 +259,48 @@ class Square(NamedTuple):
     told: str
 
 
-#: Pixels of a cell of a map at most, and of a map.
-SIDE, ACROSS = 34, 640
+#: Pixels of a cell of a map at most, and of the cells of a map from left to right; cells of which more than a colour
+#: is told; pixels of a letter.
+SIDE, ACROSS, TOLD, LETTER = 34, 620, 1000, 6.5
 
 
 def squares(
-    names: tuple[str, str], labels: tuple[Sequence[str], Sequence[str]], cells: dict[tuple[int, int], Square]
+    names: tuple[str, str],
+    labels: tuple[Sequence[str], Sequence[str]],
+    cells: Mapping[tuple[int, int], Square],
+    strength: str = "",
 ) -> Html:
     """A map of cells by two things that vary, in the colours of verdicts, stronger where more changes.
 
     Args:
         names: What varies from row to row, and from column to column.
         labels: The values of both.
-        cells: By row and column; blank where there is none.
+        cells: By row and column, counted from 0; blank where there is none.
+        strength: What makes a colour strong.
     """
     rows, columns = labels
-    left = 12 + 7 * max(map(len, rows))
-    side = max(min(SIDE, (ACROSS - left) // len(columns)), 6)
-    width, height = left + side * len(columns) + 4, side * len(rows) + 40
-    every = [
-        1 + max(map(len, rows if axis == 0 else columns)) * 7 * axis // side + (14 // side) * (1 - axis)
-        for axis in (0, 1)
+    label = round(LETTER * max(map(len, columns))) + 10
+    wide, tall = max(min(max(SIDE, label), ACROSS // len(columns)), 4), max(min(SIDE, ACROSS // len(rows)), 4)
+    left = round(LETTER * max(map(len, rows))) + 12
+    width, height = left + wide * len(columns) + 20, tall * len(rows) + 40
+    drawn = [
+        _square(cell, (left + wide * k, tall * i, wide, tall), told=len(cells) <= TOLD)
+        for (i, k), cell in cells.items()
     ]
-    drawn = []
-    for (i, k), cell in cells.items():
-        place = f'x="{left + side * k}" y="{side * i}" width="{side}" height="{side}"'
-        tone = TONES.get(cell.word, "quiet")
-        drawn.append(
-            f'<rect class="square {tone}" {place} fill-opacity="{0.25 + 0.75 * cell.strength:.2f}">'
-            f"<title>{escaped(cell.told)}</title></rect>"
-        )
-    for i, label in list(enumerate(rows))[:: every[0]]:
-        drawn.append(f'<text x="{left - 6}" y="{side * (i + 0.5) + 4:.0f}" text-anchor="end">{escaped(label)}</text>')
-    for k, label in list(enumerate(columns))[:: every[1]]:
-        at = f'x="{left + side * (k + 0.5):.0f}" y="{side * len(rows) + 16}"'
-        drawn.append(f'<text {at} text-anchor="middle">{escaped(label)}</text>')
-    below = f'x="{left + side * len(columns) / 2:.0f}" y="{height - 6}"'
-    drawn.append(f'<text {below} text-anchor="middle">{escaped(names[1])}</text>')
-    caption = f"{names[0]} downward, {names[1]} to the right"
-    return Html(
-        f"<figure>{_caption('verdicts', caption)}"
-        f"{_svg(f'verdicts by {names[0]} and {names[1]}', width, height, ''.join(drawn))}</figure>"
-    )
+    seen = spread(len(rows), max(tall * len(rows) // 16, 1)), spread(len(columns), max(wide * len(columns) // label, 1))
+    bottom = tall * len(rows)
+    drawn += [_text(left - 6, tall * (i + 0.5) + 4, rows[i], "end") for i in seen[0]]
+    drawn += [_text(left + wide * (k + 0.5), bottom + 16, columns[k]) for k in seen[1]]
+    drawn.append(_text(left + wide * len(columns) / 2, bottom + 34, names[1]))
+    said = f"{names[0]} downward, {names[1]} to the right"
+    words = " ".join(toned(f"■ {word}", word) for word in dict.fromkeys(cell.word for cell in cells.values()))
+    told = escaped("; ".join(filter(None, (said, strength))))
+    caption = f'<figcaption>{words}<br><span class="quiet">{told}</span></figcaption>'
+    return Html(f"<figure>{caption}{_svg(f'verdicts: {said}', width, height, ''.join(drawn))}</figure>")
+
+
+def _square(cell: Square, place: tuple[int, int, int, int], *, told: bool) -> str:
+    x, y, width, height = place
+    shape = f'x="{x}" y="{y}" width="{width}" height="{height}" fill-opacity="{0.2 + 0.8 * cell.strength:.2f}"'
+    title = f"<title>{escaped(cell.told)}</title>" if told else ""
+    return f'<rect class="square {TONES.get(cell.word, "quiet")}" {shape}>{title}</rect>'

@@ -11,10 +11,10 @@ from vgcore.show import training
 from vgcore.show.html.blocks import Html, titled
 from vgcore.show.html.charts import chart
 from vgcore.show.words import row
+from vgcore.train.run import READOUT, Run
 
 if TYPE_CHECKING:
     from vgcore.measure.trace import Trace
-    from vgcore.train.run import Run
 
 #: What columns are called, where it is more than their names.
 TITLES = {
@@ -33,6 +33,9 @@ TITLES = {
     "log10_update_ratio": "log10 update / weights",
     "log10_grad_norm": "log10 norm of all gradients",
 }
+
+#: A loss that falls or rises by more than this is shown by its logarithm.
+FAR = 100
 
 
 def title(column: str) -> str:
@@ -91,6 +94,48 @@ def steps_chart(run: Run, column: str) -> Html:
         median[known] = np.nanmedian(there[known], axis=1)
         values, words = median, ", ".join(filter(None, ("median over the layers", words)))
     return chart(values, title(column), column=column, along="step", at=steps_of(run, column), words=words)
+
+
+def loss_chart(run: Run) -> Html:
+    """The loss by step, and that of the validation as a dashed line; its logarithm where it falls or rises far."""
+    known = [values for values in (run.loss, run.validation_loss) if np.isfinite(values).any()]
+    there = np.concatenate([values[np.isfinite(values)] for values in known]) if known else np.empty(0)
+    far = bool(there.size) and bool(there.min() > 0) and there.max() > FAR * there.min()
+    losses = [np.log10(values) if far else values for values in (run.loss, run.validation_loss)]
+    words = ["loss of the batch"] if len(run.seeds) == 1 else [f"mean of {len(run.seeds)} seeds, least to greatest"]
+    words += ["dashed: validation"] if run.validation_loss.size else []
+    return chart(
+        losses[0],
+        "log10 loss" if far else "loss",
+        column="log10_loss" if far else "loss",
+        along="step",
+        words="; ".join(words),
+        beside=(run.validation_steps, losses[1]) if run.validation_loss.size else None,
+    )
+
+
+def run_chart(run: Run, column: str) -> Html:
+    """A recorded column by layer at the last recorded step that is known, and at the first as a dashed line."""
+    values: NDArray[Any] = getattr(run, column)
+    known = np.flatnonzero(np.isfinite(values).any(axis=(0, 2)))
+    if not known.size:
+        return titled(title(column), training.unknown(run, column) or "nowhere finite")
+    first, last = known[0], known[-1]
+    at = np.flatnonzero(~np.isnan(values[:, last]).all(axis=0))
+    words = f"step {run.steps[last]}" + (f"; dashed: step {run.steps[first]}" if first < last else "")
+    words += f"; {len(run.labels)} is the readout" if run.labels[-1] == READOUT else ""
+    beside = (np.arange(1, values.shape[2] + 1), values[:, first]) if first < last else None
+    ends = (1, values.shape[2])
+    return chart(values[:, last][:, at], title(column), column=column, at=at + 1, ends=ends, words=words, beside=beside)
+
+
+def run_ends_chart(run: Run, column: str) -> Html:
+    """A recorded column of the first and of the last hidden layer by step, the mean over the seeds of each."""
+    values: NDArray[Any] = getattr(run, column)
+    last = values.shape[2] - 1 - (run.labels[-1] == READOUT)
+    words = f"{run.labels[0]}; dashed: {run.labels[last]}"
+    beside = run.steps, values[:, :, last]
+    return chart(values[:, :, 0], title(column), column=column, along="step", at=run.steps, words=words, beside=beside)
 
 
 def steps_of(run: Run, column: str) -> NDArray[np.int64]:

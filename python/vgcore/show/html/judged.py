@@ -7,7 +7,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from vgcore.show import training
-from vgcore.show.html.blocks import Html, folded, joined, paragraph, quiet, said, stacked, table, titled, toned
+from vgcore.show.html.blocks import (
+    Html,
+    breakable,
+    folded,
+    joined,
+    paragraph,
+    quiet,
+    said,
+    stacked,
+    table,
+    titled,
+    toned,
+)
 from vgcore.show.html.charts import charts
 from vgcore.show.html.columns import layers_chart, steps_chart
 from vgcore.show.text import advice_rows, advice_summary, agreement, labels, unjudged
@@ -86,7 +98,7 @@ def _findings(
     rows: list[Sequence[object] | Html] = []
     for each in found:
         told = stacked(each.evidence + where(each), f"remedy: {each.remedy}")
-        rows.append((stacked(toned(each.severity, each.severity), each.rule), place(each), told))
+        rows.append((stacked(toned(each.severity, each.severity), breakable(each.rule)), place(each), told))
         if each.explanation:  # a picture needs the width of all columns
             rows.append(folded(f"why {each.rule}", *each.explanation.splitlines(), picture(each)))
     return [table(("finding", places, "evidence and remedy"), rows, words=range(3))]

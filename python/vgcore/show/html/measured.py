@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -118,12 +119,27 @@ def factor(f: Factor) -> Html:
 
 def sweep(s: Sweep | TrainSweep) -> Html:
     """A sweep: a row a cell, with its verdict."""
-    at = len(s.varied)
-    rows = [(*cells[:at], toned(cells[at], verdict), *cells[at + 1 :]) for verdict, cells, _ in rows_of.rows(s)]
-    head = rows_of.head(s)
-    words = (i for i, name in enumerate(head) if i <= at or name == "stopped by")
-    body = [table(head, rows, words=tuple(words))] if rows else []
-    return joined(titled(repr(s)), *body, *rows_of.notes(s))
+    return joined(titled(repr(s)), cells(s[: rows_of.SHOWN]), *rows_of.notes(s))
+
+
+def cells(s: Sweep | TrainSweep, numbers: Sequence[int] = ()) -> Html:
+    """The cells of a sweep, a row each, with its place among others, from 0, where these are given, told from 1."""
+    if not len(s):
+        return Html("")
+    first = [(str(number + 1),) for number in numbers] or [()] * len(s)
+    head = (*(("cell",) if numbers else ()), *rows_of.head(s))
+    at = head.index("verdict")
+    rows = [
+        (
+            *number,
+            *each.cells[: len(s.varied)],
+            toned(each.cells[len(s.varied)], each.verdict),
+            *each.cells[len(s.varied) + 1 :],
+        )
+        for number, each in zip(first, rows_of.rows(s), strict=True)
+    ]
+    words = (i for i, name in enumerate(head) if (name != "cell" and i <= at) or name == "stopped by")
+    return table(head, rows, words=tuple(words))
 
 
 def trace(t: Trace) -> Html:

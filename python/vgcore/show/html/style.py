@@ -65,7 +65,7 @@ def _style() -> str:
     .vgcore summary{cursor:pointer;color:var(--quiet)}
     .vgcore pre{margin:.3em 0;color:var(--text);background:var(--ground);font:12px/1.3 monospace;overflow-x:auto}
     .vgcore svg,.vgcore img{max-width:100%%;height:auto;vertical-align:middle}
-    .vgcore .charts{display:flex;flex-wrap:wrap;gap:.6em 1.4em}
+    .vgcore .charts{display:flex;flex-wrap:wrap;align-items:flex-end;gap:.6em 1.4em}
     .vgcore figure{margin:.3em 0;max-width:100%%}
     .vgcore figcaption{font-size:13px;max-width:26em}
     .vgcore text{fill:var(--quiet);font:11px system-ui,sans-serif;font-variant-numeric:tabular-nums}
