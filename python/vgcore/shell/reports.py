@@ -14,6 +14,7 @@ from vgcore.shell import nets, options, outputs
 from vgcore.shell.complete import files_of
 from vgcore.shell.options import DATA, DATA_HELP, OUTPUT, measured, net_file, unreadable
 from vgcore.shell.outputs import FORMATS, Force, Format
+from vgcore.show.page import wrapped
 
 WORSE = 1
 #: What two results are read from, beside files of nets.
@@ -109,7 +110,12 @@ def compare(
             from vgcore.shell import tables
             from vgcore.show import comparison as words
 
-            tables.print_lines(words.lines(found, width=tables.terminal(words.WIDTH).width))
+            console = tables.terminal(words.WIDTH)
+            for kind, part in words.parts(found):
+                if isinstance(part, str):
+                    tables.print_lines([(kind, "\n".join(wrapped(part, console.width, indent=4)))])
+                else:
+                    console.print(part)
     if found.verdict == "worse":
         raise typer.Exit(WORSE)
 
