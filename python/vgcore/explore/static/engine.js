@@ -7,17 +7,13 @@
  * @typedef {number[][]} Rows
  *
  * @typedef {object} Measured  What a probe has, seed by seed; NaN where there is no number.
- * @property {Object<string, Rows>} columns  By name, seeds x layers.
+ * @property {Object<string, Rows|number[]>} columns  By name, seeds x layers; of whole nets, one number a seed.
  * @property {number[]} first_nonfinite  The index of the layer where a value first was not finite; -1 for none.
  * @property {number[]} lost_below  The index of the last layer whose gradient is below the least number; -1 for none.
- * @property {number[]} log10_total_grad_norm
- * @property {number[]} log10_output_rms
- * @property {number[]} loss_value  NaN without a loss.
- * @property {?number[][]} loss  Of each seed the first and the last loss of the training; null without one.
+ * @property {?Rows} loss  Of each seed the first and the last loss of the training; null without a loss.
  *
  * @typedef {object} Core  The functions of Python's `_core` that the theory uses, under their names.
  * @property {string[]} MOMENTS  What the columns of `moments` are called.
- * @property {number} BATCH  The batch that is meant where none is given.
  * @property {(activation: string, z: number[]) => Rows} activate  `[value, slope]` at each z.
  * @property {(activation: string, q: number[]) => Rows} moments  A row of `MOMENTS` for each variance.
  * @property {(activation: string, q: number[], c: number[]) => Rows} pair_moments  `[E phi phi, E phi' phi']` each.
@@ -29,6 +25,7 @@
  *
  * @typedef {object} Engine
  * @property {string} version
+ * @property {number} most_seconds  What a request may take at most, as guessed for native code.
  * @property {(request: object) => Measured} measure
  * @property {Core} core
  */
@@ -40,18 +37,32 @@ const NET = ["depth", "width", "activation", "init", "sigma_w", "sigma_b", "norm
 /** The fields that say how it is measured. */
 const RUN = ["steps", "lr", "seeds", "batch", "seed"];
 
+/** What is there once a net, behind the columns. */
+const OF_NETS = ["log10_total_grad_norm", "log10_output_rms", "loss_value"];
+
 /** What is said where the engine stops in the middle of a call. */
-const STOPPED = "This net is too large for the page. Lower depth, width, batch or seeds.";
+const STOPPED = "the engine of this page cannot measure this net, which may be too large for it: lower depth, width, "
+  + "batch or seeds";
+
+/**
+ * The mean of the last 5 % of the losses of the steps that were done, at most 20, as Python's `final_loss` has it.
+ * @param {Float64Array} losses
+ * @param {number} done
+ * @param {string} ended
+ */
+function finalLoss(losses, done, ended) {
+  const last = losses.subarray(Math.max(0, done - Math.min(20, Math.ceil(done / 20))), done);
+  if (ended === "non_finite" || !last.length || !last.every(Number.isFinite)) return Infinity;
+  return last.reduce((sum, loss) => sum + loss, 0) / last.length;
+}
 
 /**
  * Start the engine.
  * @param {BufferSource} bytes  vgcore.wasm.
- * @param {?{x: number[], y: number[]}} spirals  The set called "spirals": samples row after row, and a class for each.
  * @returns {Promise<Engine>}
  */
-export async function load(bytes, spirals = null) {
+export async function load(bytes) {
   const module = await WebAssembly.compile(bytes);
-  // Sections of names and the like are not needed: the module imports nothing.
   let core = (await WebAssembly.instantiate(module)).exports;
   const encoder = new TextEncoder();
   const decoder = new TextDecoder();
@@ -89,31 +100,34 @@ export async function load(bytes, spirals = null) {
   }
 
   function measure(request) {
-    const samples = request.data === "spirals" && spirals ? [...spirals.x, ...spirals.y] : [];
-    const { text, numbers } = call(["measure", ...fields(request, [...NET, ...RUN])], samples);
-    // The text tells the shape and the names of the columns; one number a seed comes behind the columns.
-    const { seeds, layers, columns, trained } = JSON.parse(text);
+    const { text, numbers } = call(["measure", ...fields(request, [...NET, ...RUN])]);
+    // The text tells the names and the shape of what the numbers are.
+    const { seeds, layers, columns, ended, done } = JSON.parse(text);
     let at = 0;
     const take = (count) => numbers.subarray(at, (at += count));
-    const measured = { columns: {} };
-    for (const name of columns) measured.columns[name] = rows(take(seeds * layers), layers);
-    for (const name of ["first_nonfinite", "log10_total_grad_norm", "log10_output_rms", "loss_value"]) {
-      measured[name] = Array.from(take(seeds));
-    }
+    const found = { columns: {} };
+    for (const name of columns) found.columns[name] = rows(take(seeds * layers), layers);
+    found.first_nonfinite = Array.from(take(seeds));
     // Numbers of the core carry their exponent: none is ever lost.
-    measured.lost_below = measured.first_nonfinite.map(() => -1);
-    measured.loss = trained ? rows(take(2 * seeds), 2) : null;
-    return measured;
+    found.lost_below = found.first_nonfinite.map(() => -1);
+    for (const name of OF_NETS) found.columns[name] = Array.from(take(seeds));
+    const losses = ended.map((word, i) => {
+      const all = take((numbers.length - at) / (seeds - i));
+      return [all[0], finalLoss(all, done[i], word)];
+    });
+    const untrained = found.columns.loss_value.map((loss) => [loss, loss]);
+    found.loss = losses.length ? losses : request.data === "spirals" ? untrained : null;
+    return found;
   }
 
-  const { version, moments, batch } = JSON.parse(call(["facts"]).text);
+  const { version, most_seconds, moments } = JSON.parse(call(["facts"]).text);
   const of = (name, activation, ...more) => [name, `activation=${activation}`, ...more];
   return {
     version,
+    most_seconds,
     measure,
     core: {
       MOMENTS: moments,
-      BATCH: batch,
       activate: (activation, z) => rows(call(of("activate", activation), z).numbers, 2),
       moments: (activation, q) => rows(call(of("moments", activation), q).numbers, moments.length),
       pair_moments: (activation, q, c) => rows(call(of("pair_moments", activation), [...q, ...c]).numbers, 2),
