@@ -181,12 +181,12 @@ function panel(row, moved) {
 
 /** What lines, grounds and marks of the panels mean. */
 function legend({ limits }) {
-  const folds = `${short(10 ** limits.forward)}-fold forward, ${short(10 ** limits.backward)}-fold backward`;
+  const [forward, backward] = [limits.forward, limits.backward].map((decades) => Math.round(10 ** decades));
   const words = {
     seed: "one seed",
     mean: "mean of the seeds",
     theory: "theory, ±1 std at this width",
-    band: `change that the verdict allows: ${folds}`,
+    band: `change that the verdict allows: ${forward}-fold forward, ${backward}-fold backward`,
     lost: "lost: below float32",
     reference: "ends of float32",
     nonfinite: "not finite",
