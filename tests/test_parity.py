@@ -99,12 +99,18 @@ def assert_columns(measured: vg.Probe, expected: dict[str, Any], norms: float, s
         np.testing.assert_allclose(getattr(measured, name), expected[name], rtol=0, atol=norms, err_msg=name)
     np.testing.assert_allclose(measured.loss_value, expected["loss_value"], rtol=5 * norms, atol=norms)
     # A gradient that is zero but for rounding is compared with the layer's largest; that of a bias with what it is the
-    # sum of too, for at the first step of a tied net that is fed no column has another gradient.
+    # sum of too, for at the first step of a tied net that is fed no column has another gradient. That of a norm is
+    # compared with all gradients: where every unit is dead, its sum of what a batch norm behind it gives back is 0 and
+    # the layer has no other.
     each = np.array([expected[name] for name in GRADIENT_NORMS])
     largest = np.fmax.reduce(each)
     cancelled = CANCELLED if measured.dtype == "float64" else 10 * CANCELLED
+    beside = {
+        "log10_bgrad_norm": expected["log10_delta_rms"],
+        "log10_affine_grad_norm": expected["log10_total_grad_norm"][:, None],
+    }
     for name, column in zip(GRADIENT_NORMS, each, strict=True):
-        top = np.fmax(largest, expected["log10_delta_rms"]) if name == "log10_bgrad_norm" else largest
+        top = np.fmax(largest, beside[name]) if name in beside else largest
         top = np.where(np.isfinite(top), top, 0)
         ours, theirs = (10.0 ** (values - top) for values in (getattr(measured, name), column))
         slack = np.where(np.isnan(theirs), 1, np.maximum(theirs, cancelled))
@@ -129,6 +135,17 @@ def test_a_bias_whose_gradient_is_rounding_alone_is_compared_with_what_it_is_the
     assert error(found, reference_gradients(spec, net.state_dict(), x, cotangent=cotangent)) < 1e-10
     given: dict[str, Any] = {"batch": 6, "seeds": 2, "dtype": "float64"}
     assert_columns(vg.probe(spec, **given), reference.probe(spec, **given), 1e-9, 1e-9)
+
+
+def test_a_norm_whose_gradient_is_rounding_alone_is_compared_with_all_gradients() -> None:
+    # Every unit of the last layer is dead in one run, and the norm behind its norm takes away what is alike.
+    norms: dict[str, Any] = {"norm": "batch(eps=0.1)", "norm_position": ("pre", "post"), "final_norm": "batch(eps=0.1)"}
+    net = vg.MLP(depth=2, width=6, init="uniform(a=-0.31, b=0.1)", **norms).init(seed=1, dtype="float64")
+    measured = vg.probe(net, batch=6, seeds=2, seed=0)
+    assert measured.dead[1, 1] == 1
+    assert measured.log10_affine_grad_norm[1, 1] < -14 < measured.log10_total_grad_norm[1]
+    expected = reference.probe(net.spec, batch=6, seeds=2, seed=0, state=net.state_dict())
+    assert_columns(measured, expected, 1e-9, 1e-9)
 
 
 @over_examples
