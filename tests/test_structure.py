@@ -242,6 +242,7 @@ LIBRARIES = {
         "shell.nets",
         "shell.options",
         "shell.outputs",
+        "shell.reports",
         "shell.stores",
     },
 }
