@@ -11,9 +11,12 @@ PIP := -m pip --disable-pip-version-check --quiet
 PIP_WITH_GROUPS := 'pip>=25.1'
 WHEEL = $$(echo target/wheels/vgcore-*.whl)
 ISAS = $(if $(filter x86_64,$(shell uname -m)),avx512 avx2,neon)
+# What pages measure with, compiled where this toolchain has the target or can get it.
+WASM_TARGET := wasm32-unknown-unknown
+PAGE := python/vgcore/explore/static/vgcore.wasm
 # Folders are listed too: a deleted file shows in nothing else.
 SOURCES := $(wildcard Cargo.toml Cargo.lock pyproject.toml README.md LICENSE*) \
-	$(shell find src python -not -path '*/__pycache__*')
+	$(shell find src python -not -path '*/__pycache__*' -not -path $(PAGE) -not -path '*/explore/static')
 
 # Examples of a property, in Rust and by the profile of tests/strategies.py; VGCORE_EXAMPLES overrides both.
 EXAMPLES = 30
@@ -38,7 +41,7 @@ unexport PYTHONPATH
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo quick test test-torch check wheel lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
+.PHONY: help demo quick test test-torch check wheel wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
 	clean
 
 define say
@@ -110,6 +113,15 @@ fuzz: .venv-test/.installed ## Call everything with odd values: make fuzz CALLS=
 	$(call say,fuzz)
 	PYTHONPATH=tests $(TEST)/python -m fuzz $(if $(REPLAY),--replay $(REPLAY),--calls $(CALLS) --seed $(SEED))
 
+wasm: ## Build what pages measure with into the package; without the target for it a line says that the wheel lacks it
+	rm -f $(PAGE)
+	if test -d "$$(rustc --print target-libdir --target $(WASM_TARGET))" || rustup target add $(WASM_TARGET); then \
+		RUSTFLAGS='-C target-feature=+simd128' cargo build --locked --profile page --lib --target $(WASM_TARGET) \
+			--features wasm && cp target/$(WASM_TARGET)/page/vgcore.wasm $(PAGE); \
+	else \
+		echo 'wasm: this toolchain lacks $(WASM_TARGET): the wheel cannot save the explorer as a page'; \
+	fi
+
 wheel: target/wheels/.built ## Build the release wheel into target/wheels
 
 lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
@@ -117,6 +129,8 @@ lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	cargo fmt --check
 	cargo clippy --locked --all-targets -- -D warnings
 	PYO3_PYTHON='$(abspath $(VENV)/python)' cargo clippy --locked --all-targets --features python -- -D warnings
+	test ! -d "$$(rustc --print target-libdir --target $(WASM_TARGET))" || RUSTFLAGS='-C target-feature=+simd128' \
+		cargo clippy --locked --lib --target $(WASM_TARGET) --features wasm -- -D warnings
 	$(call say,lint: Python)
 	$(TEST)/ruff check
 	$(TEST)/ruff format --check
@@ -130,9 +144,10 @@ bench: .venv/.installed ## Table of targets, claims, scan for cliffs: 15 minutes
 	$(call say,bench: cliffs)
 	$(VENV)/python benches/scan.py
 
-docs: .venv-docs/.installed ## Build the site of docs/ into target/site, strictly: a warning fails
+docs: .venv-docs/.installed .venv/.installed ## Build the site of docs/ into target/site, strictly: a warning fails
 	$(call say,docs: the site in target/site)
 	$(DOCS)/zensical build --strict --clean
+	$(VENV)/python docs/explorer.py target/site
 	$(DOCS)/python docs/assets.py target/site
 
 outputs: .venv-test/.installed ## Run every block of README.md and docs/, and write what it prints below it: a minute
@@ -175,6 +190,7 @@ clean: ## Remove all that is built
 
 target/wheels/.built: .venv/.tools $(SOURCES)
 	$(call say,wheel)
+	$(MAKE) wasm
 	rm -rf target/wheels
 	$(VENV)/maturin build --locked --release --interpreter $(VENV)/python --out target/wheels
 	@touch $@

@@ -49,4 +49,6 @@ pub mod threads;
 #[allow(clippy::inline_always)] // The same.
 pub mod train;
 pub mod transform;
+#[cfg(feature = "wasm")]
+mod wasm;
 pub mod weights;

@@ -200,6 +200,7 @@ CALLS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "data.digits": (data.digits, {}),
     "data.read": (data.read, {"path": Path(data.__file__).with_name("digits.npz")}),
     "data.sequential_digits": (data.sequential_digits, {}),
+    "data.spirals": (data.spirals, {}),
     "data.temporal_order": (data.temporal_order, {"steps": 10, "n": 2}),
     "testing.assert_trainable": (testing.assert_trainable, {"subject": PROBE, "fail_on": "critical"}),
     "advise": (vg.advise, {"subject": PROBE, "budget": 1}),

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 import vgcore as vg
+from vgcore.explore.presets import PRESETS
 
 ROOT = Path(__file__).parents[1]
 
@@ -228,6 +229,24 @@ def test_an_asset_from_elsewhere_is_found(tmp_path: Path) -> None:
         "index.html loads gone.png",
         "index.html loads https://example.org/x.js",
     ]
+
+
+def test_the_page_of_presets_says_what_the_explorer_says_and_links_each() -> None:
+    page = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
+    sections = [part.splitlines() for part in page.split("\n## ")[1:]]
+    assert [(lines[0], " ".join(lines[2:-2]), lines[-1]) for lines in sections] == [
+        (each.title, each.text, f'<a href="explore.html#preset={each.id}">Open this net in the explorer</a>')
+        for each in PRESETS
+    ]
+
+
+def test_a_site_without_an_engine_for_pages_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused() -> str:
+        raise ValueError("no engine & no page")
+
+    made = load("explorer")
+    monkeypatch.setattr(made, "saved", refused)
+    assert "is not part of this site: no engine &amp; no page." in made.explorer()
 
 
 # Citation

@@ -31,7 +31,7 @@ RUST = sorted((ROOT / "src").rglob("*.rs"))
 # The order of the house: a module imports from its own place and from those on its left.
 PYTHON_ORDER = [
     *("_core", "model", "convert", "data", "measure", "train", "pretrain", "show", "judge", "watch", "export", "cure"),
-    *("theory", "maps", "plot", "report", "shell"),
+    *("theory", "maps", "plot", "report", "explore", "shell"),
 ]
 RUST_ORDER = [
     *({"synonyms"}, {"error"}, {"simd"}, {"kernel", "rng", "signature", "kind", "memory"}),
@@ -43,7 +43,7 @@ RUST_ORDER = [
         {"data", "threads", "plan"},
     ),
     {"weights", "forward", "backward", "stats", "calibrate", "gradients", "jacobian"},
-    *({"naive", "gradcheck"}, {"run"}, {"train"}, {"pretrain"}, {"py"}, {"lib"}),
+    *({"naive", "gradcheck"}, {"run"}, {"train"}, {"pretrain"}, {"py", "wasm"}, {"lib"}),
 ]
 # Imports within functions, each for a reason: a value that draws its net, a verdict in a table, pictures in a page.
 LATE = {
@@ -52,6 +52,7 @@ LATE = {
     ("convert.to_torch", "convert.to_torch_sequences"),  # which is made of pieces of it
     ("model.network", "convert.to_torch"),
     ("model.spec", "convert.to_torch"),
+    ("model.mlp", "explore.widget"),  # a net in a notebook
     ("measure.cells", "judge.evidence"),
     ("measure.cells", "judge.verdict"),
     ("model.shown", "show.html"),  # a notebook shows it
@@ -219,6 +220,10 @@ LIBRARIES = {
     "pandas": {"measure.table", "measure.result", "measure.cells", "pretrain.pretrained", "train.run", "train.many"},
     "polars": {"measure.table", "measure.result", "measure.cells", "pretrain.pretrained", "train.run", "train.many"},
     "pyarrow": {"measure.saved", "measure.table"},
+    "anywidget": {"explore.widget"},
+    "traitlets": {"explore.widget"},
+    "starlette": {"explore.server"},
+    "uvicorn": {"explore.server"},
     "equinox": {"convert.jax"},
     "jinja2": {"report.write"},
     "flax": {"convert.jax"},
@@ -238,6 +243,7 @@ LIBRARIES = {
     "typer": {
         "shell.commands",
         "shell.estimate",
+        "shell.explorer",
         "shell.kinds",
         "shell.nets",
         "shell.options",
@@ -393,8 +399,10 @@ def test_threads_start_in_one_place() -> None:
 
 def test_unsafe_code_stays_in_the_kernels() -> None:
     found = {module_of(ROOT / "src" / name) for name in files_with(r"\bunsafe\b|allow\(unsafe_code\)")}
-    assert found <= {"simd", "kernel"}
+    assert found <= {"simd", "kernel", "wasm"}
     assert "simd" in found
+    # What a page finds by name is unsafe to name, no more.
+    assert not any(re.search(r"\bunsafe\s*(\{|fn|impl)", code_of(path)) for path in (ROOT / "src/wasm").glob("*.rs"))
 
 
 def test_the_oracle_shares_nothing_with_what_it_judges() -> None:

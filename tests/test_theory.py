@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 import vgcore as vg
 from vgcore import reference, theory
+from vgcore.theory.width import Layer, aligned
 
 Floats = npt.NDArray[np.float64]
 
@@ -444,6 +445,17 @@ def test_gated_nets_have_one_correlation_in_pictures_and_in_depth_scales() -> No
     found = theory.phase_diagram("glu", sigma_w=[1.3], sigma_b=[2.0]).scales.c_star[0, 0]
     assert float(found) == pytest.approx(float(exact.c_star), abs=1e-4)
     assert theory.c_map("glu", c=exact.c_star, q=exact.q_star, sigma_w=1.3, sigma_b=2.0) == pytest.approx(exact.c_star)
+
+
+@pytest.mark.parametrize("unit", [1e-20, 1e8, 1e40])
+def test_what_relu_nets_have_in_common_does_not_depend_on_the_unit_of_signals(unit: float) -> None:
+    q = [2.0 * 2.5**l for l in range(20)]
+
+    def found(scale: float) -> Floats:
+        layers = [Layer.of("relu", ww=2.0, bb=0.0, q=each * scale, width=64) for each in q]
+        return aligned(layers, 1.0, start=(scale, 0.0))
+
+    np.testing.assert_allclose(found(unit), found(1.0), rtol=1e-12)
 
 
 def test_a_residual_net_behind_a_layer_of_another_size_has_the_same_direction_in_common() -> None:

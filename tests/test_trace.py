@@ -307,6 +307,9 @@ def test_a_layer_that_is_not_finite_is_named() -> None:
     d = vg.diagnose(Trace(NAMES, columns | {"nonfinite": bad}))
     assert (d.verdict, d.conditions) == ("exploding", ("non-finite",))
     assert d.findings[0].evidence == "h is not finite at blocks.1; a layer before, h has the rms 10^20.0"
+    # A size beyond all numbers is no signal that does not arrive.
+    beyond = vg.diagnose(Trace(NAMES, columns | {"log10_forward": np.array([[0.0, 20.0, math.inf]]), "nonfinite": bad}))
+    assert beyond.summary == "exploding (forward), non-finite: 1 of 1 runs is not finite from blocks.1 on"
     # Where no size is near the end of its range, nothing has exploded.
     nan = vg.diagnose(Trace(NAMES, columns | {"log10_forward": np.array([[0.0, 0.0, math.nan]]), "nonfinite": bad}))
     assert (nan.word, nan.direction, nan.confidence) == ("non-finite", None, 1.0)

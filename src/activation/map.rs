@@ -30,16 +30,20 @@ impl<P: Formula, F: Float> Task for Map<'_, P, F> {
         let (z, z_rest) = self.z.split_at(self.z.len() / block * block);
         let (a, a_rest) = self.a.split_at_mut(z.len());
         let (slope, slope_rest) = self.slope.split_at_mut(z.len());
-        for ((z, a), slope) in z.chunks_exact(block).zip(a.chunks_exact_mut(block)).zip(slope.chunks_exact_mut(block)) {
-            one_block::<S, P, F>(&self.values, z, a, slope);
+        let [mut last_z, mut last_a, mut last_slope] = [[F::ZERO; LONGEST]; 3];
+        let rest = z_rest.len();
+        last_z[..rest].copy_from_slice(z_rest);
+        let last = if rest == 0 { 0 } else { block };
+        // One loop over both: the formula is compiled once.
+        let (last_z, last_out) = (&last_z[..last], (&mut last_a[..last], &mut last_slope[..last]));
+        for (z, (a, slope)) in [(z, (a, slope)), (last_z, last_out)] {
+            let out = a.chunks_exact_mut(block).zip(slope.chunks_exact_mut(block));
+            for (z, (a, slope)) in z.chunks_exact(block).zip(out) {
+                one_block::<S, P, F>(&self.values, z, a, slope);
+            }
         }
-        if !z_rest.is_empty() {
-            let [mut z, mut a, mut slope] = [[F::ZERO; LONGEST]; 3];
-            z[..z_rest.len()].copy_from_slice(z_rest);
-            one_block::<S, P, F>(&self.values, &z, &mut a, &mut slope);
-            a_rest.copy_from_slice(&a[..z_rest.len()]);
-            slope_rest.copy_from_slice(&slope[..z_rest.len()]);
-        }
+        a_rest.copy_from_slice(&last_a[..rest]);
+        slope_rest.copy_from_slice(&last_slope[..rest]);
     }
 }
 
@@ -47,10 +51,11 @@ impl<P: Formula, F: Float> Task for Map<'_, P, F> {
 const LONGEST: usize = 8;
 
 /// Are two vectors worked on side by side? A formula is one chain of operations that each wait for the one before. Beside
-/// four lanes of AVX2 a second chain saves 5 to 12 %; beside eight lanes it saves less, and takes registers.
+/// four lanes of AVX2 a second chain saves 5 to 12 %; beside eight lanes it saves less, and takes registers. The four lanes
+/// of WebAssembly are two chains.
 #[inline(always)]
 fn two<S: Set>() -> bool {
-    S::Double::LANES < LONGEST
+    S::Double::LANES < LONGEST && !cfg!(target_feature = "simd128")
 }
 
 /// A block of one vector or two.
@@ -71,4 +76,11 @@ fn one_block<S: Set, P: Formula, F: Float>(values: &Values, z: &[F], a: &mut [F]
 /// Outputs and slopes of a slice of pre-activations; all three of one length.
 pub fn map<P: Formula, F: Float>(values: &Values, z: &[F], a: &mut [F], slope: &mut [F]) {
     simd::run(Map { formula: PhantomData::<P>, values: *values, z, a, slope });
+}
+
+/// The same number by number, for a module of WebAssembly: its nets are in `f32`, and `f64` is not worth its bytes.
+pub fn one_by_one<P: Formula>(values: &Values, z: &[f64], a: &mut [f64], slope: &mut [f64]) {
+    for ((z, a), slope) in z.iter().zip(a).zip(slope) {
+        (*a, *slope) = P::both(*z, values);
+    }
 }

@@ -6,7 +6,7 @@
 
 #![allow(clippy::inline_always)] // A `simd::Task` is compiled for an instruction set only where it is inlined.
 
-use super::map::{Formula, map};
+use super::map::{Formula, map, one_by_one};
 use super::{Function, PLAIN, Row, Shape, Traits};
 use crate::signature::{Domain, Param, Signature, Values, about};
 use crate::simd::Real;
@@ -38,7 +38,7 @@ macro_rules! row {
             function: Function::Formula {
                 both: This::both::<f64>,
                 single: map::<This, f32>,
-                double: map::<This, f64>,
+                double: if cfg!(target_family = "wasm") { one_by_one::<This> } else { map::<This, f64> },
             },
         }
     }};

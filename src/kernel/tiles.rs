@@ -105,12 +105,12 @@ impl<F: Float> Product<'_, F> {
         // What is left in one tile: several small ones would each wait for their few chains.
         match self.rows - row {
             1 => self.across::<S, 1>(row, columns),
-            2 => self.across::<S, 2>(row, columns),
-            3 => self.across::<S, 3>(row, columns),
-            4 => self.across::<S, 4>(row, columns),
-            5 => self.across::<S, 5>(row, columns),
-            6 => self.across::<S, 6>(row, columns),
-            7 => self.across::<S, 7>(row, columns),
+            2 if S::TILE > 2 => self.across::<S, 2>(row, columns),
+            3 if S::TILE > 3 => self.across::<S, 3>(row, columns),
+            4 if S::TILE > 4 => self.across::<S, 4>(row, columns),
+            5 if S::TILE > 5 => self.across::<S, 5>(row, columns),
+            6 if S::TILE > 6 => self.across::<S, 6>(row, columns),
+            7 if S::TILE > 7 => self.across::<S, 7>(row, columns),
             _ => {}
         }
     }

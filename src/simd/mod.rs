@@ -1,7 +1,8 @@
 //! Element types, vectors of every instruction set behind one trait, and the run-time choice among them.
 //!
 //! A [`Task`] is arithmetic on slices, written once. [`run`] compiles it for each instruction set and picks the best
-//! one that this machine has, so that one wheel serves all. `VGCORE_ISA=avx512|avx2|neon|scalar` forces one.
+//! one that this machine has, so that one wheel serves all. `VGCORE_ISA=avx512|avx2|neon|scalar` forces one. A module of
+//! WebAssembly has one set, `simd128` or `scalar`, as it was compiled.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -16,9 +17,12 @@ mod philox;
 #[allow(clippy::excessive_precision)] // The same.
 mod random;
 mod real;
+#[cfg(not(target_feature = "simd128"))]
 mod scalar;
 #[allow(clippy::excessive_precision)] // The same.
 mod smooth;
+#[cfg(target_feature = "simd128")]
+mod wasm;
 
 pub use float::{Float, exponent_of, times_power_of_two};
 pub use philox::{Philox, Words};
@@ -39,13 +43,15 @@ pub enum Isa {
     Avx2,
     /// NEON of 64-bit ARM.
     Neon,
+    /// SIMD128 of WebAssembly.
+    Simd128,
     /// The instructions that every machine of this architecture has.
     Scalar,
 }
 
 impl Isa {
     /// Every instruction set, best first.
-    pub const ALL: [Self; 4] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Scalar];
+    pub const ALL: [Self; 5] = [Self::Avx512, Self::Avx2, Self::Neon, Self::Simd128, Self::Scalar];
 
     /// The name of the set, as in `VGCORE_ISA`.
     pub fn name(self) -> &'static str {
@@ -53,6 +59,7 @@ impl Isa {
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
             Self::Neon => "neon",
+            Self::Simd128 => "simd128",
             Self::Scalar => "scalar",
         }
     }
@@ -66,7 +73,10 @@ impl Isa {
             Self::Avx2 => avx2::available(),
             #[cfg(target_arch = "aarch64")]
             Self::Neon => neon::available(),
-            Self::Scalar => true,
+            #[cfg(target_feature = "simd128")]
+            Self::Simd128 => true,
+            // A module with vectors is not compiled twice.
+            Self::Scalar => !cfg!(target_feature = "simd128"),
             // A set of another architecture.
             _ => false,
         }
@@ -318,6 +328,9 @@ pub fn run<T: Task>(task: T) -> T::Output {
         Ok(Isa::Avx2) => avx2::run(task),
         #[cfg(target_arch = "aarch64")]
         Ok(Isa::Neon) => neon::run(task),
+        #[cfg(target_feature = "simd128")]
+        _ => task.run::<wasm::Simd128>(),
+        #[cfg(not(target_feature = "simd128"))]
         _ => task.run::<scalar::Scalar>(),
     }
 }

@@ -475,7 +475,9 @@ impl<F: Float> Net<'_, F> {
         // What a run without checkpoints gives back where it breaks.
         let spare = job.keep_weights && job.checkpoints.is_empty();
         let start = if spare { state.to_bytes(plan, cancel)? } else { Vec::new() };
-        let mut clock = Instant::now();
+        // A module of WebAssembly has no clock, and nobody to tell.
+        let now = || (!cfg!(target_family = "wasm")).then(Instant::now);
+        let mut clock = now();
         while state.step <= job.until {
             cancel.check()?;
             if job.halt.load(Ordering::Relaxed) {
@@ -523,9 +525,9 @@ impl<F: Float> Net<'_, F> {
                 course.out.stopped_by = "early_stopping";
                 break;
             }
-            if clock.elapsed() > Duration::from_millis(100) {
+            if clock.is_some_and(|since| since.elapsed() > Duration::from_millis(100)) {
                 (self.standing)((self.place.0, self.place.1, step, loss));
-                clock = Instant::now();
+                clock = now();
             }
         }
         let Course { mut out, recorder, best, .. } = course;

@@ -165,13 +165,14 @@ impl Reader<'_> {
 }
 
 /// What a state begins with.
-const MAGIC: usize = 0x7667_7472_6169_6e31;
+const MAGIC: [u8; 8] = *b"1niartgv";
 
 impl<F: Float> State<F> {
     /// The bytes of a state.
     pub fn to_bytes(&self, plan: &Plan, cancel: &Cancel) -> Result<Vec<u8>> {
         let mut out = Writer::default();
-        [MAGIC, usize::from(F::WIDE), self.step, self.taken].into_iter().for_each(|value| out.whole(value));
+        out.0.extend(MAGIC);
+        [usize::from(F::WIDE), self.step, self.taken].into_iter().for_each(|value| out.whole(value));
         let Readings { best, bad, sum } = self.readings;
         [best.1, bad, sum.1].into_iter().for_each(|value| out.whole(value));
         let Plateau { lr, best: least, bad, cooling } = self.plateau;
@@ -200,7 +201,7 @@ impl<F: Float> State<F> {
     pub fn of_bytes(bytes: &[u8], plan: &Plan, layout: &Layout, cancel: &Cancel) -> Result<Self> {
         let mut read = Reader(bytes);
         let other = || Error::Value("the state must be that of a run of this net in this dtype".to_owned());
-        if read.whole()? != MAGIC || read.whole()? != usize::from(F::WIDE) {
+        if read.bytes()? != MAGIC || read.whole()? != usize::from(F::WIDE) {
             return Err(other());
         }
         let (step, taken) = (read.whole()?, read.whole()?);

@@ -511,6 +511,8 @@ pub fn update<F: Float>(
 ) -> Seen {
     use optimizer::Rule;
     let Hyper { rule, betas: [beta1, beta2], .. } = *hyper;
+    // A page asks for plain gradient descent, and is not to load the other rules.
+    let rule = if cfg!(target_family = "wasm") { Rule::Sgd } else { rule };
     let When { lr, step, watch } = when;
     let gain = moments.align(hyper, gradient);
     let count = f64::from(u32::try_from(step).unwrap_or(u32::MAX));

@@ -356,7 +356,9 @@ def _change(sizes: Floats) -> Change:
     """
     lost = np.isneginf(sizes[:, -1])
     with np.errstate(invalid="ignore"):
-        runs: Floats = np.where(lost, -math.inf, sizes[:, -1] - sizes[:, 0])
+        moved = sizes[:, -1] - sizes[:, 0]
+    # A size beyond all numbers, or one that was 0 before, has no factor.
+    runs: Floats = np.where(lost, -math.inf, np.where(np.isposinf(moved), math.nan, moved))
     seen = runs[~np.isnan(runs)]
     there = np.isfinite(runs)
     count = int(there.sum())

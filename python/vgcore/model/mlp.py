@@ -15,6 +15,9 @@ from vgcore.model.given import LONGEST as LONGEST  # noqa: PLC0414 (of what list
 from vgcore.model.kind import Activation, Init, Inits, Kind, Norm, Skip, Transform
 from vgcore.model.spec import Spec, check_fields, documented, in_order, in_runs
 
+if TYPE_CHECKING:
+    from vgcore.explore.widget import Explorer
+
 #: The fields that a net need not name, as the core has them.
 DEFAULTS = _core.Spec({}).fields()
 
@@ -205,6 +208,19 @@ class MLP(Spec):
         spec = MLP(**fields)
         del known  # which the spec keeps from here on
         return spec
+
+    def explore(self) -> Explorer:
+        """The net under sliders, in a notebook: measured anew with every move; `Explorer.spec` is the one on screen.
+
+        It takes the extra `notebook`. `vgcore explore` shows the same in a browser, without a notebook.
+
+        Raises:
+            ImportError: Without anywidget.
+            ValueError: For a net that the controls cannot show, with what is in the way.
+        """
+        from vgcore.explore.widget import Explorer
+
+        return Explorer(self)
 
     def _texts(self) -> Iterable[str]:
         return [self.activation] if isinstance(self.activation, str) else self.activation

@@ -24,7 +24,7 @@ import typer
 from vgcore._core import MONITORS, OPTIMIZERS, PRETRAININGS, SCHEDULES, __version__
 from vgcore.judge.finding import SEVERITIES
 from vgcore.model.names import hint, known
-from vgcore.shell import estimate, kinds, outputs, reports, stores, streams
+from vgcore.shell import estimate, explorer, kinds, outputs, reports, stores, streams
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
 from vgcore.shell.nets import HELP, flag, gather, integers, split
@@ -763,6 +763,10 @@ def _bench(
         os._exit(INTERRUPTED)  # the interpreter's own way out crashes where JAX was interrupted
 
 
+app.command("explore", help="Put a net under sliders, in a browser, measured anew at every move.")(explorer.explore)
+app.command("report", help="Write a page, or its Markdown, about a net, about every combination, or what was written.")(
+    reports.report
+)
 app.command("compare", help="Say what is better or worse in the second of two results; 1 where it is worse.")(
     reports.compare
 )

@@ -135,10 +135,12 @@ def aligned(layers: Sequence[Layer], scale: float, *, start: tuple[float, float]
     as large at width 1024, depth 20 and sigma_w 1.3 of ReLU. Derived for this module; a test holds it to measurement.
     """
     size, mean = ([each] for each in start)  # of h, from standard normal samples on
+    spread = [size[0] - mean[0] ** 2]  # variance of its features, which sizes lose to rounding where means are large
     for layer in layers:
         m = layer.moments
         size.append(size[-1] + scale**2 * m["value"] + 2 * scale * mean[-1] * m["mean"])
         mean.append(mean[-1] + scale * m["mean"])
+        spread.append(spread[-1] + scale**2 * (m["value"] - m["mean"] ** 2))
     square = 1.0  # of dL/dh a feature, over that of infinitely wide nets
     # Second moments of the products of dL/dh with (1, h) over the width.
     products = np.array([[1, mean[-1]], [mean[-1], size[-1]]])
@@ -150,12 +152,12 @@ def aligned(layers: Sequence[Layer], scale: float, *, start: tuple[float, float]
         tilted = kept * 2 * layer.q * m["mean_growth"]  # E y phi'
         both = kept * layer.q * m["growth"]  # E y phi phi'
         steep = layer.q * kept * (kept * (m["slope"] + 2 * layer.q * m["slope_growth"]) + (1 - kept) * m["slope"])
-        # Products of 1, the h before and y phi' with (1, the h behind), and among themselves.
+        # Products of 1, the h before and y phi' with (1, the h behind), whose own have an inverse; among themselves.
         x, at = size[l], mean[l]
-        behind = np.array([[1, mean[l + 1]], [mean[l + 1], size[l + 1]]])
+        inverse = np.array([[size[l + 1], -mean[l + 1]], [-mean[l + 1], 1]]) / spread[l + 1]
         known = np.array([[1, mean[l + 1]], [at, x + scale * at * m["mean"]], [tilted, at * tilted + scale * both]])
         among = np.array([[1, at, tilted], [at, x, at * tilted], [tilted, at * tilted, steep]])
-        share = known @ np.linalg.pinv(behind)
+        share = known @ inverse
         found = share @ products @ share.T + square * (among - share @ known.T)
         random = scale**2 * layer.ww * m["slope"]
         step = np.array([[1, 0, scale * at / x], [0, 1, scale]])

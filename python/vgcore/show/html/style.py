@@ -25,12 +25,11 @@ TONES = {
 }
 
 
-def _style() -> str:
-    """The rules. All begin with `.vgcore`, so that nothing of it reaches the page around.
+def themed(scope: str) -> str:
+    """The rules that give what a selector finds its colours: variables, such as `--text`, in light and in dark.
 
     A page says by itself whether it is light or dark; notebooks and sites say so by a mark of their theme, which need
-    not be that of the system. Everything follows from `color-scheme`. Notebooks colour the rows of every table and set
-    all cells to the right, by rules that are stronger than one class: ours must insist.
+    not be that of the system. Everything follows from `color-scheme`.
     """
     colours = {**TEXTS, **GROUNDS, "line": LINE}
     pairs = "".join(f"--{name}:light-dark({light},{dark});" for name, (light, dark) in colours.items())
@@ -43,14 +42,22 @@ def _style() -> str:
     }
     sites = {"light": '[data-md-color-scheme="default"]', "dark": '[data-md-color-scheme="slate"]'}
     themes = "".join(
-        f".vgcore:is({','.join(f'{mark} *' for mark in (*found, sites[scheme]))}){{color-scheme:{scheme}}}"
+        f"{scope}:is({','.join(f'{mark} *' for mark in (*found, sites[scheme]))}){{color-scheme:{scheme}}}"
         for scheme, found in marks.items()
     )
+    return f"{scope}{{color-scheme:light dark;{pairs}}}{themes}"
+
+
+def _style() -> str:
+    """The rules. All begin with `.vgcore`, so that nothing of it reaches the page around.
+
+    Notebooks colour the rows of every table and set all cells to the right, by rules that are stronger than one class:
+    ours must insist.
+    """
     rules = """
-    .vgcore{color-scheme:light dark;%s
-    color:var(--text);background:var(--ground);border:1px solid var(--line);border-radius:6px;padding:.6em .9em;
-    margin:.3em 0;width:fit-content;max-width:100%%;box-sizing:border-box;font:14px/1.45 system-ui,sans-serif}
     %s
+    .vgcore{color:var(--text);background:var(--ground);border:1px solid var(--line);border-radius:6px;padding:.6em .9em;
+    margin:.3em 0;width:fit-content;max-width:100%%;box-sizing:border-box;font:14px/1.45 system-ui,sans-serif}
     .vgcore p{margin:.3em 0;max-width:60em}
     .vgcore div.wide{overflow-x:auto}
     .vgcore table{border-collapse:collapse;margin:.4em 0;font-size:13px;color:var(--text)}
@@ -80,7 +87,7 @@ def _style() -> str:
         for name in TEXTS
         if name != "text"
     )
-    return (rules % (pairs, themes) + tones).replace("\n", "").replace("    ", "")
+    return (rules % themed(".vgcore") + tones).replace("\n", "").replace("    ", "")
 
 
 #: The style as an element: every result that stands alone has it.

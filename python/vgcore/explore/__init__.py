@@ -1,0 +1,1 @@
+"""The explorer: a net under sliders, measured anew at every move, with real backpropagation."""

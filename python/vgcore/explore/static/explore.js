@@ -1,0 +1,469 @@
+// The explorer: controls, panels, verdict and code of one net. What measures it is handed in as `measure`.
+import { draw, scales, shape } from "./draw.js";
+import { asked, begins, code, read, reasonOff, short, stopsOf, valid, write } from "./state.js";
+import { number, PANELS, viewed } from "./views.js";
+
+/** @typedef {(request: Request, signal: AbortSignal) => Promise<object>} Measure */
+
+/** Milliseconds: a hand rests after, a busy mark comes after, and what takes longer gets fewer seeds at first. */
+const REST = 160;
+const BUSY = 150;
+const SLOW = 40;
+/** Milliseconds after which a kernel is taken to be lost. */
+const LOST = 30_000;
+/** Seeds of a quick pass, and pixels of a panel. */
+const FEW = 2;
+const HEIGHT = 210;
+/** What numbers count, and the controls that are in the fold. */
+const UNITS = { depth: "layers", width: "units", steps: "steps", seeds: "nets", batch: "samples" };
+const FOLDED = ["seeds", "batch", "seed"];
+
+/** What an engine says, as a sentence. */
+const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "");
+
+/**
+ * Latest wins: one request is under way, one waits, and older ones are forgotten.
+ * @param {Measure} measure
+ * @param {{reply: (reply: object, request: Request, took: number) => void, busy: (on: boolean) => void,
+ *   failed: (error: Error) => void}} tell
+ */
+function latest(measure, tell) {
+  let waiting = null;
+  let running = null;
+  const turn = async () => {
+    while (waiting) {
+      running = { ...waiting, abort: new AbortController() };
+      waiting = null;
+      const mark = setTimeout(() => tell.busy(true), BUSY);
+      const begun = performance.now();
+      try {
+        const reply = await measure(running.request, running.abort.signal);
+        if (!running.abort.signal.aborted) tell.reply(reply, running.request, performance.now() - begun);
+      } catch (error) {
+        if (!running.abort.signal.aborted) tell.failed(error);
+      }
+      clearTimeout(mark);
+      if (!waiting) tell.busy(false);
+    }
+    running = null;
+  };
+  return {
+    /** Ask for a net; a sharp pass that is under way gives way to it. */
+    ask(request, sharp) {
+      waiting = { request, sharp };
+      if (running?.sharp) running.abort.abort();
+      if (!running) turn();
+    },
+  };
+}
+
+/** An element with properties, attributes (`aria-…`, `role`, `for`) and children; text is never markup. */
+function node(tag, properties = {}, ...children) {
+  const made = document.createElement(tag);
+  for (const [name, value] of Object.entries(properties)) {
+    if (name in made) made[name] = value;
+    else made.setAttribute(name, value);
+  }
+  made.append(...children);
+  return made;
+}
+
+let made = 0;
+
+/**
+ * One control: a label, what it is set by, and why it is off.
+ * @param {string} name
+ * @param {Control} row
+ * @param {(name: string, value: string | number, rests: boolean) => void} changed
+ * @param {(problem: string) => void} refused
+ */
+function control(name, row, changed, refused) {
+  const id = `vgcore-${name}-${++made}`;
+  const unit = UNITS[name] ?? "";
+  const why = node("small", { className: "why" });
+  const label = node("label", { htmlFor: id, title: row.explanation }, row.label);
+  const shell = node("div", { className: `control ${name}` }, label);
+  const inputs = [];
+  const off = (reason) => {
+    for (const input of inputs) input.disabled = reason !== "";
+    shell.classList.toggle("off", reason !== "");
+    why.textContent = reason;
+  };
+  if (row.choices.length) {
+    const options = row.choices.map((choice) => node("option", { value: choice }, choice));
+    const select = node("select", { id, title: row.explanation }, ...options);
+    select.onchange = () => changed(name, select.value, true);
+    inputs.push(select);
+    shell.append(select, why);
+    return { shell, off, set: (value) => (select.value = value) };
+  }
+  const inputMode = row.whole ? "numeric" : "decimal";
+  const box = node("input", { type: "text", inputMode, autocomplete: "off", title: row.explanation });
+  box.onchange = () => {
+    const value = valid(row, box.value);
+    box.setAttribute("aria-invalid", value === undefined);
+    if (value !== undefined) changed(name, value, true);
+    else refused(`${row.label} must be a ${row.whole ? "whole " : ""}number from ${row.bounds.join(" to ")}.`);
+  };
+  inputs.push(box);
+  const type = (value) => {
+    box.value = value;
+    box.setAttribute("aria-invalid", false);
+  };
+  shell.append(node("span", { className: "typed" }, box, node("span", { className: "unit" }, unit)));
+  const stops = stopsOf(row);
+  if (!stops) {
+    box.id = id;
+    shell.append(why);
+    return { shell, off, set: type };
+  }
+  box.setAttribute("aria-label", `${row.label}, ${unit || "value"} typed`);
+  const slider = node("input", { id, type: "range", min: 0, max: stops.length - 1, step: 1, title: row.explanation });
+  slider.oninput = () => changed(name, stops[slider.value], false);
+  inputs.push(slider);
+  shell.append(slider, why);
+  const set = (value) => {
+    const far = (i) => Math.abs(stops[i] - value);
+    slider.value = stops.reduce((nearest, _, i) => (far(i) < far(nearest) ? i : nearest), 0);
+    slider.setAttribute("aria-valuetext", `${value} ${unit}`.trim());
+    type(value);
+  };
+  return { shell, off, set };
+}
+
+/** A panel: heading, picture, and a line of values below it. */
+function panel(row, moved) {
+  const heading = node("h3", {});
+  const svg = shape("svg", { role: "img", tabindex: "0", class: row.id });
+  const readout = node("output", { className: "readout", "aria-live": "off" });
+  const shell = node("section", { className: `panel ${row.id}` }, heading, svg, readout);
+  let picture = null;
+  let told = null;
+  svg.addEventListener("pointermove", (event) => {
+    if (!picture) return;
+    const frame = svg.getBoundingClientRect();
+    readout.setAttribute("aria-live", "off");
+    moved(scales(picture).layerAt(((event.clientX - frame.left) * picture.width) / frame.width));
+  });
+  svg.addEventListener("pointerleave", () => moved(null));
+  svg.addEventListener("blur", () => moved(null));
+  svg.addEventListener("keydown", (event) => {
+    if (!picture) return;
+    const at = picture.cursor ?? (event.key === "ArrowLeft" ? picture.depth : -1);
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: picture.depth - 1, Escape: null }[event.key];
+    if (to === undefined) return;
+    event.preventDefault();
+    readout.setAttribute("aria-live", "polite");
+    moved(to === null ? null : Math.min(Math.max(to, 0), picture.depth - 1));
+  });
+  const redraw = (cursor = picture?.cursor ?? null) => {
+    if (!picture) return;
+    picture.cursor = cursor !== null && cursor < picture.depth ? cursor : null;
+    picture.width = Math.max(Math.round(svg.getBoundingClientRect().width), 200);
+    draw(svg, picture);
+    readout.textContent = told(picture.cursor);
+  };
+  return {
+    shell, redraw,
+    /** Shows columns: `view` as `viewed` makes it. */
+    show(view, moving) {
+      // An axis does not shrink under a hand that moves.
+      const [low, high] = picture && moving ? picture.range : view.range;
+      const range = [Math.min(low, view.range[0]), Math.max(high, view.range[1])];
+      heading.replaceChildren(...view.heading.map(([className, text]) => node("span", { className }, text)));
+      svg.setAttribute("aria-label", view.told);
+      told = view.values;
+      picture = { ...view, range, height: HEIGHT, cursor: picture?.cursor ?? null };
+      redraw();
+    },
+  };
+}
+
+/** What lines, grounds and marks of the panels mean. */
+function legend({ limits }) {
+  const [forward, backward] = [limits.forward, limits.backward].map((decades) => Math.round(10 ** decades));
+  const words = {
+    seed: "one seed",
+    mean: "mean of the seeds",
+    theory: "theory, ±1 std at this width",
+    band: `change that the verdict allows: ${forward}-fold forward, ${backward}-fold backward`,
+    lost: "lost: below float32",
+    reference: "ends of float32",
+    nonfinite: "not finite",
+    zero: "exactly 0",
+  };
+  const rows = Object.entries(words).map(([kind, text]) => node("li", {}, swatch(kind), text));
+  return node("ul", { className: "legend", "aria-label": "Legend" }, ...rows);
+}
+
+/** A small picture of what a legend explains. */
+function swatch(kind) {
+  const svg = shape("svg", { viewBox: "0 0 26 12", width: 26, height: 12, "aria-hidden": "true" });
+  const path = (of, d) => svg.append(shape("path", { class: of, d }));
+  if (kind === "band" || kind === "lost") svg.append(shape("rect", { class: kind, width: 26, height: 12 }));
+  if (kind === "band") path("edge", "M0 .5H26M0 11.5H26");
+  if (kind === "theory") path("spread", "M0 1H26V11H0Z");
+  if (["seed", "mean", "theory", "reference"].includes(kind)) path(kind, "M0 6H26");
+  if (kind === "nonfinite") path(kind, "M8 2h10l-5 8Z");
+  if (kind === "zero") path(kind, "M8 10h10l-5 -8Z");
+  return svg;
+}
+
+/** The presets, and the words of the one that was chosen. `take(request, preset)` is told of a choice. */
+function presetBar(settings, take) {
+  let now = null;
+  const buttons = settings.presets.map((preset) => {
+    const button = node("button", { type: "button", className: "preset", "aria-pressed": "false" }, preset.title);
+    button.onclick = () => take(begins(preset, settings), preset);
+    return button;
+  });
+  const text = node("p", {});
+  const then = node("button", { type: "button" });
+  const look = node("section", { className: "look", "aria-label": "What this preset shows", hidden: true }, text, then);
+  const ended = () => Object.entries(now.lesson.then).every(([name, value]) => now.state[name] === value);
+  then.onclick = () => take(ended() ? begins(now.lesson, settings) : { ...now.state, ...now.lesson.then }, now.lesson);
+  return {
+    shells: [node("nav", { className: "presets", "aria-label": "Presets" }, ...buttons), look],
+    show(state, lesson) {
+      now = { state, lesson };
+      settings.presets.forEach((preset, i) => buttons[i].setAttribute("aria-pressed", preset === lesson));
+      look.hidden = lesson === null;
+      text.textContent = lesson?.text ?? "";
+      then.textContent = lesson === null ? "" : ended() ? "← back to the first net" : `→ ${lesson.button}`;
+    },
+  };
+}
+
+/** The verdict in colour and in words, and what went wrong. */
+function verdictBox(tones) {
+  const said = node("p", { className: "said" }, "Measuring the first net …");
+  const limit = node("p", { className: "limit" });
+  const training = node("p", { className: "training" });
+  const note = node("p", { className: "note", role: "alert" });
+  const busy = node("span", { className: "busy", "aria-hidden": "true" }, "measuring …");
+  const live = node("p", { className: "hidden", role: "status", "aria-live": "polite" });
+  const shell = node("section", { className: "verdict", "aria-label": "Verdict" }, said, limit, training, note, busy);
+  const median = (values) => short(values.sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)]);
+  return {
+    shells: [shell, live],
+    say: (text) => (note.textContent = text),
+    /** Shows a reply, and tells it to those who do not see it once the hand rests. */
+    show({ verdict, loss, request }, moving) {
+      const { word, summary } = verdict;
+      const tone = tones[verdict.verdict] ?? "";
+      const rest = summary.startsWith(word) ? summary.slice(word.length) : `: ${summary}`;
+      said.replaceChildren(node("b", { className: tone }, word), rest);
+      shell.dataset.tone = tone;
+      limit.textContent = verdict.depth_limit ? `Depth limit: ${verdict.depth_limit}` : "";
+      const [first, last] = [0, 1].map((end) => loss && median(loss.map((pair) => number(pair[end]))));
+      const after = request.steps ? `, ${last} after ${request.steps} steps` : "";
+      training.textContent = loss ? `Loss: ${first} at the start${after} (the median net).` : "";
+      if (!moving) live.textContent = said.textContent;
+    },
+  };
+}
+
+/** The Python program of the net, to be copied. */
+function programBox() {
+  const program = node("code", {});
+  const copy = node("button", { type: "button", className: "copy" }, "Copy");
+  copy.onclick = async () => {
+    try {
+      await navigator.clipboard.writeText(program.textContent);
+      copy.textContent = "Copied";
+    } catch {
+      getSelection().selectAllChildren(program);
+      copy.textContent = "Selected";
+    }
+    setTimeout(() => (copy.textContent = "Copy"), 1500);
+  };
+  const title = "Python code of this net";
+  const shell = node("section", { className: "program", "aria-label": title },
+    node("div", { className: "bar" }, node("h3", {}, "This net in Python"), copy),
+    node("pre", { tabIndex: 0, role: "region", "aria-label": title }, program));
+  return { shell, show: (text) => (program.textContent = text) };
+}
+
+/**
+ * Puts an explorer into an element; gives back what shows another net, and what ends it.
+ * @param {HTMLElement} el
+ * @param {{measure: Measure, settings: Settings, request?: Request, hash?: boolean,
+ *   changed?: (request: Request) => void}} given  `hash`: whether the page's address holds the state. `changed` is told
+ *   of each net at which the hand rests.
+ */
+export function mount(el, { measure, settings, request, hash = false, changed = () => {} }) {
+  let state = { ...settings.defaults, ...request };
+  let lesson = null;
+  let moving = false;
+  let timer = 0;
+  let slow = false;
+  let last = "";
+  let shown = null;
+  let wrong = { engine: "", typed: "" };
+
+  const names = Object.keys(settings.controls);
+  const set = (name, value, rests) => {
+    state = { ...state, [name]: value };
+    moved(rests);
+  };
+  const controls = names.map((name) => control(name, settings.controls[name], set, (typed) => say({ typed })));
+  const panels = PANELS.map((row) => panel(row, (cursor) => panels.forEach((each) => each.redraw(cursor))));
+  const presets = presetBar(settings, take);
+  const verdict = verdictBox(settings.tones);
+  const program = programBox();
+  const why = node("p", { className: "whytheory" });
+  const engine = node("p", { className: "engine" });
+  const again = node("button", { type: "button", className: "again" }, "Start again");
+  again.onclick = () => take(begins(null, settings), null);
+  const shells = (fold) => controls.filter((_, i) => FOLDED.includes(names[i]) === fold).map(({ shell }) => shell);
+  const form = node("form", { className: "controls", "aria-label": "The net" }, ...shells(false),
+    node("details", { className: "fold" }, node("summary", {}, "Seeds and samples"), ...shells(true)), again);
+  form.onsubmit = (event) => event.preventDefault();
+  const root = node("div", { className: "vgcore-explore" }, ...presets.shells, ...verdict.shells,
+    node("div", { className: "bench" }, form,
+      node("div", { className: "results" },
+        node("div", { className: "panels" }, ...panels.map(({ shell }) => shell)),
+        node("p", { className: "across" }, "Across: layers, counted from 1 at the input."),
+        legend(settings), why, program.shell, engine)));
+
+  const asking = latest(measure, {
+    busy(on) {
+      root.classList.toggle("waits", on);
+      root.setAttribute("aria-busy", on);
+    },
+    failed(error) {
+      last = "";
+      const lost = `The engine does not answer: ${error.message}.`;
+      say({ engine: `${lost} What is shown is its last answer; any change asks again.` });
+    },
+    reply(reply, of, took) {
+      if (!("theory" in of)) slow = took > SLOW;
+      say({ engine: sentence(reply.error) });
+      if (!reply.error) show({ ...reply, request: of });
+    },
+  });
+
+  /** Says what is wrong with the engine's answer or with what was typed; an empty text where all is well. */
+  function say(about) {
+    wrong = { ...wrong, ...about };
+    verdict.say([wrong.engine, wrong.typed].filter(Boolean).join(" "));
+    root.classList.toggle("failed", wrong.engine !== "");
+  }
+
+  /** Asks for the net as it is; while a control moves and the engine is slow, with few seeds and without theory. */
+  function ask(quick) {
+    const full = asked(state);
+    const wanted = quick && slow ? { ...full, seeds: Math.min(full.seeds, FEW), theory: false } : full;
+    const key = JSON.stringify(wanted);
+    if (key === last) return;
+    last = key;
+    asking.ask(wanted, !quick);
+  }
+
+  /** A control has moved: ask at once, and again with all seeds when the hand rests. */
+  function moved(rests) {
+    moving = !rests;
+    say({ typed: "" });
+    refresh();
+    clearTimeout(timer);
+    if (rests) return rest();
+    ask(true);
+    timer = setTimeout(rest, REST);
+  }
+
+  /** The hand rests: the sharp pass, and the address. */
+  function rest() {
+    moving = false;
+    ask(false);
+    changed(asked(state));
+    const wanted = write(state, lesson, settings);
+    if (hash && location.hash.slice(1) !== wanted) location.hash = wanted;
+    if (shown) show(shown);
+  }
+
+  /** Takes a whole net, and the preset that it is of. */
+  function take(request, preset) {
+    lesson = preset;
+    state = { ...request };
+    moved(true);
+  }
+
+  /** What follows from the state alone: the controls, the code, the preset. */
+  function refresh() {
+    names.forEach((name, i) => {
+      controls[i].set(state[name]);
+      controls[i].off(reasonOff(name, state));
+    });
+    program.show(code(state));
+    presets.show(state, lesson);
+  }
+
+  /** Shows a reply. */
+  function show(reply) {
+    shown = reply;
+    verdict.show(reply, moving);
+    PANELS.forEach((row, i) => panels[i].show(viewed(row, reply, settings), moving));
+    why.textContent = sentence(reply.theory?.why || reply.theory_why);
+    const { seeds } = reply.request;
+    const few = seeds < state.seeds ? `, ${seeds} of ${state.seeds} seeds while a control moves` : "";
+    engine.textContent = `Measured by ${reply.engine} in ${short(reply.took_ms)} ms${few}.`;
+  }
+
+  /** Takes the net of the address, unless it is the one on screen. */
+  function fromHash() {
+    if (location.hash.slice(1) === write(state, lesson, settings)) return;
+    const found = read(location.hash, settings);
+    take(found.state, found.preset);
+    say({ typed: found.problem });
+  }
+
+  const sized = new ResizeObserver(() => panels.forEach((each) => each.redraw()));
+  el.append(root);
+  sized.observe(root);
+  if (hash) addEventListener("hashchange", fromHash);
+  if (hash && location.hash.length > 1) fromHash();
+  else moved(true);
+  return {
+    /** Shows a net that somebody else has chosen; what `changed` was told comes back, and changes nothing. */
+    take(other) {
+      if (names.some((name) => (other[name] ?? state[name]) !== asked(state)[name])) take({ ...state, ...other }, null);
+    },
+    end() {
+      sized.disconnect();
+      removeEventListener("hashchange", fromHash);
+      clearTimeout(timer);
+      root.remove();
+    },
+  };
+}
+
+/** A notebook: the kernel measures, messages carry requests and replies. */
+function render({ model, el }) {
+  const open = new Map();
+  let id = 0;
+  const heard = (message) => {
+    open.get(message.id)?.(message.reply);
+    open.delete(message.id);
+  };
+  const measure = (request, signal) => new Promise((resolve, reject) => {
+    open.set(++id, resolve);
+    signal.addEventListener("abort", () => reject(new Error("a newer net is asked for")));
+    setTimeout(() => reject(new Error(`the kernel has said nothing for ${LOST / 1000} seconds`)), LOST);
+    model.send({ id, request });
+  });
+  const changed = (request) => {
+    model.set("request", request);
+    model.save_changes();
+  };
+  model.on("msg:custom", heard);
+  const shown = mount(el, { measure, settings: model.get("settings"), request: model.get("request"), changed });
+  const given = () => shown.take(model.get("request"));
+  model.on("change:request", given);
+  return () => {
+    model.off("msg:custom", heard);
+    model.off("change:request", given);
+    shown.end();
+  };
+}
+
+export default { render };

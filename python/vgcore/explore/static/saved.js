@@ -1,0 +1,45 @@
+// Starts a page that measures by itself: the engine runs in a worker beside it, so that controls never wait for it.
+import { mount } from "./explore.js";
+
+/** Text that is JSON in a part of the page. */
+const island = (id) => JSON.parse(document.getElementById(id).textContent);
+
+/** The bytes that a part of the page holds as base64 of gzip. */
+async function unpacked(id) {
+  const packed = Uint8Array.from(atob(island(id)), (sign) => sign.charCodeAt(0));
+  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+}
+
+/** Starts the worker, and gives back what asks it. */
+async function started() {
+  const source = URL.createObjectURL(new Blob([await unpacked("worker")], { type: "text/javascript" }));
+  const worker = new Worker(source); // of no module, which browsers refuse beside a page that is a file
+  const open = new Map();
+  let id = 0;
+  const ready = new Promise((resolve, reject) => {
+    worker.onmessage = ({ data }) => {
+      if (data.ready) resolve();
+      else if (data.id === undefined) reject(new Error(data.error));
+      open.get(data.id)?.resolve(data.reply);
+      open.delete(data.id);
+    };
+    worker.onerror = (event) => {
+      const error = new Error(event.message || "it could not be started");
+      reject(error);
+      for (const each of open.values()) each.reject(error);
+      open.clear();
+    };
+  });
+  const wasm = await unpacked("engine");
+  worker.postMessage({ wasm }, [wasm]);
+  await ready;
+  return (request, signal) => new Promise((resolve, reject) => {
+    open.set(++id, { resolve, reject });
+    signal.addEventListener("abort", () => reject(new Error("a newer net is asked for")));
+    worker.postMessage({ id, request });
+  });
+}
+
+const engine = started();
+const measure = async (request, signal) => (await engine)(request, signal);
+mount(document.getElementById("explorer"), { measure, settings: island("settings"), hash: true });
