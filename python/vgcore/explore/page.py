@@ -33,6 +33,8 @@ ENGINE = "vgcore.wasm"
 #: Statements that names of other files come and go by.
 IMPORT = re.compile(r'^import\s[^;]*? from "\./(\w+\.js)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?!default\b)", re.MULTILINE)
+#: What only those read who have the files: comments on lines of their own, and how far lines are set in.
+ASIDE = re.compile(r"^ *(?://.*|/\*(?:.|\n)*?\*/)?\n|^ +", re.MULTILINE)
 
 
 def settings() -> dict[str, Any]:
@@ -66,7 +68,7 @@ def _joined(name: str) -> str:
         texts[name] = EXPORT.sub("", IMPORT.sub("", text))
 
     follow(name)
-    return "\n".join(texts.values())
+    return ASIDE.sub("", "\n".join(texts.values()))
 
 
 def module() -> str:
@@ -76,7 +78,7 @@ def module() -> str:
 
 def style() -> str:
     """The style of the explorer, which reaches nothing around it."""
-    return themed(".vgcore-explore") + _text("explore.css")
+    return themed(".vgcore-explore") + ASIDE.sub("", _text("explore.css"))
 
 
 @functools.cache
