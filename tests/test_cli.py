@@ -21,7 +21,7 @@ import pytest
 
 import vgcore as vg
 from vgcore.judge.foreign import PRESETS
-from vgcore.shell import commands, nets
+from vgcore.shell import commands, nets, outputs
 from vgcore.show import text as report
 
 COMMAND = [sys.executable, "-c", "from vgcore.shell.commands import main; main()"]
@@ -458,7 +458,7 @@ def test_a_diagnosis_in_the_shell_is_the_one_of_python() -> None:
 def test_a_diagnosis_in_json_is_the_one_of_python() -> None:
     done = run("diagnose", *SICK, "--json")
     expected = vg.diagnose(SICK_SPEC, seeds=3).to_dict()
-    assert strict_json(done.stdout) == json.loads(json.dumps(commands._plain(expected)))
+    assert strict_json(done.stdout) == json.loads(json.dumps(outputs.plain(expected)))
     assert done.returncode == 1
 
 
@@ -531,7 +531,7 @@ def test_data_are_judged_with_their_loss() -> None:
     assert run("diagnose", *net).stdout == f"{vg.diagnose(spec, **expected)}\n"
     found = strict_json(run("advise", *net, "--json").stdout)
     a = vg.advise(spec, (x, y), batch=32)
-    assert found == json.loads(json.dumps(commands._plain(a.to_dict())))
+    assert found == json.loads(json.dumps(outputs.plain(a.to_dict())))
     assert found["advice"][0]["cures"] is True
 
 

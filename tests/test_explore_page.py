@@ -316,7 +316,9 @@ def test_a_control_that_does_nothing_is_off_and_says_why(opened: Callable[..., B
 def test_what_is_lost_zero_and_not_finite_is_marked_and_told(opened: Callable[..., Browser]) -> None:
     rows = [[0.0, 1.0, "inf", None], [0.0, "-inf", 1.0, 2.0]]
     reply = {
-        "columns": dict.fromkeys(("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "dead"), rows),
+        "columns": dict.fromkeys(
+            ("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "saturated", "dead", "correlation"), rows
+        ),
         "first_nonfinite": [2, -1],
         "lost_below": [0, 1],
     }

@@ -4,16 +4,121 @@ import base64
 import hashlib
 import html
 import json
+import os
+import random
 import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from browser import Browser, needs_browser
 from vgcore.explore import page
 from vgcore.explore.presets import PRESETS
-from vgcore.explore.request import DEFAULTS
+from vgcore.explore.request import CONTROLS, DEFAULTS
 from vgcore.report.island import island
+
+#: For what needs the engine of pages.
+needs_engine = pytest.mark.skipif(
+    not (resources.files("vgcore.explore") / "static" / page.ENGINE).is_file(),
+    reason=f"this build has no {page.ENGINE}: `make wasm` builds it",
+)
+#: Prints the replies of Python to requests, as JSON.
+PYTHON = """
+import json, sys
+from vgcore.explore.reply import measure
+print(json.dumps([measure(request) for request in json.load(sys.stdin)]))
+"""
+SAID = """
+const text = (selector) => document.querySelector(selector).textContent;
+const labels = [...document.querySelectorAll(".panel svg")].map((svg) => svg.getAttribute("aria-label"));
+return { said: text(".said"), limit: text(".limit"), training: text(".training"), labels, note: text(".note"),
+  engine: text(".engine"), hash: location.hash };
+"""
+#: Whether the page has answered what its address asks for, and rests.
+RESTS = """
+return document.querySelector(".engine").textContent && !document.querySelector(".waits")
+  && performance.now() - (window.moved ?? 0) > 600
+"""
+MOVE = """
+const [name, share] = arguments;
+const input = document.querySelector(`.${name} :is(select, input[type=range])`);
+if (input.disabled) return;
+if (input.options) input.selectedIndex = Math.floor(share * input.options.length);
+else input.value = Math.round(share * input.max);
+input.dispatchEvent(new Event(input.options ? "change" : "input", { bubbles: true }));
+window.moved = performance.now();
+"""
+
+
+def python(requests: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What Python replies with the instruction set whose bits are those of the page."""
+    env = {**os.environ, "VGCORE_ISA": "scalar"}
+    command = [sys.executable, "-c", PYTHON]
+    done = subprocess.run(command, env=env, input=json.dumps(requests), capture_output=True, text=True, check=True)
+    return list(json.loads(done.stdout))
+
+
+@pytest.fixture
+def saved(browser: Browser, tmp_path: Path) -> Browser:
+    """The page as a file, once its first answer is there."""
+    file = tmp_path / "explorer.html"
+    file.write_text(page.saved(), encoding="utf-8")
+    browser.open(file)
+    browser.wait(RESTS)
+    return browser
+
+
+@needs_browser
+@needs_engine
+def test_the_page_measures_by_itself_and_asks_for_nothing(saved: Browser) -> None:
+    found = saved.js(SAID)
+    assert found["note"] == ""
+    assert re.fullmatch(r"Measured by vgcore [^,]*, WebAssembly in [0-9.]+ ms\.", found["engine"])
+    assert [url for url in saved.requests() if not url.startswith("file:")] == []
+    assert len(saved.requests()) == 1
+    assert saved.console() == []
+
+
+@needs_engine
+def test_the_page_is_small() -> None:
+    assert len(page.saved().encode()) <= 400_000
+
+
+@needs_browser
+@needs_engine
+def test_a_hundred_moves_end_in_what_python_says(saved: Browser) -> None:
+    draw = random.Random(21)
+    # Nets that are measured in a moment: others wait for their turn, and are told so.
+    names = [name for name in CONTROLS if name not in {"seed", "seeds", "batch", "steps", "lr"}]
+    ends, seen = [], []
+    for move in range(1, 101):
+        name = draw.choice(names)
+        saved.js(MOVE, name, draw.random() * (0.5 if name in {"depth", "width"} else 1))
+        if move % 10 == 0:
+            saved.wait(RESTS)
+            seen.append(saved.js(SAID))
+            values = dict(pair.split("=") for pair in seen[-1]["hash"].lstrip("#").split("&") if pair)
+            ends.append({name: type(DEFAULTS[name])(value) for name, value in values.items()})
+    for request, reply, found in zip(ends, python(ends), seen, strict=True):
+        assert found["note"] == "", request
+        assert found["said"] == reply["verdict"]["summary"], request
+        assert found["limit"].removeprefix("Depth limit: ") == reply["verdict"]["depth_limit"], request
+
+
+@needs_browser
+@needs_engine
+def test_what_the_engine_refuses_is_said(saved: Browser) -> None:
+    saved.js("location.hash = 'norm=batch&batch=1'")
+    saved.wait("return document.querySelector('.note').textContent")
+    assert "batch of at least 2 samples" in saved.js(SAID)["note"]
+    saved.js("location.hash = 'norm=batch&batch=2'")
+    saved.wait("return !document.querySelector('.note').textContent")
+    assert saved.console() == []
 
 
 def test_the_page_of_the_server_holds_to_its_own_policy() -> None:

@@ -1,11 +1,10 @@
-"""The picture and the page of a run show what it recorded, also where it broke."""
+"""The picture and the report of a run show what it recorded, also where it broke."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as ET
 
@@ -19,7 +18,8 @@ from matplotlib.figure import Figure
 import vgcore as vg
 from test_report import Page
 from vgcore import plot
-from vgcore.show import html, training
+from vgcore.report.write import text
+from vgcore.show import training
 
 mpl.use("Agg")
 
@@ -267,12 +267,9 @@ def test_the_svg_is_one_element_without_a_date_and_the_same_every_time(run: vg.R
     assert plt.get_fignums() == []
 
 
-def test_the_page_needs_nothing_else_and_says_what_came_of_each_seed(run: vg.Run) -> None:
-    source = html.page(run)
-    page = Page(re.sub(r"<!DOCTYPE html>|<meta [^>]*>", "", source))
-    assert source.startswith("<!DOCTYPE html>")
-    assert page.tags.count("svg") == 1 + len(run.seeds)
-    assert not re.search(r"(src|href)=['\"](https?:)?//", source)
+def test_the_report_says_what_came_of_each_seed(run: vg.Run) -> None:
+    source = text(run, "html")
+    page = Page(source)
     for i, seed in enumerate(run.seeds):
         row = (
             f"<td>{seed}</td><td>40</td><td>steps</td><td>{run.first_loss[i]:.4g}</td><td>{run.final_loss[i]:.4g}</td>"
@@ -282,29 +279,10 @@ def test_the_page_needs_nothing_else_and_says_what_came_of_each_seed(run: vg.Run
     assert "layers." not in page.words
 
 
-def test_the_page_of_a_broken_run_names_where_it_broke(broken: vg.Run) -> None:
-    source = html.page(broken)
-    assert source.count(str(broken.first_bad)) == 1 + len(broken.seeds)  # in the picture as in the table
+def test_the_report_of_a_broken_run_names_where_it_broke(broken: vg.Run) -> None:
+    source = text(broken, "html")
+    assert source.count(f">{broken.first_bad}<") == len(broken.seeds)
     assert "<td>not finite</td>" in source
-
-
-def test_a_page_has_the_findings_that_it_is_given(run: vg.Run) -> None:
-    assert "<h2>Findings</h2><p>some</p>" in html.page(run, html.Html("<p>some</p>"))
-    assert "Findings" not in html.page(run)
-
-
-def test_a_page_without_matplotlib_says_what_pictures_need(run: vg.Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html.trained, "find_spec", lambda _: None)
-    page = Page(re.sub(r"<!DOCTYPE html>|<meta [^>]*>", "", html.page(run)))
-    assert "pip install 'vgcore[plot]'" in page.words
-
-
-def test_a_report_is_a_page_in_a_file_with_what_a_diagnosis_finds(broken: vg.Run, tmp_path: Path) -> None:
-    broken.report(tmp_path / "run.html")
-    page = (tmp_path / "run.html").read_text(encoding="utf-8")
-    found = vg.diagnose(broken, explain=True)
-    assert found.findings
-    assert page == html.page(broken, html.of(found))
 
 
 # Maps

@@ -56,18 +56,16 @@ LATE = {
     ("measure.cells", "judge.evidence"),
     ("measure.cells", "judge.verdict"),
     ("model.shown", "show.html"),  # a notebook shows it
+    ("model.shown", "report.write"),
     ("show.html.measured", "judge.diagnose"),
     ("show.html.predicted", "plot"),
     ("show.html.predicted", "plot.page"),
-    ("show.html.trained", "plot"),
     ("measure.cells", "show.sweep"),  # printed
     ("train.many", "show.sweep"),
     ("show.sweep", "judge.verdict"),
     ("measure.explain", "show.lecture"),
     ("plot.axes", "plot.artists"),  # which cannot be imported without matplotlib
-    ("train.run", "judge.diagnose"),
     ("train.many", "judge.diagnose"),
-    ("train.run", "show.html"),
     ("reference.activation", "model.custom"),  # the samples of a user's own activation
 }
 # Modules beside the folders: the package, its commands, the tests of others.
@@ -227,6 +225,7 @@ LIBRARIES = {
     "starlette": {"explore.server"},
     "uvicorn": {"explore.server"},
     "equinox": {"convert.jax"},
+    "jinja2": {"report.write"},
     "flax": {"convert.jax"},
     "google": {"convert.onnx"},  # the errors of protobuf, in which ONNX models are written
     "jax": {"convert.jax", "convert.jaxpr", "convert.keras_sequences", "convert.primitives", "shell.rivals"},

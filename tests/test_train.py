@@ -214,7 +214,7 @@ def test_a_dtype_of_numpy_is_its_name(given: Any, tmp_path: Path) -> None:
     (cell,) = vg.train_sweep(SPEC, X, Y, steps=2, dtype=given)
     assert cell.dtype == "float64"
     run.report(tmp_path / "run.html")
-    assert "float64</title>" in (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert "float64</p>" in (tmp_path / "run.html").read_text(encoding="utf-8")
 
 
 # Runs

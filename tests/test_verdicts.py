@@ -16,7 +16,7 @@ from vgcore.judge.verdict import VERDICTS
 from vgcore.model.plan import Plan
 from vgcore.plot.sweeps import FATES
 from vgcore.shell.tables import STYLES
-from vgcore.show.html.blocks import TONES
+from vgcore.show.html.style import TONES
 from vgcore.show.training import OUTCOME
 
 

@@ -92,13 +92,14 @@ def saved() -> str:
             f"this build of vgcore has no {ENGINE}, which the page measures with: it was built without the target "
             "wasm32-unknown-unknown. `vgcore explore` shows the same page with this machine as its engine"
         )
-    packed = base64.b64encode(gzip.compress(engine.read_bytes(), mtime=0)).decode()
     worker = f"const RULES = {json.dumps(rules())};\n{_joined('worker.js')}"
-    return _page(
-        "saved.js",
-        {"settings": settings(), "worker": worker, "engine": packed},
-        "'wasm-unsafe-eval' blob:; worker-src blob:",
-    )
+    parts = {"settings": settings(), "worker": _packed(worker.encode()), "engine": _packed(engine.read_bytes())}
+    return _page("saved.js", parts, "'wasm-unsafe-eval' blob:; worker-src blob:")
+
+
+def _packed(content: bytes) -> str:
+    """Bytes as base64 of gzip, the same at every build."""
+    return base64.b64encode(gzip.compress(content, mtime=0)).decode()
 
 
 def served(token: str) -> str:

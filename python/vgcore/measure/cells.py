@@ -38,6 +38,22 @@ class Measured(Protocol):
         """What was measured."""
 
 
+class Judged(Protocol):
+    """What is judged of a cell: a verdict, or a diagnosis."""
+
+    @property
+    def verdict(self) -> str:
+        """The verdict alone."""
+
+    @property
+    def direction(self) -> str | None:
+        """Of the signal that moves."""
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """What holds beside it."""
+
+
 Result = TypeVar("Result", bound=Measured)
 Cell = TypeVar("Cell")
 
@@ -207,7 +223,7 @@ class Sweep(Versioned, Reported):
         >>> [(row["depth"], row["verdict"], row["conditions"]) for row in s.table()]
         [(2, 'healthy', ''), (40, 'vanishing', 'collapsed')]
         """
-        return [_plain(row) for row in judged_rows(self)]
+        return [plain_row(row) for row in judged_rows(self)]
 
     def to_dict(self, rows: Rows = "layers") -> dict[str, NDArray[Any]]:
         """Tidy columns: what a cell is, how it was measured, and what was found.
@@ -234,7 +250,7 @@ class Sweep(Versioned, Reported):
         cells = list(self.cells)
         if not cells:
             return {}
-        judged = [table.worded(_plain(judged_row(cell, ()))) for cell in cells]
+        judged = [table.worded(plain_row(judged_row(cell, ()))) for cell in cells]
         found = {name: table.column_of([row[name] for row in judged]) for name in judged[0]}
         return table.informative(table.key_table(cells) | found)
 
@@ -289,12 +305,18 @@ def leaving(so_far: Callable[[], object], stops: Stops = STOPS) -> Iterator[None
         raise
 
 
-def judged_rows(sweep: Sweep) -> list[dict[str, Any]]:
-    """The rows of `Sweep.table` with what they are of: kinds, each `Factor` as one, and conditions as a tuple."""
-    return [judged_row(cell, sweep.varied) for cell in sweep]
+def judged_rows(sweep: Sweep, judged: Sequence[Judged] = ()) -> list[dict[str, Any]]:
+    """The rows of `Sweep.table` with what they are of: kinds, each `Factor` as one, and conditions as a tuple.
+
+    Args:
+        sweep: The cells.
+        judged: What was judged of each of them, if that is known.
+    """
+    known = judged or (None,) * len(sweep)
+    return [judged_row(cell, sweep.varied, each) for cell, each in zip(sweep, known, strict=True)]
 
 
-def _plain(row: dict[str, Any]) -> dict[str, Any]:
+def plain_row(row: dict[str, Any]) -> dict[str, Any]:
     """A row without objects."""
     found: dict[str, Any] = {}
     for name, value in row.items():
@@ -305,15 +327,16 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def judged_row(cell: Probe, varied: tuple[str, ...]) -> dict[str, Any]:
+def judged_row(cell: Probe, varied: tuple[str, ...], judged: Judged | None = None) -> dict[str, Any]:
     """A row of `judged_rows`."""
     names = cell.spec.row_names
     first = (cell.log10_summed_wgrad_norm if names.count(names[0]) > 1 else cell.log10_wgrad_norm)[:, 0]
-    from vgcore.judge.evidence import Evidence
-    from vgcore.judge.verdict import findings, verdict
+    if judged is None:
+        from vgcore.judge.evidence import Evidence
+        from vgcore.judge.verdict import findings, verdict
 
-    evidence = Evidence(cell)
-    judged = verdict(evidence, findings(evidence))
+        evidence = Evidence(cell)
+        judged = verdict(evidence, findings(evidence))
     return {
         **{name: getattr(cell.spec, name, None) for name in varied},
         **{signal: cell.factor(signal) for signal in SIGNALS},

@@ -17,7 +17,7 @@ from vgcore.show.html.charts import means
 Floats = NDArray[np.float64]
 
 #: What could end a script element or begin another. What is not of ASCII, such as U+2028, is an escape anyway.
-SIGNS = {sign: f"\\u{ord(sign):04x}" for sign in "<>&"}
+SIGNS = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&"}
 
 
 def plain(value: Any) -> Any:
@@ -44,7 +44,7 @@ def island(data: Mapping[str, Any]) -> Html:
     '{"layer":"\\u003c/script\\u003e"}'
     """
     text = json.dumps(plain(data), allow_nan=False, separators=(",", ":"))
-    return Html(text.translate(str.maketrans(SIGNS)))
+    return Html(text.translate(SIGNS))
 
 
 #: Numbers of columns that a report has at most.

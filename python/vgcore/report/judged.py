@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 def diagnosis(d: Diagnosis, cells: int) -> Page:
     """A diagnosis of a net, or of the cells of a sweep, with that of the worst in full."""
     if not d.cells:
-        return one(d, "Diagnosis")
+        return _one(d, "Diagnosis")
     kept, told = chosen([badness(cell) for cell in d.cells], cells)
     names = labels(d.cells)
     rows = [(str(i + 1), toned(d.cells[i].word, d.cells[i].verdict), names[i]) for i in kept]
@@ -33,24 +33,24 @@ def diagnosis(d: Diagnosis, cells: int) -> Page:
         | {"cell": i, "differs": names[i]}
         for i in kept
     ]
-    worst = one(d, f"Diagnosis of {len(d.cells):,} cells, the worst")
+    worst = _one(d, f"Diagnosis of {len(d.cells):,} cells, the worst")
     listed = section("Cells", *filter(None, [told]), table(("cell", "verdict", "differs"), rows, words=(1, 2)))
     return Page(worst.title, [*worst.parts, *listed], {**worst.data, "cells": plain})
 
 
-def probe(p: Probe, _: int) -> Page:
+def probe(p: Probe, what: str = "Probe") -> Page:
     """A probe, judged."""
-    return one(judge(p, explain=True), "Probe")
+    return _one(judge(p, explain=True), what)
 
 
-def trace(t: Trace, _: int) -> Page:
+def trace(t: Trace) -> Page:
     """A trace, judged; of several steps also how the first and the last layer went on."""
-    return one(judge(t, explain=True), "Trace", *_over_steps(t))
+    return _one(judge(t, explain=True), "Trace", *_over_steps(t))
 
 
-def watch(w: Watch, _: int) -> Page:
+def watch(w: Watch) -> Page:
     """What was seen of a model: the newest step, judged, and how the first and the last layer went on."""
-    return one(judge(w.trace, explain=True), f"Watch, step {w.trace.steps[-1]}", *_over_steps(w.history))
+    return _one(judge(w.trace, explain=True), f"Watch, step {w.trace.steps[-1]}", *_over_steps(w.history))
 
 
 def _over_steps(t: Trace) -> list[Html]:
@@ -60,7 +60,7 @@ def _over_steps(t: Trace) -> list[Html]:
     return section("Steps", words, charts(*(ends_chart(t, name) for name in signals(t))))
 
 
-def one(d: Diagnosis, what: str, *more: Html) -> Page:
+def _one(d: Diagnosis, what: str, *more: Html) -> Page:
     """A diagnosis of one net: the verdict, findings, layers, the net, and how it was measured."""
     measured = d.probe or d.measured
     parts = [
@@ -89,7 +89,7 @@ def _plain(d: Diagnosis) -> dict[str, Any]:
     return plain | {"layers": measured.trace.names} | fitting(columns, signals(measured.trace))
 
 
-def advised(a: Advised, _: int) -> Page:
+def advised(a: Advised) -> Page:
     """Advice: before and after, the best change as code, and its signals beside those of the net as it was."""
     best, before = a.items[0] if a.items else None, a.before.probe
     parts = [judged.advised(a)]

@@ -86,9 +86,9 @@ def _measures(one: Run, other: Run, *, comparable: bool) -> Iterator[Measure]:
     yield measured("best loss", one.best_loss, other.best_loss)
     if one.validation_loss.size and other.validation_loss.size:
         yield measured("best validation loss", *(_least(run.validation_loss) for run in (one, other)))
-    # The loss that both reach says which learns faster, if it is lower than what both begin with.
-    goal = max(final.before, final.after)
-    if comparable and math.isfinite(goal) and goal < min(float(np.mean(run.first_loss)) for run in (one, other)):
+    # The loss that every seed reaches says which learns faster, if it is lower than what all begin with.
+    goal = max(float(run.final_loss.max()) for run in (one, other))
+    if comparable and math.isfinite(goal) and goal < min(float(run.first_loss.min()) for run in (one, other)):
         yield measured(f"steps to a loss of {goal:.3g}", _reached(one, goal), _reached(other, goal))
     yield measured("steps done", *(run.steps_done.astype(float) for run in (one, other)))
 
@@ -106,7 +106,7 @@ def _reached(run: Run, goal: float) -> Floats:
         window = max(1, min(WINDOW, -(-done // WINDOW)))  # as of the final loss
         if done >= window:
             means = np.convolve(losses[:done], np.full(window, 1 / window), "valid")
-            low = np.flatnonzero(means <= goal)
+            low = np.flatnonzero(means <= goal * (1 + 1e-9))  # a mean is rounded
             found[i] = low[0] + window if len(low) else math.inf
     return found
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from vgcore.judge.diagnose import badness, diagnose
 from vgcore.judge.training import judged as trainings
-from vgcore.measure.cells import Sweep
+from vgcore.measure.cells import judged_rows, plain_row
 from vgcore.report import judged, trained
 from vgcore.report.sections import Page, below, chosen, section
 from vgcore.show import sweep as rows_of
@@ -19,6 +19,7 @@ from vgcore.show.words import power
 
 if TYPE_CHECKING:
     from vgcore.judge.diagnosis import Diagnosis
+    from vgcore.measure.cells import Sweep
     from vgcore.train.many import TrainSweep
 
 #: Decades from end to end from which on a cell of a map has its full colour.
@@ -27,25 +28,37 @@ FULL = 12
 MOST = 5000
 
 
-def sweep(s: Sweep, cells: int) -> Page:
+def sweep(s: Sweep) -> Callable[[int], Page]:
     """A sweep: a map where two things vary, the cells, and the worst in full."""
     if not len(s):
-        return _empty(s)
+        return lambda _: _empty(s)
     d = diagnose(s)
-    kept = chosen([badness(cell) for cell in d.cells], cells)
-    worst = diagnose(max(d.cells, key=badness).probe, explain=True)
-    return _page(s, d.summary, kept, [_square(cell) for cell in d.cells], judged.one(worst, "The worst cell"))
+    worst = judged.probe(s[max(range(len(s)), key=lambda i: badness(d.cells[i]))], "The worst cell")
+    drawn = _map(s, [_square(cell) for cell in d.cells], "the stronger, the further dL/dz moves")
+
+    def of(cells: int) -> Page:
+        kept, told = chosen([badness(cell) for cell in d.cells], cells)
+        known = [d.cells[i] for i in kept]
+        rows = [plain_row(row) for row in judged_rows(_some(s, kept), known)]
+        return _page(s, d.summary, [*drawn, *_cells(s, kept, told, known)], worst, {"cell": kept, "rows": rows})
+
+    return of
 
 
-def train_sweep(s: TrainSweep, cells: int) -> Page:
+def train_sweep(s: TrainSweep) -> Callable[[int], Page]:
     """A sweep of trainings: a map where two things vary, the runs, what shows beside others, and the worst in full."""
     if not len(s):
-        return _empty(s)
+        return lambda _: _empty(s)
     d = diagnose(s)
-    kept = chosen([trainings.badness(cell) for cell in d.cells], cells)
-    worst = diagnose(max(d.cells, key=trainings.badness).run, explain=True)
-    found = [Square(cell.verdict, 1.0, cell.word) for cell in d.cells]
-    return _page(s, d.summary, kept, found, trained.one(worst, "The worst run"))
+    worst = trained.run(s[max(range(len(s)), key=lambda i: trainings.badness(d.cells[i]))], "The worst run")
+    drawn = _map(s, [Square(cell.verdict, 1.0, cell.word) for cell in d.cells])
+
+    def of(cells: int) -> Page:
+        kept, told = chosen([trainings.badness(cell) for cell in d.cells], cells)
+        data = {"cell": kept, "rows": _some(s, kept).table()}
+        return _page(s, d.summary, [*drawn, *_cells(s, kept, told)], worst, data)
+
+    return of
 
 
 def _square(d: Diagnosis) -> Square:
@@ -55,33 +68,33 @@ def _square(d: Diagnosis) -> Square:
     return Square(d.verdict, 0.4 if d.verdict == "healthy" else max(strength, 0.3), f"{d.word}, dL/dz x{power(moved)}")
 
 
-def _page(
-    s: Sweep | TrainSweep, summary: str, told_of: tuple[list[int], str], found: Sequence[Square], worst: Page
-) -> Page:
-    kept, told = told_of
-    some = type(s)(tuple(s[i] for i in kept), s.varied, len(kept))
-    parts = [
-        paragraph(summary),
-        *map(paragraph, rows_of.failures(s)),
-        *section("Map", *_map(s, found, "the stronger, the further dL/dz moves" if isinstance(s, Sweep) else "")),
-        *section("Cells", *(quiet(words) for words in [told] if words), measured.cells(some, kept)),
-        *below(worst.title, worst.parts),
-    ]
+def _some(s: Any, kept: Sequence[int]) -> Any:
+    """Some of the cells, as a sweep of the same sort."""
+    return type(s)(tuple(s[i] for i in kept), s.varied, len(kept))
+
+
+def _cells(s: Sweep | TrainSweep, kept: Sequence[int], told: str, known: Sequence[Diagnosis] = ()) -> list[Html]:
+    """A row a cell of those that are kept, and which these are."""
+    listed = measured.cells(_some(s, kept), kept, known)
+    return section("Cells", *(quiet(words) for words in [told] if words), listed)
+
+
+def _page(s: Sweep | TrainSweep, summary: str, found: Sequence[Html], worst: Page, data: Mapping[str, object]) -> Page:
+    parts = [paragraph(summary), *map(paragraph, rows_of.failures(s)), *found, *below(worst.title, worst.parts)]
     varied = " and ".join(s.varied) or "nothing"
-    data = {"cell": kept, "cells": some.to_dict(rows="cells"), "worst": worst.data}
-    return Page(f"{type(s).__name__} of {len(s):,} cells, varied: {varied}", parts, data)
+    return Page(f"{type(s).__name__} of {len(s):,} cells, varied: {varied}", parts, {**data, "worst": worst.data})
 
 
 def _empty(s: Sweep | TrainSweep) -> Page:
     """The report of a sweep that has no cell."""
-    return Page(repr(s), [paragraph("No cell is finished."), *map(paragraph, rows_of.failures(s))], {"cells": {}})
+    return Page(repr(s), [paragraph("No cell is finished."), *map(paragraph, rows_of.failures(s))], {"rows": []})
 
 
-def _map(s: Sweep | TrainSweep, found: Sequence[Square], strength: str) -> list[Html]:
+def _map(s: Sweep | TrainSweep, found: Sequence[Square], strength: str = "") -> list[Html]:
     """All cells by the two things that vary; nothing where another number of things does, or there are too many."""
     if len(s.varied) != 2 or len(s) > MOST:
         return []
     places = [tuple(rows_of.values(cell, s.varied)) for cell in s]
     labels = [list(dict.fromkeys(place[axis] for place in places)) for axis in (0, 1)]
     cells = {(labels[0].index(a), labels[1].index(b)): each for (a, b), each in zip(places, found, strict=True)}
-    return [squares((s.varied[0], s.varied[1]), (labels[0], labels[1]), cells, strength)]
+    return section("Map", squares((s.varied[0], s.varied[1]), (labels[0], labels[1]), cells, strength))

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from vgcore.judge.diagnose import diagnose
-from vgcore.judge.training.judged import badness
+from vgcore.judge.training.judged import badness, judge_run
 from vgcore.model.optimizer import Schedule
 from vgcore.report.island import fitting
 from vgcore.report.sections import NOTHING, Page, below, chosen, facts, net, section, seeds_of, spelled
@@ -15,7 +14,7 @@ from vgcore.show import training
 from vgcore.show.html import judged, trained
 from vgcore.show.html.blocks import Html, code, quiet, table, toned
 from vgcore.show.html.charts import charts
-from vgcore.show.html.columns import loss_chart, run_chart, steps_chart
+from vgcore.show.html.columns import loss_chart, run_chart, run_ends_chart, steps_chart
 from vgcore.train.join import STEPWISE, VALIDATED
 
 if TYPE_CHECKING:
@@ -26,15 +25,15 @@ if TYPE_CHECKING:
 BY_LAYER = ("log10_wgrad_norm", "log10_update_ratio", "log10_delta_rms")
 
 
-def run(r: Run, _: int) -> Page:
+def run(r: Run, what: str = "Training") -> Page:
     """A run, judged."""
-    return one(diagnose(r, explain=True), "Training")
+    return _one(judge_run(r, explain=True), what)
 
 
 def run_diagnosis(d: RunDiagnosis, cells: int) -> Page:
     """A diagnosis of a training, or of several, with that of the worst in full."""
     if not d.cells:
-        return one(d, "Training")
+        return _one(d, "Training")
     kept, told = chosen([badness(cell) for cell in d.cells], cells)
     names = training.labels(d.cells)
     rows = [(str(i + 1), toned(d.cells[i].word, d.cells[i].verdict), names[i]) for i in kept]
@@ -43,7 +42,7 @@ def run_diagnosis(d: RunDiagnosis, cells: int) -> Page:
         | {name: getattr(d.cells[i], name) for name in ("verdict", "conditions", "summary")}
         for i in kept
     ]
-    worst = one(max(d.cells, key=badness), "The worst run")
+    worst = _one(max(d.cells, key=badness), "The worst run")
     parts = [
         *judged.run_summary(d),
         *section("Runs", *filter(None, [told]), table(("run", "verdict", "differs"), rows, words=(1, 2))),
@@ -53,7 +52,7 @@ def run_diagnosis(d: RunDiagnosis, cells: int) -> Page:
     return Page(f"{len(d.cells):,} trainings, the worst: {d.word}", parts, {**worst.data, "cells": plain})
 
 
-def one(d: RunDiagnosis, what: str) -> Page:
+def _one(d: RunDiagnosis, what: str) -> Page:
     """A training: the verdict, the loss, findings, seeds, layers, the net."""
     plain = {name: value for name, value in d.to_dict().items() if name != "cells"}
     findings = section("Findings", *judged.run_findings(d) or [quiet(NOTHING)])
@@ -72,7 +71,10 @@ def one(d: RunDiagnosis, what: str) -> Page:
 
 def _layers(r: Run) -> list[Html]:
     """What came of each seed, and the norms of the layers."""
-    drawn = charts(*(run_chart(r, name) for name in BY_LAYER if name in r.monitor))
+    names = [name for name in BY_LAYER if name in r.monitor]
+    drawn = charts(
+        *(run_ends_chart(r, name) for name in names[:1] if r.steps.size), *(run_chart(r, name) for name in names)
+    )
     return [*section("Seeds", trained.seeds(r)), *section("Layers", drawn, *trained.norms(r))]
 
 

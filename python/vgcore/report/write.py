@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from vgcore._core import __version__
 from vgcore.measure import files
 from vgcore.model.given import path as file_path
-from vgcore.report.context import CELLS, page
+from vgcore.report.context import CELLS, report
 from vgcore.report.island import island
-from vgcore.show.html.blocks import Html, escaped
+from vgcore.show.html.blocks import Html, escaped, joined
 from vgcore.show.html.style import STYLE
 
 if TYPE_CHECKING:
@@ -43,17 +43,15 @@ def text(result: object, form: str) -> str:
         result: What has a report.
         form: `"html"` or `"md"`.
     """
-    cells = CELLS
+    template, pages, cells = _templates().get_template(f"report.{form}"), report(result), CELLS
     while True:
-        found = page(result, cells)
-        template = _templates().get_template(f"report.{form}")
-        title = escaped(found.title).markdown
-        written = template.render(
-            page=found, title=title, data=island(found.data), style=Html(STYLE), version=__version__
-        )
-        if cells == 1 or len(written.encode()) <= MOST[form]:
+        page = pages(cells)
+        told = {"title": escaped(page.title).markdown, "body": joined(*page.parts).markdown, "data": island(page.data)}
+        written = template.render(page=page, style=Html(STYLE), version=__version__, **told)
+        size = len(written.encode())
+        if cells == 1 or size <= MOST[form]:
             return written
-        cells = max(cells // 2, 1)
+        cells = max(min(cells * MOST[form] // size, cells * 9 // 10), 1)
 
 
 @lru_cache
@@ -71,14 +69,14 @@ def _templates() -> Environment:
     )
 
 
-def save(result: object, path: str | os.PathLike[str]) -> None:
-    """Write the report of a result; the file's ending says as what.
+def save(result: object, path: str | os.PathLike[str], form: str | None = None) -> None:
+    """Write the report of a result as `"html"` or `"md"`; the file's ending says which where nothing else does.
 
     Raises:
         ValueError: For another ending than `.html` and `.md`.
         OSError: Where it cannot be written, with the path and the system's reason.
     """
     out = file_path("path", path)
-    form = form_of(out)
+    chosen = form_of(out) if form is None else form
     files.check(out)
-    files.save_text(text(result, form), out)
+    files.save_text(text(result, chosen), out)

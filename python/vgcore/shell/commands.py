@@ -24,13 +24,25 @@ import typer
 from vgcore._core import MONITORS, OPTIMIZERS, PRETRAININGS, SCHEDULES, __version__
 from vgcore.judge.finding import SEVERITIES
 from vgcore.model.names import hint, known
-from vgcore.shell import estimate, explorer, kinds, outputs, stores, streams
+from vgcore.shell import estimate, explorer, kinds, outputs, reports, stores, streams
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
 from vgcore.shell.nets import HELP, flag, gather, integers, split
 from vgcore.shell.options import DATA, DATA_HELP, OUTPUT, Request, with_net
+from vgcore.shell.outputs import (
+    FORMATS,
+    REFUSALS,
+    Force,
+    Format,
+    Out,
+    Outputs,
+    Pictures,
+    drawn,
+    print_json,
+    say,
+    writing,
+)
 from vgcore.shell.outputs import INTERRUPTED as INTERRUPTED  # noqa: PLC0414 (with what else commands return)
-from vgcore.shell.outputs import REFUSALS, Force, Out, Outputs, Pictures, drawn, say, writing
 from vgcore.shell.outputs import USAGE as USAGE  # noqa: PLC0414 (likewise)
 from vgcore.train.settings import PER
 
@@ -82,11 +94,13 @@ def _probe(
     _measure(request, out, pictures, force=force, form=_form(summary, as_json), layers=True, yes=yes)
 
 
-def _form(summary: bool, as_json: bool) -> str:
-    """What is printed: a table, a summary or JSON."""
-    if summary and as_json:
-        raise ValueError("--summary and --json are two forms of one thing; give one of them")
-    return "summary" if summary else "json" if as_json else "table"
+def _form(summary: bool, as_json: bool, form: str = "text") -> str:
+    """What is printed: text, a summary, JSON or annotations."""
+    asked = {"--summary": summary, "--json": as_json, f"--format {known('format', form, FORMATS)}": form != "text"}
+    given = [name for name, wanted in asked.items() if wanted]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} are forms of one thing; give one of them")
+    return "summary" if summary else "json" if as_json else form
 
 
 def _brought(request: Request) -> Imported | None:
@@ -173,7 +187,7 @@ def _measure(
         if form == "json":
             from vgcore.measure.cells import judged_row
 
-            _print_json([_cell(cell, judged_row(cell, result.varied), columns=layers) for cell in result])
+            print_json([_cell(cell, judged_row(cell, result.varied), columns=layers) for cell in result])
         elif form == "summary":
             from vgcore.measure.cells import judged_row
             from vgcore.shell import summary
@@ -341,7 +355,7 @@ def _train(
         from vgcore.shell import tables
 
         if form == "json":
-            _print_json(tables.trained_json(run) | {"diagnosis": judged.to_dict()})
+            print_json(tables.trained_json(run) | {"diagnosis": judged.to_dict()})
         elif form == "summary":
             from vgcore.shell import summary as brief
 
@@ -350,7 +364,7 @@ def _train(
             from vgcore.show import training as told
 
             tables.trained(run, source=request.source, problem=request.problem, seconds=seconds)
-            _print_lines(told.lines(judged, width=tables.terminal(80).width))
+            tables.print_lines(told.lines(judged, width=tables.terminal(80).width))
         if ended is not None:
             say(f"interrupted: {int(run.steps_done.min())} of {steps} steps were finished")
     if ended is not None:
@@ -412,7 +426,7 @@ def _pretrain(
     if as_json:
         losses = {name: run.final_loss.tolist()[0] for name, run in runs.items()}
         columns = {name: column.tolist() for name, column in found.to_dict().items()}
-        _print_json({"method": found.method, "ratios": found.ratios.tolist(), "loss": losses, "layers": columns})
+        print_json({"method": found.method, "ratios": found.ratios.tolist(), "loss": losses, "layers": columns})
     else:
         tables.pretrained(found, runs, source=request.source, note=note, seconds=seconds)
 
@@ -462,6 +476,7 @@ def _diagnose(
     ] = False,
     summary: Brief = False,
     as_json: Json = False,
+    form: Format = "text",
     yes: Yes = False,
 ) -> None:
     from vgcore.convert.imported import NonFinite
@@ -469,7 +484,7 @@ def _diagnose(
     from vgcore.judge.nonfinite import of_error
     from vgcore.measure.sweep import sweep
 
-    form = _form(summary, as_json)
+    form = _form(summary, as_json, form)
     known("severity", fail_on, (*SEVERITIES, "never"))
     options: dict[str, Any] = {
         "thresholds": _numbers("threshold", "RULE=VALUE, as in saturation=0.3", threshold),
@@ -496,7 +511,11 @@ def _diagnose(
         estimate.check(estimate.of_rules(spec, request.measurement, rules), "this diagnosis", yes=yes)
         judged = diagnose(spec, rules=rules, **options, **request.measurement)
     if form == "json":
-        _print_json(judged.to_dict())
+        print_json(judged.to_dict())
+    elif form == "github":
+        from vgcore.report import github
+
+        _print_all(github.diagnosis(judged, request.path))
     elif form == "summary":
         from vgcore.shell import summary as brief
 
@@ -505,7 +524,7 @@ def _diagnose(
         from vgcore.shell import tables
         from vgcore.show import text
 
-        _print_lines(text.lines(judged, width=tables.terminal().width))
+        tables.print_lines(text.lines(judged, width=tables.terminal().width))
     _fail(judged, fail_on)
 
 
@@ -555,7 +574,7 @@ def _advise(
     estimate.check(_searched(net, request.measurement, budget, updates, optimizer), "this search", yes=yes)
     advised = advise(net, budget=budget, keep=kept, train=how, **request.measurement)
     if form == "json":
-        _print_json(advised.to_dict())
+        print_json(advised.to_dict())
     elif form == "summary":
         from vgcore.shell import summary as brief
 
@@ -565,7 +584,7 @@ def _advise(
         from vgcore.show import text as words
 
         console = tables.terminal()
-        _print_lines((kind, words.filled(line, console.width)) for kind, line in words.advice_summary(advised))
+        tables.print_lines((kind, words.filled(line, console.width)) for kind, line in words.advice_summary(advised))
         if advised:
             console.print(tables.advice(advised))
             tables.say(console, tables.advised_legend(advised), most=words.WIDTH)
@@ -632,7 +651,7 @@ def _theory(
             means = {name: column.mean(axis=0).tolist() for name, column in columns_of(measured).items()}
             limits = {"theory": theirs and theirs.memory_limit, "measured": ours and ours.value}
             memory = {"memory_limit": limits} if theirs or ours else {}
-            _print_json({"theory": predicted.to_dict(), "measured": {"factors": factors} | means} | memory)
+            print_json({"theory": predicted.to_dict(), "measured": {"factors": factors} | means} | memory)
         elif form == "summary":
             from vgcore.shell import summary as brief
 
@@ -643,9 +662,9 @@ def _theory(
 
             console = tables.terminal()
             tables.say(console, ", ".join(tables.fixed(spec, ())))
-            _print_lines(("text", words.filled(line, console.width)) for line in str(predicted).splitlines())
+            tables.print_lines(("text", words.filled(line, console.width)) for line in str(predicted).splitlines())
             if theirs is not None:
-                _print_lines(("text", words.filled(line, console.width)) for line in str(theirs).splitlines())
+                tables.print_lines(("text", words.filled(line, console.width)) for line in str(theirs).splitlines())
             if ours is not None:
                 tables.say(console, f"measured: {ours}")
             console.print(tables.beside(predicted, measured))
@@ -694,18 +713,6 @@ def _fail(judged: Diagnosis, fail_on: str) -> None:
 def _print_all(lines: Iterable[str]) -> None:
     for line in lines:
         print(line)
-
-
-def _print_lines(lines: Iterable[tuple[str, str]]) -> None:
-    from vgcore.shell import tables
-
-    console = tables.terminal()
-    for kind, line in lines:
-        console.print(line, style=tables.STYLES.get(kind), markup=False, soft_wrap=True)
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(_plain(value), indent=2))
 
 
 @app.command("bench", help="Compare with torch, JAX and NumPy, as installed, on this machine: about a minute.")
@@ -757,6 +764,12 @@ def _bench(
 
 
 app.command("explore", help="Put a net under sliders, in a browser, measured anew at every move.")(explorer.explore)
+app.command("report", help="Write a page, or its Markdown, about a net, about every combination, or what was written.")(
+    reports.report
+)
+app.command("compare", help="Say what is better or worse in the second of two results; 1 where it is worse.")(
+    reports.compare
+)
 app.command("kinds", help="List what one may name, with formulas, parameters and sources.")(kinds.list_kinds)
 app.command("explain", help="Say what a word means that vgcore prints: a verdict, a rule, a column.")(kinds.explain)
 
@@ -793,15 +806,6 @@ def _cell(cell: Probe, row: dict[str, Any], *, columns: bool) -> dict[str, Any]:
     if columns:
         row |= {name: column.tolist() for name, column in columns_of(cell).items()}
     return row
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no nan: null instead."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _version(show: bool) -> None:

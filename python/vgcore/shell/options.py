@@ -67,7 +67,7 @@ def _made(source: str) -> Sequences | None:
     raise ValueError(f"--data {name} is written {MADE[name]}{many}; got {shown(source)}")
 
 
-def _load(
+def load(
     source: str, target: str | None, series: tuple[str | None, str | None], loss: str | None, dtype: str | None
 ) -> tuple[Any, Any, Sequences | None]:
     """Samples, targets and the problem that they are of, if any.
@@ -201,6 +201,7 @@ class Request:
         measurement: The arguments of `probe` besides the net.
         source: Where the data come from; None for random samples.
         file: What reads the net from a file, in place of `base`; None where options say what it is.
+        path: That file.
         problem: The problem that the data are of, if they are made.
         notes: What is told before anything is measured.
     """
@@ -210,6 +211,7 @@ class Request:
     measurement: Mapping[str, Any]
     source: str | None
     file: Callable[[], Imported] | None = None
+    path: Path | None = None
     problem: Sequences | None = None
     notes: tuple[str, ...] = ()
 
@@ -234,7 +236,7 @@ SUFFIXES = (".onnx", ".npz", ".safetensors")
 SEEDS = 8
 
 
-def _file(path: Path, spec: Path | None, net: str | None, fields: Mapping[str, list[Any]]) -> Callable[[], Imported]:
+def net_file(path: Path, spec: Path | None, net: str | None, fields: Mapping[str, list[Any]]) -> Callable[[], Imported]:
     """What reads a net from a file, whose arrays may need a spec, or activations between them."""
     from vgcore.convert.arrays import from_arrays
     from vgcore.convert.which import imported_of
@@ -282,7 +284,7 @@ def _found(imported: Imported | None) -> Imported:
     return imported
 
 
-def _measured(*names: str, **about: Any) -> Any:
+def measured(*names: str, **about: Any) -> Any:
     """An option of how a net is measured."""
     return typer.Option(*names, rich_help_panel=MEASURED, **about)
 
@@ -315,7 +317,7 @@ def _request(
     ] = None,
     data: Annotated[
         str | None,
-        _measured(
+        measured(
             help=DATA_HELP,
             show_default="standard normal samples",
             autocompletion=DATA,
@@ -323,34 +325,34 @@ def _request(
     ] = None,
     target: Annotated[
         str | None,
-        _measured(
+        measured(
             help="The target's column: its name, or its index from 0, from -1 at the right.",
             show_default="the last column",
         ),
     ] = None,
     sequence: Annotated[
-        str | None, _measured(help="The column of the sequence, of CSV in long form.", show_default="none")
+        str | None, measured(help="The column of the sequence, of CSV in long form.", show_default="none")
     ] = None,
     step: Annotated[
-        str | None, _measured(help="The column of the step, of CSV in long form.", show_default="none")
+        str | None, measured(help="The column of the step, of CSV in long form.", show_default="none")
     ] = None,
     loss: Annotated[
         str | None,
-        _measured(
+        measured(
             help=f"{', '.join(LOSSES)}; such as 'huber(0.5)' or 'mse(reduction=sum)'.",
             show_default="that of the targets; without any, a random cotangent",
             autocompletion=choices(*LOSSES),
         ),
     ] = None,
     batch: Annotated[
-        int | None, _measured(help="Samples of a run.", show_default=f"all of the data, or {BATCH}")
+        int | None, measured(help="Samples of a run.", show_default=f"all of the data, or {BATCH}")
     ] = None,
-    seeds: Annotated[int, _measured(help="Runs a cell.")] = SEEDS,
-    seed: Annotated[int, _measured(help="The first seed.")] = 0,
+    seeds: Annotated[int, measured(help="Runs a cell.")] = SEEDS,
+    seed: Annotated[int, measured(help="The first seed.")] = 0,
     dtype: Annotated[
-        str, _measured(help="float32 or float64.", autocompletion=choices("float32", "float64"))
+        str, measured(help="float32 or float64.", autocompletion=choices("float32", "float64"))
     ] = "float32",
-    threads: Annotated[int | None, _measured(help="At most this many.", show_default="as many as cores")] = None,
+    threads: Annotated[int | None, measured(help="At most this many.", show_default="as many as cores")] = None,
 ) -> Request:
     """The request that the options make, those of the fields given by name."""
     from vgcore.data.read import STDIN
@@ -363,14 +365,14 @@ def _request(
     fields = {name: values for name, values in fields.items() if values}
     if file is None and spec is not None:
         raise ValueError(f"--spec says what the arrays of a file are; give the file, {FILES}")
-    brought = None if file is None else _file(file, spec, net, fields)
+    brought = None if file is None else net_file(file, spec, net, fields)
     if file is None:
         nets.check_fields(net, fields)
     asked = {name: values[0] for name, values in fields.items()}
     notes: list[str] = []
     x = y = problem = None
     if data is not None:
-        x, y, problem = _load(data, target, (sequence, step), loss, None if brought else dtype)
+        x, y, problem = load(data, target, (sequence, step), loss, None if brought else dtype)
         loss = problem.loss if problem and loss is None else loss
         if brought is None:
             fields = _fitted(called, fields, x, y, loss)
@@ -388,7 +390,7 @@ def _request(
     source = STDIN_NAME if data == STDIN else data
     if brought is not None:  # which has a dtype of its own, and gives the same in every run of the same samples
         measurement |= {"dtype": None, "seeds": None if seeds == SEEDS else seeds}
-        return Request(MLP(depth=1, width=1), {}, measurement, source, brought)
+        return Request(MLP(depth=1, width=1), {}, measurement, source, brought, file)
     fields = {name: [value] for name, value in NETS[called].needed.items()} | fields
     base = NETS[called].spec(**{name: values[0] for name, values in fields.items()})
     grid = {name: values for name, values in fields.items() if len(values) > 1}
@@ -421,7 +423,7 @@ def with_net(
         del rest["file"], rest["spec"]
     for name, (default, about) in other.items():
         sort: Any = rest[name].annotation.__origin__
-        rest[name] = rest[name].replace(default=default, annotation=Annotated[sort, _measured(**about)])
+        rest[name] = rest[name].replace(default=default, annotation=Annotated[sort, measured(**about)])
     own = dict(list(inspect.signature(command, eval_str=True).parameters.items())[1:])
 
     @functools.wraps(command)

@@ -7,6 +7,8 @@ vgcore's, and many commands share a folder: where one is there, theirs get a num
 from __future__ import annotations
 
 import itertools
+import json
+import math
 import os
 import secrets
 import sys
@@ -19,7 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from vgcore.measure import files
-from vgcore.shell.complete import files_of
+from vgcore.shell.complete import choices, files_of
 from vgcore.shell.options import OUTPUT
 from vgcore.shell.streams import fitted
 
@@ -44,6 +46,17 @@ Pictures = Annotated[
         autocompletion=files_of(),
     ),
 ]
+#: What is printed beside text.
+FORMATS = ("text", "json", "github")
+Format = Annotated[
+    str,
+    typer.Option(
+        "--format",
+        help="text, json, or github: annotations of a workflow of GitHub Actions.",
+        rich_help_panel=OUTPUT,
+        autocompletion=choices(*FORMATS),
+    ),
+]
 Force = Annotated[bool, typer.Option("--force", help="Write over files that are there.", rich_help_panel=OUTPUT)]
 
 
@@ -52,8 +65,28 @@ def say(text: str, *, end: str = "\n") -> None:
     print(fitted(text, sys.stderr), file=sys.stderr, end=end, flush=True)
 
 
-def check(out: Path | None, folder: Path | None = None, *, force: bool) -> None:
-    """Refuse before any work what could not be written after it."""
+def print_json(value: Any) -> None:
+    """Print a result as JSON, which has no nan: null instead."""
+    print(json.dumps(plain(value), indent=2))
+
+
+def plain(value: Any) -> Any:
+    """A result without what JSON has not: null instead.
+
+    >>> plain({"a": (1.5, float("nan"))})
+    {'a': [1.5, None]}
+    """
+    if isinstance(value, dict):
+        return {key: plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def check(
+    out: Path | None, folder: Path | None = None, *, force: bool, form: Callable[[Path], object] | None = None
+) -> None:
+    """Refuse before any work what could not be written after it; `form` refuses an ending, if it is no table's."""
     if folder is not None:
         from vgcore.plot.measured import available
 
@@ -64,7 +97,7 @@ def check(out: Path | None, folder: Path | None = None, *, force: bool) -> None:
     if out is not None:
         from vgcore.measure import table
 
-        table.writer(out)
+        (form or table.writer)(out)
         files.check(out)
         if not force and files.would_replace(out):
             raise FileExistsError(f"'{out}' is there already; write over it with --force, or give --out another name")

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -113,6 +113,13 @@ def say(console: Console, text: str, *, most: int = WIDE) -> None:
     """Print a text in lines that end at spaces, where it is longer than the page."""
     lines = wrapped(text, min(console.width, most), whole=True)
     console.print("\n".join(lines), markup=False, soft_wrap=True)
+
+
+def print_lines(lines: Iterable[tuple[str, str]]) -> None:
+    """Print lines, each in the colour of what it is."""
+    console = terminal()
+    for kind, line in lines:
+        console.print(line, style=STYLES.get(kind), markup=False, soft_wrap=True)
 
 
 def show(result: Sweep, base: Spec, *, source: str | None, seconds: float, layers: bool) -> None:

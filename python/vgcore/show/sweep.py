@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from vgcore.measure.cells import Sweep, judged_rows
+from vgcore.measure.cells import Judged, Sweep, judged_rows
 from vgcore.model.sorts import FIELDS
 from vgcore.show.columns import Column, Columns
 from vgcore.show.page import wrapped
@@ -54,9 +54,9 @@ def _told(s: Sweep | TrainSweep) -> tuple[str, ...]:
     return MEASURED if isinstance(s, Sweep) else TRAINED
 
 
-def rows(s: Sweep | TrainSweep) -> list[Row]:
-    """The cells, judged as `diagnose` does."""
-    return [*(_measured(s) if isinstance(s, Sweep) else _trained(s))]
+def rows(s: Sweep | TrainSweep, judged: Sequence[Judged] = ()) -> list[Row]:
+    """The cells, judged as `diagnose` does, if it is not known what was judged of them."""
+    return [*(_measured(s, judged) if isinstance(s, Sweep) else _trained(s))]
 
 
 def notes(s: Sweep | TrainSweep) -> list[str]:
@@ -84,10 +84,10 @@ def _held(cell: Any, name: str) -> Any:
     return found.tolist() if hasattr(found, "tolist") else found
 
 
-def _measured(s: Sweep) -> Iterator[Row]:
+def _measured(s: Sweep, judged: Sequence[Judged]) -> Iterator[Row]:
     from vgcore.judge.verdict import Verdict
 
-    for cell, found in zip(s, judged_rows(s), strict=True):
+    for cell, found in zip(s, judged_rows(s, judged), strict=True):
         word = Verdict(found["verdict"], found["direction"], found["conditions"])
         factors = (number(found[signal].value) for signal in ("backward", "forward"))
         yield Row(word.verdict, (*values(cell, s.varied), str(word), *factors, exponent(found["first_gradient"])))

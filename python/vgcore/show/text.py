@@ -17,6 +17,7 @@ from vgcore.show.words import count, exponent, extent, own, places, row, told
 if TYPE_CHECKING:
     from vgcore.cure.advice import Advised
     from vgcore.judge.diagnosis import Diagnosis
+    from vgcore.judge.finding import Finding
     from vgcore.judge.training.diagnosis import RunDiagnosis
     from vgcore.measure.result import Probe, Signal
     from vgcore.measure.trace import Trace
@@ -46,8 +47,8 @@ def lines(d: Diagnosis, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
     for cell, line in zip(d.cells, listed(d.cells, labels(d.cells), width), strict=True):
         yield cell.verdict, line
     for finding in d.findings:
-        at = f" ({places(finding.layers, d.names, d.row)})" if 0 < len(finding.layers) < _depth(d) else ""
-        yield finding.severity, filled(f"{finding.severity:8s} {finding.rule}: {finding.evidence}{at}", width, indent=9)
+        told = f"{finding.severity:8s} {finding.rule}: {finding.evidence}{where(d, finding)}"
+        yield finding.severity, filled(told, width, indent=9)
         yield "remedy", filled(f"         remedy: {finding.remedy}", width, indent=13)
         for part in finding.explanation.splitlines():
             yield "text", filled(f"         {part}", width, indent=9)
@@ -57,6 +58,11 @@ def lines(d: Diagnosis, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
     if d.not_judged:
         yield "text", filled(f"not judged: {unjudged(d)}", width)
     yield from (("text", filled(f"note: {note}", width)) for note in d.notes)
+
+
+def where(d: Diagnosis, finding: Finding) -> str:
+    """The layers of a finding, where it is not of all."""
+    return f" ({places(finding.layers, d.names, d.row)})" if 0 < len(finding.layers) < _depth(d) else ""
 
 
 def agreement(d: Diagnosis) -> str:

@@ -1,7 +1,7 @@
 // Pictures of columns by layer, as SVG: axes, bands, curves and marks. Nothing here knows what a net is.
 
 const SVG = "http://www.w3.org/2000/svg";
-const SUPERSCRIPTS = { "-": "⁻", 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹" };
+const SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹";
 /** Room for the numbers of the axes, in pixels. */
 const MARGIN = { left: 46, right: 10, top: 8, bottom: 22 };
 
@@ -20,13 +20,15 @@ export function ticks(low, high, most, whole = false) {
   const round = (whole ? [1, 2, 3, 5, 10] : [1, 2, 2.5, 5, 10]).map((part) => part * ten);
   const step = Math.max(round.find((each) => each >= rough - 1e-12 * ten), whole ? 1 : 0);
   const found = [];
-  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) found.push(Number((i * step).toPrecision(12)));
+  for (let i = Math.ceil(low / step - 1e-9); i * step <= high + 1e-9 * step; i++) {
+    found.push(Number((i * step).toPrecision(12)));
+  }
   return found;
 }
 
 /** A power of ten as it is printed: 10⁻⁴; 1 is itself. */
 export function powerOfTen(exponent) {
-  return exponent === 0 ? "1" : `10${[...String(exponent)].map((sign) => SUPERSCRIPTS[sign] ?? "·").join("")}`;
+  return exponent === 0 ? "1" : `10${[...String(exponent)].map((sign) => SUPERSCRIPTS[sign] ?? "⁻").join("")}`;
 }
 
 /** The ends of an axis: all finite values within round steps, `least` apart or more. */
@@ -132,11 +134,10 @@ function triangles(marks, at) {
 export function draw(svg, picture) {
   const at = scales(picture);
   const clamp = (value) => Math.min(Math.max(value, at.top), at.bottom);
+  const ground = (kind, left, right, top, bottom) =>
+    parts.push(shape("rect", { class: kind, x: left, y: top, width: right - left, height: bottom - top }));
   const parts = [];
-  for (const { low, high } of picture.bands) {
-    const [upper, lower] = [clamp(at.y(high)), clamp(at.y(low))];
-    parts.push(shape("rect", { class: "band", x: at.left, y: upper, width: at.right - at.left, height: lower - upper }));
-  }
+  for (const { low, high } of picture.bands) ground("band", at.left, at.right, clamp(at.y(high)), clamp(at.y(low)));
   parts.push(...axes(picture, at));
   for (const { low, high } of picture.bands) {
     for (const edge of [low, high]) {
@@ -152,14 +153,16 @@ export function draw(svg, picture) {
   }
   if (picture.lost > 0) {
     const end = picture.lost < picture.depth ? (at.x(picture.lost - 1) + at.x(picture.lost)) / 2 : at.right;
-    parts.push(shape("rect", { class: "lost", x: at.left, y: at.top, width: end - at.left, height: at.bottom - at.top }));
+    ground("lost", at.left, end, at.top, at.bottom);
   }
   if (picture.theory) {
     const { mean, low, high } = picture.theory;
     parts.push(shape("path", { class: "spread", d: ribbonOf(low, high, at.x, at.y) }));
     parts.push(shape("path", { class: "theory", d: pathOf(mean, at.x, at.y) }));
   }
-  for (const { values, kind } of picture.lines) parts.push(shape("path", { class: kind, d: pathOf(values, at.x, at.y) }));
+  for (const { values, kind } of picture.lines) {
+    parts.push(shape("path", { class: kind, d: pathOf(values, at.x, at.y) }));
+  }
   parts.push(...triangles(picture.marks, at));
   if (!picture.lines.some(({ values }) => values.some(Number.isFinite))) {
     const middle = { x: (at.left + at.right) / 2, y: (at.top + at.bottom) / 2, "text-anchor": "middle" };

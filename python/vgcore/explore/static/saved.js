@@ -4,15 +4,16 @@ import { mount } from "./explore.js";
 /** Text that is JSON in a part of the page. */
 const island = (id) => JSON.parse(document.getElementById(id).textContent);
 
-/** Unpacks bytes: base64 of gzip. */
-async function unpacked(text) {
-  const packed = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+/** The bytes that a part of the page holds as base64 of gzip. */
+async function unpacked(id) {
+  const packed = Uint8Array.from(atob(island(id)), (sign) => sign.charCodeAt(0));
   return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 }
 
 /** Starts the worker, and gives back what asks it. */
 async function started() {
-  const worker = new Worker(URL.createObjectURL(new Blob([island("worker")], { type: "text/javascript" })), { type: "module" });
+  const source = URL.createObjectURL(new Blob([await unpacked("worker")], { type: "text/javascript" }));
+  const worker = new Worker(source); // of no module, which browsers refuse beside a page that is a file
   const open = new Map();
   let id = 0;
   const ready = new Promise((resolve, reject) => {
@@ -29,7 +30,7 @@ async function started() {
       open.clear();
     };
   });
-  const wasm = await unpacked(island("engine"));
+  const wasm = await unpacked("engine");
   worker.postMessage({ wasm }, [wasm]);
   await ready;
   return (request, signal) => new Promise((resolve, reject) => {

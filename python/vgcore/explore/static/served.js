@@ -5,5 +5,8 @@ import { mount } from "./explore.js";
 const island = (id) => JSON.parse(document.getElementById(id).textContent);
 
 const headers = { "content-type": "application/json", "x-vgcore-token": island("token") };
-const measure = async (request, signal) => (await fetch("measure", { method: "POST", headers, signal, body: JSON.stringify(request) })).json();
+const measure = async (request, signal) => {
+  const answer = await fetch("measure", { method: "POST", headers, signal, body: JSON.stringify(request) });
+  return answer.json();
+};
 mount(document.getElementById("explorer"), { measure, settings: island("settings"), hash: true });

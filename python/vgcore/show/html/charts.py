@@ -163,7 +163,8 @@ def chart(
     chosen = spread(values.shape[1], POINTS)
     values, at = values[:, chosen], at[chosen]
     there = np.isfinite(values)
-    line, known = means(values), there.any(axis=0)
+    line = means(values)
+    known: NDArray[np.bool_] = np.logical_or.reduce(there, axis=0)
     if not known.any():  # also where there is no place
         return Html(
             f"<figure>{_caption(title, 'nowhere finite')}</figure>", f"{escaped(title).markdown}: nowhere finite"

@@ -11,10 +11,10 @@ from vgcore.show import training
 from vgcore.show.html.blocks import Html, titled
 from vgcore.show.html.charts import chart
 from vgcore.show.words import row
+from vgcore.train.run import READOUT, Run
 
 if TYPE_CHECKING:
     from vgcore.measure.trace import Trace
-    from vgcore.train.run import Run
 
 #: What columns are called, where it is more than their names.
 TITLES = {
@@ -123,9 +123,19 @@ def run_chart(run: Run, column: str) -> Html:
     first, last = known[0], known[-1]
     at = np.flatnonzero(~np.isnan(values[:, last]).all(axis=0))
     words = f"step {run.steps[last]}" + (f"; dashed: step {run.steps[first]}" if first < last else "")
+    words += f"; {len(run.labels)} is the readout" if run.labels[-1] == READOUT else ""
     beside = (np.arange(1, values.shape[2] + 1), values[:, first]) if first < last else None
     ends = (1, values.shape[2])
     return chart(values[:, last][:, at], title(column), column=column, at=at + 1, ends=ends, words=words, beside=beside)
+
+
+def run_ends_chart(run: Run, column: str) -> Html:
+    """A recorded column of the first and of the last hidden layer by step, the mean over the seeds of each."""
+    values: NDArray[Any] = getattr(run, column)
+    last = values.shape[2] - 1 - (run.labels[-1] == READOUT)
+    words = f"{run.labels[0]}; dashed: {run.labels[last]}"
+    beside = run.steps, values[:, :, last]
+    return chart(values[:, :, 0], title(column), column=column, along="step", at=run.steps, words=words, beside=beside)
 
 
 def steps_of(run: Run, column: str) -> NDArray[np.int64]:

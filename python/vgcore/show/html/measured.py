@@ -17,7 +17,7 @@ from vgcore.show.words import exponent, number
 if TYPE_CHECKING:
     from vgcore.data.sequences import Sequences
     from vgcore.judge.diagnosis import Diagnosis
-    from vgcore.measure.cells import Sweep
+    from vgcore.measure.cells import Judged, Sweep
     from vgcore.measure.jacobian import Jacobian
     from vgcore.measure.result import Factor, Probe, Signal
     from vgcore.measure.trace import Trace
@@ -122,11 +122,11 @@ def sweep(s: Sweep | TrainSweep) -> Html:
     return joined(titled(repr(s)), cells(s[: rows_of.SHOWN]), *rows_of.notes(s))
 
 
-def cells(s: Sweep | TrainSweep, numbers: Sequence[int] = ()) -> Html:
+def cells(s: Sweep | TrainSweep, numbers: Sequence[int] = (), judged: Sequence[Judged] = ()) -> Html:
     """The cells of a sweep, a row each, with its place among others, from 0, where these are given, told from 1."""
     if not len(s):
         return Html("")
-    first = [(str(number + 1),) for number in numbers] or [()] * len(s)
+    first: list[tuple[str, ...]] = [(str(number + 1),) for number in numbers] or [()] * len(s)
     head = (*(("cell",) if numbers else ()), *rows_of.head(s))
     at = head.index("verdict")
     rows = [
@@ -136,7 +136,7 @@ def cells(s: Sweep | TrainSweep, numbers: Sequence[int] = ()) -> Html:
             toned(each.cells[len(s.varied)], each.verdict),
             *each.cells[len(s.varied) + 1 :],
         )
-        for number, each in zip(first, rows_of.rows(s), strict=True)
+        for number, each in zip(first, rows_of.rows(s, judged), strict=True)
     ]
     words = (i for i, name in enumerate(head) if (name != "cell" and i <= at) or name == "stopped by")
     return table(head, rows, words=tuple(words))

@@ -1,0 +1,515 @@
+"""Reports: one file that asks for nothing, what is said in HTML is said in Markdown, and no name becomes markup."""
+
+import dataclasses
+import functools
+import json
+import math
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import vgcore as vg
+from test_cli import run
+from test_report import Page
+from vgcore.model.shown import Reported
+from vgcore.report import context, island, write
+from vgcore.show.html import blocks, charts, style
+from vgcore.show.html.blocks import Html, escaped
+
+DIGITS = vg.data.digits()
+SICK = vg.MLP(depth=20, width=16, activation="sigmoid")
+CLASSES = vg.MLP(depth=3, width=16, in_features=64, out_features=10, activation="tanh")
+HOSTILE = "</script><b>x</b>|`a`|<!--"
+POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+
+
+@functools.cache
+def a_diagnosis() -> vg.Diagnosis:
+    return vg.diagnose(SICK, seeds=3, explain=True)
+
+
+@functools.cache
+def a_run() -> vg.Run:
+    return vg.train(CLASSES, *DIGITS, steps=30, batch=32, seeds=2, validation=0.2)
+
+
+@functools.cache
+def a_sweep() -> vg.Sweep:
+    return vg.sweep(SICK, depth=[2, 10, 30], activation=["tanh", "sigmoid"], seeds=2)
+
+
+@functools.cache
+def a_train_sweep() -> vg.TrainSweep:
+    return vg.train_sweep(CLASSES, *DIGITS, steps=10, batch=32, lr=[0.1, 1e-4], depth=[2, 3])
+
+
+def a_trace(name: str = "head", steps: tuple[int, ...] = (7,)) -> vg.Trace:
+    columns: dict[str, Any] = {
+        "log10_forward": [[0.0, 0.1]] * max(len(steps), 1),
+        "log10_backward": [[-3.0, 0.0]] * max(len(steps), 1),
+        "log10_weight": [[-3.0, 0.5]] * max(len(steps), 1),
+    }
+    return vg.Trace(("stem", name), columns, steps=steps, notes=(f"a note on {name}",))
+
+
+class Seen(vg.Watch):
+    """A watch that has seen three steps, without torch."""
+
+    def __init__(self) -> None:
+        vars(self).update(every=100, _kept=[0] * 3, _steps=3, _open=None, _watches=True, _closed=True)
+
+    @property
+    def history(self) -> vg.Trace:
+        return a_trace(steps=(0, 100, 200))
+
+    @property
+    def trace(self) -> vg.Trace:
+        return a_trace(steps=(200,))
+
+
+#: One of each result that has a report, by the name of its class, and sorts of some that look otherwise.
+RESULTS: dict[str, Callable[[], Any]] = {
+    "Advised": lambda: vg.advise(SICK, seeds=2),
+    "Comparison": lambda: vg.compare(SICK, SICK.replace(activation="relu"), seeds=2),
+    "Diagnosis": a_diagnosis,
+    "Probe": lambda: vg.probe(CLASSES, x=DIGITS[0], y=DIGITS[1], batch=32, seeds=2),
+    "Run": a_run,
+    "RunDiagnosis": lambda: vg.diagnose(a_run(), explain=True),
+    "Sweep": a_sweep,
+    "Trace": a_trace,
+    "TrainSweep": a_train_sweep,
+    "Watch": Seen,
+    "a diagnosis of a sweep": lambda: vg.diagnose(a_sweep()),
+    "a diagnosis of runs": lambda: vg.diagnose(a_train_sweep()),
+    "a sweep of one field": lambda: vg.sweep(SICK, depth=[2, 10], seeds=1),
+    "a sweep of nothing": lambda: vg.Sweep((), ("depth",), 3, {SICK: "<no memory>"}),
+    "a training sweep of nothing": lambda: vg.TrainSweep((), ("lr",), 3),
+    "healthy advice": lambda: vg.advise(vg.MLP(depth=3, width=32), seeds=3),
+    "a net with skips": lambda: vg.probe(vg.MLP(depth=12, width=8, skip="residual", block=2), seeds=2),
+    "a transformer": lambda: vg.probe(vg.Transformer(2, 8), seeds=2, batch=4),
+    "a recurrent net": lambda: vg.diagnose(vg.RNN(12, 8), seeds=2, batch=4),
+    "a net that is not finite": lambda: vg.probe(
+        vg.MLP(depth=60, width=16, activation="softplus", init="normal(std=100)"), seeds=2
+    ),
+    "a net of zeros": lambda: vg.probe(vg.MLP(depth=5, width=8, init="zeros"), seeds=2),
+    "one layer": lambda: vg.probe(vg.MLP(depth=1, width=1), seeds=1, batch=1),
+    "a run that diverged": lambda: vg.train(CLASSES, *DIGITS, optimizer="sgd(lr=1e9)", steps=20, batch=32),
+    "a run without monitors": lambda: vg.train(CLASSES, *DIGITS, steps=3, batch=32, monitor=[]),
+    "another tool's rules": lambda: vg.diagnose(SICK, rules="sagemaker", seeds=2),
+    "own weights": lambda: vg.diagnose(SICK.init(), seeds=1),
+}
+made = functools.cache(lambda name: RESULTS[name]())
+html = functools.cache(lambda name: write.text(made(name), "html"))
+markdown = functools.cache(lambda name: write.text(made(name), "md"))
+each_result = pytest.mark.parametrize("name", sorted(RESULTS))
+
+
+def data_of(source: str) -> Any:
+    """What the island of a page holds."""
+    (found,) = re.findall(r'<script type="application/json" id="vgcore-data">(.*?)</script>', source, re.DOTALL)
+    return json.loads(found)
+
+
+def unescaped(text: str) -> str:
+    """Markdown as what it says, without its marks: to be compared with the words of a page."""
+    text = re.sub(r"</?(?:details|summary|sub)>|<br>|\*\*|^#+ |\\$", "", text, flags=re.MULTILINE)
+    text = re.sub(r"\\([\\`*_\[\]|~$#>+=.)-])", r"\1", text)
+    return text.replace("&lt;", "<").replace("&amp;", "&")
+
+
+def squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+# Every result
+
+
+def test_every_result_that_has_a_report_is_tried_here() -> None:
+    public = [getattr(vg, name) for name in vg.__all__]
+    names = {each.__name__ for each in public if isinstance(each, type) and issubclass(each, Reported)}
+    assert names == {*context.BY_CLASS}
+    assert names <= {*RESULTS}
+
+
+@each_result
+@pytest.mark.filterwarnings("error")
+def test_a_page_is_well_formed_and_asks_for_nothing(name: str) -> None:
+    page = Page(html(name))
+    assert page.tags[:3] == ["html", "head", "meta"]
+    metas = {str(each.get("http-equiv")): each.get("content") for each in page.of("meta")}
+    assert metas["Content-Security-Policy"] == POLICY
+    assert not {"link", "iframe", "object", "embed", "form", "base", "img", "a"} & {*page.tags}
+    assert [each["type"] for each in page.of("script")] == ["application/json"]
+    for attributes in page.attributes:
+        assert not {"src", "href", "srcset", "style", "action", "data"} & {*attributes}
+        assert not any(key.startswith("on") for key in attributes)
+    assert not re.search(r"url\(|@import|https?://(?!www\.w3\.org)", html(name).split("<body")[0])
+    assert len(page.of("h1")) == html(name).split("<body")[0].count("<title>") == 1
+
+
+@each_result
+def test_a_page_and_its_twin_say_the_same(name: str) -> None:
+    found = context.report(made(name))(context.CELLS)
+    assert Page(html(name)).words.count(found.title) >= 2  # in the tab and at the top
+    assert markdown(name).startswith(f"# {escaped(found.title).markdown}\n")
+    told = squeezed(unescaped(markdown(name)))
+    for part in found.parts:
+        page = Page(f"<div>{part}</div>")
+        for words in re.split(r"<[^>]*>", re.sub(r"<svg.*?</svg>|<figure>.*?</figure>", "<br>", part, flags=re.DOTALL)):
+            said = Page(f"<p>{words}</p>").words
+            assert squeezed(said) in told, said
+        assert part.markdown or "figure" in page.tags
+
+
+@each_result
+def test_no_report_is_larger_than_it_may_be(name: str) -> None:
+    assert len(html(name).encode()) < 300_000
+    assert len(markdown(name).encode()) < 60_000
+
+
+@each_result
+def test_a_report_is_the_same_every_time(name: str) -> None:
+    assert write.text(made(name), "html") == html(name)
+
+
+@each_result
+def test_findings_verdict_and_remedy_stand_in_both(name: str) -> None:
+    result = made(name)
+    judged = result.before if isinstance(result, vg.Advised) else result
+    if not isinstance(judged, vg.Diagnosis | vg.RunDiagnosis):
+        return
+    for source in (Page(html(name)).words, unescaped(markdown(name))):
+        assert judged.summary in source
+        for finding in judged.findings:
+            assert finding.evidence in source
+            assert finding.remedy in source
+
+
+# What users have named
+
+
+def test_no_name_becomes_markup() -> None:
+    finding = vg.Finding(HOSTILE, "critical", (0,), 1.0, 1.0, HOSTILE, HOSTILE, HOSTILE, explanation=HOSTILE)
+    judged = vg.diagnose(a_trace(HOSTILE))
+    judged = dataclasses.replace(judged, findings=(finding,), summary=HOSTILE, notes=(HOSTILE,))
+    for result in (judged, a_trace(HOSTILE)):
+        source, twin = write.text(result, "html"), write.text(result, "md")
+        page = Page(source)
+        assert len(page.of("script")) == 1
+        assert all(text != "x" for text in re.findall(r"<b[^>]*>([^<]*)</b>", source))
+        assert source.count("</script>") == 1
+        assert HOSTILE in page.words
+        assert HOSTILE in json.dumps(data_of(source)).replace('\\"', '"')
+        assert not re.search(r"<b>|</script|<!--", twin)
+        assert not re.search(r"(?<!\\)`", re.sub("<summary>.*</summary>", "", twin))  # which is HTML
+        rows = [line for line in twin.splitlines() if line.startswith("| ")]
+        widths = {len(re.findall(r"(?<!\\)\|", line)) for line in rows if r"\`a\`" in line}
+        assert rows
+        assert widths <= {len(re.findall(r"(?<!\\)\|", line)) for line in rows if ":--" in line or "--:" in line}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a|b", r"a\|b"),
+        ("<b>", "&lt;b>"),
+        ("`x` *y* _z_ a_b [c] $d$ ~e~", r"\`x\` \*y\* \_z\_ a_b \[c\] \$d\$ \~e\~"),
+        ("two\nlines", "two lines"),
+        ("&lt;", "&amp;lt;"),
+        ("back\\slash", r"back\\slash"),
+    ],
+)
+def test_text_is_text_in_markdown(text: str, told: str) -> None:
+    assert escaped(text).markdown == told
+
+
+@pytest.mark.parametrize("text", ["# a", "- a", "+ a", "> a", "1. a", "12) a", "=== a", "--- a"])
+def test_no_line_of_text_begins_a_list_or_a_heading(text: str) -> None:
+    sign = next(sign for sign in text if not sign.isdigit())
+    assert blocks.paragraph(text).markdown == text.replace(sign, f"\\{sign}", 1)
+
+
+def test_code_is_fenced_by_more_backticks_than_it_has() -> None:
+    assert blocks.code("a ``` b").markdown == "````\na ``` b\n````"
+
+
+# The numbers
+
+
+def test_the_island_holds_what_was_measured() -> None:
+    probe = made("Probe")
+    data = data_of(html("Probe"))
+    for name in ("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "correlation"):
+        assert np.array_equal(np.array(data["columns"][name]), getattr(probe, name))
+    assert data["seeds"] == probe.seeds.tolist()
+    assert data["verdict"] == vg.diagnose(probe).verdict
+    assert data["left_out"] == []
+
+
+def test_the_island_of_a_run_holds_its_losses() -> None:
+    data = data_of(html("Run"))
+    assert np.array_equal(np.array(data["columns"]["loss"]), a_run().loss)
+    assert np.array_equal(np.array(data["columns"]["validation_loss"]), a_run().validation_loss)
+
+
+def test_the_island_of_a_sweep_holds_a_row_a_cell() -> None:
+    data = data_of(html("Sweep"))
+    assert data["cell"] == list(range(len(a_sweep())))
+    assert [row["verdict"] for row in data["rows"]] == [vg.diagnose(cell).verdict for cell in a_sweep()]
+
+
+def test_an_island_has_no_sign_that_ends_it_and_reads_back() -> None:
+    given = {"</script>&\u2028\u2029": [math.nan, math.inf, -math.inf, 1.5, None, True, np.float64(2), np.array([1])]}
+    made = island.island(given)
+    assert made.isascii()
+    assert not re.search("[<>&]", made)
+    assert json.loads(made) == {"</script>&\u2028\u2029": [None, "inf", "-inf", 1.5, None, True, 2.0, [1]]}
+
+
+def test_columns_that_have_no_room_are_means_or_left_out_by_name() -> None:
+    wide = {name: np.ones((8, 1000)) for name in ("a", "b", "c", *"defghijk")} | {"none": np.full((8, 1000), math.nan)}
+    found = island.fitting(wide, ("b", "a"))
+    assert [*found["columns"]] == ["b", "a", *"cdefgh"]
+    assert {values.shape for values in found["columns"].values()} == {(1, 1000)}
+    assert found["left_out"] == [*"ijk"]
+
+
+# Sizes
+
+
+@functools.cache
+def many() -> vg.Sweep:
+    """A thousand cells, each of which is one of a few that were measured."""
+    cells = [*vg.sweep(SICK, depth=[2, 30], activation=["tanh", "sigmoid", "relu"], seeds=1, batch=4)]
+    return vg.Sweep(tuple(cells[i % 6] for i in range(1000)), ("depth", "activation"), 1000)
+
+
+def test_a_thousand_cells_fit_and_a_sentence_tells_what_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    source = write.text(many(), "html")
+    assert len(source.encode()) <= 2_000_000
+    assert "around the median" not in source
+    assert len(data_of(source)["cell"]) == 1000
+    monkeypatch.setattr(write, "MOST", {"html": 200_000, "md": 20_000})
+    for form, most in write.MOST.items():
+        source = write.text(many(), form)
+        assert len(source.encode()) <= most
+        assert re.search(r"These are the \d+ worst of 1,000 cells and the \d+ around the median", source)
+    kept = data_of(write.text(many(), "html"))["cell"]
+    verdicts = [vg.diagnose(many()[i]).verdict for i in kept]
+    assert verdicts.count("vanishing") >= len(kept) // 2 - 1
+    assert "healthy" in verdicts
+
+
+def test_a_deep_net_with_many_seeds_fits() -> None:
+    probe = vg.probe(vg.MLP(depth=1000, width=8), seeds=8, batch=4)
+    source = write.text(vg.diagnose(probe, explain=True), "html")
+    assert len(source.encode()) < 300_000
+    data = data_of(source)
+    assert np.shape(data["columns"]["log10_delta_rms"]) == (1, 1000)
+    assert "correlation" in {*data["columns"], *data["left_out"]}
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("ending", "first"), [("html", "<!DOCTYPE html>"), ("HTM", "<!"), ("md", "# "), ("markdown", "# ")]
+)
+def test_the_ending_says_what_is_written(ending: str, first: str, tmp_path: Path) -> None:
+    path = tmp_path / f"net.{ending}"
+    a_diagnosis().report(path)
+    text = path.read_text(encoding="utf-8")
+    assert text.startswith(first)
+    assert text.endswith("\n")
+    a_diagnosis().report(str(path))  # over itself
+    assert path.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.parametrize("name", ["net.pdf", "net", "html", "net.html.gz"])
+def test_another_ending_is_refused_before_anything_is_written(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"a report is an \.html or \.md file, got"):
+        a_diagnosis().report(tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("path", [None, 3, "", "a\0.html"])
+def test_what_is_no_path_is_refused(path: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="path must be the path of a file"):
+        a_diagnosis().report(path)
+
+
+def test_a_place_that_takes_no_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match=r"cannot write '.*no/net\.html': No such file or directory"):
+        a_diagnosis().report(tmp_path / "no" / "net.html")
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(IsADirectoryError, match=r"cannot write '.*folder\.html'"):
+        a_diagnosis().report(tmp_path / "folder.html")
+
+
+# Notebooks
+
+
+def test_a_bundle_has_what_was_shown_before_and_markdown() -> None:
+    bundle = a_diagnosis()._repr_mimebundle_()
+    assert bundle["text/plain"] == repr(a_diagnosis())
+    assert bundle["text/html"] == a_diagnosis()._repr_html_()
+    assert bundle["text/markdown"].startswith("**vanishing (backward), collapsed**: ")
+    assert type(bundle["text/html"]) is str
+
+
+@pytest.mark.parametrize(
+    ("options", "kinds"),
+    [
+        ({}, {"text/plain", "text/html", "text/markdown"}),
+        ({"include": {"text/html"}}, {"text/html"}),
+        ({"include": ["text/plain", "image/png"]}, {"text/plain"}),
+        ({"exclude": {"text/html"}}, {"text/plain", "text/markdown"}),
+        ({"include": {"text/html"}, "exclude": {"text/html"}}, set()),
+    ],
+)
+def test_a_bundle_has_what_is_asked_for(options: dict[str, Any], kinds: set[str]) -> None:
+    assert {*a_diagnosis()._repr_mimebundle_(**options)} == kinds
+
+
+def test_notebooks_load_no_templates_and_no_pictures() -> None:
+    code = (
+        "import sys, vgcore as vg\n"
+        "d = vg.diagnose(vg.MLP(depth=20, width=16, activation='sigmoid'), seeds=2, explain=True)\n"
+        "d._repr_mimebundle_()\n"
+        "sys.exit(any(name.partition('.')[0] in {'jinja2', 'matplotlib'} for name in sys.modules))"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+# Charts
+
+
+def test_a_chart_has_axes_a_line_and_a_band_of_the_runs() -> None:
+    values = np.array([[0.0, -2.0, -4.0], [0.0, -4.0, -8.0]])
+    made = charts.chart(values, "log10 rms of dL/dz", column="log10_delta_rms", words="mean of 2 runs")
+    page = Page(made)
+    assert {"log10 rms of dL/dz", "mean of 2 runs", "layer"} <= {*re.findall(r">([^<]+)<", made)}
+    assert re.findall(r">([−\d.]+)<", made) == ["−8", "−6", "−4", "−2", "0", "1", "2", "3"]
+    assert len(page.of("polygon")) == 1
+    (line,) = page.of("polyline")
+    places = [tuple(map(float, pair.split(","))) for pair in str(line["points"]).split()]
+    assert [x for x, _ in places] == sorted(x for x, _ in places)
+    assert [y for _, y in places] == pytest.approx([charts.ABOVE, 8 + 148 * 3 / 8, 8 + 148 * 6 / 8], abs=0.1)
+
+
+def test_a_chart_says_where_nothing_is_known_and_draws_what_is() -> None:
+    nan, inf = math.nan, math.inf
+    lone = charts.chart(np.array([[nan, 1.0, nan, 2.0, 3.0, -inf]]), "x", column="x")
+    assert lone.count("<circle") == lone.count("<polyline") == 1
+    assert "gaps are 0 or not finite" in lone
+    assert "nowhere finite" in charts.chart(np.array([[nan, inf]]), "x", column="x")
+    assert "nowhere finite" in charts.chart(np.empty((1, 0)), "x", column="x").markdown
+
+
+@pytest.mark.parametrize(
+    ("low", "high"), [(-24.3, 0.4), (0, 1), (0.0, 2.3), (-1e-9, 1e-9), (3, 3), (-1e300, 1e300), (0, 1e7)]
+)
+def test_ticks_are_few_round_numbers_between_the_ends(low: float, high: float) -> None:
+    found = charts.ticks(low, high, 5)
+    assert 1 <= len(found) <= 5
+    assert all(low - 1e-9 * abs(low) <= tick <= high + 1e-9 * abs(high) for tick in found)
+
+
+def test_a_map_has_a_square_a_cell_in_the_colour_of_its_verdict() -> None:
+    page = Page(html("Sweep"))
+    squares = [str(each["class"]) for each in page.of("rect")]
+    verdicts = [vg.diagnose(cell).verdict for cell in a_sweep()]
+    assert sorted(squares) == sorted(f"square {style.TONES[verdict]}" for verdict in verdicts)
+    assert not Page(html("a sweep of one field")).of("rect")
+
+
+def test_what_is_html_carries_its_markdown_and_jinja_leaves_it_alone() -> None:
+    made = Html("<b>x</b>", "**x**")
+    assert (made.__html__(), made.markdown, Html("<i>").markdown) == ("<b>x</b>", "**x**", "")
+    assert blocks.joined(made, "a < b").markdown == "**x**\n\na &lt; b"
+
+
+# The command
+
+SICK_OPTIONS = ["--depth", "20", "--width", "16", "--activation", "sigmoid", "--seeds", "2"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results in files: a sweep, a sweep of one cell, stores of cells and of trainings, a net and its spec."""
+    path = tmp_path_factory.mktemp("results")
+    vg.sweep(SICK, depth=[2, 20], seeds=2).save(path / "sweep.csv")
+    vg.sweep(SICK, seeds=2).save(path / "one.json")
+    vg.sweep(SICK, depth=[2, 20], seeds=2, store=path / "sweep.vg")
+    vg.train_sweep(CLASSES, *DIGITS, steps=5, batch=32, lr=[0.1, 0.01], store=path / "trained.vg")
+    np.savez(path / "net.npz", **SICK.init().state_dict())
+    (path / "spec.json").write_text(SICK.to_json())
+    (path / "net.md").write_text("what was there before")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result"),
+    [
+        (SICK_OPTIONS, lambda: vg.diagnose(SICK, seeds=2, explain=True)),
+        (["--depth", "2,20", *SICK_OPTIONS[2:]], lambda: vg.sweep(SICK, depth=[2, 20], seeds=2)),
+        (["sweep.csv"], lambda: vg.sweep(SICK, depth=[2, 20], seeds=2)),
+        (["sweep.vg"], lambda: vg.sweep(SICK, depth=[2, 20], seeds=2)),
+        (["one.json"], lambda: vg.probe(SICK, seeds=2)),
+        (["trained.vg"], lambda: vg.train_sweep(CLASSES, *DIGITS, steps=5, batch=32, lr=[0.1, 0.01])),
+        (["net.npz", "--spec", "spec.json"], lambda: vg.diagnose(vg.from_arrays(SICK.init().state_dict(), spec=SICK), explain=True)),
+    ],
+    ids=["a net", "nets", "a sweep", "a store", "a cell", "trainings", "a file of a net"],
+)
+def test_the_command_writes_what_the_python_call_does(
+    folder: Path, tmp_path: Path, arguments: list[str], result: Callable[[], Any]
+) -> None:
+    done = run("report", *arguments, "--out", str(tmp_path / "a.md"), cwd=folder)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", f"wrote {tmp_path / 'a.md'}\n")
+    assert (tmp_path / "a.md").read_text(encoding="utf-8") == write.text(result(), "md")
+    assert run("report", *arguments, "--out", str(tmp_path / "a.html"), cwd=folder).returncode == 0
+    assert (tmp_path / "a.html").read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_the_summary_of_a_step_is_filled(folder: Path, tmp_path: Path) -> None:
+    summary = tmp_path / "step_summary_1"
+    summary.touch()  # as GitHub makes it
+    assert run("report", "one.json", "--out", str(summary), "--format", "md", cwd=folder).returncode == 0
+    assert summary.read_text(encoding="utf-8").startswith("# Probe: vanishing")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["one.json"], ["missing option '--out'"]),
+        (["one.json", "--out", "a.pdf"], ["a report is an .html or .md file", "--format html or md"]),
+        (["one.json", "--out", "a", "--format", "pdf"], ["unknown format 'pdf'"]),
+        (["one.json", "--out", "net.md"], ["'net.md' is there already; write over it with --force"]),
+        (["nowhere.csv", "--out", "a.md"], ["cannot read 'nowhere.csv': there is no such file", "report takes what"]),
+        (
+            ["one.json", "--out", "a.md", "--depth", "3", "--seeds", "4"],
+            ["measured already; leave out --depth, --seeds"],
+        ),
+        (["spec.json", "--out", "a.md"], ["spec.json is a spec; say what the net is by --depth"]),
+        (["notes.txt", "--out", "a.md"], [".onnx, .npz or .safetensors"]),
+    ],
+)
+def test_the_command_refuses_what_it_cannot_report_in_one_line(
+    folder: Path, arguments: list[str], words: list[str]
+) -> None:
+    done = run("report", *arguments, cwd=folder)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1), done
+    assert all(word in done.stderr for word in words), done.stderr
+    assert (folder / "net.md").read_text() == "what was there before"
+
+
+def test_force_writes_over_what_is_there(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.md").write_text("old")
+    assert run("report", "one.json", "--out", str(tmp_path / "a.md"), "--force", cwd=folder).returncode == 0
+    assert (tmp_path / "a.md").read_text(encoding="utf-8").startswith("# Probe")
