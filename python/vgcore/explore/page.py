@@ -36,6 +36,8 @@ LZMA = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "lc": 3, "l
 #: Statements that names of other files come and go by.
 IMPORT = re.compile(r'^import\s[^;]*? from "\./(\w+\.js)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?!default\b)", re.MULTILINE)
+#: What only those read who have the files: comments on lines of their own, and how far lines are set in.
+ASIDE = re.compile(r"^ *(?://.*|/\*(?:.|\n)*?\*/)?\n|^ +", re.MULTILINE)
 
 
 def settings() -> dict[str, Any]:
@@ -69,7 +71,7 @@ def _joined(name: str) -> str:
         texts[name] = EXPORT.sub("", IMPORT.sub("", text))
 
     follow(name)
-    return "\n".join(texts.values())
+    return ASIDE.sub("", "\n".join(texts.values()))
 
 
 def module() -> str:
@@ -79,7 +81,7 @@ def module() -> str:
 
 def style() -> str:
     """The style of the explorer, which reaches nothing around it."""
-    return themed(".vgcore-explore") + _text("explore.css")
+    return themed(".vgcore-explore") + ASIDE.sub("", _text("explore.css"))
 
 
 @functools.cache
