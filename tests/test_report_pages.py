@@ -463,7 +463,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (["sweep.vg"], lambda: vg.sweep(SICK, depth=[2, 20], seeds=2)),
         (["one.json"], lambda: vg.probe(SICK, seeds=2)),
         (["trained.vg"], lambda: vg.train_sweep(CLASSES, *DIGITS, steps=5, batch=32, lr=[0.1, 0.01])),
-        (["net.npz", "--spec", "spec.json"], lambda: vg.diagnose(vg.from_arrays(SICK.init().state_dict(), spec=SICK), explain=True)),
+        (
+            ["net.npz", "--spec", "spec.json"],
+            lambda: vg.diagnose(vg.from_arrays(SICK.init().state_dict(), spec=SICK), explain=True),
+        ),
     ],
     ids=["a net", "nets", "a sweep", "a store", "a cell", "trainings", "a file of a net"],
 )

@@ -43,7 +43,7 @@ RUST_ORDER = [
         {"data", "threads", "plan"},
     ),
     {"weights", "forward", "backward", "stats", "calibrate", "gradients", "jacobian"},
-    *({"naive", "gradcheck"}, {"run"}, {"train"}, {"pretrain"}, {"py"}, {"lib"}),
+    *({"naive", "gradcheck"}, {"run"}, {"train"}, {"pretrain"}, {"py", "wasm"}, {"lib"}),
 ]
 # Imports within functions, each for a reason: a value that draws its net, a verdict in a table, pictures in a page.
 LATE = {

@@ -4,7 +4,7 @@
 //! head; the features that come in are those of all queries, then of all keys, then of all values.
 
 use super::signal::{BY_BLOCK, note_blocks};
-use super::{Back, Collect, Here, Scratch, Signal, Watch};
+use super::{Back, Beyond, Collect, Here, Scratch, Signal, Watch};
 pub use crate::kernel::attention::Heads;
 use crate::kernel::attention::Seen;
 use crate::kernel::{Panels, Scaled};
@@ -15,6 +15,8 @@ use crate::simd::Float;
 pub struct Attend {
     /// Its shape.
     pub heads: Heads,
+    /// What no page has.
+    pub beyond: Beyond,
 }
 
 /// What the forward pass leaves for the backward pass.

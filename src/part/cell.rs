@@ -4,7 +4,7 @@
 //! reaches either stream carries its own exponent, so that neither is lost beside the other.
 
 use super::signal::{BY_BLOCK, note_blocks};
-use super::{Back, Collect, Here, Owner, Scratch, Signal, Watch};
+use super::{Back, Beyond, Collect, Here, Owner, Scratch, Signal, Watch};
 use crate::activation::Activation;
 use crate::cell::{Gates, Reset};
 use crate::kernel::{Panels, Scaled, each, gates};
@@ -21,6 +21,8 @@ pub struct Cell {
     pub stream: usize,
     /// The recurrent map among the parameters of the layer's slot, which a reset before the product applies once more.
     pub own: usize,
+    /// What no page has.
+    pub beyond: Beyond,
 }
 
 /// What the forward pass leaves for the backward pass.

@@ -99,6 +99,23 @@ pub struct Net {
     pub slots: Vec<Vec<Parameters>>,
 }
 
+/// Evidence of a net beyond MLPs. A page measures MLPs alone: in a module of WebAssembly there is no value of this type, so
+/// that the compiler leaves out all that works on what holds one.
+#[cfg(not(target_family = "wasm"))]
+pub type Beyond = ();
+/// The same, of which there is none.
+#[cfg(target_family = "wasm")]
+pub type Beyond = std::convert::Infallible;
+
+/// The evidence, or a refusal where nets are MLPs.
+#[allow(clippy::unnecessary_wraps)] // Not everywhere.
+pub fn beyond() -> crate::error::Result<Beyond> {
+    #[cfg(target_family = "wasm")]
+    return Err(crate::error::Error::Value("a page measures MLPs alone".to_owned()));
+    #[cfg(not(target_family = "wasm"))]
+    Ok(())
+}
+
 /// How a part goes about its input and its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Work {

@@ -1,6 +1,6 @@
 //! One output a sample of those of its tokens: their mean, or the last one. The batch behind has a row a sample.
 
-use super::Signal;
+use super::{Beyond, Signal};
 use crate::kernel::{Panels, Scaled};
 use crate::simd::Float;
 
@@ -30,6 +30,8 @@ pub struct Pool {
     pub tokens: usize,
     /// What becomes of them.
     pub way: Pooling,
+    /// What no page has.
+    pub beyond: Beyond,
 }
 
 impl Pool {

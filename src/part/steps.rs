@@ -1,6 +1,6 @@
 //! What a recurrent net does over its steps: a readout at every one of them, and a gradient that is cut between two.
 
-use super::{Back, Collect, Here, Owner, Scratch, Signal};
+use super::{Back, Beyond, Collect, Here, Owner, Scratch, Signal};
 use crate::kernel::Scaled;
 use crate::simd::Float;
 
@@ -13,6 +13,8 @@ pub struct Steps {
     pub first: usize,
     /// Steps.
     pub count: usize,
+    /// What no page has.
+    pub beyond: Beyond,
 }
 
 impl Steps {
@@ -59,6 +61,8 @@ impl Steps {
 pub struct Cut {
     /// The streams of the state are the first so many.
     pub streams: usize,
+    /// What no page has.
+    pub beyond: Beyond,
 }
 
 impl Cut {

@@ -45,7 +45,7 @@ impl Plan {
         let (gates, count) = (cells.clone().map(units).sum::<usize>(), cells.count());
         // Each token meets all of its sample, once with its query and once with its weights.
         let attention = parts().map(|placed| match placed.part {
-            Part::Attend(Attend { heads }) => {
+            Part::Attend(Attend { heads, .. }) => {
                 let meetings = (heads.count * heads.tokens) as f64;
                 meetings * (2.0 * PRODUCT * heads.features as f64 + PAIR)
             }

@@ -11,7 +11,8 @@ use crate::error::{Cancel, Error, Result};
 use crate::init::{Distribution, Init, Place};
 use crate::norm::Norm;
 use crate::part::{
-    self, Activate, Blocks, Cut, HandsOn, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part, Steps,
+    self, Activate, Beyond, Blocks, Cut, HandsOn, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters,
+    Part, Steps, beyond,
 };
 use crate::rng::Role;
 use crate::signature::Call;
@@ -100,6 +101,8 @@ pub struct Rnn {
     pub norm: Option<Norm>,
     /// Steps after which the gradient is cut.
     pub truncate: Option<usize>,
+    /// What no page has.
+    pub beyond: Beyond,
 }
 
 /// An init of weights of a net that shares them between steps.
@@ -141,6 +144,7 @@ impl Rnn {
                 // What is cut behind the last step is not cut.
                 .filter(|&n| n < steps),
             cell,
+            beyond: beyond()?,
         };
         if every && rnn.out_features.is_none() {
             let message = "outputs='every' is a readout of every step: give out_features, or leave outputs at 'last'";
@@ -185,7 +189,9 @@ impl Rnn {
 
     /// Columns of a probe beside those of every net.
     pub fn extra(&self) -> usize {
-        part::Cell { gates: self.gates(), squash: self.cell.activation(), stream: 0, own: 0 }.extra().len()
+        part::Cell { gates: self.gates(), squash: self.cell.activation(), stream: 0, own: 0, beyond: self.beyond }
+            .extra()
+            .len()
     }
 
     /// The canonical text of all that makes this net. What is at its default is left out.
@@ -294,7 +300,7 @@ impl Rnn {
         let begins = if step == 0 && layer == 0 { 0..streams } else { 0..0 };
         let mut parts = begins.map(|stream| Part::Keep(Keep::of(stream))).collect::<Vec<_>>();
         let cut = self.truncate.is_some_and(|steps| step > 0 && layer == 0 && step.is_multiple_of(steps));
-        parts.extend(cut.then_some(Part::Cut(Cut { streams })));
+        parts.extend(cut.then_some(Part::Cut(Cut { streams, beyond: self.beyond })));
         let (fed, gru) = (Some(if self.norm.is_some() { 2 } else { 1 }), matches!(self.gates(), Gates::Gru(_)));
         // A GRU of one layer reads what it gets once more.
         parts.extend((gru && h.is_none()).then_some(Part::Keep(Keep::of(0))));
@@ -303,7 +309,9 @@ impl Rnn {
         let squash = self.cell.activation();
         parts.push(match self.gates() {
             Gates::Plain => Part::Phi(Activate { activation: squash, slope: None }),
-            gates => Part::Cell(part::Cell { gates, squash, stream: c.or(h).unwrap_or(0), own: 0 }),
+            gates => {
+                Part::Cell(part::Cell { gates, squash, stream: c.or(h).unwrap_or(0), own: 0, beyond: self.beyond })
+            }
         });
         // Behind the last step nothing reads it.
         parts.extend(h.filter(|_| step + 1 < self.steps).map(|stream| Part::Keep(Keep::of(stream))));
@@ -330,7 +338,7 @@ impl Rnn {
         if let Some(outputs) = self.out_features {
             let own = 0;
             let part = if self.every {
-                Part::Steps(Steps { own, first: self.first_of_readout(), count: self.steps })
+                Part::Steps(Steps { own, first: self.first_of_readout(), count: self.steps, beyond: self.beyond })
             } else {
                 Part::Map(Map::of(own, false))
             };

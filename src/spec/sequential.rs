@@ -7,7 +7,8 @@ use crate::error::{Cancel, Error, Result, shown};
 use crate::init::{Distribution, Init, Place, Stands};
 use crate::norm::Norm;
 use crate::part::{
-    Activate, Blocks, Drop, HandsOn, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters, Part,
+    Activate, Beyond, Blocks, Drop, HandsOn, Join, Keep, Layer, LinearPlan, Map, Module, Net, Normalise, Parameters,
+    Part, beyond,
 };
 use crate::rng::Role;
 use crate::signature::{Argument, Call};
@@ -66,6 +67,8 @@ pub struct Sequential {
     bias: PerLayer<Bias<Init>>,
     /// Is the last map a readout?
     readout: bool,
+    /// What no page has.
+    beyond: Beyond,
 }
 
 /// The names of the parts that are no activations and no normalisations.
@@ -226,7 +229,7 @@ impl Sequential {
         let init = given.init.map("init", layers, |name, text| Init::new(&Call::parse(&name, text)?))?;
         let bias = given.bias.map("bias", layers, |name, bias| bias.checked(&name))?;
         let (features, around) = (Vec::with_capacity(items.len()), vec![0; ways.names.len()]);
-        let mut list = Self { in_features, items, features, around, init, bias, readout };
+        let mut list = Self { in_features, items, features, around, init, bias, readout, beyond: beyond()? };
         list.measure(&ways)?;
         list.check()?;
         Ok(list)

@@ -7,8 +7,8 @@ use crate::error::{Cancel, Error, Result};
 use crate::init::{Init, Place, Stands};
 use crate::norm::Norm;
 use crate::part::{
-    Activate, Attend, Blocks, HandsOn, Heads, Join, Keep, Label, Layer, LinearPlan, Map, Module, Net, Normalise,
-    Parameters, Part, Pool, Pooling, QKV,
+    Activate, Attend, Beyond, Blocks, HandsOn, Heads, Join, Keep, Label, Layer, LinearPlan, Map, Module, Net,
+    Normalise, Parameters, Part, Pool, Pooling, QKV, beyond,
 };
 use crate::rng::Role;
 use crate::signature::Call;
@@ -155,6 +155,8 @@ pub struct Transformer {
     pub init: Init,
     /// Biases.
     pub bias: Bias<Init>,
+    /// What no page has.
+    pub beyond: Beyond,
 }
 
 /// The two halves of a block, each two maps.
@@ -219,6 +221,7 @@ impl Transformer {
             mup: word("scale", &asked.scale, &SCALES)? == 1,
             init: Init::new(&Call::parse("init", &asked.init)?)?,
             bias: asked.bias.checked("bias")?,
+            beyond: beyond()?,
         };
         if spec.skip == Some(Around::DeepNorm) && (spec.position == Position::Pre || spec.norm.is_none()) {
             return Err(Error::Value(
@@ -451,7 +454,7 @@ impl Transformer {
         }
         parts.push(Part::Map(Map::of(0, false)));
         if attends {
-            parts.push(Part::Attend(Attend { heads: self.shape() }));
+            parts.push(Part::Attend(Attend { heads: self.shape(), beyond: self.beyond }));
         } else {
             let slope = self.activation.learned().map(|slope| {
                 let label = Label::Block(block, "activation");
@@ -521,7 +524,7 @@ impl Transformer {
             parts.push(Part::Norm(Normalise { norm, affine: 0 }));
             slot.push(Parameters::affine(Module::FinalNorm, self.width, norm.centres()));
         }
-        parts.extend(self.pool.map(|way| Part::Pool(Pool { tokens: self.tokens, way })));
+        parts.extend(self.pool.map(|way| Part::Pool(Pool { tokens: self.tokens, way, beyond: self.beyond })));
         if let Some(out) = self.out_features {
             parts.push(Part::Map(Map::of(slot.len(), false)));
             let place = self.place(None, (self.width, out), Stands::Alone);

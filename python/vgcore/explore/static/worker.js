@@ -1,13 +1,14 @@
 /**
  * The engine of the page in a thread of its own.
  *
- * It is sent `{wasm}` once, the bytes of vgcore.wasm, and answers `{ready: true, version}`, or `{ready: false, error}`
+ * It is sent `{wasm}` once, vgcore.wasm as LZMA has packed it, and answers `{ready: true, version}`, or `{ready: false, error}`
  * where the browser cannot run it. Then each `{id, request}` is answered by `{id, reply}`: numbers, theory and verdict,
  * or `{error}` with a sentence. The page puts the rules of the judge before it, as RULES.
  */
 import { load } from "./engine.js";
 import { judge } from "./judge.js";
 import { predict } from "./theory.js";
+import { unpack } from "./unpack.js";
 
 let engine = null;
 
@@ -33,7 +34,7 @@ self.onmessage = async ({ data }) => {
     return;
   }
   try {
-    engine = await load(data.wasm);
+    engine = await load(unpack(new Uint8Array(data.wasm)));
     self.postMessage({ ready: true, version: engine.version });
   } catch (error) {
     self.postMessage({ ready: false, error: error.message });
