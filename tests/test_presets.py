@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -24,7 +25,7 @@ class Seen:
         self.spec, self.batch = request.spec, request.batch
         self.probe, _ = measured(request)
         diagnosis = vg.diagnose(self.probe)
-        self.verdict, self.direction = diagnosis.verdict, diagnosis.direction
+        self.verdict, self.direction, self.summary = diagnosis.verdict, diagnosis.direction, diagnosis.summary
 
     def factor(self, signal: Any) -> float:
         return round(self.probe.factor(signal).value, 2)
@@ -43,8 +44,8 @@ def numbers_of(preset: Preset) -> list[str]:
     return [word.strip(".,:") for word in preset.text.split() if word[0].isdigit()]
 
 
-def then(name: str) -> Seen:
-    return Seen(name, **BY_ID[name].then)
+def then(name: str, **changes: str | float) -> Seen:
+    return Seen(name, **BY_ID[name].then, **changes)
 
 
 def test_presets_are_the_six_of_the_page() -> None:
@@ -84,20 +85,23 @@ def test_the_edge_of_chaos_lies_between_two_ways_to_fail() -> None:
 def test_he_saves_relu() -> None:
     xavier, he = Seen("he"), then("he")
     assert (xavier.verdict, xavier.direction) == ("vanishing", "both")
-    assert (he.verdict, he.direction) == ("healthy", None)
-    measured = [f"{each.factor(signal):.2f}" for each in (xavier, he) for signal in ("forward", "backward")]
-    assert numbers_of(BY_ID["he"]) == measured
+    assert [xavier.factor(signal) for signal in ("forward", "backward")] == pytest.approx([0.7, 0.7], abs=0.02)
+    assert he.summary == "healthy: dL/dz keeps its size over 50 layers"
+    assert abs(he.decades("log10_z_rms")) < 0.5
+    assert numbers_of(BY_ID["he"]) == ["0.7", "0.7", "50"]
     small, large = (vg.theory.predict(each.spec).sigma_w[-1] for each in (xavier, he))
     assert (large / small) ** 2 == pytest.approx(2)
 
 
 def test_residual_branches_need_a_scale() -> None:
     full, scaled = Seen("residual"), then("residual")
-    assert (full.verdict, full.direction, full.factor("forward")) == ("exploding", "both", 1.68)
-    assert (scaled.verdict, scaled.factor("backward")) == ("healthy", 1.03)
+    assert (full.verdict, full.direction, scaled.verdict) == ("exploding", "both", "healthy")
+    assert re.findall(r"(\S+) grows \S+ over 30 layers \(x(\S+) a layer\)", full.summary + scaled.summary) == [
+        *(("dL/dh", "1.61"), ("h", "1.7"), ("dL/dh", "1.03"))
+    ]
     assert full.probe.log10_a_rms[:, 0].mean() == pytest.approx(0, abs=0.05)  # of samples whose rms is 1
     assert round(1 / math.sqrt(30), 2) == BY_ID["residual"].then["branch_scale"]
-    assert numbers_of(BY_ID["residual"]) == ["1.68", f"{full.factor('backward')}", "1/sqrt(L)", "0.18", "30", "1.03"]
+    assert numbers_of(BY_ID["residual"]) == ["1.7", "1.61", "1/sqrt(L)", "0.18", "30", "1.03"]
 
 
 def test_batch_norm_explodes_whatever_the_scale_of_weights() -> None:
@@ -113,15 +117,12 @@ def test_batch_norm_explodes_whatever_the_scale_of_weights() -> None:
 
 def test_pre_norm_and_post_norm_differ_in_likeness_and_without_a_skip_in_gradients() -> None:
     post, pre = Seen("norms"), then("norms")
-    assert (post.verdict, f"{post.factor('backward'):.2f}", pre.verdict, pre.factor("backward")) == (
-        *("healthy", "1.10"),
-        *("healthy", 1.08),
-    )
+    assert (post.verdict, pre.verdict) == ("healthy", "healthy")
+    assert "dL/dh grows 12.3-fold over 50 layers (x1.05 a layer)" in post.summary
+    assert "dL/dh keeps its size" in pre.summary
     assert abs(post.correlation) < 0.1
     assert pre.correlation > 0.95
-    post, pre = Seen("norms", skip="none"), Seen("norms", skip="none", norm_position="pre")
-    assert (post.verdict, post.factor("backward"), pre.verdict, pre.factor("backward")) == (
-        *("exploding", 1.24),
-        *("healthy", 1.0),
-    )
-    assert numbers_of(BY_ID["norms"]) == ["1.10", "1.08", "1.24", "1.00"]
+    post, pre = Seen("norms", skip="none"), then("norms", skip="none")
+    assert (post.verdict, post.factor("backward"), pre.verdict) == ("exploding", 1.24, "healthy")
+    assert "dL/dz keeps its size" in pre.summary
+    assert numbers_of(BY_ID["norms"]) == ["1.05", "1.24"]

@@ -184,6 +184,7 @@ COMMANDS = {
     "theory of a deep net": "theory --depth 300 --activation sigmoid --init xavier_normal",
     "training": "train --depth 6 --width 8 --steps 40 --activation sigmoid --clip 1 --schedule cosine(warmup=10)",
     "training that diverges": "train --depth 6 --width 8 --steps 40 --optimizer sgd(lr=1e30)",
+    "a comparison": "compare runs.npz runs.npz --spec runs.json",
     "an unknown name": "probe --activation tnah",
     "a file that is not there": "probe nowhere.npz",
 }

@@ -59,8 +59,8 @@ PRESETS = (
         "he",
         "He saves ReLU",
         "ReLU drops half of a signal's square, and Xavier's weights do not make up for it: every layer multiplies z by "
-        "0.69 on the way forward and dL/dz by 0.70 on the way back, so that both vanish. "
-        "He's weights have twice the variance: 0.98 forward, 0.99 back.",
+        "0.7 on the way forward and dL/dz by 0.7 on the way back, so that both vanish. "
+        "He's weights have twice the variance: z and dL/dz keep their sizes over 50 layers.",
         RELU | {"init": "xavier_normal"},
         {"init": "kaiming_normal"},
         "the same net with He's weights",
@@ -69,8 +69,8 @@ PRESETS = (
         "residual",
         "Why residual needs a scale",
         "Every block adds a branch as large as what it gets, and branches that end in ReLU have positive means, which "
-        "add up: z grows by 1.68 a layer, dL/dz by 1.61 on its way back, and both explode. "
-        "Scale the branches by 1/sqrt(L), 0.18 at 30 blocks: dL/dz grows by 1.03 a layer, and the net is healthy.",
+        "add up: h grows by 1.7 a layer, dL/dh by 1.61 on its way back, and both explode. "
+        "Scale the branches by 1/sqrt(L), 0.18 at 30 blocks: dL/dh grows by 1.03 a layer, and the net is healthy.",
         RELU | {"depth": 30, "skip": "residual", "branch_scale": 1.0},
         {"branch_scale": 0.18},
         "branches times 1/sqrt(L)",
@@ -88,11 +88,11 @@ PRESETS = (
     Preset(
         "norms",
         "Pre- and post-norm",
-        "The layer norm behind the activation takes the mean out of every branch: samples stay unlike, and dL/dz grows "
-        "by 1.10 a layer on its way back. Before the activation it leaves ReLU its mean: dL/dz grows by 1.08, and in "
+        "The layer norm behind the activation takes the mean out of every branch: samples stay unlike, and dL/dh grows "
+        "by 1.05 a layer on its way back. Before the activation it leaves ReLU its mean: dL/dh keeps its size, but in "
         "the end samples are nearly alike. "
-        "Both nets are healthy by their skips. Set skip to none: post-norm explodes with 1.24 a layer, pre-norm keeps "
-        "1.00.",
+        "Both nets are healthy by their skips. Set skip to none: with post-norm dL/dz explodes, 1.24 a layer, with "
+        "pre-norm it keeps its size.",
         RELU | {"norm": "layer", "norm_position": "post", "skip": "residual", "branch_scale": 1.0},
         {"norm_position": "pre"},
         "the norm before the activation",

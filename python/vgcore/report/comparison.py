@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -43,8 +44,9 @@ class Measure(NamedTuple):
 
     @property
     def differs(self) -> bool:
-        """Whether there is a difference that no noise explains."""
-        return self.beyond is not False and self.difference != 0
+        """Whether there is a difference that no noise explains; of two that are not known there is none."""
+        unknown = math.isnan(self.before) and math.isnan(self.after)
+        return self.beyond is not False and not unknown and self.difference != 0
 
 
 @dataclass(frozen=True, eq=False)

@@ -17,7 +17,7 @@ from vgcore.measure import table
 from vgcore.measure.result import Signal
 from vgcore.model.spec import Spec
 from vgcore.report.comparison import Comparison, Measure
-from vgcore.report.noise import along, beyond, measured
+from vgcore.report.noise import Floats, along, beyond, measured
 from vgcore.show.words import power
 
 #: In decades, the change that counts: what is less than two-fold keeps its size, as in a diagnosis.
@@ -26,8 +26,10 @@ SIGNALS: tuple[Signal, ...] = ("forward", "backward", "weight")
 #: Those that a verdict is about.
 JUDGED: tuple[Signal, ...] = ("backward", "forward")
 WORDS = {-1: "worse", 0: "same", 1: "better"}
-#: What is told of the depth to which a recipe can go, and of the last layer.
-LIMIT, CORRELATION = "depth limit", "correlation at the end"
+#: What is told of the last layer.
+CORRELATION = "correlation at the end"
+#: Shares of units that are told of, means over the layers.
+SHARES = ("saturated", "dead")
 
 
 def compared(before: Diagnosis, after: Diagnosis) -> Comparison:
@@ -47,8 +49,10 @@ def compared(before: Diagnosis, after: Diagnosis) -> Comparison:
         told = {"measures": tuple(_measures(before, after, one, other)), "places": places, "columns": columns}
         notes += filter(None, [note])
     found = Comparison(before, after, "same", "", differing(before.spec, after.spec), **told, notes=tuple(notes))
-    verdict = WORDS[_sign(before, after)]
-    return replace(found, verdict=verdict, summary=f"{verdict}: {'; '.join(_parts(found, one, other))}")
+    alike = bool(found.measures) and not any(each.differs for each in found.measures)
+    verdict = WORDS[0 if alike else _sign(before, after)]
+    found = replace(found, verdict=verdict)
+    return replace(found, summary=f"{verdict}: {'; '.join(_parts(found, one, other))}")
 
 
 def differing(
@@ -127,9 +131,19 @@ def _measures(before: Diagnosis, after: Diagnosis, one: Evidence, other: Evidenc
         ends = [end for limit in limits if limit is not None for end in (limit.low, limit.high)]
         apart = None if len(ends) < 4 or any(map(math.isnan, ends)) else ends[1] < ends[2] or ends[3] < ends[0]
         yield Measure(next(limit.name for limit in limits if limit is not None), values[0], values[1], apart)
+    for name in SHARES:
+        yield measured(name, *(_mean_share(e.values(name)) for e in (one, other)))
     yield measured(CORRELATION, *(e.values("correlation")[:, -1] for e in (one, other)))
     if all(d.probe is not None and d.probe.loss is not None for d in (before, after)):
         yield measured("first loss", *(d.probe.loss_value for d in (before, after) if d.probe is not None))
+
+
+def _mean_share(values: Floats) -> Floats:
+    """The mean over the layers that have it, of each run."""
+    there = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        found: Floats = np.where(there, values, 0).sum(axis=1) / there.sum(axis=1)
+    return found
 
 
 def _factor(decades: float) -> float:
@@ -169,7 +183,9 @@ def _parts(found: Comparison, one: Evidence | None, other: Evidence | None) -> I
     assert isinstance(before, Diagnosis)  # noqa: S101 (nets are compared)
     assert isinstance(after, Diagnosis)  # noqa: S101 (likewise)
     yield before.word if before.word == after.word else f"{before.word} -> {after.word}"
-    told = 0
+    severities = list(_severities(found)) if found.verdict != WORDS[0] and before.verdict == after.verdict else []
+    yield from severities
+    told = len(severities)
     for signal in JUDGED:
         (was, half), (now, wide) = _shown(before, signal), _shown(after, signal)
         if one is None or other is None or beyond(was, now, half, wide) is False or not abs(now - was) >= LEAST:
@@ -183,13 +199,18 @@ def _parts(found: Comparison, one: Evidence | None, other: Evidence | None) -> I
     for each in found.measures:
         if each.name.endswith("limit") and each.differs:
             yield f"{each.name} {' -> '.join('unknown' if limit is None else limit.units for limit in limits)}"
-    for word, findings in {"gone": found.gone, "new": found.new}.items():
-        if not told and (rules := [f"{each.severity} {each.rule}" for each in findings if each.severity != "info"]):
-            told += 1
-            yield f"{word}: {', '.join(rules)}"
     if not told and one is not None and other is not None:
-        noisy = all(e.runs > 1 for e in (one, other))
-        yield "no difference beyond the noise of the seeds" if noisy else "no signal differs two-fold"
+        some = any(each.differs for each in found.measures)
+        yield "no signal differs two-fold" if some else "no difference beyond the noise of the seeds"
+
+
+def _severities(found: Comparison) -> Iterator[str]:
+    """The findings that are more or less severe than they were, or new, or gone; not what is only worth knowing."""
+    ranks = [{finding.rule: finding.severity for finding in d.findings} for d in (found.before, found.after)]
+    for rule in dict.fromkeys((*ranks[0], *ranks[1])):
+        was, now = (each.get(rule) for each in ranks)
+        if was != now and {was, now} - {None, SEVERITIES[0]}:
+            yield f"{rule} {'not found' if was is None else was} -> {'not found' if now is None else now}"
 
 
 def _way(decades: float) -> str:

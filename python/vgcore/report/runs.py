@@ -24,6 +24,8 @@ COLUMNS = {"dL/dW": "log10_wgrad_norm", "update/weight": "log10_update_ratio"}
 #: What is told of a recipe, beside the net.
 RECIPE = ("optimizer", "schedule", "clip", "noise", "rates", "frozen", "loss", "dtype", "batch", "steps")
 FINAL = "final loss"
+#: Outcomes of which the final loss says all.
+ENDED = {"stuck", "learning", "trained"}
 
 
 def compared(before: RunDiagnosis, after: RunDiagnosis) -> Comparison:
@@ -123,6 +125,9 @@ def _last(column: Floats) -> Floats:
 
 def _sign(before: RunDiagnosis, after: RunDiagnosis, final: Measure | None) -> int:
     """1 where the second is better, -1 where it is worse, 0 where neither can be said."""
+    within = final is not None and final.beyond is False
+    if within and {before.verdict, after.verdict} <= ENDED:
+        return 0
     ranks = [OUTCOMES.index(judged.verdict) for judged in (before, after)]
     if ranks[0] != ranks[1]:
         return 1 if ranks[1] > ranks[0] else -1

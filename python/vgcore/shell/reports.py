@@ -17,6 +17,7 @@ from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
 from vgcore.shell.options import DATA, DATA_HELP, OUTPUT, Request, measured, net_file, unreadable
 from vgcore.shell.outputs import FORMATS, Force, Format
+from vgcore.show.page import wrapped
 
 WORSE = 1
 #: What two results are read from, beside files of nets.
@@ -108,7 +109,12 @@ def compare(
             from vgcore.shell import tables
             from vgcore.show import comparison as words
 
-            tables.print_lines(words.lines(found, width=tables.terminal(words.WIDTH).width))
+            console = tables.terminal(words.WIDTH)
+            for kind, part in words.parts(found):
+                if isinstance(part, str):
+                    tables.print_lines([(kind, "\n".join(wrapped(part, console.width, indent=4)))])
+                else:
+                    console.print(part)
     if found.verdict == "worse":
         raise typer.Exit(WORSE)
 

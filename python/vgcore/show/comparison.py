@@ -41,7 +41,9 @@ def difference(m: Measure) -> str:
         return "-"
     if not m.differs:
         return NONE
-    return f"{m.difference:+.1f}" if m.log10 and abs(m.difference) >= 0.05 else f"{m.difference:+.3g}"
+    return (
+        f"{m.difference:+.1f}" if m.log10 and abs(m.difference) >= 0.05 else f"{m.difference:+.{1 if m.log10 else 3}g}"
+    )
 
 
 def value(m: Measure, number_: float) -> str:
@@ -104,35 +106,31 @@ def notes(c: Comparison) -> Iterator[str]:
     yield from (f"note: {note}" for note in c.notes)
 
 
-def lines(c: Comparison, *, width: int = WIDTH) -> Iterator[tuple[str, str]]:
-    """The lines of a comparison, each with what it is: a verdict's tone, or `text`."""
-
-    def folded(line: str) -> str:
-        return "\n".join(wrapped(line, width, indent=4))
-
-    yield TONES[c.verdict], folded(c.summary)
+def parts(c: Comparison) -> Iterator[tuple[str, str | Columns]]:
+    """The lines and tables of a comparison, each with what it is: the tone of its verdict, or `text`."""
+    yield TONES[c.verdict], c.summary
     for name, before, after in fields(c):
-        yield "text", folded(f"{name}: {before} -> {after}")
-    yield from (("text", folded(line)) for line in notes(c))
+        yield "text", f"{name}: {before} -> {after}"
+    yield from (("text", line) for line in notes(c))
     if c.cells:
-        yield "text", "\n" + _table(*cells(c), width, words=3)
+        yield "text", _table(*cells(c), words=3)
     if rows := measures(c):
-        yield "text", "\n" + _table(("", "before", "after", "difference"), rows, width)
+        yield "text", _table(("", "before", "after", "difference"), rows)
     head, rows = places(c)
     if rows:
-        yield "text", "\n" + _table(head, rows, width)
-        yield "text", folded(c.caption)
+        yield "text", _table(head, rows)
+        yield "text", c.caption
 
 
-def _table(head: Sequence[str], rows: Rows, width: int, *, words: int = 1) -> str:
+def _table(head: Sequence[str], rows: Rows, *, words: int = 1) -> Columns:
     """A table whose first columns are words."""
-    columns = [
-        Column(name, column, left=i < words, block=(i + 2) // 3)
-        for i, (name, column) in enumerate(zip(head, zip(*rows, strict=True), strict=True))
-    ]
-    return Columns(columns).text(width)
+    columns = zip(head, zip(*rows, strict=True), strict=True)
+    return Columns([Column(name, cells, left=i < words, block=(i + 2) // 3) for i, (name, cells) in enumerate(columns)])
 
 
-def text(c: Comparison) -> str:
+def text(c: Comparison, *, width: int = WIDTH) -> str:
     """A comparison in plain text."""
-    return "\n".join(line for _, line in lines(c))
+    told = (part for _, part in parts(c))
+    return "\n".join(
+        "\n".join(wrapped(part, width, indent=4)) if isinstance(part, str) else f"\n{part.text(width)}" for part in told
+    )
