@@ -225,7 +225,7 @@ LIBRARIES = {
     "starlette": {"explore.server"},
     "uvicorn": {"explore.server"},
     "equinox": {"convert.jax"},
-    "jinja2": {"report.write"},
+    "jinja2": {"explore.page", "report.write"},
     "flax": {"convert.jax"},
     "google": {"convert.onnx"},  # the errors of protobuf, in which ONNX models are written
     "jax": {"convert.jax", "convert.jaxpr", "convert.keras_sequences", "convert.primitives", "shell.rivals"},
@@ -248,6 +248,7 @@ LIBRARIES = {
         "shell.nets",
         "shell.options",
         "shell.outputs",
+        "shell.reports",
         "shell.stores",
     },
 }

@@ -17,7 +17,9 @@ function reply(request) {
   const started = performance.now();
   try {
     const measured = engine.measure(request);
-    const { theory, theory_why } = predict(request, engine.core);
+    // While a control moves nobody asks for the theory.
+    const nothing = { theory: null, theory_why: "" };
+    const { theory, theory_why } = request.theory === false ? nothing : predict(request, engine.core);
     const verdict = judge({ ...measured, request }, RULES);
     const took_ms = Math.round(10 * (performance.now() - started)) / 10;
     return { request, engine: `vgcore ${engine.version}, WebAssembly`, ...measured, theory, theory_why, verdict, took_ms };
