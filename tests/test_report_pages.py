@@ -1,7 +1,9 @@
 """Reports: one file that asks for nothing, what is said in HTML is said in Markdown, and no name becomes markup."""
 
+import contextlib
 import dataclasses
 import functools
+import io
 import json
 import math
 import re
@@ -189,6 +191,29 @@ def test_findings_verdict_and_remedy_stand_in_both(name: str) -> None:
         for finding in judged.findings:
             assert finding.evidence in source
             assert finding.remedy in source
+
+
+NETS = ["Diagnosis", "Probe", "a net with skips", "a transformer", "a recurrent net", "own weights", "one layer"]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_code_of_a_report_measures_the_same(name: str) -> None:
+    code = re.findall(r"```python\n(import vgcore.*?)```", markdown(name), re.DOTALL)[-1]
+    network = SICK.init() if name == "own weights" else None
+    given = {"x": DIGITS[0], "y": DIGITS[1], "network": network}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, given)
+    result = made(name)
+    judged = result if isinstance(result, vg.Diagnosis) else vg.diagnose(result)
+    assert squeezed(printed.getvalue()).startswith(squeezed(judged.summary))
+
+
+def test_the_code_of_the_report_of_a_run_trains_the_same() -> None:
+    run = vg.train(CLASSES, *DIGITS, steps=20, batch=32, seed=3, optimizer="sgd(lr=0.1)", schedule="cosine", clip=1.0)
+    (code,) = re.findall(r"```python\n(import vgcore.*?)```", write.text(run, "md"), re.DOTALL)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {"x": DIGITS[0], "y": DIGITS[1]})
+    assert squeezed(printed.getvalue()).startswith(squeezed(vg.diagnose(run).summary))
 
 
 # What users have named
