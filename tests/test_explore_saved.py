@@ -19,8 +19,10 @@ import pytest
 from browser import Browser, needs_browser
 from vgcore.explore import page
 from vgcore.explore.presets import PRESETS
+from vgcore.explore.reply import measure
 from vgcore.explore.request import CONTROLS, DEFAULTS
 from vgcore.report.island import island
+from vgcore.show.html.style import GROUNDS, TEXTS
 
 #: For what needs the engine of pages.
 needs_engine = pytest.mark.skipif(
@@ -136,6 +138,25 @@ def test_the_page_of_the_server_holds_to_its_own_policy() -> None:
 
 
 @needs_browser
+def test_the_page_of_the_server_shows_what_python_measures(browser: Browser) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra explore")
+    command = [sys.executable, "-m", "vgcore", "explore", "--depth", "12", "--skip", "residual"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            browser.open(server.stdout.readline().strip())
+            browser.wait(RESTS)
+            found = browser.js(SAID)
+        finally:
+            server.terminate()
+    reply = measure({"depth": 12, "skip": "residual"})
+    assert found["note"] == ""
+    assert found["said"] == reply["verdict"]["summary"]
+    assert found["engine"].startswith(f"Measured by {reply['engine']} in ")
+    assert browser.console() == []
+
+
+@needs_browser
 def test_the_page_of_the_server_says_that_its_server_is_gone(browser: Browser, tmp_path: Path) -> None:
     file = tmp_path / "served.html"
     file.write_text(page.served("a token"), encoding="utf-8")
@@ -156,3 +177,12 @@ def test_the_settings_are_what_python_has() -> None:
     assert list(found["controls"]) == list(DEFAULTS) == list(found["defaults"])
     assert found["limits"]["backward"] == 1.5
     assert [preset["id"] for preset in found["presets"]] == [preset.id for preset in PRESETS]
+
+
+def test_colours_are_those_of_all_pages_of_vgcore() -> None:
+    static = resources.files("vgcore.explore") / "static"
+    css = (static / "explore.css").read_text(encoding="utf-8")
+    html_ = (static / "page.html").read_text(encoding="utf-8")
+    for text in (css, html_):
+        assert not re.search(r"#[0-9a-f]{3,8}\b|\brgba?\(|\bhsl|: (?:black|white|red|blue|green|gr[ae]y)\b", text)
+    assert {*re.findall(r"var\(--(\w+)\)", css + html_)} - {"rim"} <= {*TEXTS, *GROUNDS, "line"}

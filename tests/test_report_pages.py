@@ -1,7 +1,9 @@
 """Reports: one file that asks for nothing, what is said in HTML is said in Markdown, and no name becomes markup."""
 
+import contextlib
 import dataclasses
 import functools
+import io
 import json
 import math
 import re
@@ -124,7 +126,8 @@ def unescaped(text: str) -> str:
 
 
 def squeezed(text: str) -> str:
-    return "".join(text.split())
+    """A text without what Markdown may change of it: blanks, and the signs of headings."""
+    return "".join(text.replace("#", "").split())
 
 
 # Every result
@@ -189,6 +192,29 @@ def test_findings_verdict_and_remedy_stand_in_both(name: str) -> None:
         for finding in judged.findings:
             assert finding.evidence in source
             assert finding.remedy in source
+
+
+NETS = ["Diagnosis", "Probe", "a net with skips", "a transformer", "a recurrent net", "own weights", "one layer"]
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_the_code_of_a_report_measures_the_same(name: str) -> None:
+    code = re.findall(r"```python\n(import vgcore.*?)```", markdown(name), re.DOTALL)[-1]
+    network = SICK.init() if name == "own weights" else None
+    given = {"x": DIGITS[0], "y": DIGITS[1], "network": network}
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, given)
+    result = made(name)
+    judged = result if isinstance(result, vg.Diagnosis) else vg.diagnose(result)
+    assert squeezed(printed.getvalue()).startswith(squeezed(judged.summary))
+
+
+def test_the_code_of_the_report_of_a_run_trains_the_same() -> None:
+    run = vg.train(CLASSES, *DIGITS, steps=20, batch=32, seed=3, optimizer="sgd(lr=0.1)", schedule="cosine", clip=1.0)
+    (code,) = re.findall(r"```python\n(import vgcore.*?)```", write.text(run, "md"), re.DOTALL)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {"x": DIGITS[0], "y": DIGITS[1]})
+    assert squeezed(printed.getvalue()).startswith(squeezed(vg.diagnose(run).summary))
 
 
 # What users have named
@@ -448,7 +474,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vg.sweep(SICK, seeds=2).save(path / "one.json")
     vg.sweep(SICK, depth=[2, 20], seeds=2, store=path / "sweep.vg")
     vg.train_sweep(CLASSES, *DIGITS, steps=5, batch=32, lr=[0.1, 0.01], store=path / "trained.vg")
-    np.savez(path / "net.npz", **SICK.init().state_dict())
+    state: dict[str, Any] = SICK.init().state_dict()
+    np.savez(path / "net.npz", **state)
     (path / "spec.json").write_text(SICK.to_json())
     (path / "net.md").write_text("what was there before")
     return path

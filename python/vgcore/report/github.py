@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from vgcore.show.text import labels, where
@@ -37,8 +37,8 @@ def annotation(severity: str, title: str, sentence: str, file: str | os.PathLike
     return f"::{LEVELS[severity]} {','.join(given)}::{_escaped(sentence, ESCAPES)}"
 
 
-def _escaped(text: str, escapes: dict[str, str]) -> str:
-    return text.translate(str.maketrans(escapes))
+def _escaped(text: str, escapes: Mapping[str, str]) -> str:
+    return text.translate({ord(sign): escape for sign, escape in escapes.items()})
 
 
 def diagnosis(d: Diagnosis, file: str | os.PathLike[str] | None = None) -> Iterator[str]:

@@ -84,13 +84,13 @@ def by_layer(t: Trace, beside: Trace | None = None) -> list[Html]:
     columns = {name: values for name, values in found.items() if not np.isnan(values).all()}
     told, word = own(t.names) or tuple(str(i + 1) for i in range(t.depth)), row(t.names)
     rows = [(told[i], *(_size(name, values[i]) for name, values in columns.items())) for i in range(t.depth)]
-    notes = (
+    dashed = (
         [] if beside is None else [quiet("The line is the net as it was, the dashed one that with the best change.")]
     )
-    if t.runs > 1:
-        notes.append(quiet(f"Numbers of the table are means over {t.runs} {'steps' if t.steps else 'runs'}."))
+    runs = f"{t.runs} {'steps' if t.steps else 'runs'}"
+    mean = [quiet(f"Numbers of the table are means over {runs}.")] if t.runs > 1 else []
     listed = long_table((word, *map(title, columns)), rows, spread(t.depth, SEEN))
-    return section(f"{word.capitalize()}s", *notes[:-1], drawn, *notes[-1:], *listed)
+    return section(f"{word.capitalize()}s", *dashed, drawn, *mean, *listed)
 
 
 def _size(column: str, value: float) -> str:
@@ -118,23 +118,20 @@ def again(p: Probe | None, function: str) -> list[Html]:
     if p is None:
         return []
     loss = "a random cotangent" if p.loss is None else f"loss {p.loss}"
-    samples = "drawn samples" if p.x is None else f"given samples {np.shape(p.x)}"
+    samples = "drawn samples" if p.x is None else f"given samples {np.shape(p.x) or ''}".rstrip()
     weights = "drawn weights" if p.network is None else "given weights"
-    given = {"x": p.x, "y": p.y, "loss": p.loss if p.y is not None else None}
-    arguments = ["spec" if p.network is None else "network"]
-    arguments += [
-        f"{name}={p.loss!r}" if name == "loss" else f"{name}={name}"
-        for name, value in given.items()
-        if value is not None
-    ]
+    given = [name for name in ("x", "y", "network") if getattr(p, name) is not None]
+    arguments = ["spec" if p.network is None else "network", *(f"{name}={name}" for name in given if name != "network")]
+    arguments += [f"loss={p.loss!r}"] if p.loss is not None else []
     arguments += [f"batch={p.batch}", f"seeds={len(p.seeds)}"]
     arguments += [f"seed={p.seeds[0]}"] if p.seeds[0] else []
-    arguments += [f"dtype={p.dtype!r}"] if p.dtype != "float32" else []
-    lines = f"import vgcore as vg\n\nspec = {spelled(p.spec)}\nprint({function}({', '.join(arguments)}))"
+    arguments += [f"dtype={p.dtype!r}"] if p.dtype != "float32" and p.network is None else []
+    lines = ["import vgcore as vg", "", *([f"# {', '.join(given)}: as they were given"] if given else [])]
+    lines += [f"spec = {spelled(p.spec)}", f"print({function}({', '.join(arguments)}))"]
     return section(
         "How it was measured",
         facts(seeds_of(p.seeds), f"batch {p.batch}, {p.dtype}", loss, f"{samples}, {weights}"),
-        code(lines, "python"),
+        code("\n".join(lines), "python"),
     )
 
 

@@ -13,7 +13,7 @@ from vgcore.report import judged, trained
 from vgcore.report.sections import Page, below, chosen, section
 from vgcore.show import sweep as rows_of
 from vgcore.show.html import measured
-from vgcore.show.html.blocks import Html, paragraph, quiet
+from vgcore.show.html.blocks import Html, folded, paragraph, quiet
 from vgcore.show.html.charts import Square, squares
 from vgcore.show.words import power
 
@@ -76,7 +76,8 @@ def _some(s: Any, kept: Sequence[int]) -> Any:
 def _cells(s: Sweep | TrainSweep, kept: Sequence[int], told: str, known: Sequence[Diagnosis] = ()) -> list[Html]:
     """A row a cell of those that are kept, and which these are."""
     listed = measured.cells(_some(s, kept), kept, known)
-    return section("Cells", *(quiet(words) for words in [told] if words), listed)
+    shown = listed if len(kept) <= rows_of.SHOWN else folded(f"{len(kept):,} cells", listed)
+    return section("Cells", *(quiet(words) for words in [told] if words), shown)
 
 
 def _page(s: Sweep | TrainSweep, summary: str, found: Sequence[Html], worst: Page, data: Mapping[str, object]) -> Page:

@@ -282,13 +282,13 @@ def squares(
     rows, columns = labels
     label = round(LETTER * max(map(len, columns))) + 10
     wide, tall = max(min(max(SIDE, label), ACROSS // len(columns)), 4), max(min(SIDE, ACROSS // len(rows)), 4)
-    left = round(LETTER * max(map(len, rows))) + 12
-    width, height = left + wide * len(columns) + 20, tall * len(rows) + 40
+    left = max(round(LETTER * max(map(len, rows))) + 12, (label - wide) // 2)
+    width, height = left + wide * len(columns) + max((label - wide) // 2, 20), tall * len(rows) + 40
     drawn = [
         _square(cell, (left + wide * k, tall * i, wide, tall), told=len(cells) <= TOLD)
         for (i, k), cell in cells.items()
     ]
-    seen = spread(len(rows), max(tall * len(rows) // 16, 1)), spread(len(columns), max(wide * len(columns) // label, 1))
+    seen = range(0, len(rows), -(-14 // tall)), range(0, len(columns), -(-label // wide))
     bottom = tall * len(rows)
     drawn += [_text(left - 6, tall * (i + 0.5) + 4, rows[i], "end") for i in seen[0]]
     drawn += [_text(left + wide * (k + 0.5), bottom + 16, columns[k]) for k in seen[1]]
