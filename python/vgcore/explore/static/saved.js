@@ -41,6 +41,7 @@ async function started() {
   });
 }
 
+const settings = JSON.parse(new TextDecoder().decode(await unzipped("settings")));
 const engine = started();
 const measure = async (request, signal) => (await engine)(request, signal);
-mount(document.getElementById("explorer"), { measure, settings: island("settings"), hash: true });
+mount(document.getElementById("explorer"), { measure, settings, hash: true });
