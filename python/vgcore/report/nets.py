@@ -123,7 +123,7 @@ def _measures(before: Diagnosis, after: Diagnosis, one: Evidence, other: Evidenc
         units = " or ".join(dict.fromkeys((one.unit, other.unit)))
         each = was / steps[0], now / steps[1]
         noise = beyond(*each, half / steps[0], wide / steps[1])
-        yield Measure(f"{name} a {units}", *map(_factor, each), noise)
+        yield Measure(f"{name} a {units}", _factor(each[0]), _factor(each[1]), noise)
         yield Measure(f"{name}, end to end", was, now, beyond(was, now, half, wide), log10=True)
     limits = [d.depth_limit for d in (before, after)]
     if any(limits):
