@@ -59,9 +59,24 @@ LIMITS = (
 )
 
 
-#: Nets that a draw seldom meets: one flat layer, and the ends of what a request may say.
+#: Nets that a draw seldom meets: one layer that is flat or 0, signals that move on their way forward alone, runs that
+#: break on both ways, and the ends of what a request may say.
 ENDS: tuple[dict[str, Any], ...] = (
     {"depth": 1, "width": 1, "activation": "softsign", "sigma_w": 20.0, "batch": 1, "seeds": 1, "seed": 1},
+    {"depth": 1, "width": 1, "sigma_b": 0.0, "norm": "layer", "norm_position": "input"},
+    {
+        "depth": 30,
+        "width": 38,
+        "activation": "abs",
+        "init": "mup",
+        "norm": "batch",
+        "data": SPIRALS,
+        "steps": 5,
+        "lr": 10.0,
+    }
+    | {"seeds": 3, "batch": 4, "seed": 716},
+    {"depth": 4, "width": 14, "activation": "geglu", "sigma_w": 1.0, "sigma_b": 0.090864356629761, "data": SPIRALS}
+    | {"steps": 5, "seeds": 3, "batch": 8, "seed": 108},
     {"depth": 200, "width": 4, "activation": "linear", "sigma_w": 20.0, "sigma_b": 0.0},
     {"depth": 200, "width": 4, "activation": "linear", "sigma_w": 0.05, "sigma_b": 0.0},
     {"depth": 200, "width": 8, "seeds": 16, "batch": 4},
@@ -175,8 +190,7 @@ def test_the_nets_show_every_word_and_sentence() -> None:
     assert {(each["verdict"], each["direction"]) for each in said} >= {
         ("healthy", None),
         ("collapsed", None),
-        *(("vanishing", way) for way in ("backward", "both")),
-        *(("exploding", way) for way in ("forward", "backward", "both")),
+        *((verdict, way) for verdict in ("vanishing", "exploding") for way in ("forward", "backward", "both")),
     }
     conditions = {rule["condition"] for rule in rules()["rules"]} - {None}
     assert {word for each in said for word in each["conditions"]} == conditions

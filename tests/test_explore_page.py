@@ -421,6 +421,48 @@ def test_the_page_fits_its_window(opened: Callable[..., Browser], width: int) ->
     )
 
 
+#: A notebook's model of the widget: traits, and messages to and from a kernel that never has more than one answer.
+NOTEBOOK = """
+const heard = {};
+const traits = { settings: given.settings, request: { ...given.settings.defaults, depth: 7 } };
+const sent = [];
+const fire = (event, ...of) => (heard[event] ?? []).forEach((each) => each(...of));
+const model = {
+  get: (name) => traits[name],
+  set: (name, value) => {
+    traits[name] = value;
+    fire(`change:${name}`);
+  },
+  save_changes() {},
+  on: (event, each) => (heard[event] ??= []).push(each),
+  off: (event, each) => (heard[event] = heard[event].filter((other) => other !== each)),
+  send: (message) => sent.push(message),
+};
+const el = document.body.appendChild(document.createElement("div"));
+const end = explore.default.render({ model, el });
+const moment = () => new Promise((done) => setTimeout(done, 50));
+fire("msg:custom", { id: sent[0].id, reply: { error: "told by the kernel" } });
+await moment();
+const note = el.querySelector(".note").textContent;
+model.set("request", { ...traits.request, depth: 9 });
+await moment();
+const select = el.querySelector(".activation select");
+select.value = "relu";
+select.onchange();
+const answer = { depths: sent.map(({ request }) => request.depth), note, told: traits.request };
+end();
+return { ...answer, left: el.children.length, ears: Object.values(heard).flat().length };
+"""
+
+
+def test_a_notebook_asks_its_kernel_and_tells_it_the_net(browser: Browser) -> None:
+    found = browser.run_modules({"explore": page.module()}, NOTEBOOK, {"settings": json.loads(island(page.settings()))})
+    assert found["note"] == "Told by the kernel."
+    assert found["depths"] == [7, 9]
+    assert found["told"] == {**DEFAULTS, "depth": 9, "activation": "relu"}
+    assert found["left"] == found["ears"] == 0
+
+
 NETS: list[dict[str, Any]] = [
     {},
     {"depth": 5, "width": 16, "norm": "batch", "norm_position": "input", "batch": 7},

@@ -19,6 +19,7 @@ import pytest
 from browser import Browser, needs_browser
 from vgcore.explore import page
 from vgcore.explore.presets import PRESETS
+from vgcore.explore.reply import measure
 from vgcore.explore.request import CONTROLS, DEFAULTS
 from vgcore.report.island import island
 
@@ -133,6 +134,25 @@ def test_the_page_of_the_server_holds_to_its_own_policy() -> None:
     assert re.findall(r"<(?:link|img|iframe|script)[^>]*(?:src|href)=\"(?!data:)", text) == []
     assert not re.search(r"\beval\(|innerHTML|insertAdjacentHTML|document\.write", text)
     assert len(text.encode()) < 80_000
+
+
+@needs_browser
+def test_the_page_of_the_server_shows_what_python_measures(browser: Browser) -> None:
+    pytest.importorskip("uvicorn", reason="needs the extra explore")
+    command = [sys.executable, "-m", "vgcore", "explore", "--depth", "12", "--skip", "residual"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            browser.open(server.stdout.readline().strip())
+            browser.wait(RESTS)
+            found = browser.js(SAID)
+        finally:
+            server.terminate()
+    reply = measure({"depth": 12, "skip": "residual"})
+    assert found["note"] == ""
+    assert found["said"] == reply["verdict"]["summary"]
+    assert found["engine"].startswith(f"Measured by {reply['engine']} in ")
+    assert browser.console() == []
 
 
 @needs_browser

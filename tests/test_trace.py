@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import json
 import html
+import json
 import math
 import pickle
 import sys

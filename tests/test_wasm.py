@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import lzma
 import os
 import random
 import subprocess
@@ -16,6 +17,7 @@ import pytest
 
 from browser import Browser, needs_browser
 from vgcore import _core
+from vgcore.explore.page import LZMA
 from vgcore.explore.reply import plain
 from vgcore.explore.request import CHOICES, DEFAULTS, MOST_SECONDS, Request
 
@@ -40,6 +42,7 @@ const tried = (call) => { try { return plain(call()); } catch (error) { return {
 PYTHON = """
 import json, sys
 from vgcore.explore.reply import columns_of, measured, plain
+from vgcore.explore.page import LZMA
 from vgcore.explore.reply import plain
 from vgcore.explore.request import Request
 for given in json.load(sys.stdin):
@@ -173,6 +176,22 @@ def test_the_integrals_of_theory_are_those_of_python(browser: Browser) -> None:
             plain(np.array(_core.batch_moments(name, 16))),
             _core.activation_outputs(name),
         ], name
+
+
+def test_what_lzma_has_packed_comes_out_as_it_was(browser: Browser) -> None:
+    rng = random.Random(5)
+    runs = b"".join(bytes([rng.randrange(3)]) * rng.randrange(600) for _ in range(99))
+    contents = [b"", b"a", b"abc" * 1000, rng.randbytes(5000), runs, WASM.read_bytes()]
+    script = """
+    const bytes = (text) => Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+    return given.map(([packed, content]) => {
+      const [found, expected] = [unpack.unpack(bytes(packed)), bytes(content)];
+      return found.length === expected.length && expected.every((byte, i) => byte === found[i]);
+    });
+    """
+    packed = [lzma.compress(content, format=lzma.FORMAT_ALONE, filters=LZMA) for content in contents]
+    given = [[base64.b64encode(one).decode() for one in pair] for pair in zip(packed, contents, strict=True)]
+    assert browser.run_modules({"unpack": (STATIC / "unpack.js").read_text()}, script, given) == [True] * len(given)
 
 
 def test_a_net_has_the_layers_that_python_plans(browser: Browser) -> None:

@@ -183,6 +183,17 @@ impl<F: Float> Product<'_, F> {
     }
 }
 
+/// A loop over indices that are known where it is compiled. A build for size keeps a short loop as it is, and what it
+/// indexes in memory: products took twice as long.
+macro_rules! unrolled {
+    ($index:ident in [$($each:literal),*] below $count:ident, $body:expr) => {
+        $(if $each < $count {
+            let $index = $each;
+            $body;
+        })*
+    };
+}
+
 /// Elements of two vectors of the widest set.
 const MOST: usize = 32;
 
@@ -215,16 +226,12 @@ fn accumulate<F: Float, S: Set, const ROWS: usize, const VECTORS: usize>(
         let mut vectors = [Lanes::<F, S>::splat(F::ZERO); VECTORS];
         // Indices, not `zip`: it is made by a function that is a call wherever a build does not optimise across units,
         // and two calls for each multiply-add made such builds twenty times slower.
-        for v in 0..VECTORS {
-            vectors[v] = Lanes::<F, S>::load(&values[v * Lanes::<F, S>::LANES..]);
-        }
-        for r in 0..ROWS {
+        unrolled!(v in [0, 1] below VECTORS, vectors[v] = Lanes::<F, S>::load(&values[v * Lanes::<F, S>::LANES..]));
+        unrolled!(r in [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15] below ROWS, {
             // SAFETY: `r < ROWS` and `k < inner`, and the largest such index was checked above.
             let weight = Lanes::<F, S>::splat(unsafe { *left.values.get_unchecked(r * left.row + k * left.step) });
-            for v in 0..VECTORS {
-                local[r][v] = weight.multiply_add(vectors[v], local[r][v]);
-            }
-        }
+            unrolled!(v in [0, 1] below VECTORS, local[r][v] = weight.multiply_add(vectors[v], local[r][v]));
+        });
     }
     *sums = local;
 }

@@ -511,9 +511,10 @@ pub fn update<F: Float>(
 ) -> Seen {
     use optimizer::Rule;
     let Hyper { rule, betas: [beta1, beta2], .. } = *hyper;
-    // A page asks for plain gradient descent, and is not to load the other rules.
-    let rule = if cfg!(target_family = "wasm") { Rule::Sgd } else { rule };
     let When { lr, step, watch } = when;
+    // A page asks for plain gradient descent without a record of steps, and is not to load all else.
+    let page = cfg!(target_family = "wasm");
+    let (rule, watch) = if page { (Rule::Sgd, false) } else { (rule, watch) };
     let gain = moments.align(hyper, gradient);
     let count = f64::from(u32::try_from(step).unwrap_or(u32::MAX));
     let corrected = |beta: f64| 1.0 - libm::pow(beta, count);
@@ -548,7 +549,7 @@ pub fn update<F: Float>(
     };
     let job = Step { gradient, moments, gain: gain_of, keep, watch };
     match rule {
-        Rule::Sgd if hyper.momentum == 0.0 => job.with(Plain { lr: F::of(lr), decay }, visit),
+        Rule::Sgd if page || hyper.momentum == 0.0 => job.with(Plain { lr: F::of(lr), decay }, visit),
         Rule::Sgd => {
             let take = F::of(if step == 1 { 1.0 } else { 1.0 - hyper.dampening });
             let (momentum, nesterov) = (F::of(hyper.momentum), hyper.nesterov);

@@ -278,7 +278,11 @@ def _summary(
         parts.append(moved("backward", change) + " in a typical net" * typical)
     elif e.lost == e.depth - 1:
         parts.append(lost_below(e))
-    if e.steps and said.direction in {"forward", "both"} and not math.isnan(e.forward.rms):
+    if (
+        said.direction in {"forward", "both"}
+        and (e.steps or math.isinf(e.forward.rms))
+        and not math.isnan(e.forward.rms)
+    ):
         parts.append(moved("forward", dataclasses.replace(e.forward, rms=e.forward.shown)))
     if said.direction == "backward" and not e.steps and not told and e.lost < 0:
         parts.append("its one layer is flat")

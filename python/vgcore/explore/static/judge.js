@@ -381,7 +381,7 @@ function summed(e, said, limit, confidence) {
     const typical = said.typical || (said.verdict === "healthy" && backward.rms > 0 && backward.typical < 0);
     parts.push(moved("backward", typical ? backward.typical : backward.shown) + (typical ? " in a typical net" : ""));
   }
-  if (e.steps && ["forward", "both"].includes(said.direction) && known(forward.rms)) {
+  if (["forward", "both"].includes(said.direction) && known(forward.rms) && (e.steps || !finite(forward.rms))) {
     parts.push(moved("forward", forward.shown));
   }
   if (said.direction === "backward" && !e.steps && !told) parts.push("its one layer is flat");

@@ -4,15 +4,16 @@ import { mount } from "./explore.js";
 /** Text that is JSON in a part of the page. */
 const island = (id) => JSON.parse(document.getElementById(id).textContent);
 
-/** The bytes that a part of the page holds as base64 of gzip. */
-async function unpacked(id) {
-  const packed = Uint8Array.from(atob(island(id)), (sign) => sign.charCodeAt(0));
-  return new Response(new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
-}
+/** The bytes that a part of the page holds as base64. */
+const bytes = (id) => Uint8Array.from(atob(island(id)), (sign) => sign.charCodeAt(0));
+
+/** What gzip made such bytes of. */
+const unzipped = (id) =>
+  new Response(new Blob([bytes(id)]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
 
 /** Starts the worker, and gives back what asks it. */
 async function started() {
-  const source = URL.createObjectURL(new Blob([await unpacked("worker")], { type: "text/javascript" }));
+  const source = URL.createObjectURL(new Blob([await unzipped("worker")], { type: "text/javascript" }));
   const worker = new Worker(source); // of no module, which browsers refuse beside a page that is a file
   const open = new Map();
   let id = 0;
@@ -30,7 +31,7 @@ async function started() {
       open.clear();
     };
   });
-  const wasm = await unpacked("engine");
+  const wasm = bytes("engine").buffer;
   worker.postMessage({ wasm }, [wasm]);
   await ready;
   return (request, signal) => new Promise((resolve, reject) => {

@@ -106,7 +106,8 @@ function shares(row, reply) {
   const low = found.some(([, values]) => values.some((value) => value < -0.05)) ? -1 : 0;
   const word = (column, value) => {
     if (!Number.isFinite(value)) return `${column} unknown`;
-    return `${column} ${column === "correlation" ? value.toFixed(2) : `${Math.round(100 * value)} %`}`;
+    const hundredths = Math.round(100 * value) + 0; // + 0 makes -0 plain 0
+    return `${column} ${column === "correlation" ? (hundredths / 100).toFixed(2) : `${hundredths} %`}`;
   };
   const said = (i) => `layer ${i + 1}: ${found.map(([column, values]) => word(column, values[i])).join(", ")}`;
   return {
