@@ -43,7 +43,7 @@ return { said: text(".said"), limit: text(".limit"), training: text(".training")
 """
 #: Whether the page has answered what its address asks for, and rests.
 RESTS = """
-return document.querySelector(".engine").textContent && !document.querySelector(".waits")
+return document.querySelector(".engine")?.textContent && !document.querySelector(".waits")
   && performance.now() - (window.moved ?? 0) > 600
 """
 MOVE = """

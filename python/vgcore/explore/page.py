@@ -99,12 +99,13 @@ def saved() -> str:
         )
     worker = f"const RULES = {json.dumps(rules())};\n{_joined('worker.js')}"
     packed = lzma.compress(engine.read_bytes(), format=lzma.FORMAT_ALONE, filters=LZMA)
-    parts = {"settings": _zipped(island(settings())), "worker": _zipped(worker), "engine": _base64(packed)}
+    parts = {"settings": _zipped(json.dumps(settings())), "worker": _zipped(worker), "engine": _base64(packed)}
     return _page("saved.js", parts, "'wasm-unsafe-eval' blob:; worker-src blob:")
 
 
 def _zipped(text: str) -> str:
-    return _base64(gzip.compress(text.encode(), mtime=0))  # mtime: the same at every build
+    """A text as base64 of gzip, the same at every build."""
+    return _base64(gzip.compress(text.encode(), mtime=0))
 
 
 def _base64(content: bytes) -> str:
