@@ -71,7 +71,8 @@ export function read(hash, settings) {
     if (value !== undefined) state[name] = value;
     else if (name !== "preset" || !preset) wrong.push(clipped(`${name}=${text}`));
   }
-  const problem = wrong.length ? `The address says ${clipped(wrong.join(", "), 200)}, which this page does not know.` : "";
+  const said = clipped(wrong.join(", "), 200);
+  const problem = said && `The address says ${said}, which this page does not know.`;
   return { state, preset, problem };
 }
 
