@@ -3,7 +3,9 @@
 import contextlib
 import io
 import json
+import random
 from collections.abc import Callable, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -571,6 +573,24 @@ NETS: list[dict[str, Any]] = [
     {"depth": 3, "width": 16, "data": "spirals", "seeds": 2},
     {"depth": 3, "width": 16, "data": "spirals", "steps": 3, "lr": 0.05, "seeds": 1, "seed": 2, "batch": 16},
 ]
+
+
+def test_the_code_of_a_net_at_random_makes_its_spec(browser: Browser) -> None:
+    rng = random.Random(3)
+    asked, specs = [], []
+    while len(asked) < 200:
+        words = {name: rng.choice(control.choices) for name, control in CONTROLS.items() if control.choices}
+        sizes = {"sigma_w": rng.uniform(0.05, 20), "sigma_b": rng.choice([0.0, rng.random()])}
+        request = {**DEFAULTS, **words, **sizes, "branch_scale": rng.uniform(0, 10), "lr": 10 ** rng.uniform(-5, 1)}
+        with contextlib.suppress(ValueError):  # A combination that does not exist.
+            specs.append(Request.read(request).spec)
+            asked.append(request)
+    source = (resources.files("vgcore.explore") / "static" / "state.js").read_text(encoding="utf-8")
+    programs = browser.run_modules({"state": source}, "return given.map((each) => state.code(each));", asked)
+    for program, spec in zip(programs, specs, strict=True):
+        names: dict[str, Any] = {}
+        exec(program.partition("\n)\n")[0] + "\n)", names)
+        assert names["spec"] == spec
 
 
 @pytest.mark.parametrize("changed", NETS)
