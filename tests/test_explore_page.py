@@ -340,6 +340,8 @@ def test_keys_move_sliders_and_read_panels(opened: Callable[..., Browser]) -> No
     assert browser.js("return document.querySelector('.panel.forward .readout').textContent").startswith("layer 3: 1.0")
     panel.send_keys(Keys.END)
     assert browser.js(readout).startswith("layer 20: 0.3")
+    panel.send_keys(Keys.ALT, Keys.ARROW_LEFT)  # the browser's
+    assert browser.js(readout).startswith("layer 20: 0.3")
     panel.send_keys(Keys.ESCAPE)
     assert browser.js(readout) == "layer 20: 0.327 → layer 1: 10^-10.0"
 
@@ -557,9 +559,10 @@ def test_views_of_one_widget_do_not_take_each_other_s_replies(browser: Browser) 
     script = """
     const sent = [];
     const traits = { settings: given, request: given.defaults };
-    const model = { get: (name) => traits[name], set() {}, save_changes() {}, on() {}, send: (each) => sent.push(each) };
+    const model = { get: (name) => traits[name], set() {}, save_changes() {}, on() {} };
+    model.send = ({ id }) => sent.push(id);
     for (let i = 0; i < 2; i++) explore.default.render({ model, el: document.createElement("div") });
-    return sent.map(({ id }) => id);
+    return sent;
     """
     ids = browser.run_modules({"explore": page.module()}, script, json.loads(island(page.settings())))
     assert len(ids) == len(set(ids)) == 2

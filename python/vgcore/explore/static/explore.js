@@ -18,8 +18,12 @@ const HEIGHT = 210;
 const UNITS = { depth: "layers", width: "units", steps: "steps", seeds: "nets", batch: "samples" };
 const FOLDED = ["seeds", "batch", "seed"];
 
-/** What an engine says, as a sentence. */
-const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "");
+/** What an engine says, as a sentence; what is no word, as `norm='batch'`, keeps its letters. */
+function sentence(text) {
+  if (!text) return "";
+  const begun = text.replace(/^[a-z]+(?= )/, (word) => word[0].toUpperCase() + word.slice(1));
+  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
+}
 
 /**
  * Latest wins: one request is under way, one waits, and older ones are forgotten.
@@ -152,7 +156,7 @@ function panel(row, moved) {
     moved(null);
   });
   svg.addEventListener("keydown", (event) => {
-    if (!picture) return;
+    if (!picture || event.altKey || event.ctrlKey || event.metaKey) return; // those are the browser's: a step back
     const at = picture.cursor ?? (event.key === "ArrowLeft" ? picture.depth : -1);
     const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: picture.depth - 1, Escape: null }[event.key];
     if (to === undefined) return;
@@ -211,7 +215,7 @@ function swatch(kind) {
   if (kind === "band" || kind === "lost") svg.append(shape("rect", { class: kind, width: 26, height: 12 }));
   if (kind === "band") path("edge", "M0 .5H26M0 11.5H26");
   if (kind === "theory") path("spread", "M0 1H26V11H0Z");
-  if (["seed", "mean", "theory", "reference"].includes(kind)) path(kind, "M0 6H26");
+  if (["seed", "mean", "theory", "reference"].includes(kind)) path(kind, "M0 6.5H26");
   if (kind === "nonfinite") path(kind, "M8 2h10l-5 8Z");
   if (kind === "zero") path(kind, "M8 10h10l-5 -8Z");
   return svg;
