@@ -580,7 +580,8 @@ NETS: list[dict[str, Any]] = [
 
 def test_the_code_of_a_net_at_random_makes_its_spec(browser: Browser) -> None:
     rng = random.Random(3)
-    asked, specs = [], []
+    asked: list[dict[str, Any]] = []
+    specs: list[Any] = []
     while len(asked) < 200:
         words = {name: rng.choice(control.choices) for name, control in CONTROLS.items() if control.choices}
         sizes = {"sigma_w": rng.uniform(0.05, 20), "sigma_b": rng.choice([0.0, rng.random()])}
