@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 import pickle
@@ -113,6 +114,14 @@ def test_a_rule_that_speaks_by_chance_makes_no_net_worse() -> None:
     assert sum(differ) < 0.05 * len(differ)
 
 
+def test_a_signal_that_keeps_its_size_by_chance_differs_from_itself_no_more_than_another() -> None:
+    spec = vg.MLP(depth=5, width=32, activation="sigmoid", init="xavier_normal")
+    judged = [vg.diagnose(spec, seeds=8, seed=8 * i) for i in range(6)]
+    assert len({d.evidence.forward.rms == 0 for d in judged if d.evidence}) == 2  # of some the halves move both ways
+    for one, other in itertools.pairwise(judged):
+        assert measure(vg.compare(one, other), "z a layer").beyond is False
+
+
 def test_of_two_nets_of_one_verdict_the_severest_finding_decides_and_is_named() -> None:
     spec = SIGMOID.replace(skip="residual")
     c = vg.compare(spec, spec.replace(activation="relu", branch_scale=0.1), seeds=4)
@@ -180,6 +189,7 @@ def test_weights_that_are_not_finite_are_worse_than_anything() -> None:
     broken = vg.diagnose({"w0": np.full((4, 4), math.nan), "w1": np.eye(4)})
     c = vg.compare(SIGMOID, broken, seeds=2)
     assert (c.before.verdict, c.after.verdict, c.measures, c.columns) == ("vanishing", "non-finite", (), {})
+    assert (c.verdict, vg.compare(broken, SIGMOID, seeds=2).verdict) == ("worse", "better")
     assert vg.compare(RELU, broken, seeds=2).verdict == "worse"
     assert str(c)
 

@@ -11,9 +11,9 @@ import numpy as np
 from vgcore.judge.training.diagnosis import OUTCOMES, RunDiagnosis
 from vgcore.measure import table
 from vgcore.report.comparison import Comparison, Measure
-from vgcore.report.nets import LEAST, WORDS, differing, seeds_told
+from vgcore.report.nets import LEAST, WORDS, differing
 from vgcore.report.noise import Floats, along, measured
-from vgcore.show.words import fold
+from vgcore.show.words import fold, seeds_told
 from vgcore.train.many import told_of
 from vgcore.train.run import Run, size
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vgcore._core import __version__
 from vgcore.convert.source import source
@@ -22,7 +21,7 @@ from vgcore.show.html.blocks import Html, code, folded, heading, joined, quiet, 
 from vgcore.show.html.charts import charts, means
 from vgcore.show.html.columns import layers_chart, title
 from vgcore.show.html.nets import long_table
-from vgcore.show.words import exponent, number, own, row
+from vgcore.show.words import exponent, number, own, row, seeds_told
 
 if TYPE_CHECKING:
     from vgcore.measure.trace import Trace
@@ -130,7 +129,7 @@ def again(p: Probe | None, function: str) -> list[Html]:
     lines += [f"spec = {spelled(p.spec)}", f"print({function}({', '.join(arguments)}))"]
     return section(
         "How it was measured",
-        facts(seeds_of(p.seeds), f"batch {p.batch}, {p.dtype}", loss, f"{samples}, {weights}"),
+        facts(seeds_told(p.seeds), f"batch {p.batch}, {p.dtype}", loss, f"{samples}, {weights}"),
         code("\n".join(lines), "python"),
     )
 
@@ -148,15 +147,6 @@ def spelled(spec: Spec) -> str:
     """
     parts = re.split(r"('[^']*')", repr(spec))
     return "".join(part if i % 2 else re.sub(r"\b([A-Z]\w*\()", r"vg.\1", part) for i, part in enumerate(parts))
-
-
-def seeds_of(seeds: NDArray[np.uint64]) -> str:
-    """Seeds in words.
-
-    >>> seeds_of(np.array([0, 1, 2], dtype=np.uint64)), seeds_of(np.array([5], dtype=np.uint64))
-    ('seeds 0 to 2', 'seed 5')
-    """
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
 
 
 def chosen(badness: Sequence[Any], most: int) -> tuple[list[int], str]:

@@ -9,12 +9,13 @@ import numpy as np
 from vgcore.judge.training.judged import badness, judge_run
 from vgcore.model.optimizer import Schedule
 from vgcore.report.island import fitting
-from vgcore.report.sections import NOTHING, Page, below, chosen, facts, net, section, seeds_of, spelled
+from vgcore.report.sections import NOTHING, Page, below, chosen, facts, net, section, spelled
 from vgcore.show import training
 from vgcore.show.html import judged, trained
 from vgcore.show.html.blocks import Html, code, quiet, table, toned
 from vgcore.show.html.charts import charts
 from vgcore.show.html.columns import loss_chart, run_chart, run_ends_chart, steps_chart
+from vgcore.show.words import seeds_told
 from vgcore.train.join import STEPWISE, VALIDATED
 
 if TYPE_CHECKING:
@@ -96,5 +97,5 @@ def _again(r: Run) -> list[Html]:
     how = [f"optimizer={str(r.optimizer)!r}", *schedule, *clip, f"steps={steps}", f"batch={r.batch}"]
     call = ", ".join(["spec", "x", *(["y"] if r.y is not None else []), *how, f"seeds={len(r.seeds)}", *seed, *dtype])
     lines = f"import vgcore as vg\n\nspec = {spelled(r.spec)}\nprint(vg.diagnose(vg.train({call})))"
-    told = facts(seeds_of(r.seeds), f"{steps} steps, batch {r.batch}, {r.dtype}", f"samples {np.shape(r.x)}")
+    told = facts(seeds_told(r.seeds), f"{steps} steps, batch {r.batch}, {r.dtype}", f"samples {np.shape(r.x)}")
     return section("How it was trained", told, code(lines, "python"))
