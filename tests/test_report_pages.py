@@ -208,12 +208,45 @@ def test_the_code_of_a_report_measures_the_same(name: str) -> None:
     assert squeezed(printed.getvalue()).startswith(squeezed(judged.summary))
 
 
-def test_the_code_of_the_report_of_a_run_trains_the_same() -> None:
-    run = vg.train(CLASSES, *DIGITS, steps=20, batch=32, seed=3, optimizer="sgd(lr=0.1)", schedule="cosine", clip=1.0)
-    (code,) = re.findall(r"```python\n(import vgcore.*?)```", write.text(run, "md"), re.DOTALL)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(code, {"x": DIGITS[0], "y": DIGITS[1]})
-    assert squeezed(printed.getvalue()).startswith(squeezed(vg.diagnose(run).summary))
+@pytest.mark.parametrize(
+    ("subject", "options"),
+    [
+        (CLASSES, {"seed": 3, "optimizer": "sgd(lr=0.1)", "schedule": "cosine", "clip": 1.0}),
+        (
+            CLASSES,
+            {
+                "loss": "cross_entropy(reduction=sum)",
+                "noise": 0.1,
+                "rates": {"readout": 0.5},
+                "frozen": "layers.0",
+                "monitor": "full",
+            },
+        ),
+        (
+            CLASSES,
+            {"validation": 0.2, "validate_every": 5, "early_stopping": vg.EarlyStopping(0, 0.1), "record": "log"},
+        ),
+        (CLASSES.init(seed=7), {"schedule": np.linspace(2, 0, 20), "monitor": ["rounded"], "record": [1, 7]}),
+        (CLASSES, {"validation": DIGITS, "loss": "cross_entropy(reduction=sum)", "dtype": "float64", "seeds": 2}),
+    ],
+    ids=["a schedule", "a recipe", "a validation", "own weights and rates", "other rows"],
+)
+def test_the_code_of_the_report_of_a_run_trains_the_same(subject: Any, options: dict[str, Any]) -> None:
+    trained = vg.train(subject, *DIGITS, steps=20, batch=32, **options)
+    (code,) = re.findall(r"```python\n(import vgcore.*?)```", write.text(trained, "md"), re.DOTALL)
+    given = {"network": subject, "schedule": options.get("schedule"), "validation": options.get("validation")}
+    call = code.splitlines()[-1].removeprefix("print(vg.diagnose(").removesuffix("))")
+    again = eval(call, exec_lines(code, {"x": DIGITS[0], "y": DIGITS[1], **given}))
+    assert np.array_equal(again.loss, trained.loss)
+    assert (again.monitor, again.steps.tolist()) == (trained.monitor, trained.steps.tolist())
+    assert np.array_equal(again.validation_loss, trained.validation_loss)
+    assert vg.diagnose(again).summary == vg.diagnose(trained).summary
+
+
+def exec_lines(code: str, names: dict[str, Any]) -> dict[str, Any]:
+    """The names that all lines of a program but the last one make."""
+    exec(code.rsplit("\n", 2)[0], names)
+    return names
 
 
 # What users have named

@@ -139,13 +139,13 @@ def facts(*words: str) -> Html:
     return quiet("; ".join((f"vgcore {__version__}", *words)))
 
 
-def spelled(spec: Spec) -> str:
-    """A spec as an expression for `import vgcore as vg`.
+def spelled(value: object) -> str:
+    """A spec, or another plain value, as an expression for `import vgcore as vg`.
 
     >>> print(spelled(MLP(depth=2, width=8, init="mean_field(2.0, 0.1)")))
     vg.MLP(depth=2, width=8, init='mean_field(sigma_w=2, sigma_b=0.1)')
     """
-    parts = re.split(r"('[^']*')", repr(spec))
+    parts = re.split(r"('[^']*')", repr(value))
     return "".join(part if i % 2 else re.sub(r"\b([A-Z]\w*\()", r"vg.\1", part) for i, part in enumerate(parts))
 
 
