@@ -373,6 +373,31 @@ def test_a_deep_net_with_many_seeds_fits() -> None:
     assert "correlation" in {*data["columns"], *data["left_out"]}
 
 
+def test_advice_and_comparisons_of_deep_nets_fit() -> None:
+    deep = vg.MLP(depth=150, width=8, activation="sigmoid")
+    for result in (vg.advise(deep, seeds=16), vg.compare(deep.replace(depth=1000), deep.replace(depth=1000), seeds=2)):
+        assert len(write.text(result, "html").encode()) < 300_000
+
+
+def test_a_comparison_of_a_thousand_cells_has_a_line_a_cell_the_worst_where_there_is_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few = vg.compare(*(vg.sweep(net, depth=[2, 20, 30], seeds=2) for net in (SICK.replace(activation="relu"), SICK)))
+    assert [cell.verdict for cell in few.cells] == ["same", "worse", "worse"]
+    many = dataclasses.replace(few, cells=few.cells * 400, names=tuple(map(str, range(1200))))
+    source = write.text(many, "html")
+    assert len(source.encode()) < 2_000_000
+    kept = data_of(source)["cells"]
+    assert [cell["verdict"] for cell in kept].count("worse") == 800
+    assert [int(cell["name"]) for cell in kept] == sorted(int(cell["name"]) for cell in kept)
+    assert len(kept) == 1000
+    monkeypatch.setattr(write, "MOST", {"html": 100_000, "md": 20_000})
+    source = write.text(many, "html")
+    assert len(source.encode()) <= 100_000
+    assert {cell["verdict"] for cell in data_of(source)["cells"]} == {"worse"}
+    assert data_of(source)["cells"][0]["summary"] == few.cells[1].summary
+
+
 # Files
 
 

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 from vgcore.report import judged, swept, trained
 from vgcore.report.sections import Page
-from vgcore.show import html
 
 #: A report of as many cells of a sweep as it is given.
 Report: TypeAlias = Callable[[int], Page]
@@ -19,15 +18,10 @@ def _whole(make: Callable[[Any], Page]) -> Callable[[Any], Report]:
     return lambda result: lambda _: make(result)
 
 
-def _shown(result: Any) -> Page:
-    """What notebooks show, and the numbers behind it."""
-    return Page(f"{type(result).__name__}: {result.verdict}", [html.inside(result)], result.to_dict())
-
-
 #: By the name of a class, as not every room of a result may be imported here.
 BY_CLASS: dict[str, Callable[[Any], Report]] = {
     "Advised": _whole(judged.advised),
-    "Comparison": _whole(_shown),
+    "Comparison": partial(partial, judged.comparison),
     "Diagnosis": partial(partial, judged.diagnosis),
     "Probe": _whole(judged.probe),
     "Run": _whole(trained.run),
