@@ -177,6 +177,7 @@ examples: .venv/.installed ## Redraw the pictures of examples/: a minute
 
 clean: ## Remove all that is built
 	cargo clean
+	rm -f $(PAGE)
 	rm -rf target .venv .venv-test .venv-torch .venv-docs demo .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # Each stamp lies inside what it vouches for, so removing the one removes the other.

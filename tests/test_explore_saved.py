@@ -22,6 +22,7 @@ from vgcore.explore.presets import PRESETS
 from vgcore.explore.reply import measure
 from vgcore.explore.request import CONTROLS, DEFAULTS
 from vgcore.report.island import island
+from vgcore.show.html.style import GROUNDS, TEXTS
 
 #: For what needs the engine of pages.
 needs_engine = pytest.mark.skipif(
@@ -42,7 +43,7 @@ return { said: text(".said"), limit: text(".limit"), training: text(".training")
 """
 #: Whether the page has answered what its address asks for, and rests.
 RESTS = """
-return document.querySelector(".engine").textContent && !document.querySelector(".waits")
+return document.querySelector(".engine")?.textContent && !document.querySelector(".waits")
   && performance.now() - (window.moved ?? 0) > 600
 """
 MOVE = """
@@ -176,3 +177,12 @@ def test_the_settings_are_what_python_has() -> None:
     assert list(found["controls"]) == list(DEFAULTS) == list(found["defaults"])
     assert found["limits"]["backward"] == 1.5
     assert [preset["id"] for preset in found["presets"]] == [preset.id for preset in PRESETS]
+
+
+def test_colours_are_those_of_all_pages_of_vgcore() -> None:
+    static = resources.files("vgcore.explore") / "static"
+    css = (static / "explore.css").read_text(encoding="utf-8")
+    html_ = (static / "page.html").read_text(encoding="utf-8")
+    for text in (css, html_):
+        assert not re.search(r"#[0-9a-f]{3,8}\b|\brgba?\(|\bhsl|: (?:black|white|red|blue|green|gr[ae]y)\b", text)
+    assert {*re.findall(r"var\(--(\w+)\)", css + html_)} - {"rim"} <= {*TEXTS, *GROUNDS, "line"}

@@ -126,7 +126,8 @@ def unescaped(text: str) -> str:
 
 
 def squeezed(text: str) -> str:
-    return "".join(text.split())
+    """A text without what Markdown may change of it: blanks, and the signs of headings."""
+    return "".join(text.replace("#", "").split())
 
 
 # Every result
@@ -531,7 +532,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     vg.sweep(SICK, seeds=2).save(path / "one.json")
     vg.sweep(SICK, depth=[2, 20], seeds=2, store=path / "sweep.vg")
     vg.train_sweep(CLASSES, *DIGITS, steps=5, batch=32, lr=[0.1, 0.01], store=path / "trained.vg")
-    np.savez(path / "net.npz", **SICK.init().state_dict())
+    state: dict[str, Any] = SICK.init().state_dict()
+    np.savez(path / "net.npz", **state)
     (path / "spec.json").write_text(SICK.to_json())
     (path / "net.md").write_text("what was there before")
     return path

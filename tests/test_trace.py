@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import html
 import json
 import math
 import pickle
@@ -208,7 +209,10 @@ def test_layers_are_called_by_their_names() -> None:
 def test_names_are_shown_as_text() -> None:
     full = vg.probe(NETS["sigmoid"]).trace
     d = vg.diagnose(bare(full, [f"</script><b>{i}" for i in range(30)]), explain=True)
-    assert "<b>0" not in d._repr_html_()
+    shown = d._repr_html_()
+    assert "</script" not in shown
+    assert not any(f"<b>{i}" in shown for i in range(30))
+    assert "</script><b>29" in html.unescape(shown)
 
 
 def lost(last: int, *, value: float = math.nan, runs: int = 1, **more: Any) -> Trace:

@@ -13,8 +13,11 @@ use std::str::FromStr;
 /// A text and numbers.
 pub type Answer = (String, Vec<f64>);
 
+/// What answers fields and numbers.
+type Call = fn(&Fields, &[f64]) -> Result<Answer>;
+
 /// What a page may ask for, by name.
-const CALLS: [(&str, fn(&Fields, &[f64]) -> Result<Answer>); 10] = [
+const CALLS: [(&str, Call); 10] = [
     ("facts", |_, _| Ok((facts(), Vec::new()))),
     ("measure", |given, _| measure(given)),
     ("plan", |given, _| Ok((plan_text(&Plan::new(&spec(given)?)), Vec::new()))),

@@ -98,10 +98,14 @@ def saved() -> str:
             "wasm32-unknown-unknown. `vgcore explore` shows the same page with this machine as its engine"
         )
     worker = f"const RULES = {json.dumps(rules())};\n{_joined('worker.js')}"
-    zipped = gzip.compress(worker.encode(), mtime=0)  # mtime: the same at every build
     packed = lzma.compress(engine.read_bytes(), format=lzma.FORMAT_ALONE, filters=LZMA)
-    parts = {"settings": settings(), "worker": _base64(zipped), "engine": _base64(packed)}
+    parts = {"settings": _zipped(json.dumps(settings())), "worker": _zipped(worker), "engine": _base64(packed)}
     return _page("saved.js", parts, "'wasm-unsafe-eval' blob:; worker-src blob:")
+
+
+def _zipped(text: str) -> str:
+    """A text as base64 of gzip, the same at every build."""
+    return _base64(gzip.compress(text.encode(), mtime=0))
 
 
 def _base64(content: bytes) -> str:

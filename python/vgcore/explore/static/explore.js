@@ -139,11 +139,12 @@ function panel(row, moved) {
   const shell = node("section", { className: `panel ${row.id}` }, heading, svg, readout);
   let picture = null;
   let told = null;
+  let width = 400;
   svg.addEventListener("pointermove", (event) => {
     if (!picture) return;
     const frame = svg.getBoundingClientRect();
     readout.setAttribute("aria-live", "off");
-    moved(scales(picture).layerAt(((event.clientX - frame.left) * picture.width) / frame.width));
+    moved(scales({ ...picture, width, height: HEIGHT }).layerAt(((event.clientX - frame.left) * width) / frame.width));
   });
   svg.addEventListener("pointerleave", () => moved(null));
   svg.addEventListener("blur", () => moved(null));
@@ -159,8 +160,7 @@ function panel(row, moved) {
   const redraw = (cursor = picture?.cursor ?? null) => {
     if (!picture) return;
     picture.cursor = cursor !== null && cursor < picture.depth ? cursor : null;
-    picture.width = Math.max(Math.round(svg.getBoundingClientRect().width), 200);
-    draw(svg, picture);
+    draw(svg, { ...picture, width, height: HEIGHT });
     readout.textContent = told(picture.cursor);
   };
   return {
@@ -173,7 +173,12 @@ function panel(row, moved) {
       heading.replaceChildren(...view.heading.map(([className, text]) => node("span", { className }, text)));
       svg.setAttribute("aria-label", view.told);
       told = view.values;
-      picture = { ...view, range, height: HEIGHT, cursor: picture?.cursor ?? null };
+      picture = { ...view, range, cursor: picture?.cursor ?? null };
+      redraw();
+    },
+    /** Takes the width that there is: asked once, since each question makes the browser lay out the page. */
+    fit() {
+      width = Math.max(Math.round(svg.getBoundingClientRect().width), 200);
       redraw();
     },
   };
@@ -417,7 +422,7 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
     say({ typed: found.problem });
   }
 
-  const sized = new ResizeObserver(() => panels.forEach((each) => each.redraw()));
+  const sized = new ResizeObserver(() => panels.forEach((each) => each.fit()));
   el.append(root);
   sized.observe(root);
   if (hash) addEventListener("hashchange", fromHash);

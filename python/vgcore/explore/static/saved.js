@@ -7,13 +7,12 @@ const island = (id) => JSON.parse(document.getElementById(id).textContent);
 /** The bytes that a part of the page holds as base64. */
 const bytes = (id) => Uint8Array.from(atob(island(id)), (sign) => sign.charCodeAt(0));
 
-/** What gzip made such bytes of. */
-const unzipped = (id) =>
-  new Response(new Blob([bytes(id)]).stream().pipeThrough(new DecompressionStream("gzip"))).arrayBuffer();
+/** What gzip made such bytes of, to be read. */
+const unzipped = (id) => new Response(new Blob([bytes(id)]).stream().pipeThrough(new DecompressionStream("gzip")));
 
 /** Starts the worker, and gives back what asks it. */
 async function started() {
-  const source = URL.createObjectURL(new Blob([await unzipped("worker")], { type: "text/javascript" }));
+  const source = URL.createObjectURL(new Blob([await unzipped("worker").text()], { type: "text/javascript" }));
   const worker = new Worker(source); // of no module, which browsers refuse beside a page that is a file
   const open = new Map();
   let id = 0;
@@ -43,4 +42,4 @@ async function started() {
 
 const engine = started();
 const measure = async (request, signal) => (await engine)(request, signal);
-mount(document.getElementById("explorer"), { measure, settings: island("settings"), hash: true });
+mount(document.getElementById("explorer"), { measure, settings: await unzipped("settings").json(), hash: true });
