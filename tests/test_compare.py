@@ -392,6 +392,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     few: dict[str, Any] = spec.replace(depth=6, in_features=9, out_features=2).init(seed=0).state_dict()
     np.savez(found / "few.npz", **few)
     a_run().save(found / "run.csv")
+    (found / "wide.json").write_text('{"depth": 3}')
+    (found / "latin.json").write_bytes(b'{"net": "\xe9"}')
     return found
 
 
@@ -455,6 +457,10 @@ def test_the_shell_writes_a_page_json_and_annotations(folder: Path) -> None:
         (["before.csv", "after.json", "--out", "page.pdf"], [".html or .md", "page.pdf"]),
         (["before.csv", "after.json", "--format", "githb"], ["unknown format 'githb'", "'github'"]),
         (["before.csv", "after.json", "--json", "--format", "github"], ["two forms of one thing"]),
+        (["before.csv", "after.json", "--activation", "relu"], ["go with arrays, .npz or .safetensors"]),
+        (["before.csv", "after.json", "--spec", "relu.json"], ["go with arrays, .npz or .safetensors"]),
+        (["before.csv", "wide.json"], ["wide.json holds no spec", "spec.to_json() writes one"]),
+        (["before.csv", "latin.json"], ["cannot read 'latin.json' as a saved sweep", "wrote by --out"]),
         (["relu.npz", "relu.npz", "--target", "y"], ["--target is a column of --data"]),
     ],
 )

@@ -291,7 +291,9 @@ def test_text_is_text_in_markdown(text: str, told: str) -> None:
 @pytest.mark.parametrize("text", ["# a", "- a", "+ a", "> a", "1. a", "12) a", "=== a", "--- a"])
 def test_no_line_of_text_begins_a_list_or_a_heading(text: str) -> None:
     sign = next(sign for sign in text if not sign.isdigit())
-    assert blocks.paragraph(text).markdown == text.replace(sign, f"\\{sign}", 1)
+    told = text.replace(sign, f"\\{sign}", 1)
+    assert blocks.paragraph(text).markdown == told
+    assert blocks.titled("a", text).markdown == f"**a**\\\n{told}"
 
 
 def test_code_is_fenced_by_more_backticks_than_it_has() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from vgcore.judge.diagnose import badness, judge
 from vgcore.measure.result import Probe, columns_of
 from vgcore.report.island import NUMBERS, fitting
-from vgcore.report.sections import NOTHING, Page, again, by_layer, chosen, net, section, signals, torch
+from vgcore.report.sections import NOTHING, Page, again, by_layer, chosen, net, section, signals, spelled, torch
 from vgcore.show import comparison as shown
 from vgcore.show import html
 from vgcore.show.html import judged
@@ -105,7 +105,7 @@ def advised(a: Advised) -> Page:
     if best is not None:
         title += f"; {best.change} makes it {best.after.word}"
         plain["after"] = _plain(best.after, NUMBERS // 2)
-        changed = [quiet(best.change), *torch(lambda: best.code("torch")), code(repr(best.spec), "python")]
+        changed = [quiet(best.change), *torch(lambda: best.code("torch")), code(spelled(best.spec), "python")]
         parts += section("The best change", *changed)
     if before is not None:
         after = None if best is None else best.after.probe
