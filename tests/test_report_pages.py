@@ -250,6 +250,19 @@ def exec_lines(code: str, names: dict[str, Any]) -> dict[str, Any]:
     return names
 
 
+def test_a_comparison_draws_both_nets_and_says_what_they_are_and_how_they_were_measured() -> None:
+    result = made("Comparison")
+    for source in (Page(html("Comparison")).words, unescaped(markdown("Comparison"))):
+        assert f"first: {result.before.spec!r}" in source
+        assert f"second: {result.after.spec!r}" in source
+        assert "seeds 0 to 1; batch 128, float32; a random cotangent; drawn samples, drawn weights" in source
+    assert html("Comparison").count('class="beside"') == 3
+    lines = [line for line in markdown("Comparison").splitlines() if " dashed: " in line]
+    assert len(lines) == 3
+    bars = [re.findall("[▁-█]+", line) for line in lines]
+    assert all(len(each) == 2 and len(each[0]) == len(each[1]) == SICK.depth for each in bars)
+
+
 # What users have named
 
 

@@ -8,20 +8,32 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from vgcore.judge.diagnose import badness, judge
+from vgcore.judge.diagnosis import Diagnosis
 from vgcore.measure.result import Probe, columns_of
 from vgcore.report.island import NUMBERS, fitting
-from vgcore.report.sections import NOTHING, Page, again, by_layer, chosen, net, section, signals, spelled, torch
+from vgcore.report.sections import (
+    NOTHING,
+    Page,
+    again,
+    by_layer,
+    chosen,
+    measured_with,
+    net,
+    section,
+    signals,
+    spelled,
+    torch,
+)
 from vgcore.show import comparison as shown
 from vgcore.show import html
 from vgcore.show.html import judged
 from vgcore.show.html.blocks import Html, code, quiet, table, toned
 from vgcore.show.html.charts import charts
-from vgcore.show.html.columns import ends_chart
+from vgcore.show.html.columns import ends_chart, layers_chart
 from vgcore.show.text import labels
 
 if TYPE_CHECKING:
     from vgcore.cure.advice import Advised
-    from vgcore.judge.diagnosis import Diagnosis
     from vgcore.judge.training.diagnosis import RunDiagnosis
     from vgcore.measure.trace import Trace
     from vgcore.report.comparison import Comparison
@@ -126,7 +138,20 @@ def comparison(c: Comparison, cells: int) -> Page:
     plain |= fitting(columns, ())
     if c.cells:
         plain["cells"] = [_outcome(c.names[i], c.cells[i]) for i in sorted(shown.ranked(c)[:cells])]
-    return Page(f"Comparison: {c.verdict}", [html.inside(c)], plain)
+    return Page(f"Comparison: {c.verdict}", [html.inside(c), *_nets(c)], plain)
+
+
+def _nets(c: Comparison) -> list[Html]:
+    """The signals of both nets by layer, what the two are, and how the first was measured."""
+    one, other = ((d.probe or d.measured) if isinstance(d, Diagnosis) else None for d in (c.before, c.after))
+    drawn = []
+    if one is not None and other is not None and not c.cells:
+        curves = charts(*(layers_chart(one.trace, name, beside=other.trace) for name in signals(one.trace)))
+        drawn = section("Layers", quiet("The line is the first net, the dashed one the second."), curves)
+    both = () if c.cells else (("first", c.before.spec), ("second", c.after.spec))
+    told = [quiet(f"{which}: {spec!r}") for which, spec in both if spec is not None]
+    told += [measured_with(one)] if isinstance(one, Probe) else []
+    return [*drawn, *section("Nets", *told)]
 
 
 def _alone(d: Diagnosis | RunDiagnosis) -> Diagnosis | RunDiagnosis:

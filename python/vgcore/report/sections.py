@@ -116,9 +116,6 @@ def again(p: Probe | None, function: str) -> list[Html]:
     """How a probe was measured: facts, and the code that does it again."""
     if p is None:
         return []
-    loss = "a random cotangent" if p.loss is None else f"loss {p.loss}"
-    samples = "drawn samples" if p.x is None else f"given samples {np.shape(p.x) or ''}".rstrip()
-    weights = "drawn weights" if p.network is None else "given weights"
     given = [name for name in ("x", "y", "network") if getattr(p, name) is not None]
     arguments = ["spec" if p.network is None else "network", *(f"{name}={name}" for name in given if name != "network")]
     arguments += [f"loss={p.loss!r}"] if p.loss is not None else []
@@ -127,11 +124,15 @@ def again(p: Probe | None, function: str) -> list[Html]:
     arguments += [f"dtype={p.dtype!r}"] if p.dtype != "float32" and p.network is None else []
     lines = ["import vgcore as vg", "", *([f"# {', '.join(given)}: as they were given"] if given else [])]
     lines += [f"spec = {spelled(p.spec)}", f"print({function}({', '.join(arguments)}))"]
-    return section(
-        "How it was measured",
-        facts(seeds_told(p.seeds), f"batch {p.batch}, {p.dtype}", loss, f"{samples}, {weights}"),
-        code("\n".join(lines), "python"),
-    )
+    return section("How it was measured", measured_with(p), code("\n".join(lines), "python"))
+
+
+def measured_with(p: Probe) -> Html:
+    """How a probe was measured, in a line."""
+    loss = "a random cotangent" if p.loss is None else f"loss {p.loss}"
+    samples = "drawn samples" if p.x is None else f"given samples {np.shape(p.x) or ''}".rstrip()
+    weights = "drawn weights" if p.network is None else "given weights"
+    return facts(seeds_told(p.seeds), f"batch {p.batch}, {p.dtype}", loss, f"{samples}, {weights}")
 
 
 def facts(*words: str) -> Html:
