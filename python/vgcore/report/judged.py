@@ -34,7 +34,6 @@ from vgcore.show.text import labels
 
 if TYPE_CHECKING:
     from vgcore.cure.advice import Advised
-    from vgcore.judge.training.diagnosis import RunDiagnosis
     from vgcore.measure.trace import Trace
     from vgcore.report.comparison import Comparison
     from vgcore.watch.watch import Watch
@@ -134,7 +133,9 @@ def comparison(c: Comparison, cells: int) -> Page:
         for name, column in c.columns.items()
         for side in ("before", "after")
     }
-    plain = replace(c, before=_alone(c.before), after=_alone(c.after), cells=(), columns={}).to_dict()
+    plain = replace(c, cells=(), columns={}).to_dict()
+    for side in ("before", "after"):
+        plain[side].pop("cells", None)
     plain |= fitting(columns, ())
     if c.cells:
         plain["cells"] = [_outcome(c.names[i], c.cells[i]) for i in sorted(shown.ranked(c)[:cells])]
@@ -143,20 +144,17 @@ def comparison(c: Comparison, cells: int) -> Page:
 
 def _nets(c: Comparison) -> list[Html]:
     """The signals of both nets by layer, what the two are, and how the first was measured."""
+    if c.cells:
+        return []
     one, other = ((d.probe or d.measured) if isinstance(d, Diagnosis) else None for d in (c.before, c.after))
     drawn = []
-    if one is not None and other is not None and not c.cells:
+    if one is not None and other is not None:
         curves = charts(*(layers_chart(one.trace, name, beside=other.trace) for name in signals(one.trace)))
         drawn = section("Layers", quiet("The line is the first net, the dashed one the second."), curves)
-    both = () if c.cells else (("first", c.before.spec), ("second", c.after.spec))
+    both = (("first", c.before.spec), ("second", c.after.spec))
     told = [quiet(f"{which}: {spec!r}") for which, spec in both if spec is not None]
     told += [measured_with(one)] if isinstance(one, Probe) else []
     return [*drawn, *section("Nets", *told)]
-
-
-def _alone(d: Diagnosis | RunDiagnosis) -> Diagnosis | RunDiagnosis:
-    """A diagnosis without those of its cells."""
-    return replace(d, cells=())
 
 
 def _outcome(name: str, cell: Comparison) -> dict[str, Any]:
