@@ -263,6 +263,15 @@ def test_a_comparison_draws_both_nets_and_says_what_they_are_and_how_they_were_m
     assert all(len(each) == 2 and len(each[0]) == len(each[1]) == SICK.depth for each in bars)
 
 
+def test_a_comparison_of_trainings_draws_both_losses() -> None:
+    other = vg.train(CLASSES, *DIGITS, steps=50, batch=32, seeds=2)
+    source = write.text(vg.compare(a_run(), other), "html")
+    assert "The line is the first, the dashed one the second." in Page(source).words
+    assert source.count('class="beside"') == 1
+    assert re.findall(r'text-anchor="middle">(\d+)<', source)[-1] == "50"  # where the longer one ends
+    assert f"second: {other.spec!r}" in Page(source).words
+
+
 # What users have named
 
 

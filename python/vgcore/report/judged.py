@@ -10,6 +10,7 @@ import numpy as np
 from vgcore.judge.diagnose import badness, judge
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.measure.result import Probe, columns_of
+from vgcore.measure.trace import Trace
 from vgcore.report.island import NUMBERS, fitting
 from vgcore.report.sections import (
     NOTHING,
@@ -29,12 +30,12 @@ from vgcore.show import html
 from vgcore.show.html import judged
 from vgcore.show.html.blocks import Html, code, quiet, table, toned
 from vgcore.show.html.charts import charts
-from vgcore.show.html.columns import ends_chart, layers_chart
+from vgcore.show.html.columns import ends_chart, layers_chart, loss_chart
 from vgcore.show.text import labels
+from vgcore.train.run import Run
 
 if TYPE_CHECKING:
     from vgcore.cure.advice import Advised
-    from vgcore.measure.trace import Trace
     from vgcore.report.comparison import Comparison
     from vgcore.watch.watch import Watch
 
@@ -143,14 +144,18 @@ def comparison(c: Comparison, cells: int) -> Page:
 
 
 def _nets(c: Comparison) -> list[Html]:
-    """The signals of both nets by layer, what the two are, and how the first was measured."""
+    """The signals of both nets by layer, or their losses, what the two are, and how the first was measured."""
     if c.cells:
         return []
-    one, other = ((d.probe or d.measured) if isinstance(d, Diagnosis) else None for d in (c.before, c.after))
     drawn = []
-    if one is not None and other is not None:
-        curves = charts(*(layers_chart(one.trace, name, beside=other.trace) for name in signals(one.trace)))
-        drawn = section("Layers", quiet("The line is the first net, the dashed one the second."), curves)
+    one, other = ((d.probe or d.measured) if isinstance(d, Diagnosis) else d.run for d in (c.before, c.after))
+    words = "The line is the first, the dashed one the second."
+    if isinstance(one, Run) and isinstance(other, Run):
+        if one.loss_name == other.loss_name:
+            drawn = section("Loss", quiet(words), loss_chart(one, beside=other))
+    elif isinstance(one, Probe | Trace) and isinstance(other, Probe | Trace):
+        curves = (layers_chart(one.trace, name, beside=other.trace) for name in signals(one.trace))
+        drawn = section("Layers", quiet(words), charts(*curves))
     both = (("first", c.before.spec), ("second", c.after.spec))
     told = [quiet(f"{which}: {spec!r}") for which, spec in both if spec is not None]
     told += [measured_with(one)] if isinstance(one, Probe) else []
