@@ -456,7 +456,7 @@ def test_the_shell_writes_a_page_json_and_annotations(folder: Path) -> None:
         (["before.csv", "few.vg"], ["a is a sweep of nets, and b is a training"]),
         (["before.csv", "after.json", "--out", "page.pdf"], [".html or .md", "page.pdf"]),
         (["before.csv", "after.json", "--format", "githb"], ["unknown format 'githb'", "'github'"]),
-        (["before.csv", "after.json", "--json", "--format", "github"], ["two forms of one thing"]),
+        (["before.csv", "after.json", "--json", "--format", "github"], ["--json and --format github are forms"]),
         (["before.csv", "after.json", "--activation", "relu"], ["go with arrays, .npz or .safetensors"]),
         (["before.csv", "after.json", "--spec", "relu.json"], ["go with arrays, .npz or .safetensors"]),
         (["before.csv", "wide.json"], ["wide.json holds no spec", "spec.to_json() writes one"]),

@@ -16,7 +16,7 @@ from vgcore.shell import estimate, nets, options, outputs
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
 from vgcore.shell.options import DATA, DATA_HELP, OUTPUT, Request, measured, net_file, unreadable
-from vgcore.shell.outputs import FORMATS, Force, Format
+from vgcore.shell.outputs import Force, Format, Json
 from vgcore.show.page import wrapped
 
 WORSE = 1
@@ -82,18 +82,14 @@ def compare(
         ),
     ] = None,
     force: Force = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=OUTPUT)
-    ] = False,
+    as_json: Json = False,
     form: Format = "text",
 ) -> None:
     """Compare two results, and return 1 where the second is worse."""
     from vgcore.report.compare import compare as compared
     from vgcore.report.write import form_of
 
-    known("format", form, FORMATS)
-    if as_json and form == "github":
-        raise ValueError("--json and --format github are two forms of one thing; give one of them")
+    form = outputs.chosen(form, as_json=as_json)
     outputs.check(out, force=force, form=form_of)
     if (activation or spec) and not any(path.suffix.lower() in ARRAYS for path in (before, after)):
         raise ValueError(
@@ -104,7 +100,7 @@ def compare(
     to_measure = any(is_net for _, is_net in given)
     found = compared(given[0][0], given[1][0], **(samples if to_measure else {}))
     with outputs.writing({} if out is None else {out: found.report}, force=force, only=out):
-        if as_json or form == "json":
+        if form == "json":
             outputs.print_json(found.to_dict())
         elif form == "github":
             from vgcore.report import github
