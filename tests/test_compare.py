@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 import vgcore as vg
 from test_cli import run, strict_json
 from vgcore.measure.result import student
-from vgcore.report import github
+from vgcore.report import github, noise
 from vgcore.shell import outputs
 
 SIGMOID = vg.MLP(depth=20, width=32, activation="sigmoid")
@@ -254,6 +254,16 @@ def test_a_recipe_is_compared_field_by_field_and_the_verdict_comes_first() -> No
     assert c.fields == {"optimizer": ("adam", "sgd(lr=1000000)")}
     assert c.verdict == "worse"
     assert vg.compare(bad, a_run()).verdict == "better"
+
+
+def test_losses_that_diverge_differ_however_far_apart_their_seeds_are() -> None:
+    x, y = vg.data.digits()
+    rates = (f"sgd(lr={rate})" for rate in (1e9, 0.1))
+    bad, good = (vg.train(TANH.replace(depth=3), x, y, steps=30, seeds=3, optimizer=rate) for rate in rates)
+    c = vg.compare(bad, good)
+    assert noise.measured("loss", bad.final_loss, good.final_loss).beyond is False  # by the losses themselves
+    assert measure(c, "final loss").differs
+    assert re.search(r"final loss [\d.e+]+ before and [\d.]+ after, .* less", c.summary)
 
 
 def test_losses_of_different_data_are_not_compared() -> None:
