@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
 import math
 import pickle
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 import vgcore as vg
 from test_cli import run, strict_json
 from vgcore.measure.result import student
-from vgcore.report import github
+from vgcore.report import github, noise
 from vgcore.shell import outputs
 
 SIGMOID = vg.MLP(depth=20, width=32, activation="sigmoid")
@@ -113,6 +114,14 @@ def test_a_rule_that_speaks_by_chance_makes_no_net_worse() -> None:
     assert sum(differ) < 0.05 * len(differ)
 
 
+def test_a_signal_that_keeps_its_size_by_chance_differs_from_itself_no_more_than_another() -> None:
+    spec = vg.MLP(depth=5, width=32, activation="sigmoid", init="xavier_normal")
+    judged = [vg.diagnose(spec, seeds=8, seed=8 * i) for i in range(6)]
+    assert len({d.evidence.forward.rms == 0 for d in judged if d.evidence}) == 2  # of some the halves move both ways
+    for one, other in itertools.pairwise(judged):
+        assert measure(vg.compare(one, other), "z a layer").beyond is False
+
+
 def test_of_two_nets_of_one_verdict_the_severest_finding_decides_and_is_named() -> None:
     spec = SIGMOID.replace(skip="residual")
     c = vg.compare(spec, spec.replace(activation="relu", branch_scale=0.1), seeds=4)
@@ -180,6 +189,7 @@ def test_weights_that_are_not_finite_are_worse_than_anything() -> None:
     broken = vg.diagnose({"w0": np.full((4, 4), math.nan), "w1": np.eye(4)})
     c = vg.compare(SIGMOID, broken, seeds=2)
     assert (c.before.verdict, c.after.verdict, c.measures, c.columns) == ("vanishing", "non-finite", (), {})
+    assert (c.verdict, vg.compare(broken, SIGMOID, seeds=2).verdict) == ("worse", "better")
     assert vg.compare(RELU, broken, seeds=2).verdict == "worse"
     assert str(c)
 
@@ -244,6 +254,16 @@ def test_a_recipe_is_compared_field_by_field_and_the_verdict_comes_first() -> No
     assert c.fields == {"optimizer": ("adam", "sgd(lr=1000000)")}
     assert c.verdict == "worse"
     assert vg.compare(bad, a_run()).verdict == "better"
+
+
+def test_losses_that_diverge_differ_however_far_apart_their_seeds_are() -> None:
+    x, y = vg.data.digits()
+    rates = (f"sgd(lr={rate})" for rate in (1e9, 0.1))
+    bad, good = (vg.train(TANH.replace(depth=3), x, y, steps=30, seeds=3, optimizer=rate) for rate in rates)
+    c = vg.compare(bad, good)
+    assert noise.measured("loss", bad.final_loss, good.final_loss).beyond is False  # by the losses themselves
+    assert measure(c, "final loss").differs
+    assert re.search(r"final loss [\d.e+]+ before and [\d.]+ after, .* less", c.summary)
 
 
 def test_losses_of_different_data_are_not_compared() -> None:
@@ -382,6 +402,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     few: dict[str, Any] = spec.replace(depth=6, in_features=9, out_features=2).init(seed=0).state_dict()
     np.savez(found / "few.npz", **few)
     a_run().save(found / "run.csv")
+    (found / "wide.json").write_text('{"depth": 3}')
+    (found / "latin.json").write_bytes(b'{"net": "\xe9"}')
     return found
 
 
@@ -444,7 +466,11 @@ def test_the_shell_writes_a_page_json_and_annotations(folder: Path) -> None:
         (["before.csv", "few.vg"], ["a is a sweep of nets, and b is a training"]),
         (["before.csv", "after.json", "--out", "page.pdf"], [".html or .md", "page.pdf"]),
         (["before.csv", "after.json", "--format", "githb"], ["unknown format 'githb'", "'github'"]),
-        (["before.csv", "after.json", "--json", "--format", "github"], ["two forms of one thing"]),
+        (["before.csv", "after.json", "--json", "--format", "github"], ["--json and --format github are forms"]),
+        (["before.csv", "after.json", "--activation", "relu"], ["go with arrays, .npz or .safetensors"]),
+        (["before.csv", "after.json", "--spec", "relu.json"], ["go with arrays, .npz or .safetensors"]),
+        (["before.csv", "wide.json"], ["wide.json holds no spec", "spec.to_json() writes one"]),
+        (["before.csv", "latin.json"], ["cannot read 'latin.json' as a saved sweep", "wrote by --out"]),
         (["relu.npz", "relu.npz", "--target", "y"], ["--target is a column of --data"]),
     ],
 )

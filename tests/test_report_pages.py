@@ -209,12 +209,67 @@ def test_the_code_of_a_report_measures_the_same(name: str) -> None:
     assert squeezed(printed.getvalue()).startswith(squeezed(judged.summary))
 
 
-def test_the_code_of_the_report_of_a_run_trains_the_same() -> None:
-    run = vg.train(CLASSES, *DIGITS, steps=20, batch=32, seed=3, optimizer="sgd(lr=0.1)", schedule="cosine", clip=1.0)
-    (code,) = re.findall(r"```python\n(import vgcore.*?)```", write.text(run, "md"), re.DOTALL)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(code, {"x": DIGITS[0], "y": DIGITS[1]})
-    assert squeezed(printed.getvalue()).startswith(squeezed(vg.diagnose(run).summary))
+@pytest.mark.parametrize(
+    ("subject", "options"),
+    [
+        (CLASSES, {"seed": 3, "optimizer": "sgd(lr=0.1)", "schedule": "cosine", "clip": 1.0}),
+        (
+            CLASSES,
+            {
+                "loss": "cross_entropy(reduction=sum)",
+                "noise": 0.1,
+                "rates": {"readout": 0.5},
+                "frozen": "layers.0",
+                "monitor": "full",
+            },
+        ),
+        (
+            CLASSES,
+            {"validation": 0.2, "validate_every": 5, "early_stopping": vg.EarlyStopping(0, 0.1), "record": "log"},
+        ),
+        (CLASSES.init(seed=7), {"schedule": np.linspace(2, 0, 20), "monitor": ["rounded"], "record": [1, 7]}),
+        (CLASSES, {"validation": DIGITS, "loss": "cross_entropy(reduction=sum)", "dtype": "float64", "seeds": 2}),
+    ],
+    ids=["a schedule", "a recipe", "a validation", "own weights and rates", "other rows"],
+)
+def test_the_code_of_the_report_of_a_run_trains_the_same(subject: Any, options: dict[str, Any]) -> None:
+    trained = vg.train(subject, *DIGITS, steps=20, batch=32, **options)
+    (code,) = re.findall(r"```python\n(import vgcore.*?)```", write.text(trained, "md"), re.DOTALL)
+    given = {"network": subject, "schedule": options.get("schedule"), "validation": options.get("validation")}
+    call = code.splitlines()[-1].removeprefix("print(vg.diagnose(").removesuffix("))")
+    again = eval(call, exec_lines(code, {"x": DIGITS[0], "y": DIGITS[1], **given}))
+    assert np.array_equal(again.loss, trained.loss)
+    assert (again.monitor, again.steps.tolist()) == (trained.monitor, trained.steps.tolist())
+    assert np.array_equal(again.validation_loss, trained.validation_loss)
+    assert vg.diagnose(again).summary == vg.diagnose(trained).summary
+
+
+def exec_lines(code: str, names: dict[str, Any]) -> dict[str, Any]:
+    """The names that all lines of a program but the last one make."""
+    exec(code.rsplit("\n", 2)[0], names)
+    return names
+
+
+def test_a_comparison_draws_both_nets_and_says_what_they_are_and_how_they_were_measured() -> None:
+    result = made("Comparison")
+    for source in (Page(html("Comparison")).words, unescaped(markdown("Comparison"))):
+        assert f"first: {result.before.spec!r}" in source
+        assert f"second: {result.after.spec!r}" in source
+        assert "seeds 0 to 1; batch 128, float32; a random cotangent; drawn samples, drawn weights" in source
+    assert html("Comparison").count('class="beside"') == 3
+    lines = [line for line in markdown("Comparison").splitlines() if " dashed: " in line]
+    assert len(lines) == 3
+    bars = [re.findall("[▁-█]+", line) for line in lines]
+    assert all(len(each) == 2 and len(each[0]) == len(each[1]) == SICK.depth for each in bars)
+
+
+def test_a_comparison_of_trainings_draws_both_losses() -> None:
+    other = vg.train(CLASSES, *DIGITS, steps=50, batch=32, seeds=2)
+    source = write.text(vg.compare(a_run(), other), "html")
+    assert "The line is the first, the dashed one the second." in Page(source).words
+    assert source.count('class="beside"') == 1
+    assert re.findall(r'text-anchor="middle">(\d+)<', source)[-1] == "50"  # where the longer one ends
+    assert f"second: {other.spec!r}" in Page(source).words
 
 
 # What users have named
@@ -258,7 +313,9 @@ def test_text_is_text_in_markdown(text: str, told: str) -> None:
 @pytest.mark.parametrize("text", ["# a", "- a", "+ a", "> a", "1. a", "12) a", "=== a", "--- a"])
 def test_no_line_of_text_begins_a_list_or_a_heading(text: str) -> None:
     sign = next(sign for sign in text if not sign.isdigit())
-    assert blocks.paragraph(text).markdown == text.replace(sign, f"\\{sign}", 1)
+    told = text.replace(sign, f"\\{sign}", 1)
+    assert blocks.paragraph(text).markdown == told
+    assert blocks.titled("a", text).markdown == f"**a**\\\n{told}"
 
 
 def test_code_is_fenced_by_more_backticks_than_it_has() -> None:
@@ -339,6 +396,31 @@ def test_a_deep_net_with_many_seeds_fits() -> None:
     data = data_of(source)
     assert np.shape(data["columns"]["log10_delta_rms"]) == (1, 1000)
     assert "correlation" in {*data["columns"], *data["left_out"]}
+
+
+def test_advice_and_comparisons_of_deep_nets_fit() -> None:
+    deep = vg.MLP(depth=150, width=8, activation="sigmoid")
+    for result in (vg.advise(deep, seeds=16), vg.compare(deep.replace(depth=1000), deep.replace(depth=1000), seeds=2)):
+        assert len(write.text(result, "html").encode()) < 300_000
+
+
+def test_a_comparison_of_a_thousand_cells_has_a_line_a_cell_the_worst_where_there_is_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    few = vg.compare(*(vg.sweep(net, depth=[2, 20, 30], seeds=2) for net in (SICK.replace(activation="relu"), SICK)))
+    assert [cell.verdict for cell in few.cells] == ["same", "worse", "worse"]
+    many = dataclasses.replace(few, cells=few.cells * 400, names=tuple(map(str, range(1200))))
+    source = write.text(many, "html")
+    assert len(source.encode()) < 2_000_000
+    kept = data_of(source)["cells"]
+    assert [cell["verdict"] for cell in kept].count("worse") == 800
+    assert [int(cell["name"]) for cell in kept] == sorted(int(cell["name"]) for cell in kept)
+    assert len(kept) == 1000
+    monkeypatch.setattr(write, "MOST", {"html": 100_000, "md": 20_000})
+    source = write.text(many, "html")
+    assert len(source.encode()) <= 100_000
+    assert {cell["verdict"] for cell in data_of(source)["cells"]} == {"worse"}
+    assert data_of(source)["cells"][0]["summary"] == few.cells[1].summary
 
 
 # Files

@@ -32,7 +32,8 @@ def compare(a: Any, b: Any, **options: Any) -> Comparison:
 
     A healthy net is better than another; then counts the most severe finding, then, where neither is healthy, how far a
     signal moves from one end to the other. Of trainings the verdict counts, then the final loss. A difference counts
-    where the 95 % intervals over the seeds do not overlap, and of a signal from two-fold up; less is said to be none.
+    where the 95 % intervals over the seeds do not overlap, of losses those of their logarithms, and of a signal from
+    two-fold up; less is said to be none.
 
     Args:
         a: The first: a `Probe`, a `Diagnosis`, a spec, a `Network`, a model of another library or a watch; or a

@@ -8,7 +8,6 @@ from typing import Any, TypeAlias
 
 from vgcore.report import judged, swept, trained
 from vgcore.report.sections import Page
-from vgcore.show import html
 
 #: A report of as many cells of a sweep as it is given.
 Report: TypeAlias = Callable[[int], Page]
@@ -19,19 +18,19 @@ def _whole(make: Callable[[Any], Page]) -> Callable[[Any], Report]:
     return lambda result: lambda _: make(result)
 
 
-def _shown(result: Any) -> Page:
-    """What notebooks show, and the numbers behind it."""
-    return Page(f"{type(result).__name__}: {result.verdict}", [html.inside(result)], result.to_dict())
+def _with_cells(make: Callable[[Any, int], Page]) -> Callable[[Any], Report]:
+    """Of what may have cells."""
+    return lambda result: partial(make, result)
 
 
 #: By the name of a class, as not every room of a result may be imported here.
 BY_CLASS: dict[str, Callable[[Any], Report]] = {
     "Advised": _whole(judged.advised),
-    "Comparison": _whole(_shown),
-    "Diagnosis": partial(partial, judged.diagnosis),
+    "Comparison": _with_cells(judged.comparison),
+    "Diagnosis": _with_cells(judged.diagnosis),
     "Probe": _whole(judged.probe),
     "Run": _whole(trained.run),
-    "RunDiagnosis": partial(partial, trained.run_diagnosis),
+    "RunDiagnosis": _with_cells(trained.run_diagnosis),
     "Sweep": swept.sweep,
     "Trace": _whole(judged.trace),
     "TrainSweep": swept.train_sweep,

@@ -51,17 +51,18 @@ def island(data: Mapping[str, Any]) -> Html:
 NUMBERS = 8000
 
 
-def fitting(columns: Mapping[str, Floats], first: Sequence[str]) -> dict[str, Any]:
+def fitting(columns: Mapping[str, Floats], first: Sequence[str], most: int = NUMBERS) -> dict[str, Any]:
     """Columns that say something, as many as there is room for, and which are left out.
 
     Args:
         columns: `(runs, layers)` each.
         first: Those that come first. Where they have no room, all are means over the runs: `(1, layers)`.
+        most: Numbers that there is room for.
     """
     names = [name for name in dict.fromkeys((*first, *columns)) if not np.isnan(columns[name]).all()]
     found = {name: columns[name] for name in names}
-    if sum(found[name].size for name in first if name in found) > NUMBERS:
+    if sum(found[name].size for name in first if name in found) > most:
         found = {name: means(values)[None] for name, values in found.items()}
     room = itertools.accumulate(values.size for values in found.values())
-    kept = [name for name, numbers in zip(found, room, strict=True) if numbers <= NUMBERS]
+    kept = [name for name, numbers in zip(found, room, strict=True) if numbers <= most]
     return {"columns": {name: found[name] for name in kept}, "left_out": names[len(kept) :]}

@@ -2,22 +2,41 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from vgcore.judge.diagnose import badness, judge
+from vgcore.judge.diagnosis import Diagnosis
 from vgcore.measure.result import Probe, columns_of
-from vgcore.report.island import fitting
-from vgcore.report.sections import NOTHING, Page, again, by_layer, chosen, net, section, signals, torch
+from vgcore.measure.trace import Trace
+from vgcore.report.island import NUMBERS, fitting
+from vgcore.report.sections import (
+    NOTHING,
+    Page,
+    again,
+    by_layer,
+    chosen,
+    measured_with,
+    net,
+    section,
+    signals,
+    spelled,
+    torch,
+)
+from vgcore.show import comparison as shown
+from vgcore.show import html
 from vgcore.show.html import judged
 from vgcore.show.html.blocks import Html, code, quiet, table, toned
 from vgcore.show.html.charts import charts
-from vgcore.show.html.columns import ends_chart
+from vgcore.show.html.columns import ends_chart, layers_chart, loss_chart
 from vgcore.show.text import labels
+from vgcore.train.run import Run
 
 if TYPE_CHECKING:
     from vgcore.cure.advice import Advised
-    from vgcore.judge.diagnosis import Diagnosis
-    from vgcore.measure.trace import Trace
+    from vgcore.report.comparison import Comparison
     from vgcore.watch.watch import Watch
 
 
@@ -74,8 +93,8 @@ def _one(d: Diagnosis, what: str, *more: Html) -> Page:
     return Page(f"{what}: {d.word}", parts, _plain(d))
 
 
-def _plain(d: Diagnosis) -> dict[str, Any]:
-    """A diagnosis of one net for programs, with its columns, those of the signals first."""
+def _plain(d: Diagnosis, most: int = NUMBERS) -> dict[str, Any]:
+    """A diagnosis of one net for programs, with so many numbers of its columns, those of the signals first."""
     plain = {name: value for name, value in d.to_dict().items() if name != "cells"}
     measured = d.probe or d.measured
     if measured is None:
@@ -86,19 +105,19 @@ def _plain(d: Diagnosis) -> dict[str, Any]:
     else:
         columns = dict(measured.columns)
         plain |= {"steps": measured.steps, "batch": measured.batch, "dtype": measured.dtype}
-    return plain | {"layers": measured.trace.names} | fitting(columns, signals(measured.trace))
+    return plain | {"layers": measured.trace.names} | fitting(columns, signals(measured.trace), most)
 
 
 def advised(a: Advised) -> Page:
     """Advice: before and after, the best change as code, and its signals beside those of the net as it was."""
     best, before = a.items[0] if a.items else None, a.before.probe
     parts = [judged.advised(a)]
-    plain = {**a.to_dict(), "before": _plain(a.before)}
+    plain = {**a.to_dict(), "before": _plain(a.before, NUMBERS // 2)}
     title = f"Advice: {a.before.word}"
     if best is not None:
         title += f"; {best.change} makes it {best.after.word}"
-        plain["after"] = _plain(best.after)
-        changed = [quiet(best.change), *torch(lambda: best.code("torch")), code(repr(best.spec), "python")]
+        plain["after"] = _plain(best.after, NUMBERS // 2)
+        changed = [quiet(best.change), *torch(lambda: best.code("torch")), code(spelled(best.spec), "python")]
         parts += section("The best change", *changed)
     if before is not None:
         after = None if best is None else best.after.probe
@@ -106,3 +125,45 @@ def advised(a: Advised) -> Page:
     parts += section("Findings in the net as it was", *judged.findings(a.before))
     parts += [*net(a.before.spec), *again(before, "vg.advise")]
     return Page(title, parts, plain)
+
+
+def comparison(c: Comparison, cells: int) -> Page:
+    """Two results side by side; with its numbers, or those of so many cells of two sweeps, a line each."""
+    columns = {
+        f"{name}, {side}": np.array([[getattr(each, side) for each in column]])
+        for name, column in c.columns.items()
+        for side in ("before", "after")
+    }
+    plain = replace(c, cells=(), columns={}).to_dict()
+    for side in ("before", "after"):
+        plain[side].pop("cells", None)
+    plain |= fitting(columns, ())
+    if c.cells:
+        plain["cells"] = [_outcome(c.names[i], c.cells[i]) for i in sorted(shown.ranked(c)[:cells])]
+    return Page(f"Comparison: {c.verdict}", [html.inside(c), *_nets(c)], plain)
+
+
+def _nets(c: Comparison) -> list[Html]:
+    """The signals of both nets by layer, or their losses, what the two are, and how the first was measured."""
+    if c.cells:
+        return []
+    drawn = []
+    one, other = ((d.probe or d.measured) if isinstance(d, Diagnosis) else d.run for d in (c.before, c.after))
+    words = "The line is the first, the dashed one the second."
+    if isinstance(one, Run) and isinstance(other, Run):
+        if one.loss_name == other.loss_name:
+            drawn = section("Loss", quiet(words), loss_chart(one, beside=other))
+    elif isinstance(one, Probe | Trace) and isinstance(other, Probe | Trace):
+        curves = (layers_chart(one.trace, name, beside=other.trace) for name in signals(one.trace))
+        drawn = section("Layers", quiet(words), charts(*curves))
+    both = (("first", c.before.spec), ("second", c.after.spec))
+    told = [quiet(f"{which}: {spec!r}") for which, spec in both if spec is not None]
+    told += [measured_with(one)] if isinstance(one, Probe) else []
+    return [*drawn, *section("Nets", *told)]
+
+
+def _outcome(name: str, cell: Comparison) -> dict[str, Any]:
+    """What came of a cell of two sweeps, for programs."""
+    verdicts = {"before": cell.before.verdict, "after": cell.after.verdict}
+    main = None if cell.main is None else cell.main._asdict()
+    return {"name": name, "verdict": cell.verdict, "summary": cell.summary} | verdicts | {"measure": main}

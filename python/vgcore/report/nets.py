@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vgcore.judge.diagnosis import Diagnosis
 from vgcore.judge.evidence import Evidence, ten_to
@@ -18,7 +17,7 @@ from vgcore.measure.result import Signal
 from vgcore.model.spec import Spec
 from vgcore.report.comparison import Comparison, Measure
 from vgcore.report.noise import Floats, along, beyond, measured
-from vgcore.show.words import power
+from vgcore.show.words import power, seeds_told
 
 #: In decades, the change that counts: what is less than two-fold keeps its size, as in a diagnosis.
 LEAST = math.log10(2)
@@ -92,12 +91,6 @@ def _notes(before: Diagnosis, after: Diagnosis) -> Iterator[str]:
         yield "one run has no interval over seeds: every difference counts that is two-fold or more"
 
 
-def seeds_told(seeds: NDArray[np.uint64]) -> str:
-    """Seeds in words."""
-    first, last = int(seeds[0]), int(seeds[-1])
-    return f"seed {first}" if first == last else f"seeds {first} to {last}"
-
-
 # Numbers
 
 
@@ -112,7 +105,8 @@ def _shown(d: Diagnosis, signal: Signal) -> tuple[float, float]:
     if told is None or e is None:
         return math.nan, math.nan
     change = getattr(e, signal)
-    return told.rms, math.nan if math.isinf(change.rms) else change.high - change.rms
+    # About a change that is held to be 0 the interval does not lie evenly, but it is as wide.
+    return told.rms, math.nan if math.isinf(change.rms) else (change.high - change.low) / 2
 
 
 def _measures(before: Diagnosis, after: Diagnosis, one: Evidence, other: Evidence) -> Iterator[Measure]:
@@ -156,8 +150,9 @@ def _factor(decades: float) -> float:
 def _sign(before: Diagnosis, after: Diagnosis) -> int:
     """1 where the second is better, -1 where it is worse, 0 where neither can be said."""
 
-    def rank(d: Diagnosis) -> tuple[bool, int]:
-        return d.verdict == "healthy", -SEVERITIES.index(d.severity or SEVERITIES[0])
+    def rank(d: Diagnosis) -> tuple[bool, bool, int]:
+        finite = "non-finite" not in {d.verdict, *d.conditions}
+        return finite, d.verdict == "healthy", -SEVERITIES.index(d.severity or SEVERITIES[0])
 
     if rank(before) != rank(after):
         return 1 if rank(after) > rank(before) else -1

@@ -11,9 +11,9 @@ import numpy as np
 from vgcore.judge.training.diagnosis import OUTCOMES, RunDiagnosis
 from vgcore.measure import table
 from vgcore.report.comparison import Comparison, Measure
-from vgcore.report.nets import LEAST, WORDS, differing, seeds_told
+from vgcore.report.nets import LEAST, WORDS, differing
 from vgcore.report.noise import Floats, along, measured
-from vgcore.show.words import fold
+from vgcore.show.words import fold, seeds_told
 from vgcore.train.many import told_of
 from vgcore.train.run import Run, size
 
@@ -83,16 +83,24 @@ def _notes(one: Run, other: Run) -> Iterator[str]:
 
 
 def _measures(one: Run, other: Run, *, comparable: bool) -> Iterator[Measure]:
-    final = measured(FINAL, one.final_loss, other.final_loss)
-    yield final
-    yield measured("best loss", one.best_loss, other.best_loss)
+    yield _losses(FINAL, one.final_loss, other.final_loss)
+    yield _losses("best loss", one.best_loss, other.best_loss)
     if one.validation_loss.size and other.validation_loss.size:
-        yield measured("best validation loss", *(_least(run.validation_loss) for run in (one, other)))
+        yield _losses("best validation loss", *(_least(run.validation_loss) for run in (one, other)))
     # The loss that every seed reaches says which learns faster, if it is lower than what all begin with.
     goal = max(float(run.final_loss.max()) for run in (one, other))
     if comparable and math.isfinite(goal) and goal < min(float(run.first_loss.min()) for run in (one, other)):
         yield measured(f"steps to a loss of {goal:.3g}", _reached(one, goal), _reached(other, goal))
     yield measured("steps done", *(run.steps_done.astype(float) for run in (one, other)))
+
+
+def _losses(name: str, before: Floats, after: Floats) -> Measure:
+    """Losses of both, whose noise is that of their logarithms where they have any: one seed may diverge far."""
+    found = measured(name, before, after)
+    both = np.concatenate([before, after])
+    if not (np.isfinite(both) & (both > 0)).all():
+        return found
+    return found._replace(beyond=measured(name, np.log10(before), np.log10(after)).beyond)
 
 
 def _least(losses: Floats) -> Floats:

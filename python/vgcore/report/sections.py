@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from vgcore._core import __version__
 from vgcore.convert.source import source
@@ -22,7 +21,7 @@ from vgcore.show.html.blocks import Html, code, folded, heading, joined, quiet, 
 from vgcore.show.html.charts import charts, means
 from vgcore.show.html.columns import layers_chart, title
 from vgcore.show.html.nets import long_table
-from vgcore.show.words import exponent, number, own, row
+from vgcore.show.words import exponent, number, own, row, seeds_told
 
 if TYPE_CHECKING:
     from vgcore.measure.trace import Trace
@@ -117,9 +116,6 @@ def again(p: Probe | None, function: str) -> list[Html]:
     """How a probe was measured: facts, and the code that does it again."""
     if p is None:
         return []
-    loss = "a random cotangent" if p.loss is None else f"loss {p.loss}"
-    samples = "drawn samples" if p.x is None else f"given samples {np.shape(p.x) or ''}".rstrip()
-    weights = "drawn weights" if p.network is None else "given weights"
     given = [name for name in ("x", "y", "network") if getattr(p, name) is not None]
     arguments = ["spec" if p.network is None else "network", *(f"{name}={name}" for name in given if name != "network")]
     arguments += [f"loss={p.loss!r}"] if p.loss is not None else []
@@ -128,11 +124,15 @@ def again(p: Probe | None, function: str) -> list[Html]:
     arguments += [f"dtype={p.dtype!r}"] if p.dtype != "float32" and p.network is None else []
     lines = ["import vgcore as vg", "", *([f"# {', '.join(given)}: as they were given"] if given else [])]
     lines += [f"spec = {spelled(p.spec)}", f"print({function}({', '.join(arguments)}))"]
-    return section(
-        "How it was measured",
-        facts(seeds_of(p.seeds), f"batch {p.batch}, {p.dtype}", loss, f"{samples}, {weights}"),
-        code("\n".join(lines), "python"),
-    )
+    return section("How it was measured", measured_with(p), code("\n".join(lines), "python"))
+
+
+def measured_with(p: Probe) -> Html:
+    """How a probe was measured, in a line."""
+    loss = "a random cotangent" if p.loss is None else f"loss {p.loss}"
+    samples = "drawn samples" if p.x is None else f"given samples {np.shape(p.x) or ''}".rstrip()
+    weights = "drawn weights" if p.network is None else "given weights"
+    return facts(seeds_told(p.seeds), f"batch {p.batch}, {p.dtype}", loss, f"{samples}, {weights}")
 
 
 def facts(*words: str) -> Html:
@@ -140,23 +140,14 @@ def facts(*words: str) -> Html:
     return quiet("; ".join((f"vgcore {__version__}", *words)))
 
 
-def spelled(spec: Spec) -> str:
-    """A spec as an expression for `import vgcore as vg`.
+def spelled(value: object) -> str:
+    """A spec, or another plain value, as an expression for `import vgcore as vg`.
 
     >>> print(spelled(MLP(depth=2, width=8, init="mean_field(2.0, 0.1)")))
     vg.MLP(depth=2, width=8, init='mean_field(sigma_w=2, sigma_b=0.1)')
     """
-    parts = re.split(r"('[^']*')", repr(spec))
+    parts = re.split(r"('[^']*')", repr(value))
     return "".join(part if i % 2 else re.sub(r"\b([A-Z]\w*\()", r"vg.\1", part) for i, part in enumerate(parts))
-
-
-def seeds_of(seeds: NDArray[np.uint64]) -> str:
-    """Seeds in words.
-
-    >>> seeds_of(np.array([0, 1, 2], dtype=np.uint64)), seeds_of(np.array([5], dtype=np.uint64))
-    ('seeds 0 to 2', 'seed 5')
-    """
-    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
 
 
 def chosen(badness: Sequence[Any], most: int) -> tuple[list[int], str]:

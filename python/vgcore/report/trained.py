@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,13 +10,15 @@ import numpy as np
 from vgcore.judge.training.judged import badness, judge_run
 from vgcore.model.optimizer import Schedule
 from vgcore.report.island import fitting
-from vgcore.report.sections import NOTHING, Page, below, chosen, facts, net, section, seeds_of, spelled
+from vgcore.report.sections import NOTHING, Page, below, chosen, facts, net, section, spelled
 from vgcore.show import training
 from vgcore.show.html import judged, trained
 from vgcore.show.html.blocks import Html, code, quiet, table, toned
 from vgcore.show.html.charts import charts
 from vgcore.show.html.columns import loss_chart, run_chart, run_ends_chart, steps_chart
+from vgcore.show.words import seeds_told
 from vgcore.train.join import STEPWISE, VALIDATED
+from vgcore.train.settings import MONITORS
 
 if TYPE_CHECKING:
     from vgcore.judge.training.diagnosis import RunDiagnosis
@@ -23,6 +26,17 @@ if TYPE_CHECKING:
 
 #: What a report draws by layer, where it was recorded.
 BY_LAYER = ("log10_wgrad_norm", "log10_update_ratio", "log10_delta_rms")
+#: Keywords of `train` that are told where they are not what they are by themselves.
+SETTINGS: dict[str, Any] = {
+    **dict.fromkeys(("loss", "schedule", "clip", "validation", "validate_every", "early_stopping")),
+    **dict.fromkeys(("record", "sharpness")),
+    "noise": 0.0,
+    "rates": {},
+    "frozen": [],
+    "nonfinite": "stop",
+    "monitor": "cheap",
+    "seed": 0,
+}
 
 
 def run(r: Run, what: str = "Training") -> Page:
@@ -87,14 +101,32 @@ def _numbers(r: Run) -> dict[str, Any]:
 def _again(r: Run) -> list[Html]:
     """How a run was trained: facts, and the code that does it again."""
     steps = r.loss.shape[1]
-    schedule = (
-        [f"schedule={str(r.schedule)!r}"] if isinstance(r.schedule, Schedule) and str(r.schedule) != "constant" else []
-    )
-    clip = [] if r.clip is None else [f"clip=vg.{r.clip!r}"]
-    seed = [f"seed={r.seeds[0]}"] if r.seeds[0] else []
-    dtype = [f"dtype={r.dtype!r}"] if r.dtype != "float32" else []
-    how = [f"optimizer={str(r.optimizer)!r}", *schedule, *clip, f"steps={steps}", f"batch={r.batch}"]
-    call = ", ".join(["spec", "x", *(["y"] if r.y is not None else []), *how, f"seeds={len(r.seeds)}", *seed, *dtype])
-    lines = f"import vgcore as vg\n\nspec = {spelled(r.spec)}\nprint(vg.diagnose(vg.train({call})))"
-    told = facts(seeds_of(r.seeds), f"{steps} steps, batch {r.batch}, {r.dtype}", f"samples {np.shape(r.x)}")
-    return section("How it was trained", told, code(lines, "python"))
+    net = ["spec"] if r.network0 is None else ["network"]
+    given = [*net[: r.network0 is not None], "x", *(["y"] if r.y is not None else [])]
+    call = [*net, *given[r.network0 is not None :], f"optimizer={str(r.optimizer)!r}", f"steps={steps}"]
+    call += [f"batch={r.batch}", f"seeds={len(r.seeds)}"]
+    for name, value in {**vars(r.recipe), **vars(r.training)}.items():
+        if name not in SETTINGS:
+            continue
+        if name in {"schedule", "validation"} and isinstance(value, np.ndarray | tuple):
+            given.append(name)
+            call.append(f"{name}={name}")
+        elif (plain := _plain(value)) != SETTINGS[name]:
+            call.append(f"{name}={spelled(plain)}")
+    call += [f"dtype={r.dtype!r}"] if r.dtype != "float32" and r.network0 is None else []
+    spec = [f"spec = {spelled(r.spec)}"] if r.network0 is None else []
+    lines = ["import vgcore as vg", "", f"# {', '.join(given)}: as they were given", *spec]
+    lines.append(f"print(vg.diagnose(vg.train({', '.join(call)})))")
+    told = facts(seeds_told(r.seeds), f"{steps} steps, batch {r.batch}, {r.dtype}", f"samples {np.shape(r.x)}")
+    return section("How it was trained", told, code("\n".join(lines), "python"))
+
+
+def _plain(value: Any) -> Any:
+    """A keyword of `train` as one would give it."""
+    if isinstance(value, Schedule):
+        return None if str(value) == "constant" else str(value)
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, tuple):
+        return next((word for word, columns in MONITORS.items() if value == columns), list(value))
+    return value

@@ -29,20 +29,21 @@ from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
 from vgcore.shell.nets import HELP, flag, gather, integers, split
 from vgcore.shell.options import DATA, DATA_HELP, OUTPUT, Request, with_net
+from vgcore.shell.outputs import INTERRUPTED as INTERRUPTED  # noqa: PLC0414 (with what else commands return)
 from vgcore.shell.outputs import (
-    FORMATS,
     REFUSALS,
     Force,
     Format,
+    Json,
     Out,
     Outputs,
     Pictures,
+    chosen,
     drawn,
     print_json,
     say,
     writing,
 )
-from vgcore.shell.outputs import INTERRUPTED as INTERRUPTED  # noqa: PLC0414 (with what else commands return)
 from vgcore.shell.outputs import USAGE as USAGE  # noqa: PLC0414 (likewise)
 from vgcore.train.settings import PER
 
@@ -75,7 +76,6 @@ CELLS, TRAINING, JUDGEMENT, SEARCH = "The cells", "Its training", "The judgement
 OF_STEPS = {"schedule": "constant", "record": None}
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.", rich_help_panel=OUTPUT)]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=OUTPUT)]
 Brief = Annotated[bool, typer.Option("--summary", help="Print a line a cell, to be searched.", rich_help_panel=OUTPUT)]
 
 
@@ -91,16 +91,7 @@ def _probe(
     yes: Yes = False,
 ) -> None:
     request.one("probe")
-    _measure(request, out, pictures, force=force, form=_form(summary, as_json), layers=True, yes=yes)
-
-
-def _form(summary: bool, as_json: bool, form: str = "text") -> str:
-    """What is printed: text, a summary, JSON or annotations."""
-    asked = {"--summary": summary, "--json": as_json, f"--format {known('format', form, FORMATS)}": form != "text"}
-    given = [name for name, wanted in asked.items() if wanted]
-    if len(given) > 1:
-        raise ValueError(f"{' and '.join(given)} are forms of one thing; give one of them")
-    return "summary" if summary else "json" if as_json else form
+    _measure(request, out, pictures, force=force, form=chosen(summary=summary, as_json=as_json), layers=True, yes=yes)
 
 
 def _brought(request: Request) -> Imported | None:
@@ -141,7 +132,7 @@ def _sweep(
     yes: Yes = False,
 ) -> None:
     kept = {"store": store, "shard": shard, "retry_failed": retry_failed}
-    form = _form(summary, as_json)
+    form = chosen(summary=summary, as_json=as_json)
     _measure(request, out, pictures, force=force, form=form, layers=False, yes=yes, **kept)
 
 
@@ -302,7 +293,7 @@ def _train(
     from vgcore.train.settings import Clip
     from vgcore.train.training import BATCH
 
-    form = _form(summary, as_json)
+    form = chosen(summary=summary, as_json=as_json)
     spec = request.one("train", several="vg.train_sweep")
     outputs.check(out, pictures, force=force)
     if clip_per is not None and clip is None:
@@ -484,7 +475,7 @@ def _diagnose(
     from vgcore.judge.nonfinite import of_error
     from vgcore.measure.sweep import sweep
 
-    form = _form(summary, as_json, form)
+    form = chosen(form, summary=summary, as_json=as_json)
     known("severity", fail_on, (*SEVERITIES, "never"))
     options: dict[str, Any] = {
         "thresholds": _numbers("threshold", "RULE=VALUE, as in saturation=0.3", threshold),
@@ -564,7 +555,7 @@ def _advise(
 ) -> None:
     from vgcore.cure.search import advise
 
-    form = _form(summary, as_json)
+    form = chosen(summary=summary, as_json=as_json)
     known("severity", fail_on, (*SEVERITIES, "never"))
     spelled = {flag(name).removeprefix("--"): name for name in HELP}
     kept = [spelled.get(name, name.replace("-", "_")) for name in gather("keep", keep, split)]
@@ -626,7 +617,7 @@ def _theory(
     from vgcore.model.mlp import MLP
     from vgcore.theory import predict
 
-    form = _form(summary, as_json)
+    form = chosen(summary=summary, as_json=as_json)
     spec = request.one("theory")
     if request.source is not None:
         raise ValueError("theory is of standard normal samples and a random cotangent; leave out --data")

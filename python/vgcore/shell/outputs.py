@@ -21,6 +21,7 @@ from typing import Annotated, Any
 import typer
 
 from vgcore.measure import files
+from vgcore.model.names import known
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.options import OUTPUT
 from vgcore.shell.streams import fitted
@@ -57,12 +58,22 @@ Format = Annotated[
         autocompletion=choices(*FORMATS),
     ),
 ]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=OUTPUT)]
 Force = Annotated[bool, typer.Option("--force", help="Write over files that are there.", rich_help_panel=OUTPUT)]
 
 
 def say(text: str, *, end: str = "\n") -> None:
     """Tell the user, beside what is printed."""
     print(fitted(text, sys.stderr), file=sys.stderr, end=end, flush=True)
+
+
+def chosen(form: str = "text", *, summary: bool = False, as_json: bool = False) -> str:
+    """What is printed: text, a summary, JSON or annotations."""
+    asked = {"--summary": summary, "--json": as_json, f"--format {known('format', form, FORMATS)}": form != "text"}
+    given = [name for name, wanted in asked.items() if wanted]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} are forms of one thing; give one of them")
+    return "summary" if summary else "json" if as_json else form
 
 
 def print_json(value: Any) -> None:

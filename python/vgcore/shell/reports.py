@@ -16,7 +16,7 @@ from vgcore.shell import estimate, nets, options, outputs
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
 from vgcore.shell.options import DATA, DATA_HELP, OUTPUT, Request, measured, net_file, unreadable
-from vgcore.shell.outputs import FORMATS, Force, Format
+from vgcore.shell.outputs import Force, Format, Json
 from vgcore.show.page import wrapped
 
 WORSE = 1
@@ -26,6 +26,8 @@ STORE = ".vg"
 TAKES = (
     f"what probe and sweep wrote by --out ({', '.join(SAVED)}), stores ({STORE}), or files of nets ({options.FILES})"
 )
+#: Files of nets that hold arrays alone, of which it has to be said what net they are.
+ARRAYS = (".npz", ".safetensors")
 #: What a report is written as, where the ending of its file does not say so.
 FORMS = ("html", "md")
 
@@ -80,25 +82,25 @@ def compare(
         ),
     ] = None,
     force: Force = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON instead of text.", rich_help_panel=OUTPUT)
-    ] = False,
+    as_json: Json = False,
     form: Format = "text",
 ) -> None:
     """Compare two results, and return 1 where the second is worse."""
     from vgcore.report.compare import compare as compared
     from vgcore.report.write import form_of
 
-    known("format", form, FORMATS)
-    if as_json and form == "github":
-        raise ValueError("--json and --format github are two forms of one thing; give one of them")
+    form = outputs.chosen(form, as_json=as_json)
     outputs.check(out, force=force, form=form_of)
+    if (activation or spec) and not any(path.suffix.lower() in ARRAYS for path in (before, after)):
+        raise ValueError(
+            f"--activation and --spec go with arrays, {' or '.join(ARRAYS)}; these files say what they hold"
+        )
     samples = _samples(data, target)
     given = [_read("compare", path, activation, spec, samples) for path in (before, after)]
     to_measure = any(is_net for _, is_net in given)
     found = compared(given[0][0], given[1][0], **(samples if to_measure else {}))
     with outputs.writing({} if out is None else {out: found.report}, force=force, only=out):
-        if as_json or form == "json":
+        if form == "json":
             outputs.print_json(found.to_dict())
         elif form == "github":
             from vgcore.report import github
@@ -236,7 +238,7 @@ def _read(
     if not path.is_file():
         raise unreadable(str(path), FileNotFoundError(), f"{command} takes {TAKES}")
     if ending in options.SUFFIXES:
-        arrays = ending != ".onnx"
+        arrays = ending in ARRAYS
         fields = {"activation": nets.gather("activation", [activation], nets.split)} if activation and arrays else {}
         return net_file(path, spec if arrays else None, None, fields)(), True
     if ending == STORE:
@@ -258,10 +260,14 @@ def _spec(path: Path) -> Any:
     """The spec of a JSON file; None where it holds something else."""
     from vgcore.model.read import read_spec
 
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8")
         found = json.loads(text)
-    except ValueError:
+    except ValueError:  # which a text that is no UTF-8 is too
         return None
-    is_table = not isinstance(found, dict) or isinstance(found.get("depth"), list) or "cell" in found
-    return None if is_table else read_spec(text)
+    if not isinstance(found, dict) or isinstance(found.get("depth"), list) or "cell" in found:
+        return None
+    try:
+        return read_spec(text)
+    except ValueError as error:
+        raise ValueError(f"{path} holds no spec: {error}; spec.to_json() writes one") from None

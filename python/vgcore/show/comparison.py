@@ -77,10 +77,14 @@ def places(c: Comparison) -> tuple[tuple[str, ...], Rows]:
     return head, rows if known else []
 
 
+def ranked(c: Comparison) -> list[int]:
+    """The cells that both of two sweeps have, from 0: those that are worse first, then those that are better."""
+    return sorted(range(len(c.cells)), key=lambda i: ("worse", "better", "same").index(c.cells[i].verdict))
+
+
 def cells(c: Comparison) -> tuple[tuple[str, ...], Rows]:
     """Two sweeps: a head, and a row a cell that both have, those that differ first."""
-    order = sorted(range(len(c.cells)), key=lambda i: ("worse", "better", "same").index(c.cells[i].verdict))
-    told = [(c.names[i], c.cells[i]) for i in order[:SHOWN]]
+    told = [(c.names[i], c.cells[i]) for i in ranked(c)[:SHOWN]]
     what = next((cell.main for _, cell in told if cell.main is not None), None)
     name = "" if what is None else ("log10 " if what.log10 else "") + what.name.removesuffix(", end to end")
     head = ("cell", "before", "after", *((f"{name}\nbefore", f"{name}\nafter") if what else ()), "outcome")

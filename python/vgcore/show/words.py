@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vgcore.model.custom import named
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 #: Decades that a small curve spans at least: the 32-fold change that a verdict allows.
 DECADES = math.log10(32)
@@ -106,6 +110,15 @@ def spans(layers: Sequence[int], names: Sequence[str] = ()) -> str:
     if names:
         return ", ".join(names[a] if a == b else f"{names[a]} to {names[b]}" for a, b in parts)
     return ", ".join(str(a + 1) if a == b else f"{a + 1}-{b + 1}" for a, b in parts)
+
+
+def seeds_told(seeds: Sequence[int] | NDArray[np.uint64]) -> str:
+    """Seeds in a row, in words.
+
+    >>> seeds_told([0, 1, 2]), seeds_told([5])
+    ('seeds 0 to 2', 'seed 5')
+    """
+    return f"seed {seeds[0]}" if len(seeds) == 1 else f"seeds {seeds[0]} to {seeds[-1]}"
 
 
 def own(names: Sequence[str]) -> tuple[str, ...]:

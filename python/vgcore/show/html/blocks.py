@@ -158,7 +158,7 @@ def quiet(text: object) -> Html:
 def titled(title: object, *lines: object) -> Html:
     """A paragraph that begins with what it is about."""
     made = [title if isinstance(title, Html) else bold(title), *map(escaped, lines)]
-    return Html(f"<p>{'<br>'.join(made)}</p>", "\\\n".join(line.markdown for line in made))
+    return Html(f"<p>{'<br>'.join(made)}</p>", "\\\n".join(_begun(line.markdown) for line in made))
 
 
 def code(text: str, language: str = "") -> Html:

@@ -184,6 +184,8 @@ def chart(
     gaps = "" if known.all() else "gaps are 0 or not finite"
     told = f"from {line[known][0]:.3g} to {line[known][-1]:.3g}"
     bars = _bars(line, frame.low, frame.high)
+    if beside is not None:
+        bars += f" dashed: {_bars(others, frame.low, frame.high)}"
     return Html(
         f"<figure>{_caption(title, *filter(None, (words, gaps)))}"
         f"{_svg(f'{title} by {along}: {told}', WIDTH, HEIGHT, ''.join(drawn))}</figure>",

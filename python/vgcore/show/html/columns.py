@@ -96,21 +96,30 @@ def steps_chart(run: Run, column: str) -> Html:
     return chart(values, title(column), column=column, along="step", at=steps_of(run, column), words=words)
 
 
-def loss_chart(run: Run) -> Html:
-    """The loss by step, and that of the validation as a dashed line; its logarithm where it falls or rises far."""
-    known = [values for values in (run.loss, run.validation_loss) if np.isfinite(values).any()]
+def loss_chart(run: Run, *, beside: Run | None = None) -> Html:
+    """The loss by step; its logarithm where it falls or rises far.
+
+    Args:
+        run: Whose loss is the line.
+        beside: Another run, whose loss is the dashed line; if None, that is the loss of the validation.
+    """
+    steps, dashed = (run.validation_steps, run.validation_loss)
+    if beside is not None:
+        steps, dashed = steps_of(beside, "loss"), beside.loss
+    known = [values for values in (run.loss, dashed) if np.isfinite(values).any()]
     there = np.concatenate([values[np.isfinite(values)] for values in known]) if known else np.empty(0)
     far = bool(there.size) and bool(there.min() > 0) and there.max() > FAR * there.min()
-    losses = [np.log10(values) if far else values for values in (run.loss, run.validation_loss)]
+    line, other = (np.log10(values) if far else values for values in (run.loss, dashed))
     words = ["loss of the batch"] if len(run.seeds) == 1 else [f"mean of {len(run.seeds)} seeds, least to greatest"]
-    words += ["dashed: validation"] if run.validation_loss.size else []
+    words += ["dashed: validation"] if beside is None and dashed.size else []
     return chart(
-        losses[0],
+        line,
         "log10 loss" if far else "loss",
         column="log10_loss" if far else "loss",
         along="step",
+        ends=(1, max(run.loss.shape[1], *steps.tolist(), 1)),
         words="; ".join(words),
-        beside=(run.validation_steps, losses[1]) if run.validation_loss.size else None,
+        beside=(steps, other) if dashed.size else None,
     )
 
 
