@@ -244,6 +244,43 @@ def test_the_code_of_the_report_of_a_run_trains_the_same(subject: Any, options: 
     assert vg.diagnose(again).summary == vg.diagnose(trained).summary
 
 
+def code_of(result: Any) -> str:
+    """The program of a report that makes it again."""
+    *_, code = re.findall(r"```python\n(import vgcore.*?)```", write.text(result, "md"), re.DOTALL)
+    assert isinstance(code, str)
+    return code
+
+
+def test_the_code_of_a_report_judges_with_the_same_thresholds() -> None:
+    thresholds: dict[str, Any] = {"backward_vanishing": 0.5, "dead_units": {"warning": 0.9}}
+    net = vg.MLP(depth=6, width=32, activation="relu", init="xavier_normal")
+    judged = vg.diagnose(net, seeds=2, thresholds=thresholds)
+    assert judged.verdict == "vanishing"
+    assert json.loads(json.dumps(judged.to_dict()))["thresholds"] == judged.thresholds
+    assert judged.probe is not None
+    assert vg.diagnose(judged.probe).verdict == "healthy"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code_of(judged), {})
+    assert squeezed(printed.getvalue()).startswith(squeezed(judged.summary))
+    run = vg.diagnose(a_run(), thresholds={"not_trained": 0.3})
+    assert f"thresholds={dict(run.thresholds)}))" in code_of(run)
+    assert "thresholds" not in code_of(vg.diagnose(a_run()))
+
+
+def test_a_report_by_another_tools_rules_says_what_its_code_is_without() -> None:
+    source, code = markdown("another tool's rules"), code_of(made("another tool's rules"))
+    assert "does not keep how the net was measured" in source
+    assert "# weights and samples, loss, batch and seeds: give them as they were given" in code
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {})
+    assert "SageMaker Debugger would say vanishing" in printed.getvalue()
+    assert "rules='sagemaker'" in code_of(vg.diagnose(a_run(), rules="sagemaker"))
+
+
+def test_the_code_for_given_weights_makes_no_net_that_is_not_used() -> None:
+    assert "spec =" not in code_of(made("own weights"))
+
+
 def exec_lines(code: str, names: dict[str, Any]) -> dict[str, Any]:
     """The names that all lines of a program but the last one make."""
     exec(code.rsplit("\n", 2)[0], names)

@@ -20,7 +20,7 @@ from vgcore.judge.finding import SEVERITIES
 from vgcore.judge.foreign.seen import drawn_samples, see
 from vgcore.judge.nonfinite import of_error, of_weights
 from vgcore.judge.rule import Rule, RuleOf
-from vgcore.judge.rules import RULES, changed, of_change, with_thresholds
+from vgcore.judge.rules import RULES, changed, moved, of_change, with_thresholds
 from vgcore.judge.rules.numbers import lost_below
 from vgcore.judge.rules.signals import waiting_for
 from vgcore.judge.training.depths import DEPTH_RULES
@@ -218,6 +218,7 @@ def judge(
         measured=None if isinstance(cell, Probe) else cell,
         not_judged=not_judged(evidence, rules),
         notes=cell.notes if isinstance(cell, Trace) else (),
+        thresholds=moved(rules, RULES),
     )
     vars(judged)["evidence"] = evidence  # A cached property, worked out already.
     return judged
@@ -253,7 +254,7 @@ def _summary(
     limit: DepthLimit | None,
     confidence: float,
 ) -> str:
-    def moved(signal: Signal, change: Change) -> str:
+    def told_of(signal: Signal, change: Change) -> str:
         name, back = e.name(signal), signal == "backward"
         if math.isinf(change.rms):
             return "no hidden layer has a gradient" if back and e.passes else f"{name} does not arrive at all"
@@ -275,7 +276,7 @@ def _summary(
     if told and (said.direction != "forward" or not parts):
         typical = _typical(e, said)
         change = dataclasses.replace(e.backward, rms=e.backward.typical if typical else e.backward.shown)
-        parts.append(moved("backward", change) + " in a typical net" * typical)
+        parts.append(told_of("backward", change) + " in a typical net" * typical)
     elif e.lost == e.depth - 1:
         parts.append(lost_below(e))
     if (
@@ -283,7 +284,7 @@ def _summary(
         and (e.steps or math.isinf(e.forward.rms))
         and not math.isnan(e.forward.rms)
     ):
-        parts.append(moved("forward", dataclasses.replace(e.forward, rms=e.forward.shown)))
+        parts.append(told_of("forward", dataclasses.replace(e.forward, rms=e.forward.shown)))
     if said.direction == "backward" and not e.steps and not told and e.lost < 0:
         parts.append("its one layer is flat")
     if "symmetric" in said.conditions:

@@ -24,6 +24,8 @@ from vgcore.show.html.nets import long_table
 from vgcore.show.words import exponent, number, own, row, seeds_told
 
 if TYPE_CHECKING:
+    from vgcore.judge.diagnosis import Diagnosis
+    from vgcore.judge.training.diagnosis import RunDiagnosis
     from vgcore.measure.trace import Trace
 
 
@@ -112,8 +114,8 @@ def torch(written: Callable[[], str]) -> list[Html]:
     return []
 
 
-def again(p: Probe | None, function: str) -> list[Html]:
-    """How a probe was measured: facts, and the code that does it again."""
+def again(p: Probe | None, function: str, judged_with: Sequence[str] = ()) -> list[Html]:
+    """How a probe was measured: facts, and the code that does it again, with arguments that say how it was judged."""
     if p is None:
         return []
     given = [name for name in ("x", "y", "network") if getattr(p, name) is not None]
@@ -122,9 +124,18 @@ def again(p: Probe | None, function: str) -> list[Html]:
     arguments += [f"batch={p.batch}", f"seeds={len(p.seeds)}"]
     arguments += [f"seed={p.seeds[0]}"] if p.seeds[0] else []
     arguments += [f"dtype={p.dtype!r}"] if p.dtype != "float32" and p.network is None else []
+    arguments += judged_with
     lines = ["import vgcore as vg", "", *([f"# {', '.join(given)}: as they were given"] if given else [])]
-    lines += [f"spec = {spelled(p.spec)}", f"print({function}({', '.join(arguments)}))"]
+    lines += [f"spec = {spelled(p.spec)}"] if p.network is None else []
+    lines.append(f"print({function}({', '.join(arguments)}))")
     return section("How it was measured", measured_with(p), code("\n".join(lines), "python"))
+
+
+def judged_with(d: Diagnosis | RunDiagnosis) -> list[str]:
+    """The arguments of `diagnose` that say whose rules judged, and with which thresholds."""
+    own = [f"rules={d.rules!r}"] if d.rules != "vgcore" else []
+    thresholds = {rule: dict(levels) for rule, levels in d.thresholds.items()}
+    return own + ([f"thresholds={thresholds}"] if thresholds else [])
 
 
 def measured_with(p: Probe) -> Html:
