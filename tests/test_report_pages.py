@@ -309,6 +309,17 @@ def test_a_comparison_of_trainings_draws_both_losses() -> None:
     assert f"second: {other.spec!r}" in Page(source).words
 
 
+def test_a_mean_that_is_not_of_all_runs_says_of_how_many_it_is() -> None:
+    cell = vg.probe(vg.MLP(depth=3, width=4), seeds=2, batch=4)
+    values = np.array([[-2.3, -1.0, 0.0], [-np.inf, -1.0, 0.0]])
+    cell = dataclasses.replace(cell, log10_delta_rms=values)
+    for form in ("html", "md"):
+        source = write.text(cell, form)
+        assert "at layer 1 the mean is of 1 of 2 alone: the others are 0 or not finite" in Page(source).words
+        assert source.count("-2.3 (1 of 2)") == 1
+    assert "of 2)" not in markdown("Probe")
+
+
 # What users have named
 
 

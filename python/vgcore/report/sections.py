@@ -18,7 +18,7 @@ from vgcore.model.sequential import Sequential
 from vgcore.model.spec import Spec
 from vgcore.show import html
 from vgcore.show.html.blocks import Html, code, folded, heading, joined, quiet, spread
-from vgcore.show.html.charts import charts, means
+from vgcore.show.html.charts import Floats, charts, means
 from vgcore.show.html.columns import layers_chart, title
 from vgcore.show.html.nets import long_table
 from vgcore.show.words import exponent, number, own, row, seeds_told
@@ -84,7 +84,10 @@ def by_layer(t: Trace, beside: Trace | None = None) -> list[Html]:
     found = {name: means(t.columns[name]) for name in names}
     columns = {name: values for name, values in found.items() if not np.isnan(values).all()}
     told, word = own(t.names) or tuple(str(i + 1) for i in range(t.depth)), row(t.names)
-    rows = [(told[i], *(_size(name, values[i]) for name, values in columns.items())) for i in range(t.depth)]
+    rows = [
+        (told[i], *(_size(name, values[i]) + _of(t.columns[name][:, i]) for name, values in columns.items()))
+        for i in range(t.depth)
+    ]
     dashed = (
         [] if beside is None else [quiet("The line is the net as it was, the dashed one that with the best change.")]
     )
@@ -96,6 +99,12 @@ def by_layer(t: Trace, beside: Trace | None = None) -> list[Html]:
 
 def _size(column: str, value: float) -> str:
     return exponent(value) if column.startswith("log10") else number(round(value, 3) + 0, ".3f")  # no -0.000
+
+
+def _of(runs: Floats) -> str:
+    """Of how many runs a mean is, where it is not of all: those where a signal is 0 or not finite have no share."""
+    there = np.isfinite(runs).sum()
+    return f" ({there} of {len(runs)})" if 0 < there < len(runs) else ""
 
 
 def net(spec: Spec | None) -> list[Html]:

@@ -182,15 +182,30 @@ def chart(
     if beside is not None:
         drawn.append(_line(frame.across(beside[0]), frame.down(others), np.isfinite(others), 'class="beside"'))
     gaps = "" if known.all() else "gaps are 0 or not finite"
+    part = _of_some(there, at, along)
     told = f"from {line[known][0]:.3g} to {line[known][-1]:.3g}"
     bars = _bars(line, frame.low, frame.high)
     if beside is not None:
         bars += f" dashed: {_bars(others, frame.low, frame.high)}"
+    bars += f" ({part})" if part else ""
     return Html(
-        f"<figure>{_caption(title, *filter(None, (words, gaps)))}"
+        f"<figure>{_caption(title, *filter(None, (words, gaps, part)))}"
         f"{_svg(f'{title} by {along}: {told}', WIDTH, HEIGHT, ''.join(drawn))}</figure>",
         f"{escaped(f'{title}, {along} {frame.first} to {frame.last}, {told}:').markdown} {bars}",
     )
+
+
+def _of_some(there: NDArray[np.bool_], at: NDArray[np.int64], along: str) -> str:
+    """Where a mean is not of all runs, and of how many it is."""
+    runs, count = len(there), there.sum(axis=0)
+    some = np.flatnonzero((count > 0) & (count < runs))
+    if not some.size:
+        return ""
+    low, high = count[some].min(), count[some].max()
+    many = str(low) if low == high else f"{low} to {high}"
+    first, last = at[some[0]], at[some[-1]]
+    where = f"{along} {first}" if first == last else f"{len(some)} {along}s from {first} to {last}"
+    return f"at {where} the mean is of {many} of {runs} alone: the others are 0 or not finite"
 
 
 def _caption(title: str, *words: str) -> str:
