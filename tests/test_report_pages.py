@@ -19,8 +19,10 @@ import pytest
 import vgcore as vg
 from test_cli import run
 from test_report import Page
+from vgcore.judge import diagnose
+from vgcore.measure.progress import progress_bar
 from vgcore.model.shown import Reported
-from vgcore.report import context, island, write
+from vgcore.report import context, island, swept, write
 from vgcore.show.html import blocks, charts, style
 from vgcore.show.html.blocks import Html, escaped
 
@@ -318,6 +320,37 @@ def test_a_mean_that_is_not_of_all_runs_says_of_how_many_it_is() -> None:
         assert "at layer 1 the mean is of 1 of 2 alone: the others are 0 or not finite" in Page(source).words
         assert source.count("-2.3 (1 of 2)") == 1
     assert "of 2)" not in markdown("Probe")
+
+
+def test_a_second_report_of_a_sweep_judges_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    s = vg.sweep(SICK, depth=[2, 10], seeds=2)
+    first = write.text(s, "md")
+    seen: list[bool] = []
+    own = diagnose._judged
+
+    def counted(cell: Any, rules: Any, *, explain: bool, threads: Any) -> vg.Diagnosis:
+        seen.append(explain)
+        return own(cell, rules, explain=explain, threads=threads)
+
+    monkeypatch.setattr(diagnose, "_judged", counted)
+    assert write.text(s, "md") == first
+    assert seen == [True]  # the worst cell, with explanations
+    vg.diagnose(s, thresholds={"dead_units": 0.9})
+    assert seen == [True, False, False]  # other thresholds are judged by
+
+
+def test_a_long_judging_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[bool] = []
+
+    def seen(layers: Any, *, show: bool) -> Any:
+        shown.append(show)
+        return progress_bar(layers, show=show)
+
+    monkeypatch.setattr(swept, "progress_bar", seen)
+    monkeypatch.setattr(swept, "LONG", 6)
+    write.text(a_sweep(), "md")
+    write.text(vg.sweep(SICK, depth=[2, 10], seeds=1), "md")
+    assert shown == [True, False]
 
 
 # What users have named

@@ -46,6 +46,8 @@ from vgcore.train.run import Run
 #: What is judged as it is.
 KNOWN = (Probe, Sweep, Spec, Network, Trace)
 SUBJECTS = "a Probe, a Sweep, a Trace, a spec, a Network, a Run, a TrainSweep or runs"
+#: Where a probe keeps its diagnosis, beside its fields: no pickle and no copy has it.
+KEPT = "_diagnosis"
 #: Up to this share of the runs, a verdict is not decided.
 MOST = 0.5
 Thresholds = Mapping[str, float | Mapping[str, float]] | None
@@ -169,7 +171,7 @@ def diagnose(
     if options:
         raise ValueError(f"{', '.join(options)}: this is measured already; give them to probe or sweep, or a spec")
     if isinstance(subject, Sweep):
-        return _worst([judge(cell, chosen, explain=explain) for cell in subject])
+        return worst([judge(cell, chosen, explain=explain) for cell in subject])
     return judge(subject, chosen, explain=explain)
 
 
@@ -198,7 +200,19 @@ def _trained(runs: list[Run], rules: str, thresholds: Thresholds, *, explain: bo
 def judge(
     cell: Probe | Trace, rules: Sequence[Rule] = RULES, *, explain: bool = False, threads: int | None = None
 ) -> Diagnosis:
-    """The diagnosis of what has been measured; `threads` are for what a rule has to measure besides."""
+    """The diagnosis of what has been measured; `threads` are for what a rule has to measure besides.
+
+    A probe keeps what the rules as they are said of it: pages, tables and comparisons of a sweep all ask for that.
+    """
+    if not isinstance(cell, Probe) or explain or tuple(rules) != RULES:
+        return _judged(cell, rules, explain=explain, threads=threads)
+    kept: Diagnosis | None = vars(cell).get(KEPT)
+    if kept is None:
+        vars(cell)[KEPT] = kept = _judged(cell, RULES, explain=False, threads=threads)
+    return kept
+
+
+def _judged(cell: Probe | Trace, rules: Sequence[Rule], *, explain: bool, threads: int | None) -> Diagnosis:
     evidence = Evidence(cell, threads)
     found = findings(evidence, rules, explain=explain)
     said = verdict(evidence, found, rules)
@@ -312,15 +326,15 @@ def badness(one: Diagnosis) -> tuple[bool, int, float]:
     return one.verdict != "healthy", SEVERITIES.index(one.severity or "info"), size
 
 
-def _worst(cells: Sequence[Diagnosis]) -> Diagnosis:
+def worst(cells: Sequence[Diagnosis]) -> Diagnosis:
     """The diagnosis of a sweep: that of the cell whose dL/dz moves most, with all of them as its cells."""
     if not cells:
         raise ValueError("a sweep without cells has nothing to diagnose")
-    worst = max(cells, key=badness)
+    found = max(cells, key=badness)
     counts = {word: sum(cell.verdict == word for cell in cells) for word in VERDICTS}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    summary = f"of {len(cells)} cells {listed}; worst: {worst.summary}"
-    return dataclasses.replace(worst, summary=summary, cells=tuple(cells))
+    summary = f"of {len(cells)} cells {listed}; worst: {found.summary}"
+    return dataclasses.replace(found, summary=summary, cells=tuple(cells))
 
 
 def _foreign(

@@ -6,9 +6,11 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from vgcore.judge.diagnose import badness, diagnose
+from vgcore.judge.diagnose import badness, diagnose, judge
+from vgcore.judge.diagnose import worst as worst_of
 from vgcore.judge.training import judged as trainings
-from vgcore.measure.cells import judged_rows, plain_row
+from vgcore.measure.cells import entries_of, judged_rows, plain_row
+from vgcore.measure.progress import progress_bar
 from vgcore.report import judged, trained
 from vgcore.report.sections import Page, below, chosen, section
 from vgcore.show import sweep as rows_of
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 #: Decades from end to end from which on a cell of a map has its full colour.
 FULL = 12
+#: Cells from which on a bar shows how far their judging has come.
+LONG = 300
 #: Cells of a map at most.
 MOST = 5000
 
@@ -32,7 +36,7 @@ def sweep(s: Sweep) -> Callable[[int], Page]:
     """A sweep: a map where two things vary, the cells, and the worst in full."""
     if not len(s):
         return lambda _: _empty(s)
-    d = diagnose(s)
+    d = worst_of(_judged(s))
     worst = judged.probe(s[max(range(len(s)), key=lambda i: badness(d.cells[i]))], "The worst cell")
     drawn = _map(s, [_square(cell) for cell in d.cells], "the stronger, the further dL/dz moves")
 
@@ -59,6 +63,17 @@ def train_sweep(s: TrainSweep) -> Callable[[int], Page]:
         return _page(s, d.summary, [*drawn, *_cells(s, kept, told)], worst, data)
 
     return of
+
+
+def _judged(s: Sweep) -> list[Diagnosis]:
+    """The diagnosis of each cell, with a bar where that takes seconds."""
+    layers = [cell.spec.rows for cell in entries_of(s.cells)]
+    with progress_bar(layers, show=len(s) >= LONG) as advance:
+        found = []
+        for i, cell in enumerate(s):
+            found.append(judge(cell))
+            advance(i)
+        return found
 
 
 def _square(d: Diagnosis) -> Square:
