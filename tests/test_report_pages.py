@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import importlib
 import io
 import json
 import math
@@ -677,10 +678,58 @@ def test_the_summary_of_a_step_is_filled(folder: Path, tmp_path: Path) -> None:
     assert summary.read_text(encoding="utf-8").startswith("# Probe: vanishing")
 
 
+def test_a_dash_is_stdout(folder: Path, tmp_path: Path) -> None:
+    source = str(folder / "one.json")
+    for form in ("md", "html"):
+        done = run("report", source, "--out", "-", "--format", form, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith({"md": "# Probe", "html": "<!DOCTYPE html>"}[form])
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (2, ["wrote a.md", "interrupted: 2 of 4 cells were finished"]),
+        (0, ["interrupted: 0 of 4 cells were finished; 'a.md' is not written"]),
+    ],
+)
+def test_an_interrupt_reports_the_cells_that_are_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int, words: list[str]
+) -> None:
+    done = a_sweep()[:cells]
+
+    def stopped(*_: Any, **__: Any) -> vg.Sweep:
+        error = KeyboardInterrupt()
+        error.sweep = dataclasses.replace(done, planned=4)  # type: ignore[attr-defined]  # as a sweep ends
+        raise error
+
+    monkeypatch.setattr(importlib.import_module("vgcore.measure.sweep"), "sweep", stopped)
+    ran = run("report", "--depth", "2:5", "--width", "8", "--out", "a.md", cwd=tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr.splitlines()) == (130, "", words)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.md"] * bool(cells)
+    if cells:
+        assert (tmp_path / "a.md").read_text(encoding="utf-8").startswith("# Sweep of 2 cells")
+
+
+def test_what_the_summary_of_a_step_has_already_stays_in_front(folder: Path, tmp_path: Path) -> None:
+    summary = tmp_path / "step_summary_1"
+    summary.write_text("# Tests\n\nall passed")
+    done = run("report", "one.json", "--out", str(summary), "--format", "md", "--append", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, f"wrote {summary}\n")
+    text = summary.read_text(encoding="utf-8")
+    assert text.startswith("# Tests\n\nall passed\n\n# Probe: vanishing")
+    assert run("report", "one.json", "--out", str(tmp_path / "new.md"), "--append", cwd=folder).returncode == 0
+    assert text.endswith((tmp_path / "new.md").read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["one.json"], ["missing option '--out'"]),
+        (["one.json", "--out", "-"], ["--out - is stdout, which has no ending: give --format html or md"]),
+        (["one.json", "--out", "a.html", "--append"], ["--append puts Markdown behind", "--format md"]),
+        (["one.json", "--out", "-", "--format", "md", "--append"], ["--append puts Markdown behind"]),
         (["one.json", "--out", "a.pdf"], ["a report is an .html or .md file", "--format html or md"]),
         (["one.json", "--out", "a", "--format", "pdf"], ["unknown format 'pdf'"]),
         (["one.json", "--out", "net.md"], ["'net.md' is there already; write over it with --force"]),
