@@ -282,9 +282,9 @@ def _summary(
 
     parts: list[str] = []
     if len(e.nonfinite):
-        first = e.nonfinite.min() + 1
         verb = "is" if len(e.nonfinite) == 1 else "are"
-        where = e.layer(first - 1) if first <= e.depth else "the readout"
+        ends = dict.fromkeys((int(e.nonfinite.min()), int(e.nonfinite.max())))
+        where = " to ".join(e.layer(at) if at < e.depth else "the readout" for at in ends)
         parts.append(f"{len(e.nonfinite)} of {e.runs} runs {verb} not finite from {where} on")
     told = not math.isnan(e.backward.rms) and (e.steps or math.isinf(e.backward.rms))
     if told and (said.direction != "forward" or not parts):
