@@ -22,6 +22,7 @@ import vgcore as vg
 from served import served
 from strategies import over_examples
 from test_cli import run
+from vgcore._core import InternalError
 from vgcore.explore import page
 from vgcore.explore import reply as replies
 from vgcore.explore.reply import measure, plain, samples
@@ -636,6 +637,23 @@ def test_a_widget_answers_what_its_page_asks() -> None:
         "reply": {**measure(SMALL), "took_ms": 0},
     }
     assert sent[1:] == [{"id": 2, "reply": {"error": "depth must be an integer from 1 to 200, got 0"}}]
+
+
+def test_a_widget_tells_of_faults_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("anywidget", reason="the extra notebook is not installed")
+    from vgcore.explore import widget as module
+
+    shown = vg.MLP(6, width=8).explore()
+    sent: list[Any] = []
+    shown.send = sent.append
+    for error in (MemoryError("there is too little memory"), InternalError("the core has a fault")):
+
+        def fails(_: object, error: Exception = error) -> Any:
+            raise error
+
+        monkeypatch.setattr(module, "measure", fails)
+        shown._handle_custom_msg({"id": 1, "request": SMALL}, [])
+        assert sent.pop() == {"id": 1, "reply": {"error": str(error)}}
 
 
 def test_the_spec_of_a_widget_is_the_net_on_screen() -> None:

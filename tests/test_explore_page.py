@@ -3,7 +3,9 @@
 import contextlib
 import io
 import json
+import random
 from collections.abc import Callable, Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +58,14 @@ SLIDE = """
 const slider = document.querySelector(`.${arguments[0]} input[type=range]`);
 slider.value = arguments[1];
 slider.dispatchEvent(new Event("input", { bubbles: true }));
+window.moved = Date.now();
+"""
+#: Chooses a word of a list.
+CHOOSE = """
+const [list, word] = arguments[0];
+const select = document.querySelector(`.${list} select`);
+select.value = word;
+select.onchange();
 window.moved = Date.now();
 """
 
@@ -208,11 +218,48 @@ def test_back_and_forward_go_from_net_to_net(opened: Callable[..., Browser]) -> 
     assert browser.js("return document.querySelector('.depth input[type=text]').value") == "10"
 
 
+def test_a_step_back_does_not_end_at_an_address_that_is_written_anew(opened: Callable[..., Browser]) -> None:
+    browser = opened("#depth=30")
+    found(browser, ".verdict").click()
+    browser.js("location.hash = 'width=64&depth=40'")  # a default, which the page's own way to say it leaves out
+    browser.wait("return window.answered.at(-1).depth === 40")
+    assert browser.js("return location.hash") == "#depth=40"
+    browser.js("history.back()")
+    browser.wait("return window.answered.at(-1).depth === 30")
+    browser.wait(RESTS)
+    assert browser.js("return location.hash") == "#depth=30"
+
+
+def test_a_move_stands_that_comes_before_the_address_is_told_of(opened: Callable[..., Browser]) -> None:
+    browser = opened()
+    browser.js(CHOOSE + SLIDE.replace("arguments", "arguments[1]"), ["activation", "relu"], ["depth", 9])
+    browser.wait(RESTS)
+    assert last(browser) == {**DEFAULTS, "activation": "relu", "depth": 10}
+    assert browser.js("return location.hash") == "#depth=10&activation=relu"
+
+
 def test_an_address_of_no_net_is_said_and_the_rest_of_it_counts(opened: Callable[..., Browser]) -> None:
     browser = opened("#depth=30&width=0&shape=round&activation=<b>")
     assert last(browser) == {**DEFAULTS, "depth": 30}
     said = shown(browser)
     assert "The address says width=0, shape=round, activation=<b>, which this page does not know." in said
+
+
+@pytest.mark.parametrize(
+    "hash_", ["__proto__=1", "constructor=x", "depth=NaN", "depth=1e999", "depth=", "depth=2.5", "preset=__proto__"]
+)
+def test_no_word_of_an_address_is_more_than_a_word(opened: Callable[..., Browser], hash_: str) -> None:
+    browser = opened(f"#{hash_}")
+    assert last(browser) == DEFAULTS
+    assert f"The address says {hash_}, which" in shown(browser)
+    assert browser.js("return ({}).x === undefined && location.hash === ''")
+
+
+def test_a_long_address_is_said_in_short(opened: Callable[..., Browser]) -> None:
+    browser = opened("#" + "&".join(f"{name}={name * 5_000}" for name in "abcdefghij"))
+    browser.emulate(width=400)
+    assert len(browser.js("return document.querySelector('.note').textContent")) < 300
+    assert browser.js("return document.documentElement.scrollWidth") <= 400
 
 
 def test_what_is_typed_is_taken_or_refused_with_a_sentence(opened: Callable[..., Browser]) -> None:
@@ -292,6 +339,8 @@ def test_keys_move_sliders_and_read_panels(opened: Callable[..., Browser]) -> No
     # All panels show the same layer.
     assert browser.js("return document.querySelector('.panel.forward .readout').textContent").startswith("layer 3: 1.0")
     panel.send_keys(Keys.END)
+    assert browser.js(readout).startswith("layer 20: 0.3")
+    panel.send_keys(Keys.ALT, Keys.ARROW_LEFT)  # the browser's
     assert browser.js(readout).startswith("layer 20: 0.3")
     panel.send_keys(Keys.ESCAPE)
     assert browser.js(readout) == "layer 20: 0.327 → layer 1: 10^-10.0"
@@ -387,6 +436,52 @@ def test_the_verdict_is_told_to_those_who_do_not_see_it(opened: Callable[..., Br
     assert browser.js("return document.querySelector('.said b').className") == "cold"
 
 
+def test_of_a_move_only_the_net_at_its_end_is_told(opened: Callable[..., Browser]) -> None:
+    browser = opened(before="window.wait = 120;")  # so slow that a move is answered by few seeds, and then by all
+    browser.js(
+        """
+        window.told = [];
+        const live = document.querySelector("[role=status]");
+        new MutationObserver(() => window.told.push(live.textContent)).observe(live, { childList: true });
+        """
+    )
+    browser.js(CHOOSE, ["init", "orthogonal"])
+    browser.js(SLIDE, "depth", 8)
+    browser.js(SLIDE, "depth", 9)
+    browser.wait(RESTS)
+    assert browser.js("return window.told") == ["vanishing (backward): 10 layers deep"]
+
+
+def test_a_panel_that_was_read_by_keys_is_silent_again_when_it_is_left(opened: Callable[..., Browser]) -> None:
+    from selenium.webdriver import Keys
+
+    browser = opened()
+    live = "return document.querySelector('.panel.backward .readout').getAttribute('aria-live')"
+    found(browser, "svg.backward").send_keys(Keys.HOME)
+    assert browser.js(live) == "polite"
+    found(browser, "svg.backward").send_keys(Keys.TAB)
+    assert browser.js(live) == "off"
+
+
+def test_what_is_refused_is_said_once_and_whose_net_is_shown(opened: Callable[..., Browser]) -> None:
+    browser = opened(before="window.reply = { error: 'this is too much' };")
+    assert "This is too much." in shown(browser)
+    assert "Measuring the first net" not in shown(browser)
+    browser.js("window.reply = {}")
+    browser.js(SLIDE, "depth", 9)
+    browser.wait(RESTS)
+    browser.js("window.reply = { error: 'this is too much' }; window.said = 0;")
+    browser.js(
+        "new MutationObserver(() => window.said++).observe(document.querySelector('.note'), { childList: true })"
+    )
+    for depth in (19, 29, 39):
+        browser.js(SLIDE, "depth", depth)
+        browser.wait(RESTS)
+    assert "This is too much. What is shown is the net before." in shown(browser)
+    assert "10 layers deep" in shown(browser)
+    assert browser.js("return window.said") == 1
+
+
 def test_nothing_jumps_while_a_slider_moves(opened: Callable[..., Browser]) -> None:
     browser = opened()
     places = (
@@ -398,10 +493,7 @@ def test_nothing_jumps_while_a_slider_moves(opened: Callable[..., Browser]) -> N
         browser.js(SLIDE, name, value)
         browser.wait(RESTS)
         assert browser.js(places) == before
-    browser.js(
-        "const init = document.querySelector('.init select'); init.value = 'orthogonal'; init.onchange();"
-        "window.moved = Date.now()"
-    )
+    browser.js(CHOOSE, ["init", "orthogonal"])
     browser.wait(RESTS)
     assert browser.js(places) == before
 
@@ -463,6 +555,19 @@ def test_a_notebook_asks_its_kernel_and_tells_it_the_net(browser: Browser) -> No
     assert found["left"] == found["ears"] == 0
 
 
+def test_views_of_one_widget_do_not_take_each_other_s_replies(browser: Browser) -> None:
+    script = """
+    const sent = [];
+    const traits = { settings: given, request: given.defaults };
+    const model = { get: (name) => traits[name], set() {}, save_changes() {}, on() {} };
+    model.send = ({ id }) => sent.push(id);
+    for (let i = 0; i < 2; i++) explore.default.render({ model, el: document.createElement("div") });
+    return sent;
+    """
+    ids = browser.run_modules({"explore": page.module()}, script, json.loads(island(page.settings())))
+    assert len(ids) == len(set(ids)) == 2
+
+
 NETS: list[dict[str, Any]] = [
     {},
     {"depth": 5, "width": 16, "norm": "batch", "norm_position": "input", "batch": 7},
@@ -471,6 +576,25 @@ NETS: list[dict[str, Any]] = [
     {"depth": 3, "width": 16, "data": "spirals", "seeds": 2},
     {"depth": 3, "width": 16, "data": "spirals", "steps": 3, "lr": 0.05, "seeds": 1, "seed": 2, "batch": 16},
 ]
+
+
+def test_the_code_of_a_net_at_random_makes_its_spec(browser: Browser) -> None:
+    rng = random.Random(3)
+    asked: list[dict[str, Any]] = []
+    specs: list[Any] = []
+    while len(asked) < 200:
+        words = {name: rng.choice(control.choices) for name, control in CONTROLS.items() if control.choices}
+        sizes = {"sigma_w": rng.uniform(0.05, 20), "sigma_b": rng.choice([0.0, rng.random()])}
+        request = {**DEFAULTS, **words, **sizes, "branch_scale": rng.uniform(0, 10), "lr": 10 ** rng.uniform(-5, 1)}
+        with contextlib.suppress(ValueError):  # A combination that does not exist.
+            specs.append(Request.read(request).spec)
+            asked.append(request)
+    source = (resources.files("vgcore.explore") / "static" / "state.js").read_text(encoding="utf-8")
+    programs = browser.run_modules({"state": source}, "return given.map((each) => state.code(each));", asked)
+    for program, spec in zip(programs, specs, strict=True):
+        names: dict[str, Any] = {}
+        exec(program.partition("\n)\n")[0] + "\n)", names)
+        assert names["spec"] == spec
 
 
 @pytest.mark.parametrize("changed", NETS)

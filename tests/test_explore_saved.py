@@ -117,10 +117,32 @@ def test_a_hundred_moves_end_in_what_python_says(saved: Browser) -> None:
 def test_what_the_engine_refuses_is_said(saved: Browser) -> None:
     saved.js("location.hash = 'norm=batch&batch=1'")
     saved.wait("return document.querySelector('.note').textContent")
-    assert "batch of at least 2 samples" in saved.js(SAID)["note"]
+    assert saved.js(SAID)["note"].startswith("norm='batch' needs a batch of at least 2 samples")
     saved.js("location.hash = 'norm=batch&batch=2'")
     saved.wait("return !document.querySelector('.note').textContent")
     assert saved.console() == []
+
+
+@needs_browser
+@needs_engine
+def test_of_what_is_chosen_while_the_engine_works_the_last_alone_is_measured(saved: Browser) -> None:
+    saved.js(
+        """
+        window.posted = 0;
+        const post = Worker.prototype.postMessage;
+        Worker.prototype.postMessage = function (...of) { window.posted++; return post.apply(this, of); };
+        const select = document.querySelector(".activation select");
+        for (const option of select.options) {
+          select.value = option.value;
+          select.dispatchEvent(new Event("change"));
+        }
+        window.moved = performance.now();
+        """
+    )
+    saved.wait(RESTS)
+    assert saved.js("return window.posted") == 2  # the first one, and the last
+    chosen = saved.js("return document.querySelector('.activation select').value")
+    assert saved.js(SAID)["hash"] == f"#activation={chosen}"
 
 
 def test_the_page_of_the_server_holds_to_its_own_policy() -> None:

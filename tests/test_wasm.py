@@ -19,7 +19,7 @@ from browser import Browser, needs_browser
 from vgcore import _core
 from vgcore.explore.page import LZMA
 from vgcore.explore.reply import plain
-from vgcore.explore.request import CHOICES, DEFAULTS, MOST_SECONDS, Request
+from vgcore.explore.request import CHOICES, CONTROLS, DEFAULTS, MOST_SECONDS, Request
 
 STATIC = resources.files("vgcore.explore") / "static"
 WASM = STATIC / "vgcore.wasm"
@@ -150,6 +150,15 @@ def test_what_is_refused_is_refused_in_a_sentence(browser: Browser) -> None:
         assert 15 < len(reply["error"]) < 1500, reply
     assert found[0]["error"] == "depth must be an integer from 1 to 200, got 0"
     assert found[4]["error"].startswith("unknown activation 'tahn'; choose from: ")
+
+
+def test_the_engine_has_the_bounds_of_python(browser: Browser) -> None:
+    names = [name for name, control in CONTROLS.items() if control.whole]
+    bounds = {name: [int(end) for end in CONTROLS[name].bounds] for name in names}
+    beyond = [DEFAULTS | {name: value} for name in names for value in (bounds[name][0] - 1, bounds[name][1] + 1)]
+    for reply, name in zip(measured(browser, beyond), [name for name in names for _ in range(2)], strict=True):
+        least, most = bounds[name]
+        assert reply["error"].startswith(f"{name} must be an integer from {least} to {most}, got "), name
 
 
 def test_the_engine_knows_the_limit_and_the_version_of_python(browser: Browser) -> None:

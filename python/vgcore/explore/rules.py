@@ -6,7 +6,7 @@ from functools import cache
 from typing import Any
 
 from vgcore.explore.reply import samples
-from vgcore.explore.request import CHOICES, CLASSES, FEATURES, LOSS, NOISE, NONE, SPIRALS, Request
+from vgcore.explore.request import CHOICES, CLASSES, CONTROLS, FEATURES, LOSS, NOISE, NONE, SPIRALS, Request
 from vgcore.judge import verdict
 from vgcore.judge.blind import blind_guess
 from vgcore.judge.diagnose import MOST as UNDECIDED
@@ -24,7 +24,7 @@ from vgcore.model.plan import Plan
 #: Rules that find nothing in the nets of a request: weights are drawn at random, and targets are classes.
 SILENT = {EQUAL_UNITS.id, SMALL_OUTPUTS.id}
 #: The most nets of a request.
-SEEDS = 16
+SEEDS = int(CONTROLS["seeds"].bounds[1])
 
 
 @cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from vgcore._core import InternalError
 from vgcore.explore import page
 from vgcore.explore.reply import measure
 from vgcore.explore.request import CONTROLS, Request
@@ -56,6 +57,6 @@ class Explorer(anywidget.AnyWidget):
         """Answer `{id, request}` with `{id, reply}`."""
         try:
             reply = measure(message["request"])
-        except (TypeError, ValueError, MemoryError) as error:
+        except (TypeError, ValueError, MemoryError, InternalError) as error:
             reply = {"error": str(error)}
         self.send({"id": message["id"], "reply": reply})

@@ -18,8 +18,12 @@ const HEIGHT = 210;
 const UNITS = { depth: "layers", width: "units", steps: "steps", seeds: "nets", batch: "samples" };
 const FOLDED = ["seeds", "batch", "seed"];
 
-/** What an engine says, as a sentence. */
-const sentence = (text) => (text ? `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}` : "");
+/** What an engine says, as a sentence; what is no word, as `norm='batch'`, keeps its letters. */
+function sentence(text) {
+  if (!text) return "";
+  const begun = text.replace(/^[a-z]+(?= )/, (word) => word[0].toUpperCase() + word.slice(1));
+  return /[.!?]$/.test(begun) ? begun : `${begun}.`;
+}
 
 /**
  * Latest wins: one request is under way, one waits, and older ones are forgotten.
@@ -147,9 +151,12 @@ function panel(row, moved) {
     moved(scales({ ...picture, width, height: HEIGHT }).layerAt(((event.clientX - frame.left) * width) / frame.width));
   });
   svg.addEventListener("pointerleave", () => moved(null));
-  svg.addEventListener("blur", () => moved(null));
+  svg.addEventListener("blur", () => {
+    readout.setAttribute("aria-live", "off");
+    moved(null);
+  });
   svg.addEventListener("keydown", (event) => {
-    if (!picture) return;
+    if (!picture || event.altKey || event.ctrlKey || event.metaKey) return; // those are the browser's: a step back
     const at = picture.cursor ?? (event.key === "ArrowLeft" ? picture.depth : -1);
     const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: picture.depth - 1, Escape: null }[event.key];
     if (to === undefined) return;
@@ -208,7 +215,7 @@ function swatch(kind) {
   if (kind === "band" || kind === "lost") svg.append(shape("rect", { class: kind, width: 26, height: 12 }));
   if (kind === "band") path("edge", "M0 .5H26M0 11.5H26");
   if (kind === "theory") path("spread", "M0 1H26V11H0Z");
-  if (["seed", "mean", "theory", "reference"].includes(kind)) path(kind, "M0 6H26");
+  if (["seed", "mean", "theory", "reference"].includes(kind)) path(kind, "M0 6.5H26");
   if (kind === "nonfinite") path(kind, "M8 2h10l-5 8Z");
   if (kind === "zero") path(kind, "M8 10h10l-5 -8Z");
   return svg;
@@ -241,7 +248,7 @@ function presetBar(settings, take) {
 
 /** The verdict in colour and in words, and what went wrong. */
 function verdictBox(tones) {
-  const said = node("p", { className: "said" }, "Measuring the first net …");
+  const said = node("p", { className: "said" }, node("span", { className: "first" }, "Measuring the first net …"));
   const limit = node("p", { className: "limit" });
   const training = node("p", { className: "training" });
   const note = node("p", { className: "note", role: "alert" });
@@ -251,9 +258,12 @@ function verdictBox(tones) {
   const median = (values) => short(values.sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)]);
   return {
     shells: [shell, live],
-    say: (text) => (note.textContent = text),
-    /** Shows a reply, and tells it to those who do not see it once the hand rests. */
-    show({ verdict, loss, request }, moving) {
+    /** What is wrong; what is said already is not said again. */
+    say(text) {
+      if (note.textContent !== text) note.textContent = text;
+    },
+    /** Shows a reply; one that stays is told to those who do not see it. */
+    show({ verdict, loss, request }, stays) {
       const { word, summary } = verdict;
       const tone = tones[verdict.verdict] ?? "";
       const rest = summary.startsWith(word) ? summary.slice(word.length) : `: ${summary}`;
@@ -262,8 +272,8 @@ function verdictBox(tones) {
       limit.textContent = verdict.depth_limit ? `Depth limit: ${verdict.depth_limit}` : "";
       const [first, last] = [0, 1].map((end) => loss && median(loss.map((pair) => number(pair[end]))));
       const after = request.steps ? `, ${last} after ${request.steps} steps` : "";
-      training.textContent = loss ? `Loss: ${first} at the start${after} (the median net).` : "";
-      if (!moving) live.textContent = said.textContent;
+      training.textContent = loss ? `Loss: ${first} at the start${after} (medians of the nets).` : "";
+      if (stays && live.textContent !== said.textContent) live.textContent = said.textContent;
     },
   };
 }
@@ -304,6 +314,8 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
   let slow = false;
   let last = "";
   let shown = null;
+  /** The address as it was written or read last: its events come late, when a hand may have moved on. */
+  let address = "";
   let wrong = { engine: "", typed: "" };
 
   const names = Object.keys(settings.controls);
@@ -343,7 +355,7 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
     },
     reply(reply, of, took) {
       if (!("theory" in of)) slow = took > SLOW;
-      say({ engine: sentence(reply.error) });
+      say({ engine: sentence(reply.error) + (reply.error && shown ? " What is shown is the net before." : "") });
       if (!reply.error) show({ ...reply, request: of });
     },
   });
@@ -381,8 +393,8 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
     moving = false;
     ask(false);
     changed(asked(state));
-    const wanted = write(state, lesson, settings);
-    if (hash && location.hash.slice(1) !== wanted) location.hash = wanted;
+    address = write(state, lesson, settings);
+    if (hash && location.hash.slice(1) !== address) location.hash = address;
     if (shown) show(shown);
   }
 
@@ -406,18 +418,19 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
   /** Shows a reply. */
   function show(reply) {
     shown = reply;
-    verdict.show(reply, moving);
+    verdict.show(reply, !moving && JSON.stringify(reply.request) === last);
     PANELS.forEach((row, i) => panels[i].show(viewed(row, reply, settings), moving));
     why.textContent = sentence(reply.theory?.why || reply.theory_why);
-    const { seeds } = reply.request;
-    const few = seeds < state.seeds ? `, ${seeds} of ${state.seeds} seeds while a control moves` : "";
+    const { seeds, theory } = reply.request;
+    const few = theory === false ? `, with ${seeds} ${seeds === 1 ? "seed" : "seeds"} while a control moves` : "";
     engine.textContent = `Measured by ${reply.engine} in ${short(reply.took_ms)} ms${few}.`;
   }
 
-  /** Takes the net of the address, unless it is the one on screen. */
+  /** Takes the net of an address that somebody else has set; the page's own way to say it takes its place. */
   function fromHash() {
-    if (location.hash.slice(1) === write(state, lesson, settings)) return;
+    if (location.hash.slice(1) === address) return;
     const found = read(location.hash, settings);
+    location.replace(`#${write(found.state, found.preset, settings)}`); // a step back must not end here again
     take(found.state, found.preset);
     say({ typed: found.problem });
   }
@@ -445,15 +458,23 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
 /** A notebook: the kernel measures, messages carry requests and replies. */
 function render({ model, el }) {
   const open = new Map();
-  let id = 0;
+  const view = Math.random(); // All views of a widget hear all replies.
+  let count = 0;
   const heard = (message) => {
     open.get(message.id)?.(message.reply);
     open.delete(message.id);
   };
-  const measure = (request, signal) => new Promise((resolve, reject) => {
-    open.set(++id, resolve);
-    signal.addEventListener("abort", () => reject(new Error("a newer net is asked for")));
-    setTimeout(() => reject(new Error(`the kernel has said nothing for ${LOST / 1000} seconds`)), LOST);
+  // Nothing is taken back: what a kernel was sent waits there, and a newer net had to wait behind it.
+  const measure = (request) => new Promise((resolve, reject) => {
+    const id = `${view}/${++count}`;
+    const lost = setTimeout(() => {
+      open.delete(id);
+      reject(new Error(`the kernel has said nothing for ${LOST / 1000} seconds`));
+    }, LOST);
+    open.set(id, (reply) => {
+      clearTimeout(lost);
+      resolve(reply);
+    });
     model.send({ id, request });
   });
   const changed = (request) => {

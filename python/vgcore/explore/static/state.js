@@ -57,6 +57,9 @@ export const asked = (state) => ({ ...state, steps: state.data === "noise" ? 0 :
 /** The net that a preset begins with; without one that of a fresh page. */
 export const begins = (preset, settings) => ({ ...settings.defaults, ...preset?.request });
 
+/** A text, or its beginning where it is long. */
+const clipped = (text, most = 60) => (text.length > most ? `${text.slice(0, most)} …` : text);
+
 /** What a hash says: a preset, and what differs from its net; `problem` says what is wrong with it. */
 export function read(hash, settings) {
   const given = new URLSearchParams(hash.replace(/^#/, ""));
@@ -66,9 +69,10 @@ export function read(hash, settings) {
   for (const [name, text] of given) {
     const value = Object.hasOwn(settings.controls, name) ? valid(settings.controls[name], text) : undefined;
     if (value !== undefined) state[name] = value;
-    else if (name !== "preset" || !preset) wrong.push(`${name}=${text}`);
+    else if (name !== "preset" || !preset) wrong.push(clipped(`${name}=${text}`));
   }
-  const problem = wrong.length ? `The address says ${wrong.join(", ")}, which this page does not know.` : "";
+  const said = clipped(wrong.join(", "), 200);
+  const problem = said && `The address says ${said}, which this page does not know.`;
   return { state, preset, problem };
 }
 

@@ -2,16 +2,19 @@
 import { extent, powerOfTen } from "./draw.js";
 import { short } from "./state.js";
 
-/** The panels, in order; `stream` is the signal of a net with skips: what a block hands on. */
+/**
+ * The panels, in order; `stream` is the signal of a net with skips, what a block hands on; `fromLast` is of what runs
+ * from the last layer to the first.
+ */
 export const PANELS = [
   { id: "forward", title: "Forward", symbol: "z", column: "log10_z_rms", stream: ["h", "log10_h_rms"], unit: "rms" },
   {
-    ...{ id: "backward", title: "Backward", symbol: "dL/dz", column: "log10_delta_rms" },
-    ...{ stream: ["dL/dh", "log10_dh_rms"], unit: "rms", fromLast: true },
+    id: "backward", title: "Backward", symbol: "dL/dz", column: "log10_delta_rms", stream: ["dL/dh", "log10_dh_rms"],
+    unit: "rms", fromLast: true,
   },
   {
-    ...{ id: "weight", title: "Weight gradient", symbol: "dL/dW", column: "log10_wgrad_norm" },
-    ...{ unit: "norm", fromLast: true },
+    id: "weight", title: "Weight gradient", symbol: "dL/dW", column: "log10_wgrad_norm",
+    unit: "norm", fromLast: true,
   },
   { id: "shares", title: "Units and samples", columns: ["saturated", "dead", "correlation"] },
 ];
@@ -84,7 +87,7 @@ function sizes(row, reply, { limits }) {
       { values: mean, kind: "mean" },
     ],
     heading: [
-      ...[["name", row.title], ["symbol", symbol], ["quiet", row.unit]],
+      ["name", row.title], ["symbol", symbol], ["quiet", row.unit],
       ...(branch ? [["key branch", `${row.symbol} in the branches`]] : []),
     ],
     values: (i) => (i !== null || depth === 1 ? whole(i ?? 0) : `${at(from)} → ${at(to)}`),

@@ -1,9 +1,9 @@
 /**
  * The engine of the page in a thread of its own.
  *
- * It is sent `{wasm}` once, vgcore.wasm as LZMA has packed it, and answers `{ready: true, version}`, or `{ready: false, error}`
- * where the browser cannot run it. Then each `{id, request}` is answered by `{id, reply}`: numbers, theory and verdict,
- * or `{error}` with a sentence. The page puts the rules of the judge before it, as RULES.
+ * It is sent `{wasm}` once, vgcore.wasm as LZMA has packed it, and answers `{ready: true, version}`, or
+ * `{ready: false, error}` where the browser cannot run it. Then each `{id, request}` is answered by `{id, reply}`:
+ * numbers, theory and verdict, or `{error}` with a sentence. The page puts the rules of the judge before it, as RULES.
  */
 import { load } from "./engine.js";
 import { judge } from "./judge.js";
@@ -17,12 +17,10 @@ function reply(request) {
   const started = performance.now();
   try {
     const measured = engine.measure(request);
-    // While a control moves nobody asks for the theory.
-    const nothing = { theory: null, theory_why: "" };
-    const { theory, theory_why } = request.theory === false ? nothing : predict(request, engine.core);
+    const theory = predict(request, engine.core);
     const verdict = judge({ ...measured, request }, RULES);
     const took_ms = Math.round(10 * (performance.now() - started)) / 10;
-    return { request, engine: `vgcore ${engine.version}, WebAssembly`, ...measured, theory, theory_why, verdict, took_ms };
+    return { request, engine: `vgcore ${engine.version}, WebAssembly`, ...measured, ...theory, verdict, took_ms };
   } catch (error) {
     return { error: error.message };
   }
