@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -101,6 +102,7 @@ def compare(
     given = [_read("compare", path, activation, spec, samples) for path in (before, after)]
     to_measure = any(is_net for _, is_net in given)
     found = compared(given[0][0], given[1][0], **(samples if to_measure else {}))
+    found = replace(found, notes=(f"the first is {before}, the second {after}", *found.notes))
     with outputs.writing({} if out is None else {out: found.report}, force=force, only=out):
         if form == "json":
             outputs.print_json(found.to_dict())
