@@ -619,6 +619,32 @@ def test_a_map_has_a_square_a_cell_in_the_colour_of_its_verdict() -> None:
     assert not Page(html("a sweep of one field")).of("rect")
 
 
+def test_verdicts_of_a_map_are_told_apart_without_colour() -> None:
+    cells = {(0, k): charts.Square(word, 1.0, word) for k, word in enumerate(["exploding", "collapsed", "non-finite"])}
+    cells[1, 1] = charts.Square("healthy", 0.4, "healthy")
+    made = charts.squares(("depth", "init"), (["2", "30"], ["a", "b", "c"]), cells)
+    rows = re.findall('<text class="letters"[^>]*>([A-Z]*)<', made)
+    assert rows == ["ECN", "H"]
+    assert "■ N non-finite" in Page(made).words
+    assert made.markdown.endswith("```\n 2 ECN\n30  H\n```")
+
+
+def test_a_map_has_room_for_every_label_and_scrolls() -> None:
+    columns = [str(value) for value in range(100, 180)]
+    cells = {(0, k): charts.Square("healthy", 1.0, "") for k in range(80)}
+    made = charts.squares(("depth", "width"), (["2"], columns), cells)
+    assert set(columns) <= {*re.findall(r'text-anchor="end" transform="rotate[^>]*>(\d+)<', made)}
+    (width,) = re.findall(r'<div class="wide"><svg class="map" role="img" aria-label="[^"]*" width="(\d+)"', made)
+    assert int(width) >= 80 * charts.LEAST
+    assert ".vgcore svg.map{max-width:none}" in style.STYLE
+
+
+@pytest.mark.parametrize("name", ["Sweep", "TrainSweep"])
+def test_no_heading_of_a_report_in_markdown_is_empty(name: str) -> None:
+    assert "## Map\n" in markdown(name)
+    assert not re.search(r"^#+ [^\n]*\n+## ", markdown(name)[2:], re.MULTILINE)
+
+
 def test_what_is_html_carries_its_markdown_and_jinja_leaves_it_alone() -> None:
     made = Html("<b>x</b>", "**x**")
     assert (made.__html__(), made.markdown, Html("<i>").markdown) == ("<b>x</b>", "**x**", "")

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.show.html.blocks import Html, escaped, joined, spread, toned
+from vgcore.show.html.blocks import Html, code, escaped, joined, spread, toned
 from vgcore.show.html.style import TONES
 from vgcore.show.text import BARS
 from vgcore.show.words import extent
@@ -259,8 +259,9 @@ class _Frame(NamedTuple):
         return "".join(drawn)
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escaped(text)}</text>'
+def _text(x: float, y: float, text: str, anchor: str = "middle", *, upright: bool = False) -> str:
+    turned = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if upright else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>{escaped(text)}</text>'
 
 
 class Square(NamedTuple):
@@ -277,9 +278,9 @@ class Square(NamedTuple):
     told: str
 
 
-#: Pixels of a cell of a map at most, and of the cells of a map from left to right; cells of which more than a colour
-#: is told; pixels of a letter.
-SIDE, ACROSS, TOLD, LETTER = 34, 620, 1000, 6.5
+#: Pixels of a cell of a map at most and at least, and of the cells of a map from left to right where these are not too
+#: many; cells of which more than a colour and a letter is told; pixels of a letter.
+SIDE, LEAST, ACROSS, TOLD, LETTER = 34, 14, 620, 1000, 6.5
 
 
 def squares(
@@ -288,7 +289,9 @@ def squares(
     cells: Mapping[tuple[int, int], Square],
     strength: str = "",
 ) -> Html:
-    """A map of cells by two things that vary, in the colours of verdicts, stronger where more changes.
+    """A map of cells by two things that vary: a letter a verdict, in its colour, stronger where more changes.
+
+    In Markdown it is the letters.
 
     Args:
         names: What varies from row to row, and from column to column.
@@ -298,23 +301,40 @@ def squares(
     """
     rows, columns = labels
     label = round(LETTER * max(map(len, columns))) + 10
-    wide, tall = max(min(max(SIDE, label), ACROSS // len(columns)), 4), max(min(SIDE, ACROSS // len(rows)), 4)
-    left = max(round(LETTER * max(map(len, rows))) + 12, (label - wide) // 2)
-    width, height = left + wide * len(columns) + max((label - wide) // 2, 20), tall * len(rows) + 40
+    wide = max(min(max(SIDE, label), ACROSS // len(columns)), LEAST)
+    tall = max(min(SIDE, ACROSS // len(rows)), LEAST)
+    upright = label > wide  # each column has its label: on its side where there is no room
+    first = max(map(len, rows))
+    left = max(round(LETTER * first) + 12, (label - wide) // 2)
+    right, bottom = left + wide * len(columns), tall * len(rows)
+    below = bottom + (label if upright else 16)
+    across = [left + wide * (k + 0.5) for k in range(len(columns))]
     drawn = [
         _square(cell, (left + wide * k, tall * i, wide, tall), told=len(cells) <= TOLD)
         for (i, k), cell in cells.items()
     ]
-    seen = range(0, len(rows), -(-14 // tall)), range(0, len(columns), -(-label // wide))
-    bottom = tall * len(rows)
-    drawn += [_text(left - 6, tall * (i + 0.5) + 4, rows[i], "end") for i in seen[0]]
-    drawn += [_text(left + wide * (k + 0.5), bottom + 16, columns[k]) for k in seen[1]]
-    drawn.append(_text(left + wide * len(columns) / 2, bottom + 34, names[1]))
+    lines = []
+    for i, name in enumerate(rows):
+        row = {k: cells[i, k].word[0].upper() for k in range(len(columns)) if (i, k) in cells}
+        lines.append(f"{name:>{first}} {''.join(row.get(k, ' ') for k in range(len(columns)))}".rstrip())
+        middle = tall * (i + 0.5) + 4
+        places = " ".join(f"{across[k]:g}" for k in row)
+        marks = f'class="letters" x="{places}" y="{middle:g}" text-anchor="middle"'
+        drawn += [f"<text {marks}>{''.join(row.values())}</text>", _text(left - 6, middle, name, "end")]
+    drawn += [
+        _text(x + 4, bottom + 6, text, "end", upright=True) if upright else _text(x, bottom + 16, text)
+        for x, text in zip(across, columns, strict=True)
+    ]
+    drawn.append(_text((left + right) / 2, below + 18, names[1]))
     said = f"{names[0]} downward, {names[1]} to the right"
-    words = " ".join(toned(f"■ {word}", word) for word in dict.fromkeys(cell.word for cell in cells.values()))
+    words = dict.fromkeys(cell.word for cell in cells.values())
     told = escaped("; ".join(filter(None, (said, strength))))
-    caption = f'<figcaption>{words}<br><span class="quiet">{told}</span></figcaption>'
-    return Html(f"<figure>{caption}{_svg(f'verdicts: {said}', width, height, ''.join(drawn))}</figure>")
+    legend = " ".join(toned(f"■ {word[0].upper()} {word}", word) for word in words)
+    caption = f'<figcaption>{legend}<br><span class="quiet">{told}</span></figcaption>'
+    drawing = _svg(f"verdicts: {said}", right + 20, below + 24, "".join(drawn)).replace("<svg ", '<svg class="map" ', 1)
+    key = ", ".join(f"{word[0].upper()} {word}" for word in words)
+    plain = joined(f"{said}: {', '.join(columns)}. {key}.", code("\n".join(lines)))
+    return Html(f'<figure>{caption}<div class="wide">{drawing}</div></figure>', plain.markdown)
 
 
 def _square(cell: Square, place: tuple[int, int, int, int], *, told: bool) -> str:

@@ -81,6 +81,9 @@ def _style() -> str:
     .vgcore .beside{stroke:var(--warn);stroke-dasharray:5 3}
     .vgcore .band{fill:var(--cold);opacity:.22}
     .vgcore .square{stroke:var(--ground)}
+    .vgcore svg.map{max-width:none}
+    .vgcore .letters{fill:var(--text);stroke:var(--ground);stroke-width:2.5px;paint-order:stroke;font-weight:600;
+    pointer-events:none}
     """
     tones = "".join(
         f".vgcore .{name}{{color:var(--{name})}}.vgcore .square.{name}{{fill:var(--{name})}}"
