@@ -354,6 +354,50 @@ def test_a_long_judging_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown == [True, False]
 
 
+def test_the_code_of_the_report_of_a_sweep_measures_its_cells() -> None:
+    s = vg.sweep(SICK, init=["xavier_normal", "mean_field(2, 0.1)"], depth=[2, 9], seeds=2, seed=3, dtype="float64")
+    for part in (s, s[:3]):
+        code = re.findall(r"```python\n(import vgcore.*?)```", write.text(part, "md"), re.DOTALL)[0]
+        names: dict[str, Any] = {}
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, names)
+        assert names["s"].varied == s.varied
+        assert [cell.spec for cell in names["s"]] == [cell.spec for cell in s]
+        assert np.array_equal(names["s"][1].log10_z_rms, s[1].log10_z_rms)
+        assert printed.getvalue()
+        assert ("all combinations, of which 3 are here" in code) == (part is not s)
+
+
+def test_the_cells_of_a_long_sweep_come_with_the_worst_first() -> None:
+    s = vg.sweep(vg.MLP(depth=2, width=8, activation="sigmoid"), depth=[*range(2, 44)], seeds=1)
+    data = data_of(write.text(s, "html"))
+    judged = vg.diagnose(s)
+    assert data["cell"][0] == max(range(len(s)), key=lambda i: diagnose.badness(judged.cells[i]))
+    assert data["rows"][0]["depth"] == s[data["cell"][0]].spec.depth
+    assert "<summary>42 cells, the worst first" in write.text(s, "md")
+    assert data_of(html("Sweep"))["cell"] == [*range(6)]
+
+
+def test_verdicts_are_counted_by_field_where_a_map_has_no_room() -> None:
+    s = vg.sweep(SICK, depth=[2, 30], activation=["tanh", "sigmoid"], width=[16, 32], seeds=2)
+    source = write.text(s, "md").split("## Verdicts by field")[1].split("##")[0]
+    judged = vg.diagnose(s)
+    words = list(dict.fromkeys(cell.verdict for cell in judged.cells))
+    for name, value in (("depth", 30), ("activation", "sigmoid"), ("width", 16)):
+        of = [cell.verdict for cell in judged.cells if getattr(cell.spec, name) == value]
+        assert f"| {name} | {value} | {' | '.join(str(of.count(word)) for word in words)} |" in source
+    assert "Verdicts by field" not in markdown("Sweep")
+
+
+def test_the_table_of_a_net_that_breaks_shows_the_layers_where_it_does() -> None:
+    cell = vg.probe(vg.MLP(depth=300, width=16, activation="softplus", init="mean_field(20,1)"), seeds=2)
+    first = cell.first_nonfinite + 1
+    table = write.text(cell, "md").split("## Layers")[1].split("<details>")[0]
+    rows = {int(row) for row in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
+    assert {*range(first.min() - 1, first.min() + 2), first.max()} <= rows
+    assert len(rows) < 16
+
+
 # What users have named
 
 

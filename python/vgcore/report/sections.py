@@ -93,8 +93,15 @@ def by_layer(t: Trace, beside: Trace | None = None) -> list[Html]:
     )
     runs = f"{t.runs} {'steps' if t.steps else 'runs'}"
     mean = [quiet(f"Numbers of the table are means over {runs}.")] if t.runs > 1 else []
-    listed = long_table((word, *map(title, columns)), rows, spread(t.depth, SEEN))
+    listed = long_table((word, *map(title, columns)), rows, sorted({*spread(t.depth, SEEN), *_around(t)}))
     return section(f"{word.capitalize()}s", *dashed, drawn, *mean, *listed)
+
+
+def _around(t: Trace) -> set[int]:
+    """The layers where the first and the last run break, and those beside them."""
+    broken = t.first_nonfinite[t.first_nonfinite >= 0]
+    ends = (int(broken.min()), int(broken.max())) if broken.size else ()
+    return {at for end in ends for at in range(end - 1, end + 2) if 0 <= at < t.depth}
 
 
 def _size(column: str, value: float) -> str:
@@ -127,17 +134,26 @@ def again(p: Probe | None, function: str, judged_with: Sequence[str] = ()) -> li
     """How a probe was measured: facts, and the code that does it again, with arguments that say how it was judged."""
     if p is None:
         return []
-    given = [name for name in ("x", "y", "network") if getattr(p, name) is not None]
-    arguments = ["spec" if p.network is None else "network", *(f"{name}={name}" for name in given if name != "network")]
-    arguments += [f"loss={p.loss!r}"] if p.loss is not None else []
-    arguments += [f"batch={p.batch}", f"seeds={len(p.seeds)}"]
-    arguments += [f"seed={p.seeds[0]}"] if p.seeds[0] else []
-    arguments += [f"dtype={p.dtype!r}"] if p.dtype != "float32" and p.network is None else []
+    own = p.network is not None
+    given, options = options_of(p)
+    arguments = ["network" if own else "spec", *options]
+    given += ["network"] * own
     arguments += judged_with
     lines = ["import vgcore as vg", "", *([f"# {', '.join(given)}: as they were given"] if given else [])]
     lines += [f"spec = {spelled(p.spec)}"] if p.network is None else []
     lines.append(f"print({function}({', '.join(arguments)}))")
     return section("How it was measured", measured_with(p), code("\n".join(lines), "python"))
+
+
+def options_of(p: Probe) -> tuple[list[str], list[str]]:
+    """What a probe was given that no line of code can hold, and the keywords of `probe` that measure it again."""
+    given = [name for name in ("x", "y") if getattr(p, name) is not None]
+    options = [f"{name}={name}" for name in given]
+    options += [f"loss={p.loss!r}"] if p.loss is not None else []
+    options += [f"batch={p.batch}", f"seeds={len(p.seeds)}"]
+    options += [f"seed={p.seeds[0]}"] if p.seeds[0] else []
+    options += [f"dtype={p.dtype!r}"] if p.dtype != "float32" and p.network is None else []
+    return given, options
 
 
 def judged_with(d: Diagnosis | RunDiagnosis) -> list[str]:
