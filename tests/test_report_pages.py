@@ -24,7 +24,7 @@ from vgcore.judge import diagnose
 from vgcore.measure.progress import progress_bar
 from vgcore.model.shown import Reported
 from vgcore.report import context, island, swept, write
-from vgcore.show.html import blocks, charts, style
+from vgcore.show.html import blocks, charts, columns, style
 from vgcore.show.html.blocks import Html, escaped
 
 DIGITS = vg.data.digits()
@@ -398,6 +398,23 @@ def test_the_table_of_a_net_that_breaks_shows_the_layers_where_it_does() -> None
     assert len(rows) < 16
 
 
+def test_the_axis_of_a_training_ends_where_its_numbers_do() -> None:
+    net = CLASSES.replace(activation="relu")
+    run = vg.train(net, *DIGITS, optimizer="sgd(lr=1e9)", steps=3000, batch=32)
+    done = int(np.flatnonzero(np.isfinite(run.loss[0]))[-1]) + 1
+    loss = columns.loss_chart(run)
+    assert f"no number after step {done}" in Page(loss).words
+    assert f"step 1 to {done}, " in loss.markdown
+    assert "no number" not in columns.loss_chart(a_run())
+
+
+def test_the_last_number_of_an_axis_is_not_cut() -> None:
+    made = charts.chart(np.zeros((1, 3000)), "loss", column="loss")
+    places = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle">(\d+)</text>', made)
+    assert places[-1][1] == "3000"
+    assert float(places[-1][0]) + charts.LETTER * 4 / 2 <= charts.WIDTH
+
+
 # What users have named
 
 
@@ -705,6 +722,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results in files: a sweep, a sweep of one cell, stores of cells and of trainings, a net and its spec."""
     path = tmp_path_factory.mktemp("results")
     vg.sweep(SICK, depth=[2, 20], seeds=2).save(path / "sweep.csv")
+    (path / "empty.csv").touch()
     vg.sweep(SICK, seeds=2).save(path / "one.json")
     vg.sweep(SICK, depth=[2, 20], seeds=2, store=path / "sweep.vg")
     vg.train_sweep(CLASSES, *DIGITS, steps=5, batch=32, lr=[0.1, 0.01], store=path / "trained.vg")
@@ -809,6 +827,7 @@ def test_what_the_summary_of_a_step_has_already_stays_in_front(folder: Path, tmp
             ["measured already; leave out --depth, --seeds"],
         ),
         (["spec.json", "--out", "a.md"], ["spec.json is a spec; say what the net is by --depth"]),
+        (["empty.csv", "--out", "a.md"], ["cannot read 'empty.csv' as a saved sweep: it is empty"]),
         (["notes.txt", "--out", "a.md"], [".onnx, .npz or .safetensors"]),
     ],
 )

@@ -160,6 +160,12 @@ def chart(
         beside: Places and values of a second line, dashed: the mean over its runs.
     """
     at = np.arange(1, values.shape[1] + 1) if at is None else at
+    others = np.empty(0) if beside is None else means(beside[1])
+    stopped = ""
+    if along == "step" and (last := _last(values)) < values.shape[1] - 1:  # a training that ended before its time
+        values, at = values[:, : last + 1], at[: last + 1]
+        told_to = int(at[-1]) if beside is None else int(max(at[-1], beside[0][: _last(beside[1]) + 1].max(initial=0)))
+        ends, stopped = (int(at[0]) if ends is None else ends[0], told_to), f"no number after {along} {at[-1]}"
     chosen = spread(values.shape[1], POINTS)
     values, at = values[:, chosen], at[chosen]
     there = np.isfinite(values)
@@ -171,7 +177,6 @@ def chart(
         )
     least = np.where(there, values, math.inf).min(axis=0)
     most = np.where(there, values, -math.inf).max(axis=0)
-    others = np.empty(0) if beside is None else means(beside[1])
     inside = np.concatenate([least[known], most[known], others[np.isfinite(others)]])
     frame = _Frame(*(ends or (int(at[0]), int(at[-1]))), *extent(column, float(inside.min()), float(inside.max())))
     drawn = [frame.axes(along)]
@@ -189,10 +194,16 @@ def chart(
         bars += f" dashed: {_bars(others, frame.low, frame.high)}"
     bars += f" ({part})" if part else ""
     return Html(
-        f"<figure>{_caption(title, *filter(None, (words, gaps, part)))}"
+        f"<figure>{_caption(title, *filter(None, (words, gaps, stopped, part)))}"
         f"{_svg(f'{title} by {along}: {told}', WIDTH, HEIGHT, ''.join(drawn))}</figure>",
         f"{escaped(f'{title}, {along} {frame.first} to {frame.last}, {told}:').markdown} {bars}",
     )
+
+
+def _last(values: Floats) -> int:
+    """The last place of which anything is known; the very last where nothing is."""
+    known = np.flatnonzero(np.isfinite(values).any(axis=0))
+    return int(known[-1]) if known.size else values.shape[1] - 1
 
 
 def _of_some(there: NDArray[np.bool_], at: NDArray[np.int64], along: str) -> str:
@@ -253,7 +264,7 @@ class _Frame(NamedTuple):
         places = np.array(counted(self.first, self.last, 8))
         for place, x in zip(places, self.across(places), strict=True):
             drawn.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-            drawn.append(_text(x, bottom + 16, str(place)))
+            drawn.append(_text(min(x, WIDTH - LETTER * len(str(place)) / 2), bottom + 16, str(place)))
         drawn.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
         drawn.append(_text((LEFT + right) / 2, HEIGHT - 3, along))
         return "".join(drawn)
