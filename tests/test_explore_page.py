@@ -31,6 +31,7 @@ const measure = async (request, signal) => {
   await new Promise((done) => setTimeout(done, window.wait));
   window.under_way--;
   if (window.broken) throw new Error(window.broken);
+  if (request.seeds === window.refuse) return { error: "too many" };
   const { depth, seeds } = request;
   const rows = (f) => Array.from({ length: seeds }, (_, s) => Array.from({ length: depth }, (_, i) => f(i, s)));
   window.answered.push(request);
@@ -50,7 +51,7 @@ const measure = async (request, signal) => {
   };
 };
 const settings = JSON.parse(document.getElementById("settings").textContent);
-mount(document.getElementById("explorer"), { measure, settings, hash: true });
+mount(document.getElementById("explorer"), { measure, settings, hash: true, ready: window.loaded });
 """
 #: A hand at rest, and the last answer on the page.
 RESTS = "return window.answered?.length && !window.under_way && Date.now() - (window.moved ?? 0) > 300"
@@ -349,8 +350,9 @@ def test_keys_move_sliders_and_read_panels(opened: Callable[..., Browser]) -> No
 def test_a_control_that_does_nothing_is_off_and_says_why(opened: Callable[..., Browser]) -> None:
     browser = opened("#init=xavier_normal")
     off = browser.js(
-        "return [...document.querySelectorAll('.control')].filter((each) => each.querySelector(':disabled'))"
-        ".map((each) => [each.querySelector('label').textContent, each.querySelector('.why').textContent])"
+        "return [...document.querySelectorAll('.control :disabled')].map((each) => [each.closest('.control')"
+        ".querySelector('label').textContent, document.getElementById(each.getAttribute('aria-describedby'))"
+        ".textContent])"
     )
     assert dict(off) == {
         "sigma_w": "xavier_normal has a scale of its own",
@@ -402,7 +404,7 @@ def test_an_engine_that_is_lost_is_said_and_asked_again(opened: Callable[..., Br
     browser.js("window.broken = 'it went away'")
     browser.js(SLIDE, "depth", 9)
     browser.wait("return document.querySelector('.note').textContent")
-    assert "The engine does not answer: it went away." in shown(browser)
+    assert "It went away. Any change asks again." in shown(browser)
     browser.js("window.broken = ''")
     browser.js(SLIDE, "depth", 8)
     browser.wait("return !document.querySelector('.note').textContent")
@@ -463,10 +465,41 @@ def test_a_panel_that_was_read_by_keys_is_silent_again_when_it_is_left(opened: C
     assert browser.js(live) == "off"
 
 
+#: The colour of a text.
+TONE = "return getComputedStyle(document.querySelector(arguments[0])).color"
+
+
+def test_of_a_net_that_is_too_much_with_all_seeds_the_few_are_its_own(opened: Callable[..., Browser]) -> None:
+    browser = opened(before="window.wait = 120;")
+    browser.js("window.refuse = 4")
+    browser.js(SLIDE, "depth", 9)
+    browser.wait("return document.querySelector('.note').textContent")
+    assert "Too many.\n\nOf this net with 2 seeds:\n\nvanishing (backward): 10 layers deep" in shown(browser)
+
+
+def test_what_an_engine_takes_to_load_is_no_time_of_measuring(opened: Callable[..., Browser]) -> None:
+    browser = opened(before="window.loaded = new Promise((done) => setTimeout(done, 300));")
+    browser.js("window.asked.length = 0; performance.now = () => 0;")
+    browser.js(SLIDE, "depth", 9)
+    browser.wait(RESTS)
+    assert [each["seeds"] for each in browser.js("return window.asked")] == [4]
+
+
+def test_an_engine_that_cannot_be_loaded_is_not_asked_again(opened: Callable[..., Browser]) -> None:
+    browser = opened(before="window.loaded = Promise.reject(new Error('no room for it'));", rests=False)
+    browser.wait("return document.querySelector('.note')?.textContent")
+    assert "No room for it. Load this page anew." in shown(browser)
+    assert "Measuring the first net" not in browser.js("return document.querySelector('.said').textContent")
+    names = browser.js("return [...document.querySelectorAll('.panel svg')].map((e) => e.getAttribute('aria-label'))")
+    assert names[0] == "Forward: not measured yet"
+
+
 def test_what_is_refused_is_said_once_and_whose_net_is_shown(opened: Callable[..., Browser]) -> None:
     browser = opened(before="window.reply = { error: 'this is too much' };")
     assert "This is too much." in shown(browser)
-    assert "Measuring the first net" not in shown(browser)
+    assert "Measuring the first net" not in browser.js("return document.querySelector('.said').textContent")
+    assert "one seed" not in shown(browser)
+    assert "Measured by" not in shown(browser)
     browser.js("window.reply = {}")
     browser.js(SLIDE, "depth", 9)
     browser.wait(RESTS)
@@ -477,8 +510,10 @@ def test_what_is_refused_is_said_once_and_whose_net_is_shown(opened: Callable[..
     for depth in (19, 29, 39):
         browser.js(SLIDE, "depth", depth)
         browser.wait(RESTS)
-    assert "This is too much. What is shown is the net before." in shown(browser)
-    assert "10 layers deep" in shown(browser)
+    assert "This is too much.\n\nOf the net before:\n\nvanishing (backward): 10 layers deep" in shown(browser)
+    for part in (".said", ".limit", ".panels", ".legend", ".engine"):
+        assert browser.js("return getComputedStyle(document.querySelector(arguments[0])).opacity", part) == "0.5"
+    assert browser.js(TONE, ".said b") == browser.js(TONE, ".said")
     assert browser.js("return window.said") == 1
 
 

@@ -184,7 +184,9 @@ def test_the_page_of_the_server_says_that_its_server_is_gone(browser: Browser, t
     file.write_text(page.served("a token"), encoding="utf-8")
     browser.open(file)
     browser.wait("return document.querySelector('.note').textContent")
-    assert "The engine does not answer" in browser.js("return document.body.innerText")
+    assert "The server does not answer: was it ended? Any change asks again." in browser.js(
+        "return document.body.innerText"
+    )
 
 
 def test_a_build_without_an_engine_for_pages_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,10 +28,11 @@ function sentence(text) {
 /**
  * Latest wins: one request is under way, one waits, and older ones are forgotten.
  * @param {Measure} measure
+ * @param {Promise<*>} ready  What the first request waits for, which is no time of measuring.
  * @param {{reply: (reply: object, request: Request, took: number) => void, busy: (on: boolean) => void,
  *   failed: (error: Error) => void}} tell
  */
-function latest(measure, tell) {
+function latest(measure, ready, tell) {
   let waiting = null;
   let running = null;
   const turn = async () => {
@@ -39,8 +40,9 @@ function latest(measure, tell) {
       running = { ...waiting, abort: new AbortController() };
       waiting = null;
       const mark = setTimeout(() => tell.busy(true), BUSY);
-      const begun = performance.now();
       try {
+        await ready;
+        const begun = performance.now();
         const reply = await measure(running.request, running.abort.signal);
         if (!running.abort.signal.aborted) tell.reply(reply, running.request, performance.now() - begun);
       } catch (error) {
@@ -84,12 +86,15 @@ let made = 0;
 function control(name, row, changed, refused) {
   const id = `vgcore-${name}-${++made}`;
   const unit = UNITS[name] ?? "";
-  const why = node("small", { className: "why" });
+  const why = node("small", { className: "why", id: `${id}-why` });
   const label = node("label", { htmlFor: id, title: row.explanation }, row.label);
   const shell = node("div", { className: `control ${name}` }, label);
   const inputs = [];
   const off = (reason) => {
-    for (const input of inputs) input.disabled = reason !== "";
+    for (const input of inputs) {
+      input.disabled = reason !== "";
+      input.setAttribute("aria-describedby", why.id);
+    }
     shell.classList.toggle("off", reason !== "");
     why.textContent = reason;
   };
@@ -137,8 +142,8 @@ function control(name, row, changed, refused) {
 
 /** A panel: heading, picture, and a line of values below it. */
 function panel(row, moved) {
-  const heading = node("h3", {});
-  const svg = shape("svg", { role: "img", tabindex: "0", class: row.id });
+  const heading = node("h3", {}, row.title);
+  const svg = shape("svg", { role: "img", tabindex: "0", class: row.id, "aria-label": `${row.title}: not measured yet` });
   const readout = node("output", { className: "readout", "aria-live": "off" });
   const shell = node("section", { className: `panel ${row.id}` }, heading, svg, readout);
   let picture = null;
@@ -248,19 +253,23 @@ function presetBar(settings, take) {
 
 /** The verdict in colour and in words, and what went wrong. */
 function verdictBox(tones) {
-  const said = node("p", { className: "said" }, node("span", { className: "first" }, "Measuring the first net …"));
+  const before = node("p", { className: "before" });
+  const said = node("p", { className: "said" }, "Measuring the first net …");
   const limit = node("p", { className: "limit" });
   const training = node("p", { className: "training" });
   const note = node("p", { className: "note", role: "alert" });
   const busy = node("span", { className: "busy", "aria-hidden": "true" }, "measuring …");
   const live = node("p", { className: "hidden", role: "status", "aria-live": "polite" });
-  const shell = node("section", { className: "verdict", "aria-label": "Verdict" }, said, limit, training, note, busy);
+  const shell = node("section", { className: "verdict", "aria-label": "Verdict" },
+    note, before, said, limit, training, busy);
   const median = (values) => short(values.sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)]);
   return {
     shells: [shell, live],
-    /** What is wrong; what is said already is not said again. */
-    say(text) {
+    /** What is wrong, and whose answer is shown meanwhile; what is said already is not said again. */
+    say(text, whose) {
       if (note.textContent !== text) note.textContent = text;
+      before.textContent = whose;
+      if (text && !shell.dataset.tone) said.textContent = ""; // no net is being measured
     },
     /** Shows a reply; one that stays is told to those who do not see it. */
     show({ verdict, loss, request }, stays) {
@@ -268,7 +277,7 @@ function verdictBox(tones) {
       const tone = tones[verdict.verdict] ?? "";
       const rest = summary.startsWith(word) ? summary.slice(word.length) : `: ${summary}`;
       said.replaceChildren(node("b", { className: tone }, word), rest);
-      shell.dataset.tone = tone;
+      shell.dataset.tone = tone || "none";
       limit.textContent = verdict.depth_limit ? `Depth limit: ${verdict.depth_limit}` : "";
       const [first, last] = [0, 1].map((end) => loss && median(loss.map((pair) => number(pair[end]))));
       const after = request.steps ? `, ${last} after ${request.steps} steps` : "";
@@ -302,11 +311,12 @@ function programBox() {
 /**
  * Puts an explorer into an element; gives back what shows another net, and what ends it.
  * @param {HTMLElement} el
- * @param {{measure: Measure, settings: Settings, request?: Request, hash?: boolean,
- *   changed?: (request: Request) => void}} given  `hash`: whether the page's address holds the state. `changed` is told
- *   of each net at which the hand rests.
+ * @param {{measure: Measure, settings: Settings, request?: Request, hash?: boolean, ready?: Promise<*>,
+ *   changed?: (request: Request) => void}} given  `hash`: whether the page's address holds the state. `ready` settles
+ *   when the engine is loaded, or cannot be. `changed` is told of each net at which the hand rests.
  */
-export function mount(el, { measure, settings, request, hash = false, changed = () => {} }) {
+export function mount(el, { measure, settings, request, hash = false, ready = Promise.resolve(), changed = () => {} }) {
+  let loads = true;
   let state = { ...settings.defaults, ...request };
   let lesson = null;
   let moving = false;
@@ -336,35 +346,42 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
   const form = node("form", { className: "controls", "aria-label": "The net" }, ...shells(false),
     node("details", { className: "fold" }, node("summary", {}, "Seeds and samples"), ...shells(true)), again);
   form.onsubmit = (event) => event.preventDefault();
-  const root = node("div", { className: "vgcore-explore" }, ...presets.shells, ...verdict.shells,
+  const root = node("div", { className: "vgcore-explore empty" }, ...presets.shells, ...verdict.shells,
     node("div", { className: "bench" }, form,
       node("div", { className: "results" },
         node("div", { className: "panels" }, ...panels.map(({ shell }) => shell)),
         node("p", { className: "across" }, "Across: layers, counted from 1 at the input."),
         legend(settings), why, program.shell, engine)));
 
-  const asking = latest(measure, {
+  ready.catch(() => (loads = false));
+  const asking = latest(measure, ready, {
     busy(on) {
       root.classList.toggle("waits", on);
       root.setAttribute("aria-busy", on);
     },
     failed(error) {
       last = "";
-      const lost = `The engine does not answer: ${error.message}.`;
-      say({ engine: `${lost} What is shown is its last answer; any change asks again.` });
+      say({ engine: `${sentence(error.message)} ${loads ? "Any change asks again." : "Load this page anew."}` });
     },
     reply(reply, of, took) {
-      if (!("theory" in of)) slow = took > SLOW;
-      say({ engine: sentence(reply.error) + (reply.error && shown ? " What is shown is the net before." : "") });
+      if (!reply.error && !("theory" in of)) slow = took > SLOW;
       if (!reply.error) show({ ...reply, request: of });
+      say({ engine: sentence(reply.error) });
     },
   });
 
   /** Says what is wrong with the engine's answer or with what was typed; an empty text where all is well. */
   function say(about) {
     wrong = { ...wrong, ...about };
-    verdict.say([wrong.engine, wrong.typed].filter(Boolean).join(" "));
+    verdict.say([wrong.engine, wrong.typed].filter(Boolean).join(" "), wrong.engine && shown ? whose() : "");
     root.classList.toggle("failed", wrong.engine !== "");
+  }
+
+  /** Whose answer is shown where this net has none: that of a quick pass may be of this very net. */
+  function whose() {
+    const { theory, ...few } = shown.request;
+    const own = theory === false && JSON.stringify({ ...asked(state), seeds: few.seeds }) === JSON.stringify(few);
+    return own ? `Of this net with ${few.seeds} ${few.seeds === 1 ? "seed" : "seeds"}:` : "Of the net before:";
   }
 
   /** Asks for the net as it is; while a control moves and the engine is slow, with few seeds and without theory. */
@@ -418,6 +435,7 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
   /** Shows a reply. */
   function show(reply) {
     shown = reply;
+    root.classList.remove("empty");
     verdict.show(reply, !moving && JSON.stringify(reply.request) === last);
     PANELS.forEach((row, i) => panels[i].show(viewed(row, reply, settings), moving));
     why.textContent = sentence(reply.theory?.why || reply.theory_why);
@@ -469,7 +487,7 @@ function render({ model, el }) {
     const id = `${view}/${++count}`;
     const lost = setTimeout(() => {
       open.delete(id);
-      reject(new Error(`the kernel has said nothing for ${LOST / 1000} seconds`));
+      reject(new Error(`The kernel has said nothing for ${LOST / 1000} seconds`));
     }, LOST);
     open.set(id, (reply) => {
       clearTimeout(lost);
