@@ -412,6 +412,12 @@ def test_an_engine_that_is_lost_is_said_and_asked_again(opened: Callable[..., Br
     assert last(browser)["depth"] == 9
 
 
+def test_of_a_trained_net_the_page_says_that_engines_differ(opened: Callable[..., Browser]) -> None:
+    apart = "Training amplifies rounding"
+    assert apart in shown(opened("#data=spirals&steps=5"))
+    assert apart not in shown(opened("#data=spirals"))
+
+
 def test_a_wait_is_marked_when_it_is_long(opened: Callable[..., Browser]) -> None:
     browser = opened(
         before="""

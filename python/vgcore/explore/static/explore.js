@@ -439,9 +439,10 @@ export function mount(el, { measure, settings, request, hash = false, ready = Pr
     verdict.show(reply, !moving && JSON.stringify(reply.request) === last);
     PANELS.forEach((row, i) => panels[i].show(viewed(row, reply, settings), moving));
     why.textContent = sentence(reply.theory?.why || reply.theory_why);
-    const { seeds, theory } = reply.request;
+    const { seeds, steps, theory } = reply.request;
     const few = theory === false ? `, with ${seeds} ${seeds === 1 ? "seed" : "seeds"} while a control moves` : "";
-    engine.textContent = `Measured by ${reply.engine} in ${short(reply.took_ms)} ms${few}.`;
+    const apart = steps ? " Training amplifies rounding: another engine may show other numbers, or another verdict." : "";
+    engine.textContent = `Measured by ${reply.engine} in ${short(reply.took_ms)} ms${few}.${apart}`;
   }
 
   /** Takes the net of an address that somebody else has set; the page's own way to say it takes its place. */
