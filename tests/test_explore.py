@@ -147,10 +147,11 @@ def test_a_spec_is_held_by_its_request(fields: dict[str, Any]) -> None:
     [
         ({"stem": 2, "skip": "residual"}, "stem=2, where it has stem=0"),
         ({"bias": False}, "bias=False, where it has bias=None"),
-        ({"in_features": 784}, "in_features=784"),
-        ({"activation": "leaky_relu(0.3)"}, "unknown activation 'leaky_relu"),
+        ({"in_features": 784}, "in_features=784 and out_features=None, where it has as many features as the width"),
+        ({"out_features": 10}, "leave both out to see the layers on noise"),
+        ({"activation": "leaky_relu(0.3)"}, "activation='leaky_relu(negative_slope=0.3)' has a parameter of its own"),
         ({"init": "mean_field(1, 0, gain=2)"}, "init='mean_field(gain=2)', where it has init='mean_field'"),
-        ({"init": "xavier_normal(gain=2)"}, "unknown init 'xavier_normal"),
+        ({"init": "xavier_normal(gain=2)"}, "init='xavier_normal(gain=2)' has a parameter of its own"),
         ({"width": 1024}, "width must be an integer from 1 to 512, got 1024"),
         ({"width": [8] * 12}, "width must be an integer"),
         ({"skip": "residual", "branch_scale": "1/sqrt(L)"}, "branch_scale must be a number"),
@@ -160,6 +161,10 @@ def test_a_spec_that_no_request_holds_is_refused_with_what_is_in_the_way(fields:
     with pytest.raises(ValueError, match="the explorer cannot show this net: ") as caught:
         Request.of(vg.MLP(12, **{"width": 8} | fields))
     assert reason in str(caught.value)
+
+
+def test_a_spec_may_say_that_noise_is_as_wide_as_its_net() -> None:
+    assert Request.of(vg.MLP(12, width=8, in_features=8)) == Request.of(vg.MLP(12, width=8))
 
 
 def test_other_nets_than_an_mlp_are_refused() -> None:
@@ -662,6 +667,18 @@ def test_the_spec_of_a_widget_is_the_net_on_screen() -> None:
     assert {*widget.request} == {*CONTROLS}
     widget.set_state({"request": {**widget.request, "depth": 9, "init": "mean_field", "steps": 100}})
     assert widget.spec == vg.MLP(9, width=8, init="mean_field(1.5, 0.05)")
+
+
+def test_a_widget_says_what_it_is_and_takes_no_attribute_that_it_has_not() -> None:
+    pytest.importorskip("anywidget", reason="the extra notebook is not installed")
+    explorer = vg.MLP(3, width=4).explore()
+    assert (
+        repr(explorer) == str(explorer) == "Explorer(MLP(depth=3, width=4)), shown in a notebook; else: vgcore explore"
+    )
+    with pytest.raises(AttributeError, match="has no 'depht'; set explorer.request"):
+        explorer.depht = 3
+    explorer.request |= {"depth": 4}
+    assert explorer.spec.depth == 4
 
 
 def test_without_the_extra_a_widget_says_what_to_install() -> None:
