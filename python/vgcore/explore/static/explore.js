@@ -1,6 +1,6 @@
 // The explorer: controls, panels, verdict and code of one net. What measures it is handed in as `measure`.
 import { draw, scales, shape } from "./draw.js";
-import { asked, begins, code, read, reasonOff, short, stopsOf, valid, write } from "./state.js";
+import { asked, begins, code, read, reasonOff, short, stopsOf, valid, wanted, write } from "./state.js";
 import { number, PANELS, viewed } from "./views.js";
 
 /** @typedef {(request: Request, signal: AbortSignal) => Promise<object>} Measure */
@@ -28,7 +28,7 @@ function sentence(text) {
 /**
  * Latest wins: one request is under way, one waits, and older ones are forgotten.
  * @param {Measure} measure
- * @param {Promise<*>} ready  What the first request waits for, which is no time of measuring.
+ * @param {?Promise<*>} ready  What the first request waits for, which is no time of measuring.
  * @param {{reply: (reply: object, request: Request, took: number) => void, busy: (on: boolean) => void,
  *   failed: (error: Error) => void}} tell
  */
@@ -41,7 +41,7 @@ function latest(measure, ready, tell) {
       waiting = null;
       const mark = setTimeout(() => tell.busy(true), BUSY);
       try {
-        await ready;
+        if (ready) await ready;
         const begun = performance.now();
         const reply = await measure(running.request, running.abort.signal);
         if (!running.abort.signal.aborted) tell.reply(reply, running.request, performance.now() - begun);
@@ -112,7 +112,7 @@ function control(name, row, changed, refused) {
     const value = valid(row, box.value);
     box.setAttribute("aria-invalid", value === undefined);
     if (value !== undefined) changed(name, value, true);
-    else refused(`${row.label} must be a ${row.whole ? "whole " : ""}number from ${row.bounds.join(" to ")}.`);
+    else refused(wanted(row));
   };
   inputs.push(box);
   const type = (value) => {
@@ -243,7 +243,8 @@ function presetBar(settings, take) {
     shells: [node("nav", { className: "presets", "aria-label": "Presets" }, ...buttons), look],
     show(state, lesson) {
       now = { state, lesson };
-      settings.presets.forEach((preset, i) => buttons[i].setAttribute("aria-pressed", preset === lesson));
+      const its = (preset) => preset === lesson && write(state, preset, settings) === `preset=${preset.id}`;
+      settings.presets.forEach((preset, i) => buttons[i].setAttribute("aria-pressed", its(preset)));
       look.hidden = lesson === null;
       text.textContent = lesson?.text ?? "";
       then.textContent = lesson === null ? "" : ended() ? "← back to the first net" : `→ ${lesson.button}`;
@@ -315,9 +316,9 @@ function programBox() {
  *   changed?: (request: Request) => void}} given  `hash`: whether the page's address holds the state. `ready` settles
  *   when the engine is loaded, or cannot be. `changed` is told of each net at which the hand rests.
  */
-export function mount(el, { measure, settings, request, hash = false, ready = Promise.resolve(), changed = () => {} }) {
+export function mount(el, { measure, settings, request, hash = false, ready = null, changed = () => {} }) {
   let loads = true;
-  let state = { ...settings.defaults, ...request };
+  let state = { ...begins(null, settings), ...request };
   let lesson = null;
   let moving = false;
   let timer = 0;
@@ -327,11 +328,13 @@ export function mount(el, { measure, settings, request, hash = false, ready = Pr
   /** The address as it was written or read last: its events come late, when a hand may have moved on. */
   let address = "";
   let wrong = { engine: "", typed: "" };
+  /** The control that moved last, and whether an entry of the history is of this visit to it. */
+  let visit = { name: "", again: false, written: false };
 
   const names = Object.keys(settings.controls);
   const set = (name, value, rests) => {
     state = { ...state, [name]: value };
-    moved(rests);
+    moved(rests, name);
   };
   const controls = names.map((name) => control(name, settings.controls[name], set, (typed) => say({ typed })));
   const panels = PANELS.map((row) => panel(row, (cursor) => panels.forEach((each) => each.redraw(cursor))));
@@ -346,6 +349,7 @@ export function mount(el, { measure, settings, request, hash = false, ready = Pr
   const form = node("form", { className: "controls", "aria-label": "The net" }, ...shells(false),
     node("details", { className: "fold" }, node("summary", {}, "Seeds and samples"), ...shells(true)), again);
   form.onsubmit = (event) => event.preventDefault();
+  form.addEventListener("focusout", () => (visit = { ...visit, again: false, written: false }));
   const root = node("div", { className: "vgcore-explore empty" }, ...presets.shells, ...verdict.shells,
     node("div", { className: "bench" }, form,
       node("div", { className: "results" },
@@ -353,7 +357,7 @@ export function mount(el, { measure, settings, request, hash = false, ready = Pr
         node("p", { className: "across" }, "Across: layers, counted from 1 at the input."),
         legend(settings), why, program.shell, engine)));
 
-  ready.catch(() => (loads = false));
+  ready?.catch(() => (loads = false));
   const asking = latest(measure, ready, {
     busy(on) {
       root.classList.toggle("waits", on);
@@ -387,15 +391,17 @@ export function mount(el, { measure, settings, request, hash = false, ready = Pr
   /** Asks for the net as it is; while a control moves and the engine is slow, with few seeds and without theory. */
   function ask(quick) {
     const full = asked(state);
-    const wanted = quick && slow ? { ...full, seeds: Math.min(full.seeds, FEW), theory: false } : full;
-    const key = JSON.stringify(wanted);
+    const request = quick && slow ? { ...full, seeds: Math.min(full.seeds, FEW), theory: false } : full;
+    const key = JSON.stringify(request);
     if (key === last) return;
     last = key;
-    asking.ask(wanted, !quick);
+    asking.ask(request, !quick);
   }
 
   /** A control has moved: ask at once, and again with all seeds when the hand rests. */
-  function moved(rests) {
+  function moved(rests, name = "") {
+    // Keys that move a control one by one are one step back.
+    visit = { name, again: name !== "" && (visit.again || visit.written) && visit.name === name, written: false };
     moving = !rests;
     say({ typed: "" });
     refresh();
@@ -410,9 +416,17 @@ export function mount(el, { measure, settings, request, hash = false, ready = Pr
     moving = false;
     ask(false);
     changed(asked(state));
-    address = write(state, lesson, settings);
-    if (hash && location.hash.slice(1) !== address) location.hash = address;
+    if (hash) point(visit.again);
+    visit.written = form.contains(document.activeElement);
     if (shown) show(shown);
+  }
+
+  /** Makes the address that of the net, in an entry of its own or in place of the last one. */
+  function point(instead) {
+    address = write(state, lesson, settings);
+    if (location.hash.slice(1) === address) return;
+    const url = address ? `#${address}` : location.pathname + location.search;
+    history[instead ? "replaceState" : "pushState"](null, "", url);
   }
 
   /** Takes a whole net, and the preset that it is of. */
@@ -449,7 +463,8 @@ export function mount(el, { measure, settings, request, hash = false, ready = Pr
   function fromHash() {
     if (location.hash.slice(1) === address) return;
     const found = read(location.hash, settings);
-    location.replace(`#${write(found.state, found.preset, settings)}`); // a step back must not end here again
+    [state, lesson] = [found.state, found.preset];
+    point(true); // a step back must not end here again
     take(found.state, found.preset);
     say({ typed: found.problem });
   }
