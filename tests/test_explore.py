@@ -470,6 +470,74 @@ def test_any_body_gets_json(body: bytes) -> None:
     assert isinstance(done.json(), dict)
 
 
+def test_a_person_without_the_token_gets_a_sentence_and_no_json(client: Client) -> None:
+    shown = client.get("/", headers={"host": PAGE["host"], "accept": "text/html,*/*"})
+    assert shown.status_code == 403
+    assert shown.headers["content-type"].startswith("text/html")
+    assert "<p>The token is missing or wrong: open the address that the server printed, all of it.</p>" in shown.text
+    assert shown.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_fault_gets_the_headers_of_all_answers(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> Any:
+        raise KeyError("gone")
+
+    monkeypatch.setattr(server, "measure", broken)
+
+    async def ask() -> Any:
+        transport = httpx.ASGITransport(app=client.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{PORT}") as asking:
+            return await asking.post("/measure", json=SMALL, headers=PAGE)
+
+    done = asyncio.run(ask())
+    assert done.status_code == 500
+    assert done.json()["error"] == "vgcore has a fault: KeyError: 'gone'"
+    assert {name: done.headers[name] for name in server.HEADERS} == server.HEADERS
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "PATIENCE", 0.05)
+
+    async def ask() -> Any:
+        answered: list[Any] = []
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/measure",
+            "raw_path": b"/measure",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json"), *((k.encode(), v.encode()) for k, v in PAGE.items())],
+        }
+
+        async def receive() -> Any:
+            await asyncio.sleep(30)
+
+        async def send(message: Any) -> None:
+            answered.append(message)
+
+        await client.app(scope, receive, send)
+        return answered
+
+    start, body = asyncio.run(ask())
+    assert start["status"] == 408
+    assert b"a request must come within 0.05 seconds" in body["body"]
+
+
+def test_a_head_that_does_not_come_is_not_waited_for() -> None:
+    program = (
+        "from vgcore.explore import server; server.PATIENCE = 0.2; server.serve(0, lambda a: print(a, flush=True))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline().partition("/?")[0].rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as slow:
+                slow.sendall(b"GET / HTTP/1.1\r\nHost: ")
+                assert slow.recv(1) == b""  # closed
+        finally:
+            process.terminate()
+
+
 def test_memory_that_ends_is_told_of(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: object) -> Any:
         raise MemoryError("this probe needs more memory than there is")
@@ -568,7 +636,7 @@ def check_served(process: subprocess.Popen[str], address: str) -> None:
     connection.close()
     process.send_signal(signal.SIGINT)
     out, said = process.communicate(timeout=60)
-    assert (process.returncode, out, said) == (130, "", "")
+    assert (process.returncode, out, said) == (130, "", "Ctrl-C ends it\n")
 
 
 def test_a_port_that_is_taken_is_told_of() -> None:

@@ -97,7 +97,8 @@ def test_another_page_gets_nothing(browser: Browser, address: str, tmp_path: Pat
 
 def test_a_page_without_its_token_says_so(browser: Browser, address: str) -> None:
     browser.open(address.partition("?")[0])
-    assert "the token is missing or wrong" in browser.js("return document.body.innerText")
+    assert "The token is missing or wrong" in browser.js("return document.body.innerText")
+    assert not [entry for entry in browser.console() if "favicon" in entry]
 
 
 def test_a_move_is_on_screen_within_a_second(browser: Browser, address: str) -> None:

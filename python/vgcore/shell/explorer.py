@@ -14,7 +14,7 @@ from vgcore.explore.request import CONTROLS, DEFAULTS, Request
 from vgcore.shell import nets
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.options import OUTPUT
-from vgcore.shell.outputs import Force, writing
+from vgcore.shell.outputs import Force, say, writing
 
 #: Panels of `--help`.
 BEGIN, SERVER = "What the controls begin with", "The server, on this machine alone"
@@ -53,6 +53,7 @@ def _explore(
 
     def started(address: str) -> None:
         print(f"{address}{state}", flush=True)
+        say("Ctrl-C ends it")
         if open_:
             import webbrowser
 
