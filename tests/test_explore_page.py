@@ -325,7 +325,7 @@ def test_every_control_has_a_name_and_can_be_reached(opened: Callable[..., Brows
     from selenium.webdriver import ActionChains, Keys
 
     browser = opened("#norm=layer&skip=residual&data=spirals&steps=5")
-    browser.js("document.querySelector('details').open = true")
+    browser.js("document.querySelectorAll('details').forEach((each) => (each.open = true))")
     tree = browser.driver.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
     roles = ("slider", "textbox", "combobox", "button", "image", "status", "DisclosureTriangle")
     named = [
@@ -365,11 +365,11 @@ def test_keys_move_sliders_and_read_panels(opened: Callable[..., Browser]) -> No
     # All panels show the same layer.
     assert browser.js("return document.querySelector('.panel.forward .readout').textContent").startswith("layer 3: 1.0")
     panel.send_keys(Keys.END)
-    assert browser.js(readout).startswith("layer 20: 0.3")
+    assert browser.js(readout).startswith("layer 20: 0.3")  # all of a line is near 1, so that it is in plain numbers
     panel.send_keys(Keys.ALT, Keys.ARROW_LEFT)  # the browser's
     assert browser.js(readout).startswith("layer 20: 0.3")
     panel.send_keys(Keys.ESCAPE)
-    assert browser.js(readout) == "layer 20: 0.327 → layer 1: 10^-10.0"
+    assert browser.js(readout) == "layer 20: 10^-0.5 → layer 1: 10^-10.0"
 
 
 def test_a_control_that_does_nothing_is_off_and_says_why(opened: Callable[..., Browser]) -> None:
@@ -380,8 +380,8 @@ def test_a_control_that_does_nothing_is_off_and_says_why(opened: Callable[..., B
         ".textContent])"
     )
     assert dict(off) == {
-        "sigma_w": "xavier_normal has a scale of its own",
-        "sigma_b": "xavier_normal has a scale of its own",
+        "sigma_w": "xavier_normal has its own scale",
+        "sigma_b": "xavier_normal has its own scale",
         "norm position": "there is no norm",
         "branch scale": "only a residual skip has one",
         "steps": "noise has nothing to learn",
@@ -559,9 +559,39 @@ def test_nothing_jumps_while_a_slider_moves(opened: Callable[..., Browser]) -> N
         browser.js(SLIDE, name, value)
         browser.wait(RESTS)
         assert browser.js(places) == before
+    panels = "return [...document.querySelectorAll('.panel')].map((each) => each.getBoundingClientRect().top)"
+    before = browser.js(panels)
     browser.js(CHOOSE, ["init", "orthogonal"])
     browser.wait(RESTS)
-    assert browser.js(places) == before
+    assert browser.js(panels) == before
+
+
+def test_a_control_that_is_off_takes_one_line(opened: Callable[..., Browser]) -> None:
+    browser = opened("#init=xavier_normal")
+    high = browser.js(
+        "return [...document.querySelectorAll('.control.off')].map((each) => each.getBoundingClientRect().height)"
+    )
+    assert max(high) < 30
+    cut = "return [...document.querySelectorAll('.off .why')].filter((e) => e.scrollWidth > e.clientWidth)"
+    assert browser.js(f"{cut}.map((each) => each.textContent)") == []
+
+
+def test_the_legend_is_of_what_is_on_screen(opened: Callable[..., Browser]) -> None:
+    told = "return document.querySelector('.legend').innerText"
+    browser = opened()
+    assert "one seed" in browser.js(told)
+    assert "theory" not in browser.js(told)
+    assert "exactly 0" not in browser.js(told)
+    theory = {"forward": {"mean": [0.0] * 20}}
+    browser = opened("#skip=residual", before=f"window.reply = {json.dumps({'theory': theory})};")
+    assert "theory of z in the branches" in browser.js(told)
+    assert browser.js("return document.querySelectorAll('.panel .theory.inner').length") == 1
+
+
+def test_on_a_narrow_screen_panels_begin_in_sight(opened: Callable[..., Browser]) -> None:
+    opened().emulate(width=400, height=800)
+    browser = opened()
+    assert browser.js("return document.querySelector('.panel').getBoundingClientRect().top") < 800
 
 
 @pytest.mark.parametrize("width", [400, 700, 1000, 1600])

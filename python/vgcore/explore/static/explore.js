@@ -14,9 +14,15 @@ const LOST = 30_000;
 /** Seeds of a quick pass, and pixels of a panel. */
 const FEW = 2;
 const HEIGHT = 210;
-/** What numbers count, and the controls that are in the fold. */
+/** What numbers count, and the controls that are in folds, of which the last begins closed. */
 const UNITS = { depth: "layers", width: "units", steps: "steps", seeds: "nets", batch: "samples" };
-const FOLDED = ["seeds", "batch", "seed"];
+const FOLDS = {
+  "Norm and skip": ["norm", "norm_position", "skip", "branch_scale"],
+  "Data and training": ["data", "steps", "lr"],
+  "Seeds and samples": ["seeds", "batch", "seed"],
+};
+/** Pixels below which folds but the last begin closed too, so that panels are in sight. */
+const NARROW = 560;
 
 /** What an engine says, as a sentence; what is no word, as `norm='batch'`, keeps its letters. */
 function sentence(text) {
@@ -196,21 +202,32 @@ function panel(row, moved) {
   };
 }
 
-/** What lines, grounds and marks of the panels mean. */
+/** What lines, grounds and marks of the panels mean: those that are on screen. */
 function legend({ limits }) {
   const [forward, backward] = [limits.forward, limits.backward].map((decades) => Math.round(10 ** decades));
   const words = {
     seed: "one seed",
     mean: "mean of the seeds",
-    theory: "theory, ±1 std at this width",
+    theory: "",
     band: `change that the verdict allows: ${forward}-fold forward, ${backward}-fold backward`,
     lost: "lost: below float32",
     reference: "ends of float32",
     nonfinite: "not finite",
     zero: "exactly 0",
   };
-  const rows = Object.entries(words).map(([kind, text]) => node("li", {}, swatch(kind), text));
-  return node("ul", { className: "legend", "aria-label": "Legend" }, ...rows);
+  const texts = Object.entries(words).map(([kind, text]) => [kind, node("span", {}, text)]);
+  const rows = texts.map(([kind, text]) => node("li", {}, swatch(kind), text));
+  return {
+    shell: node("ul", { className: "legend", "aria-label": "Legend" }, ...rows),
+    show(request, drawn) {
+      texts.forEach(([kind, text], i) => {
+        rows[i].hidden = !drawn.querySelector(`svg .${kind}`);
+        if (kind === "theory") {
+          text.textContent = `theory${request.skip === "none" ? "" : " of z in the branches"}, ±1 std at this width`;
+        }
+      });
+    },
+  };
 }
 
 /** A small picture of what a legend explains. */
@@ -341,21 +358,27 @@ export function mount(el, { measure, settings, request, hash = false, ready = nu
   const presets = presetBar(settings, take);
   const verdict = verdictBox(settings.tones);
   const program = programBox();
+  const legends = legend(settings);
+  const charts = node("div", { className: "panels" }, ...panels.map(({ shell }) => shell));
   const why = node("p", { className: "whytheory" });
   const engine = node("p", { className: "engine" });
   const again = node("button", { type: "button", className: "again" }, "Start again");
   again.onclick = () => take(begins(null, settings), null);
-  const shells = (fold) => controls.filter((_, i) => FOLDED.includes(names[i]) === fold).map(({ shell }) => shell);
-  const form = node("form", { className: "controls", "aria-label": "The net" }, ...shells(false),
-    node("details", { className: "fold" }, node("summary", {}, "Seeds and samples"), ...shells(true)), again);
+  const shells = (of) => of.map((name) => controls[names.indexOf(name)].shell);
+  const folded = Object.values(FOLDS).flat();
+  const folds = Object.entries(FOLDS).map(([title, of], i, all) =>
+    node("details", { className: "fold", open: el.clientWidth > NARROW && i < all.length - 1 },
+      node("summary", {}, title), ...shells(of)));
+  const form = node("form", { className: "controls", "aria-label": "The net" },
+    ...shells(names.filter((name) => !folded.includes(name))), ...folds, again);
   form.onsubmit = (event) => event.preventDefault();
   form.addEventListener("focusout", () => (visit = { ...visit, again: false, written: false }));
   const root = node("div", { className: "vgcore-explore empty" }, ...presets.shells, ...verdict.shells,
     node("div", { className: "bench" }, form,
       node("div", { className: "results" },
-        node("div", { className: "panels" }, ...panels.map(({ shell }) => shell)),
+        charts,
         node("p", { className: "across" }, "Across: layers, counted from 1 at the input."),
-        legend(settings), why, program.shell, engine)));
+        legends.shell, why, program.shell, engine)));
 
   ready?.catch(() => (loads = false));
   const asking = latest(measure, ready, {
@@ -452,6 +475,7 @@ export function mount(el, { measure, settings, request, hash = false, ready = nu
     root.classList.remove("empty");
     verdict.show(reply, !moving && JSON.stringify(reply.request) === last);
     PANELS.forEach((row, i) => panels[i].show(viewed(row, reply, settings), moving));
+    legends.show(reply.request, charts);
     why.textContent = sentence(reply.theory?.why || reply.theory_why);
     const { seeds, steps, theory } = reply.request;
     const few = theory === false ? `, with ${seeds} ${seeds === 1 ? "seed" : "seeds"} while a control moves` : "";

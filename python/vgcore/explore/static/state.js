@@ -14,8 +14,8 @@
 
 /** Why a control does nothing now; an empty text where it does. */
 const OFF = {
-  sigma_w: (r) => (r.init === "mean_field" ? "" : `${r.init} has a scale of its own`),
-  sigma_b: (r) => (r.init === "mean_field" ? "" : `${r.init} has a scale of its own`),
+  sigma_w: (r) => (r.init === "mean_field" ? "" : `${r.init} has its own scale`),
+  sigma_b: (r) => (r.init === "mean_field" ? "" : `${r.init} has its own scale`),
   norm_position: (r) => (r.norm === "none" ? "there is no norm" : ""),
   branch_scale: (r) => (r.skip === "residual" ? "" : "only a residual skip has one"),
   steps: (r) => (r.data === "noise" ? "noise has nothing to learn" : ""),
