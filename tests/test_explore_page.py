@@ -584,7 +584,7 @@ def test_the_legend_is_of_what_is_on_screen(opened: Callable[..., Browser]) -> N
     assert "exactly 0" not in browser.js(told)
     theory = {"forward": {"mean": [0.0] * 20}}
     browser = opened("#skip=residual", before=f"window.reply = {json.dumps({'theory': theory})};")
-    assert "theory of z in the branches" in browser.js(told)
+    assert "theory of the branches" in browser.js(told)
     assert browser.js("return document.querySelectorAll('.panel .theory.inner').length") == 1
 
 

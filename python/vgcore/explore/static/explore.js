@@ -149,7 +149,8 @@ function control(name, row, changed, refused) {
 /** A panel: heading, picture, and a line of values below it. */
 function panel(row, moved) {
   const heading = node("h3", {}, row.title);
-  const svg = shape("svg", { role: "img", tabindex: "0", class: row.id, "aria-label": `${row.title}: not measured yet` });
+  const name = `${row.title}: not measured yet`;
+  const svg = shape("svg", { role: "img", tabindex: "0", class: row.id, height: HEIGHT, "aria-label": name });
   const readout = node("output", { className: "readout", "aria-live": "off" });
   const shell = node("section", { className: `panel ${row.id}` }, heading, svg, readout);
   let picture = null;
@@ -223,7 +224,7 @@ function legend({ limits }) {
       texts.forEach(([kind, text], i) => {
         rows[i].hidden = !drawn.querySelector(`svg .${kind}`);
         if (kind === "theory") {
-          text.textContent = `theory${request.skip === "none" ? "" : " of z in the branches"}, ±1 std at this width`;
+          text.textContent = `theory${request.skip === "none" ? "" : " of the branches"}, ±1 std at this width`;
         }
       });
     },
