@@ -210,7 +210,10 @@ def test_cells_are_paired_by_what_was_varied_whatever_their_order() -> None:
     assert c.fields == {"init": ("kaiming_normal", "xavier_normal")}
     outcomes = dict(zip(c.names, c.cells, strict=True))
     assert outcomes["depth 30, activation relu"].verdict == c.verdict == "worse"
-    assert "such as depth 30, activation relu: healthy -> vanishing (both)" in c.summary
+    told = outcomes["depth 30, activation relu"].summary.removeprefix("worse: ")
+    assert c.summary == f"worse: of 4 cells 1 worse, 3 same; such as depth 30, activation relu: {told}"
+    assert told.startswith("healthy -> vanishing (both)")
+    assert vg.compare(one, one).summary == "same: of 4 cells 4 same"
 
 
 def test_cells_that_only_one_sweep_has_are_named() -> None:

@@ -455,6 +455,7 @@ SUBJECTS: dict[str, tuple[str, ...]] = {
     "PretrainedLayer": (f"{PRETRAINED}.layers[0]",),
     "Advice": ("advised()[0]",),
     "Advised": ("advised()",),
+    "Comparison": (f"vg.compare({NET}, {DEEP}, seeds=2)",),
     "Clipped": (f"vg.clip_grad_norm({GRADIENTS[1]}, 1.0)",),
     "DepthLimit": ("vg.diagnose(vg.MLP(depth=30, width=16, activation='sigmoid'), seeds=2).depth_limit",),
     "Diagnosis": DIAGNOSES,

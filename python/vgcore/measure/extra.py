@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from vgcore.model.given import wrong_type
 from vgcore.model.names import listing
 from vgcore.model.versioned import Versioned
 
@@ -80,6 +81,8 @@ class Further(Versioned):
 
 def read_only(columns: Mapping[str, ArrayLike]) -> Mapping[str, Floats]:
     """Columns by their names, none of which is to be written to."""
+    if not isinstance(columns, Mapping):
+        raise wrong_type("extra", "columns by their names", columns)
     views = {name: np.asarray(column, dtype=np.float64).view() for name, column in columns.items()}
     for view in views.values():
         view.flags.writeable = False

@@ -100,9 +100,10 @@ class Forward(Versioned, Shown):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for array in (*self.z, *self.slopes, *self.a, *self.h):
-            if isinstance(array, np.ndarray):
-                array.setflags(write=False)
+        for arrays in (self.z, self.slopes, self.a, self.h):
+            for array in arrays if isinstance(arrays, list) else ():
+                if isinstance(array, np.ndarray):
+                    array.setflags(write=False)
 
     def __repr__(self) -> str:
         batch, outputs = self.output.shape

@@ -183,12 +183,8 @@ def _named(judged: Judged, varied: tuple[str, ...]) -> dict[str, Judged]:
 def _summary(verdict: str, cells: tuple[Comparison, ...], names: list[str]) -> str:
     counts = Counter(cell.verdict for cell in cells)
     listed = ", ".join(f"{counts[word]} {word}" for word in ("worse", "better", "same") if counts[word])
-    changed = [i for i, cell in enumerate(cells) if cell.before.word != cell.after.word]
     parts = [f"of {len(cells)} cells {listed}"]
-    if changed:
-        first = next((i for i in changed if cells[i].verdict == verdict), changed[0])
-        moved = f"{cells[first].before.word} -> {cells[first].after.word}"
-        parts.append(f"the verdict changed in {len(changed)}, such as {names[first]}: {moved}")
-    else:
-        parts.append("every verdict is as it was")
+    if verdict != "same":
+        first = next(i for i, cell in enumerate(cells) if cell.verdict == verdict)
+        parts.append(f"such as {names[first]}: {cells[first].summary.removeprefix(f'{verdict}: ')}")
     return f"{verdict}: {'; '.join(parts)}"

@@ -14,8 +14,6 @@ from vgcore.model.shown import Reported
 from vgcore.model.versioned import Versioned
 from vgcore.show import comparison as told
 
-#: What the second of two results can be, beside the first.
-OUTCOMES = ("worse", "same", "better")
 Judged = Diagnosis | RunDiagnosis
 
 
