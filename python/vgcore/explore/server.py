@@ -239,7 +239,7 @@ def serve(port: int, started: Callable[[str], None]) -> None:
             self.loop.call_later(PATIENCE, self.be_gone)
 
         def be_gone(self) -> None:
-            if self.cycle is None:  # no head has come
+            if not self.cycle:  # no head has come
                 self.transport.close()
 
     with listening(port) as listener:

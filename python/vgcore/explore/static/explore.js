@@ -450,7 +450,11 @@ export function mount(el, { measure, settings, request, hash = false, ready = nu
     address = write(state, lesson, settings);
     if (location.hash.slice(1) === address) return;
     const url = address ? `#${address}` : location.pathname + location.search;
-    history[instead ? "replaceState" : "pushState"](null, "", url);
+    try {
+      history[instead ? "replaceState" : "pushState"](null, "", url);
+    } catch {
+      // A page within another may not, and browsers have limits: the net counts, and its address can wait.
+    }
   }
 
   /** Takes a whole net, and the preset that it is of. */
