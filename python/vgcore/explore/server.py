@@ -239,7 +239,7 @@ def serve(port: int, started: Callable[[str], None]) -> None:
             self.loop.call_later(PATIENCE, self.be_gone)
 
         def be_gone(self) -> None:
-            if not self.cycle:  # no head has come
+            if getattr(self, "cycle", None) is None:  # no head has come; uvicorn's types do not know that state
                 self.transport.close()
 
     with listening(port) as listener:

@@ -36,8 +36,8 @@ class DepthLimit(Versioned, Shown):
         factor: The change that is allowed, either way.
         measured: Whether the net was that deep; otherwise the change a layer is carried on.
         unit: What is counted: `"layer"`, `"step"` or `"block"`.
-        signal: What keeps its size: `"dL/dz"`; of nets with skips, recurrent nets and transformers `"dL/dh"`, of an LSTM
-            `"dL/dc"`.
+        signal: What keeps its size: `"dL/dz"`; of nets with skips, recurrent nets and transformers `"dL/dh"`, of an
+            LSTM `"dL/dc"`.
         cut: Whether it is truncated backpropagation that ends it.
 
     >>> import vgcore as vg
