@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import json
@@ -415,9 +416,18 @@ def unruled(text: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip(" -─")]
 
 
+FILES = ("before.csv", "after.json")
+
+
+def of_files(a: Any, b: Any, *, names: tuple[str, str]) -> vg.Comparison:
+    """A comparison that says which files it is of."""
+    found = vg.compare(a, b)
+    return dataclasses.replace(found, notes=(f"the first is {names[0]}, the second {names[1]}", *found.notes))
+
+
 def test_the_shell_compares_what_it_wrote_and_returns_1_where_it_is_worse(folder: Path) -> None:
-    worse = run("compare", "before.csv", "after.json", cwd=folder)
-    expected = vg.compare(*(vg.read_sweep(folder / name) for name in ("before.csv", "after.json")))
+    worse = run("compare", *FILES, cwd=folder)
+    expected = of_files(*(vg.read_sweep(folder / name) for name in FILES), names=FILES)
     assert (worse.returncode, unruled(worse.stdout)) == (1, unruled(str(expected)))
     better = run("compare", "after.json", "before.vg", cwd=folder)
     assert (better.returncode, better.stdout.split(":")[0]) == (0, "better")
@@ -427,7 +437,7 @@ def test_the_shell_compares_what_it_wrote_and_returns_1_where_it_is_worse(folder
 def test_the_shell_compares_trainings_specs_and_nets(folder: Path) -> None:
     assert run("compare", "few.vg", "many.vg", cwd=folder).stdout.startswith("better: ")
     specs = run("compare", "relu.json", "sigmoid.json", cwd=folder)
-    assert unruled(specs.stdout) == unruled(str(vg.compare(RELU, SIGMOID)))
+    assert unruled(specs.stdout) == unruled(str(of_files(RELU, SIGMOID, names=("relu.json", "sigmoid.json"))))
     arrays = run("compare", "few.npz", "few.npz", "--activation", "relu", cwd=folder)
     assert (arrays.returncode, arrays.stdout.split(";")[0]) == (0, "same: healthy")
     assert run("compare", "relu.npz", "relu.npz", "--spec", "relu.json", cwd=folder).stdout.startswith("same: ")
@@ -447,7 +457,9 @@ def test_the_shell_writes_a_page_json_and_annotations(folder: Path) -> None:
     files = ["before.csv", "after.json"]
     done = run("compare", *files, "--out", "page.html", cwd=folder)
     assert (done.returncode, done.stderr) == (1, "wrote page.html\n")
-    assert "<table>" in (folder / "page.html").read_text(encoding="utf-8")
+    page = (folder / "page.html").read_text(encoding="utf-8")
+    assert "<table>" in page
+    assert "the first is before.csv, the second after.json" in page
     again = run("compare", *files, "--out", "page.html", cwd=folder)
     assert (again.returncode, again.stdout) == (2, "")
     assert "'page.html' is there already" in again.stderr

@@ -830,3 +830,18 @@ def test_closed_branches_vanish_where_the_activation_stands_on_the_way_around(bl
     assert hit.value == pytest.approx(stream[-1] - stream[0], abs=0.01)
     assert hit.value > 10
     assert "weight_gradient_flat" not in [f.rule for f in d.findings]  # dL/dW is 0, and no plot of it looks healthy
+
+
+def test_where_runs_break_is_told_from_the_first_to_the_last_of_them() -> None:
+    d = vg.diagnose(vg.MLP(depth=300, width=16, activation="softplus", init="mean_field(20,1)"))
+    assert d.probe is not None
+    first = d.probe.first_nonfinite
+    assert (first.min(), first.max()) == (32, 34)
+    assert d.summary.endswith(": 8 of 8 runs are not finite from layer 33 to layer 35 on")
+
+
+def test_the_runs_in_which_a_gradient_is_0_are_counted() -> None:
+    d = vg.diagnose(vg.MLP(depth=67, width=8), seeds=2)
+    assert d.probe is not None
+    assert np.isneginf(d.probe.log10_delta_rms[:, 0]).tolist() == [False, True]
+    assert d.findings[0].evidence == "dL/dz does not arrive: it is exactly 0 at layer 1 in 1 of 2 runs"

@@ -190,6 +190,11 @@ def test_the_lines_of_a_diagnosis_say_what_they_are() -> None:
     assert "\n         log10_delta_rms, " in text
 
 
+def test_two_runs_that_agree_are_both() -> None:
+    assert report.agreement(vg.diagnose(SICK, seeds=2)) == "both runs agree"
+    assert report.agreement(vg.diagnose(vg.MLP(depth=67, width=8), seeds=2)) == "1 of 2 runs agree"
+
+
 def test_advice_shows_the_first_loss_where_there_is_one() -> None:
     x, y = vg.data.digits()
     a = vg.advise(SICK.replace(in_features=64, out_features=10), x=x, y=y, batch=64, seeds=3)

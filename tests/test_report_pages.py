@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import importlib
 import io
 import json
 import math
@@ -19,9 +20,11 @@ import pytest
 import vgcore as vg
 from test_cli import run
 from test_report import Page
+from vgcore.judge import diagnose
+from vgcore.measure.progress import progress_bar
 from vgcore.model.shown import Reported
-from vgcore.report import context, island, write
-from vgcore.show.html import blocks, charts, style
+from vgcore.report import context, island, swept, write
+from vgcore.show.html import blocks, charts, columns, style
 from vgcore.show.html.blocks import Html, escaped
 
 DIGITS = vg.data.digits()
@@ -244,6 +247,43 @@ def test_the_code_of_the_report_of_a_run_trains_the_same(subject: Any, options: 
     assert vg.diagnose(again).summary == vg.diagnose(trained).summary
 
 
+def code_of(result: Any) -> str:
+    """The program of a report that makes it again."""
+    *_, code = re.findall(r"```python\n(import vgcore.*?)```", write.text(result, "md"), re.DOTALL)
+    assert isinstance(code, str)
+    return code
+
+
+def test_the_code_of_a_report_judges_with_the_same_thresholds() -> None:
+    thresholds: dict[str, Any] = {"backward_vanishing": 0.5, "dead_units": {"warning": 0.9}}
+    net = vg.MLP(depth=6, width=32, activation="relu", init="xavier_normal")
+    judged = vg.diagnose(net, seeds=2, thresholds=thresholds)
+    assert judged.verdict == "vanishing"
+    assert json.loads(json.dumps(judged.to_dict()))["thresholds"] == judged.thresholds
+    assert judged.probe is not None
+    assert vg.diagnose(judged.probe).verdict == "healthy"
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code_of(judged), {})
+    assert squeezed(printed.getvalue()).startswith(squeezed(judged.summary))
+    run = vg.diagnose(a_run(), thresholds={"not_trained": 0.3})
+    assert f"thresholds={dict(run.thresholds)}))" in code_of(run)
+    assert "thresholds" not in code_of(vg.diagnose(a_run()))
+
+
+def test_a_report_by_another_tools_rules_says_what_its_code_is_without() -> None:
+    source, code = markdown("another tool's rules"), code_of(made("another tool's rules"))
+    assert "does not keep how the net was measured" in source
+    assert "# weights and samples, loss, batch and seeds: give them as they were given" in code
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(code, {})
+    assert "SageMaker Debugger would say vanishing" in printed.getvalue()
+    assert "rules='sagemaker'" in code_of(vg.diagnose(a_run(), rules="sagemaker"))
+
+
+def test_the_code_for_given_weights_makes_no_net_that_is_not_used() -> None:
+    assert "spec =" not in code_of(made("own weights"))
+
+
 def exec_lines(code: str, names: dict[str, Any]) -> dict[str, Any]:
     """The names that all lines of a program but the last one make."""
     exec(code.rsplit("\n", 2)[0], names)
@@ -270,6 +310,109 @@ def test_a_comparison_of_trainings_draws_both_losses() -> None:
     assert source.count('class="beside"') == 1
     assert re.findall(r'text-anchor="middle">(\d+)<', source)[-1] == "50"  # where the longer one ends
     assert f"second: {other.spec!r}" in Page(source).words
+
+
+def test_a_mean_that_is_not_of_all_runs_says_of_how_many_it_is() -> None:
+    cell = vg.probe(vg.MLP(depth=3, width=4), seeds=2, batch=4)
+    values = np.array([[-2.3, -1.0, 0.0], [-np.inf, -1.0, 0.0]])
+    cell = dataclasses.replace(cell, log10_delta_rms=values)
+    for form in ("html", "md"):
+        source = write.text(cell, form)
+        assert "at layer 1 the mean is of 1 of 2 alone: the others are 0 or not finite" in Page(source).words
+        assert source.count("-2.3 (1 of 2)") == 1
+    assert "of 2)" not in markdown("Probe")
+
+
+def test_a_second_report_of_a_sweep_judges_nothing_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    s = vg.sweep(SICK, depth=[2, 10], seeds=2)
+    first = write.text(s, "md")
+    seen: list[bool] = []
+    own = diagnose._judged
+
+    def counted(cell: Any, rules: Any, *, explain: bool, threads: Any) -> vg.Diagnosis:
+        seen.append(explain)
+        return own(cell, rules, explain=explain, threads=threads)
+
+    monkeypatch.setattr(diagnose, "_judged", counted)
+    assert write.text(s, "md") == first
+    assert seen == [True]  # the worst cell, with explanations
+    vg.diagnose(s, thresholds={"dead_units": 0.9})
+    assert seen == [True, False, False]  # other thresholds are judged by
+
+
+def test_a_long_judging_has_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[bool] = []
+
+    def seen(layers: Any, *, show: bool) -> Any:
+        shown.append(show)
+        return progress_bar(layers, show=show)
+
+    monkeypatch.setattr(swept, "progress_bar", seen)
+    monkeypatch.setattr(swept, "LONG", 6)
+    write.text(a_sweep(), "md")
+    write.text(vg.sweep(SICK, depth=[2, 10], seeds=1), "md")
+    assert shown == [True, False]
+
+
+def test_the_code_of_the_report_of_a_sweep_measures_its_cells() -> None:
+    s = vg.sweep(SICK, init=["xavier_normal", "mean_field(2, 0.1)"], depth=[2, 9], seeds=2, seed=3, dtype="float64")
+    for part in (s, s[:3]):
+        code = re.findall(r"```python\n(import vgcore.*?)```", write.text(part, "md"), re.DOTALL)[0]
+        names: dict[str, Any] = {}
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(code, names)
+        assert names["s"].varied == s.varied
+        assert [cell.spec for cell in names["s"]] == [cell.spec for cell in s]
+        assert np.array_equal(names["s"][1].log10_z_rms, s[1].log10_z_rms)
+        assert printed.getvalue()
+        assert ("all combinations, of which 3 are here" in code) == (part is not s)
+
+
+def test_the_cells_of_a_long_sweep_come_with_the_worst_first() -> None:
+    s = vg.sweep(vg.MLP(depth=2, width=8, activation="sigmoid"), depth=[*range(2, 44)], seeds=1)
+    data = data_of(write.text(s, "html"))
+    judged = vg.diagnose(s)
+    assert data["cell"][0] == max(range(len(s)), key=lambda i: diagnose.badness(judged.cells[i]))
+    assert data["rows"][0]["depth"] == s[data["cell"][0]].spec.depth
+    assert "<summary>42 cells, the worst first" in write.text(s, "md")
+    assert data_of(html("Sweep"))["cell"] == [*range(6)]
+
+
+def test_verdicts_are_counted_by_field_where_a_map_has_no_room() -> None:
+    s = vg.sweep(SICK, depth=[2, 30], activation=["tanh", "sigmoid"], width=[16, 32], seeds=2)
+    source = write.text(s, "md").split("## Verdicts by field")[1].split("##")[0]
+    judged = vg.diagnose(s)
+    words = list(dict.fromkeys(cell.verdict for cell in judged.cells))
+    for name, value in (("depth", 30), ("activation", "sigmoid"), ("width", 16)):
+        of = [cell.verdict for cell in judged.cells if getattr(cell.spec, name) == value]
+        assert f"| {name} | {value} | {' | '.join(str(of.count(word)) for word in words)} |" in source
+    assert "Verdicts by field" not in markdown("Sweep")
+
+
+def test_the_table_of_a_net_that_breaks_shows_the_layers_where_it_does() -> None:
+    cell = vg.probe(vg.MLP(depth=300, width=16, activation="softplus", init="mean_field(20,1)"), seeds=2)
+    first = cell.first_nonfinite + 1
+    table = write.text(cell, "md").split("## Layers")[1].split("<details>")[0]
+    rows = {int(row) for row in re.findall(r"^\| (\d+) \|", table, re.MULTILINE)}
+    assert {*range(first.min() - 1, first.min() + 2), first.max()} <= rows
+    assert len(rows) < 16
+
+
+def test_the_axis_of_a_training_ends_where_its_numbers_do() -> None:
+    net = CLASSES.replace(activation="relu")
+    run = vg.train(net, *DIGITS, optimizer="sgd(lr=1e9)", steps=3000, batch=32)
+    done = int(np.flatnonzero(np.isfinite(run.loss[0]))[-1]) + 1
+    loss = columns.loss_chart(run)
+    assert f"no number after step {done}" in Page(loss).words
+    assert f"step 1 to {done}, " in loss.markdown
+    assert "no number" not in columns.loss_chart(a_run())
+
+
+def test_the_last_number_of_an_axis_is_not_cut() -> None:
+    made = charts.chart(np.zeros((1, 3000)), "loss", column="loss")
+    places = re.findall(r'<text x="([\d.]+)" y="[\d.]+" text-anchor="middle">(\d+)</text>', made)
+    assert places[-1][1] == "3000"
+    assert float(places[-1][0]) + charts.LETTER * 4 / 2 <= charts.WIDTH
 
 
 # What users have named
@@ -537,6 +680,32 @@ def test_a_map_has_a_square_a_cell_in_the_colour_of_its_verdict() -> None:
     assert not Page(html("a sweep of one field")).of("rect")
 
 
+def test_verdicts_of_a_map_are_told_apart_without_colour() -> None:
+    cells = {(0, k): charts.Square(word, 1.0, word) for k, word in enumerate(["exploding", "collapsed", "non-finite"])}
+    cells[1, 1] = charts.Square("healthy", 0.4, "healthy")
+    made = charts.squares(("depth", "init"), (["2", "30"], ["a", "b", "c"]), cells)
+    rows = re.findall('<text class="letters"[^>]*>([A-Z]*)<', made)
+    assert rows == ["ECN", "H"]
+    assert "■ N non-finite" in Page(made).words
+    assert made.markdown.endswith("```\n 2 ECN\n30  H\n```")
+
+
+def test_a_map_has_room_for_every_label_and_scrolls() -> None:
+    columns = [str(value) for value in range(100, 180)]
+    cells = {(0, k): charts.Square("healthy", 1.0, "") for k in range(80)}
+    made = charts.squares(("depth", "width"), (["2"], columns), cells)
+    assert set(columns) <= {*re.findall(r'text-anchor="end" transform="rotate[^>]*>(\d+)<', made)}
+    (width,) = re.findall(r'<div class="wide"><svg class="map" role="img" aria-label="[^"]*" width="(\d+)"', made)
+    assert int(width) >= 80 * charts.LEAST
+    assert ".vgcore svg.map{max-width:none}" in style.STYLE
+
+
+@pytest.mark.parametrize("name", ["Sweep", "TrainSweep"])
+def test_no_heading_of_a_report_in_markdown_is_empty(name: str) -> None:
+    assert "## Map\n" in markdown(name)
+    assert not re.search(r"^#+ [^\n]*\n+## ", markdown(name)[2:], re.MULTILINE)
+
+
 def test_what_is_html_carries_its_markdown_and_jinja_leaves_it_alone() -> None:
     made = Html("<b>x</b>", "**x**")
     assert (made.__html__(), made.markdown, Html("<i>").markdown) == ("<b>x</b>", "**x**", "")
@@ -553,6 +722,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results in files: a sweep, a sweep of one cell, stores of cells and of trainings, a net and its spec."""
     path = tmp_path_factory.mktemp("results")
     vg.sweep(SICK, depth=[2, 20], seeds=2).save(path / "sweep.csv")
+    (path / "empty.csv").touch()
     vg.sweep(SICK, seeds=2).save(path / "one.json")
     vg.sweep(SICK, depth=[2, 20], seeds=2, store=path / "sweep.vg")
     vg.train_sweep(CLASSES, *DIGITS, steps=5, batch=32, lr=[0.1, 0.01], store=path / "trained.vg")
@@ -596,10 +766,58 @@ def test_the_summary_of_a_step_is_filled(folder: Path, tmp_path: Path) -> None:
     assert summary.read_text(encoding="utf-8").startswith("# Probe: vanishing")
 
 
+def test_a_dash_is_stdout(folder: Path, tmp_path: Path) -> None:
+    source = str(folder / "one.json")
+    for form in ("md", "html"):
+        done = run("report", source, "--out", "-", "--format", form, cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith({"md": "# Probe", "html": "<!DOCTYPE html>"}[form])
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.parametrize(
+    ("cells", "words"),
+    [
+        (2, ["wrote a.md", "interrupted: 2 of 4 cells were finished"]),
+        (0, ["interrupted: 0 of 4 cells were finished; 'a.md' is not written"]),
+    ],
+)
+def test_an_interrupt_reports_the_cells_that_are_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cells: int, words: list[str]
+) -> None:
+    done = a_sweep()[:cells]
+
+    def stopped(*_: Any, **__: Any) -> vg.Sweep:
+        error = KeyboardInterrupt()
+        error.sweep = dataclasses.replace(done, planned=4)  # type: ignore[attr-defined]  # as a sweep ends
+        raise error
+
+    monkeypatch.setattr(importlib.import_module("vgcore.measure.sweep"), "sweep", stopped)
+    ran = run("report", "--depth", "2:5", "--width", "8", "--out", "a.md", cwd=tmp_path)
+    assert (ran.returncode, ran.stdout, ran.stderr.splitlines()) == (130, "", words)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.md"] * bool(cells)
+    if cells:
+        assert (tmp_path / "a.md").read_text(encoding="utf-8").startswith("# Sweep of 2 cells")
+
+
+def test_what_the_summary_of_a_step_has_already_stays_in_front(folder: Path, tmp_path: Path) -> None:
+    summary = tmp_path / "step_summary_1"
+    summary.write_text("# Tests\n\nall passed")
+    done = run("report", "one.json", "--out", str(summary), "--format", "md", "--append", cwd=folder)
+    assert (done.returncode, done.stderr) == (0, f"wrote {summary}\n")
+    text = summary.read_text(encoding="utf-8")
+    assert text.startswith("# Tests\n\nall passed\n\n# Probe: vanishing")
+    assert run("report", "one.json", "--out", str(tmp_path / "new.md"), "--append", cwd=folder).returncode == 0
+    assert text.endswith((tmp_path / "new.md").read_text(encoding="utf-8"))
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (["one.json"], ["missing option '--out'"]),
+        (["one.json", "--out", "-"], ["--out - is stdout, which has no ending: give --format html or md"]),
+        (["one.json", "--out", "a.html", "--append"], ["--append puts Markdown behind", "--format md"]),
+        (["one.json", "--out", "-", "--format", "md", "--append"], ["--append puts Markdown behind"]),
         (["one.json", "--out", "a.pdf"], ["a report is an .html or .md file", "--format html or md"]),
         (["one.json", "--out", "a", "--format", "pdf"], ["unknown format 'pdf'"]),
         (["one.json", "--out", "net.md"], ["'net.md' is there already; write over it with --force"]),
@@ -609,6 +827,7 @@ def test_the_summary_of_a_step_is_filled(folder: Path, tmp_path: Path) -> None:
             ["measured already; leave out --depth, --seeds"],
         ),
         (["spec.json", "--out", "a.md"], ["spec.json is a spec; say what the net is by --depth"]),
+        (["empty.csv", "--out", "a.md"], ["cannot read 'empty.csv' as a saved sweep: it is empty"]),
         (["notes.txt", "--out", "a.md"], [".onnx, .npz or .safetensors"]),
     ],
 )

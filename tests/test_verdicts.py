@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import vgcore as vg
-from vgcore.judge.diagnose import _worst
+from vgcore.judge.diagnose import worst
 from vgcore.judge.evidence import Change, Evidence
 from vgcore.judge.finding import Finding
 from vgcore.judge.training.diagnosis import OUTCOMES
@@ -53,7 +53,7 @@ def test_every_word_of_a_verdict_has_its_colours_and_its_letter() -> None:
 @pytest.mark.parametrize("word", VERDICTS)
 def test_a_sweep_counts_cells_of_every_verdict(word: str) -> None:
     cell = dataclasses.replace(judged(2, 4), verdict=word)
-    assert _worst([cell, cell]).summary.startswith(f"of 2 cells 2 {word}; worst: ")
+    assert worst([cell, cell]).summary.startswith(f"of 2 cells 2 {word}; worst: ")
 
 
 # Sameness

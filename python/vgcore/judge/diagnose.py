@@ -20,7 +20,7 @@ from vgcore.judge.finding import SEVERITIES
 from vgcore.judge.foreign.seen import drawn_samples, see
 from vgcore.judge.nonfinite import of_error, of_weights
 from vgcore.judge.rule import Rule, RuleOf
-from vgcore.judge.rules import RULES, changed, of_change, with_thresholds
+from vgcore.judge.rules import RULES, changed, moved, of_change, with_thresholds
 from vgcore.judge.rules.numbers import lost_below
 from vgcore.judge.rules.signals import waiting_for
 from vgcore.judge.training.depths import DEPTH_RULES
@@ -46,6 +46,8 @@ from vgcore.train.run import Run
 #: What is judged as it is.
 KNOWN = (Probe, Sweep, Spec, Network, Trace)
 SUBJECTS = "a Probe, a Sweep, a Trace, a spec, a Network, a Run, a TrainSweep or runs"
+#: Where a probe keeps its diagnosis, beside its fields: no pickle and no copy has it.
+KEPT = "_diagnosis"
 #: Up to this share of the runs, a verdict is not decided.
 MOST = 0.5
 Thresholds = Mapping[str, float | Mapping[str, float]] | None
@@ -169,7 +171,7 @@ def diagnose(
     if options:
         raise ValueError(f"{', '.join(options)}: this is measured already; give them to probe or sweep, or a spec")
     if isinstance(subject, Sweep):
-        return _worst([judge(cell, chosen, explain=explain) for cell in subject])
+        return worst([judge(cell, chosen, explain=explain) for cell in subject])
     return judge(subject, chosen, explain=explain)
 
 
@@ -198,7 +200,19 @@ def _trained(runs: list[Run], rules: str, thresholds: Thresholds, *, explain: bo
 def judge(
     cell: Probe | Trace, rules: Sequence[Rule] = RULES, *, explain: bool = False, threads: int | None = None
 ) -> Diagnosis:
-    """The diagnosis of what has been measured; `threads` are for what a rule has to measure besides."""
+    """The diagnosis of what has been measured; `threads` are for what a rule has to measure besides.
+
+    A probe keeps what the rules as they are said of it: pages, tables and comparisons of a sweep all ask for that.
+    """
+    if not isinstance(cell, Probe) or explain or tuple(rules) != RULES:
+        return _judged(cell, rules, explain=explain, threads=threads)
+    kept: Diagnosis | None = vars(cell).get(KEPT)
+    if kept is None:
+        vars(cell)[KEPT] = kept = _judged(cell, RULES, explain=False, threads=threads)
+    return kept
+
+
+def _judged(cell: Probe | Trace, rules: Sequence[Rule], *, explain: bool, threads: int | None) -> Diagnosis:
     evidence = Evidence(cell, threads)
     found = findings(evidence, rules, explain=explain)
     said = verdict(evidence, found, rules)
@@ -218,6 +232,7 @@ def judge(
         measured=None if isinstance(cell, Probe) else cell,
         not_judged=not_judged(evidence, rules),
         notes=cell.notes if isinstance(cell, Trace) else (),
+        thresholds=moved(rules, RULES),
     )
     vars(judged)["evidence"] = evidence  # A cached property, worked out already.
     return judged
@@ -253,7 +268,7 @@ def _summary(
     limit: DepthLimit | None,
     confidence: float,
 ) -> str:
-    def moved(signal: Signal, change: Change) -> str:
+    def told_of(signal: Signal, change: Change) -> str:
         name, back = e.name(signal), signal == "backward"
         if math.isinf(change.rms):
             return "no hidden layer has a gradient" if back and e.passes else f"{name} does not arrive at all"
@@ -267,15 +282,15 @@ def _summary(
 
     parts: list[str] = []
     if len(e.nonfinite):
-        first = e.nonfinite.min() + 1
         verb = "is" if len(e.nonfinite) == 1 else "are"
-        where = e.layer(first - 1) if first <= e.depth else "the readout"
+        ends = dict.fromkeys((int(e.nonfinite.min()), int(e.nonfinite.max())))
+        where = " to ".join(e.layer(at) if at < e.depth else "the readout" for at in ends)
         parts.append(f"{len(e.nonfinite)} of {e.runs} runs {verb} not finite from {where} on")
     told = not math.isnan(e.backward.rms) and (e.steps or math.isinf(e.backward.rms))
     if told and (said.direction != "forward" or not parts):
         typical = _typical(e, said)
         change = dataclasses.replace(e.backward, rms=e.backward.typical if typical else e.backward.shown)
-        parts.append(moved("backward", change) + " in a typical net" * typical)
+        parts.append(told_of("backward", change) + " in a typical net" * typical)
     elif e.lost == e.depth - 1:
         parts.append(lost_below(e))
     if (
@@ -283,7 +298,7 @@ def _summary(
         and (e.steps or math.isinf(e.forward.rms))
         and not math.isnan(e.forward.rms)
     ):
-        parts.append(moved("forward", dataclasses.replace(e.forward, rms=e.forward.shown)))
+        parts.append(told_of("forward", dataclasses.replace(e.forward, rms=e.forward.shown)))
     if said.direction == "backward" and not e.steps and not told and e.lost < 0:
         parts.append("its one layer is flat")
     if "symmetric" in said.conditions:
@@ -311,15 +326,15 @@ def badness(one: Diagnosis) -> tuple[bool, int, float]:
     return one.verdict != "healthy", SEVERITIES.index(one.severity or "info"), size
 
 
-def _worst(cells: Sequence[Diagnosis]) -> Diagnosis:
+def worst(cells: Sequence[Diagnosis]) -> Diagnosis:
     """The diagnosis of a sweep: that of the cell whose dL/dz moves most, with all of them as its cells."""
     if not cells:
         raise ValueError("a sweep without cells has nothing to diagnose")
-    worst = max(cells, key=badness)
+    found = max(cells, key=badness)
     counts = {word: sum(cell.verdict == word for cell in cells) for word in VERDICTS}
     listed = ", ".join(f"{count} {word}" for word, count in counts.items() if count)
-    summary = f"of {len(cells)} cells {listed}; worst: {worst.summary}"
-    return dataclasses.replace(worst, summary=summary, cells=tuple(cells))
+    summary = f"of {len(cells)} cells {listed}; worst: {found.summary}"
+    return dataclasses.replace(found, summary=summary, cells=tuple(cells))
 
 
 def _foreign(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -44,6 +45,7 @@ class Diagnosis(Versioned, Reported):
         measured: The trace that was judged, where there is no probe.
         not_judged: The rules that could not judge, each with what it needs.
         notes: What a reader has to know of how it was measured, or of how the net was brought in.
+        thresholds: By rule id, those that are not the rule's own.
 
     >>> import vgcore as vg
     >>> d = vg.diagnose(vg.MLP(depth=20, width=64, activation="sigmoid"), seeds=4)
@@ -66,6 +68,7 @@ class Diagnosis(Versioned, Reported):
     measured: Trace | None = None
     not_judged: tuple[tuple[str, str], ...] = ()
     notes: tuple[str, ...] = ()
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def severity(self) -> str | None:
@@ -130,6 +133,8 @@ class Diagnosis(Versioned, Reported):
             "findings": [finding.to_dict() for finding in self.findings],
             "summary": self.summary,
         }
+        if self.thresholds:
+            plain["thresholds"] = {rule: dict(levels) for rule, levels in self.thresholds.items()}
         if self.not_judged:
             plain["not_judged"] = dict(self.not_judged)
         if self.notes:

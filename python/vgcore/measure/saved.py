@@ -104,8 +104,11 @@ def read_sweep(path: str | os.PathLike[str], *, x: ArrayLike | None = None, y: A
 
 def _read_csv(path: Path) -> Columns:
     with path.open("rb") as file:
+        size = path.stat().st_size
+        if not size:
+            raise ValueError("it is empty")
         # A number that lost its last digits is a number still.
-        file.seek(max(path.stat().st_size - 1, 0))
+        file.seek(size - 1)
         if file.read() != b"\n":
             raise ValueError("it is not whole: its last line has no end")
     with path.open(newline="", encoding="utf-8-sig") as file:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -182,6 +182,7 @@ class Plan:
     knows_depth: bool
 
     @classmethod
+    @lru_cache(maxsize=16)  # a judge asks for that of a net again and again
     def of(cls, spec: Spec) -> Plan:
         """The plan of a spec.
 

@@ -18,6 +18,7 @@ from vgcore.report.sections import (
     again,
     by_layer,
     chosen,
+    judged_with,
     measured_with,
     net,
     section,
@@ -88,9 +89,24 @@ def _one(d: Diagnosis, what: str, *more: Html) -> Page:
         *([] if measured is None else by_layer(measured.trace)),
         *more,
         *net(d.spec),
-        *again(d.probe, "vg.diagnose"),
+        *_again(d),
     ]
     return Page(f"{what}: {d.word}", parts, _plain(d))
+
+
+def _again(d: Diagnosis) -> list[Html]:
+    """How it was measured and judged: by another tool's rules without what is not kept then, which a line says."""
+    if d.probe is not None or d.measured is not None or d.spec is None:
+        return again(d.probe, "vg.diagnose", judged_with(d))
+    lines = [
+        "import vgcore as vg",
+        "",
+        "# weights and samples, loss, batch and seeds: give them as they were given",
+        f"spec = {spelled(d.spec)}",
+        f"print(vg.diagnose({', '.join(['spec', *judged_with(d)])}))",
+    ]
+    words = quiet(f"Judged by the rules of {d.rules}, whose diagnosis does not keep how the net was measured.")
+    return section("How it was measured", words, code("\n".join(lines), "python"))
 
 
 def _plain(d: Diagnosis, most: int = NUMBERS) -> dict[str, Any]:

@@ -18,12 +18,14 @@ from vgcore.model.sequential import Sequential
 from vgcore.model.spec import Spec
 from vgcore.show import html
 from vgcore.show.html.blocks import Html, code, folded, heading, joined, quiet, spread
-from vgcore.show.html.charts import charts, means
+from vgcore.show.html.charts import Floats, charts, means
 from vgcore.show.html.columns import layers_chart, title
 from vgcore.show.html.nets import long_table
 from vgcore.show.words import exponent, number, own, row, seeds_told
 
 if TYPE_CHECKING:
+    from vgcore.judge.diagnosis import Diagnosis
+    from vgcore.judge.training.diagnosis import RunDiagnosis
     from vgcore.measure.trace import Trace
 
 
@@ -82,18 +84,34 @@ def by_layer(t: Trace, beside: Trace | None = None) -> list[Html]:
     found = {name: means(t.columns[name]) for name in names}
     columns = {name: values for name, values in found.items() if not np.isnan(values).all()}
     told, word = own(t.names) or tuple(str(i + 1) for i in range(t.depth)), row(t.names)
-    rows = [(told[i], *(_size(name, values[i]) for name, values in columns.items())) for i in range(t.depth)]
+    rows = [
+        (told[i], *(_size(name, values[i]) + _of(t.columns[name][:, i]) for name, values in columns.items()))
+        for i in range(t.depth)
+    ]
     dashed = (
         [] if beside is None else [quiet("The line is the net as it was, the dashed one that with the best change.")]
     )
     runs = f"{t.runs} {'steps' if t.steps else 'runs'}"
     mean = [quiet(f"Numbers of the table are means over {runs}.")] if t.runs > 1 else []
-    listed = long_table((word, *map(title, columns)), rows, spread(t.depth, SEEN))
+    listed = long_table((word, *map(title, columns)), rows, sorted({*spread(t.depth, SEEN), *_around(t)}))
     return section(f"{word.capitalize()}s", *dashed, drawn, *mean, *listed)
+
+
+def _around(t: Trace) -> set[int]:
+    """The layers where the first and the last run break, and those beside them."""
+    broken = t.first_nonfinite[t.first_nonfinite >= 0]
+    ends = (int(broken.min()), int(broken.max())) if broken.size else ()
+    return {at for end in ends for at in range(end - 1, end + 2) if 0 <= at < t.depth}
 
 
 def _size(column: str, value: float) -> str:
     return exponent(value) if column.startswith("log10") else number(round(value, 3) + 0, ".3f")  # no -0.000
+
+
+def _of(runs: Floats) -> str:
+    """Of how many runs a mean is, where it is not of all: those where a signal is 0 or not finite have no share."""
+    there = np.isfinite(runs).sum()
+    return f" ({there} of {len(runs)})" if 0 < there < len(runs) else ""
 
 
 def net(spec: Spec | None) -> list[Html]:
@@ -112,19 +130,37 @@ def torch(written: Callable[[], str]) -> list[Html]:
     return []
 
 
-def again(p: Probe | None, function: str) -> list[Html]:
-    """How a probe was measured: facts, and the code that does it again."""
+def again(p: Probe | None, function: str, judged_with: Sequence[str] = ()) -> list[Html]:
+    """How a probe was measured: facts, and the code that does it again, with arguments that say how it was judged."""
     if p is None:
         return []
-    given = [name for name in ("x", "y", "network") if getattr(p, name) is not None]
-    arguments = ["spec" if p.network is None else "network", *(f"{name}={name}" for name in given if name != "network")]
-    arguments += [f"loss={p.loss!r}"] if p.loss is not None else []
-    arguments += [f"batch={p.batch}", f"seeds={len(p.seeds)}"]
-    arguments += [f"seed={p.seeds[0]}"] if p.seeds[0] else []
-    arguments += [f"dtype={p.dtype!r}"] if p.dtype != "float32" and p.network is None else []
+    own = p.network is not None
+    given, options = options_of(p)
+    arguments = ["network" if own else "spec", *options]
+    given += ["network"] * own
+    arguments += judged_with
     lines = ["import vgcore as vg", "", *([f"# {', '.join(given)}: as they were given"] if given else [])]
-    lines += [f"spec = {spelled(p.spec)}", f"print({function}({', '.join(arguments)}))"]
+    lines += [f"spec = {spelled(p.spec)}"] if p.network is None else []
+    lines.append(f"print({function}({', '.join(arguments)}))")
     return section("How it was measured", measured_with(p), code("\n".join(lines), "python"))
+
+
+def options_of(p: Probe) -> tuple[list[str], list[str]]:
+    """What a probe was given that no line of code can hold, and the keywords of `probe` that measure it again."""
+    given = [name for name in ("x", "y") if getattr(p, name) is not None]
+    options = [f"{name}={name}" for name in given]
+    options += [f"loss={p.loss!r}"] if p.loss is not None else []
+    options += [f"batch={p.batch}", f"seeds={len(p.seeds)}"]
+    options += [f"seed={p.seeds[0]}"] if p.seeds[0] else []
+    options += [f"dtype={p.dtype!r}"] if p.dtype != "float32" and p.network is None else []
+    return given, options
+
+
+def judged_with(d: Diagnosis | RunDiagnosis) -> list[str]:
+    """The arguments of `diagnose` that say whose rules judged, and with which thresholds."""
+    own = [f"rules={d.rules!r}"] if d.rules != "vgcore" else []
+    thresholds = {rule: dict(levels) for rule, levels in d.thresholds.items()}
+    return own + ([f"thresholds={thresholds}"] if thresholds else [])
 
 
 def measured_with(p: Probe) -> Html:

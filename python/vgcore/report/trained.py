@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from vgcore.judge.training.judged import badness, judge_run
 from vgcore.model.optimizer import Schedule
 from vgcore.report.island import fitting
-from vgcore.report.sections import NOTHING, Page, below, chosen, facts, net, section, spelled
+from vgcore.report.sections import NOTHING, Page, below, chosen, facts, judged_with, net, section, spelled
 from vgcore.show import training
 from vgcore.show.html import judged, trained
 from vgcore.show.html.blocks import Html, code, quiet, table, toned
@@ -78,7 +78,7 @@ def _one(d: RunDiagnosis, what: str) -> Page:
         *findings,
         *_layers(d.run),
         *net(d.spec),
-        *_again(d.run),
+        *_again(d.run, judged_with(d)),
     ]
     return Page(f"{what}: {d.word}", parts, plain | _numbers(d.run))
 
@@ -98,7 +98,7 @@ def _numbers(r: Run) -> dict[str, Any]:
     return {"seeds": r.seeds, "validation_steps": r.validation_steps} | fitting(columns, ("loss",))
 
 
-def _again(r: Run) -> list[Html]:
+def _again(r: Run, judged: Sequence[str]) -> list[Html]:
     """How a run was trained: facts, and the code that does it again."""
     steps = r.loss.shape[1]
     net = ["spec"] if r.network0 is None else ["network"]
@@ -116,7 +116,8 @@ def _again(r: Run) -> list[Html]:
     call += [f"dtype={r.dtype!r}"] if r.dtype != "float32" and r.network0 is None else []
     spec = [f"spec = {spelled(r.spec)}"] if r.network0 is None else []
     lines = ["import vgcore as vg", "", f"# {', '.join(given)}: as they were given", *spec]
-    lines.append(f"print(vg.diagnose(vg.train({', '.join(call)})))")
+    train = f"vg.train({', '.join(call)})"
+    lines.append(f"print(vg.diagnose({', '.join([train, *judged])}))")
     told = facts(seeds_told(r.seeds), f"{steps} steps, batch {r.batch}, {r.dtype}", f"samples {np.shape(r.x)}")
     return section("How it was trained", told, code("\n".join(lines), "python"))
 

@@ -69,8 +69,14 @@ def _templates() -> Environment:
     )
 
 
-def save(result: object, path: str | os.PathLike[str], form: str | None = None) -> None:
+def save(result: object, path: str | os.PathLike[str], form: str | None = None, *, append: bool = False) -> None:
     """Write the report of a result as `"html"` or `"md"`; the file's ending says which where nothing else does.
+
+    Args:
+        result: What has a report.
+        path: The file.
+        form: `"html"` or `"md"`.
+        append: Whether Markdown is put behind what the file holds already.
 
     Raises:
         ValueError: For another ending than `.html` and `.md`.
@@ -79,4 +85,7 @@ def save(result: object, path: str | os.PathLike[str], form: str | None = None) 
     out = file_path("path", path)
     chosen = form_of(out) if form is None else form
     files.check(out)
-    files.save_text(text(result, chosen), out)
+    before = Path(out).read_text(encoding="utf-8") if append and Path(out).exists() else ""
+    if before.strip():
+        before = f"{before.rstrip()}\n\n"
+    files.save_text(before + text(result, chosen), out)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import inspect
 import json
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -30,6 +31,8 @@ TAKES = (
 ARRAYS = (".npz", ".safetensors")
 #: What a report is written as, where the ending of its file does not say so.
 FORMS = ("html", "md")
+#: What stdout is called as a file.
+STDOUT = Path("-")
 
 _result = files_of(*SAVED, STORE, *options.SUFFIXES)
 
@@ -99,6 +102,7 @@ def compare(
     given = [_read("compare", path, activation, spec, samples) for path in (before, after)]
     to_measure = any(is_net for _, is_net in given)
     found = compared(given[0][0], given[1][0], **(samples if to_measure else {}))
+    found = replace(found, notes=(f"the first is {before}, the second {after}", *found.notes))
     with outputs.writing({} if out is None else {out: found.report}, force=force, only=out):
         if form == "json":
             outputs.print_json(found.to_dict())
@@ -126,9 +130,12 @@ def _report(
     out: Annotated[
         Path,
         typer.Option(
-            help="The .html or .md file to write.", rich_help_panel=OUTPUT, autocompletion=files_of(".html", ".md")
+            help="The .html or .md file to write; - is stdout.",
+            rich_help_panel=OUTPUT,
+            autocompletion=files_of(".html", ".md"),
         ),
     ],
+    *,
     form: Annotated[
         str | None,
         typer.Option(
@@ -139,6 +146,14 @@ def _report(
             autocompletion=choices(*FORMS),
         ),
     ] = None,
+    append: Annotated[
+        bool,
+        typer.Option(
+            "--append",
+            help="Put Markdown behind what the file holds, as a summary of several steps.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     force: Force = False,
     yes: Yes = False,
 ) -> None:
@@ -146,15 +161,29 @@ def _report(
     from vgcore.judge.diagnose import diagnose
     from vgcore.measure.sweep import sweep
 
-    _check(out, form, force=force)
+    to = _target(out, form, append=append, force=force)
     if request.file is not None:
         brought = request.file()
         estimate.check(estimate.of_net(brought.network, request.measurement), "this report", yes=yes)
-        _write(diagnose(brought, explain=True, **request.measurement), out, form, force=force)
+        _write(diagnose(brought, explain=True, **request.measurement), to)
         return
     estimate.check(estimate.of_grid(request.base, request.grid, request.measurement), "this report", yes=yes)
-    found = sweep(request.base, progress=True, **request.measurement, **request.grid)
-    _write(found if request.grid else diagnose(found[0], explain=True), out, form, force=force)
+    ended: BaseException | None = None
+    try:
+        found = sweep(request.base, progress=True, **request.measurement, **request.grid)
+    except (KeyboardInterrupt, MemoryError, OSError) as error:
+        if not hasattr(error, "sweep"):
+            raise
+        found, ended = error.sweep, error
+    if found.cells:
+        _write(found if request.grid else diagnose(found[0], explain=True), to)
+    if ended is not None:
+        word = "interrupted" if isinstance(ended, KeyboardInterrupt) else "stopped"
+        unwritten = "" if found.cells else f"; '{to.out}' is not written"
+        outputs.say(f"{word}: {len(found)} of {found.planned} cells were finished{unwritten}")
+        if isinstance(ended, KeyboardInterrupt):
+            raise typer.Exit(outputs.INTERRUPTED)
+        raise ended
 
 
 _of_net = options.with_net(_report, files=True)
@@ -179,37 +208,64 @@ def report(**given: Any) -> None:
     own = {"file", "data", "target", *inspect.signature(_report).parameters}
     if said := [name for name, each in _options.items() if name not in own and given[name] != each.default]:
         raise ValueError(f"{path} is measured already; leave out {', '.join(map(nets.flag, said))}")
-    out, form, force = given["out"], given["form"], given["force"]
-    _check(out, form, force=force)
+    to = _target(given["out"], given["form"], append=given["append"], force=given["force"])
     found, is_net = _read("report", path, None, None, _samples(given["data"], given["target"]))
     if is_net:
         raise ValueError(f"{path} is a spec; say what the net is by --depth, --width and others")
-    _write(found[0] if len(found) == 1 else found, out, form, force=force)
+    _write(found[0] if len(found) == 1 else found, to)
 
 
 report.__signature__ = inspect.Signature(list(_options.values()))  # type: ignore[attr-defined]
 report.__annotations__ = {name: each.annotation for name, each in _options.items()}
 
 
-def _check(out: Path, form: str | None, *, force: bool) -> None:
-    """Refuse before any work what could not be written after it."""
+class _Target(NamedTuple):
+    """Where a report goes to.
+
+    Attributes:
+        out: The file; `STDOUT` for stdout.
+        form: `"html"` or `"md"`; what the ending says if None.
+        append: Whether it is put behind what the file holds.
+        force: Whether another file is written over.
+    """
+
+    out: Path
+    form: str | None
+    append: bool
+    force: bool
+
+
+def _target(out: Path, form: str | None, *, append: bool, force: bool) -> _Target:
+    """Where a report goes to; what could not be written after the work is refused before it."""
     from vgcore.report.write import form_of
 
     def named(path: Path) -> str:
         if form is not None:
             return known("format", form, FORMS)
+        if path == STDOUT:
+            raise ValueError(f"--out - is stdout, which has no ending: give --format {' or '.join(FORMS)}")
         try:
             return form_of(path)
         except ValueError as error:
             raise ValueError(f"{error}; for another ending give --format {' or '.join(FORMS)}") from None
 
-    outputs.check(out, force=force, form=named)
+    chosen = named(out)
+    if append and (out == STDOUT or chosen != "md"):
+        raise ValueError("--append puts Markdown behind what a file holds: give an .md file, or --format md")
+    if out != STDOUT:
+        outputs.check(out, force=force or append, form=named)
+    return _Target(out, form, append, force)
 
 
-def _write(result: Any, out: Path, form: str | None, *, force: bool) -> None:
-    from vgcore.report.write import save
+def _write(result: Any, to: _Target) -> None:
+    from vgcore.report.write import save, text
 
-    with outputs.writing({out: lambda path: save(result, path, form)}, force=force, only=out):
+    if to.out == STDOUT:
+        print(text(result, str(to.form)), end="")
+        return
+    with outputs.writing(
+        {to.out: lambda path: save(result, path, to.form, append=to.append)}, force=to.force or to.append, only=to.out
+    ):
         pass
 
 

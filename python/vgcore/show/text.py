@@ -76,7 +76,14 @@ def agreement(d: Diagnosis) -> str:
     whose = "" if d.probe.network is None else "own weights: "
     if runs == 1:
         return whose and f"{whose}one run"
-    return whose + (f"all {runs} runs agree" if agree == runs else f"{agree} of {runs} runs agree")
+    return f"{whose}{_share(agree, runs)} runs agree"
+
+
+def _share(agree: int, runs: int) -> str:
+    """So many of so many, in words where it is all of them."""
+    if agree < runs:
+        return f"{agree} of {runs}"
+    return "both" if runs == 2 else f"all {runs}"
 
 
 def listed(cells: Sequence[Diagnosis | RunDiagnosis], names: Sequence[str], width: int) -> list[str]:
@@ -110,7 +117,7 @@ def _depth(d: Diagnosis) -> int:
 def seen(trace: Trace, confidence: float) -> str:
     """Which runs a trace has, and how many agree."""
     agree = round(confidence * trace.runs)
-    count = f"all {trace.runs}" if agree == trace.runs else f"{agree} of {trace.runs}"
+    count = _share(agree, trace.runs)
     if trace.draws:
         return f"{count} nets agree"
     alone = "one net tells nothing of others: no interval over seeds"

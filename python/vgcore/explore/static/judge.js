@@ -370,8 +370,8 @@ function summed(e, said, limit, confidence) {
   const parts = [];
   const { backward, forward, nonfinite } = e;
   if (nonfinite.length) {
-    const first = Math.min(...nonfinite);
-    const where = first < e.depth ? `layer ${first + 1}` : "the readout";
+    const ends = [...new Set([Math.min(...nonfinite), Math.max(...nonfinite)])];
+    const where = ends.map((at) => (at < e.depth ? `layer ${at + 1}` : "the readout")).join(" to ");
     const verb = nonfinite.length === 1 ? "is" : "are";
     parts.push(`${nonfinite.length} of ${e.runs} runs ${verb} not finite from ${where} on`);
   }

@@ -91,5 +91,15 @@ def changed(
     return tuple(chosen.values())
 
 
+def moved(rules: Iterable[RuleOf[E]], own: Iterable[RuleOf[E]]) -> dict[str, dict[str, float]]:
+    """The thresholds of rules that are not those that they have by themselves, as `changed` takes them.
+
+    >>> moved(with_thresholds({"dead_units": {"warning": 0.8}}), RULES)
+    {'dead_units': {'warning': 0.8}}
+    """
+    levels = {rule.id: rule.thresholds for rule in own}
+    return {rule.id: dict(rule.thresholds) for rule in rules if rule.thresholds != levels[rule.id]}
+
+
 def _pairs(name: str, given: Mapping[str, Any]) -> list[tuple[str, Any]]:
     return items(name, given.items(), "numbers by name", ordered=False)

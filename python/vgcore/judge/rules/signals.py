@@ -60,8 +60,9 @@ def _moves(e: Evidence, rule: Rule) -> Hit | None:
         text = f"no parameter of a hidden layer has a gradient: all are exactly 0, though {name} passes by"
         working = "|dL/dW| = |dL/db| = 0 in every layer."
     elif math.isinf(change.rms):
-        most = "" if e.runs == 1 else " in most runs"
-        text = f"{name} does not arrive: it is exactly 0 at {ends[1]}{most}"
+        zero = int(np.isneginf(change.runs).sum())
+        lost_in = "" if e.runs == 1 else f" in {zero} of {e.runs} runs"
+        text = f"{name} does not arrive: it is exactly 0 at {ends[1]}{lost_in}"
         working = f"|{name}| at {ends[1]} = 0: no factor is left to take a root of."
     else:
         text = f"{name} {verb} {power(abs(change.rms))}-fold {way}, x{f:.3g} a {e.unit}"

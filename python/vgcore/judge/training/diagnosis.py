@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from vgcore.judge.finding import SEVERITIES, Finding
@@ -35,6 +36,7 @@ class RunDiagnosis(Versioned, Reported):
         rules: Whose rules: `"vgcore"`, or another tool's.
         cells: The diagnosis of every run, where several were judged together, whose other attributes are those of the
             worst of them, and what shows only beside the others.
+        thresholds: By rule id, those that are not the rule's own.
 
     >>> import vgcore as vg
     >>> x, y = vg.data.digits()
@@ -52,6 +54,7 @@ class RunDiagnosis(Versioned, Reported):
     summary: str
     rules: str = "vgcore"
     cells: tuple[RunDiagnosis, ...] = ()
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @property
     def severity(self) -> str | None:
@@ -83,6 +86,8 @@ class RunDiagnosis(Versioned, Reported):
             "findings": [finding.to_dict() for finding in self.findings],
             "summary": self.summary,
         }
+        if self.thresholds:
+            plain["thresholds"] = {rule: dict(levels) for rule, levels in self.thresholds.items()}
         return plain | ({"cells": [cell.to_dict() for cell in self.cells]} if self.cells else {})
 
     def __repr__(self) -> str:

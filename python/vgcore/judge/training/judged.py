@@ -10,6 +10,7 @@ import numpy as np
 
 from vgcore.judge.finding import SEVERITIES, Finding
 from vgcore.judge.rule import RuleOf
+from vgcore.judge.rules import moved
 from vgcore.judge.training.depths import DEPTH_RULES, Depths
 from vgcore.judge.training.diagnosis import OUTCOMES, RunDiagnosis
 from vgcore.judge.training.evidence import RunEvidence, RunRule, middle
@@ -32,6 +33,7 @@ def judge_run(run: Run, rules: Sequence[RunRule] = RUN_RULES, *, explain: bool =
         conditions=_conditions(found, rules, verdict),
         findings=found,
         summary=_summary(e, verdict),
+        thresholds=moved(rules, RUN_RULES),
     )
 
 
@@ -111,4 +113,5 @@ def judge_runs(
         findings=(*beside, *worst.findings),
         summary=f"of {len(cells)} runs {listed}; worst: {worst.summary}",
         cells=tuple(cells),
+        thresholds={**worst.thresholds, **moved(depth_rules, DEPTH_RULES)},
     )

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from vgcore.show.html.blocks import Html, escaped, joined, spread, toned
+from vgcore.show.html.blocks import Html, code, escaped, joined, spread, toned
 from vgcore.show.html.style import TONES
 from vgcore.show.text import BARS
 from vgcore.show.words import extent
@@ -160,6 +160,12 @@ def chart(
         beside: Places and values of a second line, dashed: the mean over its runs.
     """
     at = np.arange(1, values.shape[1] + 1) if at is None else at
+    others = np.empty(0) if beside is None else means(beside[1])
+    stopped = ""
+    if along == "step" and (last := _last(values)) < values.shape[1] - 1:  # a training that ended before its time
+        values, at = values[:, : last + 1], at[: last + 1]
+        told_to = int(at[-1]) if beside is None else int(max(at[-1], beside[0][: _last(beside[1]) + 1].max(initial=0)))
+        ends, stopped = (int(at[0]) if ends is None else ends[0], told_to), f"no number after {along} {at[-1]}"
     chosen = spread(values.shape[1], POINTS)
     values, at = values[:, chosen], at[chosen]
     there = np.isfinite(values)
@@ -171,7 +177,6 @@ def chart(
         )
     least = np.where(there, values, math.inf).min(axis=0)
     most = np.where(there, values, -math.inf).max(axis=0)
-    others = np.empty(0) if beside is None else means(beside[1])
     inside = np.concatenate([least[known], most[known], others[np.isfinite(others)]])
     frame = _Frame(*(ends or (int(at[0]), int(at[-1]))), *extent(column, float(inside.min()), float(inside.max())))
     drawn = [frame.axes(along)]
@@ -182,15 +187,36 @@ def chart(
     if beside is not None:
         drawn.append(_line(frame.across(beside[0]), frame.down(others), np.isfinite(others), 'class="beside"'))
     gaps = "" if known.all() else "gaps are 0 or not finite"
+    part = _of_some(there, at, along)
     told = f"from {line[known][0]:.3g} to {line[known][-1]:.3g}"
     bars = _bars(line, frame.low, frame.high)
     if beside is not None:
         bars += f" dashed: {_bars(others, frame.low, frame.high)}"
+    bars += f" ({part})" if part else ""
     return Html(
-        f"<figure>{_caption(title, *filter(None, (words, gaps)))}"
+        f"<figure>{_caption(title, *filter(None, (words, gaps, stopped, part)))}"
         f"{_svg(f'{title} by {along}: {told}', WIDTH, HEIGHT, ''.join(drawn))}</figure>",
         f"{escaped(f'{title}, {along} {frame.first} to {frame.last}, {told}:').markdown} {bars}",
     )
+
+
+def _last(values: Floats) -> int:
+    """The last place of which anything is known; the very last where nothing is."""
+    known = np.flatnonzero(np.isfinite(values).any(axis=0))
+    return int(known[-1]) if known.size else values.shape[1] - 1
+
+
+def _of_some(there: NDArray[np.bool_], at: NDArray[np.int64], along: str) -> str:
+    """Where a mean is not of all runs, and of how many it is."""
+    runs, count = len(there), there.sum(axis=0)
+    some = np.flatnonzero((count > 0) & (count < runs))
+    if not some.size:
+        return ""
+    low, high = count[some].min(), count[some].max()
+    many = str(low) if low == high else f"{low} to {high}"
+    first, last = at[some[0]], at[some[-1]]
+    where = f"{along} {first}" if first == last else f"{len(some)} {along}s from {first} to {last}"
+    return f"at {where} the mean is of {many} of {runs} alone: the others are 0 or not finite"
 
 
 def _caption(title: str, *words: str) -> str:
@@ -238,14 +264,15 @@ class _Frame(NamedTuple):
         places = np.array(counted(self.first, self.last, 8))
         for place, x in zip(places, self.across(places), strict=True):
             drawn.append(f'<line class="axis" x1="{x:.1f}" x2="{x:.1f}" y1="{bottom}" y2="{bottom + 4}"/>')
-            drawn.append(_text(x, bottom + 16, str(place)))
+            drawn.append(_text(min(x, WIDTH - LETTER * len(str(place)) / 2), bottom + 16, str(place)))
         drawn.append(f'<line class="axis" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>')
         drawn.append(_text((LEFT + right) / 2, HEIGHT - 3, along))
         return "".join(drawn)
 
 
-def _text(x: float, y: float, text: str, anchor: str = "middle") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escaped(text)}</text>'
+def _text(x: float, y: float, text: str, anchor: str = "middle", *, upright: bool = False) -> str:
+    turned = f' transform="rotate(-90 {x:.1f} {y:.1f})"' if upright else ""
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{turned}>{escaped(text)}</text>'
 
 
 class Square(NamedTuple):
@@ -262,9 +289,9 @@ class Square(NamedTuple):
     told: str
 
 
-#: Pixels of a cell of a map at most, and of the cells of a map from left to right; cells of which more than a colour
-#: is told; pixels of a letter.
-SIDE, ACROSS, TOLD, LETTER = 34, 620, 1000, 6.5
+#: Pixels of a cell of a map at most and at least, and of the cells of a map from left to right where these are not too
+#: many; cells of which more than a colour and a letter is told; pixels of a letter.
+SIDE, LEAST, ACROSS, TOLD, LETTER = 34, 14, 620, 1000, 6.5
 
 
 def squares(
@@ -273,7 +300,9 @@ def squares(
     cells: Mapping[tuple[int, int], Square],
     strength: str = "",
 ) -> Html:
-    """A map of cells by two things that vary, in the colours of verdicts, stronger where more changes.
+    """A map of cells by two things that vary: a letter a verdict, in its colour, stronger where more changes.
+
+    In Markdown it is the letters.
 
     Args:
         names: What varies from row to row, and from column to column.
@@ -283,23 +312,40 @@ def squares(
     """
     rows, columns = labels
     label = round(LETTER * max(map(len, columns))) + 10
-    wide, tall = max(min(max(SIDE, label), ACROSS // len(columns)), 4), max(min(SIDE, ACROSS // len(rows)), 4)
-    left = max(round(LETTER * max(map(len, rows))) + 12, (label - wide) // 2)
-    width, height = left + wide * len(columns) + max((label - wide) // 2, 20), tall * len(rows) + 40
+    wide = max(min(max(SIDE, label), ACROSS // len(columns)), LEAST)
+    tall = max(min(SIDE, ACROSS // len(rows)), LEAST)
+    upright = label > wide  # each column has its label: on its side where there is no room
+    first = max(map(len, rows))
+    left = max(round(LETTER * first) + 12, (label - wide) // 2)
+    right, bottom = left + wide * len(columns), tall * len(rows)
+    below = bottom + (label if upright else 16)
+    across = [left + wide * (k + 0.5) for k in range(len(columns))]
     drawn = [
         _square(cell, (left + wide * k, tall * i, wide, tall), told=len(cells) <= TOLD)
         for (i, k), cell in cells.items()
     ]
-    seen = range(0, len(rows), -(-14 // tall)), range(0, len(columns), -(-label // wide))
-    bottom = tall * len(rows)
-    drawn += [_text(left - 6, tall * (i + 0.5) + 4, rows[i], "end") for i in seen[0]]
-    drawn += [_text(left + wide * (k + 0.5), bottom + 16, columns[k]) for k in seen[1]]
-    drawn.append(_text(left + wide * len(columns) / 2, bottom + 34, names[1]))
+    lines = []
+    for i, name in enumerate(rows):
+        row = {k: cells[i, k].word[0].upper() for k in range(len(columns)) if (i, k) in cells}
+        lines.append(f"{name:>{first}} {''.join(row.get(k, ' ') for k in range(len(columns)))}".rstrip())
+        middle = tall * (i + 0.5) + 4
+        places = " ".join(f"{across[k]:g}" for k in row)
+        marks = f'class="letters" x="{places}" y="{middle:g}" text-anchor="middle"'
+        drawn += [f"<text {marks}>{''.join(row.values())}</text>", _text(left - 6, middle, name, "end")]
+    drawn += [
+        _text(x + 4, bottom + 6, text, "end", upright=True) if upright else _text(x, bottom + 16, text)
+        for x, text in zip(across, columns, strict=True)
+    ]
+    drawn.append(_text((left + right) / 2, below + 18, names[1]))
     said = f"{names[0]} downward, {names[1]} to the right"
-    words = " ".join(toned(f"■ {word}", word) for word in dict.fromkeys(cell.word for cell in cells.values()))
+    words = dict.fromkeys(cell.word for cell in cells.values())
     told = escaped("; ".join(filter(None, (said, strength))))
-    caption = f'<figcaption>{words}<br><span class="quiet">{told}</span></figcaption>'
-    return Html(f"<figure>{caption}{_svg(f'verdicts: {said}', width, height, ''.join(drawn))}</figure>")
+    legend = " ".join(toned(f"■ {word[0].upper()} {word}", word) for word in words)
+    caption = f'<figcaption>{legend}<br><span class="quiet">{told}</span></figcaption>'
+    drawing = _svg(f"verdicts: {said}", right + 20, below + 24, "".join(drawn)).replace("<svg ", '<svg class="map" ', 1)
+    key = ", ".join(f"{word[0].upper()} {word}" for word in words)
+    plain = joined(f"{said}: {', '.join(columns)}. {key}.", code("\n".join(lines)))
+    return Html(f'<figure>{caption}<div class="wide">{drawing}</div></figure>', plain.markdown)
 
 
 def _square(cell: Square, place: tuple[int, int, int, int], *, told: bool) -> str:

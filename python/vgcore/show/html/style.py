@@ -59,9 +59,12 @@ def _style() -> str:
     .vgcore{color:var(--text);background:var(--ground);border:1px solid var(--line);border-radius:6px;padding:.6em .9em;
     margin:.3em 0;width:fit-content;max-width:100%%;box-sizing:border-box;font:14px/1.45 system-ui,sans-serif}
     .vgcore p{margin:.3em 0;max-width:60em}
-    .vgcore div.wide{overflow-x:auto}
+    .vgcore div.wide{overflow-x:auto;background-image:linear-gradient(to right,var(--ground) 40%%,transparent),
+    linear-gradient(to left,var(--ground) 40%%,transparent),linear-gradient(to right,var(--quiet),transparent),
+    linear-gradient(to left,var(--quiet),transparent);background-position:0 0,100%% 0;background-repeat:no-repeat;
+    background-size:2em 100%%,2em 100%%,.6em 100%%,.6em 100%%;background-attachment:local,local,scroll,scroll}
     .vgcore table{border-collapse:collapse;margin:.4em 0;font-size:13px;color:var(--text)}
-    .vgcore tr{background:var(--ground)!important}
+    .vgcore tr{background-color:transparent!important}
     .vgcore th,.vgcore td{padding:.2em .7em;text-align:right;vertical-align:top;border:0;
     border-bottom:1px solid var(--line);font-variant-numeric:tabular-nums}
     .vgcore th{background:var(--head);color:var(--text);font-weight:600;vertical-align:bottom}
@@ -81,6 +84,9 @@ def _style() -> str:
     .vgcore .beside{stroke:var(--warn);stroke-dasharray:5 3}
     .vgcore .band{fill:var(--cold);opacity:.22}
     .vgcore .square{stroke:var(--ground)}
+    .vgcore svg.map{max-width:none}
+    .vgcore .letters{fill:var(--text);stroke:var(--ground);stroke-width:2.5px;paint-order:stroke;font-weight:600;
+    pointer-events:none}
     """
     tones = "".join(
         f".vgcore .{name}{{color:var(--{name})}}.vgcore .square.{name}{{fill:var(--{name})}}"
