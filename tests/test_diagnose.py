@@ -288,6 +288,12 @@ def test_the_depth_limit_follows_the_threshold_of_vanishing(decades: float, expe
     assert limit(d).factor == pytest.approx(10**decades)
 
 
+def test_of_a_net_with_skips_the_limit_names_the_signal_that_it_is_of() -> None:
+    told = str(limit(vg.diagnose(net(skip="residual", branch_scale=1.0), seeds=2)))
+    assert "dL/dh within 32-fold" in told
+    assert "dL/dz" not in told
+
+
 def test_one_seed_has_a_limit_without_an_interval() -> None:
     found = limit(vg.diagnose(net(init="xavier_normal"), seeds=1))
     assert math.isnan(found.low)

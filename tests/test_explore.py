@@ -147,10 +147,11 @@ def test_a_spec_is_held_by_its_request(fields: dict[str, Any]) -> None:
     [
         ({"stem": 2, "skip": "residual"}, "stem=2, where it has stem=0"),
         ({"bias": False}, "bias=False, where it has bias=None"),
-        ({"in_features": 784}, "in_features=784"),
-        ({"activation": "leaky_relu(0.3)"}, "unknown activation 'leaky_relu"),
+        ({"in_features": 784}, "in_features=784 and out_features=None, where it has as many features as the width"),
+        ({"out_features": 10}, "leave both out to see the layers on noise"),
+        ({"activation": "leaky_relu(0.3)"}, "activation='leaky_relu(negative_slope=0.3)' has a parameter of its own"),
         ({"init": "mean_field(1, 0, gain=2)"}, "init='mean_field(gain=2)', where it has init='mean_field'"),
-        ({"init": "xavier_normal(gain=2)"}, "unknown init 'xavier_normal"),
+        ({"init": "xavier_normal(gain=2)"}, "init='xavier_normal(gain=2)' has a parameter of its own"),
         ({"width": 1024}, "width must be an integer from 1 to 512, got 1024"),
         ({"width": [8] * 12}, "width must be an integer"),
         ({"skip": "residual", "branch_scale": "1/sqrt(L)"}, "branch_scale must be a number"),
@@ -160,6 +161,10 @@ def test_a_spec_that_no_request_holds_is_refused_with_what_is_in_the_way(fields:
     with pytest.raises(ValueError, match="the explorer cannot show this net: ") as caught:
         Request.of(vg.MLP(12, **{"width": 8} | fields))
     assert reason in str(caught.value)
+
+
+def test_a_spec_may_say_that_noise_is_as_wide_as_its_net() -> None:
+    assert Request.of(vg.MLP(12, width=8, in_features=8)) == Request.of(vg.MLP(12, width=8))
 
 
 def test_other_nets_than_an_mlp_are_refused() -> None:
@@ -465,6 +470,74 @@ def test_any_body_gets_json(body: bytes) -> None:
     assert isinstance(done.json(), dict)
 
 
+def test_a_person_without_the_token_gets_a_sentence_and_no_json(client: Client) -> None:
+    shown = client.get("/", headers={"host": PAGE["host"], "accept": "text/html,*/*"})
+    assert shown.status_code == 403
+    assert shown.headers["content-type"].startswith("text/html")
+    assert "<p>The token is missing or wrong: open the address that the server printed, all of it.</p>" in shown.text
+    assert shown.headers["x-content-type-options"] == "nosniff"
+
+
+def test_a_fault_gets_the_headers_of_all_answers(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: object) -> Any:
+        raise KeyError("gone")
+
+    monkeypatch.setattr(server, "measure", broken)
+
+    async def ask() -> Any:
+        transport = httpx.ASGITransport(app=client.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=f"http://127.0.0.1:{PORT}") as asking:
+            return await asking.post("/measure", json=SMALL, headers=PAGE)
+
+    done = asyncio.run(ask())
+    assert done.status_code == 500
+    assert done.json()["error"] == "vgcore has a fault: KeyError: 'gone'"
+    assert {name: done.headers[name] for name in server.HEADERS} == server.HEADERS
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "PATIENCE", 0.05)
+
+    async def ask() -> Any:
+        answered: list[Any] = []
+        scope = {
+            "type": "http",
+            "method": "POST",
+            "path": "/measure",
+            "raw_path": b"/measure",
+            "query_string": b"",
+            "headers": [(b"content-type", b"application/json"), *((k.encode(), v.encode()) for k, v in PAGE.items())],
+        }
+
+        async def receive() -> Any:
+            await asyncio.sleep(30)
+
+        async def send(message: Any) -> None:
+            answered.append(message)
+
+        await client.app(scope, receive, send)
+        return answered
+
+    start, body = asyncio.run(ask())
+    assert start["status"] == 408
+    assert b"a request must come within 0.05 seconds" in body["body"]
+
+
+def test_a_head_that_does_not_come_is_not_waited_for() -> None:
+    program = (
+        "from vgcore.explore import server; server.PATIENCE = 0.2; server.serve(0, lambda a: print(a, flush=True))"
+    )
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            port = int(process.stdout.readline().partition("/?")[0].rpartition(":")[2])
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as slow:
+                slow.sendall(b"GET / HTTP/1.1\r\nHost: ")
+                assert slow.recv(1) == b""  # closed
+        finally:
+            process.terminate()
+
+
 def test_memory_that_ends_is_told_of(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_: object) -> Any:
         raise MemoryError("this probe needs more memory than there is")
@@ -563,7 +636,7 @@ def check_served(process: subprocess.Popen[str], address: str) -> None:
     connection.close()
     process.send_signal(signal.SIGINT)
     out, said = process.communicate(timeout=60)
-    assert (process.returncode, out, said) == (130, "", "")
+    assert (process.returncode, out, said) == (130, "", "Ctrl-C ends it\n")
 
 
 def test_a_port_that_is_taken_is_told_of() -> None:
@@ -592,12 +665,12 @@ def test_a_wrong_command_line_is_told_of(arguments: list[str], sentence: str) ->
 
 
 def test_a_page_is_saved_once_unless_it_is_to_be_written_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "saved", lambda: "<!doctype html>")
+    monkeypatch.setattr(page, "saved", lambda start: f"<!doctype html>{start['depth']}")
     asked = ["explore", "--depth", "9", "--save", "page.html"]
     done = run(*asked, cwd=tmp_path)
     assert done.returncode == 0
-    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "<!doctype html>"
-    assert "page.html#depth=9" in done.stderr
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "<!doctype html>9"
+    assert "#" not in done.stderr  # the page begins as asked, without an address that says so
     done = run(*asked, cwd=tmp_path)
     assert done.returncode == 2
     assert "'page.html' is there already; write over it with --force" in done.stderr
@@ -606,7 +679,7 @@ def test_a_page_is_saved_once_unless_it_is_to_be_written_over(tmp_path: Path, mo
 
 def test_a_build_without_an_engine_for_pages_saves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "ENGINE", "none.wasm")
-    page.saved.cache_clear()
+    page._engine.cache_clear()
     done = run("explore", "--save", "page.html", cwd=tmp_path)
     assert done.returncode == 2
     assert "this build of vgcore has no none.wasm" in done.stderr
@@ -662,6 +735,16 @@ def test_the_spec_of_a_widget_is_the_net_on_screen() -> None:
     assert {*widget.request} == {*CONTROLS}
     widget.set_state({"request": {**widget.request, "depth": 9, "init": "mean_field", "steps": 100}})
     assert widget.spec == vg.MLP(9, width=8, init="mean_field(1.5, 0.05)")
+
+
+def test_a_widget_says_what_it_is_and_takes_no_attribute_that_it_has_not() -> None:
+    pytest.importorskip("anywidget", reason="the extra notebook is not installed")
+    explorer = vg.MLP(3, width=4).explore()
+    assert str(explorer) == "Explorer(MLP(depth=3, width=4)), shown in a notebook; else: vgcore explore"
+    with pytest.raises(AttributeError, match=r"has no 'depht'; set explorer\.request"):
+        explorer.depht = 3
+    explorer.request |= {"depth": 4}
+    assert explorer.spec.depth == 4
 
 
 def test_without_the_extra_a_widget_says_what_to_install() -> None:

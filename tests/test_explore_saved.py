@@ -86,6 +86,31 @@ def test_the_page_measures_by_itself_and_asks_for_nothing(saved: Browser) -> Non
     assert saved.console() == []
 
 
+@needs_browser
+@needs_engine
+def test_a_page_begins_with_the_net_that_it_was_saved_for(browser: Browser, tmp_path: Path) -> None:
+    start = {"init": "xavier_normal", "depth": 7}
+    file = tmp_path / "explorer.html"
+    file.write_text(page.saved(start), encoding="utf-8")
+    code = "return document.querySelector('.program code').textContent"
+    for hash_, depth, init in (
+        ("", 7, "xavier_normal"),
+        ("#depth=9", 9, "xavier_normal"),
+        ("#init=orthogonal", 7, "orthogonal"),
+    ):
+        browser.open(file.as_uri() + hash_)
+        browser.wait(RESTS)
+        assert browser.js("return location.hash") == hash_
+        assert f"depth={depth}," in browser.js(code)
+        assert f'init="{init}"' in browser.js(code)
+    # Presets are the same on every page.
+    browser.open(f"{file.as_uri()}#preset=chaos")
+    browser.wait(RESTS)
+    assert "depth=50," in browser.js(code)
+    browser.js("document.querySelector('.again').click()")
+    assert "depth=7," in browser.js(code)
+
+
 @needs_engine
 def test_the_page_is_small() -> None:
     assert len(page.saved().encode()) <= 400_000
@@ -184,12 +209,14 @@ def test_the_page_of_the_server_says_that_its_server_is_gone(browser: Browser, t
     file.write_text(page.served("a token"), encoding="utf-8")
     browser.open(file)
     browser.wait("return document.querySelector('.note').textContent")
-    assert "The engine does not answer" in browser.js("return document.body.innerText")
+    assert "The server does not answer: was it ended? Any change asks again." in browser.js(
+        "return document.body.innerText"
+    )
 
 
 def test_a_build_without_an_engine_for_pages_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "ENGINE", "none.wasm")
-    page.saved.cache_clear()
+    page._engine.cache_clear()
     with pytest.raises(ValueError, match=r"has no none\.wasm, .* `vgcore explore` shows the same page"):
         page.saved()
 

@@ -2,6 +2,7 @@
 
 import math
 import random
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,9 +96,28 @@ def test_another_page_gets_nothing(browser: Browser, address: str, tmp_path: Pat
     assert browser.js("return document.querySelector('iframe').contentWindow.length") == 0
 
 
+def test_a_server_that_is_gone_or_is_another_is_told_of(browser: Browser) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    move = """
+    const select = document.querySelector(".activation select");
+    select.value = arguments[0];
+    select.dispatchEvent(new Event("change"));
+    """
+    with served("--port", str(port)) as (_, address):
+        browser.open(address)
+        wait_for(browser, "Measured by")
+    browser.js(move, "relu")
+    wait_for(browser, "The server does not answer: was it ended? Any change asks again.")
+    with served("--port", str(port)):
+        browser.js(move, "tanh")
+        wait_for(browser, "The server was started anew: open the address that it has printed now.")
+
+
 def test_a_page_without_its_token_says_so(browser: Browser, address: str) -> None:
     browser.open(address.partition("?")[0])
-    assert "the token is missing or wrong" in browser.js("return document.body.innerText")
+    assert "The token is missing or wrong" in browser.js("return document.body.innerText")
+    assert not [entry for entry in browser.console() if "favicon" in entry]
 
 
 def test_a_move_is_on_screen_within_a_second(browser: Browser, address: str) -> None:

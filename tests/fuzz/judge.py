@@ -211,7 +211,7 @@ def _of_message(call: Call, error: BaseException) -> Fault | None:
 
 def _of_result(call: Call, result: Any) -> Fault | None:
     if isinstance(result, vg.Probe) and call.name in {"vg.probe", "vg.sweep"}:
-        shape = (len(result.seeds), result.spec.depth)
+        shape = (len(result.seeds), result.spec.rows)
         for name in ("log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "saturated", "correlation"):
             column = getattr(result, name)
             if column.dtype != np.float64 or column.shape != shape:

@@ -36,12 +36,18 @@ LZMA = [{"id": lzma.FILTER_LZMA1, "preset": 9 | lzma.PRESET_EXTREME, "lc": 3, "l
 #: Statements that names of other files come and go by.
 IMPORT = re.compile(r'^import\s[^;]*? from "\./(\w+\.js)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?!default\b)", re.MULTILINE)
-#: What only those read who have the files: comments on lines of their own, and how far lines are set in.
-ASIDE = re.compile(r"^ *(?://.*|/\*(?:.|\n)*?\*/)?\n|^ +", re.MULTILINE)
+#: What only those read who have the files: comments, and how far lines are set in.
+ASIDE = re.compile(r"^ *(?://.*|/\*(?:.|\n)*?\*/)?\n|^ +| // .*$", re.MULTILINE)
+#: Spaces of a style that part nothing.
+SPACES = re.compile(r"(?<=[:;{},])\s+|\s+(?=[{}])")
 
 
-def settings() -> dict[str, Any]:
-    """What the explorer has to know of requests, limits and presets, as JSON can say it."""
+def settings(start: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What the explorer has to know of requests, limits and presets, as JSON can say it.
+
+    Args:
+        start: Fields of the net that it begins with; the others are at their defaults.
+    """
     # Both ends of a verdict's limit are alike, and both signals of which a change is judged have one.
     limits = {signal: of_change(RULES, signal, 1).decisive for signal in ("forward", "backward")}
     float32 = np.finfo(np.float32)
@@ -49,6 +55,7 @@ def settings() -> dict[str, Any]:
         "version": _core.__version__,
         "controls": {name: vars(control) for name, control in CONTROLS.items()},
         "defaults": DEFAULTS,
+        "start": dict(start or {}),
         "limits": {**limits, "float32": [math.log10(float32.tiny), math.log10(float32.max)]},
         "tones": TONES,
         "presets": [vars(preset) for preset in PRESETS],
@@ -81,26 +88,33 @@ def module() -> str:
 
 def style() -> str:
     """The style of the explorer, which reaches nothing around it."""
-    return themed(".vgcore-explore") + ASIDE.sub("", _text("explore.css"))
+    return themed(".vgcore-explore") + SPACES.sub("", ASIDE.sub("", _text("explore.css")))
 
 
-@functools.cache
-def saved() -> str:
+def saved(start: Mapping[str, Any] | None = None) -> str:
     """The explorer as one file that measures by itself, in WebAssembly, and asks for nothing.
+
+    Args:
+        start: Fields of the net that it begins with; the others are at their defaults.
 
     Raises:
         ValueError: Where this build of vgcore has no engine for pages.
     """
+    worker = f"const RULES = {json.dumps(rules())};\n{_joined('worker.js')}"
+    parts = {"settings": _zipped(json.dumps(settings(start))), "worker": _zipped(worker), "engine": _engine()}
+    return _page("saved.js", parts, "'wasm-unsafe-eval' blob:; worker-src blob:")
+
+
+@functools.cache
+def _engine() -> str:
+    """The engine of pages, packed, as base64."""
     engine = resources.files(__package__) / "static" / ENGINE
     if not engine.is_file():
         raise ValueError(
             f"this build of vgcore has no {ENGINE}, which the page measures with: it was built without the target "
             "wasm32-unknown-unknown. `vgcore explore` shows the same page with this machine as its engine"
         )
-    worker = f"const RULES = {json.dumps(rules())};\n{_joined('worker.js')}"
-    packed = lzma.compress(engine.read_bytes(), format=lzma.FORMAT_ALONE, filters=LZMA)
-    parts = {"settings": _zipped(json.dumps(settings())), "worker": _zipped(worker), "engine": _base64(packed)}
-    return _page("saved.js", parts, "'wasm-unsafe-eval' blob:; worker-src blob:")
+    return _base64(lzma.compress(engine.read_bytes(), format=lzma.FORMAT_ALONE, filters=LZMA))
 
 
 def _zipped(text: str) -> str:

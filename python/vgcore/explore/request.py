@@ -181,6 +181,8 @@ class Request:
         if not isinstance(spec, MLP):
             raise ValueError(f"the explorer shows an MLP, got {shown(spec)}")
         told = spec.to_dict()
+        if reason := _beyond(told):
+            raise ValueError(f"the explorer cannot show this net: {reason}")
         spirals = (told["in_features"], told["out_features"]) == (FEATURES, CLASSES)
         chosen: dict[str, Any] = {"data": SPIRALS if spirals else NOISE}
         chosen |= {name: NONE if told[name] is None else told[name] for name in OF_NETS}
@@ -191,12 +193,14 @@ class Request:
             made = Request(**chosen)
         except (TypeError, ValueError) as error:
             raise ValueError(f"the explorer cannot show this net: {error}") from None
-        if made.spec.id != spec.id:
-            ours = made.spec.to_dict()
-            name = next(name for name, value in told.items() if ours[name] != value)
-            raise ValueError(
-                f"the explorer cannot show this net: {name}={told[name]!r}, where it has {name}={ours[name]!r}"
-            )
+        ours = made.spec.to_dict()
+        # Noise goes into as many features as the net is wide, whether a spec says so or leaves it out.
+        ours["in_features"] = told["in_features"]
+        for name, value in told.items():
+            if ours[name] != value:
+                raise ValueError(
+                    f"the explorer cannot show this net: {name}={value!r}, where it has {name}={ours[name]!r}"
+                )
         return made
 
     @cached_property
@@ -225,6 +229,21 @@ class Request:
     def to_dict(self) -> dict[str, Any]:
         """The fields as a JSON object, from which `read` makes an equal request."""
         return dataclasses.asdict(self)
+
+
+def _beyond(told: Mapping[str, Any]) -> str:
+    """Why the controls cannot show a spec whose words they know; empty where they can."""
+    ends = told["in_features"], told["out_features"]
+    if ends not in [(FEATURES, CLASSES), (None, None), (told["width"], None)]:
+        return (
+            f"in_features={ends[0]} and out_features={ends[1]}, where it has as many features as the width and no "
+            f"readout for noise, {FEATURES} and {CLASSES} for spirals; leave both out to see the layers on noise"
+        )
+    for name in ("activation", "init"):
+        kind, parameters, _ = str(told[name]).partition("(")
+        if parameters and kind in CHOICES[name] and not str(told[name]).startswith("mean_field("):
+            return f"{name}={told[name]!r} has a parameter of its own, where it has {kind!r} as it is by default"
+    return ""
 
 
 #: The names of all fields, and what is known of those that have a control.

@@ -30,6 +30,8 @@ HOST = "127.0.0.1"
 NAMES = (HOST, "localhost", "[::1]")
 #: Bytes of the longest request.
 LONGEST = 10_000
+#: Seconds in which a request must have come, its head and its body each.
+PATIENCE = 10.0
 TOKEN = "x-vgcore-token"  # noqa: S105 (the name of a header)
 #: What stands between the token and the number of the page in what a page brings.
 OF_PAGE = "."
@@ -42,6 +44,11 @@ HEADERS = {
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
 }
+#: What a browser shows of an address that is refused; without the icon it would ask for one.
+REFUSAL = """\
+<!doctype html><html lang="en"><meta charset="utf-8"><meta name="color-scheme" content="light dark">
+<link rel="icon" href="data:,"><title>vgcore explorer</title><p>{sentence}.</p></html>
+"""
 
 
 class Refused(Exception):  # noqa: N818 (what is refused is no fault of the server)
@@ -97,7 +104,7 @@ class Guard:
         try:
             self.check(Request(scope))
         except Refused as error:
-            await _error(error.status, str(error))(scope, receive, sent)
+            await _refusal(scope, error)(scope, receive, sent)
         else:
             await self.app(scope, receive, sent)
 
@@ -138,6 +145,10 @@ def app(token: str, port: int) -> Starlette:
         )
         return _error(status, str(error))
 
+    async def unforeseen(_: Request, error: Exception) -> Response:
+        # This answer passes no guard.
+        return _error(500, f"vgcore has a fault: {type(error).__name__}: {error}", HEADERS)
+
     async def missing(_: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101 (as it is registered below)
         return _error(error.status_code, f"{error.detail}: this server has GET / and POST /measure", error.headers)
@@ -147,6 +158,7 @@ def app(token: str, port: int) -> Starlette:
         middleware=[Middleware(Guard, token=token, port=port)],
         exception_handlers={
             HTTPException: missing,
+            Exception: unforeseen,
             **dict.fromkeys((Refused, ValueError, TypeError, MemoryError, InternalError), refused),
         },
     )
@@ -157,15 +169,23 @@ async def _read(request: Request) -> object:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # which a form of another site cannot say
         raise Refused(415, "a request must be of the type application/json")
+    try:
+        body = await asyncio.wait_for(_body(request), PATIENCE)
+    except asyncio.TimeoutError:
+        raise Refused(408, f"a request must come within {PATIENCE:g} seconds") from None
+    try:
+        return json.loads(body, parse_constant=_no_number)
+    except (ValueError, RecursionError):
+        raise Refused(400, "a request must be a JSON object") from None
+
+
+async def _body(request: Request) -> bytes:
     body = bytearray()
     async for part in request.stream():
         body += part
         if len(body) > LONGEST:
             raise Refused(413, f"a request has {LONGEST} bytes at most")
-    try:
-        return json.loads(body, parse_constant=_no_number)
-    except (ValueError, RecursionError):
-        raise Refused(400, "a request must be a JSON object") from None
+    return bytes(body)
 
 
 def _no_number(word: str) -> Any:
@@ -183,6 +203,16 @@ def _error(status: int, sentence: str, headers: Mapping[str, str] | None = None)
     return _json({"error": sentence}, status, headers)
 
 
+def _refusal(scope: Scope, error: Refused) -> Response:
+    """What who is refused gets: a page for a person, JSON for a program."""
+    from starlette.datastructures import Headers
+    from starlette.responses import HTMLResponse
+
+    if scope["method"] == "GET" and "text/html" in Headers(scope=scope).get("accept", ""):
+        return HTMLResponse(REFUSAL.format(sentence=str(error).capitalize()), error.status)
+    return _error(error.status, str(error))
+
+
 def serve(port: int, started: Callable[[str], None]) -> None:
     """Answer until Ctrl-C.
 
@@ -197,13 +227,32 @@ def serve(port: int, started: Callable[[str], None]) -> None:
     try:
         import starlette  # noqa: F401
         import uvicorn
+        from uvicorn.protocols.http.h11_impl import H11Protocol
     except ImportError:
         raise ImportError("vgcore explore needs starlette and uvicorn: pip install 'vgcore[explore]'") from None
+
+    class Hurried(H11Protocol):
+        """HTTP for clients that say what they want."""
+
+        def connection_made(self, transport: Any) -> None:
+            super().connection_made(transport)
+            self.loop.call_later(PATIENCE, self.be_gone)
+
+        def be_gone(self) -> None:
+            if getattr(self, "cycle", None) is None:  # no head has come; uvicorn's types do not know that state
+                self.transport.close()
+
     with listening(port) as listener:
         port, token = listener.getsockname()[1], secrets.token_urlsafe(24)
         quiet: dict[str, Any] = {"log_config": None, "access_log": False, "log_level": "critical"}
         config = uvicorn.Config(
-            app(token, port), **quiet, server_header=False, timeout_graceful_shutdown=1, ws="none", lifespan="off"
+            app(token, port),
+            **quiet,
+            http=Hurried,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+            ws="none",
+            lifespan="off",
         )
         started(f"http://{HOST}:{port}/?token={token}")
         uvicorn.Server(config).run(sockets=[listener])

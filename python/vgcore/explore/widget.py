@@ -47,6 +47,16 @@ class Explorer(anywidget.AnyWidget):
         super().__init__(settings=page.settings(), request={name: told[name] for name in CONTROLS})
         self.on_msg(self._asked)
 
+    def __repr__(self) -> str:
+        # An engine of notebooks shows the page; all else has this line.
+        return f"Explorer({self.spec!r}), shown in a notebook; else: vgcore explore"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # An attribute that is misspelt would be set, and change nothing.
+        if not name.startswith("_") and not hasattr(self, name):
+            raise AttributeError(f"an explorer has no {name!r}; set explorer.request to change its net")
+        super().__setattr__(name, value)
+
     @property
     def spec(self) -> MLP:
         """The net on screen."""

@@ -36,7 +36,8 @@ class DepthLimit(Versioned, Shown):
         factor: The change that is allowed, either way.
         measured: Whether the net was that deep; otherwise the change a layer is carried on.
         unit: What is counted: `"layer"`, `"step"` or `"block"`.
-        signal: What keeps its size: `"dL/dz"`; of recurrent nets and transformers `"dL/dh"`, of an LSTM `"dL/dc"`.
+        signal: What keeps its size: `"dL/dz"`; of nets with skips, recurrent nets and transformers `"dL/dh"`, of an
+            LSTM `"dL/dc"`.
         cut: Whether it is truncated backpropagation that ends it.
 
     >>> import vgcore as vg
@@ -111,7 +112,7 @@ def depth_limit(e: Evidence, rules: Sequence[Rule]) -> DepthLimit | None:
         value, low, high = (end // e.per if math.isfinite(end) else end for end in (value, low, high))
     if not measured and not e.facts.goes_on:
         return None
-    signal = e.name("backward") if e.unit != "layer" else "dL/dz"
+    signal = e.name("backward")
     return DepthLimit(value, low, high, factor=factor, measured=measured, unit=e.unit, signal=signal, cut=cut)
 
 

@@ -100,7 +100,8 @@ class Forward(Versioned, Shown):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for arrays in (self.z, self.slopes, self.a, self.h):
+        given: tuple[Any, ...] = (self.z, self.slopes, self.a, self.h)
+        for arrays in given:
             for array in arrays if isinstance(arrays, list) else ():
                 if isinstance(array, np.ndarray):
                     array.setflags(write=False)

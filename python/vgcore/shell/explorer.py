@@ -41,18 +41,19 @@ def _explore(
     force: Force = False,
 ) -> None:
     Request.read(given)
-    state = f"#{urlencode(given)}" if given else ""
     if save is not None:
         if port is not None or open_:
             raise ValueError(
                 f"{'--open' if port is None else '--port'} is of the server; --save writes a file and ends"
             )
-        _save(save, state, force=force)
+        _save(save, given, force=force)
         return
+    state = f"#{urlencode(given)}" if given else ""
     from vgcore.explore import server
 
     def started(address: str) -> None:
         print(f"{address}{state}", flush=True)
+        say("Ctrl-C ends it")
         if open_:
             import webbrowser
 
@@ -61,8 +62,8 @@ def _explore(
     server.serve(port or 0, started)
 
 
-def _save(path: Path, state: str, *, force: bool) -> None:
-    """Write the page that measures by itself."""
+def _save(path: Path, start: dict[str, Any], *, force: bool) -> None:
+    """Write the page that measures by itself, and begins with a net."""
     from vgcore.explore.page import saved
     from vgcore.measure import files
 
@@ -71,10 +72,9 @@ def _save(path: Path, state: str, *, force: bool) -> None:
     files.check(path)
     if not force and files.would_replace(path):
         raise FileExistsError(f"'{path}' is there already; write over it with --force, or give --save another name")
-    text = saved()
+    text = saved(start)
     with writing({path: partial(files.save_text, text)}, force=force):
-        if state:
-            say(f"the controls begin as asked at {path}{state}")
+        pass
 
 
 def _option(name: str) -> inspect.Parameter:

@@ -127,7 +127,7 @@ function triangles(marks, at) {
  * @param {SVGElement} svg
  * @param {{width: number, height: number, depth: number, range: [number, number], whole: boolean,
  *   word: (tick: number) => string, bands: {low: number, high: number}[], references: number[],
- *   lost: number, theory: {mean: number[], low: number[], high: number[]} | null,
+ *   lost: number, theory: {mean: number[], low: number[], high: number[], kind?: string} | null,
  *   lines: {values: number[], kind: string}[], marks: {layer: number, kind: string, title: string}[],
  *   cursor: number | null}} picture  `lost`: so many layers from the input have no gradient; values by layer.
  */
@@ -156,17 +156,17 @@ export function draw(svg, picture) {
     ground("lost", at.left, end, at.top, at.bottom);
   }
   if (picture.theory) {
-    const { mean, low, high } = picture.theory;
+    const { mean, low, high, kind = "theory" } = picture.theory;
     parts.push(shape("path", { class: "spread", d: ribbonOf(low, high, at.x, at.y) }));
-    parts.push(shape("path", { class: "theory", d: pathOf(mean, at.x, at.y) }));
+    parts.push(shape("path", { class: kind, d: pathOf(mean, at.x, at.y) }));
   }
   for (const { values, kind } of picture.lines) {
     parts.push(shape("path", { class: kind, d: pathOf(values, at.x, at.y) }));
   }
   parts.push(...triangles(picture.marks, at));
   if (!picture.lines.some(({ values }) => values.some(Number.isFinite))) {
-    const middle = { x: (at.left + at.right) / 2, y: (at.top + at.bottom) / 2, "text-anchor": "middle" };
-    parts.push(shape("text", { class: "empty", ...middle }, "no number here is finite and above 0"));
+    const above = { x: (at.left + at.right) / 2, y: at.top + 24, "text-anchor": "middle" };
+    parts.push(shape("text", { class: "empty", ...above }, "measured: at no layer a finite number above 0"));
   }
   if (picture.cursor !== null) {
     const x = at.x(picture.cursor);

@@ -1,6 +1,6 @@
 // The explorer: controls, panels, verdict and code of one net. What measures it is handed in as `measure`.
 import { draw, scales, shape } from "./draw.js";
-import { asked, begins, code, read, reasonOff, short, stopsOf, valid, write } from "./state.js";
+import { asked, begins, code, read, reasonOff, short, stopsOf, valid, wanted, write } from "./state.js";
 import { number, PANELS, viewed } from "./views.js";
 
 /** @typedef {(request: Request, signal: AbortSignal) => Promise<object>} Measure */
@@ -14,9 +14,15 @@ const LOST = 30_000;
 /** Seeds of a quick pass, and pixels of a panel. */
 const FEW = 2;
 const HEIGHT = 210;
-/** What numbers count, and the controls that are in the fold. */
+/** What numbers count, and the controls that are in folds, of which the last begins closed. */
 const UNITS = { depth: "layers", width: "units", steps: "steps", seeds: "nets", batch: "samples" };
-const FOLDED = ["seeds", "batch", "seed"];
+const FOLDS = {
+  "Norm and skip": ["norm", "norm_position", "skip", "branch_scale"],
+  "Data and training": ["data", "steps", "lr"],
+  "Seeds and samples": ["seeds", "batch", "seed"],
+};
+/** Pixels below which folds but the last begin closed too, so that panels are in sight. */
+const NARROW = 560;
 
 /** What an engine says, as a sentence; what is no word, as `norm='batch'`, keeps its letters. */
 function sentence(text) {
@@ -28,10 +34,11 @@ function sentence(text) {
 /**
  * Latest wins: one request is under way, one waits, and older ones are forgotten.
  * @param {Measure} measure
+ * @param {?Promise<*>} ready  What the first request waits for, which is no time of measuring.
  * @param {{reply: (reply: object, request: Request, took: number) => void, busy: (on: boolean) => void,
  *   failed: (error: Error) => void}} tell
  */
-function latest(measure, tell) {
+function latest(measure, ready, tell) {
   let waiting = null;
   let running = null;
   const turn = async () => {
@@ -39,8 +46,9 @@ function latest(measure, tell) {
       running = { ...waiting, abort: new AbortController() };
       waiting = null;
       const mark = setTimeout(() => tell.busy(true), BUSY);
-      const begun = performance.now();
       try {
+        if (ready) await ready;
+        const begun = performance.now();
         const reply = await measure(running.request, running.abort.signal);
         if (!running.abort.signal.aborted) tell.reply(reply, running.request, performance.now() - begun);
       } catch (error) {
@@ -84,12 +92,15 @@ let made = 0;
 function control(name, row, changed, refused) {
   const id = `vgcore-${name}-${++made}`;
   const unit = UNITS[name] ?? "";
-  const why = node("small", { className: "why" });
+  const why = node("small", { className: "why", id: `${id}-why` });
   const label = node("label", { htmlFor: id, title: row.explanation }, row.label);
   const shell = node("div", { className: `control ${name}` }, label);
   const inputs = [];
   const off = (reason) => {
-    for (const input of inputs) input.disabled = reason !== "";
+    for (const input of inputs) {
+      input.disabled = reason !== "";
+      input.setAttribute("aria-describedby", why.id);
+    }
     shell.classList.toggle("off", reason !== "");
     why.textContent = reason;
   };
@@ -107,7 +118,7 @@ function control(name, row, changed, refused) {
     const value = valid(row, box.value);
     box.setAttribute("aria-invalid", value === undefined);
     if (value !== undefined) changed(name, value, true);
-    else refused(`${row.label} must be a ${row.whole ? "whole " : ""}number from ${row.bounds.join(" to ")}.`);
+    else refused(wanted(row));
   };
   inputs.push(box);
   const type = (value) => {
@@ -137,8 +148,9 @@ function control(name, row, changed, refused) {
 
 /** A panel: heading, picture, and a line of values below it. */
 function panel(row, moved) {
-  const heading = node("h3", {});
-  const svg = shape("svg", { role: "img", tabindex: "0", class: row.id });
+  const heading = node("h3", {}, row.title);
+  const name = `${row.title}: not measured yet`;
+  const svg = shape("svg", { role: "img", tabindex: "0", class: row.id, height: HEIGHT, "aria-label": name });
   const readout = node("output", { className: "readout", "aria-live": "off" });
   const shell = node("section", { className: `panel ${row.id}` }, heading, svg, readout);
   let picture = null;
@@ -191,21 +203,32 @@ function panel(row, moved) {
   };
 }
 
-/** What lines, grounds and marks of the panels mean. */
+/** What lines, grounds and marks of the panels mean: those that are on screen. */
 function legend({ limits }) {
   const [forward, backward] = [limits.forward, limits.backward].map((decades) => Math.round(10 ** decades));
   const words = {
     seed: "one seed",
     mean: "mean of the seeds",
-    theory: "theory, ±1 std at this width",
+    theory: "",
     band: `change that the verdict allows: ${forward}-fold forward, ${backward}-fold backward`,
     lost: "lost: below float32",
     reference: "ends of float32",
     nonfinite: "not finite",
     zero: "exactly 0",
   };
-  const rows = Object.entries(words).map(([kind, text]) => node("li", {}, swatch(kind), text));
-  return node("ul", { className: "legend", "aria-label": "Legend" }, ...rows);
+  const texts = Object.entries(words).map(([kind, text]) => [kind, node("span", {}, text)]);
+  const rows = texts.map(([kind, text]) => node("li", {}, swatch(kind), text));
+  return {
+    shell: node("ul", { className: "legend", "aria-label": "Legend" }, ...rows),
+    show(request, drawn) {
+      texts.forEach(([kind, text], i) => {
+        rows[i].hidden = !drawn.querySelector(`svg .${kind}`);
+        if (kind === "theory") {
+          text.textContent = `theory${request.skip === "none" ? "" : " of the branches"}, ±1 std at this width`;
+        }
+      });
+    },
+  };
 }
 
 /** A small picture of what a legend explains. */
@@ -238,7 +261,8 @@ function presetBar(settings, take) {
     shells: [node("nav", { className: "presets", "aria-label": "Presets" }, ...buttons), look],
     show(state, lesson) {
       now = { state, lesson };
-      settings.presets.forEach((preset, i) => buttons[i].setAttribute("aria-pressed", preset === lesson));
+      const its = (preset) => preset === lesson && write(state, preset, settings) === `preset=${preset.id}`;
+      settings.presets.forEach((preset, i) => buttons[i].setAttribute("aria-pressed", its(preset)));
       look.hidden = lesson === null;
       text.textContent = lesson?.text ?? "";
       then.textContent = lesson === null ? "" : ended() ? "← back to the first net" : `→ ${lesson.button}`;
@@ -248,19 +272,23 @@ function presetBar(settings, take) {
 
 /** The verdict in colour and in words, and what went wrong. */
 function verdictBox(tones) {
-  const said = node("p", { className: "said" }, node("span", { className: "first" }, "Measuring the first net …"));
+  const before = node("p", { className: "before" });
+  const said = node("p", { className: "said" }, "Measuring the first net …");
   const limit = node("p", { className: "limit" });
   const training = node("p", { className: "training" });
   const note = node("p", { className: "note", role: "alert" });
   const busy = node("span", { className: "busy", "aria-hidden": "true" }, "measuring …");
   const live = node("p", { className: "hidden", role: "status", "aria-live": "polite" });
-  const shell = node("section", { className: "verdict", "aria-label": "Verdict" }, said, limit, training, note, busy);
+  const shell = node("section", { className: "verdict", "aria-label": "Verdict" },
+    note, before, said, limit, training, busy);
   const median = (values) => short(values.sort((a, b) => a - b)[Math.floor((values.length - 1) / 2)]);
   return {
     shells: [shell, live],
-    /** What is wrong; what is said already is not said again. */
-    say(text) {
+    /** What is wrong, and whose answer is shown meanwhile; what is said already is not said again. */
+    say(text, whose) {
       if (note.textContent !== text) note.textContent = text;
+      before.textContent = whose;
+      if (text && !shell.dataset.tone) said.textContent = ""; // no net is being measured
     },
     /** Shows a reply; one that stays is told to those who do not see it. */
     show({ verdict, loss, request }, stays) {
@@ -268,7 +296,7 @@ function verdictBox(tones) {
       const tone = tones[verdict.verdict] ?? "";
       const rest = summary.startsWith(word) ? summary.slice(word.length) : `: ${summary}`;
       said.replaceChildren(node("b", { className: tone }, word), rest);
-      shell.dataset.tone = tone;
+      shell.dataset.tone = tone || "none";
       limit.textContent = verdict.depth_limit ? `Depth limit: ${verdict.depth_limit}` : "";
       const [first, last] = [0, 1].map((end) => loss && median(loss.map((pair) => number(pair[end]))));
       const after = request.steps ? `, ${last} after ${request.steps} steps` : "";
@@ -302,12 +330,13 @@ function programBox() {
 /**
  * Puts an explorer into an element; gives back what shows another net, and what ends it.
  * @param {HTMLElement} el
- * @param {{measure: Measure, settings: Settings, request?: Request, hash?: boolean,
- *   changed?: (request: Request) => void}} given  `hash`: whether the page's address holds the state. `changed` is told
- *   of each net at which the hand rests.
+ * @param {{measure: Measure, settings: Settings, request?: Request, hash?: boolean, ready?: Promise<*>,
+ *   changed?: (request: Request) => void}} given  `hash`: whether the page's address holds the state. `ready` settles
+ *   when the engine is loaded, or cannot be. `changed` is told of each net at which the hand rests.
  */
-export function mount(el, { measure, settings, request, hash = false, changed = () => {} }) {
-  let state = { ...settings.defaults, ...request };
+export function mount(el, { measure, settings, request, hash = false, ready = null, changed = () => {} }) {
+  let loads = true;
+  let state = { ...begins(null, settings), ...request };
   let lesson = null;
   let moving = false;
   let timer = 0;
@@ -317,68 +346,86 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
   /** The address as it was written or read last: its events come late, when a hand may have moved on. */
   let address = "";
   let wrong = { engine: "", typed: "" };
+  /** The control that moved last, and whether an entry of the history is of this visit to it. */
+  let visit = { name: "", again: false, written: false };
 
   const names = Object.keys(settings.controls);
   const set = (name, value, rests) => {
     state = { ...state, [name]: value };
-    moved(rests);
+    moved(rests, name);
   };
   const controls = names.map((name) => control(name, settings.controls[name], set, (typed) => say({ typed })));
   const panels = PANELS.map((row) => panel(row, (cursor) => panels.forEach((each) => each.redraw(cursor))));
   const presets = presetBar(settings, take);
   const verdict = verdictBox(settings.tones);
   const program = programBox();
+  const legends = legend(settings);
+  const charts = node("div", { className: "panels" }, ...panels.map(({ shell }) => shell));
   const why = node("p", { className: "whytheory" });
   const engine = node("p", { className: "engine" });
   const again = node("button", { type: "button", className: "again" }, "Start again");
   again.onclick = () => take(begins(null, settings), null);
-  const shells = (fold) => controls.filter((_, i) => FOLDED.includes(names[i]) === fold).map(({ shell }) => shell);
-  const form = node("form", { className: "controls", "aria-label": "The net" }, ...shells(false),
-    node("details", { className: "fold" }, node("summary", {}, "Seeds and samples"), ...shells(true)), again);
+  const shells = (of) => of.map((name) => controls[names.indexOf(name)].shell);
+  const folded = Object.values(FOLDS).flat();
+  const folds = Object.entries(FOLDS).map(([title, of], i, all) =>
+    node("details", { className: "fold", open: el.clientWidth > NARROW && i < all.length - 1 },
+      node("summary", {}, title), ...shells(of)));
+  const form = node("form", { className: "controls", "aria-label": "The net" },
+    ...shells(names.filter((name) => !folded.includes(name))), ...folds, again);
   form.onsubmit = (event) => event.preventDefault();
-  const root = node("div", { className: "vgcore-explore" }, ...presets.shells, ...verdict.shells,
+  form.addEventListener("focusout", () => (visit = { ...visit, again: false, written: false }));
+  const root = node("div", { className: "vgcore-explore empty" }, ...presets.shells, ...verdict.shells,
     node("div", { className: "bench" }, form,
       node("div", { className: "results" },
-        node("div", { className: "panels" }, ...panels.map(({ shell }) => shell)),
+        charts,
         node("p", { className: "across" }, "Across: layers, counted from 1 at the input."),
-        legend(settings), why, program.shell, engine)));
+        legends.shell, why, program.shell, engine)));
 
-  const asking = latest(measure, {
+  ready?.catch(() => (loads = false));
+  const asking = latest(measure, ready, {
     busy(on) {
       root.classList.toggle("waits", on);
       root.setAttribute("aria-busy", on);
     },
     failed(error) {
       last = "";
-      const lost = `The engine does not answer: ${error.message}.`;
-      say({ engine: `${lost} What is shown is its last answer; any change asks again.` });
+      say({ engine: `${sentence(error.message)} ${loads ? "Any change asks again." : "Load this page anew."}` });
     },
     reply(reply, of, took) {
-      if (!("theory" in of)) slow = took > SLOW;
-      say({ engine: sentence(reply.error) + (reply.error && shown ? " What is shown is the net before." : "") });
+      if (!reply.error && !("theory" in of)) slow = took > SLOW;
       if (!reply.error) show({ ...reply, request: of });
+      say({ engine: sentence(reply.error) });
     },
   });
 
   /** Says what is wrong with the engine's answer or with what was typed; an empty text where all is well. */
   function say(about) {
     wrong = { ...wrong, ...about };
-    verdict.say([wrong.engine, wrong.typed].filter(Boolean).join(" "));
+    verdict.say([wrong.engine, wrong.typed].filter(Boolean).join(" "), wrong.engine && shown ? whose() : "");
     root.classList.toggle("failed", wrong.engine !== "");
+  }
+
+  /** Whose answer is shown where this net has none: that of a quick pass may be of this very net. */
+  function whose() {
+    const { theory, ...few } = shown.request;
+    const own = theory === false && JSON.stringify({ ...asked(state), seeds: few.seeds }) === JSON.stringify(few);
+    return own ? `Of this net with ${few.seeds} ${few.seeds === 1 ? "seed" : "seeds"}:` : "Of the net before:";
   }
 
   /** Asks for the net as it is; while a control moves and the engine is slow, with few seeds and without theory. */
   function ask(quick) {
     const full = asked(state);
-    const wanted = quick && slow ? { ...full, seeds: Math.min(full.seeds, FEW), theory: false } : full;
-    const key = JSON.stringify(wanted);
+    const request = quick && slow ? { ...full, seeds: Math.min(full.seeds, FEW), theory: false } : full;
+    const key = JSON.stringify(request);
     if (key === last) return;
     last = key;
-    asking.ask(wanted, !quick);
+    asking.ask(request, !quick);
   }
 
   /** A control has moved: ask at once, and again with all seeds when the hand rests. */
-  function moved(rests) {
+  function moved(rests, name = "") {
+    // Keys that move a control one by one are one step back.
+    visit = { name, again: name !== "" && (visit.again || visit.written) && visit.name === name, written: false };
     moving = !rests;
     say({ typed: "" });
     refresh();
@@ -393,9 +440,21 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
     moving = false;
     ask(false);
     changed(asked(state));
-    address = write(state, lesson, settings);
-    if (hash && location.hash.slice(1) !== address) location.hash = address;
+    if (hash) point(visit.again);
+    visit.written = form.contains(document.activeElement);
     if (shown) show(shown);
+  }
+
+  /** Makes the address that of the net, in an entry of its own or in place of the last one. */
+  function point(instead) {
+    address = write(state, lesson, settings);
+    if (location.hash.slice(1) === address) return;
+    const url = address ? `#${address}` : location.pathname + location.search;
+    try {
+      history[instead ? "replaceState" : "pushState"](null, "", url);
+    } catch {
+      // A page within another may not, and browsers have limits: the net counts, and its address can wait.
+    }
   }
 
   /** Takes a whole net, and the preset that it is of. */
@@ -418,19 +477,23 @@ export function mount(el, { measure, settings, request, hash = false, changed = 
   /** Shows a reply. */
   function show(reply) {
     shown = reply;
+    root.classList.remove("empty");
     verdict.show(reply, !moving && JSON.stringify(reply.request) === last);
     PANELS.forEach((row, i) => panels[i].show(viewed(row, reply, settings), moving));
+    legends.show(reply.request, charts);
     why.textContent = sentence(reply.theory?.why || reply.theory_why);
-    const { seeds, theory } = reply.request;
+    const { seeds, steps, theory } = reply.request;
     const few = theory === false ? `, with ${seeds} ${seeds === 1 ? "seed" : "seeds"} while a control moves` : "";
-    engine.textContent = `Measured by ${reply.engine} in ${short(reply.took_ms)} ms${few}.`;
+    const apart = steps ? " Training amplifies rounding: another engine may show other numbers, or another verdict." : "";
+    engine.textContent = `Measured by ${reply.engine} in ${short(reply.took_ms)} ms${few}.${apart}`;
   }
 
   /** Takes the net of an address that somebody else has set; the page's own way to say it takes its place. */
   function fromHash() {
     if (location.hash.slice(1) === address) return;
     const found = read(location.hash, settings);
-    location.replace(`#${write(found.state, found.preset, settings)}`); // a step back must not end here again
+    [state, lesson] = [found.state, found.preset];
+    point(true); // a step back must not end here again
     take(found.state, found.preset);
     say({ typed: found.problem });
   }
@@ -469,7 +532,7 @@ function render({ model, el }) {
     const id = `${view}/${++count}`;
     const lost = setTimeout(() => {
       open.delete(id);
-      reject(new Error(`the kernel has said nothing for ${LOST / 1000} seconds`));
+      reject(new Error(`The kernel has said nothing for ${LOST / 1000} seconds`));
     }, LOST);
     open.set(id, (reply) => {
       clearTimeout(lost);

@@ -49,7 +49,7 @@ export function judge(measured, rules) {
     confidence,
     word: wordOf(said),
     summary: summed(e, said, limit, confidence),
-    depth_limit: limit === null ? "" : limitText(limit),
+    depth_limit: limit === null ? "" : limitText(limit, e.name("backward")),
   };
 }
 
@@ -446,9 +446,9 @@ function limitUnits({ value }) {
   return finite(value) ? `${countText(value)} layer${value === 1 ? "" : "s"}` : countText(value);
 }
 
-function limitText(limit) {
+function limitText(limit, signal) {
   const interval = finite(limit.low) ? ` (${countText(limit.low)} to ${countText(limit.high)})` : "";
-  const within = `dL/dz within ${foldText(limit.factor)}`;
+  const within = `${signal} within ${foldText(limit.factor)}`;
   if (!finite(limit.value)) return `no limit${interval}; nets of any depth keep ${within}`;
   const how = limit.measured ? "" : ", carried on from the depth measured";
   return `${limitUnits(limit)}${interval} ${limit.value === 1 ? "keeps" : "keep"} ${within}${how}`;

@@ -35,11 +35,14 @@ async function started() {
   await ready;
   // Nothing is taken back: what the worker was sent it measures, and a newer net had to wait behind it.
   return (request) => new Promise((resolve, reject) => {
-    open.set(++id, { resolve, reject });
+    open.set(++id, { resolve, reject: ({ message }) => reject(new Error(`The engine does not answer: ${message}`)) });
     worker.postMessage({ id, request });
   });
 }
 
-const engine = started();
+const engine = started().catch(({ message }) => {
+  throw new Error(`The engine cannot be loaded: ${message}`);
+});
 const measure = async (request) => (await engine)(request);
-mount(document.getElementById("explorer"), { measure, settings: await unzipped("settings").json(), hash: true });
+const settings = await unzipped("settings").json();
+mount(document.getElementById("explorer"), { measure, ready: engine, settings, hash: true });

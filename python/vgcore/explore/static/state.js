@@ -8,14 +8,14 @@
  * @typedef {{label: string, explanation: string, bounds: number[], choices: string[], whole: boolean,
  *   log: boolean}} Control
  * @typedef {{id: string, title: string, text: string, request: object, then: object, button: string}} Preset
- * @typedef {{version: string, defaults: Request, controls: Object<string, Control>, presets: Preset[],
+ * @typedef {{version: string, defaults: Request, start: object, controls: Object<string, Control>, presets: Preset[],
  *   limits: {forward: number, backward: number, float32: number[]}, tones: Object<string, string>}} Settings
  */
 
 /** Why a control does nothing now; an empty text where it does. */
 const OFF = {
-  sigma_w: (r) => (r.init === "mean_field" ? "" : `${r.init} has a scale of its own`),
-  sigma_b: (r) => (r.init === "mean_field" ? "" : `${r.init} has a scale of its own`),
+  sigma_w: (r) => (r.init === "mean_field" ? "" : `${r.init} has its own scale`),
+  sigma_b: (r) => (r.init === "mean_field" ? "" : `${r.init} has its own scale`),
   norm_position: (r) => (r.norm === "none" ? "there is no norm" : ""),
   branch_scale: (r) => (r.skip === "residual" ? "" : "only a residual skip has one"),
   steps: (r) => (r.data === "noise" ? "noise has nothing to learn" : ""),
@@ -55,25 +55,35 @@ export function valid({ choices, bounds, whole }, text) {
 export const asked = (state) => ({ ...state, steps: state.data === "noise" ? 0 : state.steps });
 
 /** The net that a preset begins with; without one that of a fresh page. */
-export const begins = (preset, settings) => ({ ...settings.defaults, ...preset?.request });
+export const begins = (preset, settings) => ({ ...settings.defaults, ...(preset ? preset.request : settings.start) });
+
+/** What a control takes, in a sentence. */
+export const wanted = ({ label, bounds, whole }) =>
+  `${label} must be a ${whole ? "whole " : ""}number from ${bounds.join(" to ")}.`;
 
 /** A text, or its beginning where it is long. */
 const clipped = (text, most = 60) => (text.length > most ? `${text.slice(0, most)} …` : text);
 
 /** What a hash says: a preset, and what differs from its net; `problem` says what is wrong with it. */
 export function read(hash, settings) {
-  const given = new URLSearchParams(hash.replace(/^#/, ""));
-  const preset = settings.presets.find((each) => each.id === given.get("preset")) ?? null;
+  const given = hash.replace(/^#/, "");
+  const preset = settings.presets.find((each) => each.id === new URLSearchParams(given).get("preset")) ?? null;
   const state = begins(preset, settings);
-  const wrong = [];
-  for (const [name, text] of given) {
-    const value = Object.hasOwn(settings.controls, name) ? valid(settings.controls[name], text) : undefined;
+  const unknown = [];
+  const beyond = [];
+  for (const part of given.split("&")) {
+    const [[name, text] = []] = new URLSearchParams(part);
+    if (name === undefined || (name === "preset" && preset)) continue;
+    const control = Object.hasOwn(settings.controls, name) ? settings.controls[name] : null;
+    const value = control ? valid(control, text) : undefined;
+    const said = clipped(part.includes("=") ? `${name}=${text}` : name);
     if (value !== undefined) state[name] = value;
-    else if (name !== "preset" || !preset) wrong.push(clipped(`${name}=${text}`));
+    else if (control?.bounds.length) beyond.push(`The address says ${said}. ${wanted(control)}`);
+    else unknown.push(said);
   }
-  const said = clipped(wrong.join(", "), 200);
-  const problem = said && `The address says ${said}, which this page does not know.`;
-  return { state, preset, problem };
+  const said = clipped(unknown.join(", "), 200);
+  const problem = [...beyond.slice(0, 3), said && `The address says ${said}, which this page does not know.`];
+  return { state, preset, problem: problem.filter(Boolean).join(" ") };
 }
 
 /** The hash of a net: a preset, and only what differs from it. */

@@ -30,11 +30,14 @@ export const number = (value) => WORDS[value] ?? Number(value ?? NaN);
 /** A column of a reply, a row a seed. */
 const rowsOf = (reply, column) => reply.columns[column].map((values) => values.map(number));
 
-/** A size by its logarithm, readable at any size. */
-function power(log10) {
-  if (Number.isNaN(log10)) return "unknown";
-  if (!Number.isFinite(log10)) return log10 < 0 ? "0" : "inf";
-  return Math.abs(log10) < 3 ? short(10 ** log10) : `10^${log10.toFixed(1)}`;
+/** How sizes that stand together are written, each by its logarithm: as numbers, or as powers where one is far from 1. */
+function writer(all) {
+  const near = all.every((log10) => !Number.isFinite(log10) || Math.abs(log10) < 3);
+  return (log10) => {
+    if (Number.isNaN(log10)) return "unknown";
+    if (!Number.isFinite(log10)) return log10 < 0 ? "0" : "inf";
+    return near ? short(10 ** log10) : `10^${log10.toFixed(1)}`;
+  };
 }
 
 /** The mean over the seeds of what is finite, layer by layer. */
@@ -45,10 +48,10 @@ function means(rows) {
   });
 }
 
-/** The range of the seeds at a layer, in brackets. */
-function spread(rows, i) {
+/** The ends of what is finite of the seeds at a layer; none where there is no range. */
+function ends(rows, i) {
   const there = rows.map((row) => row[i]).filter(Number.isFinite);
-  return there.length > 1 ? ` (${power(Math.min(...there))} to ${power(Math.max(...there))})` : "";
+  return there.length > 1 ? [Math.min(...there), Math.max(...there)] : [];
 }
 
 /** What a panel shows of a reply to a request. */
@@ -63,18 +66,25 @@ function sizes(row, reply, { limits }) {
   const depth = mean.length;
   const branch = streams ? means(rowsOf(reply, row.column)) : null;
   const theory = theoryOf(reply.theory?.[row.id]);
+  if (theory && streams) theory.kind = "theory inner"; // of the branches, as it is thin as theirs is
   const lost = row.fromLast ? Math.max(0, ...reply.lost_below.map((last) => number(last) + 1)) : 0;
   const marks = [...zeros(rows), ...(row.fromLast ? [] : breaks(reply.first_nonfinite.map(number), depth))];
   const bands = bandsOf(mean.at(row.fromLast ? -1 : 0), depth > 1 ? limits[row.id] : undefined);
   const beside = [branch ?? [], ...Object.values(theory ?? {}), ...bands.map(Object.values)];
   const [from, to] = row.fromLast ? [depth - 1, 0] : [0, depth - 1];
   const ofTheory = streams ? `theory of ${row.symbol}` : "theory";
+  const whole = (i) => {
+    const range = ends(rows, i);
+    const others = [[row.symbol, branch?.[i]], [ofTheory, theory?.mean[i]]].filter(([, value]) => value !== undefined);
+    const power = writer([mean[i], ...range, ...others.map(([, value]) => value)]);
+    const said = others.filter(([name, value]) => name !== ofTheory || Number.isFinite(value));
+    return [
+      `layer ${i + 1}: ${power(mean[i])}${range.length ? ` (${range.map(power).join(" to ")})` : ""}`,
+      ...said.map(([name, value]) => `${name} ${power(value)}`),
+    ].join("; ");
+  };
+  const power = writer([mean[from], mean[to]]);
   const at = (i) => `layer ${i + 1}: ${power(mean[i])}`;
-  const whole = (i) => [
-    `${at(i)}${spread(rows, i)}`,
-    ...(branch ? [`${row.symbol} ${power(branch[i])}`] : []),
-    ...(Number.isFinite(theory?.mean[i]) ? [`${ofTheory} ${power(theory.mean[i])}`] : []),
-  ].join("; ");
   return {
     depth, bands, theory, marks, lost,
     range: extent([...rows, ...beside], DECADES),
@@ -94,7 +104,7 @@ function sizes(row, reply, { limits }) {
     told: [
       `${row.title} ${symbol}, ${row.unit} by layer, mean of ${rows.length} ${rows.length === 1 ? "seed" : "seeds"}:`,
       `${power(mean[from])} at layer ${from + 1}, ${power(mean[to])} at layer ${to + 1}.`,
-      ...(theory ? [`By ${ofTheory}: ${power(theory.mean[from])} and ${power(theory.mean[to])}.`] : []),
+      ...(theory ? [`By ${ofTheory}: ${[from, to].map((i) => power(theory.mean[i])).join(" and ")}.`] : []),
       ...(lost ? [`Lost below the range of float32 at layers 1 to ${lost}.`] : []),
       ...marks.map(({ title }) => `${title}.`),
       KEYS,
