@@ -467,7 +467,7 @@ DAMAGE: dict[str, tuple[Change, str]] = {
     "a cell is lost": (lambda rows: rows.__delitem__(slice(-6, None)), "not whole: it has 1 of 2 cells"),
     "the first cell is lost": (lambda rows: rows.__delitem__(slice(1, 7)), "not whole: it has 1 of 2 cells"),
     "all rows are lost": (lambda rows: rows.__delitem__(slice(1, None)), "it has no rows"),
-    "all is lost": (lambda rows: rows.clear(), "its last line has no end"),
+    "all is lost": (lambda rows: rows.clear(), "it is empty"),
     "rows are in another order": (lambda rows: rows.insert(1, rows.pop(2)), "rows of cell 0 do not belong together"),
     "a row is doubled": (lambda rows: rows.insert(1, rows[1]), "cell 0 has 7 of 6 rows"),
     "seeds differ in a run": (in_row_2("seed", "7"), "rows of cell 0 do not belong together"),

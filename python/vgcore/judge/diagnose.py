@@ -46,7 +46,7 @@ from vgcore.train.run import Run
 #: What is judged as it is.
 KNOWN = (Probe, Sweep, Spec, Network, Trace)
 SUBJECTS = "a Probe, a Sweep, a Trace, a spec, a Network, a Run, a TrainSweep or runs"
-#: Where a probe keeps its diagnosis, beside its fields: no pickle and no copy has it.
+#: Where the trace of a probe keeps its diagnosis, beside its fields: no pickle and no copy has it.
 KEPT = "_diagnosis"
 #: Up to this share of the runs, a verdict is not decided.
 MOST = 0.5
@@ -202,13 +202,13 @@ def judge(
 ) -> Diagnosis:
     """The diagnosis of what has been measured; `threads` are for what a rule has to measure besides.
 
-    A probe keeps what the rules as they are said of it: pages, tables and comparisons of a sweep all ask for that.
+    The trace of a probe keeps what the rules as they are said of it: pages, tables and comparisons all ask for that.
     """
     if not isinstance(cell, Probe) or explain or tuple(rules) != RULES:
         return _judged(cell, rules, explain=explain, threads=threads)
-    kept: Diagnosis | None = vars(cell).get(KEPT)
+    kept: Diagnosis | None = vars(cell.trace).get(KEPT)
     if kept is None:
-        vars(cell)[KEPT] = kept = _judged(cell, RULES, explain=False, threads=threads)
+        vars(cell.trace)[KEPT] = kept = _judged(cell, RULES, explain=False, threads=threads)
     return kept
 
 
