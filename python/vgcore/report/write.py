@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from vgcore._core import __version__
 from vgcore.measure import files
 from vgcore.model.given import path as file_path
+from vgcore.model.given import shown
 from vgcore.report.context import CELLS, report
 from vgcore.report.island import island
 from vgcore.show.html.blocks import Html, escaped, joined
@@ -32,7 +33,7 @@ def form_of(path: str | os.PathLike[str]) -> str:
     """
     ending = Path(path).suffix.lower()
     if ending not in ENDINGS:
-        raise ValueError(f"a report is an .html or .md file, got '{os.fspath(path)}'")
+        raise ValueError(f"a report is an .html or .md file, got {shown(str(path))}")
     return ENDINGS[ending]
 
 
