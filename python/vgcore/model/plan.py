@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -182,7 +183,6 @@ class Plan:
     knows_depth: bool
 
     @classmethod
-    @lru_cache(maxsize=16)  # a judge asks for that of a net again and again
     def of(cls, spec: Spec) -> Plan:
         """The plan of a spec.
 
@@ -191,9 +191,14 @@ class Plan:
         >>> plan.layers[1].parts, plan.layers[1].source, plan.readout.fan_in
         (('map', 'activation', 'join'), 1, 8)
         """
-        plan = _core.plan(spec)
-        layers = tuple(Layer(**layer | {"steps": _steps(layer["steps"])}) for layer in plan["layers"])
-        return cls(**plan | {"layers": layers, "ends": _steps(plan["ends"])})
+        if (found := _PLANS.get(spec)) is None:
+            plan = _core.plan(spec)
+            layers = tuple(Layer(**layer | {"steps": _steps(layer["steps"])}) for layer in plan["layers"])
+            found = cls(**plan | {"layers": layers, "ends": _steps(plan["ends"])})
+            if len(_PLANS) >= KEPT:
+                _PLANS.clear()
+            _PLANS[spec] = found
+        return found
 
     def folded(self, x: ArrayLike) -> NDArray[Any]:
         """Samples as an array: `(batch, steps, features)` where each step has an input of its own, flat or not.
@@ -217,3 +222,9 @@ def _steps(given: Iterable[dict[str, Any]]) -> tuple[Step, ...]:
         return Step(**(facts | maps))
 
     return tuple(map(step, given))
+
+
+#: Plans that are kept: a judge asks for that of a net again and again.
+KEPT = 16
+#: Those of specs that somebody holds: tables of samples live no longer than their nets.
+_PLANS: WeakKeyDictionary[Spec, Plan] = WeakKeyDictionary()
