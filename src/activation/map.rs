@@ -78,7 +78,7 @@ pub fn map<P: Formula, F: Float>(values: &Values, z: &[F], a: &mut [F], slope: &
     simd::run(Map { formula: PhantomData::<P>, values: *values, z, a, slope });
 }
 
-/// The same number by number, for a module of WebAssembly: its nets are in `f32`, and `f64` is not worth its bytes.
+/// An activation number by number, for a module of WebAssembly: its nets are in `f32`, and `f64` is not worth its bytes.
 pub fn one_by_one<P: Formula>(values: &Values, z: &[f64], a: &mut [f64], slope: &mut [f64]) {
     for ((z, a), slope) in z.iter().zip(a).zip(slope) {
         (*a, *slope) = P::both(*z, values);

@@ -75,7 +75,7 @@ def rules() -> dict[str, Any]:
 
 
 def _of_activation(name: str) -> dict[str, float]:
-    """Its share of slopes that are not flat at unit z, and what it hands on of a unit."""
+    """The share of slopes of an activation that are not flat at unit z, and what it hands on of a unit."""
     wide = _facts(activation=name)
     return {"responsive": responsive(str(wide.activations[0])), "outputs": wide.outputs[0] / wide.least}
 
