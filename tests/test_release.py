@@ -1,4 +1,5 @@
-"""A tag is given to a tree that says its version everywhere, and its notes are the changelog's."""
+"""A tag is given to a tree that says its version everywhere, and its notes are the changelog's; what a version promises
+is what the code says."""
 
 import re
 import shutil
@@ -7,6 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
+
+import vgcore as vg
+from vgcore.measure import table
+from vgcore.model.spec import NEWEST
 
 ROOT = Path(__file__).parents[1]
 SCRIPT = ROOT / "packaging" / "tag.py"
@@ -129,3 +134,36 @@ def test_the_changelog_of_this_tree_has_a_dated_section_of_this_version() -> Non
     dates = [re.fullmatch(r"\[\d+\.\d+\.\d+\] - (\d{4}-\d\d-\d\d)", heading) for heading in headings[1:]]
     assert all(dates)
     assert [found[1] for found in dates if found] == sorted((found[1] for found in dates if found), reverse=True)
+
+
+# What a version promises
+
+PAGE = (ROOT / "docs" / "versions.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_versions_knows_the_stream_of_this_core() -> None:
+    rows = re.findall(r"^\| (\d+) \| (\d+\.\d+\.\d+) \|", PAGE, flags=re.MULTILINE)
+    assert int(rows[-1][0]) == vg.build_info()["stream_version"]
+    released = re.findall(r"^## \[(\d.+)\]", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert {version for _, version in rows} <= {*released}
+
+
+def test_the_page_of_versions_knows_the_files_that_are_read() -> None:
+    assert f"`vgcore_format`, now {NEWEST};" in PAGE
+    for layout, column in table.LAYOUTS.items():
+        assert f"`{column}`: layout {layout}" in PAGE
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern", "file"),
+    [
+        ("**Python** from", r'^requires-python = ">=(.+)"$', "pyproject.toml"),
+        ("**NumPy** from", r'"numpy>=([\d.]+)"', "pyproject.toml"),
+        ("**Rust** from", r'^rust-version = "(.+)"$', "Cargo.toml"),
+    ],
+)
+def test_the_page_of_versions_says_what_is_needed(name: str, pattern: str, file: str) -> None:
+    (least,) = re.findall(pattern, (ROOT / file).read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert f"{name} {least} on" in PAGE
+    if file == "Cargo.toml":
+        assert f"needs Rust {least} " in (ROOT / "README.md").read_text(encoding="utf-8")
