@@ -80,7 +80,10 @@ class Root:
     packages: str
 
 
-ROOTS = (Root("bookworm", "arm64", "aarch64", "python3"), Root("forky", "amd64", "x86_64", "python3,python3.15"))
+ROOTS = (
+    Root("bookworm", "arm64", "aarch64", "python3,libstdc++6"),
+    Root("forky", "amd64", "x86_64", "python3,python3.15,libstdc++6"),
+)
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,8 @@ def tags_of(file: str) -> frozenset[str]:
 
 
 def last_line(text: str) -> str:
-    """The last line with anything in it, or what smoke.py complains of."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """The last line with anything in it, or what smoke.py complains of; the rest of it is in the log."""
+    lines = [line.strip()[:300] for line in text.splitlines() if line.strip()]
     return next((line for line in lines if line.startswith("smoke:")), lines[-1] if lines else "it printed nothing")
 
 
