@@ -130,8 +130,8 @@ def tags_of(file: str) -> frozenset[str]:
 
 
 def last_line(text: str) -> str:
-    """The last line with anything in it, or what smoke.py complains of; the rest of it is in the log."""
-    lines = [line.strip()[:300] for line in text.splitlines() if line.strip()]
+    """The last line with anything in it, or what smoke.py complains of."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     return next((line for line in lines if line.startswith("smoke:")), lines[-1] if lines else "it printed nothing")
 
 
@@ -326,7 +326,7 @@ def ways(interpreter: Interpreter) -> list[Way]:
 def line_of(row: Row) -> str:
     """A row of a Markdown table."""
     seconds = f"{row.seconds:.0f} s" if row.seconds else ""
-    return f"| {row.file} | {row.interpreter} | {row.way} | {seconds} | {row.outcome} | {row.why.replace('|', '/')} |"
+    return f"| {row.file} | {row.interpreter} | {row.way} | {seconds} | {row.outcome} | {row.why[:300].replace('|', '/')} |"
 
 
 def main() -> None:
