@@ -41,8 +41,14 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let info = PyDict::new(py);
     info.set_item("version", env!("CARGO_PKG_VERSION"))?;
     info.set_item("isa", simd::isa()?.name())?;
+    let isas = simd::Isa::ALL.into_iter().filter(|isa| isa.available()).map(simd::Isa::name);
+    info.set_item("isas", PyTuple::new(py, isas.collect::<Vec<_>>())?)?;
     info.set_item("threads", threads::threads(None)?)?;
     info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    info.set_item("target", env!("VGCORE_TARGET"))?;
+    info.set_item("compiler", env!("VGCORE_COMPILER"))?;
+    // Where GitHub builds; a build elsewhere may be of files that no commit has.
+    info.set_item("commit", option_env!("GITHUB_SHA"))?;
     info.set_item("stream_version", rng::STREAM_VERSION)?;
     Ok(info)
 }

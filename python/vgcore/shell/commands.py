@@ -24,7 +24,7 @@ import typer
 from vgcore._core import MONITORS, OPTIMIZERS, PRETRAININGS, SCHEDULES, __version__
 from vgcore.judge.finding import SEVERITIES
 from vgcore.model.names import hint, known
-from vgcore.shell import estimate, explorer, kinds, outputs, reports, stores, streams
+from vgcore.shell import doctor, estimate, explorer, kinds, outputs, reports, stores, streams
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
 from vgcore.shell.nets import HELP, flag, gather, integers, split
@@ -754,6 +754,9 @@ def _bench(
         os._exit(INTERRUPTED)  # the interpreter's own way out crashes where JAX was interrupted
 
 
+app.command("doctor", help="Say what is installed, and test it on this machine; 1 where it computes what is wrong.")(
+    doctor.doctor
+)
 app.command("explore", help="Put a net under sliders, in a browser, measured anew at every move.")(explorer.explore)
 app.command("report", help="Write a page, or its Markdown, about a net, about every combination, or what was written.")(
     reports.report
