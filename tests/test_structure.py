@@ -252,14 +252,16 @@ LIBRARIES = {
     },
     "rich": {
         "measure.progress",
-        "shell.commands",
+        "shell.benchmark",
         "shell.doctor",
         "shell.streams",
         "shell.tables",
+        "shell.timings",
         "show.columns",
         "show.page",
     },
     "typer": {
+        "shell.benchmark",
         "shell.commands",
         "shell.doctor",
         "shell.estimate",
