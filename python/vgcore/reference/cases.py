@@ -18,6 +18,7 @@ from vgcore.model.mlp import MLP
 from vgcore.model.rnn import RNN
 from vgcore.model.sequential import Sequential
 from vgcore.model.transformer import Transformer
+from vgcore.reference.kind import GATED
 from vgcore.reference.plan import Plan
 from vgcore.reference.random import Array
 
@@ -31,6 +32,10 @@ TAMED |= {"trunc_normal": "trunc_normal(std=0.3, a=-0.5, b=0.7)"}
 FLAT = {"zeros", "ones", "constant", "eye", "sparse", "fixup", "looks_linear"}
 #: With an edge of chaos without biases, which the init `critical` asks for.
 CRITICAL = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu")
+#: Of a small z about its square or cube: a few layers leave the range of a float, and equal units do so sooner.
+POWERS = GATED | {"tanhshrink"}
+#: What comes back to equal units from both sides of 0, and cancels.
+FOLDED = {"abs", "crelu"}
 #: Losses whose slopes of one size cancel in sums, where rounding alone is left to compare.
 LEVEL = {"mae", "huber", "hinge", "output_sum"}
 #: Inits of a whole net.
@@ -222,18 +227,20 @@ def _any_mlp(random: Random) -> MLP:
     divides = any("norm" in name or name == "weight_transform" for name in part)
     init = random.choice([name for name in _core.INITS if not (divides and name in FLAT | TURNED)])
     kinds = CRITICAL if init == "critical" else _core.ACTIVATIONS
-    activation = random.choice([name for name in kinds if not (divides and name in DYING)])
+    unfit = (DYING if divides else set()) | (POWERS | FOLDED if init in FLAT else set())
+    activation = str(part.get("activation", random.choice([name for name in kinds if name not in unfit])))
     given: dict[str, Any] = {
-        "depth": random.choice([1, 2, 3, 4, 4, 4, 6]),
+        "depth": random.choice([1, 2] if activation in POWERS else [1, 2, 3, 4, 4, 4, 6]),
         # A normalisation of fewer units leaves of gradients what rounding does.
         "width": random.choice([size for size in SIZES if not (divides and size < 7)]),
         "in_features": random.choice([None, *SIZES]),
         "out_features": random.choice([1, 2, 3, 5, 8, 9]),
-        "activation": SPELLED.get(activation, activation),
         "init": _init(init),
         "bias": random.choice([None, False, "normal(std=0.3)"]),
     }
-    return MLP(**given | part)
+    if init in FLAT and activation in unfit:
+        raise ValueError(f"{init} and {activation} go ill together")
+    return MLP(**given | {"activation": SPELLED.get(activation, activation)} | part)
 
 
 def _any_rnn(random: Random) -> RNN:

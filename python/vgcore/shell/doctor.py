@@ -34,6 +34,7 @@ def doctor(
     if not 0 <= seconds < float("inf"):
         raise ValueError(f"--seconds must be 0 or more, got {seconds:g}")
     _print([("vgcore", _core.__version__), *facts()])
+    sys.stdout.flush()  # an instruction that the processor lacks would end the process here and now
     if not seconds:
         return
     from rich.console import Console
@@ -134,7 +135,11 @@ def _result(found: SelfTest) -> Iterator[str]:
 def _told(difference: Difference) -> Iterator[Fact]:
     """A number that is wrong: of which net, and where."""
     yield "wrong", str(difference.case)
-    place = f" at {list(difference.place)}" if difference.place else ""
+    place = ""
+    if difference.name in _core.COLUMNS:
+        place = f" of layer {difference.place[-1] + 1}"
+    elif difference.place:
+        place = f" at {list(difference.place)}"
     numbers = f"{difference.ours!r} by the core, {difference.theirs!r} by the twin"
     yield "", f"{difference.name}{place}: {numbers}, apart by {difference.units:.2g} times what rounding may do"
 
