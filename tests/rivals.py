@@ -35,7 +35,7 @@ class Answer(NamedTuple):
 
 
 def error(measured: Any, expected: Any) -> float:
-    """The largest |a - b|_F / |b|_F over gradients and loss; inf where names or shapes differ."""
+    """The largest |a - b|_F / |b|_F over gradients and loss; inf where shapes differ, refused where names do."""
     return max(each.worst for each in agreement.gradients(measured, expected))
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import vgcore as vg
 from vgcore import reference
 from vgcore.model.plan import Plan
-from vgcore.reference.cases import CRITICAL, DYING, FLAT, LEVEL, LEVELLED, TURNED, normalises, targets
+from vgcore.reference.cases import CELLS, CRITICAL, DYING, FLAT, LEVEL, LEVELLED, TURNED, normalises, targets
 
 Array = npt.NDArray[Any]
 Parameters = dict[str, st.SearchStrategy[Any]]
@@ -345,10 +345,6 @@ def sequentials() -> st.SearchStrategy[vg.Sequential]:
 def nets() -> st.SearchStrategy[vg.MLP | vg.Sequential]:
     """Plain nets: specs of fields or of parts."""
     return specs() | sequentials()
-
-
-#: Every cell, and both ways to reset.
-CELLS = ("tanh", "relu", "irnn", "lstm", "gru", "gru(reset=before)")
 
 
 @st.composite

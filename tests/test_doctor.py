@@ -157,8 +157,8 @@ def test_the_first_round_has_every_kind() -> None:
 def test_every_activation_comes_soon(dtype: str) -> None:
     soon = " ".join(str(case) for case in ROUND[:SOON] if case.dtype == dtype)
     assert named(soon, _core.ACTIVATIONS) == {*_core.ACTIVATIONS}
-    assert {type(case.spec) for case in ROUND[:6]} == {vg.MLP, vg.RNN, vg.Transformer}
-    assert any(case.optimizer for case in ROUND[:6])
+    assert {type(case.spec) for case in ROUND[:4]} == {vg.MLP, vg.RNN, vg.Transformer}
+    assert any(case.optimizer for case in ROUND[:4])
 
 
 @patient
@@ -297,9 +297,9 @@ def of_samples(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("how", "place", "name"),
     [
-        (of_gradients, 5, "dL/d layers.1.weight at [3, 4]"),
-        (of_training, 5, " after a step at "),
-        (of_threads, 0, "log10_a_rms by "),
+        (of_gradients, 3, "dL/d layers.1.weight at [3, 4]"),
+        (of_training, 3, " after a step at "),
+        (of_threads, -1, "log10_a_rms by "),
         (of_samples, 0, "x at "),
     ],
 )

@@ -125,7 +125,7 @@ def gradients(measured: Any, expected: Gradients, allowed: float = 1.0) -> list[
     def compared(name: str, a: Array, b: Array, least: float = 0) -> Compared:
         # Below the floor a plain backward pass has met subnormal numbers, which have fewer digits.
         size = max(float(np.linalg.norm(b)), least, 1e-290)
-        off = float(np.linalg.norm(a.reshape(b.shape) - b)) / size if a.size == b.size else math.inf
+        off = float(np.linalg.norm(a - b)) / size if a.shape == b.shape else math.inf
         return Compared(name, a, b, np.array(off / allowed if math.isfinite(off) else math.inf))
 
     def layer(name: str) -> str:
@@ -142,7 +142,8 @@ def gradients(measured: Any, expected: Gradients, allowed: float = 1.0) -> list[
         for name, gradient in expected.parameters.items()
     ]
     pairs = zip(measured.preactivations, expected.preactivations, strict=True)
-    found += [compared(f"dL/dz {l}", a, b) for l, (a, b) in enumerate(pairs)]
+    # Of a transformer the twin has a row for every token.
+    found += [compared(f"dL/dz {l}", a.reshape(b.shape) if a.ndim > b.ndim else a, b) for l, (a, b) in enumerate(pairs)]
     found.append(compared("dL/dx", measured.input, expected.input))
     if expected.loss is not None:
         found.append(compared("loss", np.array(measured.loss), np.array(expected.loss)))

@@ -114,18 +114,20 @@ def _note(result: SelfTest, case: Case, found: list[Compared], unclear: list[str
     clear = [each for each in found if each.name not in unclear]
     result.numbers += sum(each.theirs.size for each in clear)
     worst = max(clear, key=lambda each: each.worst)
-    units = worst.worst
-    if units > 1:
+    if worst.worst > 1:
         result.differences.append(_difference(case, worst))
-    result.largest = max(result.largest, units)
+    result.largest = max(result.largest, worst.worst)
 
 
 def _difference(case: Case, worst: Compared) -> Difference:
     """The worst number: by itself, or where all are judged together that which is farthest off."""
-    off = worst.units if worst.units.ndim else np.abs(np.subtract(worst.ours, worst.theirs, dtype=np.float64))
-    place = np.unravel_index(int(np.nanargmax(off)), off.shape) if off.shape == np.shape(worst.theirs) else ()
-    ours, theirs = (float(np.asarray(each)[place]) if place or not np.ndim(each) else np.nan for each in worst[1:3])
-    return Difference(case, worst.name, tuple(map(int, place)), ours, theirs, worst.worst)
+    ours, theirs = (np.asarray(each, np.float64) for each in (worst.ours, worst.theirs))
+    if ours.shape != theirs.shape:
+        return Difference(case, f"{worst.name} of shape {ours.shape}", (), np.nan, np.nan, worst.worst)
+    off = worst.units if worst.units.shape == theirs.shape else np.abs(ours - theirs)
+    place = np.unravel_index(int(np.nan_to_num(off, nan=np.inf).argmax()), off.shape)
+    numbers = float(ours[place]), float(theirs[place])
+    return Difference(case, worst.name, tuple(map(int, place)), *numbers, worst.worst)
 
 
 @dataclass(frozen=True)
