@@ -20,10 +20,13 @@ import vgcore as vg
 from strategies import EXAMPLES, patient
 from test_cli import COMMAND, on_terminal, plain, run, run_apart
 from vgcore import _core
+from vgcore.measure.result import columns_of
 from vgcore.reference import cases, selftest
+from vgcore.reference.agreement import Compared
 from vgcore.reference.cases import Case
 
 ROUND = [*cases.first()]
+SELFTEST = "vgcore.reference.selftest"
 #: What a machine fifty times slower than a laptop does in ten seconds.
 SOON = 24
 
@@ -194,9 +197,14 @@ def test_numbers_that_rounding_moves_as_far_are_no_difference() -> None:
     assert off == {*unclear}
 
 
+def count_as_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second a look."""
+    count = itertools.count()
+    monkeypatch.setattr(f"{SELFTEST}.time", SimpleNamespace(perf_counter=lambda: float(next(count))))
+
+
 def test_the_time_is_kept_but_one_net_is_always_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = itertools.count()
-    monkeypatch.setattr(selftest.time, "perf_counter", lambda: float(next(clock)))
+    count_as_clock(monkeypatch)
     told: list[int] = []
     found = selftest.run(3.0, lambda so_far: told.append(so_far.nets))
     assert (found.nets, found.seconds, found.planned) == (3, 3.0, len(ROUND))
@@ -207,16 +215,15 @@ def test_the_time_is_kept_but_one_net_is_always_compared(monkeypatch: pytest.Mon
 
 def test_after_the_round_come_random_nets(monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[Case] = []
-    nothing = selftest.Compared("nothing", np.zeros(1), np.zeros(1), np.zeros(1))
+    nothing = Compared("nothing", np.zeros(1), np.zeros(1), np.zeros(1))
 
-    def compare(case: Case) -> tuple[list[selftest.Compared], list[str]]:
+    def compare(case: Case) -> tuple[list[Compared], list[str]]:
         seen.append(case)
         return [nothing], []
 
     monkeypatch.setattr(selftest, "compare", compare)
     monkeypatch.setattr(selftest, "first", lambda: iter(ROUND[:2]))
-    clock = itertools.count()
-    monkeypatch.setattr(selftest.time, "perf_counter", lambda: float(next(clock)))
+    count_as_clock(monkeypatch)
     selftest.run(4.0)
     assert seen == [*ROUND[:2], cases.drawn(selftest.SEED), cases.drawn(selftest.SEED + 1)]
 
@@ -226,15 +233,14 @@ def test_after_the_round_come_random_nets(monkeypatch: pytest.MonkeyPatch) -> No
 
 def broken_column(monkeypatch: pytest.MonkeyPatch, name: str, layer: int) -> None:
     """A core that gets one number of a column wrong, by a hundredth."""
-    right = selftest.probe
 
     def wrong(*given: Any, **how: Any) -> vg.Probe:
-        probe = right(*given, **how)
+        probe = vg.probe(*given, **how)
         column = getattr(probe, name).copy()
         column[..., layer] += 0.01
         return dataclasses.replace(probe, **{name: column})
 
-    monkeypatch.setattr(selftest, "probe", wrong)
+    monkeypatch.setattr(f"{SELFTEST}.probe", wrong)
 
 
 @pytest.mark.parametrize("name", ["log10_z_rms", "log10_delta_rms", "log10_wgrad_norm", "saturated"])
@@ -267,26 +273,24 @@ def of_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def of_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    right = selftest.train
-
     def wrong(net: vg.Network, *given: Any, **how: Any) -> SimpleNamespace:
-        run = right(net, *given, **how)
+        run = vg.train(net, *given, **how)
         state = {name: 2 * w - net.state_dict()[name] for name, w in run.network.state_dict().items()}
         return SimpleNamespace(network=SimpleNamespace(state_dict=lambda: state), loss=run.loss)
 
-    monkeypatch.setattr(selftest, "train", wrong)
+    monkeypatch.setattr(f"{SELFTEST}.train", wrong)
 
 
 def of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
-    right, calls = selftest.columns_of, itertools.count()
+    calls = itertools.count()
 
     def wrong(probe: vg.Probe) -> dict[str, Any]:
-        found = dict(right(probe))
+        found = dict(columns_of(probe))
         if next(calls):
             found["log10_a_rms"] = np.nextafter(found["log10_a_rms"], np.inf)
         return found
 
-    monkeypatch.setattr(selftest, "columns_of", wrong)
+    monkeypatch.setattr(f"{SELFTEST}.columns_of", wrong)
 
 
 def of_samples(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -325,8 +329,7 @@ def test_scalar_is_the_way_around_that_is_told_where_it_is_not_in_use(monkeypatc
 
 def test_many_differences_are_counted_and_three_of_them_told(monkeypatch: pytest.MonkeyPatch) -> None:
     broken_column(monkeypatch, "log10_z_rms", 0)
-    clock = itertools.count()
-    monkeypatch.setattr(selftest.time, "perf_counter", lambda: float(next(clock)))
+    count_as_clock(monkeypatch)
     done = run("doctor", "--seconds", "5")
     assert done.returncode == 1
     assert done.stdout.count("vg.probe(") == 3

@@ -149,7 +149,7 @@ def targets(loss: str, rng: np.random.Generator, batch: int, outputs: int) -> Ar
 
 def _mlp(depth: int = 3, **fields: Any) -> MLP:
     plain: dict[str, Any] = {"depth": depth, "in_features": 5, "out_features": OUTPUTS, "init": "xavier_normal"}
-    return MLP(**plain | fields)
+    return MLP(**plain | {"bias": "normal(std=0.3)"} | fields)
 
 
 def _listed(text: str) -> Sequential:
@@ -179,7 +179,14 @@ def first() -> Iterator[Case]:
     inits = [mixed[i::AT_ONCE] for i in range(AT_ONCE)] + [[name] for name in _core.INITS if name in FLAT | ALONE]
     for i, group in enumerate(inits):
         init = [_init(name) for name in group]
-        spec = _mlp(max(2, len(group)), width=16, in_features=16, out_features=None, init=init if init[1:] else init[0])
+        spec = _mlp(
+            max(2, len(group)),
+            width=16,
+            in_features=16,
+            out_features=None,
+            bias=None,
+            init=init if init[1:] else init[0],
+        )
         yield Case(spec, DTYPES[i % 2], seed=i)
     for i, loss in enumerate(_core.LOSSES):
         yield Case(_mlp(width=9, activation="silu"), DTYPES[i % 2], seed=i, loss=loss)
