@@ -41,7 +41,7 @@ class Difference:
     Attributes:
         case: The net, and how it was measured.
         name: The column, gradient or weight.
-        place: Index of the worst number in it, from 0: (seed, layer) of a column.
+        place: Index of the number in it, from 0: (seed, layer) of a column.
         ours: The core's number there.
         theirs: The twin's.
         units: How far they are apart, in units of what is allowed.
@@ -66,7 +66,7 @@ class SelfTest:
         unclear: How many nets have numbers that rounding alone moves as far.
         largest: The largest difference, in units of what is allowed; 1 is the most.
         seconds: How long it took.
-        differences: What is not the twin's, the worst number of each net.
+        differences: What is not the twin's, of each net the first number.
     """
 
     planned: int
@@ -113,21 +113,23 @@ def _note(result: SelfTest, case: Case, found: list[Compared], unclear: list[str
     result.unclear += bool(unclear)
     clear = [each for each in found if each.name not in unclear]
     result.numbers += sum(each.theirs.size for each in clear)
-    worst = max(clear, key=lambda each: each.worst)
-    if worst.worst > 1:
-        result.differences.append(_difference(case, worst))
-    result.largest = max(result.largest, worst.worst)
+    result.largest = max(result.largest, *(each.worst for each in clear))
+    # In the order in which they are computed: what follows from a wrong number is wrong too.
+    wrong = next((each for each in clear if each.worst > 1), None)
+    if wrong is not None:
+        result.differences.append(_difference(case, wrong))
 
 
-def _difference(case: Case, worst: Compared) -> Difference:
-    """The worst number: by itself, or where all are judged together that which is farthest off."""
-    ours, theirs = (np.asarray(each, np.float64) for each in (worst.ours, worst.theirs))
+def _difference(case: Case, wrong: Compared) -> Difference:
+    """The first number that is wrong, or where all are judged together that which is farthest off."""
+    ours, theirs = (np.asarray(each, np.float64) for each in (wrong.ours, wrong.theirs))
     if ours.shape != theirs.shape:
-        return Difference(case, f"{worst.name} of shape {ours.shape}", (), np.nan, np.nan, worst.worst)
-    off = worst.units if worst.units.shape == theirs.shape else np.abs(ours - theirs)
-    place = np.unravel_index(int(np.nan_to_num(off, nan=np.inf).argmax()), off.shape)
-    numbers = float(ours[place]), float(theirs[place])
-    return Difference(case, worst.name, tuple(map(int, place)), *numbers, worst.worst)
+        return Difference(case, f"{wrong.name} of shape {ours.shape}", (), np.nan, np.nan, wrong.worst)
+    each = wrong.units.shape == theirs.shape
+    off = wrong.units > 1 if each else np.nan_to_num(np.abs(ours - theirs), nan=np.inf)
+    place = np.unravel_index(int(off.argmax()), off.shape)
+    units = float(wrong.units[place]) if each else wrong.worst
+    return Difference(case, wrong.name, tuple(map(int, place)), float(ours[place]), float(theirs[place]), units)
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,8 @@ def compare(case: Case) -> tuple[list[Compared], list[str]]:
         y = targets(case.loss, np.random.default_rng(seed), batch, spec.out_features)
     # What is made of many drawn numbers, or of what data make of them, has the rounding of all.
     inits = f"{getattr(spec, 'init', '')} {getattr(spec, 'recurrent_init', '')}"
-    wider = 10 if re.search("orthogonal|looks_linear|lsuv", inits) else 1
+    made = re.search("orthogonal|looks_linear|lsuv", inits)
+    wider = max(10, *(side for w in state.values() for side in w.shape)) if made else 1
     found = agreement.states(state, init(spec, seed, dtype), wider * allowed.drawn)
     others = Stream(seed, COTANGENT, dtype=dtype).normal(cotangent.shape) / np.sqrt(batch)
     drawn_ = {"x": x.reshape(by_twin.shape), "cotangent": cotangent}
