@@ -167,6 +167,10 @@ kinds: .venv/.installed ## Write docs/kinds.md from the tables of the core
 	$(call say,kinds)
 	$(VENV)/python docs/kinds.py
 
+benchmarks: .venv/.installed ## Write docs/benchmarks.md and the table of README.md from the records of benches/records
+	$(call say,benchmarks)
+	$(VENV)/python docs/benchmarks.py
+
 glossary: .venv/.installed ## Write docs/glossary.md from the words of `vgcore explain`
 	$(call say,glossary)
 	$(VENV)/python docs/glossary.py
