@@ -32,8 +32,8 @@ ISAS = {"avx512": "AVX-512", "avx2": "AVX2", "neon": "NEON", "scalar": "no vecto
 HEAD = """\
 # Benchmarks
 
-How long vgcore takes, on your machine and on those of the records below. NumPy is all that it needs beside vgcore; torch
-and JAX take part where they are installed.
+How long vgcore takes, on your machine and on those of the records below. NumPy is all that it needs beside vgcore;
+torch and JAX take part where they are installed.
 
 ## Run it
 
@@ -49,15 +49,14 @@ The first line prints tables, the second keeps a record as well, the third shows
 is one JSON: every round of every job, and what times depend on, such as the processor, the instruction set, threads,
 versions, and how busy the machine was before and after. Close what else computes, and plug a laptop in.
 
-Five jobs are done at four shapes. `probe` and `gradients` are done by all that is installed, each held to the numbers of
-the others first; `training`, `sweep` and `diagnosis` are what vgcore is for, and no rival does them. `--shapes` names
-other shapes, `--rounds` more turns, `--threads 1` keeps the run to one core, and `VGCORE_ISA=avx2` in the environment
+Five jobs are done at four shapes. `probe` and `gradients` are done by all that is installed, each held to the numbers
+of the others first; `training`, `sweep` and `diagnosis` are done by vgcore alone. `--shapes` names other shapes, `--rounds` more turns, `--threads 1` keeps the run to one core, and `VGCORE_ISA=avx2` in the environment
 keeps vgcore to the instructions of most laptops; [What a laptop has](#what-a-laptop-has) keeps NumPy to them as well.
 
 ## Read it
 
-- Times are microseconds a layer of one net. A probe of 64 layers takes 64 times as much, a diagnosis 8 x 64 times. Where
-  a call does many nets, its time is shared out.
+- Times are microseconds a layer of one net. A probe of 64 layers takes 64 times as much, a diagnosis 8 x 64 times.
+  Where a call does many nets, its time is shared out.
 - `median` and `min` are of the rounds. A neighbour or a browser makes rounds slower and none faster: on a busy machine,
   minima say more. `spread`, the slowest round over the fastest, says how busy it was.
 - `ratio` is the time of a rival over that of vgcore: above 1, vgcore is faster.
@@ -99,8 +98,8 @@ VGCORE_ISA=avx2 OPENBLAS_CORETYPE=Haswell NPY_DISABLE_CPU_FEATURES=X86_V4 vgcore
 ## Send a record
 
 A record of another machine is welcome: copy it to `benches/records/bench-PROCESSOR.json`, run `make benchmarks`, which
-writes it into this page, and open a pull request. It holds what this page shows and no name of a machine or a user; look
-into it before you send it.
+writes it into this page, and open a pull request. It holds every round and what this page shows, and no name of a
+machine or a user; look into it before you send it.
 """
 
 
@@ -173,8 +172,8 @@ def page() -> str:
     """The page."""
     parts = [HEAD, "## Records\n"]
     parts.append(
-        "Written by `make benchmarks`. Minima over rounds, microseconds a layer of one net; behind a job its rivals, as\n"
-        "multiples of vgcore's time. `one net` is vgcore with one net a call.\n"
+        "Written by `make benchmarks`. Minima over rounds, microseconds a layer of one net; behind a job its rivals,\n"
+        "as multiples of vgcore's time. `one net` is vgcore with one net a call.\n"
     )
     kept = found()
     for place in dict.fromkeys(map(machine, kept.values())):
@@ -204,19 +203,19 @@ def duration(microseconds: float) -> str:
 def readme() -> str:
     """What README shows of one record."""
     record = records.read(RECORDS / SHOWN)
-    rows: dict[tuple[Any, ...], Row] = {(row["job"], row["rival"], *row["shape"]): row for row in record["rows"]}
+    rows: dict[tuple[Any, ...], Row] = {(row["job"], row["rival"], tuple(row["shape"])): row for row in record["rows"]}
     text = (
         f"Times of vgcore {record['facts']['build']['version']}, kept to {isa(record)} as most laptops are, on "
-        f"{cores(record)} of: {machine(record)}. The nets have 64 layers, batches 32 samples; minima over rounds, and in "
-        f"brackets how many times as long NumPy takes by hand."
+        f"{cores(record)} of: {machine(record)}. The nets have 64 layers, batches 32 samples; minima over rounds, and "
+        f"in brackets how many times as long NumPy takes by hand."
     )
     lines = [f"| what | {' | '.join(f'width {width}' for width, _, _ in SHAPES)} |", f"|---|{'---|' * len(SHAPES)}"]
     for job, (told, nets) in TOLD.items():
         cells = [told]
         for shape in SHAPES:
-            numpy = rows.get((job, "NumPy", *shape))
+            numpy = rows.get((job, "NumPy", shape))
             beside = "" if numpy is None else f" ({numpy['ratio_min']:.1f}x)"
-            cells.append(f"{duration(rows[job, 'vgcore', *shape]['min'] * shape[2] * nets)}{beside}")
+            cells.append(f"{duration(rows[job, 'vgcore', shape]['min'] * shape[2] * nets)}{beside}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join([BEGIN, wrapped(text), "", *lines, END])
 
