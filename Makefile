@@ -41,8 +41,8 @@ unexport PYTHONPATH
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo quick test test-torch check wheel wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds benchmarks glossary examples \
-	clean
+.PHONY: help demo quick test test-torch check wheel wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
+	benchmarks clean
 
 define say
 @printf '\n== %s\n' '$(1)'

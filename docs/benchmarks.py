@@ -50,8 +50,9 @@ is one JSON: every round of every job, and what times depend on, such as the pro
 versions, and how busy the machine was before and after. Close what else computes, and plug a laptop in.
 
 Five jobs are done at four shapes. `probe` and `gradients` are done by all that is installed, each held to the numbers
-of the others first; `training`, `sweep` and `diagnosis` are done by vgcore alone. `--shapes` names other shapes, `--rounds` more turns, `--threads 1` keeps the run to one core, and `VGCORE_ISA=avx2` in the environment
-keeps vgcore to the instructions of most laptops; [What a laptop has](#what-a-laptop-has) keeps NumPy to them as well.
+of the others first; `training`, `sweep` and `diagnosis` are done by vgcore alone. `--shapes` names other shapes,
+`--rounds` more turns, `--threads 1` keeps the run to one core, and `VGCORE_ISA=avx2` in the environment keeps vgcore
+to the instructions of most laptops; [What a laptop has](#what-a-laptop-has) keeps NumPy to them as well.
 
 ## Read it
 
