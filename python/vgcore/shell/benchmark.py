@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 SHAPES = "16x32,64x32,256x32,256x256"
 SLOWER = 1
-RECORDS = "Records"
 
 
 def bench(
@@ -81,11 +81,14 @@ def bench(
     """Measure, or read, then print."""
     from vgcore.shell import records, timings
 
+    def show(found: Record) -> None:
+        print(_text(found), end="") if as_json else timings.show(found)
+
     before = None if against is None else records.read(against)
     names = (str(against), "this run" if record is None else str(record))
     if record is None:
         _check_file(out, force=force)
-        after = _measured(_shapes(shapes, before), rounds, threads, before, names, every=every)
+        after = _measured(_shapes(shapes, before), rounds, threads, before, names, show, every=every)
     else:
         given = {
             "--shapes": shapes,
@@ -98,16 +101,20 @@ def bench(
             raise ValueError(f"{record} is measured already; leave out {', '.join(wrong)}")
         after = records.read(record)
     rows, notes = ([], []) if before is None else records.compare(before, after, names)
-    text = f"{json.dumps(after, indent=1)}\n"
-    with writing({} if out is None else {out: partial(files.save_text, text)}, force=force, only=out):
+    with writing({} if out is None else {out: partial(files.save_text, _text(after))}, force=force, only=out):
         if before is None:
-            print(text, end="") if as_json else timings.show(after)
+            show(after)
         elif as_json:
             print_json({"before": names[0], "after": names[1], "rows": rows, "notes": notes})
         else:
             timings.show_against(before, after, rows, notes, names)
     if any(records.slower(row) and row["rival"] in records.OURS for row in rows):
         raise typer.Exit(SLOWER)
+
+
+def _text(record: Record) -> str:
+    """A record as a file holds it."""
+    return f"{json.dumps(record, indent=1)}\n"
 
 
 def _check_file(out: Path | None, *, force: bool) -> None:
@@ -137,13 +144,14 @@ def _measured(
     threads: int | None,
     before: Record | None,
     names: tuple[str, str],
+    show: Callable[[Record], None],
     *,
     every: bool,
 ) -> Record:
-    """The record of a run; of what was finished where it is interrupted, which ends the command."""
+    """The record of a run; an interrupt shows what was finished, and ends the command."""
     from rich.console import Console
 
-    from vgcore.shell import bench, records, rivals, timings
+    from vgcore.shell import bench, records, rivals
 
     if threads is not None:
         bench.keep_to(threads)
@@ -163,7 +171,7 @@ def _measured(
                 status.update(f"{len(done)} of {planned} comparisons")
     except KeyboardInterrupt:
         if done:
-            timings.show(found())
+            show(found())
         say(f"interrupted: {len(done)} of {planned} comparisons were finished; no record is written")
         sys.stdout.flush()
         os._exit(INTERRUPTED)  # the interpreter's own way out crashes where JAX was interrupted
