@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import json
 import math
+import platform
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -14,7 +15,7 @@ from typing import Any
 import pytest
 
 from test_cli import run
-from vgcore.shell import bench, commands, machine, records
+from vgcore.shell import bench, commands, machine, records, rivals
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--shapes", "8x4x3", "--rounds", "1"]
@@ -92,7 +93,7 @@ def test_a_record_is_one_text_as_a_file_in_print_and_when_it_is_shown(tmp_path: 
     assert run("bench", str(path), "--json").stdout == text
     found = records.read(path)
     assert found == json.loads(text)
-    assert (found["vgcore_bench"], found["workload"]) == (bench.LAYOUT, bench.WORKLOAD)
+    assert (found["vgcore_bench"], found["workload"]) == (bench.LAYOUT, rivals.WORKLOAD)
     assert {each["job"] for each in found["rows"]} == {*found["jobs"]}
     shown = run("bench", str(path)).stdout
     assert found["facts"]["cpu"] in " ".join(shown.split())
@@ -234,6 +235,15 @@ def test_a_run_against_a_record_measures_the_shapes_that_it_holds(
     assert "vgcore: 1 compared, no difference" in done.stdout
 
 
+def test_shapes_that_a_record_does_not_hold_are_refused_before_anything_is_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    no_measurement(monkeypatch)
+    done = run("bench", "--shapes", "8x4", "--against", kept(tmp_path, "a.json", record()))
+    assert done.returncode == commands.USAGE
+    assert "holds none of these --shapes, but 8x4x3" in done.stderr
+
+
 def test_other_versions_of_vgcore_and_python_are_what_is_compared() -> None:
     found, notes = records.compare(record(), record(build={"version": "0.2.0"}, python="3.13.0"), ("a", "b"))
     assert [each["rival"] for each in found] == ["vgcore"]
@@ -325,7 +335,7 @@ def test_a_processor_of_a_virtual_machine_is_known_by_the_numbers_of_its_model(
 ) -> None:
     path = tmp_path / "cpuinfo"
     monkeypatch.setattr(machine, "CPUINFO", path)
-    monkeypatch.setattr(machine.platform, "system", lambda: "Linux")
+    monkeypatch.setattr(platform, "system", lambda: "Linux")
     core = "cpu family\t: 6\nmodel\t\t: 207\nmodel name\t: Some Processor\nflags\t\t: fpu avx2 hypervisor\n"
     path.write_text(f"{core}\n{core}", encoding="utf-8")
     found = machine.facts()

@@ -133,9 +133,14 @@ def _shapes(given: list[str] | None, before: Record | None) -> list[Shape]:
     """What to measure: what is asked for, else what it will be compared with."""
     from vgcore.shell import bench
 
-    if given is None and before is not None:
-        return list(dict.fromkeys(tuple(row["shape"]) for row in before["rows"]))
-    return gather("shapes", given or [SHAPES], lambda text: [bench.shape(part) for part in split(text)])
+    known = [] if before is None else list(dict.fromkeys(tuple(row["shape"]) for row in before["rows"]))
+    if given is None and known:
+        return known
+    asked = gather("shapes", given or [SHAPES], lambda text: [bench.shape(part) for part in split(text)])
+    if known and not {*asked} & {*known}:
+        told = ", ".join("x".join(map(str, shape)) for shape in known)
+        raise ValueError(f"the record holds none of these --shapes, but {told}")
+    return asked
 
 
 def _measured(
