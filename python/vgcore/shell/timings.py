@@ -63,7 +63,12 @@ def show_against(before: Record, after: Record, rows: list[Row], notes: list[str
             *_of_what(of_job),
             Column("then", [f"{row['before']:.1f}" for row in of_job]),
             Column("now", [f"{row['after']:.1f}" for row in of_job]),
-            Column("now over then", [_times(row) for row in of_job]),
+            Column(
+                "now over then",
+                [_ratio(row, spread=True) for row in of_job],
+                brief=[_ratio(row, spread=False) for row in of_job],
+                details="noise of the rounds",
+            ),
             Column("difference", [_difference(row) for row in of_job], left=True),
         ]
         console.print(Columns(columns, sections=_ends(of_job)))
@@ -106,8 +111,8 @@ def _load(record: Record) -> str:
     return "" if facts["load"] is None else f", load {facts['load']:.1f} before and {facts['load_after']:.1f} after"
 
 
-def _times(row: Row) -> str:
-    interval = "" if math.isnan(row["low"]) else f" ({row['low']:.2f}-{row['high']:.2f})"
+def _ratio(row: Row, *, spread: bool) -> str:
+    interval = f" ({row['low']:.2f}-{row['high']:.2f})" if spread and not math.isnan(row["low"]) else ""
     return f"{row['ratio']:.2f}{interval}"
 
 
