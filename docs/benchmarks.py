@@ -143,7 +143,12 @@ def about(name: str, record: Record) -> str:
     load = "" if facts["load"] is None else f"; load {facts['load']:.1f} before and {facts['load_after']:.1f} after"
     limits = " ".join(f"{key}={value}" for key, value in facts["limits"].items())
     kept = f"; `{limits}`" if limits else ""
-    return f"{facts['date']}: {', '.join(parts)}{load}{kept}. `benches/records/{name}`."
+    return f"{facts['date']}: {', '.join(parts)}{load}{kept}. `benches/records/{name}`.{warning(record)}"
+
+
+def warning(record: Record) -> str:
+    """What is said of a record that was made beside other work."""
+    return " **The machine was busy with something else: these times say little.**" if records.busy(record) else ""
 
 
 def number(value: float) -> str:
@@ -208,7 +213,7 @@ def readme() -> str:
     text = (
         f"Times of vgcore {record['facts']['build']['version']}, kept to {isa(record)} as most laptops are, on "
         f"{cores(record)} of: {machine(record)}. The nets have 64 layers, batches 32 samples; minima over rounds, and "
-        f"in brackets how many times as long NumPy takes by hand."
+        f"in brackets how many times as long NumPy takes by hand.{warning(record)}"
     )
     lines = [f"| what | {' | '.join(f'width {width}' for width, _, _ in SHAPES)} |", f"|---|{'---|' * len(SHAPES)}"]
     for job, (told, nets) in TOLD.items():

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from test_bench import without
 from test_cli import run
 from vgcore.shell import bench, commands, machine, records, rivals
 
@@ -83,7 +84,10 @@ def no_measurement(monkeypatch: pytest.MonkeyPatch) -> None:
 # Kept and read back
 
 
-def test_a_record_is_one_text_as_a_file_in_print_and_when_it_is_shown(tmp_path: Path) -> None:
+def test_a_record_is_one_text_as_a_file_in_print_and_when_it_is_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "torch", "jax")
     path = tmp_path / "mine.json"
     done = run("bench", *TINY, "--record", str(path), "--json")
     assert done.returncode == 0, done.stderr
@@ -104,6 +108,7 @@ def test_a_record_is_one_text_as_a_file_in_print_and_when_it_is_shown(tmp_path: 
 def test_a_file_that_is_there_is_written_over_where_that_is_asked_for_and_refused_before_any_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    without(monkeypatch, "torch", "jax")
     path = kept(tmp_path, "a.json", record())
     assert run("bench", *TINY, "--record", path, "--force").returncode == 0
     assert records.read(Path(path))["facts"] != FACTS
@@ -306,6 +311,16 @@ def test_a_ratio_is_that_of_geometric_means_and_its_range_has_1_within_where_the
     )
     assert 1 < other["low"] < other["ratio"] < other["high"]
     assert other["beyond"] is True
+
+
+@pytest.mark.parametrize(("load", "busy"), [(None, False), (0.9, False), (1.1, True), (19, True)])
+def test_a_record_made_beside_other_work_says_so_wherever_it_is_shown(
+    load: float | None, busy: bool, tmp_path: Path
+) -> None:
+    path = kept(tmp_path, "a.json", record(load=load))
+    for arguments in ([path], [path, "--against", path]):
+        assert ("the machine was busy" in run("bench", *arguments).stdout) == busy
+    assert ("The machine was busy" in script().about("a.json", record(load=load))) == busy
 
 
 def test_json_of_a_comparison_has_no_nan(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from vgcore.measure import files
 from vgcore.shell.complete import files_of
 from vgcore.shell.nets import gather, split
 from vgcore.shell.options import OUTPUT
-from vgcore.shell.outputs import INTERRUPTED, Force, print_json, say, writing
+from vgcore.shell.outputs import INTERRUPTED, Force, check, print_json, say, writing
 
 if TYPE_CHECKING:
     from vgcore.shell.records import Record
@@ -87,7 +87,7 @@ def bench(
     before = None if against is None else records.read(against)
     names = (str(against), "this run" if record is None else str(record))
     if record is None:
-        _check_file(out, force=force)
+        check(out, force=force, form=_ending, option="--record")
         after = _measured(_shapes(shapes, before), rounds, threads, before, names, show, every=every)
     else:
         given = {
@@ -117,16 +117,9 @@ def _text(record: Record) -> str:
     return f"{json.dumps(record, indent=1)}\n"
 
 
-def _check_file(out: Path | None, *, force: bool) -> None:
-    """Refuse before any work what could not be written after it."""
-    if out is not None:
-        if out.suffix.lower() != ".json" and files.is_ordinary(out):
-            raise ValueError(f"--record must name a .json file, got '{out}'")
-        files.check(out)
-        if not force and files.would_replace(out):
-            raise FileExistsError(
-                f"'{out}' is there already; write over it with --force, or give --record another name"
-            )
+def _ending(out: Path) -> None:
+    if out.suffix.lower() != ".json" and files.is_ordinary(out):
+        raise ValueError(f"--record must name a .json file, got '{out}'")
 
 
 def _shapes(given: list[str] | None, before: Record | None) -> list[Shape]:

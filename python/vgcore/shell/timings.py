@@ -10,7 +10,7 @@ from rich.console import Console
 
 from vgcore.shell import rivals
 from vgcore.shell.bench import Row
-from vgcore.shell.records import Record, slower
+from vgcore.shell.records import Record, busy, slower
 from vgcore.shell.tables import counted, say, terminal
 from vgcore.show.columns import Column, Columns
 from vgcore.show.comparison import NONE
@@ -33,6 +33,7 @@ def show(record: Record) -> None:
     say(console, f"{counted(facts['cores'], 'core')} of {facts['cpu']}, {build['isa']}{_load(record)}")
     others = [f"{name} {facts[module] or 'is not installed'}" for name, module in rivals.OPTIONAL.items()]
     say(console, f"vgcore {build['version']}, NumPy {facts['numpy']}, {', '.join(others)}")
+    _warn(console, record, "this run")
     for rows in _by_job(console, record, record["rows"]):
         columns = [
             *_of_what(rows),
@@ -56,6 +57,7 @@ def show_against(before: Record, after: Record, rows: list[Row], notes: list[str
         facts = record["facts"]
         told = f"vgcore {facts['build']['version']}, Python {facts['python']}, {facts['date']}{_load(record)}"
         say(console, f"{word}: {name}, {told}")
+        _warn(console, record, word)
     for note in notes:
         say(console, note)
     for of_job in _by_job(console, after, rows):
@@ -78,6 +80,11 @@ def show_against(before: Record, after: Record, rows: list[Row], notes: list[str
         found = [_difference(row) for row in rows if row["rival"] == rival]
         counts = [f"{found.count(word)} {word}" for word in ("slower", "faster") if word in found]
         say(console, f"{rival}: {len(found)} compared, {', '.join(counts) or 'no difference'}")
+
+
+def _warn(console: Console, record: Record, name: str) -> None:
+    if busy(record):
+        say(console, f"{name}: the machine was busy with something else, and times say little; measure when it is idle")
 
 
 def _by_job(console: Console, record: Record, rows: list[Row]) -> Iterator[list[Row]]:
