@@ -319,7 +319,8 @@ def test_a_record_made_beside_other_work_says_so_wherever_it_is_shown(
 ) -> None:
     path = kept(tmp_path, "a.json", record(load=load))
     for arguments in ([path], [path, "--against", path]):
-        assert ("the machine was busy" in run("bench", *arguments).stdout) == busy
+        told = " ".join(run("bench", *arguments).stdout.split())
+        assert ("the machine was busy with something else" in told) == busy
     assert ("The machine was busy" in script().about("a.json", record(load=load))) == busy
 
 
@@ -394,7 +395,7 @@ def test_the_readme_shows_the_times_of_its_record() -> None:
     assert made.in_readme(readme) == readme
     found = records.read(made.RECORDS / made.SHOWN)
     assert found["facts"]["build"]["isa"] == "avx2"
-    assert readme.count(found["facts"]["cpu"]) == 1
+    assert found["facts"]["cpu"] in " ".join(readme.split())
 
 
 def test_a_time_has_two_digits_and_a_unit_that_fits() -> None:

@@ -33,7 +33,7 @@ def show(record: Record) -> None:
     say(console, f"{counted(facts['cores'], 'core')} of {facts['cpu']}, {build['isa']}{_load(record)}")
     others = [f"{name} {facts[module] or 'is not installed'}" for name, module in rivals.OPTIONAL.items()]
     say(console, f"vgcore {build['version']}, NumPy {facts['numpy']}, {', '.join(others)}")
-    _warn(console, record, "this run")
+    _warn(console, record, "note")
     for rows in _by_job(console, record, record["rows"]):
         columns = [
             *_of_what(rows),
