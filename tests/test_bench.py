@@ -86,7 +86,7 @@ def test_a_rival_with_a_choice_says_what_each_setting_took(monkeypatch: pytest.M
         return slow + quick
 
     monkeypatch.setitem(rivals.RIVALS, "NumPy", choice)
-    for rows in bench.compare([TINY], rounds=1):
+    for rows in itertools.islice(bench.compare([TINY], rounds=1), 2):  # the jobs that rivals do
         (row,) = [row for row in rows if row["rival"] == "NumPy"]
         assert row["setting"] == "" == min(row["tried"], key=row["tried"].__getitem__)
         assert {*row["tried"]} == {"", "slow"}

@@ -903,6 +903,7 @@ _WORDS = (
         see=("median",),
         synonyms=("rival", "setting", "ratio of medians", "ratio of mins"),
     ),
+    Word("shape", "head", "Of a benchmark: width, batch and depth of its nets.", see=("width", "depth")),
     Word(
         "now over then",
         "head",
