@@ -42,7 +42,7 @@ unexport PYTHONPATH
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo quick test test-torch check wheel wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
-	benchmarks clean
+	benchmarks release-check clean
 
 define say
 @printf '\n== %s\n' '$(1)'
@@ -123,6 +123,9 @@ wasm: ## Build what pages measure with into the package; without the target for 
 	fi
 
 wheel: target/wheels/.built ## Build the release wheel into target/wheels
+
+release-check: ## Hold the tree to TAG=vX.Y.Z, and print its release notes
+	@$(PYTHON) packaging/tag.py '$(TAG)'
 
 lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	$(call say,lint: Rust)
