@@ -134,8 +134,9 @@ def about(name: str, record: Record) -> str:
     """What a record is of, but for the machine."""
     facts, build = record["facts"], record["facts"]["build"]
     versions = [f"{rival} {facts[key]}" for rival, key in (("torch", "torch"), ("JAX", "jax")) if facts[key]]
+    source = [f"streams {build['stream_version']}", facts["wheel"], (build.get("commit") or facts["commit"] or "")[:10]]
     parts = [
-        f"vgcore {build['version']} (streams {build['stream_version']})",
+        f"vgcore {build['version']} ({', '.join(filter(None, source))})",
         f"Python {facts['python']}",
         f"NumPy {facts['numpy']}",
         *versions,

@@ -108,8 +108,11 @@ def _of_what(rows: list[Row]) -> list[Column]:
 
 
 def _ends(rows: list[Row]) -> frozenset[int]:
-    """The last row of each shape."""
-    return frozenset(i for i, pair in enumerate(itertools.pairwise(map(_shape, rows))) if pair[0] != pair[1])
+    """The last row of each shape, where some shape has several."""
+    shapes = [_shape(row) for row in rows]
+    if len({*shapes}) == len(shapes):
+        return frozenset()
+    return frozenset(i for i, pair in enumerate(itertools.pairwise(shapes)) if pair[0] != pair[1])
 
 
 def _load(record: Record) -> str:
