@@ -42,7 +42,7 @@ unexport PYTHONPATH
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo quick test test-torch check wheel wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
-	clean
+	benchmarks release-check clean
 
 define say
 @printf '\n== %s\n' '$(1)'
@@ -124,6 +124,9 @@ wasm: ## Build what pages measure with into the package; without the target for 
 
 wheel: target/wheels/.built ## Build the release wheel into target/wheels
 
+release-check: ## Hold the tree to TAG=vX.Y.Z, and print its release notes
+	@$(PYTHON) packaging/tag.py '$(TAG)'
+
 lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	$(call say,lint: Rust)
 	cargo fmt --check
@@ -166,6 +169,10 @@ diagnosis: .venv/.installed ## Measure the tables of docs/diagnosis.md and write
 kinds: .venv/.installed ## Write docs/kinds.md from the tables of the core
 	$(call say,kinds)
 	$(VENV)/python docs/kinds.py
+
+benchmarks: .venv/.installed ## Write docs/benchmarks.md and the table of README.md from the records of benches/records
+	$(call say,benchmarks)
+	$(VENV)/python docs/benchmarks.py
 
 glossary: .venv/.installed ## Write docs/glossary.md from the words of `vgcore explain`
 	$(call say,glossary)

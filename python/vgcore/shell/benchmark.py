@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,7 +16,7 @@ from vgcore.measure import files
 from vgcore.shell.complete import files_of
 from vgcore.shell.nets import gather, split
 from vgcore.shell.options import OUTPUT
-from vgcore.shell.outputs import INTERRUPTED, Force, print_json, say, writing
+from vgcore.shell.outputs import INTERRUPTED, Force, check, print_json, say, writing
 
 if TYPE_CHECKING:
     from vgcore.shell.records import Record
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 SHAPES = "16x32,64x32,256x32,256x256"
 SLOWER = 1
-RECORDS = "Records"
 
 
 def bench(
@@ -81,11 +81,14 @@ def bench(
     """Measure, or read, then print."""
     from vgcore.shell import records, timings
 
+    def show(found: Record) -> None:
+        print(_text(found), end="") if as_json else timings.show(found)
+
     before = None if against is None else records.read(against)
     names = (str(against), "this run" if record is None else str(record))
     if record is None:
-        _check_file(out, force=force)
-        after = _measured(_shapes(shapes, before), rounds, threads, before, names, every=every)
+        check(out, force=force, form=_ending, option="--record")
+        after = _measured(_shapes(shapes, before), rounds, threads, before, names, show, every=every)
     else:
         given = {
             "--shapes": shapes,
@@ -98,10 +101,9 @@ def bench(
             raise ValueError(f"{record} is measured already; leave out {', '.join(wrong)}")
         after = records.read(record)
     rows, notes = ([], []) if before is None else records.compare(before, after, names)
-    text = f"{json.dumps(after, indent=1)}\n"
-    with writing({} if out is None else {out: partial(files.save_text, text)}, force=force, only=out):
+    with writing({} if out is None else {out: partial(files.save_text, _text(after))}, force=force, only=out):
         if before is None:
-            print(text, end="") if as_json else timings.show(after)
+            show(after)
         elif as_json:
             print_json({"before": names[0], "after": names[1], "rows": rows, "notes": notes})
         else:
@@ -110,25 +112,28 @@ def bench(
         raise typer.Exit(SLOWER)
 
 
-def _check_file(out: Path | None, *, force: bool) -> None:
-    """Refuse before any work what could not be written after it."""
-    if out is not None:
-        if out.suffix.lower() != ".json" and files.is_ordinary(out):
-            raise ValueError(f"--record must name a .json file, got '{out}'")
-        files.check(out)
-        if not force and files.would_replace(out):
-            raise FileExistsError(
-                f"'{out}' is there already; write over it with --force, or give --record another name"
-            )
+def _text(record: Record) -> str:
+    """A record as a file holds it."""
+    return f"{json.dumps(record, indent=1)}\n"
+
+
+def _ending(out: Path) -> None:
+    if out.suffix.lower() != ".json" and files.is_ordinary(out):
+        raise ValueError(f"--record must name a .json file, got '{out}'")
 
 
 def _shapes(given: list[str] | None, before: Record | None) -> list[Shape]:
     """What to measure: what is asked for, else what it will be compared with."""
     from vgcore.shell import bench
 
-    if given is None and before is not None:
-        return list(dict.fromkeys(tuple(row["shape"]) for row in before["rows"]))
-    return gather("shapes", given or [SHAPES], lambda text: [bench.shape(part) for part in split(text)])
+    known = [] if before is None else list(dict.fromkeys(tuple(row["shape"]) for row in before["rows"]))
+    if given is None and known:
+        return known
+    asked = gather("shapes", given or [SHAPES], lambda text: [bench.shape(part) for part in split(text)])
+    if known and not {*asked} & {*known}:
+        told = ", ".join("x".join(map(str, shape)) for shape in known)
+        raise ValueError(f"the record holds none of these --shapes, but {told}")
+    return asked
 
 
 def _measured(
@@ -137,13 +142,14 @@ def _measured(
     threads: int | None,
     before: Record | None,
     names: tuple[str, str],
+    show: Callable[[Record], None],
     *,
     every: bool,
 ) -> Record:
-    """The record of a run; of what was finished where it is interrupted, which ends the command."""
+    """The record of a run; an interrupt shows what was finished, and ends the command."""
     from rich.console import Console
 
-    from vgcore.shell import bench, records, rivals, timings
+    from vgcore.shell import bench, records, rivals
 
     if threads is not None:
         bench.keep_to(threads)
@@ -163,7 +169,7 @@ def _measured(
                 status.update(f"{len(done)} of {planned} comparisons")
     except KeyboardInterrupt:
         if done:
-            timings.show(found())
+            show(found())
         say(f"interrupted: {len(done)} of {planned} comparisons were finished; no record is written")
         sys.stdout.flush()
         os._exit(INTERRUPTED)  # the interpreter's own way out crashes where JAX was interrupted

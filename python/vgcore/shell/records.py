@@ -175,6 +175,12 @@ def _difference(before: Row, after: Row) -> Row:
     }
 
 
+def busy(record: Record) -> bool:
+    """Whether other work took more than half of the cores before the run began: its times say little then."""
+    load = record["facts"]["load"]
+    return load is not None and bool(load > record["facts"]["cores"] / 2)
+
+
 def slower(row: Row) -> bool:
     """Whether the second run took longer, beyond the noise of the rounds."""
     return bool(row["beyond"]) and row["ratio"] > 1

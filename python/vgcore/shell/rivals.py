@@ -32,7 +32,7 @@ Shape: TypeAlias = tuple[int, int, int]  # width, batch, depth
 JOBS = {
     "probe": "weights, input and cotangent from a new seed; forward, backward, the norm of every layer's dL/dW",
     "gradients": "of one given net, as arrays: dL/dW, dL/db and dL/dz of every layer",
-    "training": "a step of Adam on a batch of one net: vg.train of 16 steps, weights and first norms within",
+    "training": "a step of Adam on one batch: a sixteenth of vg.train(..., steps=16), which draws the weights too",
     "sweep": "probes of 24 nets in one vg.sweep: 4 activations, 3 inits, 2 seeds",
     "diagnosis": "vg.diagnose of one recipe: 8 nets probed, verdict, findings and depth limit",
 }

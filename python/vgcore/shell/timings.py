@@ -10,7 +10,7 @@ from rich.console import Console
 
 from vgcore.shell import rivals
 from vgcore.shell.bench import Row
-from vgcore.shell.records import Record, slower
+from vgcore.shell.records import Record, busy, slower
 from vgcore.shell.tables import counted, say, terminal
 from vgcore.show.columns import Column, Columns
 from vgcore.show.comparison import NONE
@@ -33,6 +33,7 @@ def show(record: Record) -> None:
     say(console, f"{counted(facts['cores'], 'core')} of {facts['cpu']}, {build['isa']}{_load(record)}")
     others = [f"{name} {facts[module] or 'is not installed'}" for name, module in rivals.OPTIONAL.items()]
     say(console, f"vgcore {build['version']}, NumPy {facts['numpy']}, {', '.join(others)}")
+    _warn(console, record, "note")
     for rows in _by_job(console, record, record["rows"]):
         columns = [
             *_of_what(rows),
@@ -56,6 +57,7 @@ def show_against(before: Record, after: Record, rows: list[Row], notes: list[str
         facts = record["facts"]
         told = f"vgcore {facts['build']['version']}, Python {facts['python']}, {facts['date']}{_load(record)}"
         say(console, f"{word}: {name}, {told}")
+        _warn(console, record, word)
     for note in notes:
         say(console, note)
     for of_job in _by_job(console, after, rows):
@@ -63,7 +65,12 @@ def show_against(before: Record, after: Record, rows: list[Row], notes: list[str
             *_of_what(of_job),
             Column("then", [f"{row['before']:.1f}" for row in of_job]),
             Column("now", [f"{row['after']:.1f}" for row in of_job]),
-            Column("now over then", [_times(row) for row in of_job]),
+            Column(
+                "now over then",
+                [_ratio(row, spread=True) for row in of_job],
+                brief=[_ratio(row, spread=False) for row in of_job],
+                details="noise of the rounds",
+            ),
             Column("difference", [_difference(row) for row in of_job], left=True),
         ]
         console.print(Columns(columns, sections=_ends(of_job)))
@@ -73,6 +80,11 @@ def show_against(before: Record, after: Record, rows: list[Row], notes: list[str
         found = [_difference(row) for row in rows if row["rival"] == rival]
         counts = [f"{found.count(word)} {word}" for word in ("slower", "faster") if word in found]
         say(console, f"{rival}: {len(found)} compared, {', '.join(counts) or 'no difference'}")
+
+
+def _warn(console: Console, record: Record, name: str) -> None:
+    if busy(record):
+        say(console, f"{name}: the machine was busy with something else, and times say little; measure when it is idle")
 
 
 def _by_job(console: Console, record: Record, rows: list[Row]) -> Iterator[list[Row]]:
@@ -96,8 +108,11 @@ def _of_what(rows: list[Row]) -> list[Column]:
 
 
 def _ends(rows: list[Row]) -> frozenset[int]:
-    """The last row of each shape."""
-    return frozenset(i for i, pair in enumerate(itertools.pairwise(map(_shape, rows))) if pair[0] != pair[1])
+    """The last row of each shape, where some shape has several."""
+    shapes = [_shape(row) for row in rows]
+    if len({*shapes}) == len(shapes):
+        return frozenset()
+    return frozenset(i for i, pair in enumerate(itertools.pairwise(shapes)) if pair[0] != pair[1])
 
 
 def _load(record: Record) -> str:
@@ -106,8 +121,8 @@ def _load(record: Record) -> str:
     return "" if facts["load"] is None else f", load {facts['load']:.1f} before and {facts['load_after']:.1f} after"
 
 
-def _times(row: Row) -> str:
-    interval = "" if math.isnan(row["low"]) else f" ({row['low']:.2f}-{row['high']:.2f})"
+def _ratio(row: Row, *, spread: bool) -> str:
+    interval = f" ({row['low']:.2f}-{row['high']:.2f})" if spread and not math.isnan(row["low"]) else ""
     return f"{row['ratio']:.2f}{interval}"
 
 
