@@ -8,7 +8,6 @@ import re
 import sys
 import sysconfig
 from collections.abc import Iterator
-from importlib import metadata, resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -56,6 +55,8 @@ def doctor(
 
 def facts() -> Iterator[Fact]:
     """What was installed, what it was built for, and what it finds here."""
+    from importlib import resources
+
     import numpy as np
 
     from vgcore.explore.page import ENGINE
@@ -97,6 +98,8 @@ def _gil() -> str:
 
 def _extras() -> Iterator[Fact]:
     """The extras whose packages are here, and those that lack some."""
+    from importlib import metadata
+
     lacking: dict[str, list[str]] = {}
     present: dict[str, list[str]] = {}
     try:
