@@ -105,6 +105,9 @@ test-torch: .venv-torch/.installed ## Tests that need torch, Keras or flax, in .
 	$(call say,test-torch: the comparison with torch)
 	VGCORE_BENCH=smoke $(TORCH)/python benches/compare.py
 
+# The tests of Rust take half as long where the compiler sees across the units of a crate, and no code will be changed.
+check: export CARGO_INCREMENTAL = 0
+check: export CARGO_PROFILE_QUICK_LTO = false
 check: ## All that CI runs, properties on 200 examples where `make test` takes 30
 	$(MAKE) $(SIDE_BY_SIDE) lint test-rust
 	$(MAKE) PROFILE=$(PROFILE) test-wheel
