@@ -47,8 +47,8 @@ unexport PYTHONPATH
 ifndef BESIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo quick test test-rust test-wheel test-torch check wheel wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
-	clean
+.PHONY: help demo quick test test-torch check wheel wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
+	test-rust test-wheel release-check clean
 
 define say
 @printf '\n== %s\n' '$(1)'
@@ -139,6 +139,9 @@ wasm: ## Build what pages measure with into the package; without the target for 
 	fi
 
 wheel: target/wheels/.built ## Build the release wheel into target/wheels
+
+release-check: ## Hold the tree to TAG=vX.Y.Z, and print its release notes
+	@$(PYTHON) packaging/tag.py '$(TAG)'
 
 lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	$(call say,lint: Rust)
