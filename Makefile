@@ -48,7 +48,7 @@ ifndef BESIDE
 .NOTPARALLEL:
 endif
 .PHONY: help demo quick test test-torch check wheel wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
-	test-rust test-wheel release-check clean
+	test-rust test-wheel benchmarks release-check clean
 
 define say
 @printf '\n== %s\n' '$(1)'
@@ -185,6 +185,10 @@ diagnosis: .venv/.installed ## Measure the tables of docs/diagnosis.md and write
 kinds: .venv/.installed ## Write docs/kinds.md from the tables of the core
 	$(call say,kinds)
 	$(VENV)/python docs/kinds.py
+
+benchmarks: .venv/.installed ## Write docs/benchmarks.md and the table of README.md from the records of benches/records
+	$(call say,benchmarks)
+	$(VENV)/python docs/benchmarks.py
 
 glossary: .venv/.installed ## Write docs/glossary.md from the words of `vgcore explain`
 	$(call say,glossary)
