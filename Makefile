@@ -39,13 +39,19 @@ OPTIONAL := $(shell grep -lE 'importorskip|find_spec.library|session.missing|RIV
 CALLS = 50000
 SEED = 1
 
+# What keeps one core busy (the link of the wheel, pip, mypy, scripts) goes two at a time; each says all at its end.
+SIDE_BY_SIDE = --jobs 2 --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
+	BESIDE=yes EXAMPLES=$(EXAMPLES) PROFILE=$(PROFILE)
+
 # The tests must see the installed wheel, whatever the shell has set.
 unexport PYTHONPATH
 
 .DELETE_ON_ERROR:
+ifndef BESIDE
 .NOTPARALLEL:
+endif
 .PHONY: help demo quick test test-torch check wheel wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
-	release-check clean
+	test-rust test-wheel benchmarks release-check clean
 
 define say
 @printf '\n== %s\n' '$(1)'
@@ -80,10 +86,14 @@ quick: | .venv-test ## The loop of a developer: formatting, ruff, unit tests, an
 .venv-test:
 	$(MAKE) .venv-test/.installed
 
-test: lint ## Lint, Rust tests, then the wheel's tests in a clean .venv-test
+test: lint test-rust test-wheel ## Lint, Rust tests, then the wheel's tests in a clean .venv-test
+
+test-rust: ## Rust tests on every instruction set
 	$(call say,test: Rust on every instruction set)
 	for isa in $(ISAS) scalar; do VGCORE_ISA=$$isa $(RUST_TEST) --lib --tests || exit 1; done
 	$(RUST_TEST) --doc
+
+test-wheel: .venv-test/.installed ## Tests of the installed wheel
 	$(call say,test: the installed wheel)
 	$(TEST)/python -c 'import sys, vgcore; assert vgcore.__file__.startswith(sys.prefix), vgcore.__file__'
 	$(TEST)/python -m mypy.stubtest vgcore._core
@@ -103,7 +113,13 @@ test-torch: .venv-torch/.installed ## Tests that need torch, Keras or flax, in .
 	$(call say,test-torch: the comparison with torch)
 	VGCORE_BENCH=smoke $(TORCH)/python benches/compare.py
 
-check: test smoke demo audit docs ## All that CI runs, properties on 200 examples where `make test` takes 30
+# The tests of Rust take half as long where the compiler sees across the units of a crate, and no code will be changed.
+check: export CARGO_INCREMENTAL = 0
+check: export CARGO_PROFILE_QUICK_LTO = false
+check: ## All that CI runs, properties on 200 examples where `make test` takes 30
+	$(MAKE) $(SIDE_BY_SIDE) lint test-rust
+	$(MAKE) PROFILE=$(PROFILE) test-wheel
+	$(MAKE) $(SIDE_BY_SIDE) smoke demo audit docs
 	$(call say,check: tests that need torch were skipped; `make test-torch` runs them)
 
 smoke: .venv-test/.installed ## Compile and start every bench, in seconds
@@ -182,6 +198,10 @@ diagnosis: .venv/.installed ## Measure the tables of docs/diagnosis.md and write
 kinds: .venv/.installed ## Write docs/kinds.md from the tables of the core
 	$(call say,kinds)
 	$(VENV)/python docs/kinds.py
+
+benchmarks: .venv/.installed ## Write docs/benchmarks.md and the table of README.md from the records of benches/records
+	$(call say,benchmarks)
+	$(VENV)/python docs/benchmarks.py
 
 glossary: .venv/.installed ## Write docs/glossary.md from the words of `vgcore explain`
 	$(call say,glossary)
