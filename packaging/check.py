@@ -26,12 +26,12 @@ ENGINE = "vgcore/explore/static/vgcore.wasm"
 LARGEST = 5_000_000
 # What was made on the way, and has no place in a source distribution.
 JUNK = re.compile(r"\.(so|pyd|dylib|dll|pyc|wasm|whl)$|__pycache__|(^|/)(target|\.hypothesis|\.\w+_cache|\.venv[\w-]*)/")
-# The folders of this builder, and those that another is likely to have had.
+# The folders of this builder, and those that another is likely to have; `/src` alone would be found in anything.
 BUILDER = re.compile(
-    rb"|".join(
+    b"|".join(
         [
-            *(re.escape(f"{path}/".encode()) for path in {remap.ROOT, remap.HOME, remap.CARGO, Path(sys.prefix)}),
-            *(rb"/home/[\w.-]+/", rb"/Users/[\w.-]+/", rb"/root/", rb"[A-Z]:\\Users\\", rb"/runner/work/", rb"/tmp/"),
+            *(re.escape(f"{path}/".encode()) for path in (remap.ROOT, remap.HOME, remap.CARGO) if len(path.parts) > 2),
+            *(rb"/home/[\w.-]+/", rb"/Users/[\w.-]+/", rb"/root/", rb"[A-Z]:\\Users\\", rb"/runner/work/"),
             *(rb"\.cargo[/\\]registry", rb"\.rustup[/\\]toolchains", rb"site-packages[/\\]"),
         ]
     )

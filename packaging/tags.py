@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import tempfile
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -86,10 +87,22 @@ def macos(wheel: Path, tag: str) -> Found:
     """No younger macOS asked for than the name says, and no library but the system's."""
     if importlib.util.find_spec("macholib") is None:
         return Found("macholib not installed")
-    from macholib.mach_o import build_version_command, dylib_command, version_min_command
+    from macholib.mach_o import build_version_command, version_min_command
     from macholib.MachO import MachO
-    ...
-    return Found("")
+
+    name, code = extension(wheel)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / name
+        path.write_bytes(code)
+        (header,) = MachO(str(path)).headers
+    commands = [command for _, command, _ in header.commands]
+    oldest = [command.minos for command in commands if isinstance(command, build_version_command)]
+    oldest += [command.version for command in commands if isinstance(command, version_min_command)]
+    asked = (oldest[0] >> 16, oldest[0] >> 8 & 255)
+    promised = tuple(int(number) for number in tag.split("_")[1:3])
+    faults = [f"It asks for macOS {asked[0]}.{asked[1]}, and its name says {tag}."] if asked > promised else []
+    others = [name for _, _, name in header.walkRelocatables() if not name.startswith(("/usr/lib/", "/System/"))]
+    return Found(f"macOS {asked[0]}.{asked[1]}", faults + [f"It loads {name}, which is not macOS's." for name in others])
 
 
 def abi(wheel: Path) -> Found:

@@ -65,10 +65,10 @@ def chosen(words: list[str]) -> list[Row]:
     return [row for row in ROWS if not words or any(word in row.name for word in words)]
 
 
-def row_of(wheel: Path) -> Row | None:
-    """The row that a wheel's file name belongs to, if any; `manylinux_2_17_x86_64.manylinux2014_x86_64` is one tag."""
-    tail = "-".join(wheel.stem.split("-")[-3:])
-    return next((row for row in ROWS if tail == row.name or tail.startswith(f"{row.name}.")), None)
+def row_of(file: Path) -> Row | None:
+    """The row that a wheel belongs to by its name, if any; a platform may have two tags, joined by a dot."""
+    *abi, platforms = file.name.removesuffix(".whl").split("-")[-3:]
+    return next((row for row in ROWS if row.abi == "-".join(abi) and row.target.tag in platforms.split(".")), None)
 
 
 def zig(target: Target) -> bool:
