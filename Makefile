@@ -7,6 +7,7 @@ VENV := .venv/bin
 TEST := .venv-test/bin
 TORCH := .venv-torch/bin
 DOCS := .venv-docs/bin
+DIST := .venv-dist/bin
 PIP := -m pip --disable-pip-version-check --quiet
 PIP_WITH_GROUPS := 'pip>=25.1'
 WHEEL = $$(echo target/wheels/vgcore-*.whl)
@@ -14,8 +15,10 @@ ISAS = $(if $(filter x86_64,$(shell uname -m)),avx512 avx2,neon)
 # What pages measure with, compiled where this toolchain has the target or can get it.
 WASM_TARGET := wasm32-unknown-unknown
 PAGE := python/vgcore/explore/static/vgcore.wasm
+# No path of this machine gets into what is built for others.
+REMAPPED = CARGO_ENCODED_RUSTFLAGS="$$($(PYTHON) packaging/remap.py $(1))"
 # Folders are listed too: a deleted file shows in nothing else.
-SOURCES := $(wildcard Cargo.toml Cargo.lock pyproject.toml README.md LICENSE*) \
+SOURCES := $(wildcard Cargo.toml Cargo.lock pyproject.toml README.md LICENSE*) packaging/remap.py \
 	$(shell find src python -not -path '*/__pycache__*' -not -path $(PAGE) -not -path '*/explore/static')
 
 # Examples of a property, in Rust and by the profile of tests/strategies.py; VGCORE_EXAMPLES overrides both.
@@ -38,10 +41,12 @@ SEED = 1
 
 # The tests must see the installed wheel, whatever the shell has set.
 unexport PYTHONPATH
+# pip calls maturin by packaging/backend.py.
+export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo quick test test-torch check wheel wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
+.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
 	clean
 
 define say
@@ -116,13 +121,31 @@ fuzz: .venv-test/.installed ## Call everything with odd values: make fuzz CALLS=
 wasm: ## Build what pages measure with into the package; without the target for it a line says that the wheel lacks it
 	rm -f $(PAGE)
 	if test -d "$$(rustc --print target-libdir --target $(WASM_TARGET))" || rustup target add $(WASM_TARGET); then \
-		RUSTFLAGS='-C target-feature=+simd128' cargo build --locked --profile page --lib --target $(WASM_TARGET) \
+		$(call REMAPPED,-Ctarget-feature=+simd128) cargo build --locked --profile page --lib --target $(WASM_TARGET) \
 			--features wasm && cp target/$(WASM_TARGET)/page/vgcore.wasm $(PAGE); \
 	else \
 		echo 'wasm: this toolchain lacks $(WASM_TARGET): the wheel cannot save the explorer as a page'; \
 	fi
 
 wheel: target/wheels/.built ## Build the release wheel into target/wheels
+
+dist: sdist dist-wheels dist-check dist-run ## All that a release uploads, into target/dist: built, checked, run, and a table of it
+	$(call say,dist: a wheel from the sdist)
+	$(DIST)/python packaging/build.py from-sdist
+	$(call say,dist: target/dist/TABLE.md)
+	$(DIST)/python packaging/table.py
+
+sdist: .venv-dist/.installed ## Build the source distribution into target/dist
+	$(call say,sdist)
+	$(DIST)/python packaging/build.py sdist
+
+dist-wheels: .venv-dist/.installed wasm ## Build the wheels of packaging/targets.py that this machine can, or TARGETS='musllinux cp314t'
+	$(call say,dist-wheels)
+	$(DIST)/python packaging/build.py wheels $(TARGETS)
+
+dist-check: .venv-dist/.installed ## Check all of target/dist: tags, ABI, licences, SBOM, size, paths, metadata
+	$(call say,dist-check)
+	$(DIST)/python packaging/check.py
 
 lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	$(call say,lint: Rust)
@@ -178,7 +201,7 @@ examples: .venv/.installed ## Redraw the pictures of examples/: a minute
 clean: ## Remove all that is built
 	cargo clean
 	rm -f $(PAGE)
-	rm -rf target .venv .venv-test .venv-torch .venv-docs demo .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf target .venv .venv-test .venv-torch .venv-docs .venv-dist demo .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # Each stamp lies inside what it vouches for, so removing the one removes the other.
 
@@ -193,7 +216,7 @@ target/wheels/.built: .venv/.tools $(SOURCES)
 	$(call say,wheel)
 	$(MAKE) wasm
 	rm -rf target/wheels
-	$(VENV)/maturin build --locked --release --interpreter $(VENV)/python --out target/wheels
+	$(REMAPPED) $(VENV)/maturin build --locked --release --interpreter $(VENV)/python --out target/wheels
 	@touch $@
 
 .venv/.installed: target/wheels/.built
@@ -221,4 +244,11 @@ target/wheels/.built: .venv/.tools $(SOURCES)
 	$(PYTHON) -m venv --clear .venv-docs
 	$(DOCS)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
 	$(DOCS)/python $(PIP) install --group docs
+	@touch $@
+
+.venv-dist/.installed: pyproject.toml
+	$(call say,.venv-dist: what builds and checks wheels)
+	$(PYTHON) -m venv --clear .venv-dist
+	$(DIST)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
+	$(DIST)/python $(PIP) install --group dist
 	@touch $@
