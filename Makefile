@@ -3,11 +3,13 @@
 
 PYTHON ?= python3
 
-VENV := .venv/bin
-TEST := .venv-test/bin
-TORCH := .venv-torch/bin
-DOCS := .venv-docs/bin
-DIST := .venv-dist/bin
+# Windows has another name for where an environment keeps its programs; there, too, recipes are run by a Unix shell.
+BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+VENV := .venv/$(BIN)
+TEST := .venv-test/$(BIN)
+TORCH := .venv-torch/$(BIN)
+DOCS := .venv-docs/$(BIN)
+DIST := .venv-dist/$(BIN)
 PIP := -m pip --disable-pip-version-check --quiet
 PIP_WITH_GROUPS := 'pip>=25.1'
 WHEEL = $$(echo target/wheels/vgcore-*.whl)
@@ -46,7 +48,7 @@ export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
+.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wasm lint smoke gates audit audit-tools fuzz bench docs outputs gallery diagnosis kinds glossary examples \
 	clean
 
 define say
@@ -54,7 +56,7 @@ define say
 endef
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.installed ## Build, install into .venv, run the depth sweep, draw it into demo/
 	$(call say,demo: depth sweep)
@@ -100,7 +102,7 @@ test-torch: .venv-torch/.installed ## Tests that need torch, Keras or flax, in .
 	$(call say,test-torch: the comparison with torch)
 	VGCORE_BENCH=smoke $(TORCH)/python benches/compare.py
 
-check: test smoke demo audit docs ## All that CI runs, properties on 200 examples where `make test` takes 30
+check: test smoke demo gates audit docs ## All that CI runs, properties on 200 examples where `make test` takes 30
 	$(call say,check: tests that need torch were skipped; `make test-torch` runs them)
 
 smoke: .venv-test/.installed ## Compile and start every bench, in seconds
@@ -109,6 +111,20 @@ smoke: .venv-test/.installed ## Compile and start every bench, in seconds
 	for script in compare.py claims.py kinds.py gated_theory.py arrivals.py store.py watch.py 'scan.py --out target/smoke.png' \
 		'false_alarms.py --nets 2' 'guard.py record target/smoke.json' training.py sequences.py \
 		'trained_facts.py --only D2,P5,optimisers' sequence_facts.py 'trainable.py --nets 10'; do VGCORE_BENCH=smoke $(TEST)/python benches/$$script || exit 1; done
+
+gates: .venv-test/.installed ## Every name has a type, nothing breaks unsaid since the last tag, workflows are sound
+	$(call say,gates: types of all names)
+	PATH="$(abspath $(TEST)):$$PATH" basedpyright --verifytypes vgcore --ignoreexternal > target/types.txt \
+		|| { grep -E -B 1 -A 1 ' error: ' target/types.txt; false; }
+	grep 'completeness score' target/types.txt
+	$(call say,gates: public names since the last tag)
+	$(TEST)/python packaging/api.py
+	$(call say,gates: workflows)
+	$(TEST)/zizmor --offline --quiet --persona pedantic .github
+
+audit-tools: ## Compile cargo-deny and fetch the advisories that it knows: what `make audit` skips without
+	cargo install --locked cargo-deny@0.20.2
+	cargo deny fetch
 
 audit: ## Licences, sources and known faults of dependencies, as far as tools and databases are at hand
 	$(call say,audit)
@@ -229,7 +245,7 @@ target/wheels/.built: .venv/.tools $(SOURCES)
 	$(call say,.venv-test: the wheel and its test tools)
 	$(PYTHON) -m venv --clear .venv-test
 	$(TEST)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
-	$(TEST)/python $(PIP) install --group test --group browser --group lint "$(WHEEL)[all]"
+	$(TEST)/python $(PIP) install --group test --group browser --group lint --group gates "$(WHEEL)[all]"
 	@touch $@
 
 .venv-torch/.installed: target/wheels/.built
