@@ -90,11 +90,11 @@ def main() -> None:
         print("api: no tag is reached from here: nothing is released yet, so nothing can break")
         return
     changes = told((given.root / "CHANGELOG.md").read_text(encoding="utf-8"), ref)
-    found = [(each.explain(griffe.ExplanationStyle.MARKDOWN), named(each) in changes) for each in breaks(given.root, ref)]
-    for line, allowed in sorted(found):
+    found = {each.explain(griffe.ExplanationStyle.MARKDOWN): named(each) in changes for each in breaks(given.root, ref)}
+    for line, allowed in sorted(found.items()):
         print(f"{line}, {'which the changelog tells' if allowed else 'of which the changelog says nothing'}")
-    if not all(allowed for _, allowed in found):
-        sys.exit(f"this breaks code written for {ref}: take it back, or tell it in CHANGELOG.md under Changed or Removed")
+    if not all(found.values()):
+        sys.exit(f"this breaks code written for {ref}: mend it, or tell it in CHANGELOG.md under Changed or Removed")
     print(f"api: breaks since {ref}: {len(found)}, each of them told in CHANGELOG.md")
 
 

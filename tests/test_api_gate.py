@@ -18,15 +18,16 @@ FILES = {
     "python/vgcore/__init__.py": "__getattr__ = __dir__ = __all__ = None\n",
     "python/vgcore/__init__.pyi": 'from .room.probe import probe\n__all__ = ["probe"]\n',
     "python/vgcore/room/__init__.py": "",
-    "python/vgcore/room/probe.py": "def probe(net, *, seeds=1, width=8):\n    return net\ndef inner(x):\n    return x\n",
+    "python/vgcore/room/probe.py": "def probe(net, *, seeds=1, width=8): ...\ndef inner(x): ...\n",
     "docs/api.md": "# Every public name\n\n::: vgcore.probe\n",
     "CHANGELOG.md": "# Changelog\n\n## [Unreleased]\n\n## [1.0.0] - 2026-01-01\n\n### Changed\n\n- `probe` is quick.\n",
 }
 
 
 def git(root: Path, *words: str) -> None:
-    name = ["-c", "user.name=n", "-c", "user.email=n@example.org", "-c", "commit.gpgsign=false", "-c", "tag.gpgsign=false"]
-    subprocess.run(["git", *name, *words], cwd=root, check=True, capture_output=True)
+    settings = ("user.name=n", "user.email=n@example.org", "commit.gpgsign=false", "tag.gpgsign=false")
+    given = [word for setting in settings for word in ("-c", setting)]
+    subprocess.run(["git", *given, *words], cwd=root, check=True, capture_output=True)
 
 
 def write(root: Path, files: dict[str, str]) -> None:

@@ -39,7 +39,8 @@ PUBLISH = jobs("publish.yml")
 @pytest.fixture(scope="module")
 def targets() -> set[str]:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    return {word for line in re.findall(r"^([a-z][\w -]*):(?!=)", makefile, flags=re.MULTILINE) for word in line.split()}
+    named = re.findall(r"^([a-z][a-z -]*):(?!=)", makefile, flags=re.MULTILINE)
+    return {word for line in named for word in line.split()}
 
 
 @pytest.mark.parametrize("name", NAMES)
