@@ -1,7 +1,8 @@
 """What would break code written for the last release: `python packaging/api.py`.
 
-What is public is what docs/api.md lists and what `vgcore.__all__` names; a module stands for its own `__all__`. A name
-that is gone, or a parameter that is gone, moved or new and required, breaks code. That is allowed where CHANGELOG.md
+What is public is what docs/api.md lists and what `vgcore.__all__` names, as docs/versions.md says: a module stands for
+its own `__all__`, and one that is listed as a whole (`vgcore.reference`) is there to be read. A name that is gone, or a
+parameter that is gone, moved, new and required, or has another default, breaks code. That is allowed where CHANGELOG.md
 tells it under Changed or Removed, above the section of that release, with the name as code.
 """
 
@@ -38,10 +39,10 @@ def public(package: griffe.Object | griffe.Alias, listing: str) -> griffe.Module
             found = package[path]
         except KeyError:
             continue  # listed, and not there: docs/api.md is held to what is there by a test
-        if found.is_module:
-            api.members |= {f"{path}.{name}": found[name] for name in map(str, found.exports or ())}
-        else:
+        if not found.is_module:
             api.members[path] = found
+        elif path not in listed:
+            api.members |= {f"{path}.{name}": found[name] for name in map(str, found.exports or ())}
     return api
 
 

@@ -16,10 +16,14 @@ GATE = Path(__file__).parents[1] / "packaging" / "api.py"
 FILES = {
     # As in vgcore: names are public by the stub, and imported when they are first asked for.
     "python/vgcore/__init__.py": "__getattr__ = __dir__ = __all__ = None\n",
-    "python/vgcore/__init__.pyi": 'from .room.probe import probe\n__all__ = ["probe"]\n',
+    "python/vgcore/__init__.pyi": (
+        'from . import maths, twin\nfrom .room.probe import probe\n__all__ = ["maths", "probe", "twin"]\n'
+    ),
     "python/vgcore/room/__init__.py": "",
     "python/vgcore/room/probe.py": "def probe(net, *, seeds=1, width=8): ...\ndef inner(x): ...\n",
-    "docs/api.md": "# Every public name\n\n::: vgcore.probe\n",
+    "python/vgcore/maths.py": '__all__ = ["chi"]\ndef chi(q): ...\ndef own(q): ...\n',
+    "python/vgcore/twin.py": '__all__ = ["slow"]\ndef slow(q): ...\n',
+    "docs/api.md": "# Every public name\n\n::: vgcore.probe\n\n::: vgcore.maths.chi\n\n::: vgcore.twin\n",
     "CHANGELOG.md": "# Changelog\n\n## [Unreleased]\n\n## [1.0.0] - 2026-01-01\n\n### Changed\n\n- `probe` is quick.\n",
 }
 
@@ -87,6 +91,27 @@ def test_a_name_that_is_gone_fails(released: Path) -> None:
 def test_a_new_parameter_with_a_default_and_a_new_name_pass(released: Path) -> None:
     write(released, probe("def probe(net, *, seeds=1, width=8, depth=2):\n    return net\ndef more():\n    pass\n"))
     assert gate(released).returncode == 0
+
+
+def test_a_module_stands_for_the_names_that_it_lists(released: Path) -> None:
+    write(released, {"python/vgcore/maths.py": '__all__ = ["chi"]\ndef chi(q, c): ...\n'})
+    done = gate(released)
+    assert done.returncode == 1
+    assert "`chi(c)`: *Parameter was added as required*" in done.stdout
+    assert "own" not in done.stdout
+
+
+def test_a_module_that_is_there_to_be_read_may_change(released: Path) -> None:
+    write(released, {"python/vgcore/twin.py": "__all__ = []\n"})
+    assert gate(released).returncode == 0
+
+
+def test_another_default_is_a_break_and_another_spelling_of_it_is_none(released: Path) -> None:
+    write(released, probe("def probe(net, *, seeds=ONE, width=16): ...\n"))
+    done = gate(released)
+    assert done.returncode == 1
+    assert "`probe(width)`: *Parameter default was changed*: `8` -> `16`" in done.stdout
+    assert "seeds" not in done.stdout
 
 
 def test_what_is_not_public_may_change(released: Path) -> None:
