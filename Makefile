@@ -48,8 +48,8 @@ export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wasm lint smoke gates audit audit-tools fuzz bench docs outputs gallery diagnosis kinds glossary examples \
-	clean
+.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wasm lint smoke gates audit \
+	audit-tools fuzz bench docs outputs gallery diagnosis kinds glossary examples release-check clean
 
 define say
 @printf '\n== %s\n' '$(1)'
@@ -162,6 +162,9 @@ dist-wheels: .venv-dist/.installed wasm ## Build the wheels of packaging/targets
 dist-check: .venv-dist/.installed ## Check all of target/dist: tags, ABI, licences, SBOM, size, paths, metadata
 	$(call say,dist-check)
 	$(DIST)/python packaging/check.py
+
+release-check: ## Hold the tree to TAG=vX.Y.Z, and print its release notes
+	@$(PYTHON) packaging/tag.py '$(TAG)'
 
 lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	$(call say,lint: Rust)
