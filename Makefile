@@ -1,10 +1,10 @@
 # Everything that is done to this repository. CI runs `make check` and nothing else.
 # Needs a Rust toolchain, gcc and Python >= 3.10; the rest is installed into .venv and .venv-test.
 
-PYTHON ?= python3
-
-# Windows has another name for where an environment keeps its programs; there, too, recipes are run by a Unix shell.
-BIN := $(if $(filter Windows_NT,$(OS)),Scripts,bin)
+# Windows has other names for Python and for the programs of an environment; recipes run in a Unix shell there too.
+WINDOWS := $(filter Windows_NT,$(OS))
+PYTHON ?= $(if $(WINDOWS),python,python3)
+BIN := $(if $(WINDOWS),Scripts,bin)
 VENV := .venv/$(BIN)
 TEST := .venv-test/$(BIN)
 TORCH := .venv-torch/$(BIN)

@@ -14,7 +14,7 @@ import time
 
 import remap
 from table import DIST, record
-from targets import INTERPRETERS, Row, chosen, missing, row_of, zig
+from targets import INTERPRETERS, Row, Target, chosen, missing, row_of, zig
 
 MATURIN = (sys.executable, "-m", "maturin")
 
@@ -42,9 +42,17 @@ def wheel(row: Row) -> None:
         raise SystemExit(f"maturin gave another wheel than {row.name}: {sorted(path.name for path in DIST.iterdir())}")
 
 
+def fetch(target: Target) -> None:
+    """Rust's library for a target, where rustup may bring it: who names a wheel wants it."""
+    if shutil.which("rustup"):
+        subprocess.run(["rustup", "target", "add", target.triple], check=False)
+
+
 def wheels(words: list[str]) -> None:
     """The wheels of the rows chosen; without a word, what cannot be built here is named and left out."""
     for row in chosen(words):
+        if words:
+            fetch(row.target)
         if lack := missing(row.target):
             if words:
                 raise SystemExit(f"{row.name} cannot be built here. {lack}")
