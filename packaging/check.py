@@ -17,8 +17,7 @@ from pathlib import Path
 
 import remap
 import tags
-from table import DIST, record
-from targets import row_of
+from table import DIST, named, record
 
 LICENCES = ("LICENSE", "LICENSE-MIT", "LICENSE-APACHE", "python/vgcore/data/digits.NOTICE.txt")
 SOURCES = ("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "packaging/backend.py", "src/lib.rs")
@@ -160,8 +159,7 @@ def main(folder: Path) -> int:
     told = {}
     for path in paths:
         faults, seen = checked(path)
-        row = row_of(path)
-        told[row.name if row else path.name] = "fault: " + " ".join(faults) if faults else ", ".join(seen)
+        told[named(path)] = "fault: " + " ".join(faults) if faults else ", ".join(seen)
         print(f"{path.name} ({path.stat().st_size / 1e6:.2f} MB): {', '.join(seen)}")
         for fault in faults:
             print(f"    FAULT {fault}")

@@ -12,17 +12,13 @@ from pathlib import Path
 # the free-threaded, which has no stable ABI before 3.15. An interpreter need not be installed: maturin knows of it.
 INTERPRETERS = {"cp310-abi3": "3.10", "cp314-cp314t": "3.14t"}
 
-# How a wheel is tried on the machine that built it, beside being looked at.
-NATIVE, EMULATED = "native", "qemu"
-
 
 @dataclass(frozen=True)
 class Target:
-    """A machine: what Rust calls it, what a wheel's name calls it, and how code for it runs on Linux on x86-64."""
+    """A machine: what Rust calls it, and what a wheel's name calls it."""
 
     triple: str
     tag: str
-    run: str
 
     @property
     def system(self) -> str:
@@ -31,13 +27,13 @@ class Target:
 
 
 TARGETS = (
-    Target("x86_64-unknown-linux-gnu", "manylinux_2_17_x86_64", NATIVE),
-    Target("aarch64-unknown-linux-gnu", "manylinux_2_17_aarch64", EMULATED),
-    Target("x86_64-unknown-linux-musl", "musllinux_1_2_x86_64", "not run: musl's loader is not here"),
-    Target("aarch64-unknown-linux-musl", "musllinux_1_2_aarch64", "not run: musl's loader is not here"),
-    Target("aarch64-apple-darwin", "macosx_11_0_arm64", "not run: only macOS runs it"),
-    Target("x86_64-apple-darwin", "macosx_10_12_x86_64", "not run: only macOS runs it"),
-    Target("x86_64-pc-windows-msvc", "win_amd64", "not run: only Windows runs it"),
+    Target("x86_64-unknown-linux-gnu", "manylinux_2_17_x86_64"),
+    Target("aarch64-unknown-linux-gnu", "manylinux_2_17_aarch64"),
+    Target("x86_64-unknown-linux-musl", "musllinux_1_2_x86_64"),
+    Target("aarch64-unknown-linux-musl", "musllinux_1_2_aarch64"),
+    Target("aarch64-apple-darwin", "macosx_11_0_arm64"),
+    Target("x86_64-apple-darwin", "macosx_10_12_x86_64"),
+    Target("x86_64-pc-windows-msvc", "win_amd64"),
 )
 
 
