@@ -1,8 +1,8 @@
 """Build into target/dist: the sdist, and each wheel of the table that this machine can build.
 
-    python packaging/build.py sdist
-    python packaging/build.py wheels [WORD ...]    all that can be built here, or those with a word in their name
-    python packaging/build.py from-sdist           a wheel of the sdist, as pip makes it, thrown away
+python packaging/build.py sdist
+python packaging/build.py wheels [WORD ...]    all that can be built here, or those with a word in their name
+python packaging/build.py from-sdist           a wheel of the sdist, as pip makes it, thrown away
 """
 
 import os
@@ -44,10 +44,11 @@ def wheel(row: Row) -> None:
 
 def wheels(words: list[str]) -> None:
     """The wheels of the rows chosen; without a word, what cannot be built here is named and left out."""
-    for row in chosen(words):
-        if lack := missing(row.target):
-            if words:
-                raise SystemExit(f"{row.name} cannot be built here. {lack}")
+    rows = {row: missing(row.target) for row in chosen(words)}
+    if words and any(rows.values()):
+        raise SystemExit("\n".join(f"{row.name} cannot be built here. {lack}" for row, lack in rows.items() if lack))
+    for row, lack in rows.items():
+        if lack:
             print(f"skipped {row.name}: {lack}", flush=True)
             record("built", {row.name: f"skipped: {lack}"})
             continue

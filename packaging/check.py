@@ -2,7 +2,7 @@
 
     python packaging/check.py [FOLDER]    target/dist, whose table is told; or target/wheels
 
-A fault is printed as a sentence, and the exit code is 1. What a tool cannot look at is said beside what was found sound.
+A fault is printed as a sentence, and the exit code is 1. What no tool could look at is said beside what was sound.
 """
 
 import email
@@ -24,7 +24,9 @@ SOURCES = ("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "packaging
 ENGINE = "vgcore/explore/static/vgcore.wasm"
 LARGEST = 5_000_000
 # What was made on the way, and has no place in a source distribution.
-JUNK = re.compile(r"\.(so|pyd|dylib|dll|pyc|wasm|whl)$|__pycache__|(^|/)(target|\.hypothesis|\.\w+_cache|\.venv[\w-]*)/")
+JUNK = re.compile(
+    r"\.(so|pyd|dylib|dll|pyc|wasm|whl)$|__pycache__|(^|/)(target|\.hypothesis|\.\w+_cache|\.venv[\w-]*)/"
+)
 # The folders of this builder, and those that another is likely to have; `/src` alone would be found in anything.
 BUILDER = re.compile(
     b"|".join(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-# Tags of interpreter and ABI, and the interpreter that maturin is asked for: one wheel for all from 3.10 on, and one for
-# the free-threaded, which has no stable ABI before 3.15. An interpreter need not be installed: maturin knows of it.
+# Tags of interpreter and ABI, and the interpreter that maturin is asked for: one wheel for all from 3.10 on, and one
+# for the free-threaded, which has no stable ABI before 3.15. Neither need be installed: maturin knows of them.
 INTERPRETERS = {"cp310-abi3": "3.10", "cp314-cp314t": "3.14t"}
 
 
@@ -75,8 +75,12 @@ def zig(target: Target) -> bool:
 @cache
 def missing(target: Target) -> str | None:
     """What this machine lacks to build for a target, as a sentence; None if nothing."""
+    if target.system == "Windows" and platform.system() != "Windows":
+        return (
+            "Only Windows has Microsoft's linker; MinGW's refuses the name that maturin gives the module, with a dot."
+        )
     if not zig(target) and target.system != platform.system():
-        return f"It is built on {target.system} alone, or by zig on Linux, which cannot link for Windows."
+        return "It is built on its own system, or by zig on Linux."
     if zig(target) and importlib.util.find_spec("ziglang") is None:
         return "The linker, zig, is not installed (pip install --group dist)."
     found = subprocess.run(
