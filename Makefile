@@ -46,7 +46,7 @@ export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
+.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wheel-check wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
 	clean
 
 define say
@@ -146,6 +146,12 @@ dist-wheels: .venv-dist/.installed wasm ## Build the wheels of packaging/targets
 dist-check: .venv-dist/.installed ## Check all of target/dist: tags, ABI, licences, SBOM, size, paths, metadata
 	$(call say,dist-check)
 	$(DIST)/python packaging/check.py
+
+gates: wheel-check
+wheel-check: .venv-dist/.installed target/wheels/.built ## Check the wheel of target/wheels, and an sdist beside it
+	$(call say,wheel-check)
+	$(DIST)/maturin sdist --out target/wheels
+	$(DIST)/python packaging/check.py target/wheels
 
 lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	$(call say,lint: Rust)
