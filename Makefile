@@ -7,7 +7,7 @@ VENV := .venv/bin
 TEST := .venv-test/bin
 TORCH := .venv-torch/bin
 DOCS := .venv-docs/bin
-DIST := .venv-dist/bin
+DIST := .venv-dist/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 PIP := -m pip --disable-pip-version-check --quiet
 PIP_WITH_GROUPS := 'pip>=25.1'
 WHEEL = $$(echo target/wheels/vgcore-*.whl)

@@ -14,7 +14,7 @@ import time
 
 import remap
 from table import DIST, record
-from targets import INTERPRETERS, Row, chosen, missing, row_of, zig
+from targets import INTERPRETERS, Row, Target, chosen, library, linker, missing, row_of, zig
 
 MATURIN = (sys.executable, "-m", "maturin")
 
@@ -42,8 +42,17 @@ def wheel(row: Row) -> None:
         raise SystemExit(f"maturin gave another wheel than {row.name}: {sorted(path.name for path in DIST.iterdir())}")
 
 
+def add(target: Target) -> None:
+    """Ask rustup for Rust's library of a target, where it lacks nothing else; it may not answer."""
+    if shutil.which("rustup") and linker(target) is None and not library(target):
+        subprocess.run(["rustup", "target", "add", target.triple], check=False)
+
+
 def wheels(words: list[str]) -> None:
     """The wheels of the rows chosen; without a word, what cannot be built here is named and left out."""
+    if words:  # what was asked for may be fetched, as `make wasm` does
+        for target in {row.target for row in chosen(words)}:
+            add(target)
     rows = {row: missing(row.target) for row in chosen(words)}
     if words and any(rows.values()):
         raise SystemExit("\n".join(f"{row.name} cannot be built here. {lack}" for row, lack in rows.items() if lack))

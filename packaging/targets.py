@@ -5,7 +5,6 @@ import platform
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 # Tags of interpreter and ABI, and the interpreter that maturin is asked for: one wheel for all from 3.10 on, and one
@@ -72,9 +71,8 @@ def zig(target: Target) -> bool:
     return platform.system() == "Linux" and target.system != "Windows"
 
 
-@cache
-def missing(target: Target) -> str | None:
-    """What this machine lacks to build for a target, as a sentence; None if nothing."""
+def linker(target: Target) -> str | None:
+    """Why nothing here links for a target, as a sentence; None if something does."""
     if target.system == "Windows" and platform.system() != "Windows":
         return (
             "Only Windows has Microsoft's linker; MinGW's refuses the name that maturin gives the module, with a dot."
@@ -83,12 +81,21 @@ def missing(target: Target) -> str | None:
         return "It is built on its own system, or by zig on Linux."
     if zig(target) and importlib.util.find_spec("ziglang") is None:
         return "The linker, zig, is not installed (pip install --group dist)."
-    found = subprocess.run(
-        ["rustc", "--print", "target-libdir", "--target", target.triple], capture_output=True, text=True, check=False
-    )
-    if not Path(found.stdout.strip() or "none").is_dir():
-        return f"Rust's library for it is not installed (rustup target add {target.triple})."
     return None
+
+
+def library(target: Target) -> bool:
+    """Whether Rust's library for a target is installed."""
+    command = ["rustc", "--print", "target-libdir", "--target", target.triple]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return bool(found) and Path(found).is_dir()
+
+
+def missing(target: Target) -> str | None:
+    """What this machine lacks to build for a target, as a sentence; None if nothing."""
+    if lack := linker(target):
+        return lack
+    return None if library(target) else f"Rust's library for it is not installed (rustup target add {target.triple})."
 
 
 if __name__ == "__main__":
