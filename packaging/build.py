@@ -31,7 +31,7 @@ def wheel(row: Row) -> None:
     for old in DIST.glob("vgcore-*.whl"):
         if row_of(old) == row:
             old.unlink()
-    command = [*MATURIN, "build", "--locked", "--release", "--out", DIST, "--target", row.target.triple]
+    command = [*MATURIN, "build", "--locked", "--release", "--out", str(DIST), "--target", row.target.triple]
     command += ["--interpreter", INTERPRETERS[row.abi]]
     if row.target.system == "Linux":
         command += ["--compatibility", row.target.tag.removesuffix(f"_{row.target.triple.split('-')[0]}")]

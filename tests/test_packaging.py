@@ -3,6 +3,7 @@
 import importlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -157,6 +158,19 @@ def test_an_sdist_without_its_backend_or_lock_fails(tmp_path: Path) -> None:
     assert code == 1
     assert "FAULT It lacks Cargo.lock." in said
     assert "FAULT It lacks packaging/backend.py." in said
+
+
+@pytest.mark.skipif(shutil.which("cargo") is None, reason="cargo, which lists what an sdist holds, is not installed")
+def test_an_sdist_holds_all_sources_and_nothing_of_tests_and_pages() -> None:
+    command = ["cargo", "package", "--list", "--allow-dirty", "--offline", "--quiet"]
+    listed = set(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split())
+    sources = [*(ROOT / "src").rglob("*.rs"), *(ROOT / "python").rglob("*.py"), *(ROOT / "python").rglob("*.js")]
+    assert {path.relative_to(ROOT).as_posix() for path in sources} <= listed
+    assert {"src", "python", "packaging", "benches"} == {name.split("/")[0] for name in listed if "/" in name}
+    assert {name for name in listed if name.startswith(("packaging", "benches"))} == {
+        "packaging/backend.py",
+        "benches/kernels.rs",
+    }
 
 
 def test_an_empty_folder_is_no_success(tmp_path: Path) -> None:
