@@ -48,7 +48,7 @@ export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wasm lint smoke gates audit \
+.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wheel-check wasm lint smoke gates audit \
 	audit-tools fuzz bench docs outputs gallery diagnosis kinds glossary examples release-check clean
 
 define say
@@ -162,6 +162,12 @@ dist-wheels: .venv-dist/.installed wasm ## Build the wheels of packaging/targets
 dist-check: .venv-dist/.installed ## Check all of target/dist: tags, ABI, licences, SBOM, size, paths, metadata
 	$(call say,dist-check)
 	$(DIST)/python packaging/check.py
+
+gates: wheel-check
+wheel-check: .venv-dist/.installed target/wheels/.built ## Check the wheel of target/wheels, and an sdist beside it
+	$(call say,wheel-check)
+	$(DIST)/maturin sdist --out target/wheels
+	$(DIST)/python packaging/check.py target/wheels
 
 release-check: ## Hold the tree to TAG=vX.Y.Z, and print its release notes
 	@$(PYTHON) packaging/tag.py '$(TAG)'

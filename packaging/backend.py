@@ -23,7 +23,9 @@ def lack() -> str | None:
     if not shutil.which("cargo"):
         return "no cargo is on the PATH"
     try:
-        said = subprocess.run([os.environ.get("RUSTC", "rustc"), "--version"], capture_output=True, text=True, check=True)
+        said = subprocess.run(
+            [os.environ.get("RUSTC", "rustc"), "--version"], capture_output=True, text=True, check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return "its compiler, rustc, does not run"
     found = re.search(r"\d+(\.\d+)+", said.stdout)
@@ -39,8 +41,8 @@ def numbers(version: str) -> list[int]:
 
 if missing := lack():
     sys.exit(
-        f"vgcore is built from source by Rust {needed()} or later, and {missing}: get it from https://rustup.rs, or take a"
-        " wheel, which needs none, by `pip install --only-binary vgcore vgcore`."
+        f"vgcore is built from source by Rust {needed()} or later, and {missing}: get it from https://rustup.rs,"
+        " or take a wheel, which needs none, by `pip install --only-binary vgcore vgcore`."
     )
 
 # maturin warns that another backend is named than itself, which is meant.

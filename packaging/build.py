@@ -1,8 +1,8 @@
 """Build into target/dist: the sdist, and each wheel of the table that this machine can build.
 
-    python packaging/build.py sdist
-    python packaging/build.py wheels [WORD ...]    all that can be built here, or those with a word in their name
-    python packaging/build.py from-sdist           a wheel of the sdist, as pip makes it, thrown away
+python packaging/build.py sdist
+python packaging/build.py wheels [WORD ...]    all that can be built here, or those with a word in their name
+python packaging/build.py from-sdist           a wheel of the sdist, as pip makes it, thrown away
 """
 
 import os
@@ -14,7 +14,7 @@ import time
 
 import remap
 from table import DIST, record
-from targets import INTERPRETERS, Row, Target, chosen, missing, row_of, zig
+from targets import INTERPRETERS, Row, Target, chosen, library, linker, missing, row_of, zig
 
 MATURIN = (sys.executable, "-m", "maturin")
 
@@ -31,7 +31,7 @@ def wheel(row: Row) -> None:
     for old in DIST.glob("vgcore-*.whl"):
         if row_of(old) == row:
             old.unlink()
-    command = [*MATURIN, "build", "--locked", "--release", "--out", DIST, "--target", row.target.triple]
+    command = [*MATURIN, "build", "--locked", "--release", "--out", str(DIST), "--target", row.target.triple]
     command += ["--interpreter", INTERPRETERS[row.abi]]
     if row.target.system == "Linux":
         command += ["--compatibility", row.target.tag.removesuffix(f"_{row.target.triple.split('-')[0]}")]
@@ -42,20 +42,22 @@ def wheel(row: Row) -> None:
         raise SystemExit(f"maturin gave another wheel than {row.name}: {sorted(path.name for path in DIST.iterdir())}")
 
 
-def fetch(target: Target) -> None:
-    """Rust's library for a target, where rustup may bring it: who names a wheel wants it."""
-    if shutil.which("rustup"):
+def add(target: Target) -> None:
+    """Ask rustup for Rust's library of a target, where it lacks nothing else; it may not answer."""
+    if shutil.which("rustup") and linker(target) is None and not library(target):
         subprocess.run(["rustup", "target", "add", target.triple], check=False)
 
 
 def wheels(words: list[str]) -> None:
     """The wheels of the rows chosen; without a word, what cannot be built here is named and left out."""
-    for row in chosen(words):
-        if words:
-            fetch(row.target)
-        if lack := missing(row.target):
-            if words:
-                raise SystemExit(f"{row.name} cannot be built here. {lack}")
+    if words:  # what was asked for may be fetched, as `make wasm` does
+        for target in {row.target for row in chosen(words)}:
+            add(target)
+    rows = {row: missing(row.target) for row in chosen(words)}
+    if words and any(rows.values()):
+        raise SystemExit("\n".join(f"{row.name} cannot be built here. {lack}" for row, lack in rows.items() if lack))
+    for row, lack in rows.items():
+        if lack:
             print(f"skipped {row.name}: {lack}", flush=True)
             record("built", {row.name: f"skipped: {lack}"})
             continue

@@ -2,7 +2,7 @@
 
     python packaging/check.py [FOLDER]    target/dist, whose table is told; or target/wheels
 
-A fault is printed as a sentence, and the exit code is 1. What a tool cannot look at is said beside what was found sound.
+A fault is printed as a sentence, and the exit code is 1. What no tool could look at is said beside what was sound.
 """
 
 import email
@@ -17,15 +17,16 @@ from pathlib import Path
 
 import remap
 import tags
-from table import DIST, record
-from targets import row_of
+from table import DIST, named, record
 
 LICENCES = ("LICENSE", "LICENSE-MIT", "LICENSE-APACHE", "python/vgcore/data/digits.NOTICE.txt")
 SOURCES = ("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "packaging/backend.py", "src/lib.rs")
 ENGINE = "vgcore/explore/static/vgcore.wasm"
 LARGEST = 5_000_000
 # What was made on the way, and has no place in a source distribution.
-JUNK = re.compile(r"\.(so|pyd|dylib|dll|pyc|wasm|whl)$|__pycache__|(^|/)(target|\.hypothesis|\.\w+_cache|\.venv[\w-]*)/")
+JUNK = re.compile(
+    r"\.(so|pyd|dylib|dll|pyc|wasm|whl)$|__pycache__|(^|/)(target|\.hypothesis|\.\w+_cache|\.venv[\w-]*)/"
+)
 # The folders of this builder, and those that another is likely to have; `/src` alone would be found in anything.
 BUILDER = re.compile(
     b"|".join(
@@ -160,8 +161,7 @@ def main(folder: Path) -> int:
     told = {}
     for path in paths:
         faults, seen = checked(path)
-        row = row_of(path)
-        told[row.name if row else path.name] = "fault: " + " ".join(faults) if faults else ", ".join(seen)
+        told[named(path)] = "fault: " + " ".join(faults) if faults else ", ".join(seen)
         print(f"{path.name} ({path.stat().st_size / 1e6:.2f} MB): {', '.join(seen)}")
         for fault in faults:
             print(f"    FAULT {fault}")

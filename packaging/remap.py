@@ -1,4 +1,4 @@
-"""Flags of rustc that keep the builder's folders out of what is built: `CARGO_ENCODED_RUSTFLAGS` of all that is released.
+"""Flags of rustc that keep the builder's folders out of what is released: `CARGO_ENCODED_RUSTFLAGS` of its builds.
 
 Panics name the source they are in, as the compiler saw it: a home directory with the name of its owner.
 """

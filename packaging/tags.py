@@ -102,7 +102,9 @@ def macos(wheel: Path, tag: str) -> Found:
     promised = tuple(int(number) for number in tag.split("_")[1:3])
     faults = [f"It asks for macOS {asked[0]}.{asked[1]}, and its name says {tag}."] if asked > promised else []
     others = [name for _, _, name in header.walkRelocatables() if not name.startswith(("/usr/lib/", "/System/"))]
-    return Found(f"macOS {asked[0]}.{asked[1]}", faults + [f"It loads {name}, which is not macOS's." for name in others])
+    return Found(
+        f"macOS {asked[0]}.{asked[1]}", faults + [f"It loads {name}, which is not macOS's." for name in others]
+    )
 
 
 def abi(wheel: Path) -> Found:

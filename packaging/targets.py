@@ -5,24 +5,19 @@ import platform
 import subprocess
 import sys
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
-# Tags of interpreter and ABI, and the interpreter that maturin is asked for: one wheel for all from 3.10 on, and one for
-# the free-threaded, which has no stable ABI before 3.15. An interpreter need not be installed: maturin knows of it.
+# Tags of interpreter and ABI, and the interpreter that maturin is asked for: one wheel for all from 3.10 on, and one
+# for the free-threaded, which has no stable ABI before 3.15. Neither need be installed: maturin knows of them.
 INTERPRETERS = {"cp310-abi3": "3.10", "cp314-cp314t": "3.14t"}
-
-# How a wheel is tried on the machine that built it, beside being looked at.
-NATIVE, EMULATED = "native", "qemu"
 
 
 @dataclass(frozen=True)
 class Target:
-    """A machine: what Rust calls it, what a wheel's name calls it, and how code for it runs on Linux on x86-64."""
+    """A machine: what Rust calls it, and what a wheel's name calls it."""
 
     triple: str
     tag: str
-    run: str
 
     @property
     def system(self) -> str:
@@ -31,13 +26,13 @@ class Target:
 
 
 TARGETS = (
-    Target("x86_64-unknown-linux-gnu", "manylinux_2_17_x86_64", NATIVE),
-    Target("aarch64-unknown-linux-gnu", "manylinux_2_17_aarch64", EMULATED),
-    Target("x86_64-unknown-linux-musl", "musllinux_1_2_x86_64", "not run: musl's loader is not here"),
-    Target("aarch64-unknown-linux-musl", "musllinux_1_2_aarch64", "not run: musl's loader is not here"),
-    Target("aarch64-apple-darwin", "macosx_11_0_arm64", "not run: only macOS runs it"),
-    Target("x86_64-apple-darwin", "macosx_10_12_x86_64", "not run: only macOS runs it"),
-    Target("x86_64-pc-windows-msvc", "win_amd64", "not run: only Windows runs it"),
+    Target("x86_64-unknown-linux-gnu", "manylinux_2_17_x86_64"),
+    Target("aarch64-unknown-linux-gnu", "manylinux_2_17_aarch64"),
+    Target("x86_64-unknown-linux-musl", "musllinux_1_2_x86_64"),
+    Target("aarch64-unknown-linux-musl", "musllinux_1_2_aarch64"),
+    Target("aarch64-apple-darwin", "macosx_11_0_arm64"),
+    Target("x86_64-apple-darwin", "macosx_10_12_x86_64"),
+    Target("x86_64-pc-windows-msvc", "win_amd64"),
 )
 
 
@@ -76,19 +71,31 @@ def zig(target: Target) -> bool:
     return platform.system() == "Linux" and target.system != "Windows"
 
 
-@cache
-def missing(target: Target) -> str | None:
-    """What this machine lacks to build for a target, as a sentence; None if nothing."""
+def linker(target: Target) -> str | None:
+    """Why nothing here links for a target, as a sentence; None if something does."""
+    if target.system == "Windows" and platform.system() != "Windows":
+        return (
+            "Only Windows has Microsoft's linker; MinGW's refuses the name that maturin gives the module, with a dot."
+        )
     if not zig(target) and target.system != platform.system():
-        return f"It is built on {target.system} alone, or by zig on Linux, which cannot link for Windows."
+        return "It is built on its own system, or by zig on Linux."
     if zig(target) and importlib.util.find_spec("ziglang") is None:
         return "The linker, zig, is not installed (pip install --group dist)."
-    found = subprocess.run(
-        ["rustc", "--print", "target-libdir", "--target", target.triple], capture_output=True, text=True, check=False
-    )
-    if not Path(found.stdout.strip() or "none").is_dir():
-        return f"Rust's library for it is not installed (rustup target add {target.triple})."
     return None
+
+
+def library(target: Target) -> bool:
+    """Whether Rust's library for a target is installed."""
+    command = ["rustc", "--print", "target-libdir", "--target", target.triple]
+    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    return bool(found) and Path(found).is_dir()
+
+
+def missing(target: Target) -> str | None:
+    """What this machine lacks to build for a target, as a sentence; None if nothing."""
+    if lack := linker(target):
+        return lack
+    return None if library(target) else f"Rust's library for it is not installed (rustup target add {target.triple})."
 
 
 if __name__ == "__main__":
