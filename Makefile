@@ -143,6 +143,11 @@ wasm: ## Build what pages measure with into the package; without the target for 
 		echo 'wasm: this toolchain lacks $(WASM_TARGET): the wheel cannot save the explorer as a page'; \
 	fi
 
+.PHONY: dist-run
+dist-run: .venv-dist/.installed ## Install the wheels of target/dist into empty environments, as they run here, and try them; PYTHONS='…' for more
+	$(call say,dist-run)
+	$(DIST)/python packaging/run.py target/dist --json target/dist/run.json
+
 wheel: target/wheels/.built ## Build the release wheel into target/wheels
 
 dist: sdist dist-wheels dist-check dist-run ## All that a release uploads, into target/dist: built, checked, run, and a table of it
