@@ -49,7 +49,7 @@ export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wheel-check wasm lint smoke gates audit \
-	audit-tools fuzz bench docs outputs gallery diagnosis kinds glossary examples release-check clean
+	audit-tools fuzz bench docs outputs gallery diagnosis kinds glossary examples benchmarks release-check clean
 
 define say
 @printf '\n== %s\n' '$(1)'
@@ -219,6 +219,10 @@ diagnosis: .venv/.installed ## Measure the tables of docs/diagnosis.md and write
 kinds: .venv/.installed ## Write docs/kinds.md from the tables of the core
 	$(call say,kinds)
 	$(VENV)/python docs/kinds.py
+
+benchmarks: .venv/.installed ## Write docs/benchmarks.md and the table of README.md from the records of benches/records
+	$(call say,benchmarks)
+	$(VENV)/python docs/benchmarks.py
 
 glossary: .venv/.installed ## Write docs/glossary.md from the words of `vgcore explain`
 	$(call say,glossary)

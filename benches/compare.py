@@ -96,8 +96,8 @@ def verdict(found: dict[str, dict[str, Any]], floor: float, aim: float) -> str:
 
 def show(runs: list[dict[str, Any]]) -> None:
     """Print for each job and shape what was aimed at and found, and a line for each rival."""
-    for job, does in runs[0]["jobs"].items():
-        print(f"\n{job}: {does}")
+    for job in ("probe", "gradients"):  # those that rivals do
+        print(f"\n{job}: {runs[0]['jobs'][job]}")
         for (width, batch), targets in TARGETS.items():
             found = figures(runs, job, width, batch)
             print(f"\n{width} x {batch}: {verdict(found, *(targets[:2] if job == 'probe' else targets[2:]))}")

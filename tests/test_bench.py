@@ -86,7 +86,7 @@ def test_a_rival_with_a_choice_says_what_each_setting_took(monkeypatch: pytest.M
         return slow + quick
 
     monkeypatch.setitem(rivals.RIVALS, "NumPy", choice)
-    for rows in bench.compare([TINY], rounds=1):
+    for rows in itertools.islice(bench.compare([TINY], rounds=1), 2):  # the jobs that rivals do
         (row,) = [row for row in rows if row["rival"] == "NumPy"]
         assert row["setting"] == "" == min(row["tried"], key=row["tried"].__getitem__)
         assert {*row["tried"]} == {"", "slow"}
@@ -126,7 +126,8 @@ def test_the_shell_compares_with_numpy_alone_and_says_who_is_missing(monkeypatch
     for words in ("torch is not installed", "JAX is not installed", "NumPy 2" if np.__version__[0] == "2" else "NumPy"):
         assert words in done.output
     lines = [line.split() for line in done.output.splitlines() if line.split()[:1] == ["8x4x3"]]
-    assert [line[1] for line in lines] == ["vgcore", "one", "NumPy", "vgcore", "NumPy"]  # one net probes only
+    # One net probes only, and what is behind the gradients is done by vgcore alone.
+    assert [line[1] for line in lines] == ["vgcore", "one", "NumPy", "vgcore", "NumPy", *3 * ["vgcore"]]
     assert "JAX:" not in done.output
 
 
@@ -161,7 +162,7 @@ def test_an_interrupt_shows_what_was_finished(monkeypatch: pytest.MonkeyPatch) -
     assert done.exit_code == commands.INTERRUPTED
     assert "probe: " in done.output
     assert "gradients: " not in done.output
-    assert "interrupted: 1 of 2 comparisons" in done.output
+    assert "interrupted: 1 of 5 comparisons were finished; no record is written" in done.output
 
 
 def test_an_interrupt_ends_a_run_of_all_rivals_without_a_crash() -> None:

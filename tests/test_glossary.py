@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -87,6 +88,7 @@ def test_every_field_of_a_net_is_explained(field: str) -> None:
     assert explained(field)
 
 
+RECORD = str(Path(__file__).parents[1] / "benches" / "records" / "bench-xeon-model-207-avx2.json")
 NET = ["--depth", "3", "--width", "8", "--seeds", "2"]
 COMMANDS = {
     "probe": ["probe", *NET, "--skip", "residual"],
@@ -94,6 +96,8 @@ COMMANDS = {
     "train": ["train", *NET, "--steps", "5", "--seeds", "1", "--out-features", "10"],
     "advise": ["advise", "--depth", "30", "--width", "16", "--seeds", "2", "--activation", "sigmoid", "--budget", "40"],
     "theory": ["theory", *NET, "--activation", "tanh"],
+    "bench": ["bench", RECORD],
+    "bench against": ["bench", RECORD, "--against", RECORD],
 }
 
 

@@ -239,8 +239,17 @@ LIBRARIES = {
         *("shell.bench", "shell.rivals"),
         *("watch.layers", "watch.measured", "watch.record", "watch.sizes", "watch.watch"),
     },
-    "rich": {"measure.progress", "shell.commands", "shell.streams", "shell.tables", "show.columns", "show.page"},
+    "rich": {
+        "measure.progress",
+        "shell.benchmark",
+        "shell.streams",
+        "shell.tables",
+        "shell.timings",
+        "show.columns",
+        "show.page",
+    },
     "typer": {
+        "shell.benchmark",
         "shell.commands",
         "shell.estimate",
         "shell.explorer",

@@ -281,7 +281,7 @@ def test_the_size_of_exactly_zero_is_told_by_its_logarithm_too() -> None:
 
 MORE = """
 import os, numpy as np, vgcore as vg
-from vgcore.shell import rivals, tables
+from vgcore.shell import rivals, tables, timings
 own = vg.Activation.custom("a_function_of_mine_with_a_long_name", np.tanh)
 base = vg.MLP(depth=50, width=8)
 kinds = ["tanh", ["tanh"] * 48 + ["relu"] * 2, ["tanh", "relu"] * 25, own]
@@ -294,7 +294,12 @@ rows = [row | {"shape": [1024, 512, 64], "rival": name, "setting": setting} for 
 facts = {"cores": 2, "cpu": "A processor with a long name", "load": 1.0, "load_after": 2.0, "numpy": "2 with a BLAS"}
 facts |= {"torch": "2.13.0+cpu", "jax": None, "build": {"isa": "avx512", "version": "1"}}
 does = {name: " ".join(rivals.RIVALS[name].__doc__.split()) for name in names}
-tables.show_comparisons([rows], {"facts": facts, "jobs": rivals.JOBS, "rivals": does})
+facts |= {"python": "3.12.1", "date": "2026-12-01"}
+record = {"facts": facts, "jobs": rivals.JOBS, "rivals": does, "rows": rows}
+timings.show(record)
+print("\\x1e")
+found = {"before": 12345.6, "after": 13000.1, "ratio": 1.05, "low": 0.9, "high": 1.2, "beyond": False}
+timings.show_against(record, record, [row | found for row in rows], ["torch is left out"], ("a.json", "this run"))
 """
 
 

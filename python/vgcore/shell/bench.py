@@ -21,15 +21,17 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from importlib import import_module, util
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from vgcore._core import build_info
-from vgcore.shell.rivals import CORES, JOBS, OPTIONAL, RIVALS, SLOW, Given, Program, Shape
+from vgcore.shell import machine
+from vgcore.shell.rivals import CORES, JOBS, OPTIONAL, RIVALS, SLOW, WORKLOAD, Given, Program, Shape
 
 Row: TypeAlias = dict[str, Any]  # as it stands in a record; see `compare`
+#: Of a record; raised where an older vgcore could not read one any more.
+LAYOUT = 1
 
 
 def shape(text: str) -> Shape:
@@ -63,9 +65,10 @@ def compare(shapes: Sequence[Shape], *, rounds: int = 5, every: bool = False) ->
         every: Let the rivals of `SLOW` take part too.
 
     Yields:
-        For a job and a shape, a row for each rival, vgcore first: `job`, `shape`, `rival`, `setting`, `us_per_layer`
-        (one a round, of one net), `median` and `min` (of these), `ratio` and `ratio_min` (of medians and of minima, to
-        vgcore; above 1, vgcore is faster), `tried` (what its settings took before one was chosen) and `first_call_s`.
+        For a job and a shape, a row for each rival, vgcore first: `job`, `shape`, `rival`, `setting`, `nets` (a call),
+        `us_per_layer` (one a round, of one net), `median` and `min` (of these), `ratio` and `ratio_min` (of medians and
+        of minima, to vgcore; above 1, vgcore is faster), `tried` (what its settings took before one was chosen) and
+        `first_call_s`.
 
     Raises:
         ValueError: If a rival does not compute what vgcore does, or for fewer rounds than 1.
@@ -88,6 +91,7 @@ def compare(shapes: Sequence[Shape], *, rounds: int = 5, every: bool = False) ->
                 "shape": list(sizes),
                 "rival": name,
                 "setting": program.setting,
+                "nets": program.nets,
                 "us_per_layer": program.turns,
                 "median": (median := statistics.median(program.turns)),
                 "min": min(program.turns),
@@ -139,9 +143,6 @@ def _check_probes(rivals: list[str]) -> None:
 
 def facts() -> dict[str, Any]:
     """What the figures depend on, but for the name of the machine; None for a rival that is not installed."""
-    path = Path("/proc/cpuinfo")
-    cpuinfo = path.read_text(encoding="utf-8") if path.exists() else ""
-    model = re.search(r"model name\s*: (.*)", cpuinfo)
     blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
     here = installed()
     versions = {
@@ -149,11 +150,11 @@ def facts() -> dict[str, Any]:
     }
     return {
         "date": time.strftime("%Y-%m-%d"),
-        "cpu": model[1] if model else platform.processor(),
-        "cpu_flags": [flag for flag in ("avx2", "avx512f", "asimd") if re.search(rf"\b{flag}\b", cpuinfo)],
+        **machine.facts(),
         "cores": CORES,
-        "load": _load(),
+        "load": machine.load(),
         "build": build_info(),
+        **machine.installed_as(),
         "python": platform.python_version(),
         "numpy": f"{np.__version__} with {blas['name']} {blas['version']}",
         **versions,
@@ -161,12 +162,7 @@ def facts() -> dict[str, Any]:
     }
 
 
-def _load() -> float | None:
-    """Processes that run or want to, in the mean of the last minute; None where the system does not say."""
-    return os.getloadavg()[0] if hasattr(os, "getloadavg") else None
-
-
-def record(machine: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
+def record(facts_before: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
     """Rows of `compare` with all that is needed to read them, `facts` from before the run first; plain JSON.
 
     The load after the run, which the run itself is part of, joins the facts.
@@ -174,7 +170,9 @@ def record(machine: dict[str, Any], rows: list[Row]) -> dict[str, Any]:
     took_part = {row["rival"] for row in rows}
     does = {name: inspect.getdoc(RIVALS[name]) for name in RIVALS if name in took_part}
     return {
-        "facts": machine | {"load_after": _load()},
+        "vgcore_bench": LAYOUT,
+        "workload": WORKLOAD,
+        "facts": facts_before | {"load_after": machine.load()},
         "jobs": JOBS,
         "rivals": does,
         "shape": "width, batch, depth",

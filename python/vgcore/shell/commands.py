@@ -6,9 +6,7 @@ usage or input, or a file that could not be written; 130 interrupted, or not beg
 
 from __future__ import annotations
 
-import json
 import math
-import os
 import re
 import sys
 import time
@@ -24,7 +22,7 @@ import typer
 from vgcore._core import MONITORS, OPTIMIZERS, PRETRAININGS, SCHEDULES, __version__
 from vgcore.judge.finding import SEVERITIES
 from vgcore.model.names import hint, known
-from vgcore.shell import estimate, explorer, kinds, outputs, reports, stores, streams
+from vgcore.shell import benchmark, estimate, explorer, kinds, outputs, reports, stores, streams
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
 from vgcore.shell.nets import HELP, flag, gather, integers, split
@@ -66,7 +64,6 @@ app: typer.Typer = typer.Typer(
 app.add_typer(stores.app, name="store")
 
 DIVERGED = FOUND = 1
-SHAPES = "16x32,64x32,256x32,256x256"  # of bench
 #: What is wrong with a command line, in the words of the library that reads it.
 WRONG: type[Any] = typer.BadParameter.__mro__[1]
 #: More panels of `--help`.
@@ -706,54 +703,9 @@ def _print_all(lines: Iterable[str]) -> None:
         print(line)
 
 
-@app.command("bench", help="Compare with torch, JAX and NumPy, as installed, on this machine: about a minute.")
-def _bench(
-    shapes: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="WIDTHxBATCH, such as 64x32,512x8; depth is 64, and 16 from width 512, or as in 64x32x10.",
-            show_default=SHAPES,
-        ),
-    ] = None,
-    rounds: Annotated[int, typer.Option(help="Turns of each rival.")] = 5,
-    threads: Annotated[
-        int | None, typer.Option(help="Keep the whole run to so many cores (Linux).", show_default="all")
-    ] = None,
-    every: Annotated[
-        bool, typer.Option("--every", help="Also stacked torch, torch.compile and JAX vmap: a minute more a shape.")
-    ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a record in JSON instead of tables.", rich_help_panel=OUTPUT)
-    ] = False,
-) -> None:
-    from rich.console import Console
-
-    from vgcore.shell import bench, rivals, tables
-
-    several = gather("shapes", shapes or [SHAPES], lambda text: [bench.shape(part) for part in split(text)])
-    if threads is not None:
-        bench.keep_to(threads)
-    machine, interrupted = bench.facts(), False
-    done: list[list[bench.Row]] = []
-    planned = len(rivals.JOBS) * len(several)
-    try:
-        with Console(stderr=True).status(f"0 of {planned} comparisons") as status:
-            for rows in bench.compare(several, rounds=rounds, every=every):
-                done.append(rows)
-                status.update(f"{len(done)} of {planned} comparisons")
-    except KeyboardInterrupt:
-        interrupted = True
-    record = bench.record(machine, [row for rows in done for row in rows])
-    if as_json:
-        print(json.dumps(record, indent=1))
-    elif done:
-        tables.show_comparisons(done, record)
-    if interrupted:
-        say(f"interrupted: {len(done)} of {planned} comparisons were finished")
-        sys.stdout.flush()
-        os._exit(INTERRUPTED)  # the interpreter's own way out crashes where JAX was interrupted
-
-
+app.command("bench", help="Time vgcore on this machine, beside torch, JAX and NumPy as installed: about a minute.")(
+    benchmark.bench
+)
 app.command("explore", help="Put a net under sliders, in a browser, measured anew at every move.")(explorer.explore)
 app.command("report", help="Write a page, or its Markdown, about a net, about every combination, or what was written.")(
     reports.report

@@ -95,7 +95,12 @@ def plain(value: Any) -> Any:
 
 
 def check(
-    out: Path | None, folder: Path | None = None, *, force: bool, form: Callable[[Path], object] | None = None
+    out: Path | None,
+    folder: Path | None = None,
+    *,
+    force: bool,
+    form: Callable[[Path], object] | None = None,
+    option: str = "--out",
 ) -> None:
     """Refuse before any work what could not be written after it; `form` refuses an ending, if it is no table's."""
     if folder is not None:
@@ -111,7 +116,9 @@ def check(
         (form or table.writer)(out)
         files.check(out)
         if not force and files.would_replace(out):
-            raise FileExistsError(f"'{out}' is there already; write over it with --force, or give --out another name")
+            raise FileExistsError(
+                f"'{out}' is there already; write over it with --force, or give {option} another name"
+            )
 
 
 def drawn(pictures: Mapping[str, Callable[[], Any]], folder: Path, *, force: bool) -> Outputs:

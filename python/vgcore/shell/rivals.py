@@ -1,7 +1,8 @@
-"""The two jobs of `vgcore bench`, done by vgcore, torch, JAX and NumPy: one function a rival.
+"""The jobs of `vgcore bench`, done by vgcore, torch, JAX and NumPy: one function a rival.
 
 The net is vgcore's default: ReLU, He normal weights, float32, no readout, every layer as wide as the input. Its biases
-are zero, and the rivals leave them out. What a rival's docstring says is printed beside its figures.
+are zero, and the rivals leave them out. What a rival's docstring says is printed beside its figures. The first two jobs
+are done by all, the others by vgcore alone.
 """
 
 from __future__ import annotations
@@ -21,15 +22,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vgcore._core import build_info
+from vgcore.judge.diagnose import diagnose as vgcore_diagnose
 from vgcore.measure.probe import probe as vgcore_probe
+from vgcore.measure.sweep import sweep as vgcore_sweep
 from vgcore.model.mlp import MLP
 from vgcore.model.network import Network
+from vgcore.train.fit import train as vgcore_train
 
 Shape: TypeAlias = tuple[int, int, int]  # width, batch, depth
 
 JOBS = {
     "probe": "weights, input and cotangent from a new seed; forward, backward, the norm of every layer's dL/dW",
     "gradients": "of one given net, as arrays: dL/dW, dL/db and dL/dz of every layer",
+    "training": "a step of Adam on one batch: a sixteenth of vg.train(..., steps=16), which draws the weights too",
+    "sweep": "probes of 24 nets in one vg.sweep: 4 activations, 3 inits, 2 seeds",
+    "diagnosis": "vg.diagnose of one recipe: 8 nets probed, verdict, findings and depth limit",
+}
+#: Of what is timed: raised where a job, its net or its inputs become others, and times say nothing of each other.
+WORKLOAD = 1
+STEPS, SEEDS_OF_SWEEP, SEEDS_OF_DIAGNOSIS = 16, 2, 8
+GRID: dict[str, Any] = {
+    "activation": ["relu", "tanh", "sigmoid", "gelu"],
+    "init": ["he_normal", "xavier_normal", "lecun_normal"],
 }
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 SEEDS = itertools.count()
@@ -78,7 +92,7 @@ class Program:
         job: One of `JOBS`.
         run: Do it, for a seed; explicit gradients ignore it.
         setting: What this way is, where there are several.
-        nets: Nets a call.
+        nets: Nets a call, or steps of a training.
         first_call: Seconds.
         tried: Microseconds per layer of one net of every setting there is, if this one was chosen of several.
         turns: Microseconds per layer of one net, one a round.
@@ -132,7 +146,32 @@ def vgcore(given: Given) -> list[Program]:
         g = given.net.backward(given.x, given.cotangent)
         return g.weights, g.biases, g.preactivations
 
-    return [_probes(given, _many(given), f"{threads} thr"), Program("gradients", gradients, f"{threads} thr")]
+    return [
+        _probes(given, _many(given), f"{threads} thr"),
+        *(
+            Program(job, run, f"{threads} thr", nets)
+            for job, run, nets in [("gradients", gradients, 1), *_alone(given)]
+        ),
+    ]
+
+
+def _alone(given: Given) -> Iterator[tuple[str, Callable[[int], Any], int]]:
+    """The jobs that no rival does, each with the nets a call, or of a training the steps."""
+    width, batch, _ = given.shape
+    y = np.random.default_rng(1).standard_normal((batch, width), np.float32)
+
+    def train(seed: int) -> Any:
+        return vgcore_train(given.spec, given.x, y, loss="mse", steps=STEPS, batch=batch, seed=seed)
+
+    def sweep(seed: int) -> Any:
+        return vgcore_sweep(given.spec, batch=batch, seeds=SEEDS_OF_SWEEP, seed=seed, **GRID)
+
+    def diagnose(seed: int) -> Any:
+        return vgcore_diagnose(given.spec, batch=batch, seeds=SEEDS_OF_DIAGNOSIS, seed=seed)
+
+    yield "training", train, STEPS
+    yield "sweep", sweep, SEEDS_OF_SWEEP * math.prod(map(len, GRID.values()))
+    yield "diagnosis", diagnose, SEEDS_OF_DIAGNOSIS
 
 
 def one_net(given: Given) -> list[Program]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import sys
 from collections.abc import Iterable, Mapping
@@ -24,7 +23,6 @@ from vgcore.model.sequential import Sequential
 from vgcore.model.spec import Spec
 from vgcore.model.transformer import Transformer
 from vgcore.pretrain.pretrained import Pretrained
-from vgcore.shell import bench, rivals
 from vgcore.show.columns import Column, Columns
 from vgcore.show.page import wrapped
 from vgcore.show.sweep import varied_columns
@@ -55,10 +53,6 @@ ADVISED = (
     "log10 {backward}, log10 {forward}: the change from end to end; a {unit}: its factor; correlation: mean cosine of "
     "two samples at the last layer; {limit} limit: the most {unit}s that such a net can have, - where none is known, "
     "as of a net that is another one at another depth."
-)
-COMPARED = (
-    "Microseconds a layer of one net, median and minimum over rounds; ratio: to vgcore's, above 1, vgcore is faster. "
-    "spread: slowest round over fastest; far above 1, the machine was busy otherwise."
 )
 TRAINED = (
     "gradient norm: of all gradients together, before clipping. slowest layer: that whose update is the smallest share "
@@ -127,7 +121,7 @@ def show(result: Sweep, base: Spec, *, source: str | None, seconds: float, layer
     console = terminal()
     first = result[0]
     samples = "standard normal samples" if source is None else f"samples of {source}"
-    runs = f"{_count(len(result), 'cell')} x {_count(len(first.seeds), 'seed')}"
+    runs = f"{counted(len(result), 'cell')} x {counted(len(first.seeds), 'seed')}"
     say(console, f"{runs}, {first.batch} {samples} a run, {start(first)}, {first.dtype}, {seconds:.1f} s")
     say(console, "all: " + ", ".join(fixed(base, result.varied)))
     console.print(_cells(result))
@@ -253,7 +247,7 @@ def trained(run: Run, *, source: str | None, problem: Sequences | None = None, s
     console = terminal(80)
     head, *ends = run.summary()
     rows = len(run.training.rows.x)
-    say(console, f"{head}; {rows} samples of {source}, {_count(len(run.seeds), 'seed')}, {seconds:.1f} s")
+    say(console, f"{head}; {rows} samples of {source}, {counted(len(run.seeds), 'seed')}, {seconds:.1f} s")
     if problem is not None and problem.loss == run.loss_name:
         say(console, f"chance: {problem.chance:.4g}, what the best outputs come to that do not depend on x")
     told = curve(run, most)
@@ -301,7 +295,7 @@ def pretrained(
         say(console, "A reconstruction error is no likelihood: it also falls where a model of the data gets worse.")
     for name, run in runs.items():
         losses = f"loss {number(run.first_loss[0])} at first, {number(run.final_loss[0])} at last"
-        say(console, f"{name}, {_count(int(run.steps_done[0]), 'step')}: {losses}")
+        say(console, f"{name}, {counted(int(run.steps_done[0]), 'step')}: {losses}")
 
 
 def _layer(run: Run, name: str) -> str:
@@ -397,36 +391,6 @@ def advice(advised: Advised) -> Columns:
     return Columns(columns, numbers=columns[0], styles=styles)
 
 
-def show_comparisons(done: list[list[bench.Row]], record: dict[str, Any]) -> None:
-    """Print what a benchmark found, a table a job."""
-    console, facts, build = terminal(), record["facts"], record["facts"]["build"]
-    load = "" if facts["load"] is None else f", load {facts['load']:.1f} before and {facts['load_after']:.1f} after"
-    say(console, f"{_count(facts['cores'], 'core')} of {facts['cpu']}, {build['isa']}{load}")
-    others = [f"{name} {facts[module] or 'is not installed'}" for name, module in rivals.OPTIONAL.items()]
-    say(console, f"vgcore {build['version']}, NumPy {facts['numpy']}, {', '.join(others)}")
-    for job, text in record["jobs"].items():
-        rows = [row for part in done for row in part if row["job"] == job]
-        if not rows:
-            continue
-        say(console, f"\n{job}: {text}")
-        shapes = ["x".join(map(str, row["shape"])) for row in rows]
-        columns = [
-            Column("shape", shapes, left=True),
-            Column("rival", [row["rival"] for row in rows], left=True),
-            Column("setting", [row["setting"] for row in rows], left=True, rank=1),
-        ]
-        for time, ratio, rank in (("median", "ratio", 0), ("min", "ratio_min", 2)):
-            columns.append(Column(time, [f"{row[time]:.1f}" for row in rows], rank=rank))
-            columns.append(Column(f"ratio of\n{time}s", [f"{row[ratio]:.2f}x" for row in rows], rank=rank))
-        spreads = [f"{max(row['us_per_layer']) / row['min']:.1f}" for row in rows]
-        columns.append(Column("spread", spreads, rank=3))
-        ends = frozenset(i for i, pair in enumerate(itertools.pairwise(shapes)) if pair[0] != pair[1])
-        console.print(Columns(columns, sections=ends))
-    say(console, COMPARED, most=WIDTH)
-    for name, does in record["rivals"].items():
-        say(console, f"\n{name}: {' '.join(does.split())}", most=WIDTH)
-
-
 def _factor(factor: Factor, *, spread: bool) -> str:
     if math.isnan(factor.value):
         return "-"
@@ -439,5 +403,10 @@ def _places(value: float) -> str:
     return f"{value:.3f}" if 1e-3 <= value < 1e4 or value == 0 else f"{value:.3g}"
 
 
-def _count(count: int, noun: str) -> str:
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "seed"), counted(8, "seed")
+    ('1 seed', '8 seeds')
+    """
     return f"{count} {noun}{'' if count == 1 else 's'}"

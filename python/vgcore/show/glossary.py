@@ -903,6 +903,15 @@ _WORDS = (
         see=("median",),
         synonyms=("rival", "setting", "ratio of medians", "ratio of mins"),
     ),
+    Word("shape", "head", "Of a benchmark: width, batch and depth of its nets.", see=("width", "depth")),
+    Word(
+        "now over then",
+        "head",
+        "Of two benchmarks: how long the second took, as a multiple of the first; below 1, it is faster. There is a "
+        "difference where the noise of the rounds does not explain it.",
+        see=("median",),
+        synonyms=("then", "now", "difference"),
+    ),
     # What a net is made of.
     Word("depth", "net", "The number of hidden layers.", see=("layer", "depth limit")),
     Word(
