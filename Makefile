@@ -34,6 +34,9 @@ PYTEST = OPENBLAS_NUM_THREADS=1 KERAS_BACKEND=jax HYPOTHESIS_PROFILE=$(PROFILE) 
 # The core beside its twin, gradients of every kind, fields of a spec, the judge: what fails first when something breaks.
 QUICK := $(addprefix tests/test_,parity.py spec.py plan.py init.py gradients_matrix.py rules.py network.py)
 
+# What is called from threads: the core, its specs and nets, the judge. These tests share nothing that they change.
+PARALLEL := $(addprefix tests/test_,threads.py network.py init.py plan.py blocks.py spelling.py verdicts.py rules.py)
+
 # The tests that skip what is not installed, or ask rivals.
 OPTIONAL := $(shell grep -lE 'importorskip|find_spec.library|session.missing|RIVALS' tests/test_*.py)
 
@@ -92,6 +95,11 @@ test: lint ## Lint, Rust tests, then the wheel's tests in a clean .venv-test
 	$(TEST)/python -c 'import sys, vgcore; assert vgcore.__file__.startswith(sys.prefix), vgcore.__file__'
 	$(TEST)/python -m mypy.stubtest vgcore._core
 	$(PYTEST)
+
+.PHONY: test-parallel
+test-parallel: .venv-test/.installed ## Each test of some files in four threads at once; the real thing where PYTHON has no GIL
+	$(call say,test-parallel)
+	OPENBLAS_NUM_THREADS=1 HYPOTHESIS_PROFILE=quick $(TEST)/pytest --numprocesses 0 --parallel-threads=4 $(PARALLEL)
 
 test-torch: .venv-torch/.installed ## Tests that need torch, Keras or flax, in .venv-torch: minutes and 4 GB to install
 	$(call say,test-torch: the installed wheel beside torch and what else brings nets)

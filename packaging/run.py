@@ -145,7 +145,7 @@ class Room:
     def pip(self) -> Path:
         """A pip that any interpreter can run from its file: nothing of an environment needs it there."""
         if not list(self.packages.glob("pip-*.whl")):
-            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", self.packages, "pip"]
+            command = [sys.executable, "-m", "pip", "download", "--no-deps", "--dest", str(self.packages), "pip"]
             code, said = words_of(command, self.cache)
             if code:
                 raise SystemExit(f"run: pip cannot be downloaded: {last_line(said)}")
@@ -190,7 +190,7 @@ class Room:
             # Debian's mirrors may be older than their lists say; what they hold is signed all the same.
             options = ["--variant=extract", '--aptopt=Acquire::Check-Valid-Until "false"']
             kinds = [f"--architectures={root.debian}", f"--include={root.packages}"]
-            code, said = words_of(["mmdebstrap", *options, *kinds, root.suite, half], self.cache)
+            code, said = words_of(["mmdebstrap", *options, *kinds, root.suite, str(half)], self.cache)
             if code:
                 self.absent[root.machine] = f"mmdebstrap made no Debian {root.suite}: {last_line(said)}"
             else:
@@ -211,18 +211,18 @@ class Room:
         python = place / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
         launched = [*interpreter.launcher, str(python)]
         code, said = words_of(
-            [*interpreter.launcher, interpreter.path, "-m", "venv", "--without-pip", place], self.cache
+            [*interpreter.launcher, interpreter.path, "-m", "venv", "--without-pip", str(place)], self.cache
         )
         if code:
             raise RuntimeError(f"it makes no environment: {last_line(said)}")
         pip = [*launched, f"{self.pip()}/pip"]
         binary = ["--only-binary", ":all:"]
-        folders = ["--no-index", "--find-links", self.wheels, "--find-links", self.packages]
+        folders = ["--no-index", "--find-links", str(self.wheels), "--find-links", str(self.packages)]
         taken = place / "taken.json"
-        install = [*pip, "--isolated", "install", *folders, *binary, "--no-compile", "--report", taken, "vgcore"]
+        install = [*pip, "--isolated", "install", *folders, *binary, "--no-compile", "--report", str(taken), "vgcore"]
         code, said = words_of(install, self.cache)
         if code:
-            download = [*pip, "download", "--quiet", *binary, "--dest", self.packages, *self.dependencies()]
+            download = [*pip, "download", "--quiet", *binary, "--dest", str(self.packages), *self.dependencies()]
             code, downloaded = words_of(download, self.cache)
             code, said = words_of(install, self.cache) if not code else (code, downloaded)
         if code:
@@ -247,7 +247,7 @@ class Room:
         desk.mkdir(parents=True)
         launcher = (*way.launcher, *interpreter.launcher)
         seconds = EMULATED_SELF_TEST if way.launcher or interpreter.emulated else SELF_TEST
-        command = [*launcher, python, SMOKE, "--launcher", " ".join(launcher), "--seconds", str(seconds)]
+        command = [*launcher, str(python), str(SMOKE), "--launcher", " ".join(launcher), "--seconds", str(seconds)]
         start = time.perf_counter()
         code, said = words_of([*command, *(["--isa", way.isa] if way.isa else [])], desk, way.environment)
         taken = time.perf_counter() - start
