@@ -46,8 +46,8 @@ export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wheel-check wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
-	clean
+.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wheel-check wasm lint smoke audit fuzz bench \
+	docs outputs gallery diagnosis kinds glossary examples release-check clean
 
 define say
 @printf '\n== %s\n' '$(1)'
@@ -152,6 +152,9 @@ wheel-check: .venv-dist/.installed target/wheels/.built ## Check the wheel of ta
 	$(call say,wheel-check)
 	$(DIST)/maturin sdist --out target/wheels
 	$(DIST)/python packaging/check.py target/wheels
+
+release-check: ## Hold the tree to TAG=vX.Y.Z, and print its release notes
+	@$(PYTHON) packaging/tag.py '$(TAG)'
 
 lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	$(call say,lint: Rust)

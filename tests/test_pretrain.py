@@ -443,3 +443,9 @@ def test_what_was_seen_of_a_machine_is_read_only_and_pickled() -> None:
     again = pickle.loads(pickle.dumps(learnt))
     assert again.monitors.keys() == learnt.monitors.keys()
     assert not again.monitors["error"].flags.writeable
+
+
+@pytest.mark.parametrize("bad", [range(10**12), [[np.nan]], [[np.inf]]])
+def test_numbers_of_a_machine_that_cannot_be_are_refused_by_name(bad: object) -> None:
+    with pytest.raises(ValueError, match=r"^W must be "):
+        vg.RBM(bad, [0.0], [0.0])  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Vanishing and exploding gradients in deep MLPs: shown, measured, explained, on a laptop CPU, in milliseconds."""
+"""Vanishing and exploding gradients in deep networks: shown, measured, explained, on a laptop CPU, in milliseconds."""
 
 import lazy_loader as _lazy
 

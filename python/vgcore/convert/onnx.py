@@ -158,6 +158,8 @@ def _loaded(model: Any) -> Any:
             f"weights of {given.shown(str(path))} lie in another file, which cannot be read: "
             f"{given.printable(str(error), 200)}"
         ) from None
+    except OSError as error:  # whose own words hold the whole path, however long
+        raise type(error)(f"cannot read {given.shown(str(path))}: {error.strerror or error}") from error
 
 
 def _wide(model: Any) -> Any:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from vgcore import _core
 from vgcore.measure.extra import read_only
 from vgcore.measure.progress import epochs_line
-from vgcore.model.given import boolean, integer
+from vgcore.model.given import Bounds, boolean, integer, numbers
 from vgcore.model.mlp import MLP
 from vgcore.model.shown import Shown
 from vgcore.model.versioned import Versioned
@@ -66,13 +66,10 @@ class RBM(Versioned, Shown):
 
     def __post_init__(self) -> None:
         for name in ("W", "b", "c"):
-            value = getattr(self, name)
-            object.__setattr__(self, name, np.array(value, dtype=np.float64))
+            object.__setattr__(self, name, numbers(name, getattr(self, name), Bounds()))
         if self.W.ndim != 2 or not self.W.size or self.b.shape != self.W.shape[1:] or self.c.shape != self.W.shape[:1]:
             shapes = f"{self.W.shape}, {self.b.shape} and {self.c.shape}"
             raise ValueError(f"W must be (hidden, visible), b (visible,) and c (hidden,), got {shapes}")
-        if not all(np.isfinite(each).all() for each in (self.W, self.b, self.c)):
-            raise ValueError("W, b and c must be finite numbers")
         object.__setattr__(self, "monitors", read_only(self.monitors))
         super().__post_init__()
 
