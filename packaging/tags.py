@@ -108,13 +108,15 @@ def macos(wheel: Path, tag: str) -> Found:
 
 
 def abi(wheel: Path) -> Found:
-    """Nothing but the stable ABI in an abi3 wheel, by abi3audit; the name of the interpreter on another's module."""
-    _, promised, _ = wheel.stem.split("-")[-3:]
+    """Nothing but the stable ABI in an abi3 wheel, by abi3audit; else the interpreter's own name, and locks for no GIL."""
+    promised = wheel.stem.split("-")[-2]
     if promised != "abi3":
-        name, _ = extension(wheel)
-        named = promised.replace("cp", "")
-        right = re.search(rf"\.(cpython-|cp){named}[-.]", name)
-        return Found(f"{promised}", [] if right else [f"Its module is called {name}: not one of {promised}."])
+        name, code = extension(wheel)
+        named = re.search(rf"\.(cpython-|cp){promised.removeprefix('cp')}[-.]", name)
+        faults = [] if named else [f"Its module is called {name}: not one of {promised}."]
+        if promised.endswith("t") and b"PyCriticalSection_Begin" not in code:
+            faults.append("It holds no lock where the GIL would: PyO3 took the interpreter for one that has a GIL.")
+        return Found(promised, faults)
     said = tool("abi3audit", "--strict", wheel)
     if said is None:
         return Found("abi3audit not installed")

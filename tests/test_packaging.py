@@ -28,7 +28,7 @@ METADATA = (
 NAME = f"vgcore-{VERSION}-cp314-cp314t-win_amd64.whl"
 LICENCES = ("LICENSE", "LICENSE-MIT", "LICENSE-APACHE", "python/vgcore/data/digits.NOTICE.txt")
 SOUND = {
-    "vgcore/_core.cp314t-win_amd64.pyd": "code of /crates/libm-0.2.16/src/math/exp.rs",
+    "vgcore/_core.cp314t-win_amd64.pyd": "PyCriticalSection_Begin /crates/libm-0.2.16/src/math/exp.rs",
     "vgcore/explore/static/vgcore.wasm": "code",
     f"{INFO}/METADATA": METADATA,
     f"{INFO}/WHEEL": "Wheel-Version: 1.0\nGenerator: maturin\nRoot-Is-Purelib: false\nTag: cp314-cp314t-win_amd64\n",
@@ -60,7 +60,7 @@ def sdist(folder: Path, members: dict[str, str]) -> None:
 
 
 def checked(folder: Path) -> tuple[int, str]:
-    command = [sys.executable, ROOM / "check.py", folder]
+    command = [sys.executable, str(ROOM / "check.py"), str(folder)]
     said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     assert not said.stderr, said.stderr
     return said.returncode, said.stdout
@@ -125,6 +125,10 @@ FAULTS = {
     "no dependency": (
         changed(f"{INFO}/METADATA", METADATA.replace("Requires-Dist: numpy>=1.26\n", "")),
         r"It does not ask for NumPy\.",
+    ),
+    "a build for Pythons with a GIL": (
+        changed("vgcore/_core.cp314t-win_amd64.pyd", "code"),
+        r"It holds no lock where the GIL would",
     ),
     "another's module": (
         {"vgcore/_core.cp314-win_amd64.pyd": "code"} | changed("vgcore/_core.cp314t-win_amd64.pyd", None),
@@ -202,7 +206,7 @@ def test_a_word_chooses_rows_and_a_wrong_one_is_named(targets: ModuleType) -> No
 
 def test_what_was_asked_for_and_cannot_be_built_is_an_error(tmp_path: Path) -> None:
     other = "musllinux" if os.name == "nt" else "win_amd64"
-    command = [sys.executable, ROOM / "build.py", "wheels", f"abi3-{other}"]
+    command = [sys.executable, str(ROOM / "build.py"), "wheels", f"abi3-{other}"]
     said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert said.returncode == 1
     assert re.match(rf"cp310-abi3-{other}\w* cannot be built here\. [A-Z].+\.\n$", said.stderr), said.stderr
