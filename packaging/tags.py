@@ -108,7 +108,7 @@ def macos(wheel: Path, tag: str) -> Found:
 
 
 def abi(wheel: Path) -> Found:
-    """Nothing but the stable ABI in an abi3 wheel, by abi3audit; else the interpreter's own name, and locks for no GIL."""
+    """Nothing but the stable ABI in an abi3 wheel, by abi3audit; else the name of the interpreter, and its locks."""
     promised = wheel.stem.split("-")[-2]
     if promised != "abi3":
         name, code = extension(wheel)
