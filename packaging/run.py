@@ -80,7 +80,10 @@ class Root:
     packages: str
 
 
-ROOTS = (Root("bookworm", "arm64", "aarch64", "python3"), Root("forky", "amd64", "x86_64", "python3,python3.15"))
+ROOTS = (
+    Root("bookworm", "arm64", "aarch64", "python3,libstdc++6"),
+    Root("forky", "amd64", "x86_64", "python3,python3.15,libstdc++6"),
+)
 
 
 @dataclass(frozen=True)
@@ -323,7 +326,7 @@ def ways(interpreter: Interpreter) -> list[Way]:
 def line_of(row: Row) -> str:
     """A row of a Markdown table."""
     seconds = f"{row.seconds:.0f} s" if row.seconds else ""
-    return f"| {row.file} | {row.interpreter} | {row.way} | {seconds} | {row.outcome} | {row.why.replace('|', '/')} |"
+    return f"| {row.file} | {row.interpreter} | {row.way} | {seconds} | {row.outcome} | {row.why[:300].replace('|', '/')} |"
 
 
 def main() -> None:
