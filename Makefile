@@ -44,15 +44,22 @@ OPTIONAL := $(shell grep -lE 'importorskip|find_spec.library|session.missing|RIV
 CALLS = 50000
 SEED = 1
 
+# What keeps one core busy (the link of the wheel, pip, mypy, scripts) goes two at a time; each says all at its end.
+SIDE_BY_SIDE = --jobs 2 --no-print-directory $(if $(filter output-sync,$(.FEATURES)),--output-sync) \
+	BESIDE=yes EXAMPLES=$(EXAMPLES) PROFILE=$(PROFILE)
+
 # The tests must see the installed wheel, whatever the shell has set.
 unexport PYTHONPATH
 # pip calls maturin by packaging/backend.py.
 export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 
 .DELETE_ON_ERROR:
+ifndef BESIDE
 .NOTPARALLEL:
+endif
 .PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wheel-check wasm lint smoke gates audit \
-	audit-tools fuzz bench docs outputs gallery diagnosis kinds glossary examples benchmarks release-check clean
+	audit-tools fuzz bench docs outputs gallery diagnosis kinds glossary examples test-rust test-wheel benchmarks \
+	release-check clean
 
 define say
 @printf '\n== %s\n' '$(1)'
@@ -87,10 +94,14 @@ quick: | .venv-test ## The loop of a developer: formatting, ruff, unit tests, an
 .venv-test:
 	$(MAKE) .venv-test/.installed
 
-test: lint ## Lint, Rust tests, then the wheel's tests in a clean .venv-test
+test: lint test-rust test-wheel ## Lint, Rust tests, then the wheel's tests in a clean .venv-test
+
+test-rust: ## Rust tests on every instruction set
 	$(call say,test: Rust on every instruction set)
 	for isa in $(ISAS) scalar; do VGCORE_ISA=$$isa $(RUST_TEST) --lib --tests || exit 1; done
 	$(RUST_TEST) --doc
+
+test-wheel: .venv-test/.installed ## Tests of the installed wheel
 	$(call say,test: the installed wheel)
 	$(TEST)/python -c 'import sys, vgcore; assert vgcore.__file__.startswith(sys.prefix), vgcore.__file__'
 	$(TEST)/python -m mypy.stubtest vgcore._core
@@ -110,7 +121,13 @@ test-torch: .venv-torch/.installed ## Tests that need torch, Keras or flax, in .
 	$(call say,test-torch: the comparison with torch)
 	VGCORE_BENCH=smoke $(TORCH)/python benches/compare.py
 
-check: test smoke demo gates audit docs ## All that CI runs, properties on 200 examples where `make test` takes 30
+# The tests of Rust take half as long where the compiler sees across the units of a crate, and no code will be changed.
+check: export CARGO_INCREMENTAL = 0
+check: export CARGO_PROFILE_QUICK_LTO = false
+check: ## All that CI runs, properties on 200 examples where `make test` takes 30
+	$(MAKE) $(SIDE_BY_SIDE) lint test-rust
+	$(MAKE) PROFILE=$(PROFILE) test-wheel
+	$(MAKE) $(SIDE_BY_SIDE) smoke demo gates audit docs
 	$(call say,check: tests that need torch were skipped; `make test-torch` runs them)
 
 smoke: .venv-test/.installed ## Compile and start every bench, in seconds

@@ -524,8 +524,9 @@ fn mean_cosine(z: &Rows) -> f64 {
         return f64::INFINITY;
     }
     let z = z.iter().filter(|z| dot(z, z) > 0.0).collect::<Vec<_>>();
+    let squares = z.iter().map(|z| dot(z, z)).collect::<Vec<_>>();
     let pairs = (0..z.len()).flat_map(|i| (0..i).map(move |j| (i, j)));
-    let cosines = pairs.map(|(i, j)| dot(z[i], z[j]) / (dot(z[i], z[i]) * dot(z[j], z[j])).sqrt()).collect::<Vec<_>>();
+    let cosines = pairs.map(|(i, j)| dot(z[i], z[j]) / (squares[i] * squares[j]).sqrt()).collect::<Vec<_>>();
     cosines.iter().sum::<f64>() / cosines.len() as f64
 }
 

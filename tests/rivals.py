@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 import vgcore as vg
 from vgcore import reference
+from vgcore.reference import agreement
 
 Array = npt.NDArray[Any]
 State = dict[str, Array]
@@ -33,41 +34,9 @@ class Answer(NamedTuple):
     loss: float | None
 
 
-# Of a gradient that is zero but for rounding, as that of a bias before a batch normalisation, so much of the layer's
-# largest is what errors are measured against.
-CANCELLED = 1e-3
-
-
 def error(measured: Any, expected: Any) -> float:
-    """The largest |a - b|_F / |b|_F over gradients and loss; inf where names or shapes differ."""
-    if list(measured.parameters) != list(expected.parameters):
-        return math.inf
-    if len(measured.preactivations) != len(expected.preactivations):
-        return math.inf
-
-    def relative(a: Array, b: Array, least: float = 0) -> float:
-        # Below the floor a plain backward pass has met subnormal numbers, which have fewer digits.
-        size = max(float(np.linalg.norm(b)), least, 1e-290)
-        return float(np.linalg.norm(a - b)) / size if a.shape == b.shape else math.inf
-
-    def layer(name: str) -> str:
-        # What every step of a tied net is fed goes into its one layer. Of a net of one step, which gets nothing else,
-        # no other gradient says how large what cancels in that of a bias is.
-        if name == "inputs.weight":
-            return "0"
-        return name.split(".")[1] if name.count(".") > 1 else name
-
-    norms = {name: float(np.linalg.norm(gradient)) for name, gradient in expected.parameters.items()}
-    largest = {name: max(norms[other] for other in norms if layer(other) == layer(name)) for name in norms}
-    errors = [
-        relative(measured.parameters[name], gradient, CANCELLED * largest[name])
-        for name, gradient in expected.parameters.items()
-    ]
-    errors += [relative(a, b) for a, b in zip(measured.preactivations, expected.preactivations, strict=True)]
-    errors.append(relative(measured.input, expected.input))
-    if expected.loss is not None:
-        errors.append(relative(np.array(measured.loss), np.array(expected.loss)))
-    return max(errors)
+    """The largest |a - b|_F / |b|_F over gradients and loss; inf where shapes differ, refused where names do."""
+    return max(each.worst for each in agreement.gradients(measured, expected))
 
 
 class Library(NamedTuple):

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 import vgcore as vg
 from vgcore import reference
 from vgcore.model.plan import Plan
+from vgcore.reference.cases import CELLS, CRITICAL, DYING, FLAT, LEVEL, LEVELLED, TURNED, normalises, targets
 
 Array = npt.NDArray[Any]
 Parameters = dict[str, st.SearchStrategy[Any]]
@@ -83,8 +84,6 @@ REQUIRED = {
 BIAS_INITS = ("zeros", "constant", "ones", "uniform", "normal", "trunc_normal", "torch_default")
 # Every init by the shortest text that it has, for nets of even width.
 INITS = tuple({"constant": "constant(value=1)", "sparse": "sparse(sparsity=0.5)"}.get(name, name) for name in vg.INITS)
-# Those with an edge of chaos without biases.
-CRITICAL = ("linear", "sigmoid", "tanh", "relu", "leaky_relu", "elu", "selu")
 
 ACTIVATION_PARAMETERS: dict[str, Parameters] = {
     "hardtanh": {"min_val": hundredths(-2, -0.5), "max_val": hundredths(0, 2)},
@@ -138,17 +137,6 @@ def inits(names: tuple[str, ...] = vg.INITS) -> st.SearchStrategy[vg.Init]:
 # How wide a is, as a multiple of z.
 SHAPED = {"crelu": 2.0, "glu": 0.5, "swiglu": 0.5, "geglu": 0.5}
 EACH = tuple(name for name in vg.ACTIVATIONS if name not in SHAPED)
-# Equal, zero or mirrored weights, of which a normalisation or a standardisation leaves rounding alone.
-FLAT = {"zeros", "ones", "constant", "eye", "sparse", "fixup", "looks_linear"}
-# All singular values of these weights are their largest, which has no slope then.
-TURNED = {"orthogonal", "scaled_uniform_orthogonal", "looks_linear", "lsuv"}
-# Constant where they are flat, so that a normalisation behind them may get equal numbers, and weights whose sum is 0.
-LEVELLED = {"hardtanh", "relu6", "hardsigmoid", "threshold", "softshrink", "hardshrink"}
-
-# 0 for all z below some number: of a sample with one unit left a normalisation keeps the sign, and its gradient is only
-# as large as its eps.
-DYING = LEVELLED | {"relu"}
-
 EPS: Parameters = {"eps": st.sampled_from([1e-5, 1e-3, 0.1])}
 SKIP_PARAMETERS: dict[str, Parameters] = {
     "residual": {"order": st.sampled_from(["after", "linear", "post", "pre"])},
@@ -359,10 +347,6 @@ def nets() -> st.SearchStrategy[vg.MLP | vg.Sequential]:
     return specs() | sequentials()
 
 
-#: Every cell, and both ways to reset.
-CELLS = ("tanh", "relu", "irnn", "lstm", "gru", "gru(reset=before)")
-
-
 @st.composite
 def recurrents(draw: st.DrawFn) -> vg.RNN:
     """Recurrent nets of every sort, small enough to be checked in a moment."""
@@ -444,19 +428,11 @@ def valid(sort: Callable[..., Any], **given: Any) -> Any:
     return spec
 
 
-def normalises(spec: vg.MLP | vg.Sequential) -> bool:
-    """Has the net a normalisation, which may need several samples?"""
-    layers = reference.Plan.of(spec).layers
-    return any(part.name == "norm" for layer in layers for part in layer.parts)
-
-
 # With more smoothing the slopes of a net that says little would cancel.
 LOSS_PARAMETERS: dict[str, Parameters] = {
     "huber": {"delta": hundredths(0.2, 2)},
     "cross_entropy": {"label_smoothing": hundredths(0, 0.5)},
 }
-# Their slopes of one size cancel in sums, where rounding alone is left to compare.
-LEVEL = {"mae", "huber", "hinge", "output_sum"}
 
 
 def losses(names: tuple[str, ...] = vg.LOSSES) -> st.SearchStrategy[vg.Loss]:
@@ -468,18 +444,6 @@ def losses(names: tuple[str, ...] = vg.LOSSES) -> st.SearchStrategy[vg.Loss]:
         return given.map(lambda parameters: vg.Loss(name, **parameters))
 
     return st.sampled_from(names).flatmap(called)
-
-
-def targets(loss: str, rng: np.random.Generator, batch: int, outputs: int) -> Array | None:
-    """What this loss takes."""
-    kind, shape = vg.Loss(loss), (batch, outputs)
-    if not kind.takes_targets:
-        return None
-    if kind.takes_classes:
-        return rng.integers(outputs, size=batch)
-    if kind.name == "bce_with_logits":
-        return rng.random(shape)
-    return rng.choice([-1.0, 1.0], shape) if kind.name == "hinge" else rng.standard_normal(shape)
 
 
 @dataclass(frozen=True)
@@ -510,40 +474,3 @@ def problems(draw: st.DrawFn, among: Callable[[], st.SearchStrategy[Any]] = nets
     if loss is None:
         return Problem(spec, seed, x, {"cotangent": rng.standard_normal((batch, outputs))})
     return Problem(spec, seed, x, {"y": targets(str(loss), rng, batch, outputs), "loss": str(loss)})
-
-
-# One net for each part and each place where it may stand.
-PARTS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    **{f"{norm} {place}": {"norm": norm, "norm_position": place} for norm in vg.NORMS for place in ("pre", "post")},
-    **{f"{order} sum": {"skip": f"residual(order={order})", "norm": "layer"} for order in ("after", "linear", "post")},
-    "pre sum": {"skip": "residual(order=pre)", "norm": "batch", "norm_position": "post", "branch_scale": 0.7},
-    "learned branch": {"skip": "rezero(alpha=0.6)", "branch_scale": 0.7, "activation": "prelu"},
-    "gate": {"skip": "highway(gate_bias=0.3)", "block": 2},
-    "side by side": {"skip": "dense", "in_features": 3},
-    "first block without a skip": {"skip": "residual(order=pre)", "in_features": 3},
-    "standardised weights": {"weight_transform": "weight_standardization(gain=1.5, eps=0.1)"},
-    "spectral norm": {"weight_transform": "spectral_norm(gain=1.5)", "width": 6},
-    "tied": {"tied": True, "norm": "layer", "skip": "rezero(alpha=0.6, order=pre)"},
-    "tied gate": {"tied": True, "skip": "highway", "weight_transform": "weight_standardization"},
-    "an input at every step": {"tied": True, "inputs": "every", "in_features": 3},
-    "gated activation": {"activation": "swiglu"},
-    "doubled activation": {"activation": "crelu", "width": 3},
-    "norm before the map": {"norm": "layer", "norm_position": "input", "final_norm": "rms"},
-    "norms and biases by layer": {
-        "block": 4,
-        "norm": [None, "batch", "rms", None],
-        "norm_position": ["pre", "input", "post", "pre"],
-        "bias": [False, None, "normal", False],
-    },
-    "dropout": {"dropout": [0.3, 0.5], "block": 2},
-    "stem": {
-        "stem": 2,
-        "block": 2,
-        "width": [6, 6, 8, 6],
-        "activation": ["linear", "tanh", "gelu", "gelu"],
-        "norm": [None, None, "layer", None],
-        "norm_position": "input",
-        "skip": "residual(order=linear)",
-    },
-}

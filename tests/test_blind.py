@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import strategies
 import vgcore as vg
 from strategies import over_examples
 from vgcore.judge.blind import LEAST, blind_guess, first_loss
+from vgcore.reference.cases import targets
 from vgcore.reference.loss import evaluate
 
 Array: TypeAlias = npt.NDArray[Any]
@@ -55,7 +55,7 @@ def test_every_loss_with_targets_has_a_blind_guess() -> None:
     outputs=st.integers(2, 3),
 )
 def test_no_constant_output_has_a_smaller_loss(loss: str, seed: int, rows: int, outputs: int) -> None:
-    t = strategies.targets(loss, np.random.default_rng(seed), rows, outputs)
+    t = targets(loss, np.random.default_rng(seed), rows, outputs)
     assert t is not None
     found = blind_guess(loss, t, outputs)
     if found is None:
@@ -67,7 +67,7 @@ def test_no_constant_output_has_a_smaller_loss(loss: str, seed: int, rows: int, 
 
 @pytest.mark.parametrize("loss", CALLS)
 def test_a_sum_is_of_the_terms_of_a_run(loss: str) -> None:
-    t = strategies.targets(loss, np.random.default_rng(0), 12, 3)
+    t = targets(loss, np.random.default_rng(0), 12, 3)
     summed = vg.Loss(loss, reduction="sum")
     mean, whole = blind_guess(loss, t, 3), blind_guess(summed, t, 3)
     assert mean is not None

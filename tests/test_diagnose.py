@@ -19,6 +19,7 @@ from vgcore.judge.depth_limit import DepthLimit
 from vgcore.judge.evidence import Evidence
 from vgcore.judge.finding import SEVERITIES, Finding
 from vgcore.judge.rules import RULES
+from vgcore.reference.cases import targets
 
 Array: TypeAlias = npt.NDArray[Any]
 
@@ -165,7 +166,7 @@ def samples(spec: vg.MLP, loss: str = "mse") -> dict[str, Any]:
     assert spec.out_features is not None
     return {
         "x": rng.standard_normal((256, spec.width)),
-        "y": strategies.targets(loss, rng, 256, spec.out_features),
+        "y": targets(loss, rng, 256, spec.out_features),
         "loss": loss,
         "batch": 128,
     }

@@ -13,8 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vgcore as vg
-from strategies import EVERY_ACTIVATION, EXAMPLES, PARTS, Problem, over_examples, patient, problems, specs, targets
+from strategies import EVERY_ACTIVATION, EXAMPLES, Problem, over_examples, patient, problems, specs
 from vgcore import _core, reference
+from vgcore.reference.cases import PARTS, targets
 
 Array = npt.NDArray[Any]
 State = dict[str, Array]

@@ -13,10 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vgcore as vg
-from strategies import Problem, activations, losses, over_examples, problems, targets
+from strategies import Problem, activations, losses, over_examples, problems
 from vgcore import reference
 from vgcore.measure.derivation import EACH, TIMES, Line, Term, number
 from vgcore.model.plan import Plan
+from vgcore.reference.cases import targets
 from vgcore.show.lecture import plain
 
 Array: TypeAlias = npt.NDArray[Any]

@@ -17,8 +17,9 @@ import pytest
 from hypothesis import assume, given
 
 import vgcore as vg
-from strategies import EVERY_ACTIVATION, PARTS, needs_samples, norms_of, specs
+from strategies import EVERY_ACTIVATION, needs_samples, norms_of, specs
 from vgcore import _core, reference, theory
+from vgcore.reference.cases import PARTS
 
 Floats = npt.NDArray[np.float64]
 

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 import vgcore as vg
 from rivals import RIVALS, Answer, error, reference_gradients
-from strategies import EXAMPLES, losses, over_examples, targets
+from strategies import EXAMPLES, losses, over_examples
 from vgcore import reference
 from vgcore.measure import table
+from vgcore.reference.cases import targets
 from vgcore.shell import commands
 
 Array = npt.NDArray[Any]

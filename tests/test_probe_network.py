@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import vgcore as vg
-from strategies import PARTS, Problem, over_examples, problems, specs, targets
+from strategies import Problem, over_examples, problems, specs
 from vgcore import _core
+from vgcore.reference.cases import PARTS, targets
 
 Array: TypeAlias = npt.NDArray[Any]
 

@@ -16,9 +16,9 @@ import pytest
 
 import vgcore as vg
 from rivals import TRUTH, mp
-from strategies import PARTS, targets
 from vgcore import reference
 from vgcore.reference import Scaled, Stream
+from vgcore.reference.cases import PARTS, targets
 
 # --- Random numbers ------------------------------------------------------------------------------
 

@@ -15,8 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import vgcore as vg
-from strategies import CELLS, recurrents
+from strategies import recurrents
 from vgcore import _core, reference
+from vgcore.reference.cases import CELLS
 
 Array = np.ndarray[Any, Any]
 GATES = {"lstm": "ifgo", "gru": "rzn", "gru(reset=before)": "rzn"}

@@ -14,12 +14,13 @@ import pytest
 from hypothesis import given
 
 import vgcore as vg
-from strategies import CELLS, of_any_sort, over_examples, recurrents, transformers
+from strategies import of_any_sort, over_examples, recurrents, transformers
 from vgcore import _core, reference
 from vgcore.measure.cells import Sweep
 from vgcore.model.read import read_spec
 from vgcore.model.sorts import FIELDS, TYPES, fields_of
 from vgcore.plot import heatmap, lines
+from vgcore.reference.cases import CELLS
 
 SORTS = {sort.__name__: sort for sort in (vg.MLP, vg.Sequential, vg.RNN, vg.Transformer)}
 ENDINGS = ["csv", "json", "parquet"]

@@ -67,11 +67,14 @@ LATE = {
     ("plot.axes", "plot.artists"),  # which cannot be imported without matplotlib
     ("train.many", "judge.diagnose"),
     ("reference.activation", "model.custom"),  # the samples of a user's own activation
+    ("shell.doctor", "reference.selftest"),  # the core beside the twin, on the machine of a user
 }
 # Modules beside the folders: the package, its commands, the tests of others.
 ABOVE = {"__init__", "__main__", "testing"}
-# The twin judges the product, which asks it for nothing.
+# The twin judges the product, which asks it for nothing: an answer that were the twin's own would agree with it. Only
+# the command that shows both side by side asks for the comparison, which therefore knows both.
 TWIN = "reference"
+COMPARING = {"reference.cases", "reference.selftest"}
 
 
 def cycle(graph: Mapping[str, set[str]]) -> list[str]:
@@ -155,14 +158,17 @@ def test_every_python_module_has_a_place() -> None:
 
 @pytest.mark.parametrize("module", sorted({*PYTHON} - ABOVE))
 def test_python_imports_run_one_way(module: str) -> None:
-    allowed = {TWIN} if folder(module) == TWIN else {*PYTHON_ORDER[: PYTHON_ORDER.index(folder(module)) + 1]}
+    if module in COMPARING:
+        allowed = {TWIN, *PYTHON_ORDER} - {"shell"}
+    else:
+        allowed = {TWIN} if folder(module) == TWIN else {*PYTHON_ORDER[: PYTHON_ORDER.index(folder(module)) + 1]}
     early = ours(imports(module, functions=False, types=False)) - {module}
     late = ours(imports(module, functions=True, types=False)) - early - {module}
     assert {name for name in early if folder(name) not in allowed} == set()
     # The shell stands at the right end, where a late import is no way around the order: its commands import what they
     # need when they are called, or help would wait for it. What help loads is held by a test of its own below.
     if folder(module) == "shell":
-        assert {name for name in late if folder(name) not in allowed} == set()
+        assert {(module, name) for name in late if folder(name) not in allowed} <= LATE
     else:
         assert {(module, name) for name in late} <= LATE
 
@@ -194,6 +200,11 @@ def test_no_python_modules_import_each_other_in_a_circle() -> None:
 def test_every_exception_is_there() -> None:
     found = {(module, name) for module in PYTHON for name in ours(imports(module, functions=True, types=False))}
     assert {*LATE} <= found
+
+
+def test_the_twin_itself_asks_for_no_comparison() -> None:
+    twin = {module for module in PYTHON if folder(module) == TWIN} - COMPARING
+    assert not any(ours(imports(module, functions=True, types=True)) & COMPARING for module in twin)
 
 
 def test_nobody_imports_the_shell_but_the_command() -> None:
@@ -242,6 +253,7 @@ LIBRARIES = {
     "rich": {
         "measure.progress",
         "shell.benchmark",
+        "shell.doctor",
         "shell.streams",
         "shell.tables",
         "shell.timings",
@@ -251,6 +263,7 @@ LIBRARIES = {
     "typer": {
         "shell.benchmark",
         "shell.commands",
+        "shell.doctor",
         "shell.estimate",
         "shell.explorer",
         "shell.kinds",

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 
 import vgcore as vg
-from strategies import PARTS, specs
+from strategies import specs
 from vgcore.convert.to_torch import to_torch
+from vgcore.reference.cases import PARTS
 
 torch = pytest.importorskip("torch", reason="torch is not installed: `make test-torch` installs it")
 

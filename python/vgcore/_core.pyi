@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import Any, final
+from typing import Any, TypedDict, final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -244,5 +244,17 @@ def evaluate(
 ) -> tuple[float, float]: ...
 def gradcheck(spec: AnySpec, seed: int, batch: int, loss: str | None) -> dict[str, float]: ...
 def check_memory(what: str, needed: int) -> None: ...
-def build_info() -> dict[str, str | int]: ...
+
+class _Build(TypedDict):
+    version: str
+    isa: str  # in use
+    isas: tuple[str, ...]  # that this processor has, best first
+    threads: int
+    profile: str
+    target: str
+    compiler: str
+    commit: str | None
+    stream_version: int
+
+def build_info() -> _Build: ...
 def release_memory() -> int: ...

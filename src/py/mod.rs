@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::expectation::Moments;
 use crate::stats::COLUMNS;
 use crate::{memory, rng, simd, threads};
-use pyo3::exceptions::{PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyImportError, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -41,8 +41,14 @@ fn build_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let info = PyDict::new(py);
     info.set_item("version", env!("CARGO_PKG_VERSION"))?;
     info.set_item("isa", simd::isa()?.name())?;
+    let isas = simd::Isa::ALL.into_iter().filter(|isa| isa.available()).map(simd::Isa::name);
+    info.set_item("isas", PyTuple::new(py, isas.collect::<Vec<_>>())?)?;
     info.set_item("threads", threads::threads(None)?)?;
     info.set_item("profile", if cfg!(debug_assertions) { "debug" } else { "release" })?;
+    info.set_item("target", env!("VGCORE_TARGET"))?;
+    info.set_item("compiler", env!("VGCORE_COMPILER"))?;
+    // Where GitHub builds; a build elsewhere may be of files that no commit has.
+    info.set_item("commit", option_env!("GITHUB_SHA"))?;
     info.set_item("stream_version", rng::STREAM_VERSION)?;
     Ok(info)
 }
@@ -59,9 +65,33 @@ fn check_memory(what: &str, needed: u128) -> PyResult<()> {
     Ok(memory::check_memory(what, needed, "ask for less at a time")?)
 }
 
+/// The oldest NumPy, as `pyproject.toml` has it.
+const NUMPY: (u32, u32) = (1, 26);
+
+/// Refuse to start without `NumPy`, where its first use would be a panic.
+fn check_numpy(py: Python<'_>) -> PyResult<()> {
+    let (major, minor) = NUMPY;
+    let refused = |found: &str| {
+        let needs = format!("vgcore needs NumPy {major}.{minor} or later, {found}");
+        PyImportError::new_err(format!("{needs}: python -m pip install --upgrade 'numpy>={major}.{minor}'"))
+    };
+    let numpy = py.import("numpy").map_err(|error| {
+        let told = refused("which cannot be imported here");
+        told.set_cause(py, Some(error));
+        told
+    })?;
+    let version: String = numpy.getattr("__version__")?.extract()?;
+    let mut numbers = version.split('.').map(|part| part.parse::<u32>().unwrap_or(0));
+    match (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0)) {
+        found if found < NUMPY => Err(refused(&format!("and {version} is installed"))),
+        _ => Ok(()),
+    }
+}
+
 /// The name tables and the version.
 fn constants(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
+    check_numpy(py)?;
     // NumPy's C interface is looked up on first use, where Ctrl-C in the middle of it would be a panic: use it now.
     convert::array::<f64>(py, Vec::new(), &[0])?;
     let names = |names: Vec<&'static str>| PyTuple::new(py, names);

@@ -22,7 +22,7 @@ import typer
 from vgcore._core import MONITORS, OPTIMIZERS, PRETRAININGS, SCHEDULES, __version__
 from vgcore.judge.finding import SEVERITIES
 from vgcore.model.names import hint, known
-from vgcore.shell import benchmark, estimate, explorer, kinds, outputs, reports, stores, streams
+from vgcore.shell import benchmark, doctor, estimate, explorer, kinds, outputs, reports, stores, streams
 from vgcore.shell.complete import choices, files_of
 from vgcore.shell.estimate import Yes
 from vgcore.shell.nets import HELP, flag, gather, integers, split
@@ -705,6 +705,9 @@ def _print_all(lines: Iterable[str]) -> None:
 
 app.command("bench", help="Time vgcore on this machine, beside torch, JAX and NumPy as installed: about a minute.")(
     benchmark.bench
+)
+app.command("doctor", help="Say what is installed, and test it on this machine; 1 where it computes what is wrong.")(
+    doctor.doctor
 )
 app.command("explore", help="Put a net under sliders, in a browser, measured anew at every move.")(explorer.explore)
 app.command("report", help="Write a page, or its Markdown, about a net, about every combination, or what was written.")(
