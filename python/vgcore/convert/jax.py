@@ -80,9 +80,9 @@ def from_jax(f: Any, params: Any = None, x: Any = None) -> Imported:
 
 
 def _is(f: Any, module: str, name: str) -> bool:
-    """Whether this is an object of a class of a library, if that is loaded at all."""
-    found = sys.modules.get(module)
-    return found is not None and isinstance(f, getattr(found, name))
+    """Whether this is an object of a class of a library, if that is loaded at all, and not just now by another thread."""
+    found = getattr(sys.modules.get(module), name, None)
+    return found is not None and isinstance(f, found)
 
 
 def _model(f: Any, params: Any) -> Model:

@@ -146,7 +146,8 @@ def _on_terminal(total: float) -> Iterator[Draw]:
 def _notebook() -> Any:
     """What displays in the notebook that this is the kernel of; None elsewhere. Nothing is imported for it."""
     ipython = sys.modules.get("IPython")
-    shell = None if ipython is None else ipython.get_ipython()
+    # Another thread may be in the middle of importing it: then no kernel runs this.
+    shell = getattr(ipython, "get_ipython", lambda: None)()
     return None if ipython is None or getattr(shell, "kernel", None) is None else ipython.display.display
 
 

@@ -106,10 +106,11 @@ def path(name: str, value: Any) -> Path:
 def _masked() -> tuple[type, ...]:
     """The type of masked arrays; none where nobody has imported `numpy.ma`, which NumPy does on first use.
 
-    To import it for this question is 5 ms of a first call, and where memory ends it raises an OSError.
+    To import it for this question is 5 ms of a first call, and where memory ends it raises an OSError. Another thread
+    may be in the middle of importing it: then there is no such array yet.
     """
-    module = sys.modules.get("numpy.ma")
-    return () if module is None else (module.MaskedArray,)
+    found = getattr(sys.modules.get("numpy.ma"), "MaskedArray", None)
+    return () if found is None else (found,)
 
 
 def _is_number(value: object, kinds: str, method: str) -> bool:
@@ -151,7 +152,10 @@ class Bounds:
     def __init__(
         self, *, least: float = -math.inf, most: float = math.inf, above: float | None = None, finite: bool = True
     ) -> None:
-        self.least, self.most, self.above, self.finite = least, most, above, finite
+        self.least = least
+        self.most = most
+        self.above = above
+        self.finite = finite
 
     def __str__(self) -> str:
         if self.above is not None:
