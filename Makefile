@@ -1,12 +1,15 @@
 # Everything that is done to this repository. CI runs `make check` and nothing else.
 # Needs a Rust toolchain, gcc and Python >= 3.10; the rest is installed into .venv and .venv-test.
 
-PYTHON ?= python3
-
-VENV := .venv/bin
-TEST := .venv-test/bin
-TORCH := .venv-torch/bin
-DOCS := .venv-docs/bin
+# Windows has other names for Python and for the programs of an environment; recipes run in a Unix shell there too.
+WINDOWS := $(filter Windows_NT,$(OS))
+PYTHON ?= $(if $(WINDOWS),python,python3)
+BIN := $(if $(WINDOWS),Scripts,bin)
+VENV := .venv/$(BIN)
+TEST := .venv-test/$(BIN)
+TORCH := .venv-torch/$(BIN)
+DOCS := .venv-docs/$(BIN)
+DIST := .venv-dist/$(BIN)
 PIP := -m pip --disable-pip-version-check --quiet
 PIP_WITH_GROUPS := 'pip>=25.1'
 WHEEL = $$(echo target/wheels/vgcore-*.whl)
@@ -14,8 +17,10 @@ ISAS = $(if $(filter x86_64,$(shell uname -m)),avx512 avx2,neon)
 # What pages measure with, compiled where this toolchain has the target or can get it.
 WASM_TARGET := wasm32-unknown-unknown
 PAGE := python/vgcore/explore/static/vgcore.wasm
+# No path of this machine gets into what is built for others.
+REMAPPED = CARGO_ENCODED_RUSTFLAGS="$$($(PYTHON) packaging/remap.py $(1))"
 # Folders are listed too: a deleted file shows in nothing else.
-SOURCES := $(wildcard Cargo.toml Cargo.lock pyproject.toml README.md LICENSE*) \
+SOURCES := $(wildcard Cargo.toml Cargo.lock pyproject.toml README.md LICENSE*) packaging/remap.py \
 	$(shell find src python -not -path '*/__pycache__*' -not -path $(PAGE) -not -path '*/explore/static')
 
 # Examples of a property, in Rust and by the profile of tests/strategies.py; VGCORE_EXAMPLES overrides both.
@@ -45,20 +50,23 @@ SIDE_BY_SIDE = --jobs 2 --no-print-directory $(if $(filter output-sync,$(.FEATUR
 
 # The tests must see the installed wheel, whatever the shell has set.
 unexport PYTHONPATH
+# pip calls maturin by packaging/backend.py.
+export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 
 .DELETE_ON_ERROR:
 ifndef BESIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo quick test test-torch check wheel wasm lint smoke audit fuzz bench docs outputs gallery diagnosis kinds glossary examples \
-	test-rust test-wheel benchmarks release-check clean
+.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wheel-check wasm lint smoke gates audit \
+	audit-tools fuzz bench docs outputs gallery diagnosis kinds glossary examples test-rust test-wheel benchmarks \
+	release-check clean
 
 define say
 @printf '\n== %s\n' '$(1)'
 endef
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: .venv/.installed ## Build, install into .venv, run the depth sweep, draw it into demo/
 	$(call say,demo: depth sweep)
@@ -119,7 +127,7 @@ check: export CARGO_PROFILE_QUICK_LTO = false
 check: ## All that CI runs, properties on 200 examples where `make test` takes 30
 	$(MAKE) $(SIDE_BY_SIDE) lint test-rust
 	$(MAKE) PROFILE=$(PROFILE) test-wheel
-	$(MAKE) $(SIDE_BY_SIDE) smoke demo audit docs
+	$(MAKE) $(SIDE_BY_SIDE) smoke demo gates audit docs
 	$(call say,check: tests that need torch were skipped; `make test-torch` runs them)
 
 smoke: .venv-test/.installed ## Compile and start every bench, in seconds
@@ -128,6 +136,20 @@ smoke: .venv-test/.installed ## Compile and start every bench, in seconds
 	for script in compare.py claims.py kinds.py gated_theory.py arrivals.py store.py watch.py 'scan.py --out target/smoke.png' \
 		'false_alarms.py --nets 2' 'guard.py record target/smoke.json' training.py sequences.py \
 		'trained_facts.py --only D2,P5,optimisers' sequence_facts.py 'trainable.py --nets 10'; do VGCORE_BENCH=smoke $(TEST)/python benches/$$script || exit 1; done
+
+gates: .venv-test/.installed ## Every name has a type, nothing breaks unsaid since the last tag, workflows are sound
+	$(call say,gates: types of all names)
+	PATH="$(abspath $(TEST)):$$PATH" basedpyright --verifytypes vgcore --ignoreexternal > target/types.txt \
+		|| { grep -E -B 1 -A 1 ' error: ' target/types.txt; false; }
+	grep 'completeness score' target/types.txt
+	$(call say,gates: public names since the last tag)
+	$(TEST)/python packaging/api.py
+	$(call say,gates: workflows)
+	$(TEST)/zizmor --offline --quiet --persona pedantic .github
+
+audit-tools: ## Compile cargo-deny and fetch the advisories that it knows: what `make audit` skips without
+	cargo install --locked cargo-deny@0.20.2
+	cargo deny fetch
 
 audit: ## Licences, sources and known faults of dependencies, as far as tools and databases are at hand
 	$(call say,audit)
@@ -140,7 +162,7 @@ fuzz: .venv-test/.installed ## Call everything with odd values: make fuzz CALLS=
 wasm: ## Build what pages measure with into the package; without the target for it a line says that the wheel lacks it
 	rm -f $(PAGE)
 	if test -d "$$(rustc --print target-libdir --target $(WASM_TARGET))" || rustup target add $(WASM_TARGET); then \
-		RUSTFLAGS='-C target-feature=+simd128' cargo build --locked --profile page --lib --target $(WASM_TARGET) \
+		$(call REMAPPED,-Ctarget-feature=+simd128) cargo build --locked --profile page --lib --target $(WASM_TARGET) \
 			--features wasm && cp target/$(WASM_TARGET)/page/vgcore.wasm $(PAGE); \
 	else \
 		echo 'wasm: this toolchain lacks $(WASM_TARGET): the wheel cannot save the explorer as a page'; \
@@ -152,6 +174,30 @@ dist-run: .venv-dist/.installed ## Install the wheels of target/dist into empty 
 	$(DIST)/python packaging/run.py target/dist --json target/dist/run.json
 
 wheel: target/wheels/.built ## Build the release wheel into target/wheels
+
+dist: sdist dist-wheels dist-check dist-run ## All that a release uploads, into target/dist: built, checked, run, and a table of it
+	$(call say,dist: a wheel from the sdist)
+	$(DIST)/python packaging/build.py from-sdist
+	$(call say,dist: target/dist/TABLE.md)
+	$(DIST)/python packaging/table.py
+
+sdist: .venv-dist/.installed ## Build the source distribution into target/dist
+	$(call say,sdist)
+	$(DIST)/python packaging/build.py sdist
+
+dist-wheels: .venv-dist/.installed wasm ## Build the wheels of packaging/targets.py that this machine can, or TARGETS='musllinux cp314t'
+	$(call say,dist-wheels)
+	$(DIST)/python packaging/build.py wheels $(TARGETS)
+
+dist-check: .venv-dist/.installed ## Check all of target/dist: tags, ABI, licences, SBOM, size, paths, metadata
+	$(call say,dist-check)
+	$(DIST)/python packaging/check.py
+
+gates: wheel-check
+wheel-check: .venv-dist/.installed target/wheels/.built ## Check the wheel of target/wheels, and an sdist beside it
+	$(call say,wheel-check)
+	$(DIST)/maturin sdist --out target/wheels
+	$(DIST)/python packaging/check.py target/wheels
 
 release-check: ## Hold the tree to TAG=vX.Y.Z, and print its release notes
 	@$(PYTHON) packaging/tag.py '$(TAG)'
@@ -214,7 +260,7 @@ examples: .venv/.installed ## Redraw the pictures of examples/: a minute
 clean: ## Remove all that is built
 	cargo clean
 	rm -f $(PAGE)
-	rm -rf target .venv .venv-test .venv-torch .venv-docs demo .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf target .venv .venv-test .venv-torch .venv-docs .venv-dist demo .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # Each stamp lies inside what it vouches for, so removing the one removes the other.
 
@@ -229,7 +275,7 @@ target/wheels/.built: .venv/.tools $(SOURCES)
 	$(call say,wheel)
 	$(MAKE) wasm
 	rm -rf target/wheels
-	$(VENV)/maturin build --locked --release --interpreter $(VENV)/python --out target/wheels
+	$(REMAPPED) $(VENV)/maturin build --locked --release --interpreter $(VENV)/python --out target/wheels
 	@touch $@
 
 .venv/.installed: target/wheels/.built
@@ -242,7 +288,7 @@ target/wheels/.built: .venv/.tools $(SOURCES)
 	$(call say,.venv-test: the wheel and its test tools)
 	$(PYTHON) -m venv --clear .venv-test
 	$(TEST)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
-	$(TEST)/python $(PIP) install --group test --group browser --group lint "$(WHEEL)[all]"
+	$(TEST)/python $(PIP) install --group test --group browser --group lint --group gates "$(WHEEL)[all]"
 	@touch $@
 
 .venv-torch/.installed: target/wheels/.built
@@ -257,4 +303,11 @@ target/wheels/.built: .venv/.tools $(SOURCES)
 	$(PYTHON) -m venv --clear .venv-docs
 	$(DOCS)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
 	$(DOCS)/python $(PIP) install --group docs
+	@touch $@
+
+.venv-dist/.installed: pyproject.toml
+	$(call say,.venv-dist: what builds and checks wheels)
+	$(PYTHON) -m venv --clear .venv-dist
+	$(DIST)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
+	$(DIST)/python $(PIP) install --group dist
 	@touch $@

@@ -10,13 +10,13 @@ skip() { printf 'audit: skipped %s: %s\n' "$1" "$2"; }
 run() { printf 'audit: %s\n' "$*"; "$@" || failed=1; }
 
 if ! command -v cargo-deny > /dev/null; then
-	skip 'licences and sources' 'cargo-deny is not installed (cargo install cargo-deny)'
+	skip 'licences and sources' 'cargo-deny is not installed (make audit-tools)'
 else
 	run cargo deny --offline check licenses bans sources
-	if compgen -G "$crates/advisory-db*/*" > /dev/null; then
+	if compgen -G "$crates/advisory-db*/*/crates" > /dev/null; then
 		run cargo deny --offline check advisories
 	else
-		skip 'advisories of crates' 'no database (cargo deny fetch)'
+		skip 'advisories of crates' 'no database (make audit-tools)'
 	fi
 fi
 

@@ -231,6 +231,36 @@ def test_an_asset_from_elsewhere_is_found(tmp_path: Path) -> None:
     ]
 
 
+def test_a_style_from_elsewhere_and_the_source_of_a_formula_are_found(tmp_path: Path) -> None:
+    assets = load("assets")
+    (tmp_path / "site.css").write_text(
+        "a {background: url(data:image/png;base64,AA)} b {background: url('//example.org/x.png')}", encoding="utf-8"
+    )
+    (tmp_path / "index.html").write_text(
+        "<p>It is $\\sqrt{2}$ or \\(x\\).</p><pre>cost $1 and $2</pre><p>$3</p>", encoding="utf-8"
+    )
+    assert list(assets.strangers(tmp_path)) == ["site.css loads //example.org/x.png"]
+    assert list(assets.formulas(tmp_path)) == [
+        r"index.html shows the source of a formula: $\sqrt{2}$",
+        r"index.html shows the source of a formula: \(x\)",
+    ]
+
+
+def test_a_public_name_that_the_site_lacks_is_found(tmp_path: Path) -> None:
+    assets = load("assets")
+    stub = '__all__ = ["LOSSES", "build_info", "jacobian", "probe", "theory", "train"]\n'
+    listing = "::: vgcore.probe\n\n::: vgcore.train.fit.train\n\n::: vgcore.theory.predict\n"
+    (tmp_path / "api.html").write_text(
+        '<h3 id="vgcore.probe"></h3><h3 id="vgcore.train.fit.train"></h3><h3 id="vgcore.theory.chi"></h3>'
+        "<p><code>vg.LOSSES</code> and <code>vg.build_info()</code>; jacobian and <code>vg.jacobian(net)</code></p>",
+        encoding="utf-8",
+    )
+    assert list(assets.lacking(tmp_path, stub, listing)) == [
+        "api.html lacks vgcore.theory.predict",
+        "api.html lacks vg.jacobian",
+    ]
+
+
 def test_the_page_of_presets_says_what_the_explorer_says_and_links_each() -> None:
     page = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
     sections = [part.splitlines() for part in page.split("\n## ")[1:]]

@@ -103,3 +103,11 @@ def test_a_smoke_test_that_fails_fails_the_run(
         failing()
     rows = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     assert (rows[0]["outcome"], rows[0]["why"]) == ("failed", "smoke: the core uses sse, not scalar")
+
+
+def test_a_folder_of_which_no_wheel_was_run_is_an_error(
+    run: ModuleType, room: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(type(room), "interpreters", lambda _: [])
+    with pytest.raises(SystemExit, match="none of these wheels was run here"):
+        smoke(tmp_path, run, monkeypatch, "")()

@@ -77,8 +77,10 @@ class Refusal(ValueError, Shown):  # noqa: N818 (it is an answer, as `Finding` i
     """
 
     def __init__(self, path: str, operation: str, reason: str, nearest: str = WATCH) -> None:
-        given = {"path": path, "operation": operation, "reason": reason, "nearest": nearest}
-        self.path, self.operation, self.reason, self.nearest = (text(name, value) for name, value in given.items())
+        self.path: str = text("path", path)
+        self.operation: str = text("operation", operation)
+        self.reason: str = text("reason", reason)
+        self.nearest: str = text("nearest", nearest)
         place = f"{path}: " if path else ""
         super().__init__(f"{place}{operation}: {reason}; {nearest}")
 
@@ -104,8 +106,10 @@ class NonFinite(ValueError):  # noqa: N818 (a case that `diagnose` takes)
     """
 
     def __init__(self, tensors: Mapping[str, tuple[tuple[int, ...], int, int, int]]) -> None:
-        self.every = dict(tensors)
-        self.tensors = {name: each for name, each in self.every.items() if each[1] or each[2]}
+        self.every: dict[str, tuple[tuple[int, ...], int, int, int]] = dict(tensors)
+        self.tensors: dict[str, tuple[tuple[int, ...], int, int, int]] = {
+            name: each for name, each in self.every.items() if each[1] or each[2]
+        }
         named = [f"{name} ({nan} nan, {inf} inf of {total})" for name, (_, nan, inf, total) in self.tensors.items()]
         more = f" and {len(named) - 3} more" if len(named) > 3 else ""
         super().__init__(

@@ -220,20 +220,23 @@ class Recording:
     def __init__(self, model: Model, shape: tuple[int, ...], jaxpr: Any, *, per_sample: bool, rows: int = ROWS) -> None:
         import jax
 
-        self.model, self.shape, self.per_sample, self.rows = model, shape, per_sample, rows
+        self.model = model
+        self.shape = shape
+        self.per_sample = per_sample
+        self.rows = rows
         self.notes: list[str] = []
         self.ops: list[Op] = []
         self.replays: dict[int, Callable[[dict[Any, Any]], Any]] = {}
         self.batch: set[int] = set()
-        self.narrow = False
-        self.deferred = False
-        self.outer = ""
+        self.narrow: bool = False
+        self.deferred: bool = False
+        self.outer: str = ""
         self.linears: dict[int, Linear] = {}
         #: The same for other numbers of rows, and values of the tape compiled, as they are asked for.
         self.others: dict[int, Recording] = {}
         self.compiled: dict[int, Callable[[Array, Array], tuple[Any, Any]]] = {}
         closed, out = jaxpr
-        self.jaxpr = closed.jaxpr
+        self.jaxpr: Any = closed.jaxpr
         outputs = jax.tree_util.tree_leaves(out)
         if len(outputs) != 1:
             raise Refusal(
@@ -250,7 +253,7 @@ class Recording:
             raise Refusal("", "the output", "it does not depend on x", "give a function of x")
         if not found.broken and (not found.axes or found.axes[0] != BATCH or len(found.shape) > 2):
             raise Refusal("", f"an output of shape {found.shape}", "a net here gives one row of numbers a sample")
-        self.output = found.leaves[0] if found.broken else self._number(found, "", "output")
+        self.output: int = found.leaves[0] if found.broken else self._number(found, "", "output")
 
     def order(self) -> list[str]:
         """The names of the parameters in the order in which they are used, those that are not at the end."""

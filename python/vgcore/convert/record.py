@@ -317,11 +317,16 @@ class Call:
     """A function with its arguments, of which some are values: run it, replay it on other rows, say what it is."""
 
     def __init__(self, recorder: Recorder, func: Callable[..., Any], arguments: Any, values: list[Tensor]) -> None:
-        self.func, self.name, self.path = func, spelled(func)[1], recorder.path
-        self.batch, self.eps, self.notes = recorder.batch, recorder.eps, recorder.notes
-        self.training, self.frozen = recorder.training, False
+        self.func = func
+        self.name: str = spelled(func)[1]
+        self.path: str = recorder.path
+        self.batch: int = recorder.batch
+        self.eps: float = recorder.eps
+        self.notes: list[str] = recorder.notes
+        self.training: bool = recorder.training
+        self.frozen: bool = False
         self.values = values
-        self.numbers = tuple(recorder.number(v) or 0 for v in values)
+        self.numbers: tuple[int, ...] = tuple(recorder.number(v) or 0 for v in values)
         places = {id(v): Slot(i) for i, v in enumerate(values)}
 
         def placed(leaf: Any) -> Any:
@@ -329,11 +334,15 @@ class Call:
                 return leaf
             return places.get(id(leaf)) or Fixed(widened(leaf), recorder.origin(leaf))
 
+        self.args: Any
+        self.kwargs: Any
         self.args, self.kwargs = swapped(arguments, placed)
-        self.makers = [recorder.maker(v) for v in values]
-        self.sources = [recorder.source(v) for v in values]
-        self.shapes = [tuple(v.shape) for v in values]
-        self.types = [v.dtype for v in values]
+        self.makers: list[Op | None] = [recorder.maker(v) for v in values]
+        self.sources: list[int] = [recorder.source(v) for v in values]
+        self.shapes: list[tuple[int, ...]] = [tuple(v.shape) for v in values]
+        self.types: list[Any] = [v.dtype for v in values]
+        #: Of the constants before anything changes them, once it ran.
+        self.digests: list[bytes] = []
 
     @property
     def fixed(self) -> list[Fixed]:

@@ -110,10 +110,15 @@ class Subject:
         place: Callable[[], str] | None = None,
         training: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
     ) -> None:
-        self.forward, self.parameters, self.eps, self.notes, self.place = forward, parameters, eps, notes, place
-        self.known = {id(t): Constant(name, plain=True) for name, t in buffers.items()}
+        self.forward = forward
+        self.parameters = parameters
+        self.eps = eps
+        self.notes = notes
+        self.place = place
+        self.known: dict[int, Constant] = {id(t): Constant(name, plain=True) for name, t in buffers.items()}
         self.known |= {id(t): Constant(name, learned=True, plain=True) for name, t in parameters.items()}
-        self.modules, self.training = modules, training
+        self.modules = modules
+        self.training = training
         self.shape: tuple[int, ...] = ()
         self.frozen: frozenset[int] = frozenset()
 

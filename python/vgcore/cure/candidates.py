@@ -80,12 +80,12 @@ class Candidates:
 
     def __init__(self, cell: Probe, keep: Collection[str]) -> None:
         self.cell = cell
-        self.spec = cell.spec
-        self.data = Data(cell.x, cell.y)
+        self.spec: Spec = cell.spec
+        self.data: Data = Data(cell.x, cell.y)
         # The readout's init is one of the inits.
-        self.keep = frozenset({*keep, "readout"} if "init" in keep else keep)
-        self.own = cell.network is not None
-        self.seen = {(self.spec.id, False, ())}
+        self.keep: frozenset[str] = frozenset({*keep, "readout"} if "init" in keep else keep)
+        self.own: bool = cell.network is not None
+        self.seen: set[tuple[str, bool, tuple[()]]] = {(self.spec.id, False, ())}
 
     def singles(self, before: Diagnosis) -> Iterator[Candidate]:
         """One change each: those of the data first."""

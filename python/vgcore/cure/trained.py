@@ -54,8 +54,9 @@ class Trainer:
     def __init__(self, cell: Probe, settings: Mapping[str, Any], threads: int | None) -> None:
         if cell.x is None or cell.y is None or cell.loss is None:
             raise ValueError("train needs samples and targets: give x and y, or probe with them")
-        self.cell, self.threads = cell, threads
-        self.settings = {**DEFAULTS, "seed": int(cell.seeds[0]), **settings}
+        self.cell = cell
+        self.threads = threads
+        self.settings: dict[str, Any] = {**DEFAULTS, "seed": int(cell.seeds[0]), **settings}
 
     def before(self) -> Reached:
         """What the net as it is reaches."""

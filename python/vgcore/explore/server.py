@@ -85,8 +85,10 @@ class Guard:
 
     def __init__(self, app: ASGIApp, token: str, port: int) -> None:
         names = [f"{name}:{port}" for name in NAMES] + [*NAMES] * (port == 80)
-        self.app, self.token = app, token
-        self.hosts, self.origins = {*names}, {f"http://{name}" for name in names}
+        self.app = app
+        self.token = token
+        self.hosts: set[str] = {*names}
+        self.origins: set[str] = {f"http://{name}" for name in names}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or hand it on."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from vgcore._core import InternalError
 from vgcore.explore import page
@@ -16,8 +17,18 @@ try:
 except ImportError:
     raise ImportError("spec.explore() needs anywidget: pip install 'vgcore[notebook]'") from None
 
+if TYPE_CHECKING:
+    # ipywidgets, whose class a widget is, has no types: this is what is used of it here.
+    class _Widget(traitlets.HasTraits):
+        on_msg: Callable[[Callable[[Any, Any, Any], None]], None]
+        send: Callable[[dict[str, Any]], None]
 
-class Explorer(anywidget.AnyWidget):
+        def __getattr__(self, name: str) -> Any: ...  # all else that a notebook knows
+else:
+    _Widget = anywidget.AnyWidget
+
+
+class Explorer(_Widget):
     """Controls of a net, and what is measured of it as they move, in a notebook.
 
     Args:
@@ -39,8 +50,8 @@ class Explorer(anywidget.AnyWidget):
 
     _esm = page.module()
     _css = page.style()
-    settings = traitlets.Dict().tag(sync=True)
-    request = traitlets.Dict().tag(sync=True)
+    settings: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
+    request: traitlets.Dict[str, Any] = traitlets.Dict().tag(sync=True)
 
     def __init__(self, spec: MLP) -> None:
         told = Request.of(spec).to_dict()

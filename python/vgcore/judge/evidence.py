@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from vgcore.judge.inputs import Inputs
 from vgcore.judge.replay import twins
 from vgcore.measure.result import Probe, Signal, student
-from vgcore.measure.trace import Trace
+from vgcore.measure.trace import Facts, Trace
 from vgcore.model.plan import Map, Plan
 from vgcore.model.versioned import Versioned
 from vgcore.show.words import own, places, row
@@ -73,30 +73,32 @@ class Evidence:
     def __init__(self, measured: Probe | Trace, threads: int | None = None) -> None:
         #: For what a rule has to measure besides.
         self.threads = threads
-        self.trace = measured.trace
-        self.probe = measured if isinstance(measured, Probe) else None
-        self.facts = self.trace.facts
-        self.depth = self.trace.depth
-        self.steps = self.depth - 1
-        self.runs = self.trace.runs
+        self.trace: Trace = measured.trace
+        self.probe: Probe | None = measured if isinstance(measured, Probe) else None
+        self.facts: Facts | None = self.trace.facts
+        self.depth: int = self.trace.depth
+        self.steps: int = self.depth - 1
+        self.runs: int = self.trace.runs
         #: Of the layers, as they are told; empty where they have numbers alone.
-        self.names = own(self.trace.names)
+        self.names: tuple[str, ...] = own(self.trace.names)
         #: What that is called which has a number in place of a name.
-        self.row = row(self.trace.names)
+        self.row: str = row(self.trace.names)
         #: What repeats in the net and how many layers it has: a change is told as a factor of one.
+        self.unit: str
+        self.per: int
         self.unit, self.per = (self.row, 1) if self.facts is None else (self.facts.unit, self.facts.per)
         #: The kind of its spec; empty where there is none.
-        self.kind = "" if self.facts is None else self.facts.kind
+        self.kind: str = "" if self.facts is None else self.facts.kind
         #: Tokens of a sample.
-        self.tokens = 1 if self.facts is None else self.facts.tokens
+        self.tokens: int = 1 if self.facts is None else self.facts.tokens
         #: Whether all layers share their weights, so that nothing averages out along them.
-        self.shared = self.facts is not None and self.facts.shared
+        self.shared: bool = self.facts is not None and self.facts.shared
         #: Whether the signals are those of what layers hand on, which may pass around branches.
-        self.streams = self.facts is None or self.facts.streams
+        self.streams: bool = self.facts is None or self.facts.streams
         #: The last layer whose backward signal is lost in some run, counted from the input; -1 where none is.
-        self.lost = int(self.trace.lost_below.max())
+        self.lost: int = int(self.trace.lost_below.max())
         #: The first layer behind the last cut of truncated backpropagation; 0 where nothing is cut.
-        self.cut = 0 if self.facts is None else self.facts.cut
+        self.cut: int = 0 if self.facts is None else self.facts.cut
 
     def layer(self, index: int) -> str:
         """A layer by its name, or its number."""

@@ -121,7 +121,7 @@ class Weights:
     """
 
     def __init__(self, tensors: Iterator[Tensor] | tuple[Tensor, ...]) -> None:
-        self.tensors = tuple(tensors)
+        self.tensors: tuple[Tensor, ...] = tuple(tensors)
 
     @cached_property
     def trained(self) -> list[Tensor]:

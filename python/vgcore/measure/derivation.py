@@ -130,21 +130,21 @@ class Derivation:
 
     def __init__(self, e: Explanation) -> None:
         self.e = e
-        self.batch = len(e.x)
-        self.outputs = e.forward.output.shape[1]
+        self.batch: int = len(e.x)
+        self.outputs: int = e.forward.output.shape[1]
         #: With one sample vectors are columns, and maps stand on the left; samples of a batch are rows.
-        self.one = self.batch == 1
-        self.x = Term("x", self.shaped(e.x))
-        self.y = Term("y", self.shaped(e.forward.output))
-        self.dy = Term(gradient("y"), self.shaped(e.output_gradient))
-        self.layers = list(self._layers())
-        self.hidden = [layer for layer in self.layers if layer.name]
+        self.one: bool = self.batch == 1
+        self.x: Term = Term("x", self.shaped(e.x))
+        self.y: Term = Term("y", self.shaped(e.forward.output))
+        self.dy: Term = Term(gradient("y"), self.shaped(e.output_gradient))
+        self.layers: list[Layer] = list(self._layers())
+        self.hidden: list[Layer] = [layer for layer in self.layers if layer.name]
         depth = len(self.hidden)
         #: Indices of the hidden layers that are not written out.
-        self.folded = range(ENDS, depth - ENDS) if depth > WHOLE else range(0)
+        self.folded: range = range(ENDS, depth - ENDS) if depth > WHOLE else range(0)
         plain = all(layer.weight.value.size == 1 for layer in self.layers)
         #: Is every quantity a number?
-        self.scalar = plain and self.one
+        self.scalar: bool = plain and self.one
 
     def shaped(self, rows: Array) -> Array:
         """Samples as a formula has them."""

@@ -215,7 +215,7 @@ class Store:
     """
 
     def __init__(self, path: Paths, *, write: bool = False) -> None:
-        self.path = as_path("a store", path)
+        self.path: Path = as_path("a store", path)
         self._lock = threading.Lock()
         self._data: dict[str, NDArray[Any] | Unkept] = {}
         self._new = self._is_new(write=write)

@@ -222,7 +222,9 @@ class Unkept:
     """Samples or targets of a sweep that was read back without them: their id is known, their numbers are not."""
 
     def __init__(self, name: str, data: str, why: str) -> None:
-        self.name, self.data, self.why = name, data, why
+        self.name = name
+        self.data = data
+        self.why = why
 
     def __array__(self, *_: object, **__: object) -> NDArray[Any]:
         raise ValueError(f"this needs {self.name}, the data that it was measured on (id {self.data}): {self.why}")

@@ -152,7 +152,10 @@ class Bounds:
     def __init__(
         self, *, least: float = -math.inf, most: float = math.inf, above: float | None = None, finite: bool = True
     ) -> None:
-        self.least, self.most, self.above, self.finite = least, most, above, finite
+        self.least = least
+        self.most = most
+        self.above = above
+        self.finite = finite
 
     def __str__(self) -> str:
         if self.above is not None:

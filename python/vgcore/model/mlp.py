@@ -29,8 +29,8 @@ class Field(Generic[Given, Held]):
     """A field that takes text and holds kinds."""
 
     def __init__(self, kind: type[Kind], *default: Any) -> None:
-        # Without a default of its own it has that of an MLP.
-        self.kind, self.default = kind, default
+        self.kind = kind
+        self.default: tuple[Any, ...] = default  # empty: that of an MLP
 
     def __set_name__(self, _: type[Spec], name: str) -> None:
         self.name = name

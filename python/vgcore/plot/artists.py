@@ -56,7 +56,9 @@ class Places(Locator):
     """
 
     def __init__(self, at: Sequence[float], labels: Sequence[str], numbers: Sequence[float] = ()) -> None:
-        self.at, self.labels, self.numbers = [float(each) for each in at], list(labels), list(numbers)
+        self.at: list[float] = [float(each) for each in at]
+        self.labels: list[str] = list(labels)
+        self.numbers: list[float] = list(numbers)
 
     def tick_values(self, vmin: float, vmax: float) -> list[float]:  # noqa: ARG002 (matplotlib's signature)
         """All of them."""

@@ -175,15 +175,20 @@ class Trainer:
         rates: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> None:
-        self.spec, self.state, self.loss, self.steps = spec, dict(state), loss, steps
+        self.spec = spec
+        self.state: State = dict(state)
+        self.loss = loss
+        self.steps = steps
         self.seed = seed  # of the masks of dropout
-        self.optimizer, self.schedule = optimizer, schedule
-        self.clip, self.rates = clip or Clip(), rates or {}
+        self.optimizer = optimizer
+        self.schedule = schedule
+        self.clip: Clip = clip or Clip()
+        self.rates: Mapping[str, float] = rates or {}
         self.kept: dict[str, Kept] = {}
-        self.t = 0
-        self.lr = rule(optimizer)[1]["lr"]
+        self.t: int = 0
+        self.lr: float = rule(optimizer)[1]["lr"]
         name, params = parse(schedule)
-        self.plateau = Plateau(self.lr, **params) if name == "plateau" else None
+        self.plateau: Plateau | None = Plateau(self.lr, **params) if name == "plateau" else None
         self.moments: dict[str, Moments] = {}
 
     @np.errstate(all="ignore")

@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from vgcore.model.spec import Spec
     from vgcore.theory import Memory
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

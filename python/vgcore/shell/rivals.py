@@ -19,12 +19,14 @@ from importlib import import_module
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vgcore._core import build_info
 from vgcore.judge.diagnose import diagnose as vgcore_diagnose
 from vgcore.measure.probe import probe as vgcore_probe
 from vgcore.measure.sweep import sweep as vgcore_sweep
 from vgcore.model.mlp import MLP
+from vgcore.model.network import Network
 from vgcore.train.fit import train as vgcore_train
 
 Shape: TypeAlias = tuple[int, int, int]  # width, batch, depth
@@ -62,11 +64,12 @@ class Given:
     """
 
     def __init__(self, width: int, batch: int, depth: int) -> None:
-        self.shape, self.std = (width, batch, depth), math.sqrt(2 / width)
-        self.spec = MLP(depth=depth, width=width)
-        self.net = self.spec.init(seed=0)
+        self.shape: tuple[int, int, int] = (width, batch, depth)
+        self.std: float = math.sqrt(2 / width)
+        self.spec: MLP = MLP(depth=depth, width=width)
+        self.net: Network = self.spec.init(seed=0)
         state, draw = self.net.state_dict(), np.random.default_rng(0).standard_normal
-        self.weights = [state[f"layers.{l}.weight"] for l in range(depth)]
+        self.weights: list[NDArray[np.float32]] = [state[f"layers.{l}.weight"] for l in range(depth)]
         # Where a pre-activation is so near ReLU's kink that rounding decides its slope, rivals rightly differ: of many
         # samples take those that stay clear of it, and where a net is so large that none does, allow for it.
         h = x = draw((4 * batch + 16, width), np.float32)
@@ -76,9 +79,9 @@ class Given:
             clear = np.minimum(clear, np.abs(z).min(1) / np.abs(z).max(1))
             h = np.maximum(z, 0)
         clearest = np.argsort(-clear)[:batch]
-        self.x = x[clearest]
-        self.tolerance = 1e-4 if clear[clearest].min() > 1e-5 else 0.05
-        self.cotangent = draw((batch, width), np.float32) / np.float32(math.sqrt(batch))
+        self.x: NDArray[np.float32] = x[clearest]
+        self.tolerance: float = 1e-4 if clear[clearest].min() > 1e-5 else 0.05
+        self.cotangent: NDArray[np.float32] = draw((batch, width), np.float32) / np.float32(math.sqrt(batch))
 
 
 @dataclass

@@ -13,7 +13,7 @@ from vgcore.shell.complete import files_of
 from vgcore.shell.outputs import Force
 from vgcore.shell.streams import fitted
 
-app = typer.Typer(no_args_is_help=True, help="Look after the files that `vgcore sweep --store` makes.")
+app: typer.Typer = typer.Typer(no_args_is_help=True, help="Look after the files that `vgcore sweep --store` makes.")
 
 STORES = files_of(".vg")
 Stores = Annotated[

@@ -32,7 +32,7 @@ Floats = NDArray[np.float64]
 #: Variances, and scales of weights and biases, whose squares must stay within the range of floats.
 VARIANCE, SCALE = Bounds(least=0), Bounds(least=0, most=1e100)
 #: What leaves the range of floats is inf, and what is then not defined nan: results like others.
-ranging = partial(np.errstate, over="ignore", under="ignore", divide="ignore", invalid="ignore")
+ranging: partial[np.errstate] = partial(np.errstate, over="ignore", under="ignore", divide="ignore", invalid="ignore")
 #: Numbers that the core gives at a time: Ctrl-C is heard in between, and lists of them take little memory.
 CHUNK = 2**20
 #: Points for normal integrals of what is smooth, such as sigmoids.

@@ -20,7 +20,8 @@ class Net:
     """A spec on its way through: the parts of its layers, which leave their ways back."""
 
     def __init__(self, spec: Spec, batch: int) -> None:
-        self.spec, self.batch = spec, batch
+        self.spec = spec
+        self.batch = batch
         skip, transform = getattr(spec, "skip", None), getattr(spec, "weight_transform", None)
         if getattr(spec, "tied", False):
             raise refuse("tied weights, whose layers depend on each other")
@@ -28,21 +29,21 @@ class Net:
             raise refuse(f"skip={skip}, whose activations see sums that are not normal")
         if transform is not None and transform.name == "spectral_norm":
             raise refuse("weight_transform=spectral_norm, whose largest singular value is slow to reach its limit")
-        self.plan = Plan.of(spec)
+        self.plan: Plan = Plan.of(spec)
         steps = [step for layer in self.plan.layers for step in layer.steps] + [*self.plan.ends]
-        self.normed = any(step.part == "norm" for step in steps)
-        self.joins = any(step.part == "join" for step in steps)
+        self.normed: bool = any(step.part == "norm" for step in steps)
+        self.joins: bool = any(step.part == "join" for step in steps)
         # The gain of standardised weights: their rows have mean 0 and this length.
-        self.standard = None if transform is None else float(transform.params["gain"])
-        self.ww = [self.weights(layer.map) for layer in self.plan.layers]
-        self.bb = [self.biases(layer.map) for layer in self.plan.layers]
+        self.standard: float | None = None if transform is None else float(transform.params["gain"])
+        self.ww: list[float] = [self.weights(layer.map) for layer in self.plan.layers]
+        self.bb: list[float] = [self.biases(layer.map) for layer in self.plan.layers]
         self.moments: dict[int, dict[str, float]] = {}  # of activations, by layer
         self.q: dict[int, float] = {}  # that these are at
         self.around: dict[int, tuple[Wave, int]] = {}  # what goes around parts, and how many features it has
         # Squares on the way forward are divided by this where only sizes matter, so that no depth leaves the range.
-        self.log10_scale = 0.0
-        self.apart = 0.0  # relative variance of q between nets, where powers of z make it grow
-        self.straight = not (self.normed or self.joins or any(self.bb))
+        self.log10_scale: float = 0.0
+        self.apart: float = 0.0  # relative variance of q between nets, where powers of z make it grow
+        self.straight: bool = not (self.normed or self.joins or any(self.bb))
 
     def kept(self, step: Step, v: Wave) -> Wave:
         """From here on v also goes around."""

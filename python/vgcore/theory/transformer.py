@@ -33,21 +33,26 @@ class Walk:
     """A transformer on its way through, part by part, with its ways back."""
 
     def __init__(self, spec: Spec) -> None:
-        self.spec, self.plan = spec, Plan.of(spec)
+        self.spec = spec
+        self.plan: Plan = Plan.of(spec)
         rows = len(self.plan.layers)
         steps = [step for layer in self.plan.layers for step in layer.steps]
         if not any(step.part == "attention" for step in steps):
             raise wrong_type("spec", "a Transformer", spec)
-        self.tokens = next(step.tokens for step in steps if step.part == "attention")
-        self.sizes = {name: np.full(rows, math.nan) for name in ("z", "a", "h", "delta", "weight", "dh")}
+        self.tokens: int = next(step.tokens for step in steps if step.part == "attention")
+        self.sizes: dict[str, Floats] = {
+            name: np.full(rows, math.nan) for name in ("z", "a", "h", "delta", "weight", "dh")
+        }
         self.extra: dict[str, Floats] = {}
-        self.x = Tokens(1.0, 0.0)  # standard normal samples
+        self.x: Tokens = Tokens(1.0, 0.0)  # standard normal samples
         self.around: Tokens | None = None
         self.entering: list[Tokens] = []  # what every map gets
         self.ways: list[list[tuple[Step, Back]]] = []
-        self.spread = 0.0
+        self.made: list[Tokens] = []  # what the last map gave: queries, keys and values, or one
+        self.turned: list[float] = []  # what its way back multiplies each of them by
+        self.spread: float = 0.0
         self.reached: tuple[Tokens, ...] = ()  # dL/dq, dL/dk and dL/dv, between attention and the map before it
-        self.sublayers = 0.0  # each by its share of the squares that it hands on
+        self.sublayers: float = 0.0  # each by its share of the squares that it hands on
 
     def note(self, name: str, row: int, value: float) -> None:
         """A number of a column that not every net has."""

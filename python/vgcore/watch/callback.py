@@ -19,7 +19,8 @@ class Watching:
 
     def __init__(self, *, every: int = 100, layers: Any = "auto") -> None:
         super().__init__()
-        self.every, self.layers = every, layers
+        self.every = every
+        self.layers = layers
         self.watch: Watch | None = None
 
     def start(self, model: Any, scaler: Any) -> None:

@@ -40,7 +40,9 @@ class Hooks(Watching):
         backend = sys.modules["keras"].backend.backend()
         if backend != "torch":
             raise ValueError(f"a callback sees gradients with KERAS_BACKEND=torch only, not with {backend!r}")
-        self.watch = Watch(model, layers_of(model, self.layers), every=self.every, scaler=scaler, attach=Called)
+        self.watch: Watch | None = Watch(
+            model, layers_of(model, self.layers), every=self.every, scaler=scaler, attach=Called
+        )
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
         """The optimiser scales the loss of a model in half precision."""
@@ -63,7 +65,8 @@ class Called:
     """A hook on a layer: Keras calls layers by `call`, past the hooks of torch."""
 
     def __init__(self, layer: Any, hook: Callable[..., None]) -> None:
-        self.layer, plain = layer, layer.call
+        self.layer = layer
+        plain = layer.call
 
         def call(*args: Any, **given: Any) -> Any:
             output = plain(*args, **given)

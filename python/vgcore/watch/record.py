@@ -121,7 +121,7 @@ class Record:
     """
 
     def __init__(self, layers: Mapping[str, Any], scaler: Any = None, attach: Attach | None = None) -> None:
-        self.batch = 0
+        self.batch: int = 0
         self.calls = 1
         self.sampled: Sampled | None = None
         self._layers, self._scaler = layers, scaler
@@ -131,7 +131,7 @@ class Record:
         self._began = self._closed = False
         self._inside = in_backward()  # as within a checkpoint around the model
         #: What is to be undone at the end.
-        self.stack = ExitStack()
+        self.stack: ExitStack[bool | None] = ExitStack()
         # Held by the hooks of the graph alone, so that it ends with the graph.
         token = _Token()
         self._graph, self._hooked = weakref.ref(token), False

@@ -99,7 +99,7 @@ class Watch(Reported):
         self, model: Any, layers: dict[str, Any], *, every: int = 100, scaler: Any = None, attach: Attach | None = None
     ) -> None:
         _module(model)
-        self.every = integer("every", every, least=1)
+        self.every: int = integer("every", every, least=1)
         if scaler is not None and not callable(getattr(scaler, "scale", None)):
             raise wrong_type("scaler", "None or a torch.amp.GradScaler, with scale(tensor)", scaler)
         self._layers, self._scaler, self._attach = layers, scaler, attach

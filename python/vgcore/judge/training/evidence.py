@@ -41,11 +41,13 @@ class RunEvidence:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self.seeds = len(run.loss)
+        self.seeds: int = len(run.loss)
         #: Indices of the hidden layers among those of the run.
-        self.hidden = np.array([i for i, name in enumerate(run.layers) if name != READOUT], dtype=np.int64)
+        self.hidden: NDArray[np.int64] = np.array(
+            [i for i, name in enumerate(run.layers) if name != READOUT], dtype=np.int64
+        )
         #: Whether a layer is to move, `(layers,)`.
-        self.moves = moving(run)
+        self.moves: NDArray[np.bool_] = moving(run)
 
     @cached_property
     def at(self) -> tuple[Steps, ...]:
