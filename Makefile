@@ -34,8 +34,8 @@ PYTEST = OPENBLAS_NUM_THREADS=1 KERAS_BACKEND=jax HYPOTHESIS_PROFILE=$(PROFILE) 
 # The core beside its twin, gradients of every kind, fields of a spec, the judge: what fails first when something breaks.
 QUICK := $(addprefix tests/test_,parity.py spec.py plan.py init.py gradients_matrix.py rules.py network.py)
 
-# What is called from threads: the core, its specs and nets, the judge. These tests share nothing that they change.
-PARALLEL := $(addprefix tests/test_,threads.py network.py init.py plan.py blocks.py spelling.py verdicts.py rules.py)
+# What is called from threads: the core, its specs and nets. These tests share nothing that they change.
+PARALLEL := $(addprefix tests/test_,threads.py network.py init.py plan.py blocks.py spelling.py)
 
 # The tests that skip what is not installed, or ask rivals.
 OPTIONAL := $(shell grep -lE 'importorskip|find_spec.library|session.missing|RIVALS' tests/test_*.py)

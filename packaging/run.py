@@ -326,7 +326,8 @@ def ways(interpreter: Interpreter) -> list[Way]:
 def line_of(row: Row) -> str:
     """A row of a Markdown table."""
     seconds = f"{row.seconds:.0f} s" if row.seconds else ""
-    return f"| {row.file} | {row.interpreter} | {row.way} | {seconds} | {row.outcome} | {row.why[:300].replace('|', '/')} |"
+    why = row.why[:300].replace("|", "/")
+    return f"| {row.file} | {row.interpreter} | {row.way} | {seconds} | {row.outcome} | {why} |"
 
 
 def main() -> None:
