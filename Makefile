@@ -168,7 +168,6 @@ wasm: ## Build what pages measure with into the package; without the target for 
 		echo 'wasm: this toolchain lacks $(WASM_TARGET): the wheel cannot save the explorer as a page'; \
 	fi
 
-.PHONY: dist-run
 dist-run: .venv-dist/.installed ## Install the wheels of target/dist into empty environments, as they run here, and try them; PYTHONS='…' for more
 	$(call say,dist-run)
 	$(DIST)/python packaging/run.py target/dist --json target/dist/run.json

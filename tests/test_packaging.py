@@ -1,6 +1,7 @@
 """Wheels and sdists: a check fails for what it checks, the table is sound, and who has no Rust is told so."""
 
 import importlib
+import json
 import os
 import re
 import shutil
@@ -210,6 +211,20 @@ def test_what_was_asked_for_and_cannot_be_built_is_an_error(tmp_path: Path) -> N
     said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert said.returncode == 1
     assert re.match(rf"cp310-abi3-{other}\w* cannot be built here\. [A-Z].+\.\n$", said.stderr), said.stderr
+
+
+def test_the_table_tells_of_each_row_what_every_step_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOM)
+    table = importlib.import_module("table")
+    wheel(tmp_path, SOUND)
+    table.record("built", {"cp310-abi3-win_amd64": "skipped: Only Windows builds it."}, tmp_path)
+    table.record("built", {"cp314-cp314t-win_amd64": "60 s"}, tmp_path)
+    table.record("checked", {"cp314-cp314t-win_amd64": "twine"}, tmp_path)
+    run = {"file": NAME, "interpreter": "", "way": "", "seconds": 0.0, "outcome": "skipped", "why": "it needs Windows"}
+    (tmp_path / "run.json").write_text(json.dumps([run]), encoding="utf-8")
+    lines = table.table(tmp_path).splitlines()
+    assert "| cp310-abi3-win_amd64 |  | skipped: Only Windows builds it. |  |  |" in lines
+    assert "| cp314-cp314t-win_amd64 | 0.00 | 60 s | twine | skipped: it needs Windows |" in lines
 
 
 def tool(folder: Path, name: str, said: str) -> None:
