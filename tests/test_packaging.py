@@ -39,7 +39,7 @@ SOUND = {
 }
 SOURCES = {
     **dict.fromkeys(LICENCES, "text"),
-    **dict.fromkeys(("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "src/lib.rs"), "text"),
+    **dict.fromkeys(("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "build.rs", "src/lib.rs"), "text"),
     "packaging/backend.py": "text",
     "PKG-INFO": METADATA,
 }
@@ -171,6 +171,7 @@ def test_an_sdist_holds_all_sources_and_nothing_of_tests_and_pages() -> None:
     listed = set(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split())
     sources = [*(ROOT / "src").rglob("*.rs"), *(ROOT / "python").rglob("*.py"), *(ROOT / "python").rglob("*.js")]
     assert {path.relative_to(ROOT).as_posix() for path in sources} <= listed
+    assert "build.rs" in listed
     assert {"src", "python", "packaging", "benches"} == {name.split("/")[0] for name in listed if "/" in name}
     assert {name for name in listed if name.startswith(("packaging", "benches"))} == {
         "packaging/backend.py",
