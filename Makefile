@@ -20,7 +20,7 @@ PAGE := python/vgcore/explore/static/vgcore.wasm
 # No path of this machine gets into what is built for others.
 REMAPPED = CARGO_ENCODED_RUSTFLAGS="$$($(PYTHON) packaging/remap.py $(1))"
 # Folders are listed too: a deleted file shows in nothing else.
-SOURCES := $(wildcard Cargo.toml Cargo.lock pyproject.toml README.md LICENSE*) packaging/remap.py $(wildcard build.rs) \
+SOURCES := $(wildcard Cargo.toml Cargo.lock build.rs pyproject.toml README.md LICENSE*) packaging/remap.py \
 	$(shell find src python -not -path '*/__pycache__*' -not -path $(PAGE) -not -path '*/explore/static')
 
 # Examples of a property, in Rust and by the profile of tests/strategies.py; VGCORE_EXAMPLES overrides both.
