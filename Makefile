@@ -20,7 +20,7 @@ PAGE := python/vgcore/explore/static/vgcore.wasm
 # No path of this machine gets into what is built for others.
 REMAPPED = CARGO_ENCODED_RUSTFLAGS="$$($(PYTHON) packaging/remap.py $(1))"
 # Folders are listed too: a deleted file shows in nothing else.
-SOURCES := $(wildcard Cargo.toml Cargo.lock pyproject.toml README.md LICENSE*) packaging/remap.py \
+SOURCES := $(wildcard Cargo.toml Cargo.lock build.rs pyproject.toml README.md LICENSE*) packaging/remap.py \
 	$(shell find src python -not -path '*/__pycache__*' -not -path $(PAGE) -not -path '*/explore/static')
 
 # Examples of a property, in Rust and by the profile of tests/strategies.py; VGCORE_EXAMPLES overrides both.
@@ -168,7 +168,6 @@ wasm: ## Build what pages measure with into the package; without the target for 
 		echo 'wasm: this toolchain lacks $(WASM_TARGET): the wheel cannot save the explorer as a page'; \
 	fi
 
-.PHONY: dist-run
 dist-run: .venv-dist/.installed ## Install the wheels of target/dist into empty environments, as they run here, and try them; PYTHONS='…' for more
 	$(call say,dist-run)
 	$(DIST)/python packaging/run.py target/dist --json target/dist/run.json

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from pathlib import Path
 
 import remap
 from table import DIST, record
@@ -71,7 +72,8 @@ def from_sdist() -> None:
     """A wheel by what the sdist holds alone, by its own backend; unoptimised, since it is thrown away."""
     (source,) = DIST.glob("vgcore-*.tar.gz")
     quick = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0"}
-    environment = {**os.environ, **quick, "CARGO_TARGET_DIR": str(remap.ROOT / "target" / "from-sdist")}
+    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # the backend calls `maturin`
+    environment = {**os.environ, **quick, "PATH": search, "CARGO_TARGET_DIR": str(remap.ROOT / "target" / "from-sdist")}
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder]

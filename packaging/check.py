@@ -20,7 +20,7 @@ import tags
 from table import DIST, named, record
 
 LICENCES = ("LICENSE", "LICENSE-MIT", "LICENSE-APACHE", "python/vgcore/data/digits.NOTICE.txt")
-SOURCES = ("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "packaging/backend.py", "src/lib.rs")
+SOURCES = ("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "packaging/backend.py", "build.rs", "src/lib.rs")
 ENGINE = "vgcore/explore/static/vgcore.wasm"
 LARGEST = 5_000_000
 # What was made on the way, and has no place in a source distribution.

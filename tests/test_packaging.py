@@ -1,6 +1,7 @@
 """Wheels and sdists: a check fails for what it checks, the table is sound, and who has no Rust is told so."""
 
 import importlib
+import json
 import os
 import re
 import shutil
@@ -38,7 +39,7 @@ SOUND = {
 }
 SOURCES = {
     **dict.fromkeys(LICENCES, "text"),
-    **dict.fromkeys(("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "src/lib.rs"), "text"),
+    **dict.fromkeys(("Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "build.rs", "src/lib.rs"), "text"),
     "packaging/backend.py": "text",
     "PKG-INFO": METADATA,
 }
@@ -170,6 +171,7 @@ def test_an_sdist_holds_all_sources_and_nothing_of_tests_and_pages() -> None:
     listed = set(subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT).stdout.split())
     sources = [*(ROOT / "src").rglob("*.rs"), *(ROOT / "python").rglob("*.py"), *(ROOT / "python").rglob("*.js")]
     assert {path.relative_to(ROOT).as_posix() for path in sources} <= listed
+    assert "build.rs" in listed
     assert {"src", "python", "packaging", "benches"} == {name.split("/")[0] for name in listed if "/" in name}
     assert {name for name in listed if name.startswith(("packaging", "benches"))} == {
         "packaging/backend.py",
@@ -210,6 +212,20 @@ def test_what_was_asked_for_and_cannot_be_built_is_an_error(tmp_path: Path) -> N
     said = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
     assert said.returncode == 1
     assert re.match(rf"cp310-abi3-{other}\w* cannot be built here\. [A-Z].+\.\n$", said.stderr), said.stderr
+
+
+def test_the_table_tells_of_each_row_what_every_step_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOM)
+    table = importlib.import_module("table")
+    wheel(tmp_path, SOUND)
+    table.record("built", {"cp310-abi3-win_amd64": "skipped: Only Windows builds it."}, tmp_path)
+    table.record("built", {"cp314-cp314t-win_amd64": "60 s"}, tmp_path)
+    table.record("checked", {"cp314-cp314t-win_amd64": "twine"}, tmp_path)
+    run = {"file": NAME, "interpreter": "", "way": "", "seconds": 0.0, "outcome": "skipped", "why": "it needs Windows"}
+    (tmp_path / "run.json").write_text(json.dumps([run]), encoding="utf-8")
+    lines = table.table(tmp_path).splitlines()
+    assert "| cp310-abi3-win_amd64 |  | skipped: Only Windows builds it. |  |  |" in lines
+    assert "| cp314-cp314t-win_amd64 | 0.00 | 60 s | twine | skipped: it needs Windows |" in lines
 
 
 def tool(folder: Path, name: str, said: str) -> None:
