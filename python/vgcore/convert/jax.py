@@ -80,7 +80,7 @@ def from_jax(f: Any, params: Any = None, x: Any = None) -> Imported:
 
 
 def _is(f: Any, module: str, name: str) -> bool:
-    """Whether this is an object of a class of a library, if that is loaded, and not just now by another thread."""
+    """Whether this is an object of a class of a library, if that is loaded; half of it may be, by another thread."""
     found = getattr(sys.modules.get(module), name, None)
     return found is not None and isinstance(f, found)
 
