@@ -33,7 +33,9 @@ def wheel(row: Row) -> None:
         if row_of(old) == row:
             old.unlink()
     command = [*MATURIN, "build", "--locked", "--release", "--out", str(DIST), "--target", row.target.triple]
-    command += ["--interpreter", INTERPRETERS[row.abi]]
+    # Windows links with the interpreter, which must be found by its name; elsewhere one that is found may be of another
+    # system than the target.
+    command += ["--interpreter", ("python" if row.target.system == "Windows" else "") + INTERPRETERS[row.abi]]
     if row.target.system == "Linux":
         command += ["--compatibility", row.target.tag.removesuffix(f"_{row.target.triple.split('-')[0]}")]
     if zig(row.target):

@@ -100,6 +100,10 @@ FAULTS = {
         changed(f"{INFO}/sboms/vgcore.cyclonedx.json", '{"components": [], "ref": "path+file:///home/ada/vgcore"}'),
         r"cyclonedx\.json holds a path of its builder: '/home/ada/'\.",
     ),
+    "a path of this builder as Windows writes it": (
+        changed("vgcore/_core.cp314t-win_amd64.pyd", f"{ROOT}\\src\\lib.rs"),
+        r"_core\.cp314t-win_amd64\.pyd holds a path of its builder: ",
+    ),
     "no licence": (changed(f"{INFO}/licenses/LICENSE-MIT", None), r"lacks the licence file LICENSE-MIT\."),
     "no notice of the data": (
         changed(f"{INFO}/licenses/python/vgcore/data/digits.NOTICE.txt", None),
