@@ -94,6 +94,20 @@ def test_what_does_not_run_is_named_and_is_no_error(
     assert room.why_not("vgcore-1.0-cp310-abi3-manylinux_2_17_aarch64.whl", []) == "nothing plays an aarch64"
 
 
+def test_where_every_wheel_must_run_one_that_did_not_is_an_error(
+    run: ModuleType, room: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = smoke(tmp_path, run, monkeypatch, 'print(\'{"isa": "scalar", "gil": true}\')')
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--every"])
+    with pytest.raises(SystemExit, match="nothing here has run ") as said:
+        main()
+    assert str(said.value).split("run ")[1] == ", ".join(sorted(OTHERS))
+    for name in OTHERS:
+        (tmp_path / "wheels" / name).unlink()
+    room.files[:] = [LINUX]
+    main()
+
+
 def test_a_smoke_test_that_fails_fails_the_run(
     run: ModuleType, room: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
