@@ -72,8 +72,7 @@ def told(changelog: str, tag: str) -> set[str]:
 
 def breaks(root: Path, ref: str) -> list[griffe.Breakage]:
     """What of the public names at a commit breaks in the tree."""
-    places = {"search_paths": [SOURCE], "allow_inspection": False}
-    old = griffe.load_git(PACKAGE, ref=ref, repo=root, **places)
+    old = griffe.load_git(PACKAGE, ref=ref, repo=root, search_paths=[SOURCE], allow_inspection=False)
     new = griffe.load(PACKAGE, search_paths=[root / SOURCE], allow_inspection=False)
     before, after = git(root, "show", f"{ref}:{LISTING}"), (root / LISTING).read_text(encoding="utf-8")
     found = griffe.find_breaking_changes(public(old, before or ""), public(new, after))
