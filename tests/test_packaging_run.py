@@ -119,6 +119,14 @@ def test_a_smoke_test_that_fails_fails_the_run(
     assert (rows[0]["outcome"], rows[0]["why"]) == ("failed", "smoke: the core uses sse, not scalar")
 
 
+def test_a_command_that_ends_otherwise_than_it_must_fails_the_smoke_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOM))
+    questions = importlib.import_module("smoke")
+    assert questions.vgcore([], "--version").startswith("vgcore ")
+    with pytest.raises(SystemExit, match=r"^smoke: .* ended with 0:\nvgcore "):
+        questions.vgcore([], "--version", code=1)
+
+
 def test_a_folder_of_which_no_wheel_was_run_is_an_error(
     run: ModuleType, room: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
