@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("against", nargs="?", help="a commit; the last tag before this one, if not said")
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree; this one, if not said")
     given = parser.parse_args()
-    ref = given.against or (git(given.root, "describe", "--tags", "--abbrev=0") or "").strip()
+    ref = given.against or (git(given.root, "describe", "--tags", "--abbrev=0", "--match=v[0-9]*") or "").strip()
     if not ref:
         print("api: no tag is reached from here: nothing is released yet, so nothing can break")
         return
