@@ -40,7 +40,10 @@ def wheel(row: Row) -> None:
         command += ["--compatibility", row.target.tag.removesuffix(f"_{row.target.triple.split('-')[0]}")]
     if zig(row.target):
         command.append("--zig")
-    subprocess.run(command, cwd=remap.ROOT, env={**os.environ, "CARGO_ENCODED_RUSTFLAGS": remap.flags()}, check=True)
+    # maturin asks the first Python of the PATH for zig, which lies beside this one.
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    environment = {**os.environ, "PATH": path, "CARGO_ENCODED_RUSTFLAGS": remap.flags()}
+    subprocess.run(command, cwd=remap.ROOT, env=environment, check=True)
     if not any(row_of(path) == row for path in DIST.glob("vgcore-*.whl")):
         raise SystemExit(f"maturin gave another wheel than {row.name}: {sorted(path.name for path in DIST.iterdir())}")
 
