@@ -106,6 +106,27 @@ def test_a_net_too_large_to_stay_clear_of_kinks_may_differ_a_little_more() -> No
     assert rivals.Given(256, 64, 300).tolerance > 1e-4
 
 
+@pytest.mark.parametrize("shape", [(4, 32, 8), (1, 1, 8)])
+def test_a_net_that_no_sample_passes_is_measured_without_a_warning(
+    shape: rivals.Shape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "torch", "jax")
+    given = rivals.Given(*shape)  # a warning is an error here
+    h = given.x
+    for w in given.weights:
+        h = np.maximum(h @ w.T, 0)
+    assert not h.any(axis=1).all()  # some are dead
+    rows = list(itertools.islice(bench.compare([shape], rounds=1), 2))[1]
+    assert [row["rival"] for row in rows] == ["vgcore", "NumPy"]
+
+
+def test_every_rival_is_asked_for_where_no_more_are_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "torch", "jax")
+    done = run("bench", "--shapes", "8x4x3", "--rounds", "1", "--every")
+    assert done.returncode == 0, done.stderr
+    assert "neither torch nor JAX is installed, so nothing more takes part" in done.stderr
+
+
 def test_a_turn_waits_until_the_threads_of_the_rival_before_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     used = iter([0.0, 0.01, 0.01, 0.012, 0.012, 0.0121])  # processor time before and after each of three slices
     monkeypatch.setattr(time, "process_time", lambda: next(used))
@@ -171,7 +192,7 @@ def test_an_interrupt_ends_a_run_of_all_rivals_without_a_crash() -> None:
         "turn = rivals.Program.turn; rivals.Program.turn = lambda *of: (print('a turn', flush=True), turn(*of))[1]"
     )
     command = [sys.executable, "-c", f"from vgcore.shell import commands, rivals; {say_turn}; commands.main()"]
-    arguments = ["bench", "--shapes", "64x32", "--rounds", "100000"]
+    arguments = ["bench", "--shapes", "64x32", "--rounds", "1000"]
     with subprocess.Popen([*command, *arguments], stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "a turn\n"
@@ -193,7 +214,10 @@ def test_an_interrupt_ends_a_run_of_all_rivals_without_a_crash() -> None:
         (["--shapes", "0x32"], ["--shapes", "'0x32'"]),
         (["--shapes", "64x32x"], ["--shapes", "'64x32x'", "64x32x10"]),
         (["--shapes", ","], ["--shapes", "no values"]),
-        (["--rounds", "0"], ["rounds", "1 or more", "got 0"]),
+        (["--shapes", "8x4,8x4x64"], ["--shapes", "8x4x64 twice"]),
+        (["--shapes", "64x1000000000"], ["64x1000000000x64", "are available", "lower width, batch or depth"]),
+        (["--rounds", "0"], ["rounds", "1 to 1000", "got 0"]),
+        (["--rounds", "100000000000"], ["rounds", "1 to 1000", "got 100000000000"]),
         (["--threads", "0"], ["threads", "got 0"]),
     ],
 )
