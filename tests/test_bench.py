@@ -107,16 +107,11 @@ def test_a_net_too_large_to_stay_clear_of_kinks_may_differ_a_little_more() -> No
 
 
 @pytest.mark.parametrize("shape", [(4, 32, 8), (1, 1, 8)])
-def test_a_net_that_no_sample_passes_is_measured_without_a_warning(
+def test_a_net_in_which_samples_die_is_measured_without_a_warning(
     shape: rivals.Shape, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     without(monkeypatch, "torch", "jax")
-    given = rivals.Given(*shape)  # a warning is an error here
-    h = given.x
-    for w in given.weights:
-        h = np.maximum(h @ w.T, 0)
-    assert not h.any(axis=1).all()  # some are dead
-    rows = list(itertools.islice(bench.compare([shape], rounds=1), 2))[1]
+    rows = list(itertools.islice(bench.compare([shape], rounds=1), 2))[1]  # a warning is an error
     assert [row["rival"] for row in rows] == ["vgcore", "NumPy"]
 
 
