@@ -201,8 +201,10 @@ wheel-check: .venv-dist/.installed target/wheels/.built ## Check the wheel of ta
 	$(DIST)/maturin sdist --out target/wheels
 	$(DIST)/python packaging/check.py target/wheels
 
+# The shell reads the name, not make: git lets a name have what either would run.
+release-check: export TAG ?=
 release-check: ## Hold the tree to TAG=vX.Y.Z, and print its release notes
-	@$(PYTHON) packaging/tag.py '$(TAG)'
+	@$(PYTHON) packaging/tag.py "$$TAG"
 
 lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	$(call say,lint: Rust)
