@@ -91,8 +91,8 @@ def instruction_set(wanted: str | None) -> None:
 
 
 def doctor(shell: Callable[..., str], seconds: float) -> None:
-    """The kernels do here what their naive twins do."""
-    shell("doctor", "--seconds", f"{seconds:g}")
+    """The kernels do here what their naive twins do; what doctor says is kept, as the facts of this run."""
+    print(shell("doctor", "--seconds", f"{seconds:g}"), flush=True)
 
 
 def diagnosis(shell: Callable[..., str]) -> None:
