@@ -1,4 +1,4 @@
-# Everything that is done to this repository. CI runs `make check` and nothing else.
+# Everything that is done to this repository. CI and releases run these targets and nothing else.
 # Needs a Rust toolchain, gcc and Python >= 3.10; the rest is installed into .venv and .venv-test.
 
 # Windows has other names for Python and for the programs of an environment; recipes run in a Unix shell there too.
@@ -50,6 +50,8 @@ SIDE_BY_SIDE = --jobs 2 --no-print-directory $(if $(filter output-sync,$(.FEATUR
 
 # The tests must see the installed wheel, whatever the shell has set.
 unexport PYTHONPATH
+# A Unix shell on Windows would make paths of Windows of what looks like one of its own.
+export MSYS2_ENV_CONV_EXCL := CARGO_ENCODED_RUSTFLAGS
 # pip calls maturin by packaging/backend.py.
 export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 
@@ -57,7 +59,7 @@ export MATURIN_NO_MISSING_BUILD_BACKEND_WARNING := 1
 ifndef BESIDE
 .NOTPARALLEL:
 endif
-.PHONY: help demo quick test test-torch check wheel sdist dist dist-wheels dist-check dist-run wheel-check wasm lint smoke gates audit \
+.PHONY: help demo quick test test-parallel test-torch check wheel sdist sdist-wheel dist dist-wheels dist-check dist-run wheel-check wasm lint smoke gates audit \
 	audit-tools fuzz bench docs outputs gallery diagnosis kinds glossary examples test-rust test-wheel benchmarks \
 	release-check clean
 
@@ -107,7 +109,6 @@ test-wheel: .venv-test/.installed ## Tests of the installed wheel
 	$(TEST)/python -m mypy.stubtest vgcore._core
 	$(PYTEST)
 
-.PHONY: test-parallel
 test-parallel: .venv-test/.installed ## Each test of some files in four threads at once; the real thing where PYTHON has no GIL
 	$(call say,test-parallel)
 	OPENBLAS_NUM_THREADS=1 HYPOTHESIS_PROFILE=quick $(TEST)/pytest --numprocesses 0 --parallel-threads=4 $(PARALLEL)
@@ -168,21 +169,19 @@ wasm: ## Build what pages measure with into the package; without the target for 
 		echo 'wasm: this toolchain lacks $(WASM_TARGET): the wheel cannot save the explorer as a page'; \
 	fi
 
-dist-run: .venv-dist/.installed ## Install the wheels of target/dist into empty environments, as they run here, and try them; PYTHONS='…' for more
-	$(call say,dist-run)
-	$(DIST)/python packaging/run.py target/dist --json target/dist/run.json
-
 wheel: target/wheels/.built ## Build the release wheel into target/wheels
 
-dist: sdist dist-wheels dist-check dist-run ## All that a release uploads, into target/dist: built, checked, run, and a table of it
-	$(call say,dist: a wheel from the sdist)
-	$(DIST)/python packaging/build.py from-sdist
+dist: sdist dist-wheels dist-check dist-run sdist-wheel ## All that a release uploads, into target/dist: built, checked, run, and a table of it
 	$(call say,dist: target/dist/TABLE.md)
 	$(DIST)/python packaging/table.py
 
 sdist: .venv-dist/.installed ## Build the source distribution into target/dist
 	$(call say,sdist)
 	$(DIST)/python packaging/build.py sdist
+
+sdist-wheel: .venv-dist/.installed ## Build a wheel from the source distribution of target/dist, and throw it away
+	$(call say,sdist-wheel)
+	$(DIST)/python packaging/build.py from-sdist
 
 dist-wheels: .venv-dist/.installed wasm ## Build the wheels of packaging/targets.py that this machine can, or TARGETS='musllinux cp314t'
 	$(call say,dist-wheels)
@@ -192,14 +191,20 @@ dist-check: .venv-dist/.installed ## Check all of target/dist: tags, ABI, licenc
 	$(call say,dist-check)
 	$(DIST)/python packaging/check.py
 
+dist-run: .venv-dist/.installed ## Install the wheels of target/dist into empty environments, as they run here, and try them; PYTHONS='…' for more, EVERY=yes for no less
+	$(call say,dist-run)
+	$(DIST)/python packaging/run.py target/dist --json target/dist/run.json $(if $(EVERY),--every)
+
 gates: wheel-check
 wheel-check: .venv-dist/.installed target/wheels/.built ## Check the wheel of target/wheels, and an sdist beside it
 	$(call say,wheel-check)
 	$(DIST)/maturin sdist --out target/wheels
 	$(DIST)/python packaging/check.py target/wheels
 
+# The shell reads the name, not make: git lets a name have what either would run.
+release-check: export TAG ?=
 release-check: ## Hold the tree to TAG=vX.Y.Z, and print its release notes
-	@$(PYTHON) packaging/tag.py '$(TAG)'
+	@$(PYTHON) packaging/tag.py "$$TAG"
 
 lint: .venv-test/.installed ## Formatting, clippy, ruff and mypy
 	$(call say,lint: Rust)
@@ -287,7 +292,7 @@ target/wheels/.built: .venv/.tools $(SOURCES)
 	$(call say,.venv-test: the wheel and its test tools)
 	$(PYTHON) -m venv --clear .venv-test
 	$(TEST)/python $(PIP) install --upgrade $(PIP_WITH_GROUPS)
-	$(TEST)/python $(PIP) install --group test --group browser --group lint --group gates "$(WHEEL)[all]"
+	$(TEST)/python $(PIP) install --group test --group browser --group lint --group gates --group build "$(WHEEL)[all]"
 	@touch $@
 
 .venv-torch/.installed: target/wheels/.built

@@ -72,8 +72,7 @@ def told(changelog: str, tag: str) -> set[str]:
 
 def breaks(root: Path, ref: str) -> list[griffe.Breakage]:
     """What of the public names at a commit breaks in the tree."""
-    places = {"search_paths": [SOURCE], "allow_inspection": False}
-    old = griffe.load_git(PACKAGE, ref=ref, repo=root, **places)
+    old = griffe.load_git(PACKAGE, ref=ref, repo=root, search_paths=[SOURCE], allow_inspection=False)
     new = griffe.load(PACKAGE, search_paths=[root / SOURCE], allow_inspection=False)
     before, after = git(root, "show", f"{ref}:{LISTING}"), (root / LISTING).read_text(encoding="utf-8")
     found = griffe.find_breaking_changes(public(old, before or ""), public(new, after))
@@ -86,7 +85,7 @@ def main() -> None:
     parser.add_argument("against", nargs="?", help="a commit; the last tag before this one, if not said")
     parser.add_argument("--root", type=Path, default=ROOT, help="the tree; this one, if not said")
     given = parser.parse_args()
-    ref = given.against or (git(given.root, "describe", "--tags", "--abbrev=0") or "").strip()
+    ref = given.against or (git(given.root, "describe", "--tags", "--abbrev=0", "--match=v[0-9]*") or "").strip()
     if not ref:
         print("api: no tag is reached from here: nothing is released yet, so nothing can break")
         return

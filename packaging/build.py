@@ -18,6 +18,8 @@ from table import DIST, record
 from targets import INTERPRETERS, Row, Target, chosen, library, linker, missing, row_of, zig
 
 MATURIN = (sys.executable, "-m", "maturin")
+# maturin asks the first Python for zig, and the backend of the sdist calls `maturin`: both lie beside this Python.
+PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
 
 
 def sdist() -> None:
@@ -33,12 +35,15 @@ def wheel(row: Row) -> None:
         if row_of(old) == row:
             old.unlink()
     command = [*MATURIN, "build", "--locked", "--release", "--out", str(DIST), "--target", row.target.triple]
-    command += ["--interpreter", INTERPRETERS[row.abi]]
+    # Windows links with the interpreter, which must be found by its name; elsewhere one that is found may be of another
+    # system than the target.
+    command += ["--interpreter", ("python" if row.target.system == "Windows" else "") + INTERPRETERS[row.abi]]
     if row.target.system == "Linux":
         command += ["--compatibility", row.target.tag.removesuffix(f"_{row.target.triple.split('-')[0]}")]
     if zig(row.target):
         command.append("--zig")
-    subprocess.run(command, cwd=remap.ROOT, env={**os.environ, "CARGO_ENCODED_RUSTFLAGS": remap.flags()}, check=True)
+    environment = {**os.environ, "PATH": PATH, "CARGO_ENCODED_RUSTFLAGS": remap.flags()}
+    subprocess.run(command, cwd=remap.ROOT, env=environment, check=True)
     if not any(row_of(path) == row for path in DIST.glob("vgcore-*.whl")):
         raise SystemExit(f"maturin gave another wheel than {row.name}: {sorted(path.name for path in DIST.iterdir())}")
 
@@ -72,8 +77,7 @@ def from_sdist() -> None:
     """A wheel by what the sdist holds alone, by its own backend; unoptimised, since it is thrown away."""
     (source,) = DIST.glob("vgcore-*.tar.gz")
     quick = {"CARGO_PROFILE_RELEASE_LTO": "off", "CARGO_PROFILE_RELEASE_OPT_LEVEL": "0"}
-    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])  # the backend calls `maturin`
-    environment = {**os.environ, **quick, "PATH": search, "CARGO_TARGET_DIR": str(remap.ROOT / "target" / "from-sdist")}
+    environment = {**os.environ, **quick, "PATH": PATH, "CARGO_TARGET_DIR": str(remap.ROOT / "target" / "from-sdist")}
     start = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder]

@@ -28,10 +28,11 @@ JUNK = re.compile(
     r"\.(so|pyd|dylib|dll|pyc|wasm|whl)$|__pycache__|(^|/)(target|\.hypothesis|\.\w+_cache|\.venv[\w-]*)/"
 )
 # The folders of this builder, and those that another is likely to have; `/src` alone would be found in anything.
+FOLDERS = [path for path in (remap.ROOT, remap.HOME, remap.CARGO) if len(path.parts) > 2]
 BUILDER = re.compile(
     b"|".join(
         [
-            *(re.escape(f"{path}/".encode()) for path in (remap.ROOT, remap.HOME, remap.CARGO) if len(path.parts) > 2),
+            *(re.escape(bytes(path)) + rb"[/\\]" for path in FOLDERS),
             *(rb"/home/[\w.-]+/", rb"/Users/[\w.-]+/", rb"/root/", rb"[A-Z]:\\Users\\", rb"/runner/work/"),
             *(rb"\.cargo[/\\]registry", rb"\.rustup[/\\]toolchains", rb"site-packages[/\\]"),
         ]

@@ -28,4 +28,4 @@ def flags(*more: str) -> str:
 
 
 if __name__ == "__main__":
-    print(flags(*sys.argv[1:]))
+    print(flags(*sys.argv[1:]), end="")  # a line end of Windows would become part of the last name

@@ -24,7 +24,8 @@ from pathlib import Path
 
 SMOKE = Path(__file__).with_name("smoke.py")
 
-NAMES = [*(f"python3.{minor}" for minor in range(10, 16)), "python3.14t", "python3.15t"]
+# The last is what Windows calls each of them, in a folder of its own.
+NAMES = [*(f"python3.{minor}" for minor in range(10, 16)), "python3.14t", "python3.15t", "python"]
 
 # What a CPU of 2008 has is less than AVX2, and all that NumPy asks for.
 OLD_CPU = "Nehalem"
@@ -341,6 +342,7 @@ def main() -> None:
     parser.add_argument("wheels", type=Path, help="the folder of wheels")
     parser.add_argument("--cache", type=Path, default=Path("target/run"), help="roots, downloads, environments, logs")
     parser.add_argument("--json", type=Path, help="write the table here too")
+    parser.add_argument("--every", action="store_true", help="a wheel that no interpreter here has run is an error")
     given = parser.parse_args()
     room = Room(given.wheels, given.cache)
     if not room.files:
@@ -356,6 +358,8 @@ def main() -> None:
         raise SystemExit(f"run: some failed; what they printed is in {room.cache / 'logs'}")
     if not any(row.outcome == "passed" for row in rows):
         raise SystemExit("run: none of these wheels was run here, so nothing is known of them")
+    if given.every and (left := set(room.files) - {row.file for row in rows if row.outcome == "passed"}):
+        raise SystemExit(f"run: nothing here has run {', '.join(sorted(left))}")
 
 
 if __name__ == "__main__":

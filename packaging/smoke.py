@@ -67,9 +67,9 @@ def main() -> None:
 
 
 def vgcore(launcher: list[str], *words: str, code: int = 0) -> str:
-    """What the command prints; it must end with this code."""
+    """What the command prints, in whatever encoding this machine has; it must end with this code."""
     command = [*launcher, sys.executable, "-m", "vgcore", *words]
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", check=False)
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace", check=False)
     must(done.returncode == code, f"{shlex.join(command)} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
     return done.stdout
 

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import subprocess
 import sys
+from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -60,6 +62,28 @@ def faults(tag: str, root: Path) -> list[str]:
         found.append(f"the section [{version}] of CHANGELOG.md has no date, as in ## [{version}] - 2026-12-01")
     elif (there := said(r"^date-released: (.+)$", root / "CITATION.cff")) != dated[1]:
         found.append(f"CITATION.cff was released on {there}, and CHANGELOG.md says {dated[1]}")
+    elif date.fromisoformat(dated[1]) > datetime.now(timezone.utc).date() + timedelta(days=1):  # somewhere it is later
+        found.append(f"the section [{version}] of CHANGELOG.md is of {dated[1]}, which is to come")
+    minor, _, patch = version.rpartition(".")
+    if patch == "0" and f" to {minor}" not in (root / "docs" / "upgrading.md").read_text(encoding="utf-8"):
+        found.append(f"docs/upgrading.md has no section on how to get to {minor}")
+    return found + moved(tag, root)
+
+
+def moved(tag: str, root: Path) -> list[str]:
+    """What of a checkout would not be in the tag, or is in another one of its name; nothing where there is no git."""
+
+    def git(*words: str) -> str:
+        return subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=False).stdout.strip()
+
+    if not (root / ".git").exists():
+        return []
+    found = []
+    if changed := git("diff", "--name-only", "HEAD").splitlines():
+        found.append(f"what is changed and not committed is in no tag: {', '.join(changed)}")
+    there, here = (git("rev-parse", "--quiet", "--verify", name) for name in (f"refs/tags/{tag}^{{commit}}", "HEAD"))
+    if there and there != here:
+        found.append(f"the tag {tag} is on another commit, {there[:7]}, and a tag is never moved")
     return found
 
 

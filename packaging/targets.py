@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Tags of interpreter and ABI, and the interpreter that maturin is asked for: one wheel for all from 3.10 on, and one
-# for the free-threaded, which has no stable ABI before 3.15. Neither need be installed: maturin knows of them.
+# for the free-threaded, which has no stable ABI before 3.15. Neither need be installed but on Windows: maturin knows of
+# them by these numbers.
 INTERPRETERS = {"cp310-abi3": "3.10", "cp314-cp314t": "3.14t"}
 
 

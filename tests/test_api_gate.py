@@ -159,6 +159,15 @@ def test_without_a_tag_nothing_can_break(released: Path) -> None:
     )
 
 
+def test_a_tag_that_is_no_version_is_passed_over(released: Path) -> None:
+    write(released, NARROW)
+    git(released, "commit", "--quiet", "--all", "--message", "second")
+    git(released, "tag", "nightly")
+    done = gate(released)
+    assert done.returncode == 1
+    assert "this breaks code written for v1.0.0" in done.stderr
+
+
 def test_a_shallow_clone_has_no_tag_and_passes(released: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     write(released, NARROW)
     git(released, "commit", "--quiet", "--all", "--message", "second")

@@ -100,6 +100,10 @@ FAULTS = {
         changed(f"{INFO}/sboms/vgcore.cyclonedx.json", '{"components": [], "ref": "path+file:///home/ada/vgcore"}'),
         r"cyclonedx\.json holds a path of its builder: '/home/ada/'\.",
     ),
+    "a path of this builder as Windows writes it": (
+        changed("vgcore/_core.cp314t-win_amd64.pyd", f"{ROOT}\\src\\lib.rs"),
+        r"_core\.cp314t-win_amd64\.pyd holds a path of its builder: ",
+    ),
     "no licence": (changed(f"{INFO}/licenses/LICENSE-MIT", None), r"lacks the licence file LICENSE-MIT\."),
     "no notice of the data": (
         changed(f"{INFO}/licenses/python/vgcore/data/digits.NOTICE.txt", None),
@@ -145,6 +149,42 @@ def test_a_wheel_fails_for_what_is_wrong_with_it(tmp_path: Path, fault: str) -> 
     code, said = checked(tmp_path)
     assert code == 1
     assert re.search(rf"^    FAULT .*{sentence}", said, re.MULTILINE), said
+
+
+GLIBC = "vgcore-1.0-cp310-abi3-manylinux2014_x86_64.manylinux_2_17_x86_64.whl"
+
+
+@pytest.mark.parametrize(
+    ("check", "code", "said", "faults"),
+    [
+        ("platform", 0, '{"overall_tag": "manylinux_2_5_x86_64"}', None),
+        ("platform", 0, '{"overall_tag": "manylinux_2_17_x86_64"}', None),
+        ("platform", 0, '{"overall_tag": "manylinux_2_31_x86_64"}', "and auditwheel says manylinux_2_31_x86_64."),
+        ("platform", 0, '{"overall_tag": "linux_x86_64"}', "and auditwheel says linux_x86_64."),
+        ("platform", 1, "no ELF", "auditwheel cannot read it: no ELF"),
+        ("abi", 0, "", None),
+        ("abi", 1, "uses PyFoo", "abi3audit: uses PyFoo"),
+        ("page", 0, "PASSED", None),
+        ("page", 1, "FAILED", "twine: FAILED"),
+    ],
+)
+def test_what_a_tool_finds_is_a_fault(
+    monkeypatch: pytest.MonkeyPatch, check: str, code: int, said: str, faults: str | None
+) -> None:
+    monkeypatch.syspath_prepend(ROOM)
+    tags = importlib.import_module("tags")
+    monkeypatch.setattr(tags, "tool", lambda *_: subprocess.CompletedProcess([], code, said, ""))
+    found = getattr(tags, check)(Path(GLIBC)).faults
+    assert len(found) == (faults is not None)
+    assert all(fault.endswith(str(faults)) for fault in found)
+
+
+def test_a_tool_that_is_not_installed_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOM)
+    tags = importlib.import_module("tags")
+    monkeypatch.setattr(tags, "tool", lambda *_: None)
+    found = [check(Path(GLIBC)) for check in (tags.platform, tags.abi, tags.page)]
+    assert [each.words for each in found] == [f"{name} not installed" for name in ("auditwheel", "abi3audit", "twine")]
 
 
 @pytest.mark.parametrize("member", ["python/vgcore/_core.abi3.so", "tests/.hypothesis/x", "target/release/x"])

@@ -94,6 +94,20 @@ def test_what_does_not_run_is_named_and_is_no_error(
     assert room.why_not("vgcore-1.0-cp310-abi3-manylinux_2_17_aarch64.whl", []) == "nothing plays an aarch64"
 
 
+def test_where_every_wheel_must_run_one_that_did_not_is_an_error(
+    run: ModuleType, room: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    main = smoke(tmp_path, run, monkeypatch, 'print(\'{"isa": "scalar", "gil": true}\')')
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--every"])
+    with pytest.raises(SystemExit, match="nothing here has run ") as said:
+        main()
+    assert str(said.value).split("run ")[1] == ", ".join(sorted(OTHERS))
+    for name in OTHERS:
+        (tmp_path / "wheels" / name).unlink()
+    room.files[:] = [LINUX]
+    main()
+
+
 def test_a_smoke_test_that_fails_fails_the_run(
     run: ModuleType, room: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -103,6 +117,14 @@ def test_a_smoke_test_that_fails_fails_the_run(
         failing()
     rows = json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))
     assert (rows[0]["outcome"], rows[0]["why"]) == ("failed", "smoke: the core uses sse, not scalar")
+
+
+def test_a_command_that_ends_otherwise_than_it_must_fails_the_smoke_test(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOM))
+    questions = importlib.import_module("smoke")
+    assert questions.vgcore([], "--version").startswith("vgcore ")
+    with pytest.raises(SystemExit, match=r"^smoke: .* ended with 0:\nvgcore "):
+        questions.vgcore([], "--version", code=1)
 
 
 def test_a_folder_of_which_no_wheel_was_run_is_an_error(

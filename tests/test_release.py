@@ -50,6 +50,9 @@ def tree(tmp_path: Path) -> Path:
     for name in SAY_IT:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy(ROOT / name, tmp_path / name)
+    (tmp_path / "docs").mkdir()
+    minor = VERSION.rpartition(".")[0]
+    (tmp_path / "docs" / "upgrading.md").write_text(f"## From 0.0 to {minor}: before\n", encoding="utf-8")
     (tmp_path / "CHANGELOG.md").write_text(CHANGELOG.format(version=VERSION, date=DATE), encoding="utf-8")
     return tmp_path
 
@@ -114,6 +117,36 @@ def test_a_section_without_a_date_is_refused(tree: Path) -> None:
 def test_a_date_that_the_citation_does_not_have_is_refused(tree: Path) -> None:
     replace(tree / "CHANGELOG.md", f" - {DATE}", " - 1999-12-31")
     assert refusal(tree) == [f"CITATION.cff was released on {DATE}, and CHANGELOG.md says 1999-12-31"]
+
+
+def test_a_date_that_is_to_come_is_refused(tree: Path) -> None:
+    for name in ("CHANGELOG.md", "CITATION.cff"):
+        replace(tree / name, DATE, "2999-01-31")
+    assert refusal(tree) == [f"the section [{VERSION}] of CHANGELOG.md is of 2999-01-31, which is to come"]
+
+
+@pytest.mark.skipif(not VERSION.endswith(".0"), reason="a patch needs no upgrade notes")
+def test_a_minor_release_without_upgrade_notes_is_refused(tree: Path) -> None:
+    (tree / "docs" / "upgrading.md").write_text("## From 0.0 to 0.0.1\n", encoding="utf-8")
+    assert refusal(tree) == [f"docs/upgrading.md has no section on how to get to {VERSION.rpartition('.')[0]}"]
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+def test_a_tag_is_never_moved_and_holds_all_that_was_changed(tree: Path) -> None:
+    def git(*words: str) -> str:
+        identity = ("-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false")
+        return subprocess.run(["git", *identity, *words], cwd=tree, capture_output=True, text=True, check=True).stdout
+
+    git("init", "--quiet")
+    git("add", ".")
+    git("commit", "--quiet", "--message", "one")
+    git("tag", f"v{VERSION}")
+    assert check(tree).returncode == 0  # as in CI, where the tag is on what is checked out
+    first = git("rev-parse", "HEAD")[:7]
+    replace(tree / "CHANGELOG.md", "A thing.", "Another thing.")
+    assert refusal(tree) == ["what is changed and not committed is in no tag: CHANGELOG.md"]
+    git("commit", "--quiet", "--all", "--message", "two")
+    assert refusal(tree) == [f"the tag v{VERSION} is on another commit, {first}, and a tag is never moved"]
 
 
 def test_an_older_section_is_not_released_again(tree: Path) -> None:
