@@ -140,6 +140,13 @@ def test_a_numpy_that_is_missing_or_too_old_is_named_in_a_sentence(numpy: str, w
     assert last.endswith(f"python -m pip install --upgrade 'numpy>={oldest}'")
 
 
+def test_an_interrupt_while_numpy_is_imported_is_no_missing_numpy(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from vgcore import _core"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
+
+
 # What is tested
 
 
