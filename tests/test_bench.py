@@ -115,6 +115,15 @@ def test_a_shape_that_the_memory_does_not_hold_is_refused_before_any_is_measured
         list(bench.compare([TINY, (4000, 32, 64)], rounds=1))
 
 
+def test_memory_that_ends_without_a_word_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ends(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(bench, "compare", ends)
+    done = run("bench", "--shapes", "8x4x3")
+    assert (done.returncode, done.stderr) == (commands.USAGE, "error: the memory does not suffice\n")
+
+
 @pytest.mark.parametrize("shape", [(4, 32, 8), (1, 1, 8)])
 def test_a_net_in_which_samples_die_is_measured_without_a_warning(
     shape: rivals.Shape, monkeypatch: pytest.MonkeyPatch
