@@ -106,6 +106,40 @@ def test_a_net_too_large_to_stay_clear_of_kinks_may_differ_a_little_more() -> No
     assert rivals.Given(256, 64, 300).tolerance > 1e-4
 
 
+def test_a_shape_that_the_memory_does_not_hold_is_refused_before_any_is_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bench, "cost", lambda *_, **__: (1.0, 1, 2**30))
+    monkeypatch.setattr(rivals, "RIVALS", {})
+    with pytest.raises(MemoryError, match=r"4000x32x64 needs about 23\.\d GiB but 1\.0 GiB are available; lower width"):
+        list(bench.compare([TINY, (4000, 32, 64)], rounds=1))
+
+
+def test_memory_that_ends_without_a_word_is_told_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ends(*_: Any, **__: Any) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(bench, "compare", ends)
+    done = run("bench", "--shapes", "8x4x3")
+    assert (done.returncode, done.stderr) == (commands.USAGE, "error: the memory does not suffice\n")
+
+
+@pytest.mark.parametrize("shape", [(4, 32, 8), (1, 1, 8)])
+def test_a_net_in_which_samples_die_is_measured_without_a_warning(
+    shape: rivals.Shape, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "torch", "jax")
+    rows = list(itertools.islice(bench.compare([shape], rounds=1), 2))[1]  # a warning is an error
+    assert [row["rival"] for row in rows] == ["vgcore", "NumPy"]
+
+
+def test_every_rival_is_asked_for_where_no_more_are_installed_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    without(monkeypatch, "torch", "jax")
+    done = run("bench", "--shapes", "8x4x3", "--rounds", "1", "--every")
+    assert done.returncode == 0, done.stderr
+    assert "neither torch nor JAX is installed, so nothing more takes part" in done.stderr
+
+
 def test_a_turn_waits_until_the_threads_of_the_rival_before_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     used = iter([0.0, 0.01, 0.01, 0.012, 0.012, 0.0121])  # processor time before and after each of three slices
     monkeypatch.setattr(time, "process_time", lambda: next(used))
@@ -171,7 +205,7 @@ def test_an_interrupt_ends_a_run_of_all_rivals_without_a_crash() -> None:
         "turn = rivals.Program.turn; rivals.Program.turn = lambda *of: (print('a turn', flush=True), turn(*of))[1]"
     )
     command = [sys.executable, "-c", f"from vgcore.shell import commands, rivals; {say_turn}; commands.main()"]
-    arguments = ["bench", "--shapes", "64x32", "--rounds", "100000"]
+    arguments = ["bench", "--shapes", "64x32", "--rounds", "1000"]
     with subprocess.Popen([*command, *arguments], stdout=-1, stderr=-1, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "a turn\n"
@@ -193,7 +227,10 @@ def test_an_interrupt_ends_a_run_of_all_rivals_without_a_crash() -> None:
         (["--shapes", "0x32"], ["--shapes", "'0x32'"]),
         (["--shapes", "64x32x"], ["--shapes", "'64x32x'", "64x32x10"]),
         (["--shapes", ","], ["--shapes", "no values"]),
-        (["--rounds", "0"], ["rounds", "1 or more", "got 0"]),
+        (["--shapes", "8x4,8x4x64"], ["--shapes", "8x4x64 twice"]),
+        (["--shapes", "64x1000000000"], ["batch", "1 to 1000000"]),
+        (["--rounds", "0"], ["rounds", "1 to 1000", "got 0"]),
+        (["--rounds", "100000000000"], ["rounds", "1 to 1000", "got 100000000000"]),
         (["--threads", "0"], ["threads", "got 0"]),
     ],
 )

@@ -113,6 +113,10 @@ def test_a_file_that_is_there_is_written_over_where_that_is_asked_for_and_refuse
     assert run("bench", *TINY, "--record", path, "--force").returncode == 0
     assert records.read(Path(path))["facts"] != FACTS
     no_measurement(monkeypatch)
+    if Path("/proc/self").exists():  # it may be written, and takes no files
+        done = run("bench", *TINY, "--record", "/proc/x.json")
+        assert done.returncode == commands.USAGE
+        assert "cannot write '/proc/x.json'" in done.stderr
     for name, words in ((path, "is there already"), (str(tmp_path / "a.csv"), "must name a .json file")):
         done = run("bench", *TINY, "--record", name)
         assert done.returncode == commands.USAGE
@@ -121,9 +125,9 @@ def test_a_file_that_is_there_is_written_over_where_that_is_asked_for_and_refuse
 
 def test_what_is_measured_already_takes_no_option_of_a_measurement(tmp_path: Path) -> None:
     path = kept(tmp_path, "a.json", record())
-    done = run("bench", path, "--shapes", "8x4", "--rounds", "2", "--threads", "1", "--every", "--record", "b.json")
+    done = run("bench", path, "--shapes", "8x4", "--rounds", "2", "--threads", "1", "--every", "--force")
     assert done.returncode == commands.USAGE
-    assert "leave out --shapes, --rounds, --threads, --every, --record" in done.stderr
+    assert "leave out --shapes, --rounds, --threads, --every, --force" in done.stderr
 
 
 def broken(change: Callable[[records.Record], object]) -> str:
@@ -156,6 +160,7 @@ def broken(change: Callable[[records.Record], object]) -> str:
         (broken(lambda r: r["rows"][0].update(us_per_layer=[])), "a row has no times"),
         (broken(lambda r: r["rows"][0].update(us_per_layer=[1.0, math.nan])), "a row has no times"),
         (broken(lambda r: r["rows"][0].update(us_per_layer=[1.0, -1.0])), "a row has no times"),
+        (broken(lambda r: r["rows"][0].update(us_per_layer=[math.inf])), "a row has no times"),
         (broken(lambda r: r["rows"][0].update(us_per_layer=["1"])), "a row has no times"),
         (broken(lambda r: r["rows"][0].update(us_per_layer=[10**400])), "a row has no times"),
         (broken(lambda r: r["rows"][0].update(us_per_layer=[5e-324, 1.0])), "a row has no times"),
@@ -181,6 +186,25 @@ def test_a_file_that_is_not_there_is_named_with_what_writes_one(tmp_path: Path) 
     done = run("bench", "--against", str(tmp_path / "gone.json"))
     assert done.returncode == commands.USAGE
     assert "there is no such file; `vgcore bench --record FILE.json` writes one" in done.stderr
+
+
+def test_what_would_steer_a_terminal_is_spelled_out_wherever_a_record_is_shown(tmp_path: Path) -> None:
+    evil = "\x1b[31m[bold]evil\u202e"
+    found = record(row(rival=evil) | {"setting": evil}, cpu=evil)
+    found["jobs"] = {"probe": evil}
+    path, other = kept(tmp_path, "a.json", found), kept(tmp_path, "b.json", record())
+    for arguments in ([path], [path, "--against", path], [path, "--against", other]):
+        done = run("bench", *arguments)
+        printed = done.stdout + done.stderr
+        assert "[31m[bold]evil" in printed
+        assert "\x1b" not in printed
+        assert "\u202e" not in printed
+
+
+def test_a_record_of_another_workload_says_so_when_it_is_shown(tmp_path: Path) -> None:
+    told = " ".join(run("bench", kept(tmp_path, "a.json", record() | {"workload": 0})).stdout.split())
+    assert "a record of workload 0; this vgcore measures workload 1" in told
+    assert "of workload" not in run("bench", kept(tmp_path, "b.json", record())).stdout
 
 
 # Its like
@@ -209,6 +233,15 @@ def test_each_fact_that_differs_is_named_and_nothing_is_compared(
     assert done.stdout == ""
     both = run("bench", kept(tmp_path, "c.json", other | {"workload": 3}), "--against", paths[0])
     assert "workload 1 in" in both.stderr
+
+
+def test_threads_that_follow_the_cores_are_not_named_beside_them() -> None:
+    with pytest.raises(ValueError, match="chooses them") as told:
+        records.check_alike(record(), record(cores=1, build={"threads": 1}), ("a", "b"))
+    assert "--threads" in str(told.value)
+    assert "VGCORE_NUM_THREADS" not in str(told.value)
+    with pytest.raises(ValueError, match=r"--threads.*VGCORE_NUM_THREADS"):
+        records.check_alike(record(cores=4), record(cores=1, build={"threads": 1}), ("a", "b"))
 
 
 def test_what_vgcore_is_kept_to_counts_by_what_it_then_uses() -> None:
@@ -315,6 +348,16 @@ def test_a_ratio_is_that_of_geometric_means_and_its_range_has_1_within_where_the
     )
     assert 1 < other["low"] < other["ratio"] < other["high"]
     assert other["beyond"] is True
+
+
+@pytest.mark.parametrize(("rounds", "enough"), [((1.0,), False), ((1.0, 9.0), False), ((1.0, 1.1, 1.2), True)])
+def test_fewer_rounds_than_three_have_no_interval_and_say_how_many_are_needed(
+    rounds: tuple[float, ...], enough: bool, tmp_path: Path
+) -> None:
+    paths = kept(tmp_path, "a.json", record()), kept(tmp_path, "b.json", record(row(rounds=rounds)))
+    told = " ".join(run("bench", paths[1], "--against", paths[0]).stdout.split())
+    assert ("measure both with --rounds 5" in told) != enough
+    assert ("1.00 (" in told) == enough
 
 
 @pytest.mark.parametrize(("load", "busy"), [(None, False), (0.9, False), (1.1, True), (19, True)])

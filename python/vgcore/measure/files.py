@@ -39,10 +39,9 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
             return
         target = Path(os.path.realpath(path))
         _allowed(target, before)
-        # Short, since the name of the target may be as long as the system allows.
-        temporary = target.with_name(f".vgcore-{os.getpid()}-{secrets.token_hex(8)}.tmp")
+        temporary = _temporary(target.parent)
         try:
-            os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            _create(temporary)
             yield temporary
             _synchronize(temporary, os.O_RDWR)
             if before is not None:
@@ -97,7 +96,9 @@ def check(path: str | os.PathLike[str]) -> None:
     with naming(path):
         before = _status(path)
         if before is None or not _only_direct(before):
-            _allowed(Path(os.path.realpath(path)), before)
+            target = Path(os.path.realpath(path))
+            _allowed(target, before)
+            _try(target.parent)
 
 
 def check_folder(path: str | os.PathLike[str]) -> None:
@@ -107,7 +108,9 @@ def check_folder(path: str | os.PathLike[str]) -> None:
         OSError: As `replacing` does.
     """
     with naming(path):
-        _allowed_in(Path(os.path.realpath(path)))
+        folder = Path(os.path.realpath(path))
+        _allowed_in(folder)
+        _try(folder)
 
 
 def would_replace(path: str | os.PathLike[str]) -> bool:
@@ -172,6 +175,26 @@ def _allowed_in(folder: Path) -> None:
         raise NotADirectoryError(errno.ENOTDIR, "")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise PermissionError(errno.EACCES, "")
+
+
+def _temporary(folder: Path) -> Path:
+    """A free name; short, since that of the target may be as long as the system allows."""
+    return folder / f".vgcore-{os.getpid()}-{secrets.token_hex(8)}.tmp"
+
+
+def _create(path: Path) -> None:
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+
+
+def _try(folder: Path) -> None:
+    """Make a file and take it away: that a folder may be written does not say that it takes files, as /proc does not.
+
+    Of a folder that is not there yet, the next one above it that is.
+    """
+    while not folder.exists():
+        folder = folder.parent
+    _create(temporary := _temporary(folder))
+    temporary.unlink()
 
 
 def _synchronize(path: Path, flags: int) -> None:

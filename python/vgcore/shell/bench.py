@@ -25,11 +25,14 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from vgcore._core import build_info
+from vgcore._core import build_info, cost
+from vgcore.model.mlp import MLP
 from vgcore.shell import machine
 from vgcore.shell.rivals import CORES, JOBS, OPTIONAL, RIVALS, SLOW, WORKLOAD, Given, Program, Shape
 
 Row: TypeAlias = dict[str, Any]  # as it stands in a record; see `compare`
+#: The most turns of a rival: each is kept, and stands in the record.
+MOST_ROUNDS = 1000
 #: Of a record; raised where an older vgcore could not read one any more.
 LAYOUT = 1
 
@@ -71,15 +74,18 @@ def compare(shapes: Sequence[Shape], *, rounds: int = 5, every: bool = False) ->
         `first_call_s`.
 
     Raises:
-        ValueError: If a rival does not compute what vgcore does, or for fewer rounds than 1.
+        MemoryError: Before anything is measured, where the machine has too little for a shape.
+        ValueError: If a rival does not compute what vgcore does, or for rounds that are not 1 to 1000.
 
     >>> import vgcore.shell.bench
     >>> rows = next(vgcore.shell.bench.compare([(8, 4, 3)], rounds=1))
     >>> rows[0]["rival"], rows[0]["job"], rows[0]["ratio"]
     ('vgcore', 'probe', 1.0)
     """
-    if rounds < 1:
-        raise ValueError(f"rounds must be 1 or more, got {rounds}")
+    if not 1 <= rounds <= MOST_ROUNDS:
+        raise ValueError(f"rounds must be 1 to {MOST_ROUNDS}, got {rounds}")
+    for sizes in shapes:
+        _check_memory(*sizes)
     rivals = installed(every=every)
     _check_probes(rivals)
     for job, sizes in itertools.product(JOBS, shapes):
@@ -119,7 +125,7 @@ def _measure(job: str, sizes: Shape, rivals: list[str], rounds: int) -> dict[str
                 parts = [np.stack([np.asarray(value) for value in part]) for part in result]
                 expected = expected or parts
                 for a, b in zip(parts, expected, strict=True):
-                    if a.shape != b.shape or not np.linalg.norm(a - b) < given.tolerance * np.linalg.norm(b):
+                    if a.shape != b.shape or not np.linalg.norm(a - b) <= given.tolerance * np.linalg.norm(b):
                         raise ValueError(f"{name} {program.setting}, {sizes}: its gradients are not vgcore's")
         if len(programs) > 1:
             tried = {program.setting: min(program.turn(depth), program.turn(depth)) for program in programs}
@@ -129,6 +135,16 @@ def _measure(job: str, sizes: Shape, rivals: list[str], rounds: int) -> dict[str
     for program in rounds * list(chosen.values()):
         program.turns.append(program.turn(depth))
     return chosen
+
+
+def _check_memory(width: int, batch: int, depth: int) -> None:
+    """Refuse a shape whose weights and explicit gradients would not fit: at most six of each are held at a time."""
+    spec = MLP(depth=depth, width=width)
+    _, probe, available = cost([spec], batch=batch, seeds=1, dtype="float32", threads=None)
+    needed = max(probe, 6 * 4 * (depth + 2) * width * (width + batch))
+    if available is not None and needed > available:
+        told = f"about {needed / 2**30:.1f} GiB but {available / 2**30:.1f} GiB are available"
+        raise MemoryError(f"the shape {width}x{batch}x{depth} needs {told}; lower width, batch or depth")
 
 
 def _check_probes(rivals: list[str]) -> None:

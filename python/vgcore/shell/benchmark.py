@@ -43,7 +43,7 @@ def bench(
             show_default=f"those of --against, else {SHAPES}",
         ),
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Turns of each rival.", show_default="5")] = None,
+    rounds: Annotated[int | None, typer.Option(help="Turns of each rival, 1 to 1000.", show_default="5")] = None,
     threads: Annotated[
         int | None, typer.Option(help="Keep the whole run to so many cores (Linux).", show_default="all")
     ] = None,
@@ -96,6 +96,7 @@ def bench(
             "--threads": threads,
             "--every": every or None,
             "--record": out,
+            "--force": force or None,
         }
         if wrong := [name for name, value in given.items() if value is not None]:
             raise ValueError(f"{record} is measured already; leave out {', '.join(wrong)}")
@@ -130,10 +131,17 @@ def _shapes(given: list[str] | None, before: Record | None) -> list[Shape]:
     if given is None and known:
         return known
     asked = gather("shapes", given or [SHAPES], lambda text: [bench.shape(part) for part in split(text)])
+    if len({*asked}) < len(asked):
+        twice = next(shape for i, shape in enumerate(asked) if shape in asked[:i])
+        raise ValueError(f"--shapes has {_named(twice)} twice; give each shape once")
     if known and not {*asked} & {*known}:
-        told = ", ".join("x".join(map(str, shape)) for shape in known)
+        told = ", ".join(map(_named, known))
         raise ValueError(f"the record holds none of these --shapes, but {told}")
     return asked
+
+
+def _named(shape: Shape) -> str:
+    return "x".join(map(str, shape))
 
 
 def _measured(
@@ -156,6 +164,8 @@ def _measured(
     facts = bench.facts()
     if before is not None:
         records.check_alike(before, bench.record(facts, []), names)
+    if every and bench.installed(every=True) == bench.installed():
+        say("note: neither torch nor JAX is installed, so nothing more takes part with --every")
     done: list[list[bench.Row]] = []
     planned = len(rivals.JOBS) * len(shapes)
 

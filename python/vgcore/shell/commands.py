@@ -804,7 +804,7 @@ def _run(arguments: list[str]) -> int:
             streams.print_no_more()
             say(f"error: cannot print: {error.strerror}")
         else:
-            say(f"error: {error}")
+            say(f"error: {str(error) or 'the memory does not suffice'}")  # Python says nothing of it
         return USAGE
     except (KeyboardInterrupt, typer.Abort):
         return INTERRUPTED

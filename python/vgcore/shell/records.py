@@ -15,7 +15,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from vgcore.model.given import shown
+from vgcore.model.given import printable, shown
 from vgcore.report.noise import beyond, half_width, mean
 from vgcore.shell.bench import LAYOUT, Row
 from vgcore.shell.options import unreadable
@@ -57,7 +57,7 @@ def read(path: Path) -> Record:
         ValueError: If it holds no record, a broken one, or one of a newer vgcore.
     """
     try:
-        found: Any = json.loads(path.read_text(encoding="utf-8"))
+        found: Any = _printable(json.loads(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise unreadable(str(path), error, WRITES) from None
     except (ValueError, RecursionError):  # also a text that is no UTF-8
@@ -77,6 +77,21 @@ def read(path: Path) -> Record:
         what = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{shown(str(path))} is a broken record of vgcore bench: {what}") from None
     return dict(found)
+
+
+def _printable(value: Any) -> Any:
+    r"""What a file holds, without what would steer a terminal; lines may end.
+
+    >>> _printable({"cpu": ["\x1b[31mred", 1.5, "two\nlines"]})
+    {'cpu': ['\\x1b[31mred', 1.5, 'two\nlines']}
+    """
+    if isinstance(value, dict):
+        return {_printable(name): _printable(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [_printable(part) for part in value]
+    if isinstance(value, str):
+        return "\n".join(printable(line, 10 * len(line)) for line in value.split("\n"))
+    return value
 
 
 def _check_facts(record: Record) -> None:
@@ -119,6 +134,11 @@ def _limits(variables: Mapping[str, str]) -> str:
     return " ".join(others) or "none"
 
 
+def _on_every_core(record: Record) -> bool:
+    """Whether vgcore used as many threads as there are cores, as it does where nothing else is asked for."""
+    return ALIKE["threads"](record) == ALIKE["cores"](record)
+
+
 def check_alike(before: Record, after: Record, names: tuple[str, str]) -> None:
     """Refuse what must not be compared; `after` needs no rows.
 
@@ -126,8 +146,11 @@ def check_alike(before: Record, after: Record, names: tuple[str, str]) -> None:
         ValueError: With every fact that differs.
     """
     told = []
+    cores_differ = ALIKE["cores"](before) != ALIKE["cores"](after)
     for fact, of in ALIKE.items():
         one, other = of(before), of(after)
+        if fact == "threads" and cores_differ and _on_every_core(before) and _on_every_core(after):
+            continue  # the cores chose them, and are told
         if one != other:
             cure = f" ({CURES[fact]})" if fact in CURES else ""
             told.append(f"{fact} {one} in {names[0]} and {other} in {names[1]}{cure}")
@@ -142,8 +165,8 @@ def compare(before: Record, after: Record, names: tuple[str, str]) -> tuple[list
         A row for each job, shape and rival that both have: `before` and `after` (geometric means over rounds, in
         microseconds a layer of one net), `ratio` (of these; below 1, the second is faster), `low` and `high` (how far
         noise may have moved it: by the 95 % intervals of both, nan for a single round) and `beyond` (whether these
-        intervals do not overlap, None where that is not known). And what a reader has to know: which rivals are left
-        out.
+        intervals do not overlap, None where that is not known), and `rounds` (the fewer of both). And what a reader has
+        to know: which rivals are left out.
 
     Raises:
         ValueError: If the runs are not alike, or have nothing in common.
@@ -179,6 +202,7 @@ def _difference(before: Row, after: Row) -> Row:
         "low": math.exp(other - one - wide),
         "high": math.exp(other - one + wide),
         "beyond": beyond(one, other, *halves),
+        "rounds": min(map(len, logs)),
     }
 
 

@@ -76,7 +76,9 @@ class Given:
         clear = np.full(len(x), np.inf, np.float32)
         for w in self.weights:
             z = h @ w.T
-            clear = np.minimum(clear, np.abs(z).min(1) / np.abs(z).max(1))
+            least, most = np.abs(z).min(1), np.abs(z).max(1)
+            # A sample that no unit lets through any more is taken last: all of it is 0.
+            clear = np.minimum(clear, np.divide(least, most, out=np.zeros_like(least), where=most > 0))
             h = np.maximum(z, 0)
         clearest = np.argsort(-clear)[:batch]
         self.x: NDArray[np.float32] = x[clearest]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -17,6 +16,7 @@ from vgcore.show.comparison import NONE
 from vgcore.show.text import WIDTH
 
 UNKNOWN = "-"  # a difference
+FEWEST = 3  # rounds of which noise is told: by two, an interval spans many powers of ten
 TIMES = (
     "Microseconds a layer of one net, median and minimum over rounds; ratio: to vgcore's, above 1, vgcore is faster. "
     "spread: slowest round over fastest; far above 1, the machine was busy otherwise."
@@ -35,6 +35,11 @@ def show(record: Record) -> None:
     others = [f"{name} {facts[module] or 'is not installed'}" for name, module in rivals.OPTIONAL.items()]
     say(console, f"vgcore {build['version']}, NumPy {facts['numpy']}, {', '.join(others)}")
     _warn(console, record, "note")
+    if record["workload"] != rivals.WORKLOAD:
+        text = (
+            f"note: this is a record of workload {record['workload']}; this vgcore measures workload {rivals.WORKLOAD}"
+        )
+        say(console, f"{text}, and their times say nothing of each other")
     for rows in _by_job(console, record, record["rows"]):
         columns = [
             *_of_what(rows),
@@ -61,6 +66,8 @@ def show_against(before: Record, after: Record, rows: list[Row], notes: list[str
         _warn(console, record, word)
     for note in notes:
         say(console, note)
+    if any(row["rounds"] < FEWEST for row in rows):
+        say(console, f"note: fewer than {FEWEST} rounds say little of their noise; measure both with --rounds 5")
     for of_job in _by_job(console, after, rows):
         columns = [
             *_of_what(of_job),
@@ -124,7 +131,7 @@ def _load(record: Record) -> str:
 
 
 def _ratio(row: Row, *, spread: bool) -> str:
-    interval = f" ({row['low']:.2f}-{row['high']:.2f})" if spread and not math.isnan(row["low"]) else ""
+    interval = f" ({row['low']:.2f}-{row['high']:.2f})" if spread and row["rounds"] >= FEWEST else ""
     return f"{row['ratio']:.2f}{interval}"
 
 
