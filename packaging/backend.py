@@ -4,6 +4,8 @@ Where cargo is missing, maturin would download a whole toolchain; where it is to
 output. Here one sentence says what is missing, before anything is built or fetched.
 """
 
+from __future__ import annotations  # pip asks an older Python too, before it says that it is too old
+
 import os
 import re
 import shutil
@@ -30,7 +32,7 @@ def lack() -> str | None:
         return "its compiler, rustc, does not run"
     found = re.search(r"\d+(\.\d+)+", said.stdout)
     if found and numbers(found[0]) < numbers(needed()):
-        return f"rustc here is {found[0]}"
+        return f"rustc here is {found[0]} (rustup update)"
     return None
 
 

@@ -7,7 +7,7 @@ import itertools
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +24,7 @@ from vgcore.measure.result import columns_of
 from vgcore.reference import cases, selftest
 from vgcore.reference.agreement import Compared
 from vgcore.reference.cases import Case
+from vgcore.reference.plan import Part, Plan
 
 ROUND = [*cases.first()]
 SELFTEST = "vgcore.reference.selftest"
@@ -139,6 +140,13 @@ def test_a_numpy_that_is_missing_or_too_old_is_named_in_a_sentence(numpy: str, w
     assert last.endswith(f"python -m pip install --upgrade 'numpy>={oldest}'")
 
 
+def test_an_interrupt_while_numpy_is_imported_is_no_missing_numpy(tmp_path: Path) -> None:
+    (tmp_path / "numpy.py").write_text("raise KeyboardInterrupt", encoding="utf-8")
+    code = f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from vgcore import _core"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr.splitlines()[-1] == "KeyboardInterrupt"
+
+
 # What is tested
 
 
@@ -147,13 +155,32 @@ def named(text: str, names: tuple[str, ...]) -> set[str]:
     return {name for name in names if re.search(rf"\b{name}\b", text)}
 
 
+def parts_of(case: Case) -> list[Part]:
+    """The parts of all layers of a net."""
+    return [part for layer in Plan.of(case.spec).layers for part in layer.parts]
+
+
 def test_the_first_round_has_every_kind() -> None:
-    text = " ".join(f"{case} activation='relu' cell='tanh'" for case in ROUND)
-    for names in (_core.ACTIVATIONS, _core.INITS, _core.NORMS, _core.SKIPS, _core.WEIGHT_TRANSFORMS, _core.CELLS):
-        assert named(text, names) == {*names}
+    inits = re.sub(r"bias='[^']*'", "", " ".join(str(case) for case in ROUND))
+    for names in (_core.INITS, _core.WEIGHT_TRANSFORMS):
+        assert named(inits, names) == {*names}
+    parts = {(part.name, part.kind.partition("(")[0]) for case in ROUND for part in parts_of(case)}
+    assert {kind for name, kind in parts if name == "activation"} == {*_core.ACTIVATIONS}
+    assert {kind for name, kind in parts if name == "norm"} == {*_core.NORMS}
+    assert {kind for name, kind in parts if name == "join"} >= {*_core.SKIPS}
+    assert any(part.name == "dropout" for case in ROUND if case.optimizer for part in parts_of(case))
     assert {case.loss for case in ROUND} == {None, *_core.LOSSES}
     assert {vg.Optimizer(case.optimizer).name for case in ROUND if case.optimizer} == {*_core.OPTIMIZERS}
     assert {type(case.spec) for case in ROUND} == {vg.MLP, vg.Sequential, vg.RNN, vg.Transformer}
+
+
+@pytest.mark.parametrize("dtype", cases.DTYPES)
+def test_the_first_round_has_every_cell_and_every_attention_in_both_precisions(dtype: str) -> None:
+    specs = [case.spec for case in ROUND if case.dtype == dtype]
+    assert {spec.cell.partition("(")[0] for spec in specs if isinstance(spec, vg.RNN)} == {*_core.CELLS}
+    transformers = [spec for spec in specs if isinstance(spec, vg.Transformer)]
+    for name, values in {"causal": {True, False}, "qk_norm": {True, False}, "pool": {None, "mean"}}.items():
+        assert {getattr(spec, name) for spec in transformers} == values
 
 
 @pytest.mark.parametrize("dtype", cases.DTYPES)
@@ -325,6 +352,22 @@ def test_scalar_is_the_way_around_that_is_told_where_it_is_not_in_use(monkeypatc
     monkeypatch.setattr(_core, "build_info", lambda right=_core.build_info: right() | {"isa": "scalar"})
     told = facts(run("doctor", "--seconds", "1e-9").stdout)["what to do"]
     assert told == "Please report it, with all of this text."
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_an_interrupt_shows_what_was_compared(broken: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if broken:
+        broken_column(monkeypatch, "log10_z_rms", 0)
+
+    def interrupted() -> Iterator[Case]:
+        yield from ROUND[:2]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(selftest, "_endless", lambda _: interrupted())
+    done = run("doctor")
+    assert (done.returncode, done.stderr) == (130, "interrupted: the self-test had compared 2 nets\n")
+    assert f"it ended after 2 of {len(ROUND)} nets" in facts(done.stdout)["self-test"]
+    assert ("wrong" in facts(done.stdout)) == broken
 
 
 def test_many_differences_are_counted_and_three_of_them_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -309,7 +309,10 @@ def test_who_has_no_cargo_is_told_in_a_sentence(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.name == "nt", reason="the stand-ins are scripts of a shell")
 @pytest.mark.parametrize(
     ("rustc", "sentence"),
-    [("rustc 1.70.0 (90c541806 2023-05-31)", "rustc here is 1.70.0"), (None, "its compiler, rustc, does not run")],
+    [
+        ("rustc 1.70.0 (90c541806 2023-05-31)", "rustc here is 1.70.0 (rustup update)"),
+        (None, "its compiler, rustc, does not run"),
+    ],
 )
 def test_whose_rust_is_too_old_or_halved_is_told_so(tmp_path: Path, rustc: str | None, sentence: str) -> None:
     tool(tmp_path, "cargo", "cargo 1.70.0")

@@ -157,6 +157,10 @@ def broken(change: Callable[[records.Record], object]) -> str:
         (broken(lambda r: r["rows"][0].update(us_per_layer=[1.0, math.nan])), "a row has no times"),
         (broken(lambda r: r["rows"][0].update(us_per_layer=[1.0, -1.0])), "a row has no times"),
         (broken(lambda r: r["rows"][0].update(us_per_layer=["1"])), "a row has no times"),
+        (broken(lambda r: r["rows"][0].update(us_per_layer=[10**400])), "a row has no times"),
+        (broken(lambda r: r["rows"][0].update(us_per_layer=[5e-324, 1.0])), "a row has no times"),
+        (broken(lambda r: r["facts"].update(cores=10**400)), "it has no number of cores"),
+        (broken(lambda r: r["facts"].update(load=10**400)), "a fact is of a wrong type"),
     ],
 )
 def test_a_broken_foreign_or_newer_file_is_refused_in_a_sentence(
@@ -280,7 +284,7 @@ def test_records_without_a_job_at_a_shape_in_common_are_refused() -> None:
         ((1.0, 1.1, 9.0), (2.0, 2.2, 2.1), "no difference", 0),  # a neighbour woke up once
         ((1.0, 1.01, 1.02), (2.0, 2.01, 2.02), "1 slower", 1),
         ((2.0, 2.01, 2.02), (1.0, 1.01, 1.02), "1 faster", 0),
-        ((1.0,), (2.0,), "no difference", 0),  # nobody knows
+        ((1.0,), (2.0,), "1 not known", 0),
     ],
 )
 def test_a_difference_counts_where_the_noise_of_the_rounds_does_not_explain_it(

@@ -1,5 +1,6 @@
 """Threads at once: they get what one thread gets alone, from the first import on. `make test-parallel` asks more so."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -36,6 +37,31 @@ assert all(found == first for found in others)
 """
 
 
+# A process that is begun while a thread imports: it gets every name too.
+FORK = """
+import os, signal, threading
+import vgcore as vg
+
+import_, begun = vg._import, threading.Event()
+
+def slowly(name):
+    begun.set()
+    threading.Event().wait(0.2)
+    return import_(name)
+
+vg._import = slowly
+thread = threading.Thread(target=lambda: vg.MLP)
+thread.start()
+begun.wait()
+if child := os.fork():
+    thread.join()
+    assert os.waitpid(child, 0)[1] == 0
+else:
+    signal.alarm(60)
+    os._exit(vg.probe.__name__ != "probe")
+"""
+
+
 def probed() -> bytes:
     return vg.probe(SPEC, seeds=2).log10_delta_rms.tobytes()
 
@@ -48,6 +74,12 @@ def learned() -> bytes:
 
 def test_threads_that_import_every_name_at_once_get_the_same_objects() -> None:
     done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_process_that_is_forked_while_a_thread_imports_gets_every_name() -> None:
+    done = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 

@@ -19,7 +19,7 @@ use crate::error::Error;
 use crate::expectation::Moments;
 use crate::stats::COLUMNS;
 use crate::{memory, rng, simd, threads};
-use pyo3::exceptions::{PyImportError, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyException, PyImportError, PyMemoryError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
@@ -76,6 +76,9 @@ fn check_numpy(py: Python<'_>) -> PyResult<()> {
         PyImportError::new_err(format!("{needs}: python -m pip install --upgrade 'numpy>={major}.{minor}'"))
     };
     let numpy = py.import("numpy").map_err(|error| {
+        if !error.is_instance_of::<PyException>(py) {
+            return error; // Ctrl-C
+        }
         let told = refused("which cannot be imported here");
         told.set_cause(py, Some(error));
         told

@@ -40,7 +40,7 @@ class Allowed(NamedTuple):
 
 
 #: The kernel makes float32 normals in float32, to 2.5e-7 of their radius; the twin in float64, rounded.
-ALLOWED = {"float64": Allowed(1e-14, 1e-9, 1e-9, 1e-10), "float32": Allowed(5e-7, 1e-3, 5e-3, 1e-4)}
+ALLOWED = {"float64": Allowed(1e-14, 1e-9, 1e-9, 1e-10), "float32": Allowed(5e-7, 1e-4, 5e-3, 1e-4)}
 
 
 class Compared(NamedTuple):

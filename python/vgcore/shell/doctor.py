@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from vgcore import _core
+from vgcore.shell.outputs import INTERRUPTED, say
 
 if TYPE_CHECKING:
     from vgcore.reference.selftest import Difference, SelfTest
@@ -36,12 +37,34 @@ def doctor(
     sys.stdout.flush()  # an instruction that the processor lacks would end the process here and now
     if not seconds:
         return
-    from rich.console import Console
+    found: SelfTest | None = None
 
-    from vgcore.reference import selftest
+    def tell(so_far: SelfTest) -> None:
+        nonlocal found
+        found = so_far
+        status.update(f"self-test: {_count(so_far.nets, 'net')}")
 
-    with Console(stderr=True).status("self-test") as status:
-        found = selftest.run(seconds, lambda so_far: status.update(f"self-test: {_count(so_far.nets, 'net')}"))
+    code = 0
+    try:
+        from rich.console import Console
+
+        from vgcore.reference import selftest
+
+        with Console(stderr=True).status("self-test") as status:
+            selftest.run(seconds, tell)
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    if found is not None:
+        _show(found)
+        code = code or (WRONG if found.differences else 0)
+    if code == INTERRUPTED:
+        say(f"interrupted: the self-test had compared {_count(found.nets if found else 0, 'net')}")
+    if code:
+        raise typer.Exit(code)
+
+
+def _show(found: SelfTest) -> None:
+    """Print what the self-test found."""
     _print([("self-test", line) for line in _result(found)])
     for difference in found.differences[:MOST]:
         _print(_told(difference))
@@ -50,7 +73,6 @@ def doctor(
         if more > 0:
             _print([("", f"and {_count(more, 'net')} more")])
         _print([("what to do", _advice())])
-        raise typer.Exit(WRONG)
 
 
 def facts() -> Iterator[Fact]:
@@ -128,7 +150,7 @@ def _result(found: SelfTest) -> Iterator[str]:
         f"from the twin is {units} of what rounding may do"
     )
     if found.nets < found.planned:
-        yield f"the time was up after {found.nets} of {found.planned} nets that have every kind; --seconds gives more"
+        yield f"it ended after {found.nets} of {found.planned} nets that have every kind; --seconds gives more"
     if found.unclear:
         yield f"{_count(found.unclear, 'net')} with numbers that rounding alone moves as far, which say nothing"
     bad = len(found.differences)

@@ -11,7 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -43,6 +43,8 @@ CURES = {
 }
 #: The fact that has the version of a rival. vgcore has another one in each release: that is what is compared.
 VERSIONS = OPTIONAL | SLOW | {"NumPy": "numpy"}
+#: Of a load, a number of cores, or microseconds, which are eleven days; the intervals of such times are finite too.
+MOST = 1e12
 #: Rivals that are vgcore.
 OURS = ("vgcore", "one net")
 
@@ -86,10 +88,12 @@ def _check_facts(record: Record) -> None:
     texts += [text for name in ("jobs", "rivals") for text in record[name].values()]
     texts += [facts[name] for name in OPTIONAL.values() if facts[name] is not None]
     loads = [facts[name] for name in ("load", "load_after") if facts["load"] is not None]
-    if not all(isinstance(text, str) for text in texts) or not all(type(load) in {int, float} for load in loads):
+    if not all(isinstance(text, str) for text in texts) or not all(_number(load, 0, MOST) for load in loads):
         raise TypeError("a fact is of a wrong type")
-    if type(facts["cores"]) is not int or not isinstance(record["rows"], list) or not record["rows"]:
-        raise TypeError("it has no rows, or no number of cores")
+    if type(facts["cores"]) is not int or not _number(facts["cores"], 1, MOST):
+        raise TypeError("it has no number of cores")
+    if not isinstance(record["rows"], list) or not record["rows"]:
+        raise TypeError("it has no rows")
 
 
 def _check_row(row: Row) -> None:
@@ -100,10 +104,13 @@ def _check_row(row: Row) -> None:
         raise TypeError("a row does not say of what it is")
     if len(counts) != 4 or not all(type(count) is int and count > 0 for count in counts):
         raise ValueError("a row has no shape")
-    if not row["us_per_layer"] or not all(
-        type(time) in {int, float} and math.isfinite(time) and time > 0 for time in times
-    ):
+    if not row["us_per_layer"] or not all(_number(time, 1 / MOST, MOST) for time in times):
         raise ValueError("a row has no times")
+
+
+def _number(value: object, low: float, high: float) -> bool:
+    """Whether it is a number of this range, which nan is not."""
+    return type(value) in {int, float} and low <= cast("float", value) <= high
 
 
 def _limits(variables: Mapping[str, str]) -> str:

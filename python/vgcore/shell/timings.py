@@ -16,6 +16,7 @@ from vgcore.show.columns import Column, Columns
 from vgcore.show.comparison import NONE
 from vgcore.show.text import WIDTH
 
+UNKNOWN = "-"  # a difference
 TIMES = (
     "Microseconds a layer of one net, median and minimum over rounds; ratio: to vgcore's, above 1, vgcore is faster. "
     "spread: slowest round over fastest; far above 1, the machine was busy otherwise."
@@ -78,7 +79,8 @@ def show_against(before: Record, after: Record, rows: list[Row], notes: list[str
     console.print()
     for rival in dict.fromkeys(row["rival"] for row in rows):
         found = [_difference(row) for row in rows if row["rival"] == rival]
-        counts = [f"{found.count(word)} {word}" for word in ("slower", "faster") if word in found]
+        words = {"slower": "slower", "faster": "faster", UNKNOWN: "not known"}
+        counts = [f"{found.count(word)} {told}" for word, told in words.items() if word in found]
         say(console, f"{rival}: {len(found)} compared, {', '.join(counts) or 'no difference'}")
 
 
@@ -128,5 +130,5 @@ def _ratio(row: Row, *, spread: bool) -> str:
 
 def _difference(row: Row) -> str:
     if row["beyond"] is None:
-        return "-"
+        return UNKNOWN
     return ("slower" if slower(row) else "faster") if row["beyond"] else NONE
