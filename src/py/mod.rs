@@ -65,7 +65,7 @@ fn check_memory(what: &str, needed: u128) -> PyResult<()> {
     Ok(memory::check_memory(what, needed, "ask for less at a time")?)
 }
 
-/// The oldest NumPy, as `pyproject.toml` has it.
+/// The oldest `NumPy`, as `pyproject.toml` has it.
 const NUMPY: (u32, u32) = (1, 26);
 
 /// Refuse to start without `NumPy`, where its first use would be a panic.
