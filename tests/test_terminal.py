@@ -295,7 +295,7 @@ facts = {"cores": 2, "cpu": "A processor with a long name", "load": 1.0, "load_a
 facts |= {"torch": "2.13.0+cpu", "jax": None, "build": {"isa": "avx512", "version": "1"}}
 does = {name: " ".join(rivals.RIVALS[name].__doc__.split()) for name in names}
 facts |= {"python": "3.12.1", "date": "2026-12-01"}
-record = {"facts": facts, "jobs": rivals.JOBS, "rivals": does, "rows": rows}
+record = {"workload": rivals.WORKLOAD, "facts": facts, "jobs": rivals.JOBS, "rivals": does, "rows": rows}
 timings.show(record)
 print("\\x1e")
 found = {"before": 12345.6, "after": 13000.1, "ratio": 1.05, "low": 0.9, "high": 1.2, "beyond": False}
