@@ -231,7 +231,7 @@ def _compared(case: Case, ours: _Answer, theirs: _Answer, start: State) -> list[
 
 
 def _nudged(given: _Given, random: np.random.Generator, dtype: str) -> _Given:
-    """The same numbers but for their last digits."""
+    """Weights, samples and cotangent with other last digits."""
     most = DIGITS * float(np.finfo(dtype).eps)
 
     def nudge(values: Array) -> Array:

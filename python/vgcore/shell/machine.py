@@ -79,7 +79,7 @@ def _text(path: Path) -> str:
 
 
 def _processor(cpuinfo: str) -> str:
-    """Its name, with the numbers of its model: a virtual machine often hides the rest of the name."""
+    """The name of the processor, with the numbers of its model: a virtual machine often hides the rest of the name."""
     if platform.system() == "Darwin":
         return subprocess.check_output(["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"], text=True).strip()
     found = dict(re.findall(r"^([\w ]+?)\s*: (.+)$", cpuinfo.split("\n\n", maxsplit=1)[0], re.MULTILINE))
